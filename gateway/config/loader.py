@@ -1,0 +1,244 @@
+"""gateway.toml -> Config, or a ConfigError with every mistake at once.
+
+The file's tables are the tables here: one line a key. What an upstream is made of is in
+`upstreams`, how a single value is read in `parsers` and `addresses`. Apart from reading the
+configuration and the files it names, nothing is touched; the environment is an argument.
+"""
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+from gateway.config.addresses import host_name, origin
+from gateway.config.parsers import boolean, check_word, duration, integer, one_of, pem, secret, size
+from gateway.config.reading import (
+    Parser,
+    Reading,
+    array_of,
+    join,
+    nearest,
+    printable,
+    read_table,
+    table_of,
+)
+from gateway.config.upstreams import target, upstreams
+from gateway.config.values import (
+    Auth,
+    Config,
+    ConfigError,
+    Intercept,
+    Retry,
+    Server,
+    Stream,
+    Tls,
+    is_loopback,
+)
+from gateway.http1.limits import Limits
+
+Values = TypeVar("Values")
+
+FILE_NAME = "gateway.toml"
+
+SYSTEM_FILE = Path("/etc/gateway/gateway.toml")
+
+MAX_ATTEMPTS = 20
+"""Beyond that a client waits in vain: each attempt may take minutes."""
+
+COUNTS: Mapping[str, Parser] = {"max_connections": integer(1, 1_000_000), "pool_max_idle": integer(0, 10_000)}
+"""The limits that are neither a size nor a time."""
+
+MAY_BE_ZERO = frozenset({"drain_timeout", "linger_timeout", "linger_bytes", "pool_idle_timeout"})
+"""The limits for which nothing is a sensible choice."""
+
+
+def _limit(name: str, type_: object) -> Parser:
+    """The parser for one field of Limits, by its type."""
+    if name in COUNTS:
+        return COUNTS[name]
+    return (duration if type_ is float else size)(zero=name in MAY_BE_ZERO)
+
+
+def _made(make: Callable[..., Values], parsers: Mapping[str, Parser]) -> Parser:
+    """A parser for a table that becomes one value."""
+
+    def parse(reading: Reading, path: str, value: object) -> Values:
+        return make(**read_table(reading, path, value, parsers))
+
+    return parse
+
+
+def _tls(reading: Reading, path: str, value: object) -> Tls | None:
+    found = read_table(reading, path, value, TLS)
+    for key in TLS:
+        if isinstance(value, dict) and key not in value:
+            reading.problem(f"{path}.{key}", "missing: certificate and private_key go together")
+    return Tls(**found) if len(found) == len(TLS) else None
+
+
+def _server(reading: Reading, path: str, value: object) -> Server:
+    found = read_table(reading, path, value, SERVER)
+    limits = Limits(**{name: found.pop(name) for name in LIMITS if name in found})
+    return Server(**found, limits=limits)
+
+
+def _auth(reading: Reading, path: str, value: object) -> Auth:
+    found = read_table(reading, path, value, AUTH)
+    keys = dict(found.get("api_keys", {}))
+    if "api_key" in found:
+        if "default" in keys:
+            reading.problem(f"{path}.api_keys.default", 'api_key already has the name "default"')
+        keys["default"] = found["api_key"]
+    return Auth(mode=found.get("mode", "auto"), keys=keys)
+
+
+LIMITS: Mapping[str, Parser] = {field.name: _limit(field.name, field.type) for field in fields(Limits)}
+
+TLS: Mapping[str, Parser] = {"certificate": pem("CERTIFICATE"), "private_key": pem("PRIVATE KEY")}
+
+SERVER: Mapping[str, Parser] = {
+    "host": host_name,
+    "port": integer(0, 65535),
+    "tls": _tls,
+    "expose": one_of("full", "masked", "none"),
+    "allowed_hosts": array_of(host_name),
+    "allowed_origins": array_of(origin),
+    **LIMITS,
+}
+
+AUTH: Mapping[str, Parser] = {
+    "mode": one_of("off", "strict", "all_except_health", "auto"),
+    "api_key": secret,
+    "api_keys": table_of(check_word, secret),
+}
+
+RETRY: Mapping[str, Parser] = {"max_attempts": integer(1, MAX_ATTEMPTS), "max_wait": duration(zero=True)}
+
+STREAM: Mapping[str, Parser] = {"ping_after": duration()}
+
+INTERCEPT: Mapping[str, Parser] = {"warmup": boolean, "quota_probe": boolean}
+
+TOP: Mapping[str, Parser] = {
+    "count_tokens": one_of("auto", "estimate", "zero"),
+    "server": _server,
+    "auth": _auth,
+    "retry": _made(Retry, RETRY),
+    "stream": _made(Stream, STREAM),
+    "intercept": _made(Intercept, INTERCEPT),
+    "models": table_of(check_word, target),
+    "upstreams": upstreams,
+}
+
+
+def places(environ: Mapping[str, str], cwd: Path) -> tuple[Path, ...]:
+    """Where a configuration is looked for when no name is given, in order."""
+    home = environ.get("XDG_CONFIG_HOME", "")
+    if not os.path.isabs(home):
+        home = os.path.join(environ.get("HOME") or os.path.expanduser("~"), ".config")
+    return (cwd / FILE_NAME, Path(home) / "gateway" / FILE_NAME, SYSTEM_FILE)
+
+
+def find(explicit: str | None, environ: Mapping[str, str], cwd: Path) -> Path | None:
+    """The configuration file: `--config`, `$GATEWAY_CONFIG`, else the first of `places` that is there.
+
+    A file that was asked for by name is given as it is, there or not; None: nothing was found.
+    """
+    named = explicit or environ.get("GATEWAY_CONFIG")
+    if named:
+        return cwd / named
+    return next((place for place in places(environ, cwd) if os.path.isfile(place)), None)
+
+
+def load(
+    path: Path, environ: Mapping[str, str], *, host: str | None = None, port: int | None = None
+) -> Config:
+    """Read a configuration file. `host` and `port` stand over the file's. Raises ConfigError."""
+    try:
+        with open(path, "rb") as file:
+            mode = os.fstat(file.fileno()).st_mode
+            data = file.read()
+    except OSError as error:
+        raise _failure(f"{path}: cannot be read: {os.strerror(error.errno or 0)}") from None
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise _failure(f"{path}: is not UTF-8 at byte {error.start}") from None
+    # Elsewhere the permission bits say nothing about who can read the file.
+    open_to_others = os.name == "posix" and mode & 0o044 != 0
+    return parse(text, environ, path=path, host=host, port=port, open_to_others=open_to_others)
+
+
+def parse(
+    text: str,
+    environ: Mapping[str, str],
+    *,
+    path: Path | None = None,
+    host: str | None = None,
+    port: int | None = None,
+    open_to_others: bool = False,
+) -> Config:
+    """A configuration's text as a Config. Raises ConfigError.
+
+    `path` names it in messages, and relative file names start in its directory. `open_to_others`:
+    other users can read it, so that a secret in it deserves a warning.
+    """
+    document = _document(text, str(path or FILE_NAME))
+    reading = Reading(environ, path.parent if path else Path())
+    for key, value in (("host", host), ("port", port)):
+        section = document.setdefault("server", {})
+        if value is not None and isinstance(section, dict):
+            section[key] = value
+    found = read_table(reading, "", document, TOP)
+    if document.get("upstreams", {}) == {}:
+        reading.problem("upstreams", 'missing: add one, as [upstreams.anthropic] with preset = "anthropic"')
+    if reading.problems:
+        raise ConfigError(reading.problems)
+    config = Config(**found, path=path)
+    _warn(reading, config, open_to_others)
+    return replace(config, warnings=tuple(reading.warnings))
+
+
+def _document(text: str, name: str) -> dict[str, Any]:
+    """The TOML tables of a text. A syntax error says file, line and column."""
+    import tomllib
+
+    try:
+        return tomllib.loads(text.removeprefix("\ufeff"))
+    except RecursionError:
+        raise _failure(f"{name}: arrays or tables are nested too deeply") from None
+    except ValueError as error:
+        # Also what int() says of thousands of digits, without a place.
+        message, _, place = str(error).partition(" (at ")
+        place = place.removesuffix(")")
+        if place == "end of document":
+            lines = text.split("\n")
+            place = f"line {len(lines)}, column {len(lines[-1]) + 1}"
+        raise _failure(f"{name}, {place}: {message}" if place else f"{name}: {message}") from None
+
+
+def _failure(text: str) -> ConfigError:
+    return ConfigError([printable(text)])
+
+
+def _warn(reading: Reading, config: Config, open_to_others: bool) -> None:
+    """Note what is allowed but rarely meant."""
+    host = config.server.host
+    mode = config.auth.effective_mode(host)
+    if mode != "off" and not config.auth.keys:
+        reading.warning(
+            f'auth.mode: "{mode}" holds for {host} and no key is configured: every request will be refused '
+            "with 401; set auth.api_key"
+        )
+    if mode == "off" and not is_loopback(host):
+        reading.warning(f"auth.mode: off on {host}: whoever can reach it can use every account")
+    if open_to_others and reading.literal_secrets:
+        reading.warning(
+            f"{reading.literal_secrets[0]}: a secret in a file that other users can read: "
+            f"run chmod 600 {config.path}, or write a reference instead"
+        )
+    names = [upstream.name for upstream in config.upstreams]
+    for pattern, model in config.models.items():
+        prefix, slash, _ = model.partition("/")
+        if slash and prefix not in names and (meant := nearest(prefix, names)):
+            reading.warning(f'{join("models", pattern)}: no upstream has this name; did you mean "{meant}"?')

@@ -1,0 +1,215 @@
+"""Parsers of single values: numbers, durations, sizes, words, secrets, files.
+
+Each takes (reading, key path, TOML value) and returns the value as the Config holds it, or raises
+Mistake with what to write instead. Hosts and URLs are in `addresses`.
+"""
+
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+from gateway.config.reading import Mistake, Parser, Reading, wrong_type
+from gateway.config.values import Secret
+
+SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+
+BYTES = {
+    "B": 1,
+    "KB": 10**3,
+    "MB": 10**6,
+    "GB": 10**9,
+    "KiB": 2**10,
+    "MiB": 2**20,
+    "GiB": 2**30,
+}
+
+LONGEST = 86_400.0
+"""No wait in the gateway makes sense beyond a day."""
+
+LARGEST = 64 * 2**30
+"""No size beyond any machine's memory."""
+
+MAX_FILE = 2**20
+"""A key, a certificate chain or a token file is a few KB; a device or a log is not one."""
+
+SAFE_URL = r"https://|http://(?:localhost|127\.0\.0\.1|\[::1\])[:/]"
+"""A refresh token goes there: over TLS, or not beyond this machine."""
+
+
+def string(value: object) -> str:
+    """The value if it is a string with something in it."""
+    if not isinstance(value, str):
+        raise wrong_type("a string", value)
+    if not value:
+        raise Mistake("is empty")
+    return value
+
+
+def check_word(value: object) -> str:
+    """A name that can stand in a header or a log line as it is."""
+    text = string(value)
+    if not re.fullmatch(r"[!-~]+", text):
+        raise Mistake("must be printable ASCII without blanks")
+    return text
+
+
+def word(reading: Reading, path: str, value: object) -> str:
+    """Printable ASCII without blanks."""
+    return check_word(value)
+
+
+def boolean(reading: Reading, path: str, value: object) -> bool:
+    """true or false."""
+    if not isinstance(value, bool):
+        raise wrong_type("true or false", value)
+    return value
+
+
+def integer(low: int, high: int) -> Parser:
+    """A parser for a whole number in a range, both ends included."""
+
+    def parse(reading: Reading, path: str, value: object) -> int:
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise wrong_type("a whole number", value)
+        if not low <= value <= high:
+            raise Mistake(f"must be from {low} to {high}")
+        return value
+
+    return parse
+
+
+def choice(**words: Any) -> Parser:
+    """A parser for one word of a few; each keyword argument is a word and what it means."""
+    listed = ", ".join(f'"{known}"' for known in words)
+
+    def parse(reading: Reading, path: str, value: object) -> Any:
+        if not isinstance(value, str):
+            raise wrong_type(f"one of {listed}", value)
+        if value not in words:
+            raise Mistake(f"must be one of {listed}")
+        return words[value]
+
+    return parse
+
+
+def one_of(*words: str) -> Parser:
+    """A parser for one word of a few, each meaning itself."""
+    return choice(**{known: known for known in words})
+
+
+def duration(*, zero: bool = False) -> Parser:
+    """A parser for a length of time as "10s"; gives seconds. `zero` allows "0s"."""
+    wanted = 'a duration with its unit, as "500ms", "10s", "5m" or "1h"'
+
+    def parse(reading: Reading, path: str, value: object) -> float:
+        if not isinstance(value, str):
+            raise wrong_type(wanted, value)
+        parts = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]{1,6})?) ?(ms|s|m|h)", value)
+        if parts is None:
+            raise Mistake(f"must be {wanted}")
+        seconds = float(parts[1]) * SECONDS[parts[2]]
+        if seconds > LONGEST or (seconds == 0 and not zero):
+            raise Mistake("must be at most 24h" if zero else "must be more than 0s and at most 24h")
+        return seconds
+
+    return parse
+
+
+def size(*, zero: bool = False) -> Parser:
+    """A parser for a number of bytes, as 65536 or "64MiB". `zero` allows 0."""
+    wanted = 'a size as "64MiB", or a whole number of bytes'
+
+    def parse(reading: Reading, path: str, value: object) -> int:
+        if isinstance(value, str):
+            parts = re.fullmatch(r"([0-9]{1,12}) ?([KMG]i?B|B)", value)
+            if parts is None:
+                raise Mistake(f"must be {wanted}")
+            count = int(parts[1]) * BYTES[parts[2]]
+        elif isinstance(value, int) and not isinstance(value, bool):
+            count = value
+        else:
+            raise wrong_type(wanted, value)
+        if not (0 if zero else 1) <= count <= LARGEST:
+            raise Mistake("must be at most 64GiB" if zero else "must be more than 0 and at most 64GiB")
+        return count
+
+    return parse
+
+
+def resolve(reading: Reading, value: object) -> str:
+    """A string that may be `${NAME}` or `${file:/path}`; gives what it stands for."""
+    text = string(value)
+    if "${" not in text:
+        return text
+    parts = re.fullmatch(r"\$\{(?:([A-Za-z_][A-Za-z0-9_]*)|file:([^}]+))\}", text)
+    if parts is None:
+        raise Mistake('a reference is the whole value: "${NAME}" or "${file:/path}"')
+    if parts[1]:
+        source = f"environment variable {parts[1]}"
+        if parts[1] not in reading.environ:
+            raise Mistake(f"{source} is not set")
+        found = reading.environ[parts[1]].strip()
+    else:
+        file = reading.file(parts[2])
+        source = f"file {file}"
+        found = read_file(file).decode("utf-8", "replace").strip()
+    if not found:
+        raise Mistake(f"{source} is empty")
+    return found
+
+
+def secret(reading: Reading, path: str, value: object) -> Secret:
+    """A key, itself or by reference; one that stands in the file itself is noted."""
+    text = resolve(reading, value)
+    if text == value:
+        reading.literal_secrets.append(path)
+    if not re.fullmatch(r"[!-~]+", text):
+        raise Mistake("the secret must be printable ASCII without blanks: it is sent in a header")
+    return Secret(text)
+
+
+def read_file(file: Path) -> bytes:
+    """A small file's bytes; Mistake names the file and the system's reason."""
+    try:
+        with open(file, "rb") as opened:
+            data = opened.read(MAX_FILE + 1)
+    except OSError as error:
+        raise Mistake(f"file {file} cannot be read: {os.strerror(error.errno or 0)}") from None
+    except ValueError:
+        raise Mistake(f"file {file} cannot be read: not a file name") from None
+    if len(data) > MAX_FILE:
+        raise Mistake(f"file {file} is larger than 1 MiB")
+    return data
+
+
+def pem(ending: str) -> Parser:
+    """A parser for the name of a PEM file that has a block whose title ends with `ending`."""
+
+    def parse(reading: Reading, path: str, value: object) -> Path:
+        file = reading.file(string(value))
+        data = read_file(file)
+        if b"-----BEGIN " not in data or ending.encode() + b"-----" not in data:
+            raise Mistake(f"file {file} holds no PEM block {ending}")
+        return file
+
+    return parse
+
+
+def oauth_file(reading: Reading, path: str, value: object) -> Path:
+    """The name of a Google `authorized_user` JSON file that has what a refresh needs."""
+    import orjson
+
+    file = reading.file(string(value))
+    try:
+        document = orjson.loads(read_file(file))
+    except orjson.JSONDecodeError:
+        raise Mistake(f"file {file} is not JSON") from None
+    if not isinstance(document, dict):
+        raise Mistake(f"file {file} is not a JSON object")
+    for key in ("client_id", "client_secret", "refresh_token"):
+        if not isinstance(document.get(key), str) or not document[key]:
+            raise Mistake(f'file {file} has no "{key}": it must be an authorized_user file')
+    if not re.match(SAFE_URL, str(document.get("token_uri", "https://"))):
+        raise Mistake(f'file {file} has a "token_uri" that is not https://')
+    return file

@@ -1,0 +1,146 @@
+"""One reading of a configuration file: walks tables by their parsers and collects every mistake.
+
+A parser takes (reading, key path, TOML value), returns the finished value, or raises Mistake with
+the text of one problem; a parser of something with parts notes its parts' problems itself and goes
+on. Problem texts name keys, files and environment variables, never a value of the file, so that a
+secret in the wrong place is not shown either.
+"""
+
+import os
+import re
+from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+BARE_KEY = r"[A-Za-z0-9_-]+"
+
+TYPE_NAMES = {
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number with a fraction",
+    str: "a string",
+    list: "an array",
+    dict: "a table",
+}
+
+
+class Mistake(Exception):
+    """One value of the file is wrong; the text says how, and what to write instead."""
+
+
+class Reading:
+    """What a reading needs and what it has found so far."""
+
+    __slots__ = ("directory", "environ", "literal_secrets", "problems", "warnings")
+
+    def __init__(self, environ: Mapping[str, str], directory: Path) -> None:
+        self.environ = environ
+        self.directory = directory
+        """Relative file names in the configuration start here."""
+        self.problems: list[str] = []
+        self.warnings: list[str] = []
+        self.literal_secrets: list[str] = []
+        """Key paths of secrets that stand in the file itself."""
+
+    def problem(self, path: str, text: str) -> None:
+        """Note a mistake at a key path."""
+        self.problems.append(printable(f"{path}: {text}"))
+
+    def warning(self, text: str) -> None:
+        """Note what is allowed but should be known."""
+        self.warnings.append(printable(text))
+
+    def file(self, name: str) -> Path:
+        """A file name of the configuration as a path: `~` is the home directory."""
+        return self.directory / os.path.expanduser(name)
+
+
+Parser = Callable[[Reading, str, Any], Any]
+
+
+def printable(text: str) -> str:
+    """The text on one line, with control characters as escapes."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
+def join(path: str, key: str) -> str:
+    """The key path of `key` in the table at `path`, as TOML would write it."""
+    if not re.fullmatch(BARE_KEY, key):
+        key = '"' + key.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    return f"{path}.{key}" if path else key
+
+
+def wrong_type(wanted: str, value: object) -> Mistake:
+    """The mistake of a value that has another type than `wanted` (which says what to write)."""
+    return Mistake(f"must be {wanted}, not {TYPE_NAMES.get(type(value), 'a date or time')}")
+
+
+def nearest(word: str, known: Collection[str]) -> str | None:
+    """The known word that was probably meant."""
+    from difflib import get_close_matches
+
+    close = get_close_matches(word.lower(), known, n=1)
+    return close[0] if close else None
+
+
+def unknown_key(key: str, known: Collection[str]) -> str:
+    """What to say of a key that nobody knows."""
+    meant = nearest(key, known)
+    if meant:
+        return f'unknown key; did you mean "{meant}"?'
+    return "unknown key; known here: " + ", ".join(sorted(known))
+
+
+def read_table(reading: Reading, path: str, value: object, parsers: Mapping[str, Parser]) -> dict[str, Any]:
+    """The values of a table with known keys, by key. A key that is absent or wrong is left out."""
+    if not isinstance(value, dict):
+        raise wrong_type("a table", value)
+    found: dict[str, Any] = {}
+    for key, item in value.items():
+        where = join(path, key)
+        parser = parsers.get(key)
+        if parser is None:
+            reading.problem(where, unknown_key(key, parsers))
+            continue
+        try:
+            found[key] = parser(reading, where, item)
+        except Mistake as mistake:
+            reading.problem(where, str(mistake))
+    return found
+
+
+def table_of(check_key: Callable[[str], object], parser: Parser) -> Parser:
+    """A parser for a table with free keys, in the file's order; `check_key` raises Mistake."""
+
+    def parse(reading: Reading, path: str, value: object) -> dict[str, Any]:
+        if not isinstance(value, dict):
+            raise wrong_type("a table", value)
+        found: dict[str, Any] = {}
+        for key, item in value.items():
+            where = join(path, key)
+            try:
+                check_key(key)
+                found[key] = parser(reading, where, item)
+            except Mistake as mistake:
+                reading.problem(where, str(mistake))
+        return found
+
+    return parse
+
+
+def array_of(parser: Parser) -> Parser:
+    """A parser for an array whose items are all alike; gives a tuple of those that are good."""
+
+    def parse(reading: Reading, path: str, value: object) -> tuple[Any, ...]:
+        if not isinstance(value, list):
+            raise wrong_type("an array", value)
+        found: list[Any] = []
+        for index, item in enumerate(value):
+            where = f"{path}[{index}]"
+            try:
+                found.append(parser(reading, where, item))
+            except Mistake as mistake:
+                reading.problem(where, str(mistake))
+        return tuple(found)
+
+    return parse

@@ -1,0 +1,131 @@
+"""What `gateway init` writes: a small configuration that works, and every other key, commented out.
+
+A line that begins with `#` and a letter, `[` or `"` is a setting with its default or an example;
+`# ` and text is prose. A test takes the comment signs away and loads the result.
+"""
+
+STARTER = """\
+# The gateway's configuration. `gateway check` reads it and says what is wrong, without the network.
+#
+# A secret is written as a reference: "${NAME}" takes it from the environment,
+# "${file:/path}" from a file. Durations: "500ms", "10s", "5m", "1h". Sizes: 65536, "64MiB".
+# Lines that are commented out show the default, or an example where there is none.
+
+# How tokens are counted: "auto" asks an upstream that can, "estimate" counts here, "zero" answers 0.
+#count_tokens = "auto"
+
+[server]
+#host = "127.0.0.1"
+#port = 8045
+# Both PEM files; a relative name starts beside this file.
+#tls = { certificate = "cert.pem", private_key = "key.pem" }
+# How much of an account's name clients see in X-Account-Email: "full", "masked" or "none".
+#expose = "full"
+# Names under which clients reach this server, besides loopback; pages that may call it.
+#allowed_hosts = ["gateway.lan"]
+#allowed_origins = []
+# The edge: sizes and times of one connection. The defaults suit agents.
+#max_request_line = "8KiB"
+#max_head = "32KiB"
+#max_body = "64MiB"
+#header_timeout = "10s"
+#body_timeout = "30s"
+#keep_alive_timeout = "75s"
+#max_connections = 1024
+#write_timeout = "60s"
+#linger_timeout = "2s"
+#linger_bytes = "8MiB"
+#connect_timeout = "10s"
+#first_byte_timeout = "300s"
+#first_byte_timeout_complete = "600s"
+#idle_timeout = "300s"
+#pool_idle_timeout = "60s"
+#pool_max_idle = 32
+#drain_timeout = "30s"
+#high_water = "64KiB"
+
+# Who may come in: "auto" asks for a key unless the server listens on loopback only;
+# "strict" always, "all_except_health" for all but the health routes, "off" never.
+[auth]
+#mode = "auto"
+#api_key = "${GATEWAY_API_KEY}"
+# Several keys; the name of the one that was used appears in the log.
+#api_keys = { laptop = "${LAPTOP_KEY}", ci = "${file:/run/secrets/ci}" }
+
+# What one request may cost: tries on different accounts, and waiting between them.
+[retry]
+#max_attempts = 3
+#max_wait = "20s"
+
+# How long a client of a stream may hear nothing before it gets a ping.
+[stream]
+#ping_after = "15s"
+
+# Requests of Claude Code that are answered here, without an upstream.
+[intercept]
+#warmup = true
+#quota_probe = false
+
+# Requested name, or pattern with `*`, to a model; "upstream/model" sends it to that upstream only.
+[models]
+#"claude-3-5-haiku-*" = "claude-haiku-4-5"
+#"fast" = "gemini/gemini-3-flash-preview"
+
+# The upstreams. Presets: anthropic, zai, bigmodel, moonshot, deepseek, minimax, openrouter, gemini,
+# and on this machine, without a key: ollama, lmstudio, llamacpp.
+[upstreams.anthropic]
+preset = "anthropic"
+# 0 is asked first; upstreams with equal numbers are pooled; a higher number is a fallback.
+#priority = 0
+# Requests in flight per account; 0 sets no limit. An account may have its own number.
+#max_concurrent = 0
+# An upstream with this table serves only what it names; "*" names the rest.
+#models = { "claude-*" = "claude-sonnet-4-5", "*" = "claude-haiku-4-5" }
+# Instead of a preset: how it speaks ("anthropic" or "gemini") and where it is.
+#kind = "anthropic"
+#base_url = "https://api.anthropic.com"
+# The credential's header: "x-api-key" or "authorization".
+#auth_header = "x-api-key"
+# Repairs of the history, turned on or off by name: cache_control, merge_roles, empty_text,
+# tool_results, foreign_thinking, system_role, deferred_tools, attribution.
+#repair = ["deferred_tools"]
+#no_repair = ["merge_roles"]
+# For hosts that refuse cache_control, or the role system ("fold" or "keep").
+#strip_cache_control = false
+#system_role = "keep"
+# Ask for a stream also when the client wants one JSON answer.
+#stream_internally = false
+#proxy = "http://user:password@proxy.lan:3128"
+# PEM certificates trusted instead of the system's.
+#ca_file = "ca.pem"
+
+[[upstreams.anthropic.accounts]]
+email = "me@example.com"
+api_key = "${ANTHROPIC_KEY_1}"
+#max_concurrent = 0
+
+# One more account: requests move on to it when the first is out of quota.
+#[[upstreams.anthropic.accounts]]
+#email = "also-me@example.com"
+#api_key = "${ANTHROPIC_KEY_2}"
+
+# A fallback that speaks another protocol.
+#[upstreams.gemini]
+#preset = "gemini"
+#priority = 1
+#models = { "*" = "gemini-3-pro-preview" }
+#version = "v1beta"
+# "json" sends tool schemas as JSON Schema, "openapi" as the older subset.
+#schema = "json"
+# What to do with server tools that Gemini does not have: "error" or "drop".
+#unsupported_tools = "error"
+# Vertex AI has the model inside a path of its own.
+#path = "/v1/projects/P/locations/L/publishers/google/models/{model}:streamGenerateContent"
+#[[upstreams.gemini.accounts]]
+#email = "me@example.com"
+#api_key = "${GEMINI_API_KEY}"
+# Or, instead of a key, a Google authorized_user file:
+#[[upstreams.gemini.accounts]]
+#name = "oauth"
+#oauth_file = "google.json"
+"""

@@ -1,0 +1,63 @@
+"""The starter configuration: works as written, says every key, and its defaults are the defaults."""
+
+import dataclasses
+import re
+import tomllib
+from pathlib import Path
+
+from gateway.config.loader import AUTH, INTERCEPT, RETRY, SERVER, STREAM, TOP, parse
+from gateway.config.presets import PRESETS
+from gateway.config.starter import STARTER
+from gateway.config.upstreams import ACCOUNT_KEYS
+from gateway.config.upstreams import KEYS as UPSTREAM_KEYS
+from gateway.config.values import REPAIRS, Config, Intercept, Retry, Secret, Server, Stream, Upstream
+
+SETTING = re.compile(r'^#(?=[A-Za-z\["])', re.MULTILINE)
+
+
+def test_it_works_once_its_variable_is_set() -> None:
+    config = parse(STARTER, {"ANTHROPIC_KEY_1": "key"})
+    (upstream,) = config.upstreams
+    assert (upstream.base_url, upstream.accounts[0].api_key) == ("https://api.anthropic.com", Secret("key"))
+    assert dataclasses.replace(config, upstreams=()) == Config()
+
+
+def test_what_is_commented_out_loads_and_shows_the_defaults(tmp_path: Path) -> None:
+    for name, title in (("cert.pem", "CERTIFICATE"), ("ca.pem", "CERTIFICATE"), ("key.pem", "PRIVATE KEY")):
+        (tmp_path / name).write_text(f"-----BEGIN {title}-----\nAAAA\n-----END {title}-----\n")
+    (tmp_path / "google.json").write_text('{"client_id":"c","client_secret":"s","refresh_token":"r"}')
+    (tmp_path / "ci").write_text("key")
+    text = SETTING.sub("", STARTER).replace("/run/secrets", str(tmp_path))
+    environ = dict.fromkeys(re.findall(r"\$\{([A-Z_0-9]+)\}", STARTER), "key")
+    config = parse(text, environ, path=tmp_path / "gateway.toml")
+    server = dataclasses.replace(config.server, tls=None, allowed_hosts=())
+    assert server == Server()
+    assert (config.retry, config.stream, config.intercept) == (Retry(), Stream(), Intercept())
+    assert (config.auth.mode, config.count_tokens) == ("auto", "auto")
+    assert config.warnings == ()
+    first = config.upstreams[0]
+    default = Upstream(name="x", kind="anthropic", base_url="https://api.anthropic.com")
+    for field in ("kind", "base_url", "priority", "max_concurrent", "auth_header", "stream_internally"):
+        assert getattr(first, field) == getattr(default, field)
+
+
+def test_every_key_is_shown() -> None:
+    document = tomllib.loads(SETTING.sub("", STARTER))
+    assert document.keys() == TOP.keys()
+    for name, keys in (
+        ("server", SERVER),
+        ("auth", AUTH),
+        ("retry", RETRY),
+        ("stream", STREAM),
+        ("intercept", INTERCEPT),
+    ):
+        assert document[name].keys() == keys.keys(), name
+    shown = set[str]().union(*(upstream.keys() for upstream in document["upstreams"].values()))
+    assert set(UPSTREAM_KEYS) - shown == {"envelope", "project"}
+    accounts = [account for upstream in document["upstreams"].values() for account in upstream["accounts"]]
+    assert set[str]().union(*(account.keys() for account in accounts)) == ACCOUNT_KEYS.keys()
+
+
+def test_every_preset_and_repair_is_named() -> None:
+    for name in (*PRESETS, *REPAIRS):
+        assert re.search(rf"\b{name}\b", STARTER), name
