@@ -1,0 +1,141 @@
+"""An event stream -> the one Message it tells, as an answer that was not streamed would have it.
+
+Lenient about what it does not know (events, deltas, blocks, fields), strict about the end: without
+message_stop there is no message. What to answer instead is left to others.
+"""
+
+from typing import Any
+
+from gateway.messages.documents import read_document
+from gateway.messages.sse import Event
+
+_TEXT_DELTAS = {
+    "text_delta": "text",
+    "thinking_delta": "thinking",
+    "signature_delta": "signature",
+}
+"""Deltas of text, and the key that they have in the delta and in the block."""
+
+_APPENDED = ("text", "thinking")
+"""A signature replaces the one before it, as the SDKs have it."""
+
+_DONE = b"[DONE]"
+"""Some hosts close a stream with it, as another protocol does."""
+
+
+class Collector:
+    """Takes one answer's events in order.
+
+    `message` is there when `complete`, `error` (type, message) when the answer broke; what comes after
+    either is ignored.
+    """
+
+    __slots__ = ("_blocks", "_cut", "_message", "_pieces", "complete", "error")
+
+    def __init__(self) -> None:
+        self._message: dict[str, Any] | None = None
+        self._blocks: dict[int, dict[str, Any]] = {}
+        self._pieces: dict[int, dict[str, list[str]]] = {}
+        """Of each block that has not stopped, the texts of its deltas by key; "input" is JSON text."""
+        self._cut: dict[int, str] = {}
+        """Calls whose input is no JSON, and what is wrong with it."""
+        self.complete = False
+        self.error: tuple[str, str] | None = None
+
+    @property
+    def message(self) -> dict[str, Any] | None:
+        """The whole message, or None before its end."""
+        return self._message if self.complete else None
+
+    def feed(self, event: Event) -> None:
+        """Take one event."""
+        if self.complete or self.error or event.data == _DONE:
+            return
+        try:
+            data, _ = read_document(event.data)
+            if isinstance(data, dict):
+                self._take(data.get("type") or event.name, data)
+        except (ValueError, TypeError, AttributeError, KeyError) as error:
+            self._fail(f"the upstream sent a broken {event.name or 'unnamed'} event: {error!r}")
+
+    def _take(self, kind: str, data: dict[str, Any]) -> None:
+        if kind == "content_block_delta":
+            self._delta(data["index"], data["delta"])
+        elif kind == "content_block_start":
+            self._blocks[data["index"]] = dict(data["content_block"])
+            self._pieces[data["index"]] = {}
+        elif kind == "content_block_stop":
+            self._stop(data["index"])
+        elif kind == "message_start":
+            self._message = dict(data["message"])
+        elif kind == "message_delta":
+            self._message_delta(data)
+        elif kind == "message_stop":
+            self._end()
+        elif kind == "error":
+            error = data.get("error")
+            error = error if isinstance(error, dict) else {}
+            self.error = (str(error.get("type") or "api_error"), str(error.get("message") or "unknown error"))
+
+    def _delta(self, index: int, delta: dict[str, Any]) -> None:
+        kind = delta["type"]
+        if kind == "input_json_delta":
+            self._pieces[index].setdefault("input", []).append(delta["partial_json"])
+        elif kind == "citations_delta":
+            block = self._blocks[index]
+            block["citations"] = [*(block.get("citations") or ()), delta["citation"]]
+        elif kind in _TEXT_DELTAS:
+            key = _TEXT_DELTAS[kind]
+            self._pieces[index].setdefault(key, []).append(delta[key])
+
+    def _stop(self, index: int) -> None:
+        """Put a block's pieces together; joined once, since text that grows piecewise is quadratic."""
+        block = self._blocks[index]
+        for key, pieces in self._pieces.pop(index).items():
+            if key == "input":
+                self._put_input(index, "".join(pieces))
+            elif key in _APPENDED:
+                block[key] = "".join((block.get(key) or "", *pieces))
+            else:
+                block[key] = pieces[-1]
+
+    def _put_input(self, index: int, text: str) -> None:
+        """A call's input; no text at all is what some hosts send for a call without arguments."""
+        if not text.strip():
+            return
+        try:
+            self._blocks[index]["input"], _ = read_document(text.encode("utf-8", "surrogatepass"))
+        except ValueError as error:
+            self._cut[index] = str(error)
+
+    def _message_delta(self, data: dict[str, Any]) -> None:
+        message = self._begun()
+        message.update(data["delta"])
+        for key, value in data.items():
+            if key == "usage":
+                # A count that is not repeated, or null, is the one of message_start.
+                known = {name: count for name, count in (value or {}).items() if count is not None}
+                message["usage"] = {**(message.get("usage") or {}), **known}
+            elif key not in ("type", "delta"):
+                message[key] = value
+
+    def _end(self) -> None:
+        message = self._begun()
+        for index in list(self._pieces):
+            self._stop(index)
+        if self._cut:
+            # A call that the token limit cut off must not be run, but the rest of the answer is whole.
+            if message.get("stop_reason") != "max_tokens":
+                raise ValueError(f"a tool call's input: {next(iter(self._cut.values()))}")
+            for index in self._cut:
+                del self._blocks[index]
+        message["content"] = [self._blocks[index] for index in sorted(self._blocks)]
+        self.complete = True
+
+    def _begun(self) -> dict[str, Any]:
+        if self._message is None:
+            raise ValueError("it came before message_start")
+        return self._message
+
+    def _fail(self, message: str) -> None:
+        self.error = ("api_error", message)

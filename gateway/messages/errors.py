@@ -1,0 +1,87 @@
+"""The protocol's errors: types, statuses, and the two ways to write one (body and stream event).
+
+An error that the gateway makes looks like one that the API makes, so that clients treat it alike.
+"""
+
+from collections.abc import Sequence
+
+import orjson
+
+TYPE_OF_STATUS = {
+    400: "invalid_request_error",
+    401: "authentication_error",
+    402: "billing_error",
+    403: "permission_error",
+    404: "not_found_error",
+    405: "invalid_request_error",
+    408: "timeout_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+    500: "api_error",
+    502: "api_error",
+    503: "api_error",
+    504: "timeout_error",
+    529: "overloaded_error",
+}
+
+STATUS_OF_TYPE = {
+    "invalid_request_error": 400,
+    "authentication_error": 401,
+    "billing_error": 402,
+    "permission_error": 403,
+    "not_found_error": 404,
+    "request_too_large": 413,
+    "rate_limit_error": 429,
+    "api_error": 500,
+    "timeout_error": 504,
+    "overloaded_error": 529,
+}
+
+
+def error_type(status: int) -> str:
+    """The protocol's name for an HTTP status; other 4xx are the request's fault, the rest the server's."""
+    known = TYPE_OF_STATUS.get(status)
+    if known is not None:
+        return known
+    return "invalid_request_error" if 400 <= status < 500 else "api_error"
+
+
+def error_body(status: int, message: str, request_id: str, *, type: str | None = None) -> bytes:
+    """An error answer's JSON body."""
+    return orjson.dumps(
+        {
+            "type": "error",
+            "error": {"type": type or error_type(status), "message": message},
+            "request_id": request_id,
+        }
+    )
+
+
+def error_event(type: str, message: str, request_id: str) -> bytes:
+    """An `event: error`, complete with its blank line, for an answer that has already begun."""
+    data = orjson.dumps(
+        {"type": "error", "error": {"type": type, "message": message}, "request_id": request_id}
+    )
+    return b"event: error\ndata: " + data + b"\n\n"
+
+
+class RequestError(Exception):
+    """The client's request cannot be served: carries the answer it gets.
+
+    `status` and `message` go to the client as they are; `headers` are added to the answer
+    (lower-case names). Never raise it with a secret in the message.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        *,
+        type: str | None = None,
+        headers: Sequence[tuple[bytes, bytes]] = (),
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+        self.type = type or error_type(status)
+        self.headers = tuple(headers)

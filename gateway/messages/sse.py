@@ -1,0 +1,137 @@
+"""Server-Sent Events: an incremental decoder and an encoder.
+
+The decoder takes bytes cut anywhere (in a line end, in a character) and gives the events that became
+complete: LF, CRLF and CR end lines, comments and unknown fields are skipped, a byte order mark is
+dropped. What an event means is left to others.
+"""
+
+from dataclasses import dataclass
+
+EVENT_LIMIT = 16 * 1024 * 1024
+"""Bytes of one event: an image of the API's own 5 MB limit as base64 fits twice."""
+
+BOM = b"\xef\xbb\xbf"
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One event: `name` is "" when no `event:` line named it; `data` lines are joined by LF."""
+
+    name: str
+    data: bytes
+
+
+class Decoder:
+    """Bytes of one event stream in, complete events out.
+
+    An event (or a single line, comments too) of more than `limit` bytes raises ValueError from
+    `feed`; the decoder is of no use after that.
+    """
+
+    __slots__ = ("_data", "_limit", "_name", "_pieces", "_size", "_skip_lf", "_start")
+
+    def __init__(self, limit: int = EVENT_LIMIT) -> None:
+        self._limit = limit
+        self._start: bytes | None = b""
+        """The first bytes, while they could still become a byte order mark; None from then on."""
+        self._skip_lf = False
+        """The last byte was a CR: an LF that comes next belongs to it."""
+        self._pieces: list[bytes] = []
+        """The unfinished line, in the pieces in which it came: joining each time would be quadratic."""
+        self._name = ""
+        self._data: list[bytes] = []
+        self._size = 0
+        """Bytes of the unfinished event: its `_name` and `_data` lines, and `_pieces`."""
+
+    @property
+    def partial(self) -> bool:
+        """Bytes are pending that belong to no complete event."""
+        return bool(self._pieces or self._data or self._name or self._start)
+
+    def feed(self, data: bytes) -> list[Event]:
+        """The events that `data` completes, in order."""
+        if self._start is not None:
+            data = self._without_bom(data)
+        if self._skip_lf and data:
+            self._skip_lf = False
+            if data[0] == 0x0A:
+                data = data[1:]
+        if b"\r" in data:
+            self._skip_lf = data.endswith(b"\r")
+            data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        lines = data.split(b"\n")
+        last = lines.pop()
+        if lines and self._pieces:
+            self._pieces.append(lines[0])
+            lines[0] = b"".join(self._pieces)
+            self._size -= len(lines[0]) - len(self._pieces.pop())
+            self._pieces.clear()
+        events = self._lines(lines) if lines else []
+        if last:
+            self._pieces.append(last)
+            self._grow(len(last))
+        return events
+
+    def end(self) -> list[Event]:
+        """The stream is over: a last event that lacks its blank line, if there is one."""
+        rest = (self._start or b"") + b"".join(self._pieces)
+        self._start = None
+        self._pieces.clear()
+        self._size -= len(rest)
+        return self._lines([rest, b""])
+
+    def _without_bom(self, data: bytes) -> bytes:
+        data = (self._start or b"") + data
+        if len(data) < len(BOM) and BOM.startswith(data):
+            self._start = data
+            return b""
+        self._start = None
+        return data.removeprefix(BOM)
+
+    def _grow(self, count: int) -> None:
+        self._size += count
+        if self._size > self._limit:
+            raise ValueError(f"an event of the stream is larger than {self._limit} bytes")
+
+    def _lines(self, lines: list[bytes]) -> list[Event]:
+        """Take complete lines, without their ends."""
+        events = []
+        for line in lines:
+            if line:
+                self._line(line)
+            else:
+                if self._data:
+                    data = self._data[0] if len(self._data) == 1 else b"\n".join(self._data)
+                    events.append(Event(self._name, data))
+                    self._data.clear()
+                self._name = ""
+                self._size = 0
+        return events
+
+    def _line(self, line: bytes) -> None:
+        self._grow(len(line) + 1)
+        field, _, value = line.partition(b":")
+        if value[:1] == b" ":
+            value = value[1:]
+        if field == b"data":
+            self._data.append(value)
+        elif field == b"event":
+            self._name = value.decode("utf-8", "replace")
+        else:
+            self._size -= len(line) + 1
+
+
+def encode(name: str, data: bytes) -> bytes:
+    """One event with its blank line; no `event:` line for the name "". Line ends in `data` become LF.
+
+    Raises ValueError for a name with a line end in it.
+    """
+    if "\n" in name or "\r" in name:
+        raise ValueError("an event's name cannot hold a line end")
+    if b"\r" in data:
+        data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    if b"\n" in data:
+        data = data.replace(b"\n", b"\ndata: ")
+    if not name:
+        return b"data: " + data + b"\n\n"
+    return b"event: " + name.encode() + b"\ndata: " + data + b"\n\n"

@@ -1,0 +1,94 @@
+"""Thinking blocks in a history: whose they are, which must go, and what an upstream says when one may
+not stay. What a signature means is known to the dialect that made it, and to no one here.
+"""
+
+import re
+from typing import Any
+
+from gateway.messages.history import Block, Document, changed_message_blocks
+
+DIALECT_MARKS = ("gemini:",)
+"""What signatures of translated upstreams begin with. The Messages protocol's own have no mark."""
+
+KINDS = ("thinking", "redacted_thinking")
+
+_WORDINGS = re.compile(
+    r"(?<![\w.])signatures?\b"  # "Invalid `signature` in `thinking` block"; not ".properties.signature"
+    r"|thought[\W_]?signature"  # "Function call is missing a thought_signature in functionCall parts"
+    r"|(thinking|content\.\d+)\.signature\b"  # "messages.3.content.0.thinking.signature: Field required"
+    r"|thinking\W+blocks?\b"  # "`thinking` or `redacted_thinking` blocks ... cannot be modified"
+    r"|expected\W+(redacted_)?thinking\W+(or|but)\b",  # "Expected `thinking` or ..., but found `text`"
+    re.IGNORECASE,
+)
+"""How upstreams say 400 to a signature or to a thinking block."""
+
+_LONGEST_TEXT = 8192
+"""Characters of an error text that are looked at; those of the known wordings have 500."""
+
+
+def foreign_thinking(document: Document, own_mark: str = "") -> Document:
+    """Without the thinking that the upstream cannot know: its signature has another dialect's mark, or
+    there is none. `own_mark` is the mark of the dialect asked for, "" for the protocol's own."""
+
+    return changed_message_blocks(document, lambda block: block if _is_own(block, own_mark) else None, KINDS)
+
+
+def without_thinking(document: Document) -> Document:
+    """The same request for an upstream that refused a thinking block: with none in its history.
+
+    A last assistant turn with a tool call would have to begin with one while `thinking` is on: then
+    `thinking` goes too, and the context edits that need it.
+    """
+    out = changed_message_blocks(document, lambda block: None, KINDS)
+    if _thinks(out) and _calls_without_thinking(out):
+        out = {key: value for key, value in out.items() if key != "thinking"}
+        _drop_thinking_edits(out)
+    return out
+
+
+def speaks_of_signature(text: str) -> bool:
+    """Whether the text of a 400 is about a signature or a thinking block, and not about the `thinking`
+    parameter, its budget, or a signature of some other kind."""
+    return _WORDINGS.search(text, 0, _LONGEST_TEXT) is not None
+
+
+def _is_own(block: Block, own_mark: str) -> bool:
+    signature = block.get("signature" if block["type"] == "thinking" else "data")
+    if not isinstance(signature, str) or not signature:
+        return False
+    if own_mark:
+        return signature.startswith(own_mark)
+    return not signature.startswith(DIALECT_MARKS)
+
+
+def _thinks(document: Document) -> bool:
+    thinking = document.get("thinking")
+    return isinstance(thinking, dict) and thinking.get("type") in ("enabled", "adaptive")
+
+
+def _calls_without_thinking(document: Document) -> bool:
+    """Whether the last assistant turn holds a tool call. Text may come before it: hosts refuse that
+    as well ("found `text`")."""
+    for message in reversed(document["messages"]):
+        if message.get("role") == "assistant":
+            content: Any = message.get("content")
+            return isinstance(content, list) and any(
+                isinstance(block, dict) and block.get("type") == "tool_use" for block in content
+            )
+    return False
+
+
+def _drop_thinking_edits(document: Document) -> None:
+    """Hosts refuse `clear_thinking_*` where `thinking` is off. Changes the (shallow) copy it is given."""
+    management = document.get("context_management")
+    if not isinstance(management, dict) or not isinstance(management.get("edits"), list):
+        return
+    kept = [edit for edit in management["edits"] if not _clears_thinking(edit)]
+    if kept or len(management) > 1:
+        document["context_management"] = {**management, "edits": kept}
+    else:
+        del document["context_management"]
+
+
+def _clears_thinking(edit: object) -> bool:
+    return isinstance(edit, dict) and str(edit.get("type")).startswith("clear_thinking_")

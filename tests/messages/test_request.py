@@ -1,0 +1,298 @@
+"""messages/request.py: what a request must be, its model exchanged in place, whose conversation it is."""
+
+import json
+from collections.abc import Callable
+from copy import deepcopy
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gateway.messages import request
+from gateway.messages.errors import RequestError
+from gateway.messages.request import conversation_id, read_request, splice_model
+from tests.messages.samples import client_requests, data, documents
+
+CLIENTS = client_requests()
+
+SESSION = "00000000-0000-4000-8000-000000000000"
+
+
+def body(**fields: Any) -> dict[str, Any]:
+    return {"model": "m", "messages": [{"role": "user", "content": "hi"}], **fields}
+
+
+def test_a_clients_request_is_read() -> None:
+    for name, document in CLIENTS:
+        raw = orjson.dumps(document)
+        read = read_request(raw)
+        assert read.raw is raw, name
+        assert read.document == document, name
+        assert (read.model, read.stream) == (document["model"], document.get("stream", False)), name
+        assert read.canonical, name
+
+
+@pytest.mark.parametrize(
+    ("stream", "expected"), [(True, True), (False, False), (None, False), (1, False), ("true", False)]
+)
+def test_only_true_is_a_wish_for_a_stream(stream: object, expected: bool) -> None:
+    assert read_request(orjson.dumps(body(stream=stream))).stream is expected
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"model": "m", "messages": []},
+        {"model": "m", "messages": [{}]},
+        {"model": "m", "messages": [{"role": 5, "content": [{"type": "unheard of"}, 7]}], "new": {"a": 1}},
+    ],
+)
+def test_what_the_gateway_need_not_know_passes(document: dict[str, Any]) -> None:
+    assert read_request(orjson.dumps(document)).document == document
+
+
+@pytest.mark.parametrize(
+    ("raw", "message"),
+    [
+        (b"", "is empty"),
+        (b"\xef\xbb\xbf", "is empty"),
+        (b"{", "line 1 column 2"),
+        (b"\xff", "not UTF-8"),
+        (b"[" * 10_000, "nested deeper than 200 levels"),
+        (b"[]", "must be a JSON object, not an array"),
+        (b"null", "must be a JSON object, not null"),
+        (b"5", "must be a JSON object, not a number"),
+        (b'{"messages":[]}', "model: is required and must be a string"),
+        (b'{"model":null,"messages":[]}', "model: must be a string, not null"),
+        (b'{"model":5,"messages":[]}', "model: must be a string, not a number"),
+        (b'{"model":"","messages":[]}', "model: must not be empty"),
+        (b'{"model":"m"}', "messages: is required and must be an array"),
+        (b'{"model":"m","messages":"hi"}', "messages: must be an array, not a string"),
+        (b'{"model":"m","messages":{}}', "messages: must be an array, not an object"),
+        (b'{"model":"m","messages":[{},true]}', "messages.1: must be an object, not a boolean"),
+    ],
+)
+def test_a_request_that_cannot_be_served_says_why(raw: bytes, message: str) -> None:
+    with pytest.raises(RequestError) as caught:
+        read_request(raw)
+    assert caught.value.status == 400
+    assert message in caught.value.message
+
+
+def test_nesting_is_measured_from_the_document() -> None:
+    def at(levels: int) -> bytes:
+        return b'{"model":"m","messages":[],"x":' + b"[" * (levels - 1) + b"]" * (levels - 1) + b"}"
+
+    assert read_request(at(200)).canonical
+    with pytest.raises(RequestError, match="nested deeper than 200 levels"):
+        read_request(at(201))
+
+
+def test_a_byte_order_mark_is_dropped() -> None:
+    raw = orjson.dumps(body())
+    assert read_request(b"\xef\xbb\xbf" + raw).raw == raw
+
+
+def test_what_only_other_readers_take_passes_and_keeps_its_bytes() -> None:
+    raw = b'{"model":"m","messages":[{"role":"user","content":"\\ud83d"}],"n":NaN,"i":36893488147419103232}'
+    read = read_request(raw)
+    assert read.raw == raw
+    assert read.document["messages"][0]["content"] == "\ud83d"
+    assert read.document["i"] == 2**65
+    assert splice_model(read, "x") == raw.replace(b'"m"', b'"x"')
+
+
+FORMS: dict[str, Callable[[dict[str, Any]], bytes]] = {
+    "as sent": orjson.dumps,
+    "model last": lambda document: orjson.dumps(
+        {**{key: value for key, value in document.items() if key != "model"}, "model": document["model"]}
+    ),
+    "spaced": lambda document: json.dumps(document, ensure_ascii=False).encode(),
+    "indented": lambda document: json.dumps(document, indent=1).encode(),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_splicing_changes_a_clients_model_and_nothing_else(form: str) -> None:
+    for name, document in CLIENTS:
+        raw = FORMS[form](document)
+        spliced = splice_model(read_request(raw), 'glm-"4.7"é')
+
+        assert orjson.loads(spliced) == {**document, "model": 'glm-"4.7"é'}, name
+        old, new = orjson.dumps(document["model"]), orjson.dumps('glm-"4.7"é')
+        changed = next(at for at in range(len(raw)) if raw[at] != spliced[at])
+        start = raw.rindex(b'"', 0, changed + 1)
+        assert raw[:start] == spliced[:start], name
+        assert raw[start + len(old) :] == spliced[start + len(new) :], name
+
+
+@pytest.mark.parametrize(
+    ("raw", "spliced"),
+    [
+        (b'{"model":"m","messages":[]}', b'{"model":"NEW","messages":[]}'),
+        (b'{"messages":[],"model":"m"}', b'{"messages":[],"model":"NEW"}'),
+        (
+            b'{"messages":[],"a":{"model":"m"},"model":"m","b":{"model":"m"}}',
+            b'{"messages":[],"a":{"model":"m"},"model":"NEW","b":{"model":"m"}}',
+        ),
+        (
+            b' { "model" : "m" , "messages" : [ ] } \n',
+            b' { "model" : "NEW" , "messages" : [ ] } \n',
+        ),
+        (
+            b'{"messages":[],\t"x":"\\"model\\": \\"m\\"","model":\r\n"m"}',
+            b'{"messages":[],\t"x":"\\"model\\": \\"m\\"","model":\r\n"NEW"}',
+        ),
+        (
+            b'{"m\\u006fdel":"m","messages":[{"model":"m"}]}',
+            b'{"m\\u006fdel":"NEW","messages":[{"model":"m"}]}',
+        ),
+        (
+            b'{"model":7,"messages":[],"model":{"model":"m"},"model":"m"}',
+            b'{"model":"NEW","messages":[],"model":"NEW","model":"NEW"}',
+        ),
+        (b'{"model":"\\u006d","messages":[]}', b'{"model":"NEW","messages":[]}'),
+        (
+            '{"é😀":"model","model":"m","messages":[],"\\ud800":1} '.encode(),
+            '{"é😀":"model","model":"NEW","messages":[],"\\ud800":1} '.encode(),
+        ),
+        (
+            b'{"x":"ends in \\"model","model":"m","messages":[]}',
+            b'{"x":"ends in \\"model","model":"NEW","messages":[]}',
+        ),
+    ],
+)
+def test_splicing_finds_the_top_level_model_only(raw: bytes, spliced: bytes) -> None:
+    assert splice_model(read_request(raw), "NEW") == spliced
+
+
+def test_the_same_model_needs_no_splice() -> None:
+    read = read_request(b'{"model" : "m", "messages":[]}')
+    assert splice_model(read, "m") is read.raw
+
+
+@settings(max_examples=60, deadline=None)
+@given(documents(), data, st.integers(0, 9), st.sampled_from([None, 1]), st.booleans(), st.text(min_size=1))
+def test_splicing_any_request_changes_its_model_and_nothing_else(
+    document: dict[str, Any], extra: Any, place: int, indent: int | None, escape: bool, model: str
+) -> None:
+    items = [(key, value) for key, value in document.items() if key != "model"]
+    items.append(("metadata", {"model": "m", "data": extra}))
+    items.insert(place, ("model", "m"))
+    separators = None if indent else (",", ":")
+    raw = json.dumps(dict(items), indent=indent, ensure_ascii=escape, separators=separators).encode()
+    spliced = splice_model(read_request(raw), model)
+    assert list(json.loads(spliced).items()) == list(dict(items, model=model).items())
+    assert len(spliced) == len(raw) - len(b'"m"') + len(request.write_document(model))
+
+
+@pytest.mark.parametrize(
+    ("user_id", "session"),
+    [
+        (json.dumps({"device_id": "d", "account_uuid": "", "session_id": SESSION}), SESSION),
+        (f"user_{'0' * 64}_account__session_{SESSION}", SESSION),
+        (f"user_0_account_1_session_2_session_{SESSION}", SESSION),
+    ],
+)
+def test_a_conversation_is_the_session_in_its_metadata(user_id: str, session: str) -> None:
+    assert conversation_id(body(metadata={"user_id": user_id}), []) == session
+
+
+def test_a_conversation_is_the_session_in_its_head_first() -> None:
+    document = body(metadata={"user_id": f"user_0_session_{SESSION}"})
+    headers = [(b"x-app", b"cli"), (b"x-claude-code-session-id", b"from the head")]
+    assert conversation_id(document, headers) == "from the head"
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        None,
+        {},
+        7,
+        {"user_id": None},
+        {"user_id": "someone"},
+        {"user_id": "user_0_account_1_session_"},
+        {"user_id": "{broken"},
+        {"user_id": '{"session_id":5}'},
+        {"user_id": '{"other":"x"}'},
+    ],
+)
+def test_without_a_session_a_conversation_is_how_it_began(metadata: object) -> None:
+    expected = conversation_id(body(), [])
+    assert conversation_id(body(metadata=metadata), [(b"x-claude-code-session-id", b"")]) == expected
+
+
+def test_a_long_name_is_hashed() -> None:
+    assert conversation_id(body(), [(b"x-claude-code-session-id", b"x" * 128)]) == "x" * 128
+    names = [
+        conversation_id(body(), [(b"x-claude-code-session-id", b"x" * 200 + end)]) for end in (b"1", b"2")
+    ]
+    assert len({*names}) == 2
+    assert max(map(len, names)) == 32
+    assert conversation_id(body(metadata={"user_id": "user_session_" + "é" * 200}), [])
+
+
+FIRST = [
+    {"type": "text", "text": "<system-reminder>\nx\n</system-reminder>"},
+    {"type": "text", "text": "run it"},
+]
+PROMPT = [
+    {"type": "text", "text": "x-anthropic-billing-header: cc_version=2; cch=1"},
+    {"type": "text", "text": "You are", "cache_control": {"type": "ephemeral"}},
+]
+IMAGE = {"type": "image", "source": {"data": "aaaa"}, "cache_control": {"type": "ephemeral"}}
+
+
+def conversation(system: Any, first: Any, *later: Any) -> str:
+    document = body(
+        system=system, messages=[{"role": "system", "content": "env"}, {"role": "user", "content": first}]
+    )
+    document["messages"] += later
+    return conversation_id(document, [])
+
+
+@pytest.mark.parametrize(
+    ("system", "first"),
+    [
+        (PROMPT, [FIRST[0], {**FIRST[1], "cache_control": {"type": "ephemeral"}}]),
+        (deepcopy(PROMPT[1:]), FIRST),
+        ([{"type": "text", "text": "x-anthropic-billing-header: cc_version=3"}, *PROMPT[1:]], FIRST),
+    ],
+)
+def test_a_hash_is_the_same_over_the_turns_of_a_conversation(system: Any, first: Any) -> None:
+    later = [{"role": "assistant", "content": "done"}, {"role": "user", "content": "and now?"}]
+    assert conversation(system, first, *later) == conversation(PROMPT, FIRST)
+
+
+def test_a_string_is_one_text_block() -> None:
+    assert conversation("You are", "run it") == conversation(PROMPT[1:], FIRST[1:])
+
+
+def test_a_block_that_is_no_text_counts_without_its_cache_mark() -> None:
+    bare = {key: value for key, value in IMAGE.items() if key != "cache_control"}
+    assert conversation(PROMPT, [IMAGE]) == conversation(PROMPT, [bare])
+    assert conversation(PROMPT, [IMAGE]) != conversation(PROMPT, [{**IMAGE, "source": {}}])
+
+
+def test_a_hash_differs_between_conversations() -> None:
+    beginnings: list[tuple[Any, Any]] = [
+        (PROMPT, FIRST),
+        (PROMPT, FIRST[1:]),
+        (PROMPT, "run"),
+        (PROMPT, ["ru", "n"]),
+        ("You are not", FIRST),
+        (None, FIRST),
+        ([], FIRST),
+        ([PROMPT[1], PROMPT[0]], FIRST),
+        (PROMPT, "\ud800"),
+        (PROMPT, None),
+        (PROMPT, [None, 5]),
+    ]
+    assert len({conversation(*beginning) for beginning in beginnings}) == len(beginnings)
+
+
+def test_a_conversation_without_a_user_has_a_hash_too() -> None:
+    assert len(conversation_id({"model": "m", "messages": []}, [])) == 32

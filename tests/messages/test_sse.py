@@ -1,0 +1,182 @@
+"""messages/sse.py: every form an event may have, cut anywhere, and the way back."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gateway.messages.sse import Decoder, Event, encode
+
+CASES = [
+    (b"", []),
+    (b"event: ping\ndata: {}\n\n", [Event("ping", b"{}")]),
+    (b"event:ping\ndata:{}\n\n", [Event("ping", b"{}")]),
+    (b"event: ping\r\ndata: {}\r\n\r\n", [Event("ping", b"{}")]),
+    (b"event: ping\rdata: {}\r\r", [Event("ping", b"{}")]),
+    (b"event: ping\rdata: {}\r\n\ndata: 2\n\r", [Event("ping", b"{}"), Event("", b"2")]),
+    (b"data: a\n\ndata: b\n\n", [Event("", b"a"), Event("", b"b")]),
+    (b"data: a\ndata: b\n\n", [Event("", b"a\nb")]),
+    (b"data: a\ndata\ndata:\n\n", [Event("", b"a\n\n")]),
+    (b"data:\n\n", [Event("", b"")]),
+    (b"data\n\n", [Event("", b"")]),
+    (b"data:  two blanks\n\n", [Event("", b" two blanks")]),
+    (b"data: a:b: c\n\n", [Event("", b"a:b: c")]),
+    (b": a comment\ndata: a\n:\n\n", [Event("", b"a")]),
+    (b"\n\n\ndata: a\n\n\n\n", [Event("", b"a")]),
+    (b"id: 1\nretry: 5\nData: b\n data: c\ndata: a\n\n", [Event("", b"a")]),
+    (b"event: lost\n\ndata: a\n\n", [Event("", b"a")]),
+    (b"event: a\nevent: b\ndata: x\n\n", [Event("b", b"x")]),
+    (b"event: \xc3\xa9\ndata: \xf0\x9f\x98\x80\n\n", [Event("é", "😀".encode())]),
+    (b"event: \xff\ndata: \xff\n\n", [Event("\ufffd", b"\xff")]),
+    (b"\xef\xbb\xbfdata: a\n\n", [Event("", b"a")]),
+    (b"data: a\n\n\xef\xbb\xbfdata: b\n\n", [Event("", b"a")]),
+    (b"\xef\xbb\xbb\xbfdata: a\n\n", []),
+    (b"data: a\n\ndata: cut off", [Event("", b"a")]),
+    (b"data: a\n\ndata: cut off\n", [Event("", b"a")]),
+]
+
+
+@pytest.mark.parametrize(("raw", "events"), CASES)
+def test_whole(raw: bytes, events: list[Event]) -> None:
+    assert Decoder().feed(raw) == events
+
+
+@pytest.mark.parametrize(("raw", "events"), CASES)
+def test_byte_by_byte(raw: bytes, events: list[Event]) -> None:
+    decoder = Decoder()
+    got = [event for at in range(len(raw)) for event in decoder.feed(raw[at : at + 1])]
+    assert got == events
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.lists(
+        st.sampled_from([b"\r", b"\n", b"\r\n", b"data: ", b"event: e", b":", b"\xef\xbb\xbf", b"\xc3", b"x"])
+    ),
+    st.data(),
+)
+def test_any_split_is_the_whole(pieces: list[bytes], draw: st.DataObject) -> None:
+    raw = b"".join(pieces)
+    whole = Decoder()
+    expected = whole.feed(raw)
+    cuts = sorted(draw.draw(st.lists(st.integers(0, len(raw)), max_size=6)))
+    decoder = Decoder()
+    got = []
+    for start, end in zip([0, *cuts], [*cuts, len(raw)], strict=True):
+        got += decoder.feed(raw[start:end])
+    assert got == expected
+    assert decoder.partial == whole.partial
+    assert decoder.end() == whole.end()
+
+
+def test_an_event_comes_as_soon_as_its_blank_line_does() -> None:
+    decoder = Decoder()
+    assert decoder.feed(b"data: a\r\n\r") == [Event("", b"a")]
+    assert decoder.feed(b"\ndata: b\n\n") == [Event("", b"b")]
+
+
+@pytest.mark.parametrize(
+    ("raw", "last"),
+    [
+        (b"", []),
+        (b"data: a\n\n", []),
+        (b"event: e\ndata: a\n", [Event("e", b"a")]),
+        (b"event: e\ndata: a", [Event("e", b"a")]),
+        (b"data: a\ndata", [Event("", b"a\n")]),
+        (b"data: a\r", [Event("", b"a")]),
+        (b"event: e\n", []),
+        (b": comment", []),
+        (b"\xef\xbb", []),
+    ],
+)
+def test_the_end_gives_the_last_event_without_its_blank_line(raw: bytes, last: list[Event]) -> None:
+    decoder = Decoder()
+    decoder.feed(raw)
+    assert decoder.end() == last
+    assert not decoder.partial
+    assert decoder.end() == []
+
+
+@pytest.mark.parametrize(
+    ("raw", "partial"),
+    [
+        (b"", False),
+        (b"\xef", True),
+        (b"data: a\n\n", False),
+        (b"data: a\n", True),
+        (b"data: a", True),
+        (b"event: a\n", True),
+        (b": comment\n", False),
+        (b"data: a\n\n\r", False),
+    ],
+)
+def test_partial_says_that_an_event_is_unfinished(raw: bytes, partial: bool) -> None:
+    decoder = Decoder()
+    decoder.feed(raw)
+    assert decoder.partial is partial
+
+
+@pytest.mark.parametrize("step", [1, 3, 1000])
+@pytest.mark.parametrize(
+    ("raw", "fits"),
+    [
+        (b"data: " + b"x" * 13 + b"\n\n", True),
+        (b"data: " + b"x" * 14 + b"\n\n", False),
+        (b"data: x\ndata: x\ndata:\n\n", False),
+        (b"event: 12345678\ndata: \n\n", False),
+        (b"data: x\n\n" * 50, True),
+        (b": 12345\n" * 50, True),
+        (b"data: x\n: 345678901\n\n", True),
+        (b"data: x\n: 3456789012\n\n", False),
+        (b"x" * 20, True),
+        (b"x" * 21, False),
+    ],
+)
+def test_an_event_is_bounded(raw: bytes, fits: bool, step: int) -> None:
+    decoder = Decoder(limit=20)
+
+    def feed() -> None:
+        for at in range(0, len(raw), step):
+            decoder.feed(raw[at : at + step])
+
+    if fits:
+        feed()
+    else:
+        with pytest.raises(ValueError, match="larger than 20 bytes"):
+            feed()
+
+
+def test_a_long_line_in_many_pieces_costs_no_more_than_its_length() -> None:
+    decoder = Decoder()
+    decoder.feed(b"data: ")
+    for _ in range(100_000):
+        decoder.feed(b"x" * 50)
+    (event,) = decoder.feed(b"\n\n")
+    assert len(event.data) == 5_000_000
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "raw"),
+    [
+        ("ping", b"{}", b"event: ping\ndata: {}\n\n"),
+        ("", b"{}", b"data: {}\n\n"),
+        ("é", b"", "event: é\ndata: \n\n".encode()),
+        ("a", b"1\n2", b"event: a\ndata: 1\ndata: 2\n\n"),
+        ("a", b"1\r\n2\r3", b"event: a\ndata: 1\ndata: 2\ndata: 3\n\n"),
+    ],
+)
+def test_encode(name: str, data: bytes, raw: bytes) -> None:
+    assert encode(name, data) == raw
+
+
+@pytest.mark.parametrize("name", ["a\nb", "a\rb"])
+def test_encode_refuses_a_name_that_would_end_its_line(name: str) -> None:
+    with pytest.raises(ValueError, match="line end"):
+        encode(name, b"")
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.tuples(st.text(st.characters(exclude_characters="\r\n", codec="utf-8")), st.binary())))
+def test_what_was_encoded_is_decoded(events: list[tuple[str, bytes]]) -> None:
+    raw = b"".join(encode(name, data) for name, data in events)
+    expected = [Event(name, data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")) for name, data in events]
+    assert Decoder().feed(raw) == expected
