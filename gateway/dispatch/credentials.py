@@ -1,0 +1,169 @@
+"""Who pays: an account's credential, and for OAuth the token's life without its network.
+
+`OAuthToken` says when a token is to be refreshed, what to send for it and what an answer means. Sending
+it, one refresh at a time, is left to the caller. Nothing here shows a secret in an error or a `repr`.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import orjson
+
+from gateway.config import Account, Secret
+
+REFRESH_AHEAD = 300.0
+"""Seconds before its end that a token is replaced: a request that waits for its first byte outlives less."""
+
+ASSUMED_LIFE = 3600.0
+"""Seconds a token lasts when its answer does not say: as long as Google's do."""
+
+GOOGLE_URI = "https://oauth2.googleapis.com/token"
+"""Where Google's own files without a `token_uri` are refreshed."""
+
+FORM_TYPE = b"application/x-www-form-urlencoded"
+"""The content type of `OAuthToken.refresh_body`."""
+
+_LOCAL_URI = r"http://(localhost|127\.\d+\.\d+\.\d+|\[::1\])(:\d+)?/.*"
+_HEADER_SAFE = r"[!-~]+"
+_ERROR_CODE = r"[a-z_]{1,40}"
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """What goes into an upstream request's login header."""
+
+    kind: Literal["api_key", "bearer", "none"]
+    secret: Secret
+
+
+NO_CREDENTIAL = Credential("none", Secret(""))
+"""For a local upstream that asks for nothing."""
+
+
+def credential_of(account: Account) -> Credential | None:
+    """The credential that an account's configuration holds; None when a token must be fetched first."""
+    if account.oauth_file is not None:
+        return None
+    return NO_CREDENTIAL if account.api_key is None else Credential("api_key", account.api_key)
+
+
+class RefreshError(Exception):
+    """No token was got. `status` is how the attempt that needed it failed.
+
+    401: the login itself was refused and somebody must log in again. 503: later may be better.
+    """
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class OAuthToken:
+    """One account's token. Times are unix seconds, passed in.
+
+    Made of the bytes of a Google `authorized_user` file; raises ValueError naming the field at fault.
+    """
+
+    __slots__ = (
+        "_client_id",
+        "_client_secret",
+        "_credential",
+        "_due_at",
+        "_ends_at",
+        "_refresh_token",
+        "uri",
+    )
+
+    uri: str
+    """Where `refresh_body` is to be posted."""
+
+    def __init__(self, file: bytes) -> None:
+        document = _object(file)
+        if document is None:
+            raise ValueError("not a JSON object")
+        kind = document.get("type", "authorized_user")
+        if kind != "authorized_user":
+            raise ValueError('type: must be "authorized_user"')
+        self._client_id = _field(document, "client_id")
+        self._client_secret = Secret(_field(document, "client_secret"))
+        self._refresh_token = Secret(_field(document, "refresh_token"))
+        self.uri = _field(document, "token_uri") if "token_uri" in document else GOOGLE_URI
+        if not (self.uri.startswith("https://") or re.fullmatch(_LOCAL_URI, self.uri)):
+            raise ValueError("token_uri: must begin with https://")
+        self._credential: Credential | None = None
+        self._due_at = self._ends_at = 0.0
+
+    def __repr__(self) -> str:
+        state = "empty" if self._credential is None else f"until {self._ends_at:.0f}"
+        return f"<OAuthToken [{state}]>"
+
+    def credential(self, wall: float) -> Credential | None:
+        """The token, while it lasts; None when there is none that an upstream would take."""
+        return self._credential if wall < self._ends_at else None
+
+    def due(self, wall: float) -> bool:
+        """Whether to refresh now. The old token goes on serving until it really ends."""
+        return self._credential is None or wall >= self._due_at
+
+    def refused(self, credential: Credential) -> None:
+        """An upstream answered 401 to `credential`: forget it, unless it was replaced meanwhile."""
+        if credential == self._credential:
+            self._credential = None
+            self._due_at = self._ends_at = 0.0
+
+    def refresh_body(self) -> bytes:
+        """The form to POST to `uri`."""
+        from urllib.parse import urlencode
+
+        form = {
+            "grant_type": "refresh_token",
+            "client_id": self._client_id,
+            "client_secret": self._client_secret.reveal(),
+            "refresh_token": self._refresh_token.reveal(),
+        }
+        return urlencode(form).encode("ascii")
+
+    def accept(self, status: int, body: bytes, wall: float) -> Credential:
+        """Take the answer to `refresh_body`; the new credential. Raises RefreshError."""
+        answer = _object(body) or {}
+        if status != 200:
+            code = answer.get("error")
+            named = f" ({code})" if isinstance(code, str) and re.fullmatch(_ERROR_CODE, code) else ""
+            final = status in (400, 401, 403)
+            raise RefreshError(
+                401 if final else 503, f"the token endpoint {self.uri} answered {status}{named}"
+            )
+        value = answer.get("access_token")
+        if not isinstance(value, str) or not re.fullmatch(_HEADER_SAFE, value):
+            raise RefreshError(503, f"the token endpoint {self.uri} gave no usable access_token")
+        life = _seconds(answer.get("expires_in"))
+        self._ends_at = wall + life
+        # A token that lives shorter than the lead must not be fetched anew for every request.
+        self._due_at = self._ends_at - min(REFRESH_AHEAD, life / 2)
+        self._credential = Credential("bearer", Secret(value))
+        return self._credential
+
+
+def _object(raw: bytes) -> dict[str, Any] | None:
+    try:
+        document = orjson.loads(raw)
+    except orjson.JSONDecodeError:
+        return None
+    return document if isinstance(document, dict) else None
+
+
+def _field(document: dict[str, Any], name: str) -> str:
+    value = document.get(name)
+    if not isinstance(value, str) or not value:
+        raise ValueError(f"{name}: must be a non-empty string")
+    return value
+
+
+def _seconds(value: object) -> float:
+    """`expires_in`: a positive number, also as text; anything else is taken for the usual hour."""
+    if isinstance(value, str) and value.isascii() and value.isdigit():
+        value = int(value[:12])
+    if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
+        return ASSUMED_LIFE
+    return float(min(value, 366 * 86400))

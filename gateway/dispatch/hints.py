@@ -1,0 +1,199 @@
+"""When to come back: the one reader of every form in which an upstream says how long a limit lasts.
+
+`read_hint` reads headers and Google's error details. Free text is never searched for numbers, and what
+cannot be read is no hint. The clock is passed in; every result is seconds from then, never negative.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+
+Headers = Sequence[tuple[bytes, bytes]]
+
+LONGEST = 366 * 86400.0
+"""A year: a longer hint is a mistake, and a date made of it would overflow."""
+
+UNKNOWN_DAY = 3600.0
+"""For a day's quota whose reset is not known: it may be near, so it is probed hourly."""
+
+_NUMBER = re.compile(r"[0-9]{1,15}(?:\.[0-9]{0,18})?")
+_DURATION_PART = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,18})?)(h|ms|m|s|us|µs|ns)")
+_UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
+
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+_TIME = r"(?P<hour>\d\d):(?P<minute>\d\d):(?P<second>\d\d)"
+_MONTH = r"(?P<month>[A-Z][a-z]{2})"
+_HTTP_DATES = tuple(
+    re.compile(form, re.ASCII)
+    for form in (
+        rf"[A-Z][a-z]{{2}}, (?P<day>\d\d) {_MONTH} (?P<year>\d{{4}}) {_TIME} GMT",
+        rf"[A-Z][a-z]{{5,8}}, (?P<day>\d\d)-{_MONTH}-(?P<year>\d\d) {_TIME} GMT",
+        rf"[A-Z][a-z]{{2}} {_MONTH} (?P<day>[ \d]\d) {_TIME} (?P<year>\d{{4}})",
+    )
+)
+"""The three forms of RFC 9110, section 5.6.7."""
+
+_BUCKET = re.compile(r"anthropic-ratelimit-(.+)-(reset|remaining|status)")
+
+
+def read_hint(headers: Headers, body: bytes, wall: float) -> float | None:
+    """Seconds from `wall` (unix seconds) until the limit is lifted; None when nothing says so.
+
+    Headers (lower-case names) come before the body's details. Only a day's quota is stronger: the
+    short delays that are sent along with it are known to be wrong, its reset is not.
+    """
+    told = _of_headers(headers, wall)
+    delay, reset, daily = _google(body, wall)
+    if daily:
+        hint = max(UNKNOWN_DAY, told or 0.0, delay or 0.0) if reset is None else reset
+    elif told is not None:
+        hint = told
+    else:
+        known = _longer(delay, reset)
+        if known is None:
+            return None
+        hint = known
+    return min(max(hint, 0.0), LONGEST)
+
+
+def _of_headers(headers: Headers, wall: float) -> float | None:
+    """The first readable of `retry-after-ms`, `retry-after`, `anthropic-ratelimit-*-reset`."""
+    values = {name.decode("latin-1"): value.decode("latin-1").strip() for name, value in headers}
+    milliseconds = _number(values.get("retry-after-ms", ""))
+    if milliseconds is not None:
+        return milliseconds / 1000
+    after = values.get("retry-after", "")
+    seconds = _number(after)
+    if seconds is not None:
+        return seconds
+    moment = http_date(after, wall)
+    if moment is None:
+        moment = _ratelimit_reset(values)
+    return None if moment is None else moment - wall
+
+
+def _ratelimit_reset(values: dict[str, str]) -> float | None:
+    """The latest reset of the limits that are used up; if none says it is, of those that say nothing.
+
+    A limit with something left is not what refused the request.
+    """
+    limits: dict[str, dict[str, str]] = {}
+    for name, value in values.items():
+        bucket = _BUCKET.fullmatch(name)
+        if bucket is not None:
+            limits.setdefault(bucket[1], {})[bucket[2]] = value
+    used_up: list[float] = []
+    silent: list[float] = []
+    for limit in limits.values():
+        reset = _moment(limit.get("reset", ""))
+        if reset is None:
+            continue
+        if limit.get("remaining") == "0" or limit.get("status") == "rejected":
+            used_up.append(reset)
+        elif "remaining" not in limit and "status" not in limit:
+            silent.append(reset)
+    return max(used_up or silent, default=None)
+
+
+def _google(body: bytes, wall: float) -> tuple[float | None, float | None, bool]:
+    """(retry delay, time until the quota's reset, whether a day's quota is meant) of Google's details."""
+    delay = reset = None
+    daily = False
+    for detail in _details(body):
+        kind = str(detail.get("@type", "")).rpartition("/")[2]
+        if kind == "google.rpc.RetryInfo":
+            delay = _longer(delay, duration(detail.get("retryDelay")))
+        elif kind == "google.rpc.ErrorInfo":
+            metadata = detail.get("metadata")
+            if isinstance(metadata, dict):
+                reset = _longer(reset, duration(metadata.get("quotaResetDelay")))
+                moment = _moment(metadata.get("quotaResetTimeStamp"))
+                reset = _longer(reset, None if moment is None else moment - wall)
+        elif kind == "google.rpc.QuotaFailure":
+            daily = daily or _is_daily(detail.get("violations"))
+    return delay, reset, daily
+
+
+def _details(body: bytes) -> Iterator[dict[str, Any]]:
+    if b"google.rpc." not in body:
+        return
+    try:
+        document: Any = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return
+    if isinstance(document, list) and document:
+        document = document[0]
+    error = document.get("error") if isinstance(document, dict) else None
+    details = error.get("details") if isinstance(error, dict) else None
+    if isinstance(details, list):
+        yield from (detail for detail in details if isinstance(detail, dict))
+
+
+def _is_daily(violations: object) -> bool:
+    """Whether one of the violations' ids (`...PerDayPerProject...`) says it is a day's quota."""
+    if not isinstance(violations, list):
+        return False
+    ids = (violation.get("quotaId") for violation in violations if isinstance(violation, dict))
+    return any("perday" in re.sub("[-_ ]", "", str(name)).lower() for name in ids)
+
+
+def _longer(one: float | None, other: float | None) -> float | None:
+    if one is None or other is None:
+        return one if other is None else other
+    return max(one, other)
+
+
+def duration(value: object) -> float | None:
+    """Seconds of `"1.5s"`, `"2h21m5.2s"`, `"500ms"` or `{"seconds": 1, "nanos": 5}`; None otherwise."""
+    if isinstance(value, dict):
+        seconds, nanos = _number(value.get("seconds", 0)), _number(value.get("nanos", 0))
+        return None if seconds is None or nanos is None or not value else seconds + nanos * 1e-9
+    if not isinstance(value, str):
+        return None
+    text = value.strip()
+    parts = list(_DURATION_PART.finditer(text))
+    if not parts or "".join(part[0] for part in parts) != text:
+        return None
+    return sum(float(part[1]) * _UNITS[part[2]] for part in parts)
+
+
+def _number(value: object) -> float | None:
+    """A count without sign, as text or as JSON number; None otherwise."""
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        return None
+    return float(str(value)) if _NUMBER.fullmatch(str(value)) else None
+
+
+def _moment(value: object) -> float | None:
+    """Unix seconds of an RFC 3339 time or of a number of unix seconds; None otherwise."""
+    number = _number(value)
+    if number is not None or not isinstance(value, str):
+        return number
+    try:
+        moment = datetime.fromisoformat(value.strip())
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, OverflowError):
+        return None
+
+
+def http_date(text: str, wall: float) -> float | None:
+    """Unix seconds of an HTTP date in any of its three forms; None otherwise.
+
+    `wall` tells which century a year of two digits is in: none is more than 50 years ahead.
+    """
+    found = next(filter(None, (form.fullmatch(text) for form in _HTTP_DATES)), None)
+    if found is None or found["month"] not in _MONTHS:
+        return None
+    year = int(found["year"])
+    if len(found["year"]) == 2:
+        latest = datetime.fromtimestamp(wall, UTC).year + 50
+        year += 2000 if 2000 + year <= latest else 1900
+    month = _MONTHS.index(found["month"]) + 1
+    clock = int(found["hour"]), int(found["minute"]), min(int(found["second"]), 59)
+    try:
+        return datetime(year, month, int(found["day"]), *clock, tzinfo=UTC).timestamp()
+    except ValueError:
+        return None

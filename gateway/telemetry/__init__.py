@@ -1,0 +1,1 @@
+"""Counts and logs; knows no route."""
