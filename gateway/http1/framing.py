@@ -1,0 +1,295 @@
+"""Where a body ends: by its length, by its chunks, by the close of the connection.
+
+`Framing` follows a body's bytes as they come and keeps none of them, but for a line that is cut. It is
+the one reader of bodies both ways: stricter than h11 about chunks, and otherwise of the same opinion.
+Which framing a head announces was judged by `strict`; what a body costs is for its caller to limit.
+"""
+
+import re
+from typing import Literal, Self
+
+from gateway.http1 import strict
+from gateway.http1.heads import RequestHead, ResponseHead
+from gateway.http1.strict import ProtocolError
+
+Mode = Literal["none", "length", "chunked", "close"]
+
+LAST_CHUNK = b"0\r\n\r\n"
+"""The chunk that ends a chunked body, with an empty trailer section."""
+
+MAX_SIZE_LINE = 1024
+"""Bytes of a chunk's size line: 16 digits, and extensions, which nobody is known to use."""
+
+MAX_EXTENSIONS = 16 * 1024
+"""Bytes of extensions in one body: they carry nothing and count as no payload (Go's limit, too)."""
+
+MAX_TRAILERS = 8 * 1024
+"""Bytes from the last chunk to the end of the trailer section: as much as a request line may have."""
+
+FORBIDDEN_TRAILERS = frozenset(
+    {b"content-length", b"transfer-encoding", b"host", b"authorization", b"content-encoding", b"content-type"}
+)
+"""Fields that would change, behind a body, what was decided before it."""
+
+_SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,16})(;[\t -~\x80-\xff]*)?\r\n").fullmatch
+_SIZE_LINE_BEGINNING = re.compile(rb"[0-9A-Fa-f]{1,16}(?:;[\t -~\x80-\xff]*)?\r?").fullmatch
+_PLAIN_SIZE = re.compile(rb"[0-9A-Fa-f]{1,16}").fullmatch
+
+_MEMO_DIGITS = 4
+_MEMO_SIZES = 4096
+_sizes: dict[bytes, int] = {}
+"""Size texts met before, those of up to 64 KiB: a stream's chunks have a few hundred sizes."""
+
+_SIZE, _DATA, _DATA_END, _TRAILER, _LENGTH, _CLOSE, _DONE, _BROKEN = range(8)
+
+
+class Framing:
+    """Follows one body from its first byte; `for_request` and `for_response` make one from a head.
+
+    Bytes that break the framing raise ProtocolError, and all that is told here stays as it was before
+    them: a caller that passed nothing of the last `data` on can still end the body in a proper way.
+    """
+
+    __slots__ = (
+        "_extensions",
+        "_line",
+        "_state",
+        "_status",
+        "chunk_end",
+        "chunk_left",
+        "consumed",
+        "ended",
+        "mode",
+        "unsettled",
+    )
+
+    def __init__(self, mode: Mode, length: int = 0, status: int = 400) -> None:
+        """`length` counts for mode "length". `status` is that of errors: 400, or 502 for an upstream's."""
+        self.mode = mode
+        self.chunk_left = length
+        """Bytes missing in the data of the present chunk, or in a body of known length."""
+        self.chunk_end = b""
+        """What must follow the present chunk's data to end it: CRLF, LF or nothing."""
+        self.unsettled = 0
+        """The last bytes so many of the body: a size line that is cut, or the last chunk with its trailers.
+        Whoever holds them back can still go on with a chunk of his own."""
+        self.consumed = 0
+        """How many bytes of the last `data` belong to the body."""
+        self.ended = mode == "none" or (mode == "length" and not length)
+        """The body is complete."""
+        self._status = status
+        self._line = b""
+        self._extensions = 0
+        if self.ended:
+            self._state = _DONE
+        else:
+            self._state = {"chunked": _SIZE, "length": _LENGTH, "close": _CLOSE}[mode]
+
+    def __repr__(self) -> str:
+        where = "ended" if self.ended else f"{self.chunk_left} left"
+        return f"<Framing [{self.mode}, {where}]>"
+
+    @classmethod
+    def for_request(cls, head: RequestHead) -> Self:
+        """How the body behind a request's head is framed; a head that says nothing has none."""
+        if head.chunked:
+            return cls("chunked")
+        length = head.content_length
+        return cls("length", length) if length else cls("none")
+
+    @classmethod
+    def for_response(cls, head: ResponseHead, method: str) -> Self:
+        """How the body behind a response's head is framed, when the request had this method."""
+        status = head.status
+        if method == "HEAD" or status < 200 or status in (204, 304):
+            return cls("none", 0, 502)
+        if head.chunked:
+            return cls("chunked", 0, 502)
+        length = head.content_length
+        return cls("close", 0, 502) if length is None else cls("length", length, 502)
+
+    @property
+    def at_chunk_boundary(self) -> bool:
+        """The body is chunked, and a chunk of our own could stand right here."""
+        return self.mode == "chunked" and not (
+            self.chunk_left or self.chunk_end or self.unsettled or self.ended
+        )
+
+    @property
+    def terminator_at(self) -> int:
+        """Where in the last `data` the last chunk begins, once ended; 0 when it began in an earlier one."""
+        return max(0, self.consumed - self.unsettled)
+
+    def feed(self, data: bytes, pieces: list[bytes] | None = None) -> int:
+        """Follow `data`; how many of its bytes belong to this body: fewer than all only when it ended.
+
+        The payload among them is added to `pieces`. Raises ProtocolError.
+        """
+        state = self._state
+        if state == _SIZE and not self._line:
+            at = _pass_chunks(data, 0, pieces)
+            if at != len(data):
+                return self._follow(data, at, pieces)
+            self.consumed = at
+            return at
+        if state < _LENGTH:
+            return self._follow(data, 0, pieces)
+        if state == _BROKEN:
+            raise self._broken("the body broke its framing before")
+        count = 0 if state == _DONE else len(data)
+        if state == _LENGTH:
+            count = min(count, self.chunk_left)
+            self.chunk_left -= count
+            if not self.chunk_left:
+                self._state = _DONE
+                self.ended = True
+        if pieces is not None and count:
+            pieces.append(data[:count])
+        self.consumed = count
+        return count
+
+    def payload(self, data: bytes) -> list[bytes]:
+        """Follow `data`; the payload in it, in pieces. `consumed` tells how much of it was the body's."""
+        pieces: list[bytes] = []
+        self.feed(data, pieces)
+        return pieces
+
+    def close(self) -> None:
+        """The peer closed its side. Raises ProtocolError unless the body may end here."""
+        if self._state == _CLOSE:
+            self._state = _DONE
+            self.ended = True
+        elif self._state != _DONE:
+            raise self._broken("the connection was closed before the end of the body")
+
+    def copy(self) -> Self:
+        """Another follower, standing where this one stands."""
+        twin = type(self).__new__(type(self))
+        twin.mode, twin.ended, twin.consumed, twin.unsettled = (
+            self.mode,
+            self.ended,
+            self.consumed,
+            self.unsettled,
+        )
+        twin.chunk_left, twin.chunk_end = self.chunk_left, self.chunk_end
+        twin._state, twin._line = self._state, self._line
+        twin._status, twin._extensions = self._status, self._extensions
+        return twin
+
+    def _follow(self, data: bytes, at: int, pieces: list[bytes] | None) -> int:
+        """The chunked body from `at` on. Nothing is noted down before all of `data` has been right."""
+        state, left, missing = self._state, self.chunk_left, self.chunk_end
+        line, unsettled, end = self._line, self.unsettled, len(data)
+        while at < end and state != _DONE:
+            if state == _DATA:
+                stop = min(end, at + left)
+                if pieces is not None:
+                    pieces.append(data[at:stop])
+                left -= stop - at
+                at = stop
+                state = _DATA if left else _DATA_END
+            elif state == _DATA_END:
+                found = data[at : at + len(missing)]
+                if not missing.startswith(found):
+                    raise self._broken("a chunk's data is not followed by CRLF: its size is wrong")
+                at += len(found)
+                missing = missing[len(found) :]
+                if not missing:
+                    state = _SIZE
+                    at = _pass_chunks(data, at, pieces)
+            else:
+                stop = data.find(b"\n", at, at + MAX_TRAILERS) + 1 or min(end, at + MAX_TRAILERS)
+                unsettled += stop - at
+                line += data[at:stop]
+                at = stop
+                if line[-1] != 0x0A:
+                    self._check_beginning(state, line, unsettled)
+                    continue
+                if state == _SIZE:
+                    left = self._size(line)
+                    state = _DATA if left else _TRAILER
+                    if left:
+                        unsettled, missing = 0, b"\r\n"
+                else:
+                    state = self._trailer(line, unsettled)
+                line = b""
+        self._state, self.chunk_left, self.chunk_end = state, left, missing
+        self._line, self.unsettled, self.consumed = line, unsettled, at
+        self.ended = state == _DONE
+        return at
+
+    def _check_beginning(self, state: int, line: bytes, unsettled: int) -> None:
+        """A line whose end has not come yet: nothing is waited for that cannot become right."""
+        if state == _TRAILER:
+            if unsettled > MAX_TRAILERS:
+                raise self._broken("the trailer section is too large")
+        elif len(line) > MAX_SIZE_LINE or _SIZE_LINE_BEGINNING(line) is None:
+            raise self._broken("a chunk does not begin with its size in hexadecimal")
+
+    def _size(self, line: bytes) -> int:
+        match = _SIZE_LINE(line)
+        if match is None or len(line) > MAX_SIZE_LINE:
+            raise self._broken("a chunk's size line is not 1 to 16 hexadecimal digits and CRLF")
+        extension = match[2]
+        if extension is not None:
+            self._extensions += len(extension)
+            if self._extensions > MAX_EXTENSIONS:
+                raise self._broken("the body's chunk extensions are too large")
+        return int(match[1], 16)
+
+    def _trailer(self, line: bytes, unsettled: int) -> int:
+        if line == b"\r\n":
+            return _DONE
+        if unsettled > MAX_TRAILERS:
+            raise self._broken("the trailer section is too large")
+        if not line.endswith(b"\r\n"):
+            raise self._broken("a trailer line ends with LF alone")
+        try:
+            name, _ = strict.read_field(line[:-2])
+        except ProtocolError as error:
+            raise self._broken(f"in the trailer section, {error.message}") from None
+        if name in FORBIDDEN_TRAILERS:
+            raise self._broken(f"{name.decode()} is given as a trailer, where it means nothing")
+        return _TRAILER
+
+    def _broken(self, message: str) -> ProtocolError:
+        self._state = _BROKEN
+        whose = "the request's" if self._status == 400 else "the upstream's"
+        return ProtocolError(self._status, f"{whose} body is broken: {message}")
+
+
+def chunk(data: bytes) -> bytes:
+    """One chunk that carries `data`; nothing for no data, because an empty chunk would end the body."""
+    return b"%x\r\n%b\r\n" % (len(data), data) if data else b""
+
+
+def _pass_chunks(data: bytes, at: int, pieces: list[bytes] | None) -> int:
+    """Where, from `at` on, something else begins than a complete chunk without extensions."""
+    end = len(data)
+    find, size_of = data.find, _sizes.get
+    while at < end:
+        stop = find(b"\r\n", at, at + 18)
+        if stop < 0:
+            break
+        text = data[at:stop]
+        size = size_of(text) or _read_size(text)
+        start = stop + 2
+        stop = start + size
+        if not size or data[stop : stop + 2] != b"\r\n":
+            break
+        if pieces is not None:
+            pieces.append(data[start:stop])
+        at = stop + 2
+    return at
+
+
+def _read_size(text: bytes) -> int:
+    """A plain size; 0 also for what is none."""
+    if _PLAIN_SIZE(text) is None:
+        return 0
+    size = int(text, 16)
+    if len(text) <= _MEMO_DIGITS and size:
+        if len(_sizes) >= _MEMO_SIZES:
+            _sizes.clear()
+        _sizes[text] = size
+    return size
