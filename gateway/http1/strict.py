@@ -94,15 +94,31 @@ def check_beginning(raw: bytes | bytearray) -> None:
     """Refuse the first bytes of a request if no bytes behind them can make it one. Raises ProtocolError.
 
     May be asked while a head is still incomplete, so that nobody waits for the end of something that
-    never has the end of a head: TLS or HTTP/2 (status 0), or lines that end with LF alone.
+    never has the end of a head: TLS, HTTP/2 (status 0), or lines that end with LF alone.
     """
     if raw[:1] and raw[0] in _TLS_BEGINNINGS:
-        raise ProtocolError(0, "this looks like TLS; the port speaks plain HTTP")
+        raise ProtocolError(400, "this port speaks plain HTTP, and the client speaks TLS: use http://")
     if raw.startswith(_HTTP2_PREFACE):
         raise ProtocolError(0, "this is the preface of HTTP/2; the port speaks HTTP/1.1")
     if raw[:1] and raw[0] in b" \t\r\n":
         raise ProtocolError(400, "a blank or an empty line stands before the request line")
     _check_bytes(raw)
+
+
+def head_end(data: bytes, start: int = 0) -> int:
+    """Where in `data` the head ends that it begins with, the blank line included; -1: not in here.
+
+    Bare line feeds end a head, too, so that it gets judged and refused. What stands before `start` is known to
+    hold no end, and no part of one.
+    """
+    at = data.find(b"\r\n\r\n", start)
+    end = at + 4 if at >= 0 else -1
+    before = at + 2 if at >= 0 else len(data)
+    for bare in (b"\n\n", b"\n\r\n"):
+        at = data.find(bare, start, before)
+        if at >= 0:
+            end = before = at + len(bare)
+    return end
 
 
 def read_field(line: bytes) -> tuple[bytes, bytes]:

@@ -33,8 +33,8 @@ REFUSED = [
     (b"GET / HTTP/1.1\r\n", 400, "an empty one"),
     (OK + OK, 400, "an empty one"),
     (OK[:-2], 400, "an empty one"),
-    (b"\x16\x03\x01\x02\x00", 0, "TLS"),
-    (b"\x80\x2e\x01\x03\x01", 0, "TLS"),
+    (b"\x16\x03\x01\x02\x00", 400, "TLS"),
+    (b"\x80\x2e\x01\x03\x01", 400, "TLS"),
     (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 0, "HTTP/2"),
     (OK.replace(b"\r\n", b"\n"), 400, "LF alone"),
     (b"GET / HTTP/1.1\r\nHost: a\n\r\n", 400, "LF alone"),
@@ -190,7 +190,7 @@ def test_no_beginning_of_a_good_head_is_refused(raw: bytes) -> None:
 @pytest.mark.parametrize(
     ("raw", "status", "needed"),
     [
-        (b"\x16\x03\x01", 0, 1),
+        (b"\x16\x03\x01", 400, 1),
         (b"PRI * HTTP/2.0\r\n\r\n", 0, 16),
         (b" GET", 400, 1),
         (b"\r\nGET", 400, 1),
@@ -368,3 +368,21 @@ def test_no_line_takes_long(line: bytes) -> None:
     except ProtocolError:
         pass
     assert time.perf_counter() - began < 0.2
+
+
+@pytest.mark.parametrize(
+    ("head", "rest"),
+    [
+        (b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", b"\r\n\r\n"),
+        (b"GET / HTTP/1.1\nHost: a\n\n", b"GET / HTTP/1.1\r\n\r\n"),
+        (b"GET / HTTP/1.1\r\nHost: a\n\r\n", b"\r\n\r\n"),
+        (b"GET / HTTP/1.1\r\nHost: a\r\n\n", b"\n\n"),
+        (b"a\n\r\n", b"b\n\n"),
+        (b"\n\n", b""),
+        (b"\n\r\n", b""),
+        (b"\r\n\r\n", b"\n\n"),
+    ],
+)
+def test_where_a_head_ends(head: bytes, rest: bytes) -> None:
+    assert [strict.head_end(head[:size]) for size in range(len(head))] == [-1] * len(head)
+    assert strict.head_end(head + rest) == strict.head_end(head) == len(head)

@@ -1,0 +1,56 @@
+"""One timer a connection, moved by noting a time instead of arming a timer again for each chunk."""
+
+import asyncio
+from collections.abc import Callable
+from math import inf
+
+
+class Deadline:
+    """Calls `expired` once `when` (loop time) has passed; moving `when` later costs an assignment.
+
+    The timer that is armed may fire early, because `when` moved on since; it then arms itself for the rest.
+    Only a deadline that moves nearer needs the loop.
+    """
+
+    __slots__ = ("_armed", "_expired", "_handle", "_loop", "when")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, expired: Callable[[], None]) -> None:
+        self._loop = loop
+        self._expired = expired
+        self._handle: asyncio.TimerHandle | None = None
+        self._armed = inf
+        self.when = inf
+
+    def set(self, seconds: float) -> None:
+        """Expire `seconds` from now, whatever was set before."""
+        self.when = when = self._loop.time() + seconds
+        if when < self._armed:
+            self._arm(when)
+
+    def clear(self) -> None:
+        """Not now. The timer stays armed and finds nothing to do."""
+        self.when = inf
+
+    def cancel(self) -> None:
+        """Never again: lets go of the timer and of its owner."""
+        self.when = inf
+        if self._handle is not None:
+            self._handle.cancel()
+            self._handle = None
+            self._armed = inf
+
+    def _arm(self, when: float) -> None:
+        if self._handle is not None:
+            self._handle.cancel()
+        self._armed = when
+        self._handle = self._loop.call_at(when, self._fire)
+
+    def _fire(self) -> None:
+        self._handle = None
+        self._armed = inf
+        if self._loop.time() < self.when:
+            if self.when != inf:
+                self._arm(self.when)
+            return
+        self.when = inf
+        self._expired()

@@ -1,0 +1,94 @@
+"""Server: accepts connections on an address, counts them, and lets them go.
+
+What happens on a connection is `server`'s business.
+"""
+
+import asyncio
+import socket
+import ssl
+from typing import cast
+
+from gateway.http1.limits import Limits
+from gateway.http1.server import Application, ServerConnection
+
+
+class Server:
+    """Accepts connections, counts them, and lets them go."""
+
+    def __init__(self, application: Application, limits: Limits) -> None:
+        self.application = application
+        self.limits = limits
+        """Read by each connection when it begins, so that a reload reaches the next one."""
+        self.connections: set[ServerConnection] = set()
+        self.draining = False
+        self._listeners: list[asyncio.Server] = []
+        self._empty: asyncio.Event | None = None
+
+    async def listen(
+        self,
+        host: str | None,
+        port: int,
+        *,
+        tls: ssl.SSLContext | None = None,
+        sock: socket.socket | None = None,
+        reuse_port: bool = False,
+    ) -> int:
+        """Accept connections from now on; returns the port. Raises OSError when the address is taken."""
+        loop = asyncio.get_running_loop()
+        handshake = self.limits.header_timeout if tls is not None else None
+        if sock is not None:
+            server = await loop.create_server(
+                self._connection, sock=sock, ssl=tls, backlog=1024, ssl_handshake_timeout=handshake
+            )
+        else:
+            server = await loop.create_server(
+                self._connection,
+                host,
+                port,
+                ssl=tls,
+                backlog=1024,
+                reuse_port=reuse_port or None,
+                ssl_handshake_timeout=handshake,
+            )
+        self._listeners.append(server)
+        return cast(int, server.sockets[0].getsockname()[1])
+
+    def _connection(self) -> "ServerConnection":
+        return ServerConnection(self)
+
+    def drain(self) -> None:
+        """Close idle connections now and the others after the answer under way.
+
+        Connections are still accepted, for one request each, so that a health check learns of the draining.
+        """
+        self.draining = True
+        for connection in list(self.connections):
+            connection.drain()
+
+    def close(self) -> None:
+        """Accept no more."""
+        for listener in self._listeners:
+            listener.close()
+
+    async def wait_closed(self, patience: float | None) -> bool:
+        """True once no connection is left, False after `patience` seconds."""
+        if self.connections:
+            if self._empty is None:
+                self._empty = asyncio.Event()
+            try:
+                await asyncio.wait_for(self._empty.wait(), patience)
+            except TimeoutError:
+                return False
+        return True
+
+    def abort(self) -> None:
+        """Cut every connection that is left."""
+        for connection in list(self.connections):
+            connection.transport.abort()
+
+    def forget(self, connection: "ServerConnection") -> None:
+        """For a connection: it is closed."""
+        self.connections.discard(connection)
+        if not self.connections and self._empty is not None:
+            self._empty.set()
+            self._empty = None

@@ -1,0 +1,239 @@
+"""The server held to the conformance table: over real sockets, and byte by byte and cut anywhere in memory."""
+
+import asyncio
+import random
+import socket
+from collections.abc import Callable, Sequence
+
+import pytest
+
+from gateway.http1.exchange import Exchange
+from gateway.http1.listener import Server
+from gateway.http1.server import ServerConnection
+from tests.http1.conformance import CASES, LIMITS, PROBE, Case, Group, Outcome, Received
+
+PATIENCE = 10.0
+"""Seconds for one case: below the server's own deadlines for a head, far above what a case takes."""
+
+AT_ONCE = 40
+"""Cases under way at the same time."""
+
+Cut = Callable[[bytes], list[bytes]]
+
+
+class Echo:
+    """An application that takes every request and notes what it was given."""
+
+    def __init__(self) -> None:
+        self.received: list[Received] = []
+
+    def admit(self, exchange: Exchange) -> None:
+        def answer() -> None:
+            head = exchange.head
+            self.received.append((head.method, head.target, exchange.body))
+            exchange.respond(200, [(b"x-method", head.method.encode())], b"%d bytes" % len(exchange.body))
+
+        exchange.on_request = answer
+
+    def protocol_error(
+        self, status: int, message: str, exchange: Exchange | None
+    ) -> tuple[Sequence[tuple[bytes, bytes]], bytes]:
+        return [(b"content-type", b"text/plain")], message.encode()
+
+
+class Answers:
+    """What came back on a connection."""
+
+    def __init__(self, raw: bytes) -> None:
+        self.statuses: list[int] = []
+        self.continues = 0
+        self.faults: list[str] = []
+        while raw:
+            head, end, raw = raw.partition(b"\r\n\r\n")
+            status_line, *lines = head.lower().split(b"\r\n")
+            fields = dict(line.split(b": ", 1) for line in lines)
+            status = int(status_line.split(b" ")[1])
+            if not end or (self.statuses and self.statuses[-1] >= 400):
+                self.faults.append(f"{status} is cut, or stands behind an error")
+            if status == 100:
+                self.continues += 1
+                continue
+            self.statuses.append(status)
+            if status >= 400 and fields.get(b"connection") != b"close":
+                self.faults.append(f"{status} does not say that the connection closes")
+            length = 0 if fields.get(b"x-method") == b"head" else int(fields[b"content-length"])
+            if len(raw) < length:
+                self.faults.append(f"{status} has a body that is cut")
+            raw = raw[length:]
+
+
+def fault(case: Case, raw: bytes, received: list[Received]) -> str | None:
+    """What is wrong with these answers to a case; None if they are one of its outcomes."""
+    answers = Answers(raw)
+    if answers.faults:
+        return f"{case.name}: {answers.faults}"
+    if any(right(case, outcome, answers, received) for outcome in case.outcomes):
+        return None
+    return f"{case.name}: {answers.statuses}, {answers.continues} x 100, received {received}"
+
+
+def right(case: Case, outcome: Outcome, answers: Answers, received: list[Received]) -> bool:
+    """Whether this is the outcome. The probe is answered exactly if the connection stays open."""
+    probed = () if outcome.closes else (("GET", "/probe", b""),)
+    return (
+        tuple(answers.statuses) == outcome.statuses + (200,) * len(probed)
+        and tuple(received) == outcome.received + probed
+        and answers.continues <= case.continues
+    )
+
+
+def bytes_of(case: Case) -> bytes:
+    return case.sent if case.cut else case.sent + PROBE
+
+
+def whole(sent: bytes) -> list[bytes]:
+    return [sent]
+
+
+def byte_by_byte(sent: bytes) -> list[bytes]:
+    """A case of more than 10,000 bytes goes in pieces of a hundred."""
+    step = 1 if len(sent) < 10_000 else 101
+    return [sent[at : at + step] for at in range(0, len(sent), step)]
+
+
+def at_random(seed: int) -> Cut:
+    def cut(sent: bytes) -> list[bytes]:
+        dice = random.Random(f"{seed} {len(sent)}")
+        edges = sorted(dice.choices(range(len(sent) + 1), k=dice.choice((1, 2, 3, 8))))
+        return [sent[a:b] for a, b in zip([0, *edges], [*edges, len(sent)], strict=True) if a < b]
+
+    return cut
+
+
+# Over a socket.
+
+
+async def converse(port: int, pieces: list[bytes], cut: bool) -> bytes:
+    """Send the pieces one by one; what the server said until it closed."""
+    loop = asyncio.get_running_loop()
+    with socket.socket() as wire:
+        wire.setblocking(False)
+        await loop.sock_connect(wire, ("127.0.0.1", port))
+        answers = asyncio.ensure_future(read_all(wire))
+        try:
+            for piece in pieces:
+                await loop.sock_sendall(wire, piece)
+                await asyncio.sleep(0)
+            if cut:
+                wire.shutdown(socket.SHUT_WR)
+        except ConnectionError:
+            # The server reads no more; what it said is still to be read.
+            pass
+        return await asyncio.wait_for(answers, PATIENCE)
+
+
+async def read_all(wire: socket.socket) -> bytes:
+    loop = asyncio.get_running_loop()
+    said = b""
+    try:
+        while data := await loop.sock_recv(wire, 65536):
+            said += data
+    except ConnectionError:
+        pass
+    return said
+
+
+async def fault_over_a_socket(case: Case, cut: Cut, turns: asyncio.Semaphore) -> str | None:
+    application = Echo()
+    server = Server(application, LIMITS)
+    async with turns:
+        port = await server.listen("127.0.0.1", 0)
+        try:
+            raw = await converse(port, cut(bytes_of(case)), case.cut)
+        except TimeoutError:
+            return f"{case.name}: no end after {PATIENCE} s, received {application.received}"
+        finally:
+            server.close()
+            await server.wait_closed(PATIENCE)
+    return fault(case, raw, application.received)
+
+
+@pytest.mark.parametrize("group", ["smuggling", "malformed", "rare"])
+@pytest.mark.parametrize("cut", [whole, at_random(0)], ids=["whole", "at random"])
+async def test_over_a_socket(group: Group, cut: Cut) -> None:
+    turns = asyncio.Semaphore(AT_ONCE)
+    cases = [case for case in CASES if case.group == group]
+    found = await asyncio.gather(*(fault_over_a_socket(case, cut, turns) for case in cases))
+    assert [words for words in found if words is not None] == []
+
+
+# In memory.
+
+
+class Wire(asyncio.Transport):
+    """A connection's transport that keeps what is written and notes how the server ended it."""
+
+    def __init__(self) -> None:
+        super().__init__({"peername": ("127.0.0.1", 1)})
+        self.said = b""
+        self.half_closed = False
+        self.closed = False
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        assert not self.closed
+        assert not self.half_closed
+        self.said += data
+
+    def can_write_eof(self) -> bool:
+        return True
+
+    def write_eof(self) -> None:
+        self.half_closed = True
+
+    def close(self) -> None:
+        self.closed = True
+
+    def abort(self) -> None:
+        self.closed = True
+
+    def is_closing(self) -> bool:
+        return self.closed
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        pass
+
+    def get_write_buffer_size(self) -> int:
+        return 0
+
+    def pause_reading(self) -> None:
+        raise AssertionError("every request is answered at once")
+
+
+def fault_in_memory(case: Case, cut: Cut) -> str | None:
+    application = Echo()
+    wire = Wire()
+    connection = ServerConnection(Server(application, LIMITS))
+    connection.connection_made(wire)
+    for piece in cut(bytes_of(case)):
+        if not wire.closed:
+            connection.data_received(piece)
+    if case.cut and not wire.closed:
+        connection.eof_received()
+    connection.connection_lost(None)
+    if not (case.cut or wire.closed or wire.half_closed):
+        return f"{case.name}: the connection is still open"
+    return fault(case, wire.said, application.received)
+
+
+@pytest.mark.parametrize("group", ["smuggling", "malformed", "rare"])
+@pytest.mark.parametrize(
+    "cut", [byte_by_byte, *map(at_random, range(1, 9))], ids=["byte by byte", *map(str, range(1, 9))]
+)
+async def test_in_memory(group: Group, cut: Cut) -> None:
+    found = [fault_in_memory(case, cut) for case in CASES if case.group == group]
+    assert [words for words in found if words is not None] == []
+
+
+def test_the_table_is_large_and_its_names_are_unique() -> None:
+    assert len({case.name for case in CASES}) == len(CASES) >= 130
+    assert {case.group for case in CASES} == {"smuggling", "malformed", "rare"}

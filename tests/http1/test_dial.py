@@ -1,0 +1,569 @@
+"""Connecting: straight, with TLS, through a proxy; and what is said when it fails. Real sockets, on each loop."""
+
+import asyncio
+import socket
+import ssl
+from base64 import b64decode
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+import trustme
+
+from gateway.http1.client import ClientConnection, UpstreamError
+from gateway.http1.dial import Origin, _Tunnel, client_context, dial, origin_of, proxy_for
+from gateway.http1.limits import Limits
+from tests.http1.wire import Sink, Wire
+from tests.support.loops import on_each_loop, settle
+
+QUICK = replace(Limits(), connect_timeout=0.05)
+"""For what must fail by silence. Everything else gets all the time it wants."""
+
+OK = b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello"
+
+
+LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
+
+# Who is there to be connected to.
+
+Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+@asynccontextmanager
+async def listening(
+    handle: Handler, tls: ssl.SSLContext | None = None, host: str = "127.0.0.1"
+) -> AsyncIterator[int]:
+    """A server; gives its port. Ends when its peers have left."""
+    left: set[asyncio.Task[None]] = set()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        left.add(task)
+        with suppress(ConnectionError, asyncio.IncompleteReadError, ssl.SSLError):
+            await handle(reader, writer)
+        writer.close()
+        left.discard(task)
+
+    server = await asyncio.start_server(serve, host, 0, ssl=tls)
+    yield server.sockets[0].getsockname()[1]
+    server.close()
+    async with asyncio.timeout(5):
+        await asyncio.gather(*left)
+    await settle()
+
+
+async def hold(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Say nothing until the peer leaves."""
+    await reader.read()
+
+
+async def leave(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Close at once."""
+
+
+async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """One request, one answer."""
+    await reader.readuntil(b"\r\n\r\n")
+    writer.write(OK)
+    await reader.read()
+
+
+def saying(data: bytes) -> Handler:
+    async def say(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Answer the first bytes with these, and wait until the peer leaves."""
+        await reader.read(2**16)
+        writer.write(data)
+        await reader.read()
+
+    return say
+
+
+class Proxy:
+    """Opens tunnels to a port of this machine, whatever host is asked for."""
+
+    def __init__(self, port: int) -> None:
+        self.port = port
+        self.heads: list[bytes] = []
+
+    async def handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.heads.append(await reader.readuntil(b"\r\n\r\n"))
+        there, to_there = await asyncio.open_connection("127.0.0.1", self.port)
+        writer.write(b"HTTP/1.1 200 Connection established\r\n")
+        await settle()
+        writer.write(b"\r\n")
+        await asyncio.gather(pipe(reader, to_there), pipe(there, writer))
+
+
+async def pipe(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    with suppress(ConnectionError):
+        while data := await reader.read(2**16):
+            writer.write(data)
+    writer.close()
+
+
+@dataclass
+class Trust:
+    """A certificate authority and what it signed."""
+
+    ca_file: Path
+    other_file: Path
+    """Of another authority."""
+    localhost: ssl.SSLContext
+    expired: ssl.SSLContext
+
+
+def serving(authority: trustme.CA, *names: str) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.set_alpn_protocols(["http/1.1"])
+    authority.issue_cert(*names).configure_cert(context)
+    return context
+
+
+@pytest.fixture(scope="module")
+def trust(tmp_path_factory: pytest.TempPathFactory) -> Trust:
+    authority, other = trustme.CA(), trustme.CA()
+    directory = tmp_path_factory.mktemp("trust")
+    files = directory / "ca.pem", directory / "other.pem"
+    authority.cert_pem.write_to_path(str(files[0]))
+    other.cert_pem.write_to_path(str(files[1]))
+    expired = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("localhost", not_before=LONG_AGO, not_after=LONG_AGO).configure_cert(expired)
+    return Trust(*files, serving(authority, "localhost"), expired)
+
+
+def free_port() -> int:
+    """Where nobody listens."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+async def ask(connection: ClientConnection) -> list[str]:
+    """Whether the connection serves."""
+    sink = Sink()
+    connection.send("GET", b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", b"", sink, 5.0)
+    await sink.over.wait()
+    connection.abort()
+    await settle()
+    return sink.notes
+
+
+ANSWERED = ["head 200", "end 'hello'"]
+
+
+# Straight.
+
+
+@on_each_loop
+async def test_tcp() -> None:
+    async with listening(answer) as port:
+        connection = await dial(Origin("http", "127.0.0.1", port), Limits())
+        assert repr(connection) == f"<ClientConnection [http://127.0.0.1:{port}, NEW, Request Count: 0]>"
+        assert await ask(connection) == ANSWERED
+
+
+@on_each_loop
+async def test_tls(trust: Trust) -> None:
+    async with listening(answer, trust.localhost) as port:
+        connection = await dial(Origin("https", "localhost", port, None, trust.ca_file), Limits())
+        assert connection.transport.get_extra_info("ssl_object").selected_alpn_protocol() == "http/1.1"
+        assert await ask(connection) == ANSWERED
+
+
+@on_each_loop
+async def test_ipv6() -> None:
+    try:
+        with socket.socket(socket.AF_INET6) as probe:
+            probe.bind(("::1", 0))
+    except OSError:
+        # A machine without IPv6: the name at least is told well.
+        with pytest.raises(UpstreamError, match=r"no connection to http://\[::1\]:9: "):
+            await dial(Origin("http", "::1", 9), Limits())
+        return
+    async with listening(answer, host="::1") as port:
+        assert await ask(await dial(Origin("http", "::1", port), Limits())) == ANSWERED
+
+
+async def failing(origin: Origin, limits: Limits = QUICK) -> UpstreamError:
+    with pytest.raises(UpstreamError) as caught:
+        await dial(origin, limits)
+    assert caught.value.phase == "connect"
+    await settle()
+    return caught.value
+
+
+@on_each_loop
+async def test_refused() -> None:
+    port = free_port()
+    error = await failing(Origin("http", "127.0.0.1", port))
+    assert str(error) == f"no connection to http://127.0.0.1:{port}: Connection refused"
+    assert not error.timeout
+
+
+async def test_an_unknown_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    def look_up(*_: object, **__: object) -> None:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    error = await failing(Origin("http", "up.test", 80))
+    assert str(error) == "no connection to http://up.test: Name or service not known"
+
+
+async def test_several_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
+    ports = free_port(), free_port()
+
+    def look_up(*_: object, **__: object) -> list[object]:
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port)) for port in ports]
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    error = await failing(Origin("http", "up.test", 80))
+    assert str(error).startswith("no connection to http://up.test: Multiple exceptions: ")
+
+
+@on_each_loop
+async def test_an_error_without_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    def context(ca_file: Path | None) -> ssl.SSLContext:
+        raise OSError
+
+    monkeypatch.setattr("gateway.http1.dial.client_context", context)
+    error = await failing(Origin("https", "up.test", 443, None, Path("ca.pem")))
+    assert str(error) == "no connection to https://up.test: ca.pem cannot be used: OSError"
+
+
+@pytest.mark.parametrize("host", ["a..b", "a" * 64])
+@on_each_loop
+async def test_a_name_that_is_none(host: str) -> None:
+    error = await failing(Origin("http", host, 80))
+    assert str(error) == f"no connection to http://{host}: its address is not valid"
+
+
+@pytest.mark.parametrize(
+    ("ca", "host", "server", "reason"),
+    [
+        ("other.pem", "localhost", "localhost", "unable to get local issuer certificate"),
+        ("", "localhost", "localhost", "unable to get local issuer certificate"),
+        (
+            "ca.pem",
+            "127.0.0.1",
+            "localhost",
+            "IP address mismatch, certificate is not valid for '127.0.0.1'.",
+        ),
+        ("ca.pem", "localhost", "expired", "certificate has expired"),
+    ],
+)
+@on_each_loop
+async def test_tls_that_is_not_trusted(trust: Trust, ca: str, host: str, server: str, reason: str) -> None:
+    ca_file = trust.ca_file.with_name(ca) if ca else None
+    async with listening(hold, getattr(trust, server)) as port:
+        error = await failing(Origin("https", host, port, None, ca_file), Limits())
+        assert str(error) == f"TLS with https://{host}:{port} failed: {reason}"
+        assert not error.timeout
+
+
+@on_each_loop
+async def test_tls_with_one_who_speaks_plain_http(trust: Trust) -> None:
+    async with listening(saying(b"HTTP/1.1 400 Bad Request\r\n\r\n")) as port:
+        error = await failing(Origin("https", "localhost", port, None, trust.ca_file), Limits())
+        assert str(error) in {
+            f"TLS with https://localhost:{port} failed: wrong version number",
+            f"TLS with https://localhost:{port} failed: record layer failure",
+        }
+
+
+@on_each_loop
+async def test_tls_with_one_who_leaves(trust: Trust) -> None:
+    async with listening(leave) as port:
+        error = await failing(Origin("https", "localhost", port, None, trust.ca_file), Limits())
+        assert str(error) in {
+            f"no connection to https://localhost:{port}: Connection reset by peer",
+            f"no connection to https://localhost:{port}: the connection was closed during the TLS handshake",
+        }
+
+
+@on_each_loop
+async def test_tls_with_one_who_is_silent(trust: Trust) -> None:
+    async with listening(hold) as port:
+        error = await failing(Origin("https", "localhost", port, None, trust.ca_file))
+        assert str(error) == f"no connection to https://localhost:{port} within 0.05 s"
+        assert error.timeout
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"), [(None, "No such file or directory"), ("junk", "no certificate or crl found")]
+)
+@on_each_loop
+async def test_a_ca_file_that_is_none(tmp_path: Path, text: str | None, reason: str) -> None:
+    file = tmp_path / "ca.pem"
+    if text is not None:
+        file.write_text(text)
+    async with listening(hold) as port:
+        error = await failing(Origin("https", "localhost", port, None, file), Limits())
+        assert str(error) == f"no connection to https://localhost:{port}: {file} cannot be used: {reason}"
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+@on_each_loop
+async def test_a_dial_that_is_cancelled_leaves_nothing(trust: Trust, scheme: str) -> None:
+    """Straight to one who is silent in TLS, or through a proxy that is."""
+    async with listening(hold) as port:
+        proxy = f"http://127.0.0.1:{port}" if scheme == "http" else None
+        origin = Origin(scheme, "localhost", port, proxy, trust.ca_file)
+        task = asyncio.create_task(dial(origin, Limits()))
+        await asyncio.sleep(0.02)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        # `listening` ends only when its peer has left.
+
+
+# Through a proxy.
+
+
+@on_each_loop
+async def test_a_tunnel() -> None:
+    async with listening(answer) as port:
+        proxy = Proxy(port)
+        async with listening(proxy.handle) as at:
+            origin = Origin("http", "up.test", 8080, f"http://127.0.0.1:{at}")
+            assert await ask(await dial(origin, Limits())) == ANSWERED
+        assert proxy.heads == [b"CONNECT up.test:8080 HTTP/1.1\r\nhost: up.test:8080\r\n\r\n"]
+
+
+@on_each_loop
+async def test_tls_in_a_tunnel(trust: Trust) -> None:
+    async with listening(answer, trust.localhost) as port:
+        proxy = Proxy(port)
+        async with listening(proxy.handle) as at:
+            origin = Origin("https", "localhost", 443, f"http://127.0.0.1:{at}", trust.ca_file)
+            connection = await dial(origin, Limits())
+            assert connection.transport.get_extra_info("ssl_object") is not None
+            assert await ask(connection) == ANSWERED
+        assert proxy.heads == [b"CONNECT localhost:443 HTTP/1.1\r\nhost: localhost:443\r\n\r\n"]
+
+
+@pytest.mark.parametrize(
+    ("credentials", "pair"),
+    [
+        ("user:secret@", b"user:secret"),
+        ("user@", b"user:"),
+        ("us%40er:se%3Acr%2Fet@", b"us@er:se:cr/et"),
+        ("user:s%C3%A9cret@", "user:sécret".encode()),
+    ],
+)
+async def test_a_proxy_with_a_password(credentials: str, pair: bytes) -> None:
+    async with listening(answer) as port:
+        proxy = Proxy(port)
+        async with listening(proxy.handle) as at:
+            origin = Origin("http", "up.test", 80, f"http://{credentials}127.0.0.1:{at}")
+            assert await ask(await dial(origin, Limits())) == ANSWERED
+    scheme, _, value = proxy.heads[0].partition(b"proxy-authorization: ")[2].partition(b" ")
+    assert (scheme, b64decode(value.strip())) == (b"Basic", pair)
+
+
+async def test_a_tunnel_to_an_ipv6_address() -> None:
+    async with listening(answer) as port:
+        proxy = Proxy(port)
+        async with listening(proxy.handle) as at:
+            origin = Origin("http", "2001:db8::1", 80, f"http://127.0.0.1:{at}")
+            assert await ask(await dial(origin, Limits())) == ANSWERED
+    assert proxy.heads == [b"CONNECT [2001:db8::1]:80 HTTP/1.1\r\nhost: [2001:db8::1]:80\r\n\r\n"]
+
+
+SECRET = "hunter2"
+
+
+def without_secret(error: BaseException | None) -> bool:
+    """Neither the error nor what a traceback would show of its causes holds the password."""
+    while error is not None:
+        if SECRET in str(error) or SECRET in repr(error):
+            return False
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    return True
+
+
+@pytest.mark.parametrize(
+    ("proxy", "message", "silent"),
+    [
+        (
+            saying(b"HTTP/1.1 407 Proxy Authentication Required\r\ncontent-length: 0\r\n\r\n"),
+            "no connection to https://up.test: the proxy refused the tunnel with status 407",
+            False,
+        ),
+        (
+            saying(b"HTTP/1.1 301 Moved\r\nlocation: /\r\n\r\n"),
+            "no connection to https://up.test: the proxy refused the tunnel with status 301",
+            False,
+        ),
+        (
+            saying(b"SSH-2.0-OpenSSH_9.6\r\n\r\n"),
+            "no connection to https://up.test: the proxy answered nonsense: the upstream's answer "
+            "cannot be trusted: its status line is not one of HTTP/1.1 or HTTP/1.0",
+            False,
+        ),
+        (
+            saying(b"HTTP/1.1 200 OK\r\n" + b"x: y\r\n" * 10_000),
+            "no connection to https://up.test: the proxy answered with too large a head",
+            False,
+        ),
+        (leave, "no connection to https://up.test: the proxy closed the connection", False),
+        (hold, "no connection to https://up.test within 0.05 s", True),
+        (saying(b"HTTP/1.1 200 OK\r\n"), "no connection to https://up.test within 0.05 s", True),
+    ],
+)
+@on_each_loop
+async def test_a_proxy_that_does_not_help(proxy: Handler, message: str, silent: bool) -> None:
+    async with listening(proxy) as port:
+        limits = QUICK if silent else Limits()
+        error = await failing(Origin("https", "up.test", 443, f"http://me:{SECRET}@127.0.0.1:{port}"), limits)
+    assert (str(error), error.timeout) == (message, silent)
+    assert without_secret(error)
+
+
+async def test_a_proxy_that_says_more_than_it_was_asked() -> None:
+    """What comes behind its answer, before anybody could look at that, changes nothing."""
+    tunnel = _Tunnel(Origin("http", "up.test", 80), Limits())
+    wire = Wire()
+    wire.join(tunnel)
+    wire.say(b"HTTP/1.1 403 Forbidden\r\n\r\n")
+    wire.say(b"x" * 2**20)
+    await wire.leave()
+    with pytest.raises(UpstreamError, match=r"http://up\.test: the proxy refused the tunnel"):
+        await tunnel.established
+
+
+@pytest.mark.parametrize(
+    ("proxy", "reason"),
+    [
+        ("http://me:{secret}@127.0.0.1:{port}", "its proxy cannot be reached: Connection refused"),
+        ("http://me:{secret}@127.0.0.1:port", "its address, or that of its proxy, is not valid"),
+        ("http://me:{secret}@127.0.0.1:99999", "its address, or that of its proxy, is not valid"),
+        ("http://me:{secret}/2@127.0.0.1:80", "its address, or that of its proxy, is not valid"),
+        ("http://me:{secret}@[::1:80", "its address, or that of its proxy, is not valid"),
+        ("https://me:{secret}@127.0.0.1:443", "its proxy's URL must begin with http://"),
+        ("socks5://me:{secret}@127.0.0.1:1080", "its proxy's URL must begin with http://"),
+    ],
+)
+@on_each_loop
+async def test_a_proxy_that_cannot_be_used(proxy: str, reason: str) -> None:
+    url = proxy.format(secret=SECRET, port=free_port())
+    error = await failing(Origin("https", "up.test", 443, url))
+    assert str(error) == f"no connection to https://up.test: {reason}"
+    assert without_secret(error)
+
+
+@on_each_loop
+async def test_tls_that_is_not_trusted_in_a_tunnel(trust: Trust) -> None:
+    async with listening(hold, trust.localhost) as port, listening(Proxy(port).handle) as at:
+        proxy = f"http://me:{SECRET}@127.0.0.1:{at}"
+        error = await failing(Origin("https", "localhost", 443, proxy, trust.other_file), Limits())
+    assert str(error) == "TLS with https://localhost failed: unable to get local issuer certificate"
+    assert without_secret(error)
+
+
+async def test_a_tunnel_that_is_lost_during_the_handshake(
+    trust: Trust, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What asyncio says then is no transport, and no exception."""
+
+    async def start_tls(*_: object, **__: object) -> None:
+        return None
+
+    async with listening(hold) as port, listening(Proxy(port).handle) as at:
+        monkeypatch.setattr(asyncio.get_running_loop(), "start_tls", start_tls)
+        origin = Origin("https", "localhost", 443, f"http://127.0.0.1:{at}", trust.ca_file)
+        error = await failing(origin, Limits())
+    assert str(error) == (
+        "no connection to https://localhost: the connection was closed during the TLS handshake"
+    )
+
+
+# Origins.
+
+
+@pytest.mark.parametrize(
+    ("url", "origin", "authority", "shown"),
+    [
+        ("https://a.test", ("https", "a.test", 443), b"a.test", "https://a.test"),
+        ("https://a.test:443/v1", ("https", "a.test", 443), b"a.test", "https://a.test"),
+        ("https://a.test:8443", ("https", "a.test", 8443), b"a.test:8443", "https://a.test:8443"),
+        ("https://a.test:80", ("https", "a.test", 80), b"a.test:80", "https://a.test:80"),
+        ("http://A.test", ("http", "a.test", 80), b"a.test", "http://a.test"),
+        ("http://a.test:443", ("http", "a.test", 443), b"a.test:443", "http://a.test:443"),
+        (
+            "http://127.0.0.1:11434",
+            ("http", "127.0.0.1", 11434),
+            b"127.0.0.1:11434",
+            "http://127.0.0.1:11434",
+        ),
+        ("http://[::1]", ("http", "::1", 80), b"[::1]", "http://[::1]"),
+        ("http://[::1]:1234/x", ("http", "::1", 1234), b"[::1]:1234", "http://[::1]:1234"),
+    ],
+)
+def test_origins(url: str, origin: tuple[str, str, int], authority: bytes, shown: str) -> None:
+    found = origin_of(url, proxy=None, ca_file=None)
+    assert (found.scheme, found.host, found.port) == origin
+    assert (found.authority, str(found)) == (authority, shown)
+
+
+def test_an_origin_does_not_show_its_proxy() -> None:
+    origin = origin_of("https://a.test", proxy=f"http://me:{SECRET}@proxy.test", ca_file=Path("ca.pem"))
+    assert (origin.proxy, origin.ca_file) == (f"http://me:{SECRET}@proxy.test", Path("ca.pem"))
+    assert SECRET not in repr(origin) + str(origin)
+
+
+PROXY = "http://proxy.test:3128"
+
+
+@pytest.mark.parametrize(
+    ("url", "environ", "proxy"),
+    [
+        ("https://a.test", {}, None),
+        ("https://a.test", {"HTTPS_PROXY": PROXY}, PROXY),
+        ("https://a.test", {"https_proxy": PROXY}, PROXY),
+        ("https://a.test", {"https_proxy": PROXY, "HTTPS_PROXY": "http://other.test"}, PROXY),
+        ("https://a.test", {"https_proxy": "", "HTTPS_PROXY": PROXY}, PROXY),
+        ("https://a.test", {"HTTP_PROXY": PROXY, "ALL_PROXY": PROXY}, None),
+        ("https://a.test", {"HTTPS_PROXY": "proxy.test:3128"}, PROXY),
+        ("https://a.test", {"HTTPS_PROXY": "me:pw@proxy.test:3128"}, "http://me:pw@proxy.test:3128"),
+        # What is near.
+        ("http://a.test", {"HTTPS_PROXY": PROXY}, None),
+        ("https://localhost", {"HTTPS_PROXY": PROXY}, None),
+        ("https://LOCALHOST:8443", {"HTTPS_PROXY": PROXY}, None),
+        ("https://127.0.0.1", {"HTTPS_PROXY": PROXY}, None),
+        ("https://127.8.9.10", {"HTTPS_PROXY": PROXY}, None),
+        ("https://[::1]:443", {"HTTPS_PROXY": PROXY}, None),
+        ("https://localhost.test", {"HTTPS_PROXY": PROXY}, PROXY),
+        # NO_PROXY.
+        ("https://a.test", {"HTTPS_PROXY": PROXY, "NO_PROXY": ""}, PROXY),
+        ("https://a.test", {"HTTPS_PROXY": PROXY, "NO_PROXY": "*"}, None),
+        ("https://a.test", {"HTTPS_PROXY": PROXY, "NO_PROXY": "b.test, * "}, None),
+        ("https://a.test", {"HTTPS_PROXY": PROXY, "NO_PROXY": "a.test"}, None),
+        ("https://a.test", {"HTTPS_PROXY": PROXY, "no_proxy": "a.test"}, None),
+        ("https://a.test", {"HTTPS_PROXY": PROXY, "no_proxy": "b.test", "NO_PROXY": "a.test"}, PROXY),
+        ("https://A.test", {"HTTPS_PROXY": PROXY, "NO_PROXY": "b.test, A.TEST ,"}, None),
+        ("https://x.a.test", {"HTTPS_PROXY": PROXY, "NO_PROXY": "a.test"}, None),
+        ("https://x.a.test", {"HTTPS_PROXY": PROXY, "NO_PROXY": ".a.test"}, None),
+        ("https://a.test", {"HTTPS_PROXY": PROXY, "NO_PROXY": ".a.test"}, None),
+        ("https://x.a.test", {"HTTPS_PROXY": PROXY, "NO_PROXY": "*.a.test"}, None),
+        ("https://xa.test", {"HTTPS_PROXY": PROXY, "NO_PROXY": "a.test"}, PROXY),
+        ("https://a.test.b", {"HTTPS_PROXY": PROXY, "NO_PROXY": "a.test"}, PROXY),
+        ("https://a.test", {"HTTPS_PROXY": PROXY, "NO_PROXY": ","}, PROXY),
+        ("https://10.0.0.1", {"HTTPS_PROXY": PROXY, "NO_PROXY": "10.0.0.1"}, None),
+        ("https://[2001:db8::1]", {"HTTPS_PROXY": PROXY, "NO_PROXY": "2001:db8::1"}, None),
+    ],
+)
+def test_the_environments_proxy(url: str, environ: dict[str, str], proxy: str | None) -> None:
+    assert proxy_for(url, environ) == proxy
+
+
+def test_contexts_verify_and_are_made_once(trust: Trust) -> None:
+    context = client_context(trust.ca_file)
+    assert (context.verify_mode, context.check_hostname) == (ssl.CERT_REQUIRED, True)
+    assert client_context(trust.ca_file) is context
+    assert client_context(trust.other_file) is not context
+    assert len(context.get_ca_certs()) == 1

@@ -1,0 +1,421 @@
+"""A server on real sockets, on each loop: how connections come, how many, and how they go."""
+
+import asyncio
+import socket
+import ssl
+import struct
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+import trustme
+
+from gateway.http1.client import BodyReceiver, ClientConnection, UpstreamError
+from gateway.http1.dial import Origin
+from gateway.http1.exchange import Exchange
+from gateway.http1.heads import ResponseHead
+from gateway.http1.limits import Limits
+from gateway.http1.listener import Server
+from gateway.http1.pool import Pool
+from tests.http1.wire import Desk
+from tests.support.client import Client
+from tests.support.loops import happens, on_each_loop, settle
+from tests.support.upstream import ScriptedUpstream, chunked
+
+GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+LATER = b"GET /later HTTP/1.1\r\nHost: a\r\n\r\n"
+
+
+@dataclass
+class Tls:
+    """An authority's file, and who trusts it."""
+
+    file: Path
+    server: ssl.SSLContext
+    client: ssl.SSLContext
+
+
+@pytest.fixture(scope="module")
+def tls(tmp_path_factory: pytest.TempPathFactory) -> Tls:
+    authority = trustme.CA()
+    file = tmp_path_factory.mktemp("trust") / "ca.pem"
+    authority.cert_pem.write_to_path(str(file))
+    ours = Tls(file, ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.create_default_context())
+    authority.issue_cert("localhost").configure_cert(ours.server)
+    authority.configure_trust(ours.client)
+    return ours
+
+
+@asynccontextmanager
+async def serving(
+    desk: Desk, limits: Limits | None = None, context: ssl.SSLContext | None = None
+) -> AsyncIterator[tuple[Server, int]]:
+    """A server that listens; when it goes, nothing may be left."""
+    server = Server(desk, limits or Limits())
+    port = await server.listen("127.0.0.1", 0, tls=context)
+    try:
+        yield server, port
+    finally:
+        server.close()
+        server.abort()
+        assert await server.wait_closed(5)
+        await settle()
+
+
+async def until(server: Server, count: int) -> None:
+    """Wait for so many connections at the server's side."""
+    await happens(lambda: len(server.connections) == count)
+
+
+async def asked(desk: Desk) -> Exchange:
+    """Wait for a request that waits for its answer."""
+    await happens(lambda: bool(desk.later))
+    return desk.later[0]
+
+
+async def ended(client: Client) -> bytes:
+    """What still came until the end."""
+    async with asyncio.timeout(5):
+        try:
+            return await client.reader.read()
+        except ConnectionError:
+            return b"reset"
+
+
+# Listening.
+
+
+@on_each_loop
+async def test_serving() -> None:
+    desk = Desk()
+    async with serving(desk) as (server, port), await Client.connect(port) as client:
+        assert (await client.request("POST", "/", b"hello")).body == b"hello"
+        assert (await client.request("GET", "/")).status == 200
+        assert [repr(c) for c in server.connections] == ["<ServerConnection [127.0.0.1, IDLE]>"]
+    assert desk.received == [("POST", "/", b"hello"), ("GET", "/", b"")]
+
+
+@on_each_loop
+async def test_serving_with_tls(tls: Tls) -> None:
+    async with serving(Desk(), context=tls.server) as (server, port):
+        async with await Client.connect(port, tls=tls.client) as client:
+            assert (await client.request("POST", "/", b"hello")).body == b"hello"
+            response = await client.request("GET", "/no")
+            assert (response.status, response.body) == (401, b"no")
+            response = await client.request("POST", "/", b"x" * 200_000, [("Connection", "close")])
+            assert (response.body, response.complete) == (b"x" * 200_000, True)
+            assert await ended(client) == b""
+        await until(server, 0)
+
+
+@on_each_loop
+async def test_plain_http_where_tls_is_spoken(tls: Tls) -> None:
+    async with serving(Desk(), context=tls.server) as (server, port), await Client.connect(port) as client:
+        client.send("GET", "/")
+        assert await ended(client) in (b"", b"reset")
+        assert not server.connections
+
+
+@on_each_loop
+async def test_a_client_that_never_finishes_its_handshake(tls: Tls) -> None:
+    limits = replace(Limits(), header_timeout=0.03)
+    async with serving(Desk(), limits, tls.server) as (server, port), await Client.connect(port) as client:
+        assert await ended(client) in (b"", b"reset")
+        assert not server.connections
+
+
+@on_each_loop
+async def test_a_port_that_is_taken() -> None:
+    async with serving(Desk()) as (server, port):
+        with pytest.raises(OSError, match=r"(?i)address already in use"):
+            await server.listen("127.0.0.1", port)
+
+
+@on_each_loop
+async def test_several_listeners() -> None:
+    """A socket of the caller's, and two that share a port."""
+    desk = Desk()
+    async with serving(desk) as (server, first):
+        ours = socket.create_server(("127.0.0.1", 0))
+        second = await server.listen(None, 0, sock=ours)
+        assert second == ours.getsockname()[1]
+        third = await server.listen("127.0.0.1", 0, reuse_port=True)
+        assert await server.listen("127.0.0.1", third, reuse_port=True) == third
+        for port in (first, second, third):
+            async with await Client.connect(port) as client:
+                assert (await client.request("GET", f"/{port}")).status == 200
+    assert [target for _, target, _ in desk.received] == [f"/{port}" for port in (first, second, third)]
+
+
+@on_each_loop
+async def test_new_limits_reach_the_next_connection() -> None:
+    async with serving(Desk()) as (server, port), await Client.connect(port) as old:
+        assert (await old.request("POST", "/", b"hello")).status == 200
+        server.limits = replace(Limits(), max_body=4)
+        assert (await old.request("POST", "/", b"hello")).status == 200
+        async with await Client.connect(port) as new:
+            assert (await new.request("POST", "/", b"hello")).status == 413
+
+
+# How many.
+
+
+@on_each_loop
+async def test_one_too_many() -> None:
+    async with serving(Desk(), replace(Limits(), max_connections=2)) as (server, port):
+        first, second = [await Client.connect(port) for _ in range(2)]
+        await until(server, 2)
+        async with await Client.connect(port) as third:
+            response = await third.response()
+            assert (response.status, response.header("retry-after")) == (503, "1")
+            assert response.header("connection") == "close"
+            assert await ended(third) == b""
+        await until(server, 2)
+        first.close()
+        await until(server, 1)
+        async with await Client.connect(port) as fourth:
+            assert (await fourth.request("GET", "/")).status == 200
+        second.close()
+
+
+# How they go.
+
+
+@on_each_loop
+async def test_draining() -> None:
+    desk = Desk()
+    async with serving(desk) as (server, port):
+        idle, busy, waiting = [await Client.connect(port) for _ in range(3)]
+        assert (await idle.request("GET", "/")).status == 200
+        busy.writer.write(LATER)
+        await asked(desk)
+        await until(server, 3)
+        server.drain()
+        assert (await ended(idle), await ended(waiting)) == (b"", b"")
+        await until(server, 1)
+        # For one request more, so that a health check learns of it.
+        late = await Client.connect(port)
+        response = await late.request("GET", "/")
+        assert (response.status, response.header("connection")) == (200, "close")
+        desk.later[0].respond(200, [], b"done")
+        response = await busy.response()
+        assert (response.body, response.header("connection")) == (b"done", "close")
+        assert await server.wait_closed(5)
+        for client in (idle, busy, waiting, late):
+            client.close()
+
+
+@on_each_loop
+async def test_waiting_until_all_are_gone() -> None:
+    async with serving(Desk()) as (server, port):
+        assert await server.wait_closed(None)
+        first, second = [await Client.connect(port) for _ in range(2)]
+        await until(server, 2)
+        assert not await server.wait_closed(0.01)
+        first.close()
+        waits = [asyncio.create_task(server.wait_closed(patience)) for patience in (5.0, None)]
+        await until(server, 1)
+        assert not any(wait.done() for wait in waits)
+        second.close()
+        async with asyncio.timeout(5):
+            assert await asyncio.gather(*waits) == [True, True]
+
+
+@on_each_loop
+async def test_closed_it_accepts_no_more() -> None:
+    async with serving(Desk()) as (server, port), await Client.connect(port) as client:
+        assert (await client.request("GET", "/")).status == 200
+        server.close()
+        await settle()
+        with pytest.raises(ConnectionRefusedError):
+            await Client.connect(port)
+        assert (await client.request("GET", "/")).status == 200
+
+
+@on_each_loop
+async def test_aborting() -> None:
+    desk = Desk()
+    async with serving(desk) as (server, port), await Client.connect(port) as client:
+        client.writer.write(LATER)
+        await asked(desk)
+        server.abort()
+        assert await server.wait_closed(5)
+        assert await ended(client) in (b"", b"reset")
+    assert desk.notes[-1] == "end /later gone"
+
+
+# What only real sockets show.
+
+
+def reset(client: Client) -> None:
+    """Close so that the peer sees a reset."""
+    ours = client.writer.get_extra_info("socket")
+    ours.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    client.writer.transport.abort()
+
+
+@pytest.mark.parametrize("how", ["close", "half-close", "reset"])
+@pytest.mark.parametrize("secure", [False, True])
+@on_each_loop
+async def test_a_client_that_leaves(tls: Tls, secure: bool, how: str) -> None:
+    desk = Desk()
+    async with serving(desk, context=tls.server if secure else None) as (server, port):
+        client = await Client.connect(port, tls=tls.client if secure else None)
+        client.writer.write(LATER)
+        exchange = await asked(desk)
+        exchange.start(200, [])
+        if how == "reset":
+            reset(client)
+        elif how == "half-close" and not secure:
+            client.writer.write_eof()
+        else:
+            client.close()
+        await until(server, 0)
+        assert desk.notes[-1] == "end /later gone"
+        # Whoever has not heard of it yet may go on.
+        exchange.write(b"more")
+        exchange.finish()
+        client.close()
+
+
+@on_each_loop
+async def test_a_refused_body_does_not_cost_the_answer() -> None:
+    """The client writes all of it before it reads. Closing at once would reset what it is about to read."""
+    limits = replace(Limits(), max_body=1000, linger_timeout=5)
+    async with serving(Desk(), limits) as (server, port), await Client.connect(port) as client:
+        client.writer.write(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4000000\r\n\r\n")
+        for _ in range(40):
+            client.writer.write(b"x" * 100_000)
+            await client.writer.drain()
+        response = await client.response("POST")
+        assert (response.status, response.complete) == (413, True)
+        assert await ended(client) == b""
+        client.close()
+        await until(server, 0)
+
+
+MUCH = b"x" * 16 * 1024 * 1024
+"""More than the system keeps for one connection."""
+
+
+@pytest.mark.parametrize("secure", [False, True])
+@on_each_loop
+async def test_a_slow_reader_lives_and_one_that_reads_nothing_does_not(tls: Tls, secure: bool) -> None:
+    desk = Desk()
+    desk.answer = lambda exchange: exchange.respond(200, [], MUCH)
+    # Over TLS the standard loop takes any answer at once, so that such a connection is closed as idle first.
+    limits = replace(Limits(), write_timeout=0.15, keep_alive_timeout=0.15)
+    async with serving(desk, limits, tls.server if secure else None) as (server, port):
+        with await asyncio.to_thread(small_socket, port, tls.client if secure else None) as ours:
+            ours.sendall(GET)
+            # What it reads in all that time is far less than what makes a system take new bytes.
+            for _ in range(12):
+                await asyncio.sleep(0.03)
+                assert await asyncio.to_thread(ours.recv, 2**15)
+            assert len(server.connections) == 1
+            await until(server, 0)
+
+
+def small_socket(port: int, context: ssl.SSLContext | None) -> socket.socket:
+    """A client's socket with a small buffer, so that the other side hears early of what was read."""
+    ours = socket.socket()
+    ours.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2**14)
+    ours.connect(("127.0.0.1", port))
+    return ours if context is None else context.wrap_socket(ours, server_hostname="localhost")
+
+
+# Together with the upstream's side.
+
+
+class Relay(Desk):
+    """Sends every request on, and relays what comes back, chunk by chunk as it is."""
+
+    def __init__(self, pool: Pool, origin: Origin) -> None:
+        super().__init__()
+        self.pool = pool
+        self.origin = origin
+        self.answer = self.relay
+        self.waited = 0
+        """The most bytes that ever waited for the client."""
+
+    def relay(self, exchange: Exchange) -> None:
+        head = b"POST / HTTP/1.1\r\nhost: up\r\ncontent-length: %d\r\n\r\n" % len(exchange.body)
+        relaying = Relaying(self, exchange)
+        call = self.pool.send(self.origin, "POST", head, exchange.body, relaying, 5.0)
+        exchange.on_end = lambda: call.cancel() if exchange.gone else None
+
+
+class Relaying:
+    """One answer on its way."""
+
+    decode = False
+
+    def __init__(self, relay: Relay, exchange: Exchange) -> None:
+        self.desk = relay
+        self.exchange = exchange
+
+    def head_received(self, connection: ClientConnection, head: ResponseHead) -> BodyReceiver:
+        self.exchange.on_flow = lambda flowing: connection.resume() if flowing else connection.pause()
+        self.exchange.start(head.status, [])
+        return self
+
+    def body_received(self, data: bytes, ended: bool) -> None:
+        self.exchange.write_raw(data)
+        self.desk.waited = max(self.desk.waited, self.exchange._wire.transport.get_write_buffer_size())
+        if ended:
+            self.exchange.finish(framed=True)
+
+    def failed(self, error: UpstreamError) -> None:
+        self.exchange.abort()
+
+
+@asynccontextmanager
+async def relaying(tls: Tls | None) -> AsyncIterator[tuple[Relay, ScriptedUpstream, Client]]:
+    """A client, a server that relays, and an upstream that sends MUCH; with TLS on both sides or on none."""
+    upstream = ScriptedUpstream(answer=lambda _: [STREAM])
+    await upstream.start(tls.server if tls is not None else None)
+    scheme, file = ("http", None) if tls is None else ("https", tls.file)
+    relay = Relay(Pool(Limits()), Origin(scheme, "localhost", upstream.port, None, file))
+    ours, theirs = (None, None) if tls is None else (tls.server, tls.client)
+    try:
+        async with (
+            serving(relay, context=ours) as (_, port),
+            await Client.connect(port, tls=theirs) as client,
+        ):
+            yield relay, upstream, client
+        await settle()
+    finally:
+        relay.pool.close()
+        await upstream.stop()
+        await settle()
+
+
+STREAM = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n" + chunked([MUCH[:65_536]] * 256)
+
+
+@pytest.mark.parametrize("secure", [False, True])
+@on_each_loop
+async def test_relaying_to_a_client_that_takes_its_time(tls: Tls, secure: bool) -> None:
+    async with relaying(tls if secure else None) as (relay, upstream, client):
+        for count in (1, 2):
+            client.send("POST", "/", b"hello")
+            await happens(lambda: relay.waited > 0)
+            await asyncio.sleep(0.02)
+            response = await client.response("POST")
+            assert (response.status, response.complete, len(response.body)) == (200, True, len(MUCH))
+            assert 0 < relay.waited < 1024 * 1024
+            assert (upstream.connections, len(upstream.requests)) == (1, count)
+            assert repr(relay.pool) == "<Pool [Active: 0, Idle: 1, Dialling: 0]>"
+
+
+@pytest.mark.parametrize("secure", [False, True])
+@on_each_loop
+async def test_relaying_to_a_client_that_leaves(tls: Tls, secure: bool) -> None:
+    async with relaying(tls if secure else None) as (relay, upstream, client):
+        client.send("POST", "/", b"hello")
+        await client.reader.readexactly(100_000)
+        client.writer.transport.abort()
+        await happens(lambda: upstream.open == 0)
+        assert repr(relay.pool) == "<Pool [Active: 0, Idle: 0, Dialling: 0]>"
