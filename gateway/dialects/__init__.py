@@ -1,0 +1,1 @@
+"""How each kind of upstream speaks, sans-I/O."""

@@ -1,0 +1,299 @@
+"""Gemini's answer as Messages events.
+
+One decoder an answer: payload bytes of the event stream in, calls to a StreamWriter out. Promises that
+nothing is made up: an answer that breaks off, or ends for a reason that is no ending, is a StreamFailure.
+The message's end is written when the upstream's body ends, because usage may come after the last content.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import orjson
+
+from gateway.dialects.base import StreamFailure
+from gateway.dialects.gemini.failures import translated
+from gateway.dialects.gemini.grounding import Grounding
+from gateway.dialects.gemini.signatures import SignatureStore, marked, new_id
+from gateway.dispatch.failure import Failure, FailureKind
+from gateway.messages.documents import read_document, write_document
+from gateway.messages.sse import Decoder as EventDecoder
+from gateway.messages.stream import StreamWriter
+
+STOP_REASONS: Mapping[str, str] = {
+    "STOP": "end_turn",
+    "MAX_TOKENS": "max_tokens",
+    "SAFETY": "refusal",
+    "RECITATION": "refusal",
+    "LANGUAGE": "refusal",
+    "BLOCKLIST": "refusal",
+    "PROHIBITED_CONTENT": "refusal",
+    "SPII": "refusal",
+    "MODEL_ARMOR": "refusal",
+    "IMAGE_SAFETY": "refusal",
+    "IMAGE_PROHIBITED_CONTENT": "refusal",
+    "IMAGE_RECITATION": "refusal",
+}
+"""`finishReason` -> `stop_reason`. Any other one (MALFORMED_FUNCTION_CALL, UNEXPECTED_TOOL_CALL, OTHER, ...)
+is no ending: the answer failed."""
+
+UNSIGNED = "MISSING_THOUGHT_SIGNATURE"
+"""The one such reason that is about the request; as a 400 it leads to the try without thinking."""
+
+EARLY = "upstream ended the stream early"
+
+
+class GeminiDecoder:
+    """Translates one answer."""
+
+    __slots__ = (
+        "_called",
+        "_events",
+        "_grounding",
+        "_names",
+        "_open",
+        "_random",
+        "_signatures",
+        "_signed",
+        "_started",
+        "_stop",
+        "_text",
+        "_text_signature",
+        "_usage",
+        "_writer",
+    )
+
+    def __init__(
+        self,
+        writer: StreamWriter,
+        names: Mapping[str, str],
+        signatures: SignatureStore,
+        random: Callable[[], float],
+    ) -> None:
+        """`names`: tool names that were changed, theirs -> the client's."""
+        self._writer = writer
+        self._names = names
+        self._signatures = signatures
+        self._random = random
+        self._events = EventDecoder()
+        self._usage: dict[str, Any] = {}
+        self._grounding: Grounding | None = None
+        self._started = False
+        self._open = ""
+        """What was written last: "text", "thinking" or "call"."""
+        self._signed = False
+        """The open thinking block has its signature."""
+        self._text: list[str] = []
+        """The open text block's pieces, in case a signature comes for it."""
+        self._text_signature = ""
+        self._called = False
+        self._stop = ""
+
+    @property
+    def complete(self) -> bool:
+        """The upstream said that its answer is over; whatever happens to the body now, `end` may follow."""
+        return bool(self._stop)
+
+    def feed(self, data: bytes) -> None:
+        """Payload bytes, cut anywhere. Raises StreamFailure."""
+        try:
+            events = self._events.feed(data)
+        except ValueError as error:
+            raise _failed(FailureKind.INCOMPLETE, str(error)) from None
+        for event in events:
+            self._event(event.data)
+
+    def end(self) -> None:
+        """The body ended. Raises StreamFailure if the answer did not."""
+        for event in self._events.end():
+            self._event(event.data)
+        if not self._stop:
+            raise _failed(FailureKind.INCOMPLETE, EARLY)
+        self._finish()
+
+    def _event(self, data: bytes) -> None:
+        document = self._read(data)
+        for item in document if isinstance(document, list) else (document,):
+            if isinstance(item, dict):
+                inner = item.get("response")
+                self._chunk(inner if isinstance(inner, dict) else item)
+
+    def _read(self, data: bytes) -> Any:
+        """An event's JSON. `[DONE]` and what is not JSON before the answer's beginning are nothing."""
+        try:
+            # Arguments may hold integers of which orjson alone would lose digits.
+            return read_document(data)[0] if b'"args"' in data else orjson.loads(data)
+        except ValueError:
+            if data == b"[DONE]" or not self._started or self._stop:
+                return None
+        try:
+            return read_document(data)[0]
+        except ValueError as error:
+            raise _failed(
+                FailureKind.INCOMPLETE, f"the upstream sent an event that cannot be read: {error}"
+            ) from None
+
+    def _chunk(self, chunk: dict[str, Any]) -> None:
+        usage = chunk.get("usageMetadata")
+        if isinstance(usage, dict):
+            self._usage.update(usage)
+        if self._stop:
+            return
+        if "error" in chunk:
+            raise _reported(chunk)
+        candidates = chunk.get("candidates")
+        candidate = candidates[0] if isinstance(candidates, list) and candidates else None
+        parts: object = ()
+        reason: object = None
+        if isinstance(candidate, dict):
+            content = candidate.get("content")
+            parts = content.get("parts") if isinstance(content, dict) else ()
+            reason = candidate.get("finishReason")
+            grounding = candidate.get("groundingMetadata")
+            if isinstance(grounding, dict):
+                self._grounding = self._grounding or Grounding()
+                self._grounding.add(grounding)
+        stop = self._judged(reason, chunk)
+        if not self._started and (parts or stop or usage):
+            self._started = True
+            self._writer.start(messages_usage(self._usage))
+        for part in parts if isinstance(parts, list) else ():
+            if isinstance(part, dict):
+                self._part(part)
+        self._stop = stop
+
+    def _judged(self, reason: object, chunk: Mapping[str, Any]) -> str:
+        """The stop reason, "" if the answer goes on. Raises StreamFailure for a reason that is no ending,
+        before the event's content is written: what goes with it is not to be kept."""
+        if not isinstance(reason, str) or reason in ("", "FINISH_REASON_UNSPECIFIED"):
+            feedback = chunk.get("promptFeedback")
+            return "refusal" if isinstance(feedback, dict) and feedback.get("blockReason") else ""
+        stop = STOP_REASONS.get(reason)
+        if stop is None:
+            message = f"the upstream stopped with {reason}"
+            if reason == UNSIGNED:
+                message = f"the upstream stopped with {reason}: a thought_signature is missing"
+                raise _failed(FailureKind.STREAM_ERROR, message, 400, "invalid_request_error")
+            raise _failed(FailureKind.UNUSABLE, message)
+        return stop
+
+    def _part(self, part: dict[str, Any]) -> None:
+        signature = part.get("thoughtSignature")
+        text = part.get("text")
+        if isinstance(text, str):
+            if part.get("thought") is True:
+                self._thinking(text, signature)
+            else:
+                self._say(text, signature)
+        elif isinstance(part.get("functionCall"), dict):
+            self._call(part["functionCall"], signature)
+        elif isinstance(part.get("inlineData"), dict):
+            self._say(_markdown(part["inlineData"]), signature)
+        elif signature:
+            self._say("", signature)
+
+    def _say(self, text: str, signature: object) -> None:
+        if text:
+            if self._open != "text":
+                self._close()
+                self._open = "text"
+            self._writer.text(text)
+            self._text.append(text)
+        if isinstance(signature, str) and signature:
+            if self._open == "text":
+                self._text_signature = signature
+            else:
+                self._sign(signature)
+
+    def _thinking(self, text: str, signature: object) -> None:
+        if text or signature:
+            if self._open != "thinking" or (text and self._signed):
+                self._close()
+                self._open = "thinking"
+            self._writer.thinking(text)
+            if isinstance(signature, str):
+                self._sign(signature)
+
+    def _sign(self, signature: str) -> None:
+        """Put a signature on the open thinking block, if there is one that has none."""
+        if self._open == "thinking" and not self._signed and signature:
+            self._signed = True
+            self._writer.signature(marked(signature))
+
+    def _call(self, call: Mapping[str, Any], signature: object) -> None:
+        id = new_id("toolu_", self._random)
+        if isinstance(signature, str) and signature:
+            self._signatures.remember_call(id, signature)
+            self._sign(signature)
+        self._close()
+        self._open = "call"
+        self._called = True
+        name = str(call.get("name", ""))
+        args = call.get("args")
+        self._writer.tool_use(
+            id,
+            self._names.get(name, name),
+            write_document(args) if isinstance(args, dict) and args else b"{}",
+        )
+
+    def _close(self) -> None:
+        """Content of another kind comes, or none: the open block is complete."""
+        if self._text_signature:
+            self._signatures.remember_text("".join(self._text), self._text_signature)
+            self._text_signature = ""
+        self._text.clear()
+        self._signed = False
+
+    def _finish(self) -> None:
+        if self._writer.finished:
+            return
+        usage = messages_usage(self._usage)
+        if self._grounding is not None:
+            searches = self._grounding.write(
+                self._writer, lambda: new_id("srvtoolu_", self._random), cite=self._open == "text"
+            )
+            if searches:
+                usage["server_tool_use"] = {"web_search_requests": searches}
+        self._close()
+        stop = "tool_use" if self._called and self._stop == "end_turn" else self._stop
+        self._writer.finish(stop, usage)
+
+
+def messages_usage(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """Gemini's `usageMetadata` as a `usage` object.
+
+    Thinking tokens come on top of the answer's, except where the total shows that they are among them.
+    """
+    prompt = _count(metadata, "promptTokenCount") + _count(metadata, "toolUsePromptTokenCount")
+    cached = _count(metadata, "cachedContentTokenCount")
+    output = _count(metadata, "candidatesTokenCount")
+    thoughts = _count(metadata, "thoughtsTokenCount")
+    if thoughts and _count(metadata, "totalTokenCount") != prompt + output:
+        output += thoughts
+    return {
+        "input_tokens": max(prompt - cached, 0),
+        "cache_creation_input_tokens": 0,
+        "cache_read_input_tokens": cached,
+        "output_tokens": output,
+    }
+
+
+def _count(metadata: Mapping[str, Any], key: str) -> int:
+    value = metadata.get(key)
+    return value if isinstance(value, int) else 0
+
+
+def _markdown(data: Mapping[str, Any]) -> str:
+    kind = str(data.get("mimeType", ""))
+    uri = f"data:{kind};base64,{data.get('data', '')}"
+    return f"![image]({uri})" if kind.startswith("image/") else f"[{kind}]({uri})"
+
+
+def _failed(kind: FailureKind, message: str, status: int = 0, type: str = "api_error") -> StreamFailure:
+    return StreamFailure(Failure(kind=kind, status=status, message=message, type=type), type, message)
+
+
+def _reported(chunk: Mapping[str, Any]) -> StreamFailure:
+    """An error object inside the stream: judged like the status it names."""
+    failure = translated(Failure(kind=FailureKind.STREAM_ERROR, body=write_document(chunk)))
+    message = failure.message or "the upstream reported an error"
+    return StreamFailure(failure, failure.type or "api_error", message)

@@ -1,0 +1,200 @@
+"""What the tests of this room share: an upstream, ways to encode and decode, and the answer's grammar."""
+
+import random
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import orjson
+
+from gateway.config import Secret, Upstream
+from gateway.config.values import REPAIRS_OF_KIND, GeminiOptions
+from gateway.dialects.base import Incoming, Outgoing, Purpose
+from gateway.dialects.gemini.dialect import GeminiDialect
+from gateway.dialects.gemini.response import GeminiDecoder
+from gateway.dialects.gemini.signatures import SignatureStore
+from gateway.dispatch.credentials import Credential
+from gateway.messages.request import read_request
+from gateway.messages.sse import Decoder
+from gateway.messages.stream import StreamWriter
+
+KEY = Credential("api_key", Secret("k-1"))
+MODEL = "gemini-3-pro-preview"
+
+
+def upstream(
+    *,
+    base_url: str = "https://generativelanguage.googleapis.com",
+    repairs: frozenset[str] = REPAIRS_OF_KIND["gemini"],
+    **options: Any,
+) -> Upstream:
+    """A gemini upstream; `options` are fields of GeminiOptions."""
+    return Upstream(
+        name="g", kind="gemini", base_url=base_url, repairs=repairs, options=GeminiOptions(**options)
+    )
+
+
+def incoming(
+    document: Mapping[str, Any], *, purpose: Purpose = "messages", without_thinking: bool = False
+) -> Incoming:
+    """A client's request."""
+    return Incoming(
+        request=read_request(orjson.dumps({"model": "claude", "messages": [], **document})),
+        purpose=purpose,
+        query="beta=true",
+        headers=[],
+        stream=True,
+        without_thinking=without_thinking,
+    )
+
+
+def dialect(warnings: list[str] | None = None) -> GeminiDialect:
+    """A dialect of its own, with randomness that repeats."""
+    return GeminiDialect(random.Random(1).random, (warnings if warnings is not None else []).append)
+
+
+def encoded(
+    document: Mapping[str, Any],
+    to: Upstream | None = None,
+    *,
+    by: GeminiDialect | None = None,
+    model: str = MODEL,
+    without_thinking: bool = False,
+) -> Outgoing:
+    """The request that goes to the upstream."""
+    asked = incoming(document, without_thinking=without_thinking)
+    return (by or dialect()).encode(to or upstream(), KEY, model, asked)
+
+
+def body(document: Mapping[str, Any], to: Upstream | None = None, **how: Any) -> dict[str, Any]:
+    """The body of that request."""
+    read = orjson.loads(encoded(document, to, **how).body)
+    assert isinstance(read, dict)
+    return read
+
+
+def sse(*chunks: Any) -> bytes:
+    """Chunks as the API streams them."""
+    return b"".join(b"data: " + orjson.dumps(chunk) + b"\r\n\r\n" for chunk in chunks)
+
+
+def chunk(*parts: Mapping[str, Any], finish: str = "", usage: Any = None, **candidate: Any) -> dict[str, Any]:
+    """One chunk of an answer."""
+    one: dict[str, Any] = {**candidate}
+    if parts:
+        one["content"] = {"role": "model", "parts": list(parts)}
+    if finish:
+        one["finishReason"] = finish
+    out: dict[str, Any] = {"candidates": [one]}
+    if usage is not None:
+        out["usageMetadata"] = usage
+    return out
+
+
+class Answer:
+    """An answer being decoded."""
+
+    def __init__(
+        self, names: Mapping[str, str] | None = None, signatures: SignatureStore | None = None, seed: int = 1
+    ) -> None:
+        self.writer = StreamWriter(message_id="msg_1", model="claude")
+        self.signatures = signatures or SignatureStore()
+        self.decoder = GeminiDecoder(self.writer, names or {}, self.signatures, random.Random(seed).random)
+
+    def feed(self, *pieces: bytes) -> "Answer":
+        for piece in pieces:
+            self.decoder.feed(piece)
+        return self
+
+    def end(self) -> list[dict[str, Any]]:
+        """The whole answer's events, checked."""
+        self.decoder.end()
+        events = self.events()
+        check_grammar(events)
+        return events
+
+    def events(self) -> list[dict[str, Any]]:
+        return read_events(self.writer.take())
+
+
+def decoded(*chunks: Any, **how: Any) -> list[dict[str, Any]]:
+    """The events for a complete answer."""
+    return Answer(**how).feed(sse(*chunks)).end()
+
+
+def read_events(data: bytes) -> list[dict[str, Any]]:
+    """Events of a Messages stream."""
+    found = Decoder().feed(data)
+    for event in found:
+        assert orjson.loads(event.data)["type"] == event.name
+    return [orjson.loads(event.data) for event in found]
+
+
+def message(events: Iterable[dict[str, Any]]) -> dict[str, Any]:
+    """The message that a client makes of the events."""
+    out: dict[str, Any] = {}
+    for event in events:
+        kind = event["type"]
+        if kind == "message_start":
+            out = event["message"]
+        elif kind == "content_block_start":
+            block = dict(event["content_block"])
+            out["content"].append(block)
+            json = ""
+        elif kind == "content_block_delta":
+            delta = event["delta"]
+            if delta["type"] == "text_delta":
+                block["text"] += delta["text"]
+            elif delta["type"] == "thinking_delta":
+                block["thinking"] += delta["thinking"]
+            elif delta["type"] == "signature_delta":
+                block["signature"] = delta["signature"]
+            elif delta["type"] == "citations_delta":
+                block.setdefault("citations", []).append(delta["citation"])
+            else:
+                json += delta["partial_json"]
+                block["input"] = orjson.loads(json)
+        elif kind == "message_delta":
+            out.update(event["delta"])
+            out["usage"] = {**out["usage"], **event["usage"]}
+    return out
+
+
+def check_grammar(events: list[dict[str, Any]], *, broken: bool = False) -> None:
+    """message_start first, blocks one after the other with rising indexes, one end. A `broken` stream may
+    stop anywhere before."""
+    kinds = [event["type"] for event in events if event["type"] != "ping"]
+    if not kinds and broken:
+        return
+    assert kinds[0] == "message_start"
+    assert kinds.count("message_start") == 1
+    usage = events[0]["message"]["usage"]
+    assert {"input_tokens", "output_tokens"} <= usage.keys()
+    index, is_open, delta_of = -1, False, ""
+    for event in events[1:]:
+        kind = event["type"]
+        if kind == "content_block_start":
+            assert not is_open
+            index += 1
+            assert event["index"] == index
+            is_open, delta_of = True, event["content_block"]["type"]
+        elif kind == "content_block_delta":
+            assert is_open
+            assert event["index"] == index
+            allowed = {
+                "text": {"text_delta", "citations_delta"},
+                "thinking": {"thinking_delta", "signature_delta"},
+                "tool_use": {"input_json_delta"},
+                "server_tool_use": {"input_json_delta"},
+            }[delta_of]
+            assert event["delta"]["type"] in allowed
+        elif kind == "content_block_stop":
+            assert is_open
+            assert event["index"] == index
+            is_open = False
+    if broken:
+        assert "message_delta" not in kinds
+        return
+    assert not is_open
+    assert kinds[-2:] == ["message_delta", "message_stop"]
+    assert kinds.count("message_delta") == kinds.count("message_stop") == 1
+    assert {"input_tokens", "output_tokens"} <= events[-2]["usage"].keys()

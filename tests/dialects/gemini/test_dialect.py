@@ -1,0 +1,297 @@
+from typing import Any
+
+import orjson
+import pytest
+
+from gateway import __version__
+from gateway.config import Secret
+from gateway.dialects.base import Dialect, Incoming
+from gateway.dialects.gemini.dialect import WARNINGS_KEPT
+from gateway.dialects.gemini.signatures import BYPASS
+from gateway.dispatch.credentials import NO_CREDENTIAL, Credential
+from gateway.dispatch.failure import Failure, FailureKind
+from gateway.messages.stream import StreamWriter
+from tests.dialects.gemini.support import (
+    KEY,
+    MODEL,
+    body,
+    chunk,
+    dialect,
+    encoded,
+    incoming,
+    message,
+    read_events,
+    sse,
+    upstream,
+)
+from tests.dialects.gemini.validate import validate_request
+
+HI = {"messages": [{"role": "user", "content": "hi"}]}
+CONTENTS = [{"role": "user", "parts": [{"text": "hi"}]}]
+VERTEX = "/v1/projects/P/locations/L/publishers/google/models/{model}:streamGenerateContent"
+
+
+def test_it_is_a_dialect() -> None:
+    made: Dialect = dialect()
+    assert made.relays is False
+
+
+TARGETS: list[tuple[str, dict[str, Any], str, str, str]] = [
+    (
+        "plain",
+        {},
+        MODEL,
+        f"/v1beta/models/{MODEL}:streamGenerateContent?alt=sse",
+        f"/v1beta/models/{MODEL}:countTokens",
+    ),
+    (
+        "a base URL with a path",
+        {"base_url": "https://h/a/b", "version": "v1"},
+        "m",
+        "/a/b/v1/models/m:streamGenerateContent?alt=sse",
+        "/a/b/v1/models/m:countTokens",
+    ),
+    (
+        "a resource name",
+        {},
+        "models/m",
+        "/v1beta/models/m:streamGenerateContent?alt=sse",
+        "/v1beta/models/m:countTokens",
+    ),
+    (
+        "a tuned model",
+        {},
+        "tunedModels/m",
+        "/v1beta/tunedModels/m:streamGenerateContent?alt=sse",
+        "/v1beta/tunedModels/m:countTokens",
+    ),
+    (
+        "a name that is no path",
+        {},
+        "m ?é",
+        "/v1beta/models/m%20%3F%C3%A9:streamGenerateContent?alt=sse",
+        "/v1beta/models/m%20%3F%C3%A9:countTokens",
+    ),
+    (
+        "Vertex AI",
+        {"path": VERTEX},
+        "models/m x",
+        "/v1/projects/P/locations/L/publishers/google/models/m%20x:streamGenerateContent?alt=sse",
+        "/v1/projects/P/locations/L/publishers/google/models/m%20x:countTokens",
+    ),
+    ("a path with a query", {"path": "/x/{model}:go?k=v"}, "m", "/x/m:go?k=v&alt=sse", "/x/m:countTokens"),
+    (
+        "a path with its own alt",
+        {"path": "/x/{model}:go?alt=sse"},
+        "m",
+        "/x/m:go?alt=sse",
+        "/x/m:countTokens",
+    ),
+    (
+        "an envelope",
+        {"envelope": "code_assist", "base_url": "https://h/p"},
+        "m",
+        "/p/v1internal:streamGenerateContent?alt=sse",
+        "/p/v1internal:countTokens",
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("options", "model", "generate", "count"),
+    [case[1:] for case in TARGETS],
+    ids=[case[0] for case in TARGETS],
+)
+def test_targets(options: dict[str, Any], model: str, generate: str, count: str) -> None:
+    to = upstream(**options)
+    for purpose, expected in (("messages", generate), ("count_tokens", count)):
+        asked = incoming(HI, purpose="messages" if purpose == "messages" else "count_tokens")
+        outgoing = dialect().encode(to, KEY, model, asked)
+        assert (outgoing.method, outgoing.target) == ("POST", expected)
+
+
+AGENT = (b"user-agent", f"messages-gateway/{__version__}".encode())
+
+CREDENTIALS = [
+    (Credential("api_key", Secret("k-1")), [(b"x-goog-api-key", b"k-1")]),
+    (Credential("bearer", Secret("t-1")), [(b"authorization", b"Bearer t-1")]),
+    (NO_CREDENTIAL, []),
+]
+
+
+@pytest.mark.parametrize(("credential", "headers"), CREDENTIALS)
+def test_headers(credential: Credential, headers: list[tuple[bytes, bytes]]) -> None:
+    outgoing = dialect().encode(upstream(), credential, MODEL, incoming(HI))
+    assert list(outgoing.headers) == [(b"content-type", b"application/json"), AGENT, *headers]
+    assert credential.secret.reveal() not in outgoing.target or not headers
+    listed = dialect().models_request(upstream(), credential)
+    assert listed is not None
+    assert list(listed.headers) == [AGENT, *headers]
+
+
+def test_the_envelope() -> None:
+    found = body({**HI, "max_tokens": 5}, upstream(envelope="code_assist", project="p"))
+    assert found == {
+        "model": MODEL,
+        "project": "p",
+        "request": {"contents": CONTENTS, "generationConfig": {"maxOutputTokens": 5}},
+    }
+
+
+COUNTS: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
+    ("plain", {}, {"generateContentRequest": {"model": "models/m", "contents": CONTENTS}}),
+    ("Vertex AI", {"path": VERTEX}, {"contents": CONTENTS}),
+    ("an envelope", {"envelope": "code_assist"}, {"request": {"model": "models/m", "contents": CONTENTS}}),
+]
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"), [case[1:] for case in COUNTS], ids=[case[0] for case in COUNTS]
+)
+def test_counting(options: dict[str, Any], expected: dict[str, Any]) -> None:
+    asked = incoming({**HI, "max_tokens": 5}, purpose="count_tokens")
+    outgoing = dialect().encode(upstream(**options), KEY, "m", asked)
+    assert orjson.loads(outgoing.body) == expected
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        (b'{"totalTokens":31,"promptTokensDetails":[]}', 31),
+        (b'{"totalTokens":0}', 0),
+        (b'{"totalTokens":"31"}', None),
+        (b'{"totalTokens":true}', None),
+        (b'{"totalTokens":-1}', None),
+        (b"{}", None),
+        (b"[]", None),
+        (b"<html>", None),
+    ],
+)
+def test_count(answer: bytes, expected: int | None) -> None:
+    assert dialect().count(answer) == expected
+
+
+def test_models_request() -> None:
+    outgoing = dialect().models_request(upstream(base_url="https://h/p"), KEY)
+    assert outgoing is not None
+    assert (outgoing.method, outgoing.target, outgoing.body) == ("GET", "/p/v1beta/models?pageSize=1000", b"")
+
+
+@pytest.mark.parametrize("options", [{"path": VERTEX}, {"envelope": "code_assist", "project": "p"}])
+def test_where_there_is_no_list_none_is_asked_for(options: dict[str, Any]) -> None:
+    assert dialect().models_request(upstream(**options), KEY) is None
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        (
+            {
+                "models": [
+                    {
+                        "name": "models/a",
+                        "displayName": "A",
+                        "supportedGenerationMethods": ["generateContent"],
+                    },
+                    {"name": "models/b", "supportedGenerationMethods": ["embedContent", 5]},
+                    {"name": "models/c", "displayName": ""},
+                    {"name": "tunedModels/d", "supportedGenerationMethods": ["streamGenerateContent"]},
+                    {"name": 5},
+                    5,
+                ]
+            },
+            [("a", "A"), ("c", "c"), ("tunedModels/d", "tunedModels/d")],
+        ),
+        ({"models": 5}, []),
+        ({}, []),
+        ([], []),
+    ],
+)
+def test_models(answer: Any, expected: list[tuple[str, str]]) -> None:
+    assert dialect().models(orjson.dumps(answer)) == expected
+
+
+def test_repairs_are_named() -> None:
+    document = {"messages": [{"role": "user", "content": "a"}, {"role": "user", "content": "b"}]}
+    assert encoded(document).repairs == ("merge_roles",)
+    assert encoded(HI).repairs == ()
+    assert encoded(document, upstream(repairs=frozenset())).repairs == ()
+
+
+def test_warnings_are_said_once() -> None:
+    warnings: list[str] = []
+    made = dialect(warnings)
+    odd = {"messages": [{"role": "user", "content": [{"type": "odd"}, {"type": "odd"}]}]}
+    for _ in range(3):
+        encoded(odd, by=made)
+    assert warnings == ["content blocks of type odd are unknown: sent as their JSON"]
+    many = [{"type": f"odd{n}"} for n in range(WARNINGS_KEPT + 10)]
+    encoded({"messages": [{"role": "user", "content": many}]}, by=made)
+    assert len(warnings) == WARNINGS_KEPT
+
+
+def test_failure() -> None:
+    raw = b'{"error":{"code":404,"message":"models/x is not found","status":"NOT_FOUND"}}'
+    failure = dialect().failure(Failure(kind=FailureKind.STATUS, status=404, body=raw))
+    assert (failure.status, failure.type, failure.message) == (
+        404,
+        "not_found_error",
+        "models/x is not found",
+    )
+
+
+class TestRound:
+    """An answer goes out, its history comes back: the signatures are where Gemini wants them."""
+
+    ANSWER = (
+        chunk({"text": "Let me see.", "thought": True}),
+        chunk(
+            {"functionCall": {"name": "Bash", "args": {"type": "x"}}, "thoughtSignature": "c2lnMQ=="},
+            {"functionCall": {"name": "Bash", "args": {}}},
+            finish="STOP",
+        ),
+    )
+
+    def history(self, **how: Any) -> tuple[list[dict[str, Any]], Any]:
+        made = dialect()
+        tools = [{"name": "Bash"}]
+        asked: Incoming = incoming({**HI, "tools": tools})
+        writer = StreamWriter(message_id="msg_1", model="claude")
+        decoder = made.decoder(asked, made.encode(upstream(), KEY, MODEL, asked), writer)
+        decoder.feed(sse(*self.ANSWER))
+        decoder.end()
+        said = message(read_events(writer.take()))
+        results = [
+            {"type": "tool_result", "tool_use_id": block["id"], "content": "ok"}
+            for block in said["content"]
+            if block["type"] == "tool_use"
+        ]
+        messages = [
+            *HI["messages"],
+            {"role": "assistant", "content": said["content"]},
+            {"role": "user", "content": results},
+        ]
+        return messages, made
+
+    def parts(self, messages: list[dict[str, Any]], made: Any, **how: Any) -> list[dict[str, Any]]:
+        found = body({"messages": messages}, by=made, **how)
+        validate_request(found)
+        parts = found["contents"][1]["parts"]
+        assert isinstance(parts, list)
+        return parts
+
+    def test_remembered(self) -> None:
+        thought, first, second = self.parts(*self.history())
+        assert thought == {"text": "Let me see.", "thought": True, "thoughtSignature": "c2lnMQ=="}
+        assert first["thoughtSignature"] == "c2lnMQ=="
+        assert first["functionCall"]["args"] == {"type": "x"}
+        assert second["thoughtSignature"] == BYPASS
+
+    def test_after_a_restart(self) -> None:
+        messages, _ = self.history()
+        parts = self.parts(messages, dialect())
+        assert [part["thoughtSignature"] for part in parts] == ["c2lnMQ==", "c2lnMQ==", BYPASS]
+
+    def test_the_second_try(self) -> None:
+        first, second = self.parts(*self.history(), without_thinking=True)
+        assert first["thoughtSignature"] == second["thoughtSignature"] == BYPASS

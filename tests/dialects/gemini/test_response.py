@@ -1,0 +1,530 @@
+import re
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gateway.dialects.base import StreamFailure
+from gateway.dialects.gemini.response import STOP_REASONS, messages_usage
+from gateway.dialects.gemini.signatures import SignatureStore
+from gateway.dispatch.failure import FailureKind
+from gateway.messages.repair import speaks_of_signature
+from tests.dialects.gemini.support import Answer, check_grammar, chunk, decoded, message, sse
+
+USAGE = {"promptTokenCount": 10, "candidatesTokenCount": 5, "totalTokenCount": 15}
+EMPTY_USAGE = {
+    "input_tokens": 0,
+    "cache_creation_input_tokens": 0,
+    "cache_read_input_tokens": 0,
+    "output_tokens": 0,
+}
+
+
+def say(text: str, **more: Any) -> dict[str, Any]:
+    return {"text": text, **more}
+
+
+def think(text: str, **more: Any) -> dict[str, Any]:
+    return {"text": text, "thought": True, **more}
+
+
+def call(name: str = "Bash", signed: str = "", **args: Any) -> dict[str, Any]:
+    part: dict[str, Any] = {"functionCall": {"name": name, "args": args}}
+    return {**part, "thoughtSignature": signed} if signed else part
+
+
+def text(value: str) -> dict[str, Any]:
+    return {"type": "text", "text": value}
+
+
+def thinking(value: str, signature: str = "") -> dict[str, Any]:
+    return {"type": "thinking", "thinking": value, "signature": signature}
+
+
+def tool_use(input: dict[str, Any] | None = None, name: str = "Bash") -> dict[str, Any]:
+    return {"type": "tool_use", "name": name, "input": input or {}}
+
+
+ANSWERS: list[tuple[str, list[Any], list[dict[str, Any]], str]] = [
+    ("text", [chunk(say("Hel")), chunk(say("lo"), finish="STOP")], [text("Hello")], "end_turn"),
+    ("parts of one chunk", [chunk(say("Hel"), say("lo"), finish="STOP")], [text("Hello")], "end_turn"),
+    ("nothing but an end", [chunk(finish="STOP")], [], "end_turn"),
+    ("an end of its own", [chunk(say("a")), chunk(finish="STOP")], [text("a")], "end_turn"),
+    (
+        "thinking",
+        [chunk(think("hm")), chunk(think(" ok", thoughtSignature="S")), chunk(say("a"), finish="STOP")],
+        [thinking("hm ok", "gemini:S"), text("a")],
+        "end_turn",
+    ),
+    (
+        "thinking signed twice",
+        [chunk(think("a", thoughtSignature="S"), think("", thoughtSignature="T"), think("b"), finish="STOP")],
+        [thinking("a", "gemini:S"), thinking("b")],
+        "end_turn",
+    ),
+    (
+        "a signature alone",
+        [chunk(think("", thoughtSignature="S"), finish="STOP")],
+        [thinking("", "gemini:S")],
+        "end_turn",
+    ),
+    (
+        "a signature after the thinking",
+        [chunk(think("a")), chunk(say("", thoughtSignature="S"), finish="STOP")],
+        [thinking("a", "gemini:S")],
+        "end_turn",
+    ),
+    (
+        "a signature on nothing at all",
+        [chunk(think("a")), chunk({"thoughtSignature": "S"}, finish="STOP")],
+        [thinking("a", "gemini:S")],
+        "end_turn",
+    ),
+    (
+        "empty texts",
+        [chunk(say(""), think(""), say("", thoughtSignature="S"), finish="STOP")],
+        [],
+        "end_turn",
+    ),
+    ("a call", [chunk(call(command="ls"), finish="STOP")], [tool_use({"command": "ls"})], "tool_use"),
+    (
+        "a call without arguments",
+        [chunk({"functionCall": {"name": "Bash"}}, finish="STOP")],
+        [tool_use()],
+        "tool_use",
+    ),
+    (
+        "calls side by side",
+        [chunk(say("a"), call(a=1), call("Read", b=[{}]), finish="STOP")],
+        [text("a"), tool_use({"a": 1}), tool_use({"b": [{}]}, "Read")],
+        "tool_use",
+    ),
+    (
+        "a signed call after thinking",
+        [chunk(think("hm")), chunk(call(signed="S"), call(), finish="STOP")],
+        [thinking("hm", "gemini:S"), tool_use(), tool_use()],
+        "tool_use",
+    ),
+    (
+        "thinking keeps the signature it has",
+        [chunk(think("hm", thoughtSignature="T"), call(signed="S"), finish="STOP")],
+        [thinking("hm", "gemini:T"), tool_use()],
+        "tool_use",
+    ),
+    (
+        "arguments with the names of fields",
+        [chunk(call(cache_control=1, thought=True, signature="s", type="x"), finish="STOP")],
+        [tool_use({"cache_control": 1, "thought": True, "signature": "s", "type": "x"})],
+        "tool_use",
+    ),
+    ("cut off after a call", [chunk(call(), finish="MAX_TOKENS")], [tool_use()], "max_tokens"),
+    (
+        "an image",
+        [chunk(say("See: "), {"inlineData": {"mimeType": "image/png", "data": "aWs="}}, finish="STOP")],
+        [text("See: ![image](data:image/png;base64,aWs=)")],
+        "end_turn",
+    ),
+    (
+        "a sound",
+        [chunk({"inlineData": {"mimeType": "audio/wav", "data": "aWs="}}, finish="STOP")],
+        [text("[audio/wav](data:audio/wav;base64,aWs=)")],
+        "end_turn",
+    ),
+    (
+        "parts that are not known",
+        [
+            {
+                "candidates": [
+                    {"content": {"parts": [5, {"executableCode": {}}, {"functionCall": 5}, {"text": 5}]}}
+                ]
+            },
+            chunk(say("a"), finish="STOP"),
+        ],
+        [text("a")],
+        "end_turn",
+    ),
+    (
+        "a blocked prompt",
+        [{"promptFeedback": {"blockReason": "SAFETY"}, "usageMetadata": USAGE}],
+        [],
+        "refusal",
+    ),
+    (
+        "feedback that blocks nothing",
+        [{"promptFeedback": {}}, chunk(say("a"), finish="STOP")],
+        [text("a")],
+        "end_turn",
+    ),
+    (
+        "a reason that says nothing",
+        [chunk(say("a"), finish="FINISH_REASON_UNSPECIFIED"), chunk(finish="STOP")],
+        [text("a")],
+        "end_turn",
+    ),
+    (
+        "in an envelope",
+        [{"response": chunk(say("a"), finish="STOP"), "traceId": "t"}],
+        [text("a")],
+        "end_turn",
+    ),
+    ("in a list", [[chunk(say("a")), 5, chunk(finish="STOP")]], [text("a")], "end_turn"),
+    (
+        "odd shapes before the answer",
+        [
+            5,
+            None,
+            {},
+            {"candidates": []},
+            {"candidates": [5]},
+            {"candidates": [{"content": 5}]},
+            chunk(finish="STOP"),
+        ],
+        [],
+        "end_turn",
+    ),
+    (
+        "events after the end",
+        [chunk(say("a"), finish="STOP"), chunk(say("b"), call(), finish="OTHER"), {"error": {"code": 500}}],
+        [text("a")],
+        "end_turn",
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("chunks", "content", "stop"), [case[1:] for case in ANSWERS], ids=[case[0] for case in ANSWERS]
+)
+def test_answers(chunks: list[Any], content: list[dict[str, Any]], stop: str) -> None:
+    found = message(decoded(*chunks))
+    ids = [block.pop("id") for block in found["content"] if block["type"] == "tool_use"]
+    assert all(re.fullmatch("toolu_[A-Za-z0-9]{24}", id) for id in ids)
+    assert len(set(ids)) == len(ids)
+    assert found["content"] == content
+    assert (found["stop_reason"], found["stop_sequence"], found["model"]) == (stop, None, "claude")
+
+
+@pytest.mark.parametrize(
+    ("chunks", "content"), [case[1:3] for case in ANSWERS], ids=[case[0] for case in ANSWERS]
+)
+@pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\r"], ids=["LF", "CRLF", "CR"])
+def test_answers_cut_anywhere(chunks: list[Any], content: list[dict[str, Any]], end: bytes) -> None:
+    raw = sse(*chunks).replace(b"\r\n", end).replace(b"data: ", b"data:")
+    whole = Answer().feed(raw).end()
+    for at in range(1, len(raw)):
+        assert Answer().feed(raw[:at], raw[at:]).end() == whole
+    answer = Answer()
+    for byte in raw:
+        answer.feed(bytes([byte]))
+    assert answer.end() == whole
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.data())
+def test_any_answer_keeps_the_grammar(data: st.DataObject) -> None:
+    part = st.sampled_from(
+        [
+            say("a"),
+            say(""),
+            say("b", thoughtSignature="S"),
+            say("", thoughtSignature="S"),
+            think("c"),
+            think("d", thoughtSignature="S"),
+            think("", thoughtSignature="S"),
+            call(a=1),
+            call(signed="S"),
+            {"inlineData": {"mimeType": "image/png", "data": "aWs="}},
+            {"thoughtSignature": "S"},
+        ]
+    )
+    chunks = [chunk(*parts) for parts in data.draw(st.lists(st.lists(part, max_size=4), max_size=6))]
+    answer = Answer().feed(sse(*chunks))
+    events = answer.events()
+    check_grammar(events, broken=True)
+    assert not answer.decoder.complete
+    reason = data.draw(st.sampled_from(sorted(STOP_REASONS)))
+    answer.feed(sse(chunk(finish=reason, usage=USAGE)))
+    assert answer.decoder.complete
+    answer.decoder.end()
+    check_grammar(events + answer.events())
+
+
+class TestStart:
+    def test_waits_for_something_to_say(self) -> None:
+        answer = Answer().feed(b": hello\n\n", sse({"modelVersion": "m"}, {}))
+        assert answer.events() == []
+        events = answer.feed(sse({"usageMetadata": USAGE})).events()
+        assert [event["type"] for event in events] == ["message_start"]
+        assert events[0]["message"]["usage"] == {**EMPTY_USAGE, "input_tokens": 10, "output_tokens": 5}
+        assert not answer.writer.has_content
+
+    def test_the_whole_usage_object_is_always_there(self) -> None:
+        start, *_ = decoded(chunk(say("a"), finish="STOP"))
+        assert start["message"]["usage"] == EMPTY_USAGE
+
+
+class TestTolerance:
+    def test_done(self) -> None:
+        events = Answer().feed(sse(chunk(say("a"), finish="STOP")), b"data: [DONE]\n\n").end()
+        assert message(events)["stop_reason"] == "end_turn"
+
+    def test_no_blank_line_at_the_end(self) -> None:
+        events = Answer().feed(sse(chunk(say("a"), finish="STOP")).rstrip()).end()
+        assert message(events)["content"] == [text("a")]
+
+    def test_what_is_not_json_before_the_answer(self) -> None:
+        assert Answer().feed(b"data: hello\n\n", sse(chunk(finish="STOP"))).end()
+
+    def test_what_is_not_json_after_the_answer(self) -> None:
+        assert Answer().feed(sse(chunk(finish="STOP")), b"data: {\n\n").end()
+
+    def test_what_is_not_json_in_the_answer_is_a_failure(self) -> None:
+        answer = Answer().feed(sse(chunk(say("a"))))
+        with pytest.raises(StreamFailure, match="an event that cannot be read") as caught:
+            answer.feed(b'data: {"candidates"\n\n')
+        assert caught.value.type == "api_error"
+        check_grammar(answer.events(), broken=True)
+
+    def test_lone_surrogates(self) -> None:
+        raw = b'data: {"candidates":[{"content":{"parts":[{"text":"\\ud83d"}]},"finishReason":"STOP"}]}\n\n'
+        answer = Answer().feed(sse(chunk(say("a"))), raw)
+        answer.decoder.end()
+        assert b'"text":"\\ud83d"' in answer.writer.take()
+
+    def test_big_integers(self) -> None:
+        raw = sse(chunk(call(n=7777), finish="STOP")).replace(b"7777", b"123456789012345678901234567890")
+        answer = Answer().feed(raw)
+        answer.decoder.end()
+        assert b"123456789012345678901234567890" in answer.writer.take()
+
+    def test_an_event_that_is_too_large(self) -> None:
+        answer = Answer()
+        with pytest.raises(StreamFailure, match="larger than") as caught:
+            answer.feed(b"data: " + b"x" * (17 * 1024 * 1024))
+        assert caught.value.failure.kind is FailureKind.INCOMPLETE
+
+
+class TestUsage:
+    @pytest.mark.parametrize(
+        ("metadata", "input", "cached", "output"),
+        [
+            ({}, 0, 0, 0),
+            ({"promptTokenCount": 10, "candidatesTokenCount": 5}, 10, 0, 5),
+            ({"promptTokenCount": 10, "cachedContentTokenCount": 4}, 6, 4, 0),
+            ({"promptTokenCount": 10, "toolUsePromptTokenCount": 3, "cachedContentTokenCount": 4}, 9, 4, 0),
+            ({"promptTokenCount": 3, "cachedContentTokenCount": 4}, 0, 4, 0),
+            # thinking on top
+            (
+                {
+                    "promptTokenCount": 10,
+                    "candidatesTokenCount": 5,
+                    "thoughtsTokenCount": 7,
+                    "totalTokenCount": 22,
+                },
+                10,
+                0,
+                12,
+            ),
+            ({"promptTokenCount": 10, "candidatesTokenCount": 5, "thoughtsTokenCount": 7}, 10, 0, 12),
+            ({"promptTokenCount": 10, "thoughtsTokenCount": 7, "totalTokenCount": 17}, 10, 0, 7),
+            # thinking inside
+            (
+                {
+                    "promptTokenCount": 10,
+                    "candidatesTokenCount": 12,
+                    "thoughtsTokenCount": 7,
+                    "totalTokenCount": 22,
+                },
+                10,
+                0,
+                12,
+            ),
+            (
+                {
+                    "promptTokenCount": 10,
+                    "toolUsePromptTokenCount": 3,
+                    "candidatesTokenCount": 12,
+                    "thoughtsTokenCount": 7,
+                    "totalTokenCount": 25,
+                },
+                13,
+                0,
+                12,
+            ),
+            ({"promptTokenCount": None, "candidatesTokenCount": "5"}, 0, 0, 0),
+        ],
+    )
+    def test_arithmetic(self, metadata: dict[str, Any], input: int, cached: int, output: int) -> None:
+        assert messages_usage(metadata) == {
+            "input_tokens": input,
+            "cache_creation_input_tokens": 0,
+            "cache_read_input_tokens": cached,
+            "output_tokens": output,
+        }
+
+    def test_the_last_word_counts(self) -> None:
+        found = message(
+            decoded(
+                chunk(say("a"), usage={"promptTokenCount": 9, "cachedContentTokenCount": 4}),
+                chunk(finish="STOP", usage={"promptTokenCount": 10, "candidatesTokenCount": 1}),
+                {"usageMetadata": {"candidatesTokenCount": 5}},
+            )
+        )
+        assert found["usage"] == {
+            **EMPTY_USAGE,
+            "input_tokens": 6,
+            "cache_read_input_tokens": 4,
+            "output_tokens": 5,
+        }
+
+
+class TestEnds:
+    @pytest.mark.parametrize(("reason", "stop"), sorted(STOP_REASONS.items()))
+    def test_stop_reasons(self, reason: str, stop: str) -> None:
+        assert message(decoded(chunk(say("a"), finish=reason)))["stop_reason"] == stop
+
+    @pytest.mark.parametrize(
+        "reason", ["MALFORMED_FUNCTION_CALL", "UNEXPECTED_TOOL_CALL", "OTHER", "NEW_ONE"]
+    )
+    def test_reasons_that_are_no_ending(self, reason: str) -> None:
+        answer = Answer()
+        with pytest.raises(StreamFailure, match=f"the upstream stopped with {reason}") as caught:
+            answer.feed(sse(chunk(say("a"), finish=reason)))
+        assert caught.value.type == "api_error"
+        assert caught.value.failure.kind is FailureKind.UNUSABLE
+        assert not answer.writer.has_content, "nothing of that event, so that there can be another try"
+
+    def test_a_missing_signature_is_a_400(self) -> None:
+        with pytest.raises(StreamFailure) as caught:
+            decoded(chunk(finish="MISSING_THOUGHT_SIGNATURE"))
+        failure = caught.value.failure
+        assert (failure.kind, failure.status) == (FailureKind.STREAM_ERROR, 400)
+        assert speaks_of_signature(failure.message)
+
+    @pytest.mark.parametrize("chunks", [[], [{}], [chunk(say("a"))], [chunk(call())]])
+    def test_early(self, chunks: list[Any]) -> None:
+        answer = Answer().feed(sse(*chunks))
+        with pytest.raises(StreamFailure, match="upstream ended the stream early") as caught:
+            answer.decoder.end()
+        assert caught.value.type == "api_error"
+        assert caught.value.failure.kind is FailureKind.INCOMPLETE
+        check_grammar(answer.events(), broken=True)
+
+    def test_cut_in_an_event(self) -> None:
+        answer = Answer().feed(sse(chunk(say("a"))), b'data: {"cand')
+        with pytest.raises(StreamFailure, match="cannot be read"):
+            answer.decoder.end()
+
+    def test_only_one(self) -> None:
+        answer = Answer().feed(sse(chunk(say("a"), finish="STOP")))
+        answer.end()
+        answer.decoder.end()
+        assert answer.events() == []
+
+
+class TestErrors:
+    ERROR = orjson.dumps({"code": 429, "message": "Quota.", "status": "RESOURCE_EXHAUSTED"})
+
+    @pytest.mark.parametrize("wrapped", [b'{"error":%b}', b'[{"error":%b}]', b'{"response":{"error":%b}}'])
+    def test_inside_the_stream(self, wrapped: bytes) -> None:
+        answer = Answer()
+        with pytest.raises(StreamFailure, match=r"^Quota\.$") as caught:
+            answer.feed(b"data: " + wrapped % self.ERROR + b"\n\n")
+        failure = caught.value.failure
+        assert caught.value.type == failure.type == "rate_limit_error"
+        assert (failure.kind, failure.status) == (FailureKind.STREAM_ERROR, 429)
+        assert orjson.loads(failure.body) == {"error": orjson.loads(self.ERROR)}
+
+    def test_after_content(self) -> None:
+        answer = Answer().feed(sse(chunk(say("a"))))
+        with pytest.raises(StreamFailure):
+            answer.feed(sse({"error": orjson.loads(self.ERROR)}))
+        check_grammar(answer.events(), broken=True)
+        assert answer.writer.has_content
+
+    def test_of_no_known_shape(self) -> None:
+        with pytest.raises(StreamFailure, match="the upstream reported an error") as caught:
+            decoded({"error": "boom"})
+        assert caught.value.type == "api_error"
+
+
+class TestSignatures:
+    def test_of_calls_are_remembered_by_the_clients_id(self) -> None:
+        store = SignatureStore()
+        found = message(decoded(chunk(call(signed="S"), call(), finish="STOP"), signatures=store))
+        first, second = (block["id"] for block in found["content"])
+        assert (store.of_call(first), store.of_call(second)) == ("S", "")
+
+    def test_of_texts_are_remembered_by_the_whole_text(self) -> None:
+        store = SignatureStore()
+        decoded(
+            chunk(say("Hel", thoughtSignature="old")),
+            chunk(say("lo")),
+            chunk(say("", thoughtSignature="S"), finish="STOP"),
+            signatures=store,
+        )
+        assert (store.of_text("Hello"), store.of_text("Hel")) == ("S", "")
+
+    def test_of_each_text(self) -> None:
+        store = SignatureStore()
+        decoded(
+            chunk(
+                say("a", thoughtSignature="A"), call(), say("b"), think("c"), say("d", thoughtSignature="D")
+            ),
+            chunk(finish="STOP"),
+            signatures=store,
+        )
+        assert [store.of_text(text) for text in "abd"] == ["A", "", "D"]
+
+
+def test_changed_tool_names_change_back() -> None:
+    found = message(
+        decoded(chunk(call("my_tool_1"), call("Bash"), finish="STOP"), names={"my_tool_1": "my tool"})
+    )
+    assert [block["name"] for block in found["content"]] == ["my tool", "Bash"]
+
+
+GROUNDING = {
+    "webSearchQueries": ["q"],
+    "groundingChunks": [{"web": {"uri": "https://a.example", "title": "A"}}],
+    "groundingSupports": [{"segment": {"text": "Sun."}, "groundingChunkIndices": [0]}],
+}
+
+
+class TestGrounding:
+    def test_a_search(self) -> None:
+        found = message(
+            decoded(
+                chunk(say("Sun.")), chunk(say(""), finish="STOP", groundingMetadata=GROUNDING, usage=USAGE)
+            )
+        )
+        answer, search, result = found["content"]
+        assert answer["citations"][0]["url"] == "https://a.example"
+        assert (search["type"], search["input"]) == ("server_tool_use", {"query": "q"})
+        assert re.fullmatch("srvtoolu_[A-Za-z0-9]{24}", search["id"])
+        assert result["tool_use_id"] == search["id"]
+        assert found["usage"]["server_tool_use"] == {"web_search_requests": 1}
+        assert found["stop_reason"] == "end_turn"
+
+    def test_in_several_events(self) -> None:
+        found = message(
+            decoded(
+                chunk(say("a"), groundingMetadata={"webSearchQueries": ["q"]}),
+                chunk(finish="STOP", groundingMetadata={"webSearchQueries": ["r"]}),
+            )
+        )
+        assert found["content"][1]["input"] == {"query": "q; r"}
+
+    def test_nothing_was_searched(self) -> None:
+        found = message(decoded(chunk(say("a"), finish="STOP", groundingMetadata={})))
+        assert len(found["content"]) == 1
+        assert "server_tool_use" not in found["usage"]
+
+    def test_no_text_to_cite(self) -> None:
+        found = message(decoded(chunk(think("a"), finish="STOP", groundingMetadata=GROUNDING)))
+        assert [block["type"] for block in found["content"]] == [
+            "thinking",
+            "server_tool_use",
+            "web_search_tool_result",
+        ]
