@@ -22,6 +22,9 @@ BRIEF = 2.0
 PAGE = 500
 """Bytes shown of a body that is no error object: a proxy's HTML page says enough in its head."""
 
+LOST_THREAD = b'"thread_not_found"'
+"""In a 404 that is not about the model: the upstream no longer holds a conversation, and the SDK sends it again."""
+
 MAX_DOUBLINGS = 32
 """Every cap in the table is reached long before; keeps the power small."""
 
@@ -37,6 +40,8 @@ class FailureKind(Enum):
     """A 200 stream that reports an error."""
     INCOMPLETE = "incomplete"
     """A 200 answer that ended before any content."""
+    UNUSABLE = "unusable"
+    """A 200 answer in which the model stopped without an end: it made a call that is none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -195,6 +200,8 @@ TABLE = (
         pause=1.0,
     ),
     Rule(name="incomplete", use=3, next=OR_SAME, once=True),
+    # No account is to blame, and its prompt cache is warm.
+    Rule(name="unusable", use=3, next=(Next.SAME,), once=True),
 )
 """Every outcome has one row; an error event is judged by the status its type stands for."""
 
@@ -230,6 +237,8 @@ def judge(failure: Failure, wall: float, *, refreshable: bool = False, stripped:
         return Verdict(RULES["connect"])
     if failure.kind is FailureKind.INCOMPLETE:
         return Verdict(RULES["incomplete"])
+    if failure.kind is FailureKind.UNUSABLE:
+        return Verdict(RULES["unusable"])
     status = status_of(failure)
     if status == 400 and not stripped and speaks_of_signature(words_of(failure)):
         return Verdict(RULES["signature"])
@@ -237,6 +246,8 @@ def judge(failure: Failure, wall: float, *, refreshable: bool = False, stripped:
         return Verdict(RULES["refresh"])
     if status == 429:
         return _judge_limit(failure, wall)
+    if status == 404 and LOST_THREAD in failure.body:
+        return Verdict(RULES["request"])
     rule = _BY_STATUS.get(status)
     if rule is None:
         # Other 4xx are about the request; redirects and the rest of 5xx are the server's own trouble.

@@ -42,6 +42,8 @@ class Stop:
     upstream: str = ""
     account: str = ""
     """Whose failure it is."""
+    wire_model: str = ""
+    """And the model that was asked for there."""
     status: int
     """The answer's status: the failure's own, or what it becomes."""
     retry_at: float | None
@@ -85,6 +87,7 @@ def conclude(options: Sequence[Option], attempts: Sequence[Attempt], now: float)
         failure=told.failure,
         upstream=account.upstream.name,
         account=account.config.name,
+        wire_model=told.option.wire_model,
         status=_status(told),
         retry_at=retry_at if helps else None,
         retry_after=_whole(retry_at - now) if helps else None,

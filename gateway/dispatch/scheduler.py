@@ -272,10 +272,10 @@ class Scheduler:
 
     # --- for an operator ---------------------------------------------------------------------------
 
-    def ready(self, now: float) -> tuple[bool, float | None, str]:
+    def ready(self, now: float, shown: Callable[[str], str] = str) -> tuple[bool, float | None, str]:
         """(whether some account could serve a request now, else the earliest time, and the reason).
 
-        Accounts that are only busy count as ready. The text is safe to show: it names accounts and rules.
+        Accounts that are only busy count as ready. The text names rules, and accounts as `shown` has them.
         """
         if not self.accounts:
             return False, None, "no account is configured"
@@ -286,7 +286,7 @@ class Scheduler:
             if until <= now:
                 return True, None, ""
             earliest = min(earliest, until)
-            reasons.append(f"{account.upstream.name}/{account.config.name}: {reason}")
+            reasons.append(f"{account.upstream.name}/{shown(account.config.name)}: {reason}")
         return False, earliest, "every account is cooling down: " + "; ".join(reasons)
 
     @staticmethod

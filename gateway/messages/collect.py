@@ -56,7 +56,9 @@ class Collector:
             if isinstance(data, dict):
                 self._take(data.get("type") or event.name, data)
         except (ValueError, TypeError, AttributeError, KeyError) as error:
-            self._fail(f"the upstream sent a broken {event.name or 'unnamed'} event: {error!r}")
+            # The others' text may hold a part of the answer.
+            what = str(error) if isinstance(error, ValueError) else type(error).__name__
+            self._fail(f"the upstream sent a broken {event.name or 'unnamed'} event: {what}")
 
     def _take(self, kind: str, data: dict[str, Any]) -> None:
         if kind == "content_block_delta":

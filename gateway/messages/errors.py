@@ -3,7 +3,7 @@
 An error that the gateway makes looks like one that the API makes, so that clients treat it alike.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import orjson
 
@@ -46,15 +46,19 @@ def error_type(status: int) -> str:
     return "invalid_request_error" if 400 <= status < 500 else "api_error"
 
 
-def error_body(status: int, message: str, request_id: str, *, type: str | None = None) -> bytes:
+def error_body(
+    status: int,
+    message: str,
+    request_id: str,
+    *,
+    type: str | None = None,
+    details: Mapping[str, str] | None = None,
+) -> bytes:
     """An error answer's JSON body."""
-    return orjson.dumps(
-        {
-            "type": "error",
-            "error": {"type": type or error_type(status), "message": message},
-            "request_id": request_id,
-        }
-    )
+    error: dict[str, object] = {"type": type or error_type(status), "message": message}
+    if details:
+        error["details"] = details
+    return orjson.dumps({"type": "error", "error": error, "request_id": request_id})
 
 
 def error_event(type: str, message: str, request_id: str) -> bytes:
@@ -68,8 +72,8 @@ def error_event(type: str, message: str, request_id: str) -> bytes:
 class RequestError(Exception):
     """The client's request cannot be served: carries the answer it gets.
 
-    `status` and `message` go to the client as they are; `headers` are added to the answer
-    (lower-case names). Never raise it with a secret in the message.
+    `status` and `message` go to the client as they are, and so do `details`, which SDKs act upon; `headers`
+    are added to the answer (lower-case names). Never raise it with a secret in the message.
     """
 
     def __init__(
@@ -79,9 +83,11 @@ class RequestError(Exception):
         *,
         type: str | None = None,
         headers: Sequence[tuple[bytes, bytes]] = (),
+        details: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(message)
         self.status = status
         self.message = message
         self.type = type or error_type(status)
         self.headers = tuple(headers)
+        self.details = details

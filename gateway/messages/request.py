@@ -29,6 +29,9 @@ BILLING_HEADER = "x-anthropic-billing-header"
 
 _BOM = b"\xef\xbb\xbf"
 
+_LONGEST_MODEL = 1024
+"""Characters of a model's name: a resource name of Vertex AI has some 150. Names are remembered for a while."""
+
 _LONGEST_ID = 128
 """Characters of a conversation's id as the client names it: three UUIDs. Longer ones are hashed."""
 
@@ -50,7 +53,7 @@ def read_request(raw: bytes) -> MessagesRequest:
     """Read a body of `/v1/messages` or `/v1/messages/count_tokens`.
 
     Raises RequestError (400) that says what is wrong and where: not JSON, not an object, nested too
-    deep, `model` not a non-empty string, `messages` not a list of objects.
+    deep, `model` not a string or empty or too long for a name, `messages` not a list of objects.
     """
     if raw.startswith(_BOM):
         raw = raw[len(_BOM) :]
@@ -65,6 +68,8 @@ def read_request(raw: bytes) -> MessagesRequest:
     model = _checked(document, "model", str, "a string")
     if not model:
         raise RequestError(400, "model: must not be empty")
+    if len(model) > _LONGEST_MODEL:
+        raise RequestError(400, f"model: must have at most {_LONGEST_MODEL} characters, not {len(model)}")
     for index, message in enumerate(_checked(document, "messages", list, "an array")):
         if not isinstance(message, dict):
             raise RequestError(400, f"messages.{index}: must be an object, not {_kind(message)}")

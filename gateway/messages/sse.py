@@ -77,7 +77,8 @@ class Decoder:
         rest = (self._start or b"") + b"".join(self._pieces)
         self._start = None
         self._pieces.clear()
-        self._size -= len(rest)
+        # Its line end never comes, so that what was not too large until now is not.
+        self._size -= len(rest) + 1
         return self._lines([rest, b""])
 
     def _without_bom(self, data: bytes) -> bytes:

@@ -30,6 +30,8 @@ def error(type: str) -> Failure:
     return Failure(kind=FailureKind.STREAM_ERROR, status=200, type=type)
 
 
+LOST_THREAD = b'{"error":{"type":"not_found_error","details":{"error_code":"thread_not_found"}}}'
+
 SIGNATURE = "messages.1.content.0: Invalid `signature` in `thinking` block"
 
 OUTCOMES = [
@@ -42,6 +44,8 @@ OUTCOMES = [
     (Failure(kind=FailureKind.STATUS, status=429, type="billing_error"), "billing"),
     (Failure(kind=FailureKind.STATUS, status=429, body=b'{"error":{"type":"billing_error"}}'), "billing"),
     (status(404), "missing"),
+    (Failure(kind=FailureKind.STATUS, status=404, body=b'{"error":{"type":"not_found_error"}}'), "missing"),
+    (Failure(kind=FailureKind.STATUS, status=404, body=LOST_THREAD), "request"),
     *((status(code), "again") for code in (408, 425)),
     (status(429, retry_after="0"), "brief limit"),
     (status(429, retry_after="2"), "brief limit"),
@@ -65,6 +69,7 @@ OUTCOMES = [
     (error(""), "server"),
     (Failure(kind=FailureKind.INCOMPLETE), "incomplete"),
     (Failure(kind=FailureKind.INCOMPLETE, status=502), "incomplete"),
+    (Failure(kind=FailureKind.UNUSABLE), "unusable"),
     # Statuses that no row names.
     (status(406), "request"),
     (status(451), "request"),
@@ -110,6 +115,7 @@ COOL_DOWNS = {
     "server": [0, 1, 2, 4, 8, 16, 32, 60, 60],
     "overloaded": [0, 1, 2, 4, 8, 16, 32, 60, 60],
     "incomplete": [0, 0],
+    "unusable": [0, 0],
 }
 
 
@@ -146,6 +152,7 @@ SCOPES = {
     "server": Scope.MODEL,
     "overloaded": Scope.UPSTREAM,
     "incomplete": Scope.NONE,
+    "unusable": Scope.NONE,
 }
 
 

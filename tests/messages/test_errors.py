@@ -52,6 +52,15 @@ def test_a_body_may_name_its_type() -> None:
     assert body["error"]["type"] == "overloaded_error"
 
 
+def test_a_body_may_have_details() -> None:
+    body = orjson.loads(error_body(400, "no", "req_1", details={"error_code": "c"}))
+    assert body["error"] == {
+        "type": "invalid_request_error",
+        "message": "no",
+        "details": {"error_code": "c"},
+    }
+
+
 def test_an_event_is_one_complete_event_with_the_same_shape() -> None:
     (event,) = Decoder().feed(error_event("timeout_error", "line\nbreak", "req_2"))
     assert event.name == "error"
@@ -66,7 +75,12 @@ def test_a_request_error_carries_its_answer() -> None:
     error = RequestError(405, "use POST", headers=[(b"allow", b"POST")])
     assert (error.status, error.message, error.type) == (405, "use POST", "invalid_request_error")
     assert error.headers == ((b"allow", b"POST"),)
+    assert error.details is None
     assert str(error) == "use POST"
+
+
+def test_a_request_error_may_have_details() -> None:
+    assert RequestError(400, "no", details={"error_code": "c"}).details == {"error_code": "c"}
 
 
 def test_a_request_error_may_name_its_type() -> None:

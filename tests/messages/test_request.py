@@ -46,6 +46,7 @@ def test_only_true_is_a_wish_for_a_stream(stream: object, expected: bool) -> Non
     [
         {"model": "m", "messages": []},
         {"model": "m", "messages": [{}]},
+        {"model": "m" * 1024, "messages": []},
         {"model": "m", "messages": [{"role": 5, "content": [{"type": "unheard of"}, 7]}], "new": {"a": 1}},
     ],
 )
@@ -68,6 +69,10 @@ def test_what_the_gateway_need_not_know_passes(document: dict[str, Any]) -> None
         (b'{"model":null,"messages":[]}', "model: must be a string, not null"),
         (b'{"model":5,"messages":[]}', "model: must be a string, not a number"),
         (b'{"model":"","messages":[]}', "model: must not be empty"),
+        (
+            b'{"model":"%b","messages":[]}' % (b"m" * 1025),
+            "model: must have at most 1024 characters, not 1025",
+        ),
         (b'{"model":"m"}', "messages: is required and must be an array"),
         (b'{"model":"m","messages":"hi"}', "messages: must be an array, not a string"),
         (b'{"model":"m","messages":{}}', "messages: must be an array, not an object"),

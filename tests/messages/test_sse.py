@@ -140,6 +140,7 @@ def test_an_event_is_bounded(raw: bytes, fits: bool, step: int) -> None:
 
     if fits:
         feed()
+        decoder.end()
     else:
         with pytest.raises(ValueError, match="larger than 20 bytes"):
             feed()

@@ -1,0 +1,71 @@
+"""Head fields of answers: which of an upstream's a client gets to see, and what the gateway tells about the way."""
+
+from collections.abc import Iterable
+from urllib.parse import quote
+
+from gateway.config import Server
+
+KEPT = frozenset(
+    {b"request-id", b"retry-after", b"retry-after-ms", b"x-should-retry", b"content-language", b"deprecation"}
+)
+"""Upstream fields that clients act on, besides `anthropic-*`. Content-Type is the caller's to pass."""
+
+LONGEST = 256
+"""Characters of a name in a field; no model's name is longer."""
+
+VISIBLE = "!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~"
+"""Marks that need no encoding, besides letters and digits."""
+
+EVENT_STREAM = b"text/event-stream; charset=utf-8"
+
+STREAM_HEADERS = (
+    (b"cache-control", b"no-cache"),
+    (b"x-accel-buffering", b"no"),
+)
+"""On every stream: nobody between here and the client is to keep or gather it."""
+
+
+def kept_headers(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    """What of an upstream's head goes to the client: no cookie, no CORS field, nothing about a hop."""
+    return [field for field in headers if field[0] in KEPT or field[0].startswith(b"anthropic-")]
+
+
+def with_request_id(headers: list[tuple[bytes, bytes]], request_id: str) -> list[tuple[bytes, bytes]]:
+    """The same, with the gateway's own request id where the upstream gave none."""
+    if not any(name == b"request-id" for name, _ in headers):
+        headers.append((b"request-id", request_id.encode()))
+    return headers
+
+
+def shown_account(server: Server, account: str) -> str:
+    """An account's name as clients may see it; "" for not at all."""
+    if server.expose == "full":
+        return account
+    return masked(account) if server.expose == "masked" else ""
+
+
+def masked(account: str) -> str:
+    """An account's name with all but its first letter and its domain hidden."""
+    name, at, domain = account.partition("@")
+    return f"{name[:1]}***{at}{domain}"
+
+
+def field_value(name: str) -> bytes:
+    """A name as a field's value: what is no visible ASCII is percent-encoded, and what is too long is cut.
+
+    Without a table of models their names are the client's to choose.
+    """
+    if name.isascii() and name.isprintable() and len(name) <= LONGEST and name == name.strip():
+        return name.encode()
+    return quote(name[:LONGEST], safe=VISIBLE, errors="surrogatepass").encode()
+
+
+def way_headers(server: Server, account: str, wire_model: str, attempts: int) -> list[tuple[bytes, bytes]]:
+    """Who served a request, under which wire model, and after how many attempts."""
+    headers = []
+    if server.expose != "none" and account:
+        headers.append((b"x-account-email", field_value(shown_account(server, account))))
+        headers.append((b"x-mapped-model", field_value(wire_model)))
+    if attempts > 1:
+        headers.append((b"x-gateway-attempts", b"%d" % attempts))
+    return headers

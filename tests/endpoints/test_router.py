@@ -1,0 +1,92 @@
+"""The table of routes: every path finds its endpoint, and no other path does."""
+
+import pytest
+
+from gateway.endpoints import count_tokens, event_logging, health, hello, messages, models
+from gateway.endpoints.router import ROUTES, Endpoint, allowed, find, not_found, wrong_method
+
+TABLE: list[tuple[str, str, Endpoint, bool]] = [
+    ("/healthz", "GET", health.healthz, True),
+    ("/health", "GET", health.healthz, True),
+    ("/readyz", "GET", health.readyz, True),
+    ("/v1/messages", "POST", messages.messages, False),
+    ("/v1/messages/count_tokens", "POST", count_tokens.count_tokens, False),
+    ("/v1/models", "GET", models.listing, False),
+    ("/v1/models/claude", "GET", models.listing, False),
+    ("/v1/models/claude-opus-4-5", "GET", models.one, False),
+    ("/v1/models/zai/glm-4.7", "GET", models.one, False),
+    ("/v1/models/claude/", "GET", models.one, False),
+    ("/", "GET", hello.hello, True),
+    ("/api/hello", "GET", hello.hello, True),
+    ("/api/event_logging/batch", "POST", event_logging.event_logging, False),
+    ("/v1/api/event_logging", "POST", event_logging.event_logging, False),
+    ("/v1/api/event_logging/batch", "POST", event_logging.event_logging, False),
+]
+
+
+@pytest.mark.parametrize(("path", "method", "endpoint", "health"), TABLE)
+def test_every_route(path: str, method: str, endpoint: Endpoint, health: bool) -> None:
+    route, doubled = find(path)
+    assert route is not None
+    assert not doubled
+    assert route.methods[method] is endpoint
+    assert route.health is health
+    # HEAD where there is GET, and nothing else.
+    assert set(route.methods) == ({"GET", "HEAD"} if method == "GET" else {"POST"})
+    assert route.methods.get("HEAD", endpoint) is endpoint
+    if path.startswith("/v1/"):
+        assert find("/v1" + path) == (route, True)
+
+
+def test_the_table_is_whole() -> None:
+    assert set(ROUTES) <= {path for path, *_ in TABLE}
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "",
+        "*",
+        "/v1",
+        "/v1/",
+        "/v1/messages/",
+        "/v1/Messages",
+        "/messages",
+        "/v1/models/",
+        "/v1/v1/models/",
+        "/v1/v1",
+        "/v1/v1/",
+        "/v1/v1/v1/messages",
+        "/v1/v1/healthz",
+        "/api",
+        "/healthz/",
+        "//",
+        "/v2/messages",
+        "/v1/%6dessages",
+    ],
+)
+def test_no_route(path: str) -> None:
+    assert find(path)[0] is None
+
+
+def test_what_is_said_of_a_path_that_is_none() -> None:
+    error = not_found("/v1/complete", "http://127.0.0.1:8045")
+    assert (error.status, error.type, error.headers) == (404, "not_found_error", ())
+    assert error.message == (
+        "nothing is served at /v1/complete: set the client's base URL to http://127.0.0.1:8045 (without /v1)"
+    )
+    shown = [not_found("/" * length, "u").message for length in (200, 201)]
+    assert shown == [
+        f"nothing is served at {'/' * 200}{more}: set the client's base URL to u (without /v1)"
+        for more in ("", "...")
+    ]
+
+
+def test_what_is_said_of_a_wrong_method() -> None:
+    route = ROUTES["/v1/messages"]
+    assert allowed(route) == b"POST, OPTIONS"
+    assert allowed(ROUTES["/healthz"]) == b"GET, HEAD, OPTIONS"
+    error = wrong_method(route, "GET")
+    assert (error.status, error.type) == (405, "invalid_request_error")
+    assert error.headers == ((b"allow", b"POST, OPTIONS"),)
+    assert error.message == "GET is not served here; POST, OPTIONS are"

@@ -1,0 +1,43 @@
+"""The loops that users run, uvloop where it is installed and the standard one; and waiting in them."""
+
+import asyncio
+import inspect
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from typing import Any
+
+import pytest
+
+LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {"asyncio": asyncio.new_event_loop}
+
+with suppress(ImportError):
+    import uvloop
+
+    LOOPS["uvloop"] = uvloop.new_event_loop
+
+
+def on_each_loop(story: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
+    """Make a coroutine function a test that runs on each of the loops, in their debug mode."""
+
+    def test(loop_name: str, **arguments: Any) -> None:
+        with asyncio.Runner(debug=True, loop_factory=LOOPS[loop_name]) as runner:
+            runner.run(story(**arguments))
+
+    name = inspect.Parameter("loop_name", inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    parameters = [name, *inspect.signature(story).parameters.values()]
+    vars(test).update(__doc__=story.__doc__, __signature__=inspect.Signature(parameters))
+    made: Callable[..., None] = pytest.mark.parametrize("loop_name", LOOPS)(test)
+    return made
+
+
+async def settle(turns: int = 5) -> None:
+    """Let the loop do what is due."""
+    for _ in range(turns):
+        await asyncio.sleep(0)
+
+
+async def happens(condition: Callable[[], bool]) -> None:
+    """Wait until it is so."""
+    async with asyncio.timeout(5):
+        for _ in iter(condition, True):
+            await asyncio.sleep(0.0005)

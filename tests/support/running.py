@@ -1,0 +1,134 @@
+"""A gateway under test, in this process, and the check that it leaves nothing behind."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Any, Literal
+
+from gateway.app import Gateway
+from gateway.config import Account, Auth, Config, Retry, Secret, Server, Stream, Upstream
+from gateway.http1.limits import Limits
+from gateway.telemetry.access_log import AccessLog
+from tests.support.client import Client, Response, fetch
+from tests.support.leftovers import leftovers
+
+FAST = Limits(
+    header_timeout=5.0,
+    body_timeout=5.0,
+    keep_alive_timeout=5.0,
+    write_timeout=5.0,
+    linger_timeout=0.2,
+    connect_timeout=2.0,
+    first_byte_timeout=5.0,
+    first_byte_timeout_complete=5.0,
+    idle_timeout=5.0,
+    pool_idle_timeout=5.0,
+)
+"""Short enough that a hanging test ends soon; tests of a timeout make theirs shorter still."""
+
+
+def account(name: str, **fields: Any) -> Account:
+    return Account(name=name, api_key=Secret(f"key-of-{name}"), **fields)
+
+
+def upstream(url: str, *accounts: str | Account, name: str = "up", **fields: Any) -> Upstream:
+    """An anthropic upstream; its accounts' keys are `key-of-NAME`."""
+    made = tuple(account(a) if isinstance(a, str) else a for a in (accounts or ("one@example.com",)))
+    fields.setdefault("kind", "anthropic")
+    return Upstream(name=name, base_url=url, accounts=made, **fields)
+
+
+def config(
+    *upstreams: Upstream,
+    limits: Mapping[str, Any] | None = None,
+    server: Mapping[str, Any] | None = None,
+    **fields: Any,
+) -> Config:
+    """A configuration on a free port, with short waits."""
+    fields.setdefault("retry", Retry(max_attempts=3, max_wait=2.0))
+    fields.setdefault("stream", Stream(ping_after=5.0))
+    fields.setdefault("auth", Auth())
+    chosen = replace(FAST, **(limits or {}))
+    return Config(
+        server=Server(host="127.0.0.1", port=0, limits=chosen, **(server or {})),
+        upstreams=upstreams,
+        **fields,
+    )
+
+
+_gateways: set[Gateway] = set()
+"""Those that run now."""
+
+
+class Running:
+    """A started gateway, with what a test looks at."""
+
+    def __init__(self, gateway: Gateway, lines: list[str]) -> None:
+        self.gateway = gateway
+        self.lines = lines
+        """What it logged."""
+
+    @property
+    def port(self) -> int:
+        return self.gateway.port
+
+    @property
+    def url(self) -> str:
+        return self.gateway.services.base_url
+
+    async def post(
+        self, body: bytes | dict[str, Any], target: str = "/v1/messages", **headers: str
+    ) -> Response:
+        """POST on a connection of its own; header names with `_` for `-`."""
+        pairs = [(name.replace("_", "-"), value) for name, value in headers.items()]
+        return await fetch(self.port, "POST", target, body, pairs)
+
+    async def get(self, target: str, **headers: str) -> Response:
+        pairs = [(name.replace("_", "-"), value) for name, value in headers.items()]
+        return await fetch(self.port, "GET", target, b"", pairs)
+
+    async def connect(self) -> Client:
+        return await Client.connect(self.port)
+
+
+@asynccontextmanager
+async def running(
+    config: Config, *, listing: bool = False, format: Literal["text", "json"] = "text"
+) -> AsyncIterator[Running]:
+    """A gateway that serves `config`; at the end nothing of it may be left. It logs in `format`.
+
+    The upstreams' model lists are not asked for unless `listing` is set, so that scripts stay short.
+    """
+    lines: list[str] = []
+    gateway = Gateway(config, AccessLog(lines.append, format, "debug"), environ={})
+    await gateway.start(listing=listing)
+    _gateways.add(gateway)
+    try:
+        yield Running(gateway, lines)
+    finally:
+        await gateway.stop(0.0)
+        await settle()
+        _gateways.discard(gateway)
+        assert repr(gateway.services.pool) == "<Pool [Active: 0, Idle: 0, Dialling: 0]>"
+        assert not gateway.server.connections
+        for state in gateway.services.scheduler.accounts.values():
+            assert state.in_flight == 0, state
+        left = leftovers()
+        # While another gateway runs in this loop, what is there may be its.
+        assert _gateways or not left, left
+
+
+async def settle(turns: int = 5) -> None:
+    """Let the loop do what is due."""
+    for _ in range(turns):
+        await asyncio.sleep(0)
+
+
+async def eventually(condition: Callable[[], object]) -> None:
+    """Wait for what is about to happen; fails after a second."""
+    for _ in range(1000):
+        if condition():
+            return
+        await asyncio.sleep(0.001)
+    raise AssertionError("it did not happen")

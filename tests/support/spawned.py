@@ -1,0 +1,131 @@
+"""`gateway serve` as a process of its own."""
+
+import http.client
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Timer
+from typing import Self
+
+ROOT = Path(__file__).parents[2]
+
+CONFIG = """
+[upstreams.none]
+kind = "anthropic"
+base_url = "http://127.0.0.1:9"
+models = { "*" = "wire" }
+accounts = [{ name = "one", api_key = "k" }]
+"""
+
+PATIENCE = 20.0
+"""Seconds for anything that a process should do; then it is killed, and reading from it ends."""
+
+
+def free_port(host: str = "127.0.0.1") -> int:
+    with socket.create_server((host, 0)) as sock:
+        port: int = sock.getsockname()[1]
+        return port
+
+
+def get(port: int, path: str) -> int:
+    """The status of a GET on a connection of its own."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
+    try:
+        connection.request("GET", path)
+        return connection.getresponse().status
+    finally:
+        connection.close()
+
+
+class Spawned:
+    """A gateway's process, from its greeting to its end."""
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        config: Path,
+        environ: Mapping[str, str] | None = None,
+        *,
+        directory: Path = ROOT,
+    ) -> None:
+        self.config = config
+        self.process = subprocess.Popen(
+            command,
+            cwd=directory,
+            env={"PATH": os.environ["PATH"], **(environ or {})},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self._patience = Timer(PATIENCE, self.process.kill)
+        self._patience.start()
+        self._said: list[str] = []
+        self._ended = False
+        assert self.process.stdout is not None
+        greeting = self.process.stdout.readline()
+        found = re.search(r"http[^ ,]*:(\d+)", greeting)
+        if found is None:
+            raise AssertionError(f"no greeting: {greeting}{self.wait()}")
+        self.port = int(found[1])
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.kill()
+        self.wait()
+
+    def signal(self, name: str) -> None:
+        """Send `SIG<name>`."""
+        self.process.send_signal(signal.Signals[f"SIG{name}"])
+
+    def line(self, words: str) -> str:
+        """The next line of the log with these words."""
+        assert self.process.stderr is not None
+        for line in self.process.stderr:
+            self._said.append(line)
+            if words in line:
+                return line
+        raise AssertionError(f"nobody said {words!r}: {self._said}")
+
+    def wait(self) -> str:
+        """Its whole stderr, once it has ended."""
+        if not self._ended:
+            self._ended = True
+            try:
+                self._said.append(self.process.communicate()[1])
+            finally:
+                self._patience.cancel()
+        return "".join(self._said)
+
+
+def limited(ulimit: str) -> list[str]:
+    """What to put before a command so that it runs with other limits: options of the shell's `ulimit`."""
+    return ["/bin/sh", "-c", f'ulimit {ulimit} && exec "$@"', "sh"]
+
+
+@contextmanager
+def spawned(
+    directory: Path,
+    *arguments: str,
+    text: str = CONFIG,
+    environ: Mapping[str, str] | None = None,
+    before: Sequence[str] = (),
+) -> Iterator[Spawned]:
+    """`gateway serve` on a free port, with a configuration in `directory`; killed at the end if it still runs.
+
+    `before` stands before its command.
+    """
+    config = directory / "gateway.toml"
+    config.write_text(text)
+    config.chmod(0o600)
+    command = [*before, sys.executable, "-m", "gateway", "serve", "--config", str(config), "--port", "0"]
+    command += arguments
+    with Spawned(command, config, environ) as gateway:
+        yield gateway

@@ -1,0 +1,123 @@
+"""A gateway on stage: upstreams that fail as they are told, and a transcript of who was asked when.
+
+`a 0.5 b = 500` reads: account a, half a second, account b, and the client got a 500; `!` behind the status stands for
+`x-should-retry: false`. Made for the clock that jumps, see `clock`.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+from gateway.config import Account, Stream, Upstream
+from gateway.dispatch.health import Health
+from tests.support.client import Response, ask
+from tests.support.running import Running, config, running, upstream
+from tests.support.upstream import (
+    Received,
+    Script,
+    ScriptedUpstream,
+    json_answer,
+    message,
+    stream_answer,
+    text_events,
+)
+
+Answerer = Callable[[Received], Script]
+
+
+def good(request: Received) -> Script:
+    """A good answer to whatever was asked."""
+    document: Any = request.document
+    if request.target.partition("?")[0].endswith("/count_tokens"):
+        return json_answer(200, {"input_tokens": 12})
+    return stream_answer(text_events()) if document.get("stream") else json_answer(200, message())
+
+
+def failing(script: Script, accounts: str = "abc") -> Answerer:
+    """These accounts get `script`, all others a good answer."""
+    return lambda request: script if account_of(request) in accounts else good(request)
+
+
+def account_of(request: Received) -> str:
+    """The letter of the account that pays: `a` of `a@x`."""
+    return (request.key or "").removeprefix("Bearer ").removeprefix("key-of-")[:1]
+
+
+class Stage:
+    """What `staged` gives."""
+
+    def __init__(self, running: Running, asked: list[tuple[float, Received]]) -> None:
+        self.running = running
+        self.asked = asked
+        """Every request that reached an upstream, and when."""
+
+    @property
+    def now(self) -> float:
+        return asyncio.get_running_loop().time()
+
+    async def ask(self, mode: str = "whole", text: str = "hi", **headers: str) -> Response:
+        """`mode`: stream, whole or count."""
+        target = "/v1/messages/count_tokens" if mode == "count" else "/v1/messages"
+        return await self.running.post(ask(text, stream=mode == "stream"), target, **headers)
+
+    async def tell(self, mode: str = "whole", text: str = "hi", **headers: str) -> str:
+        """The transcript of one request."""
+        self.asked.clear()
+        began = self.now
+        response = await self.ask(mode, text, **headers)
+        return transcript(self.asked, began, self.now, response)
+
+    def cooling(self) -> dict[str, float]:
+        """What cools down, and for how many seconds in all: `up`, `up/a` or `up/a m`."""
+        found: dict[str, float] = {}
+
+        def note(name: str, health: Health | None) -> None:
+            if health is not None and health.rule is not None:
+                found[name] = round(health.until - health.failed_at, 3)
+
+        for account in self.running.gateway.services.scheduler.accounts.values():
+            name = f"{account.upstream.name}/{account.config.name.partition('@')[0]}"
+            note(account.upstream.name, account.upstream.health)
+            note(name, account.health)
+            for model, health in account.models.items():
+                note(f"{name} {model}", health)
+        return found
+
+
+def transcript(asked: list[tuple[float, Received]], began: float, ended: float, response: Response) -> str:
+    """See above. Gaps that nobody waited for are left out."""
+    words = []
+    last = began
+    for at, what in [*((at, account_of(request)) for at, request in asked), (ended, "=")]:
+        gap = round(at - last, 2)
+        words += [f"{gap:g}", what] if gap else [what]
+        last = at
+    final = "!" if response.header("x-should-retry") == "false" else ""
+    return f"{' '.join(words)} {response.status}{final}"
+
+
+@asynccontextmanager
+async def staged(
+    answer: Answerer,
+    *accounts: str | Account,
+    spare: bool = False,
+    made: Callable[..., Upstream] = upstream,
+    **fields: Any,
+) -> AsyncIterator[Stage]:
+    """A gateway with upstream `up` and these accounts; `spare`: and a fallback with account c. All answer by
+    `answer`, and are `made` of a URL and accounts. Waits have no jitter, and nobody is pinged."""
+    fields.setdefault("stream", Stream(ping_after=10_000.0))
+    asked: list[tuple[float, Received]] = []
+
+    def record(request: Received) -> Script:
+        asked.append((asyncio.get_running_loop().time(), request))
+        return answer(request)
+
+    async with ScriptedUpstream(answer=record) as up, ScriptedUpstream(answer=record) as other:
+        upstreams: list[Upstream] = [made(up.url, *accounts)]
+        if spare:
+            upstreams.append(made(other.url, "c@x", name="spare", priority=1))
+        async with running(config(*upstreams, **fields)) as g:
+            g.gateway.services.random = lambda: 0.0
+            yield Stage(g, asked)

@@ -1,0 +1,78 @@
+"""The check that a gateway leaves nothing behind sees what would be left."""
+
+import asyncio
+from functools import partial
+
+import pytest
+
+from gateway.http1.client import ClientConnection
+from gateway.http1.deadline import Deadline
+from gateway.http1.limits import Limits
+from gateway.http1.listener import Server
+from tests.http1.wire import Desk
+from tests.support.leftovers import leftovers
+from tests.support.running import config, running, settle, upstream
+from tests.support.upstream import ScriptedUpstream
+
+
+async def test_the_tests_own_are_not_told() -> None:
+    async def wait() -> None:
+        await asyncio.sleep(60)
+
+    loop = asyncio.get_running_loop()
+    waiting = loop.create_task(wait())
+    timer = loop.call_later(60, print)
+    async with ScriptedUpstream() as up:
+        _, writer = await asyncio.open_connection("127.0.0.1", up.port)
+        await settle()
+        assert leftovers() == []
+        writer.close()
+    timer.cancel()
+    waiting.cancel()
+
+
+async def test_tasks_are_told() -> None:
+    event = asyncio.Event()
+    task = asyncio.get_running_loop().create_task(event.wait())
+    assert [line.partition(" name=")[0] for line in leftovers()] == ["is left: <Task pending"]
+    event.set()
+    await task
+    assert leftovers() == []
+
+
+async def test_timers_are_told() -> None:
+    loop = asyncio.get_running_loop()
+    deadline = Deadline(loop, print)
+    deadline.set(60.0)
+    other = loop.call_later(60, partial(Server(Desk(), Limits()).drain))
+    told = leftovers()
+    assert len(told) == 2
+    assert "Deadline._fire" in told[0] + told[1]
+    deadline.cancel()
+    other.cancel()
+    assert leftovers() == []
+
+
+async def test_connections_are_told_until_they_are_closed() -> None:
+    loop = asyncio.get_running_loop()
+    server = Server(Desk(), Limits())
+    port = await server.listen("127.0.0.1", 0)
+    transport, _ = await loop.create_connection(
+        lambda: ClientConnection("there", Limits()), "127.0.0.1", port
+    )
+    await settle()
+    told = sorted(line.partition(" [")[0] for line in leftovers() if "Connection [" in line)
+    assert told == ["is left: <ClientConnection", "is left: <ServerConnection"]
+    transport.abort()
+    server.close()
+    server.abort()
+    await settle()
+    assert leftovers() == []
+
+
+async def test_a_gateway_that_leaves_something_fails_its_test() -> None:
+    deadline = Deadline(asyncio.get_running_loop(), print)
+    with pytest.raises(AssertionError, match="Deadline"):
+        async with running(config(upstream("http://127.0.0.1:9"))):
+            deadline.set(60.0)
+    deadline.cancel()

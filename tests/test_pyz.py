@@ -1,0 +1,115 @@
+"""`make pyz`: one file that runs wherever there is Python, also where there is no home to keep anything in."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.request import Request, urlopen
+
+import pytest
+
+import gateway
+from tests.support.spawned import CONFIG, PATIENCE, ROOT, Spawned, get
+
+NOWHERE = "/dev/null"
+"""A home directory in which nothing can be made, whoever tries."""
+
+MEMORY = 64 * 1024
+"""KiB."""
+
+
+@pytest.fixture(scope="module")
+def pyz(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The file, made for this Python."""
+    out = tmp_path_factory.mktemp("pyz") / "gateway.pyz"
+    subprocess.run([sys.executable, f"{ROOT}/.ci/pyz.py", "--out", str(out)], check=True, timeout=300)
+    return out
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home for its cache, so that only the first run pays for it."""
+    return tmp_path_factory.mktemp("home")
+
+
+def version(pyz: Path, environ: Mapping[str, str]) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, str(pyz), "--version"]
+    return subprocess.run(command, env=environ, cwd="/", capture_output=True, text=True, check=False)
+
+
+def peak(pid: int) -> int:
+    """The most memory that a process has had, in KiB."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0])
+
+
+def test_it_brings_what_it_needs(pyz: Path, home: Path) -> None:
+    run = version(pyz, {"HOME": str(home)})
+    assert (run.returncode, run.stderr) == (0, "")
+    lines = run.stdout.splitlines()
+    assert lines[0] == f"gateway {gateway.__version__}"
+    assert [line.split()[0] for line in lines[2:]] == ["h11", "orjson", "uvloop"]
+    assert not any("not installed" in line for line in lines)
+    (kept,) = (home / ".cache" / "gateway").glob("gateway.pyz_*")
+    assert list(kept.rglob("cli.*.pyc"))
+
+
+def test_a_service_has_its_own_cache(pyz: Path, tmp_path: Path) -> None:
+    run = version(pyz, {"CACHE_DIRECTORY": str(tmp_path), "HOME": NOWHERE, "TMPDIR": NOWHERE})
+    assert (run.returncode, run.stderr) == (0, "")
+    assert list(tmp_path.glob("gateway.pyz_*"))
+
+
+@pytest.mark.parametrize("start", ["first", "second"])
+def test_the_demo_without_a_home(pyz: Path, home: Path, start: str) -> None:
+    """Only the temporary directory can be written to; what was unpacked there is used again."""
+    environ = {"PATH": "", "HOME": NOWHERE, "TMPDIR": str(home)}
+    command = [sys.executable, str(pyz), "demo", "--port", "0"]
+    with Spawned(command, pyz, environ, directory=Path("/")) as running:
+        body = {"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": "Hello!"}]}
+        url = f"http://127.0.0.1:{running.port}/v1/messages"
+        request = Request(url, json.dumps(body).encode(), {"content-type": "application/json"})
+        with urlopen(request, timeout=PATIENCE) as answer:
+            assert json.load(answer)["type"] == "message"
+        assert peak(running.process.pid) < MEMORY
+        running.signal("INT")
+        running.wait()
+    assert running.process.returncode == 0
+    (kept,) = home.glob("gateway-*/gateway.pyz_*")
+    assert kept.parent.stat().st_mode & 0o777 == 0o700
+
+
+def test_a_directory_of_somebody_elses_is_not_run_from(pyz: Path, tmp_path: Path) -> None:
+    run = version(pyz, {"HOME": NOWHERE, "TMPDIR": str(tmp_path)})
+    assert run.returncode == 0
+    (place,) = tmp_path.glob("gateway-*")
+    place.chmod(0o777)
+    run = version(pyz, {"HOME": NOWHERE, "TMPDIR": str(tmp_path)})
+    assert (run.returncode, run.stdout) == (1, "")
+    assert run.stderr == "gateway: there is no directory to unpack this file in: set SHIV_ROOT to one\n"
+    assert version(pyz, {"HOME": NOWHERE, "TMPDIR": str(tmp_path), "SHIV_ROOT": str(place)}).returncode == 0
+
+
+def test_a_python_for_which_there_are_no_modules() -> None:
+    """The start as it is before a build has told it what it suits."""
+    command = [sys.executable, f"{ROOT}/.ci/pyz_start.py"]
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert run.returncode == 1
+    assert run.stderr.startswith("gateway: this file is for ")
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_it_serves_by_itself(pyz: Path, home: Path, tmp_path: Path, workers: str) -> None:
+    config = tmp_path / "gateway.toml"
+    config.write_text(CONFIG)
+    config.chmod(0o600)
+    # The file asks the path for a Python.
+    environ = {"HOME": str(home), "PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin"}
+    command = [str(pyz), "serve", "--config", str(config), "--port", "0", "--workers", workers]
+    with Spawned(command, config, environ) as running:
+        assert get(running.port, "/healthz") == 200
+        running.signal("TERM")
+        errors = running.wait()
+    assert running.process.returncode == 0
+    assert "Traceback" not in errors
