@@ -1,0 +1,26 @@
+"""The door of the demo: light to import, the rest comes with the first call."""
+
+import subprocess
+import sys
+
+import pytest
+
+from gateway import demo
+from gateway.demo import running
+
+
+def test_serving_is_done_in_running(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[int, str]] = []
+
+    def serve(port: int, upstream: str) -> int:
+        asked.append((port, upstream))
+        return 7
+
+    monkeypatch.setattr(running, "serve", serve)
+    assert demo.serve(1234, "anthropic") == 7
+    assert asked == [(1234, "anthropic")]
+
+
+def test_importing_it_brings_nothing_along() -> None:
+    code = "import sys, gateway.demo; sys.exit('gateway.demo.running' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False, timeout=30).returncode == 0
