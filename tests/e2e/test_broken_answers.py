@@ -1,0 +1,91 @@
+"""Answers that are not streamed and break, at every byte: a whole one of another account, or an error; never a half."""
+
+import orjson
+import pytest
+
+from gateway.config import Retry
+from tests.support.breaking import PAYLOAD, WIRE, break_at, delivered
+from tests.support.client import Response, ask
+from tests.support.clock import run
+from tests.support.stage import failing, staged
+from tests.support.upstream import Close, Reset, Script, Stall, Step, message
+
+BODY = orjson.dumps(message("é"))
+HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n"
+FRAMED = {
+    "length": HEAD + b"content-length: %d\r\n\r\n" % len(BODY) + BODY,
+    "chunked": HEAD
+    + b"transfer-encoding: chunked\r\n\r\n9\r\n%b\r\n%x\r\n%b\r\n0\r\n\r\n"
+    % (BODY[:9], len(BODY) - 9, BODY[9:]),
+    "close-delimited": HEAD + b"\r\n" + BODY,
+}
+GOOD = FRAMED["length"]
+
+
+def check(offset: int, response: Response, accounts: list[str]) -> None:
+    assert (response.status, response.body) == (200, BODY)
+    assert response.complete
+    # A kept connection that dies without a byte is replaced, and nobody is to blame for it.
+    assert len(set(accounts)) == len(accounts) or offset == 0
+
+
+@pytest.mark.parametrize(
+    ("framing", "step"),
+    [
+        ("length", Close()),
+        ("length", Stall()),
+        ("chunked", Close()),
+        ("chunked", Reset()),
+        ("close-delimited", Close()),
+        ("close-delimited", Reset()),
+    ],
+)
+def test_an_answer_that_stops(framing: str, step: Step) -> None:
+    wire = FRAMED[framing]
+    body_at = wire.index(b"\r\n\r\n") + 4
+
+    def script(offset: int) -> Script:
+        return [wire[:offset], step]
+
+    def check_cut(offset: int, response: Response, accounts: list[str]) -> None:
+        check(offset, response, accounts)
+        assert len(accounts) == 2
+
+    break_at(range(body_at), script, check_cut, alone=True, stream=False, good=GOOD)
+    break_at(range(body_at, len(wire)), script, check_cut, stream=False, good=GOOD)
+    if isinstance(step, Close):
+        break_at([len(wire)], script, check, stream=False, good=GOOD)
+
+
+def test_a_collected_stream_that_stops() -> None:
+    """Asked for as a stream, for a client that wants none."""
+    events = PAYLOAD[: -len(b'event: message_stop\ndata: {"type":"message_stop"}\n\n')]
+    collected = b'"content":[{"type":"text","text":"\xc3\xa9 \xe6\xbc\xa2"},{"type":"tool_use"'
+
+    def check_collected(offset: int, response: Response, accounts: list[str]) -> None:
+        assert response.status == 200
+        assert collected in response.body
+        assert response.document["stop_reason"] == "tool_use"
+        assert len(accounts) == (1 if offset == len(WIRE) else 2)
+        assert len(set(accounts)) == len(accounts)
+
+    assert delivered(len(WIRE)) > len(events)
+    offsets = range(len(WIRE), len(WIRE) - len(PAYLOAD), -3)
+    break_at(offsets, lambda at: [WIRE[:at], Close()], check_collected, stream=False, stream_internally=True)
+
+
+@pytest.mark.parametrize("framing", FRAMED)
+@pytest.mark.parametrize("share", [0.3, 0.6, 0.9, 0.99])
+def test_when_every_account_breaks_the_client_gets_an_error(framing: str, share: float) -> None:
+    wire = FRAMED[framing]
+    script: Script = [wire[: int(len(wire) * share)], Close()]
+
+    async def scenario() -> None:
+        async with staged(failing(script), "a@x", "b@x", retry=Retry()) as stage:
+            response = await stage.ask()
+            assert (response.status, response.error_type) == (502, "api_error")
+            assert "msg_1" not in response.message
+            response = await stage.running.post(ask(stream=True))
+            assert (response.status, response.error_type) == (502, "api_error")
+
+    run(scenario())

@@ -1,0 +1,336 @@
+"""What a Gemini upstream answers, through the whole gateway: good ends, bad ends, and none made up."""
+
+from typing import Any
+
+import orjson
+import pytest
+
+from gateway.config import Retry
+from tests.dialects.gemini.support import check_grammar, chunk, read_events, sse
+from tests.support.client import Response
+from tests.support.clock import run
+from tests.support.gemini import STREAM_HEAD, broken, detail, error_object, gemini, google_stream, message_of
+from tests.support.stage import staged
+from tests.support.upstream import Close, Received, Reset, Script, Stall, chunked
+
+USAGE = {"promptTokenCount": 100, "candidatesTokenCount": 20, "totalTokenCount": 120}
+SAID = {"text": "Good."}
+GOOD = google_stream(chunk(SAID, finish="STOP", usage=USAGE))
+HALF = chunk({"text": "Half of it"})
+CALL = {"functionCall": {"name": "Bash", "args": {"command": "ls"}}}
+THOUGHT = {"text": "Hm.", "thought": True}
+
+
+def text(message: dict[str, Any]) -> str:
+    return "".join(block["text"] for block in message["content"] if block["type"] == "text")
+
+
+def ask_for(*chunks: Any, mode: str, then: Script | None = None) -> tuple[Response, int]:
+    """What a client gets when the upstream says these chunks, and `then` or the same ever after; and how often the
+    upstream was asked."""
+    scripts = [google_stream(*chunks)]
+
+    def answer(request: Received) -> Script:
+        return scripts.pop() if scripts else then or google_stream(*chunks)
+
+    async def scenario() -> tuple[Response, int]:
+        async with staged(answer, "a@x", "b@x", made=gemini, retry=Retry()) as stage:
+            response = await stage.ask(mode)
+            return response, len(stage.asked)
+
+    return run(scenario())
+
+
+MODES = ("stream", "whole")
+
+
+# Ends that are ends.
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize(
+    ("chunks", "stop_reason", "said", "calls"),
+    [
+        ([HALF, chunk(finish="STOP", usage=USAGE)], "end_turn", "Half of it", 0),
+        ([HALF, chunk(finish="MAX_TOKENS", usage=USAGE)], "max_tokens", "Half of it", 0),
+        ([chunk(CALL), chunk(finish="STOP", usage=USAGE)], "tool_use", "", 1),
+        ([chunk(CALL), chunk(CALL, finish="STOP", usage=USAGE)], "tool_use", "", 2),
+        ([chunk(CALL, finish="MAX_TOKENS", usage=USAGE)], "max_tokens", "", 1),
+        ([HALF, chunk(finish="SAFETY", usage=USAGE)], "refusal", "Half of it", 0),
+        ([chunk(finish="SAFETY", usage=USAGE)], "refusal", "", 0),
+        ([chunk(finish="PROHIBITED_CONTENT", usage=USAGE)], "refusal", "", 0),
+        ([HALF, chunk(finish="RECITATION", usage=USAGE)], "refusal", "Half of it", 0),
+        ([{"promptFeedback": {"blockReason": "SAFETY"}, "usageMetadata": USAGE}], "refusal", "", 0),
+        # What comes behind the first end is only counted.
+        ([chunk(SAID, finish="STOP", usage=USAGE), chunk(SAID, finish="STOP")], "end_turn", "Good.", 0),
+        ([chunk(SAID, finish="STOP"), chunk(CALL, finish="SAFETY", usage=USAGE)], "end_turn", "Good.", 0),
+        ([chunk(SAID, finish="STOP"), {"usageMetadata": USAGE}], "end_turn", "Good.", 0),
+    ],
+)
+def test_an_end(chunks: list[Any], stop_reason: str, said: str, calls: int, mode: str) -> None:
+    response, asked = ask_for(*chunks, mode=mode)
+    message = message_of(response)
+
+    assert (message["stop_reason"], text(message), asked) == (stop_reason, said, 1)
+    assert message["stop_sequence"] is None
+    assert (message["usage"]["input_tokens"], message["usage"]["output_tokens"]) == (100, 20)
+    called = [block for block in message["content"] if block["type"] == "tool_use"]
+    assert [(call["name"], call["input"]) for call in called] == [("Bash", {"command": "ls"})] * calls
+    assert len({call["id"] for call in called}) == calls
+
+
+# Ends that are none.
+
+MALFORMED = chunk(SAID, finish="MALFORMED_FUNCTION_CALL")
+UNEXPECTED = chunk(finish="UNEXPECTED_TOOL_CALL")
+OVERLOADED = {"error": error_object(503, "UNAVAILABLE", "The model is overloaded.")}
+LIMITED = {
+    "error": error_object(429, "RESOURCE_EXHAUSTED", "Quota.", detail("RetryInfo", retryDelay="3600s"))
+}
+NO_ENDS: dict[str, tuple[Any, int, str, str]] = {
+    # chunk; then what a client is told at last: status, type of the error, its words
+    "malformed call": (MALFORMED, 502, "api_error", "MALFORMED_FUNCTION_CALL"),
+    "unexpected call": (UNEXPECTED, 502, "api_error", "UNEXPECTED_TOOL_CALL"),
+    "unknown reason": (chunk(finish="SOMETHING_NEW"), 502, "api_error", "SOMETHING_NEW"),
+    "error": (OVERLOADED, 503, "api_error", "The model is overloaded."),
+    "limit": (LIMITED, 429, "rate_limit_error", "Quota."),
+    "silence": ({}, 502, "api_error", "upstream ended the stream early"),
+}
+MODEL_STOPPED = ("malformed call", "unexpected call", "unknown reason")
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("kind", NO_ENDS)
+def test_a_bad_end_before_content_is_tried_again(kind: str, mode: str) -> None:
+    response, asked = ask_for(NO_ENDS[kind][0], mode=mode, then=GOOD)
+
+    assert (text(message_of(response)), asked) == ("Good.", 2)
+    # A model that stops is no account's fault.
+    assert response.header("x-account-email") == ("a@x" if kind in MODEL_STOPPED else "b@x")
+
+
+@pytest.mark.parametrize("kind", NO_ENDS)
+def test_a_bad_end_after_content_is_told_to_a_stream(kind: str) -> None:
+    bad, _, type, words = NO_ENDS[kind]
+
+    def answer(request: Received) -> Script:
+        # In two writes, so that the content is with the client before the end comes.
+        return [STREAM_HEAD + chunked([sse(HALF)], end=False), chunked([sse(bad)])]
+
+    async def scenario() -> None:
+        async with staged(answer, "a@x", "b@x", made=gemini, retry=Retry()) as stage:
+            response = await stage.ask("stream")
+            events, error = broken(response)
+            assert (error["type"], len(stage.asked)) == (type, 1)
+            assert words in error["message"]
+            assert "Half of it" in str(events)
+            assert "content_block_stop" not in response.names
+            assert stage.cooling() == ({"up/a m": 3600.0} if kind == "limit" else {})
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("kind", NO_ENDS)
+def test_a_bad_end_after_content_is_tried_again_for_who_does_not_stream(kind: str) -> None:
+    response, asked = ask_for(HALF, NO_ENDS[kind][0], mode="whole", then=GOOD)
+
+    assert (text(message_of(response)), asked) == ("Good.", 2)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("kind", NO_ENDS)
+def test_a_bad_end_again_and_again_is_an_error(kind: str, mode: str) -> None:
+    bad, status, type, words = NO_ENDS[kind]
+    response, asked = ask_for(bad, mode=mode)
+
+    assert (response.status, response.error_type) == (status, type)
+    assert words in response.message
+    assert asked == (2 if kind in MODEL_STOPPED or kind == "limit" else 3)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("body", [b"", b"data: [DONE]\n\n", b": nothing\n\n", b"\n"])
+def test_an_empty_answer_is_tried_again(body: bytes, mode: str) -> None:
+    scripts: list[Script] = [[STREAM_HEAD + chunked([body])]]
+
+    async def scenario() -> None:
+        async with staged(lambda _: scripts.pop() if scripts else GOOD, "a@x", "b@x", made=gemini) as stage:
+            response = await stage.ask(mode)
+            assert text(message_of(response)) == "Good."
+            assert len(stage.asked) == 2
+            assert stage.cooling() == {}
+
+    run(scenario())
+
+
+# Breaks.
+
+CHUNKS = [
+    chunk(THOUGHT, usage=USAGE),
+    chunk({"text": " Yes.", "thought": True}),
+    chunk({"text": "I run"}),
+    chunk({"text": " it."}),
+    chunk({**CALL, "thoughtSignature": "c2ln"}),
+    chunk({"text": "", "thoughtSignature": "c2ln"}, finish="STOP", usage=USAGE),
+    {"usageMetadata": USAGE},
+]
+PIECES = [sse(chunk) for chunk in CHUNKS]
+FINISH = 6
+"""With so many of them the answer is complete."""
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("step", [Close(), Reset(), Stall()], ids=["close", "reset", "stall"])
+def test_a_break_behind_each_event(step: Any, mode: str) -> None:
+    async def scenario() -> None:
+        for count in range(len(PIECES) + 1):
+            scripts: list[Script] = [[STREAM_HEAD + chunked(PIECES[:count], end=False), step]]
+
+            def answer(request: Received, scripts: list[Script] = scripts) -> Script:
+                return scripts.pop() if scripts else GOOD
+
+            async with staged(answer, "a@x", "b@x", made=gemini) as stage:
+                response = await stage.ask(mode)
+                asked = len(stage.asked)
+            if count >= FINISH:
+                assert asked == 1
+                assert complete(message_of(response))
+            elif mode == "whole" or count == 0:
+                assert asked == 2
+                assert text(message_of(response)) == "Good."
+            else:
+                assert asked == 1
+                check_break(response, count)
+
+    run(scenario(), debug=False)
+
+
+def complete(message: dict[str, Any]) -> bool:
+    kinds = [block["type"] for block in message["content"]]
+    return kinds == ["thinking", "text", "tool_use"] and message["stop_reason"] == "tool_use"
+
+
+def check_break(response: Response, count: int) -> None:
+    events, error = broken(response)
+    assert error["type"] in ("api_error", "timeout_error")
+    stops = [event["index"] for event in events if event["type"] == "content_block_stop"]
+    # A block is stopped when another one begins, or, a call, when all of it has come.
+    assert stops == {1: [], 2: [], 3: [0], 4: [0], 5: [0, 1, 2]}[count]
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("step", [Close(), Reset()], ids=["close", "reset"])
+def test_a_break_at_any_byte_is_no_answer(step: Any, mode: str) -> None:
+    payload = b"".join(PIECES[4:6])
+    complete_at = len(payload) - 2
+
+    async def scenario() -> None:
+        cut = 0
+
+        def answer(request: Received) -> Script:
+            if len(stage.asked) > 1:
+                return GOOD
+            return [STREAM_HEAD + chunked([payload[:cut]], end=False), step]
+
+        async with staged(answer, "a@x", made=gemini) as stage:
+            for cut in range(0, len(payload), 11):
+                stage.asked.clear()
+                response = await stage.ask(mode)
+                if len(stage.asked) == 2:
+                    assert text(message_of(response)) == "Good."
+                    assert cut < complete_at
+                elif cut < complete_at:
+                    events, _ = broken(response)
+                    check_grammar(events, broken=True)
+                else:
+                    message_of(response)
+
+    run(scenario(), debug=False)
+
+
+# Signatures and usage.
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_signature_goes_to_the_client(mode: str) -> None:
+    thought = {**THOUGHT, "thoughtSignature": "c2lnbmVk"}
+    response, _ = ask_for(chunk(THOUGHT), chunk(thought), chunk(SAID, finish="STOP"), mode=mode)
+
+    thinking, said = message_of(response)["content"]
+    assert thinking == {"type": "thinking", "thinking": "Hm.Hm.", "signature": "gemini:c2lnbmVk"}
+    assert said == {"type": "text", "text": "Good."}
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize(
+    ("usage", "expected"),
+    [
+        (
+            # Thinking comes on top.
+            {
+                "promptTokenCount": 100,
+                "cachedContentTokenCount": 60,
+                "candidatesTokenCount": 20,
+                "thoughtsTokenCount": 30,
+                "totalTokenCount": 150,
+            },
+            (40, 60, 50),
+        ),
+        (
+            # Thinking is among the candidates' tokens.
+            {
+                "promptTokenCount": 100,
+                "toolUsePromptTokenCount": 7,
+                "candidatesTokenCount": 50,
+                "thoughtsTokenCount": 30,
+                "totalTokenCount": 157,
+            },
+            (107, 0, 50),
+        ),
+        ({"promptTokenCount": 100}, (100, 0, 0)),
+    ],
+)
+def test_usage_adds_up(usage: dict[str, int], expected: tuple[int, int, int], mode: str) -> None:
+    def answer(request: Received) -> Script:
+        return google_stream(chunk(SAID), chunk(finish="STOP", usage=usage))
+
+    async def scenario() -> None:
+        async with staged(answer, "a@x", made=gemini) as stage:
+            found = message_of(await stage.ask(mode))["usage"]
+            keys = ("input_tokens", "cache_read_input_tokens", "output_tokens")
+            assert tuple(found[key] for key in keys) == expected
+            assert found["cache_creation_input_tokens"] == 0
+            (line,) = (line for line in stage.running.lines if "POST /v1/messages" in line)
+            assert f"input={expected[0]} output={expected[2]} cache_read={expected[1]}" in line
+
+    run(scenario())
+
+
+def test_the_log_knows_the_tokens_of_a_broken_stream() -> None:
+    def answer(request: Received) -> Script:
+        return [STREAM_HEAD + chunked([sse(chunk(SAID, usage=USAGE))], end=False), Close()]
+
+    async def scenario() -> None:
+        async with staged(answer, "a@x", made=gemini) as stage:
+            broken(await stage.ask("stream"))
+            (line,) = (line for line in stage.running.lines if "POST /v1/messages" in line)
+            assert "upstream_error" in line
+            assert "input=100 output=20" in line
+
+    run(scenario())
+
+
+def test_every_event_goes_out_as_it_comes() -> None:
+    """And a tool's input is in a delta, where clients look for it."""
+    response, _ = ask_for(*CHUNKS, mode="stream")
+    events = read_events(response.body)
+    deltas = [event["delta"] for event in events if event["type"] == "content_block_delta"]
+
+    assert [delta["type"] for delta in deltas] == [
+        "thinking_delta",
+        "thinking_delta",
+        "text_delta",
+        "text_delta",
+        "input_json_delta",
+    ]
+    assert orjson.loads(deltas[-1]["partial_json"]) == CALL["functionCall"]["args"]

@@ -1,0 +1,356 @@
+"""A Gemini upstream that refuses: whose turn it is then, for how long, and what the client is told."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import orjson
+import pytest
+
+from gateway.config import Retry
+from gateway.dialects.gemini.signatures import BYPASS
+from tests.dialects.gemini.support import chunk
+from tests.support.clock import run
+from tests.support.gemini import detail, gemini, google_error, google_stream, message_of
+from tests.support.stage import Answerer, account_of, staged
+from tests.support.upstream import Received, Script, json_answer
+
+GOOD = google_stream(chunk({"text": "Good."}, finish="STOP"))
+MODES = ("stream", "whole", "count")
+
+
+def good(request: Received) -> Script:
+    return json_answer(200, {"totalTokens": 12}) if ":countTokens" in request.target else GOOD
+
+
+def failing(script: Script, accounts: str) -> Answerer:
+    """These accounts get `script`, all others a good answer."""
+    return lambda request: script if account_of(request) in accounts else good(request)
+
+
+def limited(*details: dict[str, Any], message: str = "Quota exceeded.", **headers: str) -> Script:
+    named = [(name.replace("_", "-"), value) for name, value in headers.items()]
+    return google_error(429, "RESOURCE_EXHAUSTED", message, *details, headers=named)
+
+
+def delay(value: Any) -> dict[str, object]:
+    return detail("RetryInfo", retryDelay=value)
+
+
+def quota(**metadata: str) -> dict[str, object]:
+    return detail("ErrorInfo", reason="RATE_LIMIT_EXCEEDED", metadata=metadata)
+
+
+def in_a_while(seconds: float) -> str:
+    return (datetime.now(UTC) + timedelta(seconds=seconds)).isoformat().replace("+00:00", "Z")
+
+
+DAILY = detail(
+    "QuotaFailure",
+    violations=[{"quotaId": "GenerateRequestsPerDayPerProjectPerModel-FreeTier", "quotaValue": "50"}],
+)
+MINUTELY = detail("QuotaFailure", violations=[{"quotaId": "GenerateRequestsPerMinutePerProjectPerModel"}])
+
+HINTS: list[tuple[Script, float]] = [
+    # how a 429 says when to come back, and the cool-down of account and model in seconds
+    (limited(delay("42s")), 42.0),
+    (limited(delay("42.5s")), 42.5),
+    (limited(delay({"seconds": 42, "nanos": 500_000_000})), 42.5),
+    (limited(quota(quotaResetDelay="2h21m5.2s")), 8465.2),
+    (limited(quota(quotaResetDelay="5s"), delay("30s")), 30.0),
+    (limited(DAILY), 3600.0),
+    (limited(DAILY, delay("30s")), 3600.0),
+    (limited(DAILY, quota(quotaResetDelay="7h")), 25200.0),
+    (limited(MINUTELY, delay("30s")), 30.0),
+    (limited(retry_after="17"), 17.0),
+    (limited(retry_after_ms="17500"), 17.5),
+    (limited(), 5.0),
+    (limited(message="Please retry in 99s."), 5.0),
+]
+
+
+@pytest.mark.parametrize("mode", ["stream", "count"])
+@pytest.mark.parametrize(("script", "seconds"), HINTS)
+def test_another_account_takes_over_for_as_long_as_the_limit_says(
+    script: Script, seconds: float, mode: str
+) -> None:
+    async def scenario() -> None:
+        async with staged(failing(script, "a"), "a@x", "b@x", made=gemini) as stage:
+            assert await stage.tell(mode, "one") == "a b = 200"
+            assert stage.cooling() == {"up/a m": seconds}
+            assert await stage.tell(mode, "one") == "b = 200"
+            assert await stage.tell(mode, "another") == "b = 200"
+
+    run(scenario())
+
+
+def test_a_reset_that_is_a_moment() -> None:
+    script = limited(quota(quotaResetTimeStamp=in_a_while(600.0)))
+
+    async def scenario() -> None:
+        async with staged(failing(script, "a"), "a@x", "b@x", made=gemini) as stage:
+            assert await stage.tell() == "a b = 200"
+            assert 590.0 < stage.cooling()["up/a m"] <= 600.0
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_short_limit_of_the_only_account_is_waited_for(mode: str) -> None:
+    scripts = [limited(delay("1.5s"))]
+
+    async def scenario() -> None:
+        async with staged(lambda r: scripts.pop() if scripts else good(r), "a@x", made=gemini) as stage:
+            assert await stage.tell(mode) == "a 1.5 a = 200"
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_when_all_are_limited_the_client_hears_of_the_first_to_be_free(mode: str) -> None:
+    scripts = {"a": limited(delay("600s")), "b": limited(delay("90s"))}
+
+    async def scenario() -> None:
+        async with staged(lambda r: scripts[account_of(r)], "a@x", "b@x", made=gemini) as stage:
+            for asked in (2, 0):
+                stage.asked.clear()
+                response = await stage.ask(mode)
+                assert (response.status, response.error_type) == (429, "rate_limit_error")
+                assert response.header("retry-after") == "90"
+                assert "Quota exceeded." in response.message
+                assert len(stage.asked) == asked
+
+    run(scenario())
+
+
+REFUSALS: list[tuple[Script, str, dict[str, float]]] = [
+    # the first account's answer; transcript; cool-downs
+    (google_error(401, "UNAUTHENTICATED", "No."), "a b = 200", {"up/a": 600.0}),
+    (
+        google_error(400, "INVALID_ARGUMENT", "Bad key.", detail("ErrorInfo", reason="API_KEY_INVALID")),
+        "a b = 200",
+        {"up/a": 600.0},
+    ),
+    (google_error(403, "PERMISSION_DENIED", "No."), "a b = 200", {"up/a": 60.0}),
+    (google_error(400, "FAILED_PRECONDITION", "Enable billing."), "a b = 200", {"up/a": 60.0}),
+    (google_error(404, "NOT_FOUND", "No such model."), "a b = 200", {"up/a m": 600.0}),
+    (google_error(500, "INTERNAL", "Oh."), "a b = 200", {}),
+    (google_error(503, "UNAVAILABLE", "Overloaded."), "a b = 200", {}),
+    (google_error(499, "CANCELLED", "Oh."), "a b = 200", {}),
+    (google_error(400, "INVALID_ARGUMENT", "Bad request."), "a = 400", {}),
+    (json_answer(502, b"<html>Bad gateway</html>"), "a b = 200", {}),
+]
+
+
+@pytest.mark.parametrize("mode", ["stream", "whole"])
+@pytest.mark.parametrize(("script", "told", "cooling"), REFUSALS)
+def test_a_refusal(script: Script, told: str, cooling: dict[str, float], mode: str) -> None:
+    async def scenario() -> None:
+        async with staged(failing(script, "a"), "a@x", "b@x", made=gemini) as stage:
+            assert await stage.tell(mode) == told
+            assert stage.cooling() == cooling
+
+    run(scenario())
+
+
+LAST_WORDS: list[tuple[Script, int, str, str]] = [
+    # every account's answer; status, type and words that the client gets
+    (google_error(400, "INVALID_ARGUMENT", "No contents."), 400, "invalid_request_error", "No contents."),
+    (google_error(404, "NOT_FOUND", "models/m is not found"), 404, "not_found_error", "models/m is not found"),
+    (google_error(503, "UNAVAILABLE", "Overloaded."), 503, "api_error", "Overloaded."),
+    (google_error(504, "DEADLINE_EXCEEDED", "Slow."), 504, "timeout_error", "Slow."),
+    (google_error(401, "UNAUTHENTICATED", "No."), 503, "api_error", "account"),
+    (google_error(403, "PERMISSION_DENIED", "No."), 503, "api_error", "account"),
+    (json_answer(502, b"<html>Bad gateway</html>"), 502, "api_error", "Bad gateway"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("mode", ["stream", "whole"])
+@pytest.mark.parametrize(("script", "status", "type", "words"), LAST_WORDS)
+def test_the_last_word(script: Script, status: int, type: str, words: str, mode: str) -> None:
+    async def scenario() -> None:
+        async with staged(lambda _: script, "a@x", "b@x", made=gemini, retry=Retry()) as stage:
+            response = await stage.ask(mode)
+            assert (response.status, response.error_type) == (status, type)
+            assert words in response.message
+            assert response.document["request_id"] == response.header("request-id")
+            final = response.header("x-should-retry") == "false"
+            assert final == (words == "account")
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        (
+            "The input token count (1200000) exceeds the maximum number of tokens allowed (1048576).",
+            "prompt is too long: 1200000 tokens > 1048576 maximum. ",
+        ),
+        ("The input token count exceeds the maximum number of tokens allowed.", "prompt is too long: "),
+    ],
+)
+def test_a_prompt_that_is_too_long_is_told_in_words_that_clients_know(
+    said: str, told: str, mode: str
+) -> None:
+    script = google_error(400, "INVALID_ARGUMENT", said)
+
+    async def scenario() -> None:
+        async with staged(lambda _: script, "a@x", "b@x", made=gemini) as stage:
+            response = await stage.ask(mode)
+            assert (response.status, response.error_type) == (400, "invalid_request_error")
+            assert response.message == told + said
+            assert (len(stage.asked), stage.cooling()) == (1, {})
+
+    run(scenario())
+
+
+# Signatures.
+
+THOUGHT = {"text": "Hm.", "thought": True}
+CALL = {"functionCall": {"name": "Bash", "args": {"command": "ls"}}}
+SIGNED = google_stream(
+    chunk(THOUGHT),
+    chunk({**CALL, "thoughtSignature": "dGhlaXJz"}),
+    chunk(CALL),
+    chunk(finish="STOP"),
+)
+WORDINGS = (
+    "Function call is missing a thought_signature in functionCall parts.",
+    "Corrupted Thought Signature.",
+    "thoughtSignature: base64 expected",
+    "Invalid THOUGHT_SIGNATURE",
+)
+
+
+def refusing(wording: str, times: int) -> Answerer:
+    """Calls a tool; then refuses the signature the first `times`."""
+    left = [SIGNED, *([google_error(400, "INVALID_ARGUMENT", wording)] * times)]
+    return lambda request: left.pop(0) if left else good(request)
+
+
+async def with_results(stage: Any, message: dict[str, Any], mode: str) -> Any:
+    """The request that follows a message with calls."""
+    calls = [block["id"] for block in message["content"] if block["type"] == "tool_use"]
+    results = [{"type": "tool_result", "tool_use_id": id, "content": "x"} for id in calls]
+    document = {
+        "model": "m",
+        "max_tokens": 100,
+        "stream": mode == "stream",
+        "messages": [
+            {"role": "user", "content": "hi"},
+            {"role": "assistant", "content": message["content"]},
+            {"role": "user", "content": results},
+        ],
+    }
+    target = "/v1/messages/count_tokens" if mode == "count" else "/v1/messages"
+    return await stage.running.post(document, target)
+
+
+def model_parts(request: Received) -> list[dict[str, Any]]:
+    """Of the assistant's turn."""
+    document = orjson.loads(request.body)
+    contents = document.get("generateContentRequest", document)["contents"]
+    return [part for turn in contents if turn["role"] == "model" for part in turn["parts"]]
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("wording", WORDINGS)
+def test_a_refused_signature_is_left_out_once(wording: str, mode: str) -> None:
+    async def scenario() -> None:
+        async with staged(
+            refusing(wording, 1), "a@x", "b@x", made=gemini, retry=Retry(max_attempts=1)
+        ) as stage:
+            message = message_of(await stage.ask("stream"))
+            response = await with_results(stage, message, mode)
+            assert response.status == 200
+            assert response.header("x-gateway-attempts") == "2"
+            _, first, second = (request for _, request in stage.asked)
+        assert account_of(first) == account_of(second)
+        assert [part.get("thoughtSignature") for part in model_parts(first)] == [
+            "dGhlaXJz",
+            "dGhlaXJz",
+            BYPASS,
+        ]
+        assert [part.get("thoughtSignature") for part in model_parts(second)] == [BYPASS, BYPASS]
+        assert all("functionCall" in part for part in model_parts(second))
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_signature_that_is_refused_twice_goes_back(mode: str) -> None:
+    async def scenario() -> None:
+        async with staged(refusing(WORDINGS[0], 2), "a@x", "b@x", made=gemini, retry=Retry()) as stage:
+            message = message_of(await stage.ask("whole"))
+            response = await with_results(stage, message, mode)
+            assert (response.status, response.error_type) == (400, "invalid_request_error")
+            assert WORDINGS[0] in response.message
+            assert len(stage.asked) == 3
+            assert stage.cooling() == {}
+            # It was about that request alone: the next one brings its signatures again.
+            assert (await with_results(stage, message, mode)).status == 200
+            assert model_parts(stage.asked[-1][1])[-2]["thoughtSignature"] == "dGhlaXJz"
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("mode", ["stream", "whole"])
+@pytest.mark.parametrize(
+    "chunks",
+    [
+        [chunk(finish="MISSING_THOUGHT_SIGNATURE")],
+        [{"error": {"code": 400, "status": "INVALID_ARGUMENT", "message": WORDINGS[0]}}],
+    ],
+)
+def test_a_signature_that_is_refused_inside_a_stream(chunks: list[Any], mode: str) -> None:
+    left = [SIGNED, google_stream(*chunks)]
+
+    async def scenario() -> None:
+        async with staged(lambda r: left.pop(0) if left else good(r), "a@x", "b@x", made=gemini) as stage:
+            message = message_of(await stage.ask("stream"))
+            assert message_of(await with_results(stage, message, mode))["content"][0]["text"] == "Good."
+            assert [account_of(request) for _, request in stage.asked] == ["a", "a", "a"]
+            assert model_parts(stage.asked[-1][1])[0]["thoughtSignature"] == BYPASS
+
+    run(scenario())
+
+
+# What is refused before anybody is asked.
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"stop_sequences": list("abcdef")}, "at most 5"),
+        ({"tools": [{"type": "computer_20250124", "name": "computer"}]}, "'computer'"),
+        ({"thread": {"type": "create"}}, "without `thread`"),
+        (
+            {
+                "messages": [
+                    {
+                        "role": "user",
+                        "content": [{"type": "image", "source": {"type": "file", "file_id": "f"}}],
+                    }
+                ]
+            },
+            "messages.0.content.0",
+        ),
+    ],
+)
+def test_what_cannot_be_translated(fields: dict[str, Any], words: str) -> None:
+    async def scenario() -> None:
+        async with staged(good, "a@x", made=gemini) as stage:
+            document = {
+                "model": "m",
+                "max_tokens": 9,
+                "messages": [{"role": "user", "content": "hi"}],
+                **fields,
+            }
+            for stream in (True, False):
+                response = await stage.running.post({**document, "stream": stream})
+                assert (response.status, response.error_type) == (400, "invalid_request_error")
+                assert words in response.message
+            assert not stage.asked
+
+    run(scenario())

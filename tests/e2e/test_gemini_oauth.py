@@ -1,0 +1,316 @@
+"""Accounts that pay with OAuth tokens, through the whole gateway: fetched once for all, ahead of time, never told."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from gateway.config import Account, Retry
+from tests.dialects.gemini.support import chunk
+from tests.support.client import ask
+from tests.support.clock import run
+from tests.support.gemini import gemini, google_error, google_stream, message_of
+from tests.support.stage import Stage, staged
+from tests.support.upstream import Close, Received, Script, ScriptedUpstream, Stall, Until, json_answer
+
+MODES = ("stream", "count")
+SECRETS = ("canary-client-secret", "canary-refresh-token")
+LIFE = 3600.0
+
+
+class Clock:
+    """Unix time that a test moves."""
+
+    def __init__(self) -> None:
+        self.now = 1_800_000_000.0
+
+    def time(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr("gateway.delivery.oauth.time.time", clock.time)
+    return clock
+
+
+class Theatre:
+    """A stage, a token endpoint beside it, and an upstream that takes the tokens that are good.
+
+    The n-th token of account a is `a-n`.
+    """
+
+    stage: Stage
+
+    def __init__(self) -> None:
+        self.refreshed: list[str] = []
+        """Accounts whose token was asked for."""
+        self.seen: list[str] = []
+        """Tokens that came to the upstream."""
+        self.login: Callable[[str], Script | None] = lambda account: None
+        """What the token endpoint says instead of giving a token."""
+        self.good: Callable[[str], bool] = lambda token: True
+
+    def token(self, request: Received) -> Script:
+        account = request.target[-1]
+        self.refreshed.append(account)
+        number = self.refreshed.count(account)
+        answer = {"access_token": f"{account}-{number}", "expires_in": LIFE, "token_type": "Bearer"}
+        return self.login(account) or json_answer(200, answer)
+
+    def generate(self, request: Received) -> Script:
+        scheme, _, token = (request.header("authorization") or "").partition(" ")
+        assert scheme == "Bearer"
+        assert request.header("x-goog-api-key") is None
+        self.seen.append(token)
+        if not self.good(token):
+            return google_error(401, "UNAUTHENTICATED", "Request had invalid authentication credentials.")
+        if ":countTokens" in request.target:
+            return json_answer(200, {"totalTokens": 3})
+        return google_stream(chunk({"text": "Good."}, finish="STOP"))
+
+    async def ask(self, mode: str = "whole", text: str = "hi") -> int:
+        """The status."""
+        return (await self.stage.ask(mode, text)).status
+
+
+@asynccontextmanager
+async def theatre(folder: Path, *names: str, **fields: Any) -> AsyncIterator[Theatre]:
+    """Accounts `names`, each with a file of its own; what is logged holds no secret."""
+    made = Theatre()
+    async with ScriptedUpstream(answer=made.token) as login:
+        accounts = []
+        for name in names:
+            file = folder / f"{name}.json"
+            file.write_bytes(
+                orjson.dumps(
+                    {
+                        "type": "authorized_user",
+                        "client_id": "id",
+                        "client_secret": SECRETS[0],
+                        "refresh_token": SECRETS[1],
+                        "token_uri": f"{login.url}/{name}",
+                    }
+                )
+            )
+            accounts.append(Account(name=f"{name}@x", oauth_file=file))
+        async with staged(made.generate, *accounts, made=gemini, **fields) as made.stage:
+            yield made
+        logged = "\n".join(made.stage.running.lines)
+        assert "POST /v1/messages" in logged
+        assert not [secret for secret in (*SECRETS, *made.seen) if secret in logged]
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_token_is_fetched_and_serves_many_requests(tmp_path: Path, mode: str) -> None:
+    async def scenario() -> None:
+        async with theatre(tmp_path, "a") as t:
+            assert t.refreshed == []
+            for _ in range(3):
+                assert await t.ask(mode) == 200
+            assert (t.refreshed, t.seen) == (["a"], ["a-1"] * 3)
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_many_requests_at_once_wait_for_one_token(tmp_path: Path, mode: str) -> None:
+    async def scenario() -> None:
+        async with theatre(tmp_path, "a") as t:
+            assert set(await asyncio.gather(*(t.ask(mode, str(n)) for n in range(20)))) == {200}
+            assert (t.refreshed, t.seen) == (["a"], ["a-1"] * 20)
+
+    run(scenario())
+
+
+def test_each_account_has_its_own(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with theatre(tmp_path, "a", "b") as t:
+            await asyncio.gather(*(t.ask(text=str(n)) for n in range(6)))
+            assert sorted(t.refreshed) == ["a", "b"]
+            assert sorted(t.seen) == ["a-1"] * 3 + ["b-1"] * 3
+
+    run(scenario())
+
+
+def test_a_token_is_replaced_ahead_of_time_while_the_old_one_serves(tmp_path: Path, clock: Clock) -> None:
+    answered = asyncio.Event()
+
+    async def scenario() -> None:
+        async with theatre(tmp_path, "a") as t:
+            assert await t.ask() == 200
+            clock.now += LIFE - 301
+            assert await t.ask() == 200
+            assert t.refreshed == ["a"]
+            clock.now += 2
+            t.login = lambda account: [
+                Until(answered),
+                *json_answer(200, {"access_token": "a-new", "expires_in": LIFE}),
+            ]
+            assert set(await asyncio.gather(*(t.ask(text=str(n)) for n in range(5)))) == {200}
+            assert t.refreshed == ["a", "a"]
+            assert set(t.seen) == {"a-1"}, "nobody waits for a new one while the old one lasts"
+            answered.set()
+            await asyncio.sleep(0.1)
+            assert await t.ask() == 200
+            assert t.seen[-1] == "a-new"
+            assert t.refreshed == ["a", "a"]
+
+    run(scenario())
+
+
+def test_who_comes_when_it_has_ended_waits_for_the_new_one(tmp_path: Path, clock: Clock) -> None:
+    async def scenario() -> None:
+        async with theatre(tmp_path, "a") as t:
+            assert await t.ask() == 200
+            clock.now += LIFE
+            assert set(await asyncio.gather(*(t.ask(text=str(n)) for n in range(5)))) == {200}
+            assert (t.refreshed, t.seen) == (["a", "a"], ["a-1", *["a-2"] * 5])
+
+    run(scenario())
+
+
+def test_a_failure_ahead_of_time_is_no_failure(tmp_path: Path, clock: Clock) -> None:
+    async def scenario() -> None:
+        async with theatre(tmp_path, "a") as t:
+            assert await t.ask() == 200
+            clock.now += LIFE - 100
+            t.login = lambda account: json_answer(503, {"error": "internal"})
+            for _ in range(3):
+                assert await t.ask() == 200
+                await asyncio.sleep(0.1)
+            assert set(t.seen) == {"a-1"}
+            t.login = lambda account: None
+            assert await t.ask() == 200
+            await asyncio.sleep(0.1)
+            assert await t.ask() == 200
+            assert t.seen[-1] == f"a-{len(t.refreshed)}"
+            assert t.stage.cooling() == {}
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_token_that_is_refused_is_replaced_once_and_the_same_account_asked(
+    tmp_path: Path, mode: str
+) -> None:
+    async def scenario() -> None:
+        async with theatre(tmp_path, "a", "b", retry=Retry(max_attempts=1)) as t:
+            t.good = lambda token: token != "a-1"
+            response = await t.stage.ask(mode)
+            assert response.status == 200
+            assert response.header("x-account-email") == "a@x"
+            assert response.header("x-gateway-attempts") == "2"
+            assert (t.refreshed, t.seen) == (["a", "a"], ["a-1", "a-2"])
+            assert t.stage.cooling() == {}
+
+    run(scenario())
+
+
+def test_when_many_are_refused_at_once_there_is_one_new_token(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with theatre(tmp_path, "a") as t:
+            assert await t.ask() == 200
+            t.good = lambda token: token != "a-1"
+            assert set(await asyncio.gather(*(t.ask(text=str(n)) for n in range(10)))) == {200}
+            assert t.refreshed == ["a", "a"]
+            assert (t.seen.count("a-1"), t.seen.count("a-2")) == (11, 10)
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_fresh_token_that_is_refused_is_an_account_that_is(tmp_path: Path, mode: str) -> None:
+    async def scenario() -> None:
+        async with theatre(tmp_path, "a", "b") as t:
+            t.good = lambda token: token[0] != "a"
+            assert await t.stage.tell(mode) == "a a b = 200"
+            assert t.stage.cooling() == {"up/a": 600.0}
+            assert await t.stage.tell(mode) == "b = 200"
+            t.good = lambda token: False
+            await asyncio.sleep(601)
+            response = await t.stage.ask(mode)
+            assert (response.status, response.error_type) == (503, "api_error")
+            assert response.header("x-should-retry") == "false"
+            assert "@x" in response.message
+
+    run(scenario())
+
+
+LOGINS: dict[str, tuple[Script, dict[str, float]]] = {
+    # what the token endpoint says; what the account's cool-down is
+    "revoked": (
+        json_answer(400, {"error": "invalid_grant", "error_description": SECRETS[1]}),
+        {"up/a": 600.0},
+    ),
+    "wrong client": (json_answer(401, {"error": "invalid_client"}), {"up/a": 600.0}),
+    "trouble": (json_answer(500, {"error": "internal"}), {}),
+    "no token": (json_answer(200, {"token_type": "Bearer"}), {}),
+    "no JSON": (json_answer(200, b"<html>"), {}),
+    "closed": ([Close()], {}),
+    "silent": ([Stall()], {}),
+}
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("kind", LOGINS)
+def test_without_a_token_another_account_takes_over(tmp_path: Path, kind: str, mode: str) -> None:
+    script, cooling = LOGINS[kind]
+
+    async def scenario() -> None:
+        async with theatre(tmp_path, "a", "b", retry=Retry()) as t:
+            t.login = lambda account: script if account == "a" else None
+            response = await t.stage.ask(mode)
+            assert response.status == 200
+            assert response.header("x-account-email") == "b@x"
+            assert t.seen == ["b-1"]
+            assert t.stage.cooling() == cooling
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("kind", LOGINS)
+def test_without_any_token_the_client_hears_whose_login_it_is(tmp_path: Path, kind: str, mode: str) -> None:
+    script, cooling = LOGINS[kind]
+
+    async def scenario() -> None:
+        async with theatre(tmp_path, "a", retry=Retry()) as t:
+            t.login = lambda account: script
+            response = await t.stage.ask(mode)
+            assert (response.status, response.error_type) == (503, "api_error")
+            assert (response.header("x-should-retry") == "false") == bool(cooling)
+            assert ("a@x" if cooling else "token endpoint") in response.message
+            assert not [secret for secret in SECRETS if secret.encode() in response.body]
+            assert t.seen == []
+            if not cooling:
+                t.login = lambda account: None
+                await asyncio.sleep(61)
+                assert await t.ask(mode) == 200
+
+    run(scenario())
+
+
+def test_a_client_that_leaves_waits_no_longer(tmp_path: Path) -> None:
+    answered = asyncio.Event()
+
+    async def scenario() -> None:
+        async with theatre(tmp_path, "a") as t:
+            t.login = lambda account: [Until(answered), *json_answer(200, {"access_token": "a-1"})]
+            client = await t.stage.running.connect()
+            client.send("POST", "/v1/messages", ask("gone"))
+            await asyncio.sleep(0.1)
+            assert t.refreshed == ["a"]
+            client.close()
+            await asyncio.sleep(0.1)
+            answered.set()
+            await asyncio.sleep(0.1)
+            message_of(await t.stage.ask("stream"))
+            assert (t.refreshed, t.seen) == (["a"], ["a-1"])
+
+    run(scenario())

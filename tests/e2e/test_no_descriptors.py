@@ -1,0 +1,81 @@
+"""A process that has no descriptors left: those who come too many hear so or are cut off, and it goes on."""
+
+import asyncio
+import resource
+import socket
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.support.client import Client, ask
+from tests.support.loops import LOOPS
+from tests.support.spawned import CONFIG, Spawned, get, limited, spawned
+from tests.support.upstream import ScriptedUpstream, json_answer, message
+
+NARROW = limited("-n 48")
+"""So few, and no more."""
+
+QUIET = ("--log-level", "warning")
+
+
+def flood(gateway: Spawned) -> list[socket.socket]:
+    """More clients than there are descriptors."""
+    return [socket.create_connection(("127.0.0.1", gateway.port), timeout=5.0) for _ in range(100)]
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_clients_in_a_flood(tmp_path: Path, loop: str) -> None:
+    environ = {}
+    if loop == "asyncio":
+        (tmp_path / "uvloop.py").write_text("raise ImportError")
+        environ = {"PYTHONPATH": str(tmp_path)}
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    with spawned(tmp_path, *QUIET, environ=environ, before=NARROW) as gateway:
+        gateway.line("at most 12 connections are let in")
+        clients = flood(gateway)
+        time.sleep(1.5)
+        # One that was let in before the flood goes on.
+        clients[0].sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert clients[0].recv(65536).startswith(b"HTTP/1.1 200 ")
+        for client in clients:
+            client.close()
+        served(gateway)
+        gateway.signal("TERM")
+        log = gateway.wait()
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    # It waited, where a loop that is told again and again of what it cannot accept would have been busy.
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 1.5
+    assert "Traceback" not in log
+    assert log.count("Too many open files") == (1 if loop == "asyncio" else 0)
+
+
+def served(gateway: Spawned) -> None:
+    """A new client is served, soon."""
+    deadline = time.monotonic() + 5.0
+    while time.monotonic() < deadline:
+        try:
+            if get(gateway.port, "/healthz") == 200:
+                return
+        except OSError:
+            pass
+        time.sleep(0.05)
+    raise AssertionError("nobody is served any more")
+
+
+async def test_a_dial(tmp_path: Path) -> None:
+    """A request that was let in, and cannot be passed on: it fails in words, and a later one is served."""
+    async with ScriptedUpstream(answer=lambda request: json_answer(200, message(), close=True)) as up:
+        text = f"[retry]\nmax_attempts = 1\n{CONFIG.replace('http://127.0.0.1:9', up.url)}"
+        with spawned(tmp_path, *QUIET, text=text, before=NARROW) as gateway:
+            async with await Client.connect(gateway.port) as client:
+                assert (await client.request("POST", "/v1/messages", ask())).status == 200
+                others = flood(gateway)
+                await asyncio.sleep(0.3)
+                refused = await client.request("POST", "/v1/messages", ask())
+                for other in others:
+                    other.close()
+                assert (refused.status, refused.error_type) == (502, "api_error")
+                assert f"no connection to {up.url}: Too many open files" in refused.message
+                await asyncio.sleep(1.5)
+                assert (await client.request("POST", "/v1/messages", ask())).status == 200

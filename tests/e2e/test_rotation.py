@@ -1,0 +1,207 @@
+"""Which account serves a request: the conversation's own, another one, a fallback; and waiting for a slot."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from gateway.config import Auth, Retry, Secret
+from tests.support.client import ask
+from tests.support.clock import run
+from tests.support.running import account
+from tests.support.stage import Stage, account_of, failing, good, staged
+from tests.support.upstream import Received, Script, Sleep, error_answer
+
+LIMITED = error_answer(429, "rate_limit_error", "hourly limit", [("retry-after", "3600")])
+
+
+def slow(seconds: float) -> Any:
+    """A good answer after so long."""
+    return lambda request: [Sleep(seconds), *good(request)]
+
+
+async def served_by(stage: Stage, document: dict[str, Any], **headers: str) -> str:
+    """The account's letter, by what the client is told."""
+    response = await stage.running.post(document, **headers)
+    assert response.status == 200
+    return (response.header("x-account-email") or "")[:1]
+
+
+@pytest.mark.parametrize("mode", ["whole", "stream", "count"])
+def test_a_limited_account_is_left_at_once_and_by_everyone(mode: str) -> None:
+    async def scenario() -> None:
+        limited = {"a"}
+
+        def answer(request: Received) -> Script:
+            return LIMITED if account_of(request) in limited else good(request)
+
+        async with staged(answer, "a@x", "b@x") as stage:
+            assert await stage.tell(mode, "one") == "a b = 200"
+            assert await stage.tell(mode, "one") == "b = 200"
+            assert await stage.tell(mode, "another") == "b = 200"
+            assert stage.cooling() == {"up/a m": 3600.0}
+            await asyncio.sleep(3595)
+            assert await stage.tell(mode, "a third") == "b = 200"
+            await asyncio.sleep(10)
+            # One request finds out that the limit is still there, and the client notices nothing.
+            assert await stage.tell(mode, "a fourth") == "a b = 200"
+            await asyncio.sleep(3601)
+            limited.clear()
+            assert await stage.tell(mode, "a fifth") == "a = 200"
+            assert stage.cooling() == {}
+            assert await stage.tell(mode, "one") == "b = 200"  # its cache is there
+
+    run(scenario())
+
+
+def test_one_request_probes_while_the_others_go_elsewhere() -> None:
+    async def scenario() -> None:
+        answers = [LIMITED]
+
+        def answer(request: Received) -> Script:
+            return answers.pop() if answers else [Sleep(3), *good(request)]
+
+        async with staged(answer, "a@x", "b@x") as stage:
+            await stage.ask()
+            await asyncio.sleep(3601)
+            stage.asked.clear()
+            await asyncio.gather(*(stage.ask(text=f"conversation {n}") for n in range(5)))
+            assert sorted(account_of(request) for _, request in stage.asked) == ["a", "b", "b", "b", "b"]
+            stage.asked.clear()
+            await asyncio.gather(*(stage.ask(text=f"conversation {n}") for n in range(5, 9)))
+            assert sorted(account_of(request) for _, request in stage.asked) == ["a", "a", "b", "b"]
+
+    run(scenario())
+
+
+def test_a_fallback_takes_over_inside_the_same_request_and_gives_back() -> None:
+    async def scenario() -> None:
+        async with staged(failing(LIMITED, "ab"), "a@x", "b@x", spare=True, retry=Retry()) as stage:
+            response = await stage.ask("stream", "one")
+            assert response.status == 200
+            assert response.header("x-account-email") == "c@x"
+            assert response.header("x-gateway-attempts") == "3"
+            assert [account_of(request) for _, request in stage.asked] == ["a", "b", "c"]
+            assert await stage.tell("whole", "another") == "c = 200"
+            await asyncio.sleep(3600)
+            # Even the conversation that has moved there comes back: a fallback is for trouble only.
+            assert await stage.tell("whole", "one") == "a b c = 200"
+
+    run(scenario())
+
+
+SESSIONS: dict[str, tuple[dict[str, Any], dict[str, str]]] = {
+    # two conversations, each by: fields of the request, headers
+    "header 1": ({}, {"x_claude_code_session_id": "s1"}),
+    "header 2": ({}, {"x_claude_code_session_id": "s2"}),
+    "user id 1": ({"metadata": {"user_id": '{"device_id":"d","session_id":"s3"}'}}, {}),
+    "user id 2": ({"metadata": {"user_id": '{"device_id":"d","session_id":"s4"}'}}, {}),
+    "old user id 1": ({"metadata": {"user_id": "user_0a_account__session_s5"}}, {}),
+    "old user id 2": ({"metadata": {"user_id": "user_0a_account__session_s6"}}, {}),
+    "system 1": ({"system": "You are one."}, {}),
+    "system 2": ({"system": [{"type": "text", "text": "You are another."}]}, {}),
+}
+
+
+@pytest.mark.parametrize("kind", ["header", "user id", "old user id", "system"])
+def test_a_conversation_stays_where_it_began(kind: str) -> None:
+    (one, by_one), (two, by_two) = SESSIONS[f"{kind} 1"], SESSIONS[f"{kind} 2"]
+    turns = [
+        {"role": "user", "content": "hi"},
+        {"role": "assistant", "content": "hello"},
+        {"role": "user", "content": "go on"},
+    ]
+
+    async def scenario() -> None:
+        async with staged(good, "a@x", "b@x") as stage:
+            assert await served_by(stage, ask(**one), **by_one) == "a"
+            assert await served_by(stage, ask(**two), **by_two) == "b"
+            for _ in range(2):
+                assert await served_by(stage, ask(**two) | {"messages": turns}, **by_two) == "b"
+                assert await served_by(stage, ask(**one) | {"messages": turns}, **by_one) == "a"
+            # Counting belongs to the conversation, too.
+            response = await stage.running.post(ask(**two), "/v1/messages/count_tokens", **by_two)
+            assert response.header("x-account-email") == "b@x"
+            await asyncio.sleep(3601)  # and nobody remembers after an hour
+            assert await served_by(stage, ask(**two), **by_two) == "a"
+
+    run(scenario())
+
+
+def test_the_same_conversation_of_two_keys_is_two() -> None:
+    keys = {"laptop": Secret("k1"), "ci": Secret("k2")}
+
+    async def scenario() -> None:
+        async with staged(good, "a@x", "b@x", auth=Auth(mode="strict", keys=keys)) as stage:
+            for _ in range(2):
+                assert await served_by(stage, ask(), x_api_key="k1") == "a"
+                assert await served_by(stage, ask(), authorization="Bearer k2") == "b"
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("mode", ["whole", "stream", "count"])
+def test_a_full_account_is_waited_for(mode: str) -> None:
+    async def scenario() -> None:
+        one_at_a_time = account("a@x", max_concurrent=1)
+        async with staged(slow(3), one_at_a_time, retry=Retry()) as stage:
+            began = stage.now
+            responses = await asyncio.gather(*(stage.ask(mode, f"conversation {n}") for n in range(5)))
+            assert [response.status for response in responses] == [200] * 5
+            assert [round(at - began) for at, _ in stage.asked] == [0, 3, 6, 9, 12]
+            assert all(response.header("x-gateway-attempts") is None for response in responses)
+
+    run(scenario())
+
+
+def test_a_wait_for_a_slot_has_an_end() -> None:
+    async def scenario() -> None:
+        one_at_a_time = account("a@x", max_concurrent=1)
+        async with staged(slow(4), one_at_a_time, retry=Retry(max_wait=1.0)) as stage:
+            first = asyncio.create_task(stage.ask())
+            await asyncio.sleep(0.1)
+            began = stage.now
+            response = await stage.ask("stream", "another")
+            assert round(stage.now - began, 2) == 1.0
+            assert (response.status, response.error_type) == (529, "overloaded_error")
+            assert response.header("retry-after") == "1"
+            assert (await first).status == 200
+            assert await stage.tell("whole", "a third") == "a 4 = 200"
+
+    run(scenario())
+
+
+def test_who_is_full_is_passed_over_without_losing_the_conversation() -> None:
+    async def scenario() -> None:
+        async with staged(slow(4), account("a@x", max_concurrent=1), "b@x") as stage:
+            first = asyncio.create_task(stage.ask())
+            await asyncio.sleep(0.1)
+            assert await stage.tell() == "b 4 = 200"
+            await first
+            assert await stage.tell() == "a 4 = 200"
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("script", [LIMITED, error_answer(400, "invalid_request_error", "no"), None])
+def test_a_slot_gets_free_however_its_request_ends(script: Script | None) -> None:
+    """An error, a refusal, or (None) a client that leaves."""
+
+    async def scenario() -> None:
+        scripts: list[Script] = [[Sleep(2), *(script or [])]]
+
+        def answer(request: Received) -> Script:
+            return scripts.pop() if scripts else good(request)
+
+        async with staged(answer, account("a@x", max_concurrent=1), retry=Retry(max_attempts=1)) as stage:
+            client = await stage.running.connect()
+            client.send("POST", "/v1/messages", ask(model="other"))
+            await asyncio.sleep(1)
+            second = asyncio.create_task(stage.tell())
+            await asyncio.sleep(0.5)
+            if script is None:
+                client.writer.transport.abort()
+            assert await second == ("0.5 a = 200" if script is None else "1 a = 200")
+            client.close()
+
+    run(scenario())
