@@ -1,0 +1,1 @@
+"""Measurements of the gateway beside other proxies, on one machine, over loopback. See README.md here."""

@@ -1,0 +1,143 @@
+"""The rows as a table of cases, and the load's job for each."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from bench import requests
+from bench.load import Job, Kind
+from bench.peers.base import Peer, Site
+from bench.programs import BURST, FEW, FEW_EVENTS, HOLD, JSON, TRANSLATED_PREFIX, paced
+
+BURST_EVENTS = 500
+SESSIONS = 16
+"""Conversations among the streams: an agent and its helpers, several people."""
+OPENING_SLACK = 1.5
+"""Seconds added to a paced stream, for opening and settling."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """One measurement: which request, how often at once, which program the upstream plays."""
+
+    row: str
+    name: str
+    kind: Kind
+    shape: Literal["small", "agent"]
+    program: str
+    connections: int
+    events: int = 0
+    rate: int = 0
+    """Events a second of a paced stream."""
+    translated: bool = False
+    quick: bool = False
+    """Part of a smoke run."""
+
+
+def _complete(row: str, shape: Literal["small", "agent"], connections: int, *, quick: bool) -> Case:
+    name = f"{connections} conn"
+    return Case(
+        row=row, name=name, kind="complete", shape=shape, program=JSON, connections=connections, quick=quick
+    )
+
+
+def _first(shape: Literal["small", "agent"], *, quick: bool) -> Case:
+    return Case(
+        row="ttft",
+        name=shape,
+        kind="first",
+        shape=shape,
+        program=FEW,
+        connections=1,
+        events=FEW_EVENTS,
+        quick=quick,
+    )
+
+
+def _burst(row: str, *, translated: bool = False) -> Case:
+    return Case(
+        row=row,
+        name="64 streams",
+        kind="burst",
+        shape="small",
+        program=BURST,
+        connections=64,
+        events=BURST_EVENTS,
+        translated=translated,
+        quick=True,
+    )
+
+
+def _paced(row: str, streams: int, rate: int, *, translated: bool = False, quick: bool = False) -> Case:
+    return Case(
+        row=row,
+        name=f"{streams} x {rate}/s",
+        kind="paced",
+        shape="small",
+        program=paced(rate),
+        connections=streams,
+        rate=rate,
+        translated=translated,
+        quick=quick,
+    )
+
+
+WARM_UP = _complete("small", "small", 16, quick=True)
+"""Sent to a peer after its start, not counted."""
+
+
+def idle_streams(count: int) -> Case:
+    """`count` streams that have begun and say nothing more."""
+    return Case(
+        row="footprint",
+        name=f"{count} idle",
+        kind="hold",
+        shape="small",
+        program=HOLD,
+        connections=count,
+        events=1,
+    )
+
+
+CASES = (
+    _complete("small", "small", 1, quick=True),
+    _complete("small", "small", 16, quick=True),
+    _complete("small", "small", 64, quick=False),
+    _complete("agent", "agent", 1, quick=True),
+    _complete("agent", "agent", 16, quick=False),
+    _complete("agent", "agent", 64, quick=False),
+    _first("small", quick=True),
+    _first("agent", quick=False),
+    _burst("burst"),
+    _paced("paced", 1, 50),
+    _paced("paced", 16, 50),
+    _paced("paced", 200, 50, quick=True),
+    _paced("paced", 1000, 10),
+    _burst("translate", translated=True),
+    _paced("translate", 200, 50, translated=True),
+)
+
+
+def job_for(case: Case, peer: Peer, site: Site, seconds: float) -> Job:
+    """What the load is told: the case's requests as this peer wants them."""
+    shape = requests.small() if case.shape == "small" else requests.agent()
+    model = TRANSLATED_PREFIX + case.program if case.translated else peer.model(case.program)
+    events = int(case.rate * (seconds + OPENING_SLACK)) if case.rate else case.events
+    streamed = case.kind != "complete"
+    asked = events if case.kind in ("burst", "paced") else None
+    body = requests.body_for(shape, model, stream=streamed, events=asked)
+    target = shape.path.replace("/v1/messages", peer.path)
+    extra = peer.headers(site)
+    rendered = [
+        requests.render(
+            "POST", target, site.port, requests.headers_for(shape, requests.session(number), extra), body
+        )
+        for number in range(min(SESSIONS, case.connections))
+    ]
+    return Job(
+        kind=case.kind,
+        port=site.port,
+        requests=rendered,
+        connections=case.connections,
+        seconds=seconds,
+        events=events,
+    )

@@ -1,0 +1,44 @@
+"""The peers by name. One module each; those of DEFAULT run unless others are asked for."""
+
+from bench.peers import (
+    claude_code_router,
+    direct,
+    ferrogw,
+    firstpass,
+    gateway,
+    haproxy,
+    litellm,
+    nginx,
+    portkey,
+    rolter,
+    smg,
+)
+from bench.peers.base import Peer
+
+PEERS: dict[str, Peer] = {
+    peer.name: peer
+    for peer in (
+        direct.PEER,
+        nginx.PEER,
+        haproxy.PEER,
+        gateway.PEER,
+        gateway.TWO_WORKERS,
+        litellm.PEER,
+        claude_code_router.PEER,
+        portkey.PEER,
+        smg.PEER,
+        ferrogw.PEER,
+        rolter.PEER,
+        firstpass.PEER,
+    )
+}
+DEFAULT = ("direct", "nginx", "haproxy", "gateway")
+QUICK = ("direct", "nginx", "gateway")
+
+
+def choose(names: list[str]) -> list[Peer]:
+    """The peers of these names. ValueError names the unknown ones and the known."""
+    unknown = [name for name in names if name not in PEERS]
+    if unknown:
+        raise ValueError(f"no peer {', '.join(unknown)}; there are {', '.join(PEERS)}")
+    return [PEERS[name] for name in names]

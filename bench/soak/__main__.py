@@ -1,0 +1,132 @@
+"""`python -m bench.soak`: starts gateway and upstream, drives the scenarios, reports.
+
+Bounded in minutes and in requests; loopback only; every process is gone at the end. The exit status is
+1 when an outcome is unexplained, the gateway died, or its log holds a traceback or an error.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import random
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import uvloop
+
+from bench.peers.base import ROOT
+from bench.processes import Child, Processes, choose_cores, free_port, lines, wait_ready
+from bench.soak.client import Client
+from bench.soak.config import render
+from bench.soak.report import Soak, Usage, markdown
+from bench.soak.scenarios import SCENARIOS
+from bench.soak.usage import descriptors, resident, tally
+
+MAX_MINUTES = 60
+MAX_REQUESTS = 1_000_000
+SAMPLE_SECONDS = 1.0
+WARM_SHARE = 0.25
+"""Of the time: caches fill, allocators settle; drift is counted from here on."""
+QUIET_SECONDS = 5.0
+"""After the last request, before the last look: longer than the upstream's longest stream."""
+
+
+async def drive(soak: Soak, child: Child, port: int, seconds: float, requests: int, clients: int) -> None:
+    """All clients until time or requests run out; a sample of the gateway's usage each second."""
+    numbers = iter(range(requests))
+    begun = time.monotonic()
+    weights = [scenario.weight for scenario in SCENARIOS]
+
+    async def client(seed: int) -> None:
+        choose = random.Random(seed)
+        connection = Client(port)
+        for number in numbers:
+            if time.monotonic() - begun > seconds or not child.alive():
+                break
+            scenario = choose.choices(SCENARIOS, weights)[0]
+            answer = await connection.perform(scenario, number)
+            soak.note(scenario, answer)
+        connection.close()
+
+    async def sample() -> None:
+        while child.alive():
+            soak.usage.append(Usage(time.monotonic() - begun, resident(child), descriptors(child)))
+            await asyncio.sleep(SAMPLE_SECONDS)
+
+    sampling = asyncio.create_task(sample())
+    await asyncio.gather(*(client(soak.seed * 1000 + number) for number in range(clients)))
+    soak.seconds = time.monotonic() - begun
+    await asyncio.sleep(QUIET_SECONDS)
+    soak.usage.append(Usage(time.monotonic() - begun, resident(child), descriptors(child)))
+    sampling.cancel()
+
+
+def run(arguments: argparse.Namespace) -> Soak:
+    """One soak from start to end."""
+    directory = Path(tempfile.mkdtemp(prefix="soak-"))
+    soak = Soak(seed=arguments.seed, warm_share=WARM_SHARE)
+    try:
+        with Processes(directory) as processes:
+            cores = choose_cores()
+            upstream = processes.start(
+                "upstream",
+                [sys.executable, "-m", "bench.soak.upstream"],
+                cores.load,
+                directory=ROOT,
+                piped=True,
+            )
+            upstream_port = int(next(lines(upstream, 10.0)))
+            port = free_port()
+            config = directory / "gateway.toml"
+            config.write_text(render(port, upstream_port), encoding="utf-8")
+            command = [sys.executable, "-m", "gateway", "serve", "--config", str(config)]
+            gateway = processes.start("gateway", command, cores.peer, directory=ROOT)
+            problem = wait_ready(gateway, port, "/healthz", 15.0)
+            if problem:
+                raise ValueError(problem)
+            work = drive(soak, gateway, port, arguments.minutes * 60, arguments.requests, arguments.clients)
+            uvloop.run(work)
+            soak.died = not gateway.alive()
+            soak.tally = tally(upstream_port)
+            processes.stop(gateway)
+            soak.log(gateway.log.read_text("utf-8", "replace"))
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+    return soak
+
+
+def main() -> int:
+    """Parse, run, print."""
+    parser = argparse.ArgumentParser(prog="python -m bench.soak", description="Soak the gateway.")
+    parser.add_argument("--minutes", type=float, default=3.0)
+    parser.add_argument("--requests", type=int, default=50_000)
+    parser.add_argument("--clients", type=int, default=16)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--out", type=Path, help="also write the report here")
+    arguments = parser.parse_args()
+    arguments.minutes = min(max(arguments.minutes, 0.05), MAX_MINUTES)
+    arguments.requests = min(max(arguments.requests, 1), MAX_REQUESTS)
+    try:
+        soak = run(arguments)
+    except ValueError as problem:
+        print(problem, file=sys.stderr)
+        return 2
+    text = markdown(soak)
+    print(text)
+    if arguments.out is not None:
+        arguments.out.write_text(text, encoding="utf-8")
+    return 0 if soak.well else 1
+
+
+def _terminated(number: int, frame: object) -> None:
+    raise SystemExit(128 + number)
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, _terminated)
+    with contextlib.suppress(KeyboardInterrupt):
+        raise SystemExit(main())
+    raise SystemExit(130)
