@@ -46,6 +46,9 @@ SYSTEM_FILE = Path("/etc/gateway/gateway.toml")
 MAX_ATTEMPTS = 20
 """Beyond that a client waits in vain: each attempt may take minutes."""
 
+MAX_WORKERS = 64
+"""One a core is the most that helps, and an upstream account is slower than any core."""
+
 COUNTS: Mapping[str, Parser] = {"max_connections": integer(1, 1_000_000), "pool_max_idle": integer(0, 10_000)}
 """The limits that are neither a size nor a time."""
 
@@ -100,6 +103,7 @@ TLS: Mapping[str, Parser] = {"certificate": pem("CERTIFICATE"), "private_key": p
 SERVER: Mapping[str, Parser] = {
     "host": host_name,
     "port": integer(0, 65535),
+    "workers": integer(1, MAX_WORKERS),
     "tls": _tls,
     "expose": one_of("full", "masked", "none"),
     "allowed_hosts": array_of(host_name),
@@ -151,9 +155,14 @@ def find(explicit: str | None, environ: Mapping[str, str], cwd: Path) -> Path | 
 
 
 def load(
-    path: Path, environ: Mapping[str, str], *, host: str | None = None, port: int | None = None
+    path: Path,
+    environ: Mapping[str, str],
+    *,
+    host: str | None = None,
+    port: int | None = None,
+    workers: int | None = None,
 ) -> Config:
-    """Read a configuration file. `host` and `port` stand over the file's. Raises ConfigError."""
+    """Read a configuration file. `host`, `port` and `workers` stand over the file's. Raises ConfigError."""
     try:
         with open(path, "rb") as file:
             mode = os.fstat(file.fileno()).st_mode
@@ -166,7 +175,9 @@ def load(
         raise _failure(f"{path}: is not UTF-8 at byte {error.start}") from None
     # Elsewhere the permission bits say nothing about who can read the file.
     open_to_others = os.name == "posix" and mode & 0o044 != 0
-    return parse(text, environ, path=path, host=host, port=port, open_to_others=open_to_others)
+    return parse(
+        text, environ, path=path, host=host, port=port, workers=workers, open_to_others=open_to_others
+    )
 
 
 def parse(
@@ -176,6 +187,7 @@ def parse(
     path: Path | None = None,
     host: str | None = None,
     port: int | None = None,
+    workers: int | None = None,
     open_to_others: bool = False,
 ) -> Config:
     """A configuration's text as a Config. Raises ConfigError.
@@ -185,7 +197,7 @@ def parse(
     """
     document = _document(text, str(path or FILE_NAME))
     reading = Reading(environ, path.parent if path else Path())
-    for key, value in (("host", host), ("port", port)):
+    for key, value in (("host", host), ("port", port), ("workers", workers)):
         section = document.setdefault("server", {})
         if value is not None and isinstance(section, dict):
             section[key] = value

@@ -17,6 +17,8 @@ STARTER = """\
 [server]
 #host = "127.0.0.1"
 #port = 8045
+# Processes that share the port; each has its own view of which accounts are free.
+#workers = 1
 # Both PEM files; a relative name starts beside this file.
 #tls = { certificate = "cert.pem", private_key = "key.pem" }
 # How much of an account's name clients see in X-Account-Email: "full", "masked" or "none".

@@ -86,6 +86,8 @@ class Server:
     host: str = "127.0.0.1"
     port: int = 8045
     """0 lets the system choose."""
+    workers: int = 1
+    """Processes that share the port, each with its own view of the accounts."""
     tls: Tls | None = None
     expose: Expose = "full"
     """How much of an account's name goes into `X-Account-Email`; "none" drops `X-Mapped-Model` too."""

@@ -153,6 +153,7 @@ WRONG: list[tuple[str, list[str]]] = [
     ('[server]\nhots = "::1"' + UPSTREAM, ['server.hots: unknown key; did you mean "host"?']),
     ("[server]\nport = 70000" + UPSTREAM, ["server.port: must be from 0 to 65535"]),
     ("[server]\nport = 2020-01-01" + UPSTREAM, ["server.port: must be a whole number, not a date or time"]),
+    ("[server]\nworkers = 0" + UPSTREAM, ["server.workers: must be from 1 to 64"]),
     ("[server]\nmax_connections = 0" + UPSTREAM, ["server.max_connections: must be from 1 to 1000000"]),
     (
         '[server]\nheader_timeout = "0s"\nmax_head = 0' + UPSTREAM,
@@ -240,9 +241,11 @@ def test_all_mistakes_come_at_once() -> None:
     }
 
 
-def test_host_and_port_stand_over_the_file() -> None:
-    config = parse("[server]\nport = 1" + UPSTREAM, ENVIRON, host="::1", port=9)
-    assert (config.server.host, config.server.port) == ("::1", 9)
+def test_what_stands_over_the_file() -> None:
+    text = "[server]\nport = 1\nworkers = 2" + UPSTREAM
+    server = parse(text, ENVIRON, host="::1", port=9, workers=3).server
+    assert (server.host, server.port, server.workers) == ("::1", 9, 3)
+    assert parse(text, ENVIRON).server.workers == 2
     assert parse(UPSTREAM, ENVIRON, port=9).server.port == 9
     assert parse("[server]\nport = 1" + UPSTREAM, ENVIRON).server.port == 1
     with pytest.raises(ConfigError, match=r"^server: must be a table"):

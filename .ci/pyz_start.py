@@ -1,0 +1,56 @@
+"""The start of gateway.pyz: finds a place where the archive can be unpacked, then leaves the rest to shiv.
+
+Native modules cannot be loaded out of an archive. Unpacked they are kept, so that only the first start pays for it.
+"""
+
+import os
+import sys
+from collections.abc import Iterator
+from importlib import import_module
+from importlib.machinery import EXTENSION_SUFFIXES
+
+SUITS: tuple[str, ...] = ()
+"""How the names of the native modules in the archive end; filled in when it is built."""
+
+
+def places() -> Iterator[str]:
+    """Where the archive may be unpacked: the service's cache, the user's, the temporary directory."""
+    if "CACHE_DIRECTORY" in os.environ:
+        yield os.environ["CACHE_DIRECTORY"]
+    cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    yield os.path.join(cache, "gateway")
+    import tempfile
+
+    yield os.path.join(tempfile.gettempdir(), f"gateway-{os.geteuid()}")
+
+
+def usable(place: str) -> bool:
+    """Whether a directory can be written to by this user and by nobody else: what is in it will be run."""
+    try:
+        os.makedirs(place, mode=0o700, exist_ok=True)
+        status = os.lstat(place)
+    except OSError:
+        return False
+    mine = status.st_uid == os.geteuid() and status.st_mode & 0o170022 == 0o040000
+    return mine and os.access(place, os.W_OK | os.X_OK)
+
+
+def start() -> None:
+    """Run the gateway."""
+    if not set(SUITS) & set(EXTENSION_SUFFIXES):
+        made = ", ".join(suffix.split(".")[1] for suffix in SUITS)
+        sys.exit(
+            f"gateway: this file is for {made}, and this Python is {EXTENSION_SUFFIXES[0].split('.')[1]}"
+        )
+    if "SHIV_ROOT" not in os.environ:
+        try:
+            os.environ["SHIV_ROOT"] = next(filter(usable, places()))
+        except (OSError, StopIteration):
+            sys.exit("gateway: there is no directory to unpack this file in: set SHIV_ROOT to one")
+    # What is unpacked is a cache: bytecode is kept too.
+    sys.dont_write_bytecode = False
+    # shiv's own part of the archive.
+    import_module("_bootstrap").bootstrap()
+
+
+start()

@@ -1,0 +1,62 @@
+# demo: try it.  test: run the tests.  check: lint and types.  format: rewrite.  clean: remove what make made.
+# fuzz: hold each contract of tests/fuzz to ever new bytes, for FUZZ_SECONDS each.
+# pyz: dist/gateway.pyz, the gateway in one file; for other machines too with PLATFORMS=all.
+# bench, profile (of ROW), soak: measure; see bench/README.md.
+# Another Python: make PYTHON=python3.13 ...    Another environment: make VENV=/somewhere ...
+
+PYTHON ?= python3
+VENV ?= .venv
+FUZZ_SECONDS ?= 60
+PLATFORMS ?= this
+ROW ?= burst
+BIN = $(VENV)/bin
+PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check
+
+.PHONY: demo test fuzz check format pyz bench profile soak clean
+
+demo: $(VENV)/installed
+	$(BIN)/gateway demo
+
+test: $(VENV)/installed-dev
+	$(BIN)/python -m pytest --cov=gateway --cov-branch
+
+fuzz: $(VENV)/installed-dev
+	FUZZ_SECONDS=$(FUZZ_SECONDS) $(BIN)/python -m pytest tests/fuzz
+
+check: $(VENV)/installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(VENV)/installed-dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+pyz: $(VENV)/installed-dev
+	$(BIN)/python .ci/pyz.py --platforms $(PLATFORMS)
+
+bench: $(VENV)/installed-dev
+	$(BIN)/python -m bench
+
+profile: $(VENV)/installed-dev
+	$(BIN)/python -m bench profile $(ROW)
+
+soak: $(VENV)/installed-dev
+	$(BIN)/python -m bench.soak
+
+clean:
+	rm -rf .venv build dist htmlcov .coverage *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find gateway tests bench -name __pycache__ -prune -exec rm -rf {} +
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Python 3.11 or later is needed, and $(PYTHON) is not: make PYTHON=/path/to/python3.11 ..." >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/installed: pyproject.toml | $(BIN)/python
+	$(PIP) --editable .
+	touch $@
+
+$(VENV)/installed-dev: pyproject.toml | $(BIN)/python
+	$(PIP) --editable '.[dev]'
+	touch $(VENV)/installed $@
