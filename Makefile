@@ -18,7 +18,7 @@ demo: $(VENV)/installed
 	$(BIN)/gateway demo
 
 test: $(VENV)/installed-dev
-	$(BIN)/python -m pytest --cov=gateway --cov-branch
+	$(BIN)/python -m pytest --numprocesses=auto --cov=gateway --cov-branch
 
 fuzz: $(VENV)/installed-dev
 	FUZZ_SECONDS=$(FUZZ_SECONDS) $(BIN)/python -m pytest tests/fuzz

@@ -5,7 +5,7 @@ Native modules cannot be loaded out of an archive. Unpacked they are kept, so th
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib import import_module
 from importlib.machinery import EXTENSION_SUFFIXES
 
@@ -14,21 +14,26 @@ SUITS: tuple[str, ...] = ()
 
 
 def places() -> Iterator[str]:
-    """Where the archive may be unpacked: the service's cache, the user's, the temporary directory."""
-    if "CACHE_DIRECTORY" in os.environ:
+    """Where the archive can be unpacked: in the service's cache, the user's, the temporary directory."""
+    if "CACHE_DIRECTORY" in os.environ and usable(os.environ["CACHE_DIRECTORY"], os.stat):
         yield os.environ["CACHE_DIRECTORY"]
     cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    yield os.path.join(cache, "gateway")
+    mine = os.path.join(cache, "gateway")
+    if usable(mine, os.stat):
+        yield mine
     import tempfile
 
-    yield os.path.join(tempfile.gettempdir(), f"gateway-{os.geteuid()}")
+    # Others can write there too: a link, which they could turn elsewhere later, is not followed.
+    shared = os.path.join(tempfile.gettempdir(), f"gateway-{os.geteuid()}")
+    if usable(shared, os.lstat):
+        yield shared
 
 
-def usable(place: str) -> bool:
-    """Whether a directory can be written to by this user and by nobody else: what is in it will be run."""
+def usable(place: str, look: Callable[[str], os.stat_result]) -> bool:
+    """Whether this user can write to a directory, and nobody else: what is in it will be run."""
     try:
         os.makedirs(place, mode=0o700, exist_ok=True)
-        status = os.lstat(place)
+        status = look(place)
     except OSError:
         return False
     mine = status.st_uid == os.geteuid() and status.st_mode & 0o170022 == 0o040000
@@ -44,7 +49,7 @@ def start() -> None:
         )
     if "SHIV_ROOT" not in os.environ:
         try:
-            os.environ["SHIV_ROOT"] = next(filter(usable, places()))
+            os.environ["SHIV_ROOT"] = next(places())
         except (OSError, StopIteration):
             sys.exit("gateway: there is no directory to unpack this file in: set SHIV_ROOT to one")
     # What is unpacked is a cache: bytecode is kept too.

@@ -6,7 +6,6 @@ numbers of signals one way and a byte for "ready" the other; its end tells eithe
 """
 
 import asyncio
-import gc
 import math
 import os
 import select
@@ -110,9 +109,8 @@ def serve(
             print(f"gateway: {cannot_listen(server.host, server.port, error)}", file=sys.stderr)
             return process.BAD_START
     places = [Worker(each, first=number == 0) for number, each in enumerate(listening)]
-    # What is there now is shared by all processes; the collector must not write to it.
+    # Imported before the fork, it is shared by all.
     process.loop_factory()
-    gc.freeze()
     return Supervisor(config, reload, log, places, process.teller(log)).run()
 
 

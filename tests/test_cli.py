@@ -1,5 +1,6 @@
 """The `gateway` command: what each command does, says and returns; the caller's mistakes get no traceback."""
 
+import gc
 import os
 import socket
 import stat
@@ -57,13 +58,21 @@ def stand_in(monkeypatch: pytest.MonkeyPatch, name: str, serve: Callable[..., in
     monkeypatch.setattr(gateway, name, module, raising=False)
 
 
+@pytest.fixture(autouse=True)
+def frozen(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """Whether the collector was at work when it was told to leave alone what is there."""
+    states: list[bool] = []
+    monkeypatch.setattr(gc, "freeze", lambda: states.append(gc.isenabled()))
+    return states
+
+
 def refused(arguments: list[str]) -> None:
     with pytest.raises(SystemExit) as raised:
         cli.main(arguments)
     assert raised.value.code == 2
 
 
-def test_serve_hands_over(monkeypatch: pytest.MonkeyPatch, config_file: Path) -> None:
+def test_serve_hands_over(monkeypatch: pytest.MonkeyPatch, config_file: Path, frozen: list[bool]) -> None:
     calls: list[tuple[Any, ...]] = []
 
     def serve(*arguments: Any) -> int:
@@ -72,6 +81,7 @@ def test_serve_hands_over(monkeypatch: pytest.MonkeyPatch, config_file: Path) ->
 
     stand_in(monkeypatch, "process", serve)
     assert cli.main(["serve"]) == 7
+    assert frozen == [True]
     ((config, reload, level, form, sockets),) = calls
     assert (config.path, config.server.host, config.server.port) == (config_file, "127.0.0.1", 8045)
     assert (level, form, sockets) == ("info", "text", ())
@@ -305,7 +315,8 @@ def test_a_wrong_number_of_workers_is_the_configurations_mistake(
 
 def test_importing_the_command_loads_no_server() -> None:
     code = (
-        "import sys, gateway.cli; print([m for m in ('asyncio', 'ssl', 'h11', 'orjson') if m in sys.modules])"
+        "import sys; from gateway import cli; cli._parser().parse_args(['serve']);"
+        "print([m for m in ('asyncio', 'ssl', 'h11', 'orjson', 'shutil') if m in sys.modules])"
     )
     run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert run.stdout == "[]\n"

@@ -23,7 +23,7 @@ from tests.support.client import Client, ask, fetch
 from tests.support.running import config, eventually, settle, upstream
 from tests.support.spawned import get, spawned
 from tests.support.stage import good
-from tests.support.upstream import Received, Script, ScriptedUpstream, Sleep, Stall, json_answer, message
+from tests.support.upstream import Received, Script, ScriptedUpstream, Stall, Until, json_answer, message
 
 
 def served(request: Received) -> Script:
@@ -205,7 +205,8 @@ def kill(number: int) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 async def test_a_signal_drains(capsys: pytest.CaptureFixture[str], number: int) -> None:
-    slow = [Sleep(0.03), *json_answer(200, message())]
+    go = asyncio.Event()
+    slow = [Until(go), *json_answer(200, message())]
     async with (
         ScriptedUpstream(answer=answering(slow)) as up,
         serving(capsys, config(upstream(up.url))) as g,
@@ -215,10 +216,11 @@ async def test_a_signal_drains(capsys: pytest.CaptureFixture[str], number: int) 
         await eventually(lambda: posted(up))
         assert await g.health() == 200
         kill(number)
-        await asyncio.sleep(0.005)
-        assert not g.task.done()
+        await asyncio.sleep(0.001)
         # A health check learns of it, a request under way is finished.
         assert await g.health() == 503
+        assert not g.task.done()
+        go.set()
         assert (await client.response()).status == 200
         assert await g.ended() == 0
         with pytest.raises(ConnectionRefusedError):
@@ -234,7 +236,8 @@ async def test_a_second_signal_ends_it_at_once(capsys: pytest.CaptureFixture[str
         client.send("POST", "/v1/messages", ask())
         await eventually(lambda: posted(up))
         kill(signal.SIGTERM)
-        await asyncio.sleep(0.02)
+        await asyncio.sleep(0.001)
+        assert await g.health() == 503
         assert not g.task.done()
         kill(signal.SIGINT)
         assert await g.ended() == 0
@@ -324,9 +327,10 @@ async def test_warnings_are_said_by_one_worker_only(capsys: pytest.CaptureFixtur
     async with serving(capsys, settings) as g:
         assert [line.partition(" ")[2] for line in g.lines] == ["warning: open to all"]
     lines: list[str] = []
-    quiet = process.begin(settings, never, AccessLog(lines.append), first=False)
+    told: list[str] = []
+    quiet = process.begin(settings, never, AccessLog(lines.append), tell=told.append, first=False)
     task = asyncio.create_task(quiet)
-    await asyncio.sleep(0.02)
+    await eventually(lambda: told)
     kill(signal.SIGTERM)
     assert await task == 0
     assert capsys.readouterr().out == ""

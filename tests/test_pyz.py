@@ -56,9 +56,13 @@ def test_it_brings_what_it_needs(pyz: Path, home: Path) -> None:
 
 
 def test_a_service_has_its_own_cache(pyz: Path, tmp_path: Path) -> None:
-    run = version(pyz, {"CACHE_DIRECTORY": str(tmp_path), "HOME": NOWHERE, "TMPDIR": NOWHERE})
+    """systemd gives a dynamic user's as a link."""
+    cache, link = tmp_path / "private", tmp_path / "gateway"
+    cache.mkdir(0o755)
+    link.symlink_to(cache)
+    run = version(pyz, {"CACHE_DIRECTORY": str(link), "HOME": NOWHERE, "TMPDIR": NOWHERE})
     assert (run.returncode, run.stderr) == (0, "")
-    assert list(tmp_path.glob("gateway.pyz_*"))
+    assert list(cache.glob("gateway.pyz_*"))
 
 
 @pytest.mark.parametrize("start", ["first", "second"])
@@ -88,6 +92,10 @@ def test_a_directory_of_somebody_elses_is_not_run_from(pyz: Path, tmp_path: Path
     run = version(pyz, {"HOME": NOWHERE, "TMPDIR": str(tmp_path)})
     assert (run.returncode, run.stdout) == (1, "")
     assert run.stderr == "gateway: there is no directory to unpack this file in: set SHIV_ROOT to one\n"
+    place.rename(tmp_path / "theirs")
+    (tmp_path / "theirs").chmod(0o700)
+    place.symlink_to("theirs")
+    assert version(pyz, {"HOME": NOWHERE, "TMPDIR": str(tmp_path)}).returncode == 1
     assert version(pyz, {"HOME": NOWHERE, "TMPDIR": str(tmp_path), "SHIV_ROOT": str(place)}).returncode == 0
 
 

@@ -5,7 +5,6 @@ with real processes.
 """
 
 import asyncio
-import gc
 import os
 import select
 import signal
@@ -88,6 +87,8 @@ class World:
         self.lines: list[str] = []
         self.patience: list[float | None] = []
         """How long the supervisor was ready to wait, step by step."""
+        self.closed: list[bool] = []
+        """Which sockets the supervisor had closed at its end."""
         self.refuse = 0
         """How many forks fail from now on."""
         self.config = CONFIGURED
@@ -121,6 +122,7 @@ class World:
         self._steps = iter(steps)
         code = self.supervisor.run()
         assert next(self._steps, None) is None, "it ended early"
+        self.closed = [sock.fileno() < 0 for sock in self.sockets]
         for each in self.processes:
             each.theirs.close()
         for sock in self.sockets:
@@ -198,7 +200,7 @@ def test_the_others_start_when_the_first_serves(world: World) -> None:
     assert [each.worker.first for each in world.processes] == [True, False, False]
     assert world.patience[:5] == [None] * 5
     assert world.patience[-2:] == [DRAIN + workers.GRACE] * 2
-    assert [sock.fileno() for sock in world.sockets] == [-1] * 3
+    assert world.closed == [True] * 3
 
 
 @pytest.mark.parametrize(
@@ -286,6 +288,22 @@ def test_a_reload_reaches_all_and_is_told_when_all_have_done_it(world: World) ->
     )
     assert world.told == ["ready", "reloading", "ready", "reloading", "ready", "stopping"]
     assert [each.config for each in world.processes] == [CONFIGURED] * 3 + [new]
+
+
+def test_it_is_told_when_all_serve_at_once(world: World) -> None:
+    """One that served and died does not count."""
+    world.run(
+        world.ready(0),
+        world.ready(1),
+        world.dies(1, 1),
+        world.ready(2),
+        world.later(0.5),
+        lambda: world.told == [] or pytest.fail("told too early"),
+        world.ready(3),
+        lambda: world.told == ["ready"] or pytest.fail("not told"),
+        raised(TERM),
+        world.all_die,
+    )
 
 
 def test_a_second_signal_hurries(world: World) -> None:
@@ -496,7 +514,6 @@ def test_who_gets_which_sockets(monkeypatch: pytest.MonkeyPatch, given: bool) ->
         return 3
 
     monkeypatch.setattr(Supervisor, "run", run)
-    monkeypatch.setattr(gc, "freeze", lambda: None)
     config = Config(server=Server(port=0, workers=2))
     with socket.create_server(("127.0.0.1", 0)) as sock:
         assert workers.serve(config, lambda: config, "info", "text", [sock] if given else []) == 3

@@ -4,7 +4,7 @@
 #
 #   tests/clients/claude_code.sh [VERSION]       2.1.330 unless told otherwise
 #
-# UPSTREAM: the demo's upstream (anthropic). PYTHON: the interpreter that can import the gateway.
+# UPSTREAM: the demo's upstream, anthropic (if not said) or gemini. PYTHON: the interpreter that can import the gateway.
 # Exit code 0: it works. The installed package stays in ${TMPDIR:-/tmp} for the next run, nothing else does.
 set -eu
 

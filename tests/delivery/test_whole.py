@@ -109,11 +109,11 @@ async def test_an_empty_answer_is_none(mode: Mode) -> None:
     assert attempt.told == ["failed early: the upstream's answer is empty"]
 
 
-@pytest.mark.parametrize("length", range(1, len(BODY)))
-async def test_half_an_answer_that_the_close_ended(length: int) -> None:
-    attempt = Recorder()
-    relay_whole(attempt, head_of(), "close", BODY[:length])
-    assert attempt.told == ["failed early: the upstream closed the connection inside its answer"]
+async def test_half_an_answer_that_the_close_ended() -> None:
+    for length in range(1, len(BODY)):
+        attempt = Recorder()
+        relay_whole(attempt, head_of(), "close", BODY[:length])
+        assert attempt.told == ["failed early: the upstream closed the connection inside its answer"]
 
 
 async def test_what_has_a_framing_of_its_own_need_be_no_json() -> None:

@@ -57,7 +57,7 @@ def said(client: socket.socket) -> bytes:
 
 def test_five_hundred_clients_that_send_a_byte_at_a_time(tmp_path: Path) -> None:
     """Half of them send a head that never ends, the others a body until they fall silent."""
-    times = 'header_timeout = "1.5s"\nbody_timeout = "600ms"\nlinger_timeout = "100ms"\n'
+    times = 'header_timeout = "2.5s"\nbody_timeout = "600ms"\nlinger_timeout = "100ms"\n'
     with spawned(tmp_path, *QUIET, text=f"[server]\n{times}{CONFIG}") as gateway:
         for _ in range(10):
             get(gateway.port, "/healthz")
@@ -76,10 +76,10 @@ def test_five_hundred_clients_that_send_a_byte_at_a_time(tmp_path: Path) -> None
             longest = max(longest, time.monotonic() - asked)
             most = max(most, resident(gateway))
             time.sleep(0.02)
-        assert time.monotonic() - began < 1.5
+        assert time.monotonic() - began < 2.5
         for client in (*heads, *bodies):
             assert said(client).startswith(b"HTTP/1.1 408 ")
-        assert 1.5 <= time.monotonic() - began < 4.0
+        assert 2.5 <= time.monotonic() - began < 8.0
         assert get(gateway.port, "/healthz") == 200
         assert most - before < 20 * MB
         assert longest < 0.5

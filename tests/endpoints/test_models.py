@@ -157,7 +157,10 @@ async def test_nobody_waits_for_an_upstream() -> None:
         up.script([Stall()])
         async with running(config(upstream(up.url), models={"m": "m"}), listing=True) as g:
             await eventually(lambda: up.requests)
-            began = time.monotonic()
-            response = await g.get("/v1/models")
-            assert time.monotonic() - began < 0.05
-            assert len(response.document["data"]) == 1
+            took = []
+            for _ in range(5):
+                began = time.monotonic()
+                assert len((await g.get("/v1/models")).document["data"]) == 1
+                took.append(time.monotonic() - began)
+            # The best of some, on a machine that may have other work.
+            assert min(took) < 0.05

@@ -51,6 +51,8 @@ MORE = [
 ]
 
 
+MAY_HOLD_SECRETS = ("api_key", "proxy", "base_url")
+"""In other keys a secret would be none: they are shown."""
 EDIT = st.tuples(
     st.integers(0, len(LINES) - 1),
     st.sampled_from(["uncommented", "uncommented", "with another value", "exchanged", "followed"]),
@@ -64,6 +66,8 @@ def edited(edits: list[tuple[int, str, str, str]]) -> str:
     lines = list(LINES)
     for at, manner, value, other in edits:
         line = lines[at].removeprefix("#")
+        if not line.startswith(MAY_HOLD_SECRETS):
+            value = value.replace(CANARY, "plain")
         lines[at] = {
             "uncommented": line,
             "with another value": f"{line.partition(' = ')[0]} = {value}",

@@ -68,6 +68,17 @@ def test_a_name_with_two_addresses(balanced: bool, monkeypatch: pytest.MonkeyPat
     close(sockets)
 
 
+def test_every_address_of_either_family(balanced: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        port = sock.getsockname()[1]
+    four = (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("0.0.0.0", port))
+    six = (socket.AF_INET6, socket.SOCK_STREAM, 6, "", ("::", port, 0, 0))
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: [six, four])
+    sockets = bound("everywhere", port, 2)
+    assert [[sock.getsockname()[1] for sock in each] for each in sockets] == [[port, port]] * 2
+    close(sockets)
+
+
 def test_half_a_name_is_nothing(balanced: bool, monkeypatch: pytest.MonkeyPatch, taken: int) -> None:
     """What was bound before the failure is closed: an open socket would be a warning, and so an error."""
     both(monkeypatch, taken)

@@ -516,6 +516,11 @@ def test_an_origin_does_not_show_its_proxy() -> None:
     assert SECRET not in repr(origin) + str(origin)
 
 
+def test_equal_origins_share() -> None:
+    made = [origin_of("https://a.test/x", proxy=None, ca_file=Path(name)) for name in ("a", "a", "b")]
+    assert len(set(made)) == 2
+
+
 PROXY = "http://proxy.test:3128"
 
 

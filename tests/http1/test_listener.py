@@ -221,6 +221,9 @@ async def test_waiting_until_all_are_gone() -> None:
         second.close()
         async with asyncio.timeout(5):
             assert await asyncio.gather(*waits) == [True, True]
+        async with await Client.connect(port):
+            await until(server, 1)
+            assert not await server.wait_closed(0.01)
 
 
 @on_each_loop
