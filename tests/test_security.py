@@ -10,7 +10,8 @@ ROOT = Path(__file__).parents[1]
 TABLE = [line for line in (ROOT / "SECURITY.md").read_text().splitlines() if line.startswith("| ")][2:]
 
 
-def named(pattern: str) -> list[str]:
+def named(pattern: str) -> list[Any]:
+    """What the pattern finds: texts, or tuples of its groups."""
     return re.findall(pattern, "\n".join(TABLE))
 
 

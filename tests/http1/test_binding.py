@@ -76,6 +76,8 @@ def test_every_address_of_either_family(balanced: bool, monkeypatch: pytest.Monk
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: [six, four])
     sockets = bound("everywhere", port, 2)
     assert [[sock.getsockname()[1] for sock in each] for each in sockets] == [[port, port]] * 2
+    # Else the first would take the second's connections.
+    assert all(each[0].getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY) for each in sockets)
     close(sockets)
 
 
