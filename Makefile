@@ -1,4 +1,4 @@
-# demo: try it.  test: run the tests.  check: lint and types.  format: rewrite.  clean: remove what make made.
+# demo: try it.  test: run the tests.  coverage: the same, measured.  check: lint and types.  format: rewrite.  clean: remove what make made.
 # fuzz: hold each contract of tests/fuzz to ever new bytes, for FUZZ_SECONDS each.
 # pyz: dist/gateway.pyz, the gateway in one file; for other machines too with PLATFORMS=all.
 # bench, profile (of ROW), soak: measure; see bench/README.md.
@@ -12,12 +12,15 @@ ROW ?= burst
 BIN = $(VENV)/bin
 PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test fuzz check format pyz bench profile soak clean
+.PHONY: demo test coverage fuzz check format pyz bench profile soak clean
 
 demo: $(VENV)/installed
 	$(BIN)/gateway demo
 
 test: $(VENV)/installed-dev
+	$(BIN)/python -m pytest --numprocesses=auto
+
+coverage: $(VENV)/installed-dev
 	$(BIN)/python -m pytest --numprocesses=auto --cov=gateway --cov-branch
 
 fuzz: $(VENV)/installed-dev

@@ -278,6 +278,16 @@ async def test_an_allowed_origin_may_read_every_answer() -> None:
         assert without.header("access-control-allow-origin") is None
 
 
+async def test_strangers_are_refused_before_they_are_asked_for_a_key() -> None:
+    settings = config(auth=Auth(mode="strict", keys=KEYS))
+    async with running(settings) as g, await g.connect() as client:
+        client.writer.write(b"GET /healthz HTTP/1.1\r\nHost: evil.example\r\n\r\n")
+        said = made_here(await client.response(), 403, "permission_error")
+        assert "evil.example" in said
+        said = made_here(await g.get("/healthz", origin="https://evil.example"), 403, "permission_error")
+        assert "allowed_origins" in said
+
+
 async def test_a_doubled_v1_is_served_and_told_once() -> None:
     async with (
         ScriptedUpstream(answer=good) as up,

@@ -162,8 +162,9 @@ async def test_what_is_no_list_changes_nothing(script: Script) -> None:
         assert ids(catalogue) == ["a", "old"]
 
 
-async def test_a_list_that_is_too_long_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gateway.delivery.catalogue.MAX_LIST", len(orjson.dumps(LIST)) - 1)
+@pytest.mark.parametrize(("over", "names"), [(0, ["a", "b"]), (1, ["a"])])
+async def test_how_long_a_list_may_be(over: int, names: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.delivery.catalogue.MAX_LIST", len(orjson.dumps(LIST)) - over)
     catalogue = Catalogue(["a"], anything)
     async with ScriptedUpstream() as up:
         up.script(json_answer(200, LIST))
@@ -171,7 +172,7 @@ async def test_a_list_that_is_too_long_is_not_taken(monkeypatch: pytest.MonkeyPa
             await eventually(lambda: up.requests)
             for _ in range(20):
                 await settle()
-        assert ids(catalogue) == ["a"]
+        assert ids(catalogue) == names
 
 
 async def test_the_end_of_the_pool_ends_the_asking() -> None:

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from tests.support.client import Response, ask
-from tests.support.running import config, running, upstream
+from tests.support.running import config, running, settle, upstream
 from tests.support.upstream import ScriptedUpstream, error_answer, json_answer, message
 
 LIMIT = error_answer(429, "rate_limit_error", "wait", [("retry-after", "3600")])
@@ -72,6 +72,9 @@ async def test_nobody_to_be_ready() -> None:
         assert shaped(response) == "no account is configured"
         assert response.document["ready_in_seconds"] is None
         assert response.header("retry-after") is None
+        await settle()
+        assert "503 refused" in g.lines[-1]
+        assert 'error="no account is configured"' in g.lines[-1]
 
 
 async def test_draining_is_not_ready() -> None:
