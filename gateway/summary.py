@@ -18,8 +18,10 @@ def summary(config: Config) -> str:
 def _lines(config: Config) -> Iterator[str]:
     yield f"{config.path or 'The configuration'} is valid."
     yield ""
-    scheme = "http" if config.server.tls is None else "https"
-    yield _row("listens on", f"{config.server.host} port {config.server.port}, {scheme}")
+    server = config.server
+    scheme = "http" if server.tls is None else "https"
+    workers = f", {server.workers} workers" if server.workers > 1 else ""
+    yield _row("listens on", f"{server.host} port {server.port}, {scheme}{workers}")
     yield _row("clients", _clients(config))
     yield _row("count_tokens", config.count_tokens)
     for upstream in config.upstreams:

@@ -36,8 +36,9 @@ SECOND = Upstream(
 
 
 def test_the_whole_text() -> None:
+    tls = Tls(certificate=Path("c"), private_key=Path("k"))
     config = Config(
-        server=Server(host="0.0.0.0", port=1, tls=Tls(certificate=Path("c"), private_key=Path("k"))),
+        server=Server(host="0.0.0.0", port=1, workers=2, tls=tls),
         auth=Auth(keys={"laptop": SECRET, "ci": SECRET}),
         models={"claude-haiku-*": "second/small", "*": "claude-opus-5"},
         upstreams=(FIRST, SECOND),
@@ -49,7 +50,7 @@ def test_the_whole_text() -> None:
         == """\
 /etc/gateway.toml is valid.
 
-listens on       0.0.0.0 port 1, https
+listens on       0.0.0.0 port 1, https, 2 workers
 clients          auth all_except_health, keys: laptop, ci
 count_tokens     auto
 

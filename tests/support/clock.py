@@ -9,7 +9,7 @@ import selectors
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
-GRACE = 0.005
+GRACE = 0.01
 """Seconds of real time in which bytes may still come; loopback takes microseconds, on a busy machine a few more."""
 
 TURN = 1e-6
