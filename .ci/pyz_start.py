@@ -19,7 +19,8 @@ def places() -> Iterator[str]:
         yield os.environ["CACHE_DIRECTORY"]
     cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
     mine = os.path.join(cache, "gateway")
-    if usable(mine, os.stat):
+    # Of a user without a home `~` stays as it is.
+    if os.path.isabs(mine) and usable(mine, os.stat):
         yield mine
     import tempfile
 

@@ -33,9 +33,11 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("home")
 
 
-def version(pyz: Path, environ: Mapping[str, str]) -> "subprocess.CompletedProcess[str]":
+def version(
+    pyz: Path, environ: Mapping[str, str], directory: Path = Path("/")
+) -> "subprocess.CompletedProcess[str]":
     command = [sys.executable, str(pyz), "--version"]
-    return subprocess.run(command, env=environ, cwd="/", capture_output=True, text=True, check=False)
+    return subprocess.run(command, env=environ, cwd=directory, capture_output=True, text=True, check=False)
 
 
 def peak(pid: int) -> int:
@@ -82,6 +84,12 @@ def test_the_demo_without_a_home(pyz: Path, home: Path, start: str) -> None:
     assert running.process.returncode == 0
     (kept,) = home.glob("gateway-*/gateway.pyz_*")
     assert kept.parent.stat().st_mode & 0o777 == 0o700
+
+
+def test_nothing_is_unpacked_where_it_happens_to_run(pyz: Path, home: Path, tmp_path: Path) -> None:
+    run = version(pyz, {"HOME": "~", "TMPDIR": str(home)}, tmp_path)
+    assert (run.returncode, run.stderr) == (0, "")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_directory_of_somebody_elses_is_not_run_from(pyz: Path, tmp_path: Path) -> None:
