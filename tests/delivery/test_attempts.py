@@ -267,6 +267,9 @@ async def test_counting(script: Script, how: str, count: int | None) -> None:
             assert response.header("x-account-email") == "a@x"
         assert response.document["input_tokens"] == (count or response.document["input_tokens"])
         assert f"input={response.document['input_tokens']}" in await line_of(g)
+        # An upstream that cannot count is not asked again at once.
+        assert (await g.post(ask(), COUNT)).header("x-token-count") == how
+        assert len(up.requests) == (2 if count is not None else 1)
 
 
 async def test_a_count_of_another_dialect() -> None:

@@ -19,7 +19,7 @@ from gateway.http1.dial import origin_of
 from gateway.http1.pool import Pool
 from tests.support.gemini import VERTEX, gemini
 from tests.support.running import FAST, account, eventually, settle, upstream
-from tests.support.upstream import Close, Reset, Script, ScriptedUpstream, Stall, json_answer
+from tests.support.upstream import Close, Reset, Script, ScriptedUpstream, Stall, chunked, json_answer
 
 
 def anything(name: str) -> bool:
@@ -126,6 +126,26 @@ async def test_a_list_in_pieces_and_compressed() -> None:
         async with asking(catalogue, [link_to(upstream(up.url))]):
             await eventually(lambda: catalogue.models)
     assert ids(catalogue) == ["b"]
+
+
+async def test_a_list_in_chunks() -> None:
+    catalogue = Catalogue([], anything)
+    body = orjson.dumps(LIST)
+    head = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
+    async with ScriptedUpstream() as up:
+        up.script([head + chunked([body[:9], body[9:]])])
+        async with asking(catalogue, [link_to(upstream(up.url))]):
+            await eventually(lambda: catalogue.models)
+    assert ids(catalogue) == ["b"]
+
+
+async def test_a_list_without_an_end_is_not_read_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.delivery.catalogue.MAX_LIST", 50)
+    async with ScriptedUpstream() as up:
+        up.script([b"HTTP/1.1 200 OK\r\ncontent-length: 9999\r\n\r\n" + b" " * 51, Stall()])
+        async with asking(Catalogue([], anything), [link_to(upstream(up.url))]) as pool:
+            await eventually(lambda: up.left)
+            assert repr(pool) == "<Pool [Active: 0, Idle: 0, Dialling: 0]>"
 
 
 BOMB = gzip.compress(b'{"data":[{"id":"bomb"}]}' + b" " * (MAX_LIST + 1))
@@ -238,6 +258,21 @@ async def test_a_token_that_does_not_come_changes_nothing() -> None:
         await settle()
         assert not up.requests
         assert ids(catalogue) == ["a"]
+        pool.close()
+        await settle()
+
+
+async def test_one_token_is_enough() -> None:
+    catalogue = Catalogue([], anything)
+    async with ScriptedUpstream() as up, ScriptedUpstream() as login:
+        login.script(json_answer(200, {"access_token": "t-1"}))
+        up.script(json_answer(200, LIST))
+        pool = Pool(FAST)
+        keepers = {name: TokenKeeper(token_from(login.url), pool, None) for name in ("a@x", "b@x")}
+        refresh(catalogue, [link_to(upstream(up.url, *keepers), {**keepers})], pool)
+        await eventually(lambda: catalogue.models)
+        await settle()
+        assert len(up.requests) == 1
         pool.close()
         await settle()
 

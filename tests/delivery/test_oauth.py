@@ -303,6 +303,13 @@ async def test_a_token_endpoint_that_is_silent(
     assert (error.status, "did not begin to answer in time" in str(error)) == (503, True)
 
 
+async def test_each_answer_has_the_whole_limit(login: ScriptedUpstream, pool: Pool, clock: Clock) -> None:
+    keeper = keeper_of(pool, login.url)
+    login.script(json_answer(200, {"access_token": "t", "more": "x" * (MAX_ANSWER // 2)}))
+    for _ in range(4):
+        assert value_of(await fetched(keeper)) == "t"
+
+
 async def test_a_token_in_pieces(login: ScriptedUpstream, pool: Pool, clock: Clock) -> None:
     (whole,) = token("t-1")
     assert isinstance(whole, bytes)

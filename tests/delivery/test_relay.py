@@ -26,6 +26,7 @@ from gateway.delivery.relay import (
 )
 from gateway.http1.client import ClientConnection, UpstreamError
 from gateway.http1.framing import Framing
+from gateway.messages.errors import error_event
 from gateway.messages.sse import Decoder, Event
 from tests.support.attempt import Recorder, head_of, upstream_connection
 from tests.support.upstream import chunked, event, text_events
@@ -322,6 +323,14 @@ def check_break(stage: Stage, cut: int, silent: bool) -> None:
     assert document["request_id"] == stage.attempt.answer.request_id
     assert stage.wire.ended
     assert not stage.wire.persistent
+
+
+async def test_a_break_between_two_events_adds_nothing_but_the_error() -> None:
+    stage = raw()
+    stage.feed(*chunks(START, DELTA))
+    stage.reader.failed(UpstreamError("body", "it broke"))
+    error = error_event("api_error", "it broke", stage.attempt.answer.request_id)
+    assert stage.wire.body == b"".join(chunks(START, DELTA)) + chunked([error])
 
 
 async def test_a_chunk_too_large_to_fill_up() -> None:
