@@ -26,6 +26,7 @@ from gateway.endpoints import router
 from gateway.endpoints.admission import Admission
 from gateway.http1.dial import client_context, origin_of, proxy_for
 from gateway.http1.exchange import Exchange
+from gateway.http1.forms import MAX_FORMS, Form
 from gateway.http1.listener import Server
 from gateway.http1.pool import Pool
 from gateway.messages.errors import RequestError, error_body
@@ -35,6 +36,8 @@ from gateway.telemetry.access_log import AccessLog
 
 LIST_EVERY = 600.0
 """Seconds between two looks at the upstreams' model lists."""
+
+Entrance = tuple[router.Route, router.Endpoint]
 
 SHUTTING_DOWN = "the gateway is shutting down; the next one that starts will serve this request"
 
@@ -123,6 +126,8 @@ class Gateway:
         self.port = config.server.port
         self.services = self._build(config, None)
         self._admission = Admission(config)
+        self._entrances: dict[Form, tuple[Entrance, Headers]] = {}
+        """What requests of a form lead to, and their CORS fields: all of their admission but the key."""
         self._doubled_v1_told = False
         self.server = Server(self, config.server.limits)
 
@@ -195,6 +200,7 @@ class Gateway:
         if self._tls is not None:
             load_certificate(self._tls, config)
         self._admission = Admission(config)
+        self._entrances.clear()
         self.server.limits = self._pool.limits = config.server.limits
         if self._lister is not None:
             self._lister.cancel()
@@ -261,6 +267,27 @@ class Gateway:
     def _admitted(self, answer: Answer) -> router.Endpoint | None:
         """The endpoint of an admitted request; None when it is answered already. Raises RequestError."""
         head = answer.exchange.head
+        form = head.form
+        known = self._entrances.get(form) if form is not None else None
+        if known is None:
+            found = self._judged(answer)
+            if form is not None and found is not None:
+                if len(self._entrances) >= MAX_FORMS:
+                    self._entrances.clear()
+                self._entrances[form] = (found, answer.cors)
+        else:
+            found, answer.cors = known
+            answer.record.key = self._admission.check_key(head, health=found[0].health)
+        if found is None:
+            return None
+        route, endpoint = found
+        if self.services.draining and not route.health:
+            raise RequestError(503, SHUTTING_DOWN, headers=[(b"retry-after", b"1")])
+        return endpoint
+
+    def _judged(self, answer: Answer) -> Entrance | None:
+        """What a request asks for, judged by its whole head. None when it is answered already. Raises RequestError."""
+        head = answer.exchange.head
         admission = self._admission
         admission.check_host(head)
         origin = admission.check_origin(head)
@@ -272,20 +299,16 @@ class Gateway:
             self._options(answer, route)
             return None
         answer.record.key = admission.check_key(head, health=route is not None and route.health)
-        services = self.services
+        base = self.services.base_url
         if route is None:
-            raise router.not_found(path, services.base_url)
+            raise router.not_found(path, base)
         endpoint = route.methods.get(head.method)
         if endpoint is None:
             raise router.wrong_method(route, head.method)
         if doubled and not self._doubled_v1_told:
             self._doubled_v1_told = True
-            self._log.warning(
-                f"a client's base URL ends in /v1: set it to {services.base_url} (served all the same)"
-            )
-        if services.draining and not route.health:
-            raise RequestError(503, SHUTTING_DOWN, headers=[(b"retry-after", b"1")])
-        return endpoint
+            self._log.warning(f"a client's base URL ends in /v1: set it to {base} (served all the same)")
+        return route, endpoint
 
     @staticmethod
     def _options(answer: Answer, route: router.Route | None) -> None:

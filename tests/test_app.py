@@ -18,10 +18,12 @@ from gateway.config import Account, Auth, Config, Secret, Server, Tls, Upstream
 from gateway.delivery.oauth import TokenKeeper
 from gateway.dialects.anthropic import AnthropicDialect
 from gateway.dialects.gemini.dialect import GeminiDialect
+from gateway.http1.forms import MAX_FORMS
 from gateway.http1.limits import Limits
 from gateway.http1.pool import Pool
 from gateway.telemetry.access_log import AccessLog
 from tests.support.client import Client, Response, ask, fetch
+from tests.support.clock import run
 from tests.support.running import Running, account, config, eventually, running, settle, upstream
 from tests.support.upstream import Received, Script, ScriptedUpstream, Stall, json_answer, message
 
@@ -317,6 +319,137 @@ async def test_a_target_with_the_host_in_it() -> None:
     assert response.status == 200
 
 
+# What is known of requests whose heads have a known form.
+
+
+def sent(key: str = "", target: str = "/v1/models", origin: str = "", text: str = "") -> bytes:
+    """A request; those that differ in their key and text alone have one form."""
+    body = orjson.dumps(ask(text)) if text else b""
+    lines = [f"POST {target} HTTP/1.1" if text else f"GET {target} HTTP/1.1", "Host: localhost"]
+    lines += [f"X-Api-Key: {key}"] if key else []
+    lines += [f"Origin: {origin}"] if origin else []
+    lines += [f"Content-Length: {len(body)}"] if text else []
+    return "\r\n".join([*lines, "", ""]).encode() + body
+
+
+async def asked(client: Client, request: bytes, times: int = 4) -> Response:
+    """The last answer of several to the same request: its form is known by then."""
+    for _ in range(times):
+        client.writer.write(request)
+        response = await client.response()
+    return response
+
+
+async def test_a_reload_counts_for_hosts_that_were_let_in() -> None:
+    settings = config(server={"allowed_hosts": ("gw.example",)})
+    async with running(settings) as g, await g.connect() as client:
+        request = b"GET /healthz HTTP/1.1\r\nHost: gw.example\r\n\r\n"
+        assert (await asked(client, request)).status == 200
+        assert len(g.gateway._entrances) == 1
+        g.gateway.reload(config())
+        assert g.gateway._entrances == {}
+        made_here(await asked(client, request, 1), 403, "permission_error")
+        g.gateway.reload(settings)
+        assert (await asked(client, request)).status == 200
+
+
+async def test_a_reload_counts_for_origins_that_were_let_in() -> None:
+    settings = config(server={"allowed_origins": (ORIGIN,)})
+    async with running(settings) as g, await g.connect() as client:
+        response = await asked(client, sent(origin=ORIGIN))
+        assert response.header("access-control-allow-origin") == ORIGIN
+        assert (await asked(client, sent())).header("vary") is None
+        g.gateway.reload(config())
+        response = await asked(client, sent(origin=ORIGIN), 1)
+        made_here(response, 403, "permission_error")
+
+
+async def test_keys_are_looked_at_in_every_request() -> None:
+    keys = {**KEYS, "phone": Secret("sk-phone")}
+    settings = config(auth=Auth(mode="strict", keys=keys))
+    async with running(settings) as g, await g.connect() as client:
+        for key, status, name in [
+            *(("sk-laptop", 200, "laptop"), ("sk-phone", 200, "phone"), ("sk-nobody", 401, "-")),
+            *(("sk-phone", 200, "phone"), ("sk-laptop", 200, "laptop"), ("sk-lapto", 401, "-")),
+        ]:
+            response = await asked(client, sent(key))
+            assert response.status == status
+            await settle()
+            assert f" {response.header('request-id')} {name} GET /v1/models {status} " in g.lines[-1]
+        made_here(await asked(client, sent()), 401, "authentication_error")
+        assert len(g.gateway._entrances) == 1
+
+
+async def test_another_table_of_keys_counts_at_once() -> None:
+    async with running(config(auth=Auth(mode="strict", keys=KEYS))) as g, await g.connect() as client:
+        assert (await asked(client, sent("sk-laptop"))).status == 200
+        g.gateway.reload(config(auth=Auth(mode="strict", keys={"laptop": Secret("sk-new")})))
+        made_here(await asked(client, sent("sk-laptop"), 1), 401, "authentication_error")
+        assert (await asked(client, sent("sk-new"))).status == 200
+        g.gateway.reload(config(auth=Auth(mode="off")))
+        assert (await asked(client, sent("sk-laptop"))).status == 200
+
+
+async def test_draining_counts_for_requests_of_a_known_form() -> None:
+    async with running(config()) as g:
+        client, other = await g.connect(), await g.connect()
+        for each in (client, other):
+            assert (await asked(each, sent())).status == 200
+        g.gateway.services.draining = True
+        made_here(await asked(client, sent(), 1), 503, "api_error")
+        assert (await g.get("/healthz")).status == 503
+        client.close()
+        other.close()
+
+
+async def test_paths_and_queries_are_kept_apart() -> None:
+    targets = [
+        *("/v1/messages", "/v1/messages?beta=true", "/v1/messages?beta=false", "/v1/v1/messages"),
+        *("/v1/messages/count_tokens", "/v1/messages/count_tokens?beta=true"),
+    ]
+
+    def answer(request: Received) -> Script:
+        counted = "count_tokens" in request.target
+        return json_answer(200, {"input_tokens": 7} if counted else message())
+
+    async with ScriptedUpstream(answer=answer) as up, running(config(upstream(up.url))) as g:
+        async with await g.connect() as client:
+            for _ in range(3):
+                for target in targets:
+                    assert (await asked(client, sent(target=target, text="hi"), 2)).status == 200
+        for number, target in enumerate(targets * 3):
+            two = [request.target for request in up.requests[2 * number : 2 * number + 2]]
+            assert two == [target.replace("/v1/v1", "/v1")] * 2
+
+
+async def test_every_account_pays_with_its_own() -> None:
+    """Conversations are spread over all of them, and all of their requests have one form."""
+    async with ScriptedUpstream(answer=good) as up, ScriptedUpstream(answer=good) as other:
+        settings = config(upstream(up.url, "one@x", "two@x"), upstream(other.url, "three@x", name="other"))
+        async with running(settings) as g, await g.connect() as client:
+            served = set()
+            for _ in range(4):
+                # Everything is made anew but the dialect, which knows the accounts of before.
+                g.gateway.reload(settings)
+                for number in range(6):
+                    response = await asked(
+                        client, sent(target="/v1/messages", text=f"conversation {number}"), 1
+                    )
+                    account = response.header("x-account-email")
+                    there = other if account == "three@x" else up
+                    assert there.requests[-1].key == f"key-of-{account}"
+                    served.add(account)
+        assert served >= {"one@x", "two@x"}
+
+
+async def test_what_is_known_of_forms_is_bounded() -> None:
+    async with running(config()) as g, await g.connect() as client:
+        for number in range(MAX_FORMS + 2):
+            assert (await asked(client, sent(target=f"/v1/models?{number}"))).status == 200
+            assert len(g.gateway._entrances) <= MAX_FORMS
+        assert len(g.gateway._entrances) == 2
+
+
 # Errors of HTTP's own.
 
 
@@ -469,13 +602,19 @@ async def test_the_port_is_closed_at_the_end() -> None:
 # Model lists.
 
 
-async def test_models_are_listed_at_the_start_and_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(app, "LIST_EVERY", 0.005)
-    async with ScriptedUpstream() as up:
-        up.answer = lambda _: json_answer(200, {"data": [{"id": f"list-{len(up.requests)}"}]})
-        async with running(config(upstream(up.url)), listing=True) as g:
-            await eventually(lambda: listed(g) and int(listed(g)[0][5:]) >= 3)
-        assert {request.target for request in up.requests} == {"/v1/models?limit=1000"}
+def test_models_are_listed_at_the_start_and_again() -> None:
+    async def scenario() -> None:
+        async with ScriptedUpstream() as up:
+            up.answer = lambda _: json_answer(200, {"data": [{"id": f"list-{len(up.requests)}"}]})
+            async with running(config(upstream(up.url)), listing=True) as g:
+                await asyncio.sleep(1.0)
+                for number in (1, 2, 3):
+                    assert listed(g) == [f"list-{number}"]
+                    assert len(up.requests) == number
+                    await asyncio.sleep(app.LIST_EVERY)
+            assert {request.target for request in up.requests} == {"/v1/models?limit=1000"}
+
+    run(scenario())
 
 
 def listed(g: Running) -> list[str]:

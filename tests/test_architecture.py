@@ -48,9 +48,11 @@ SANS_IO = {
     "messages",
     "dispatch",
     "dialects",
+    "http1.forms",
     "http1.framing",
     "http1.heads",
     "http1.limits",
+    "http1.lines",
     "http1.strict",
     "telemetry.usage",
 }

@@ -63,6 +63,7 @@ def frozen(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     """Whether the collector was at work when it was told to leave alone what is there."""
     states: list[bool] = []
     monkeypatch.setattr(gc, "freeze", lambda: states.append(gc.isenabled()))
+    monkeypatch.setattr(gc, "set_threshold", lambda *_: None)
     return states
 
 
@@ -70,6 +71,14 @@ def refused(arguments: list[str]) -> None:
     with pytest.raises(SystemExit) as raised:
         cli.main(arguments)
     assert raised.value.code == 2
+
+
+def test_the_collector_looks_seldom(monkeypatch: pytest.MonkeyPatch, config_file: Path) -> None:
+    thresholds: list[tuple[int, ...]] = []
+    monkeypatch.setattr(gc, "set_threshold", lambda *numbers: thresholds.append(numbers))
+    stand_in(monkeypatch, "process", lambda *_: 0)
+    cli.main(["serve"])
+    assert thresholds == [(cli.COLLECT_AFTER, *gc.get_threshold()[1:])]
 
 
 def test_serve_hands_over(monkeypatch: pytest.MonkeyPatch, config_file: Path, frozen: list[bool]) -> None:

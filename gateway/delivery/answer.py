@@ -123,8 +123,9 @@ class Answer:
         if self.body_for_usage:
             self.record.take_usage(usage_of_json_body(self.body_for_usage))
         self._log.log(self.record)
-        if self.on_logged is not None:
-            self.on_logged()
+        on_logged, self.on_logged = self.on_logged, None
+        if on_logged is not None:
+            on_logged()
 
 
 class Answering(Protocol):

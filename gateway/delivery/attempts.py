@@ -17,9 +17,10 @@ from gateway.delivery.final import final_answer
 from gateway.delivery.headers import (
     EVENT_STREAM,
     STREAM_HEADERS,
-    kept_headers,
-    way_headers,
-    with_request_id,
+    STREAM_LINES,
+    content_type_line,
+    kept_lines,
+    way_lines,
 )
 from gateway.delivery.keepalive import KeepAlive
 from gateway.delivery.link import Link
@@ -34,7 +35,7 @@ from gateway.dispatch.failure import Failure, FailureKind
 from gateway.dispatch.plan import Plan, Stop, Try, Wait
 from gateway.dispatch.routes import Candidate
 from gateway.http1.client import ClientConnection, UpstreamError
-from gateway.http1.heads import ResponseHead
+from gateway.http1.heads import ResponseHead, render_lines
 from gateway.http1.pool import Call
 from gateway.messages.errors import RequestError, error_event
 from gateway.messages.stream import PING
@@ -102,9 +103,9 @@ class Delivery:
         self.answer.on_logged = partial(self._services.learn, self.incoming.request, self.answer.record)
         exchange = self.answer.exchange
         exchange.on_flow = self._flow
-        if self._streaming:
-            self._keepalive = KeepAlive(exchange, self._services.config.stream.ping_after, self._ping)
         self._next()
+        if self._streaming and self.answer.cancel is not None:
+            self._keepalive = KeepAlive(exchange, self._services.config.stream.ping_after, self._ping)
 
     @property
     def _streaming(self) -> bool:
@@ -177,8 +178,7 @@ class Delivery:
             self.done()
             self._say(error)
             return
-        self._outgoing = outgoing
-        self.answer.record.repairs = outgoing.repairs
+        self._outgoing, self.answer.record.repairs = outgoing, outgoing.repairs
         limits = services.config.server.limits
         self._call = services.pool.send(
             link.origin,
@@ -188,6 +188,7 @@ class Delivery:
             self,
             limits.first_byte_timeout if stream else limits.first_byte_timeout_complete,
         )
+        outgoing.body = b""  # Until the answer begins, perhaps minutes, the client's own copy is enough.
 
     # The upstream's answer: its head comes here, its body goes to a reader.
 
@@ -263,9 +264,7 @@ class Delivery:
         exchange = self.answer.exchange
         self._forget_request()
         if not exchange.started:
-            exchange.start(
-                200, [*self._headers(head), (b"content-type", content_type or EVENT_STREAM), *STREAM_HEADERS]
-            )
+            exchange.start(200, (), rendered=self._lines(head, content_type or EVENT_STREAM) + STREAM_LINES)
 
     def commit_whole(
         self,
@@ -283,9 +282,7 @@ class Delivery:
             self._say(RequestError(502, "the upstream answered a streaming request without a stream"))
             return
         answer.body_for_usage = body if self.incoming.purpose == "messages" else b""
-        answer.exchange.respond(
-            200, [*self._headers(head), (b"content-type", content_type or b"application/json"), *extra], body
-        )
+        answer.exchange.respond(200, extra, body, self._lines(head, content_type or b"application/json"))
 
     def broke(self, failure: Failure | None, message: str = "") -> None:
         record = self.answer.record
@@ -309,13 +306,16 @@ class Delivery:
         if self._try.wire_model not in self._services.estimated:
             answer.on_logged = None
 
-    def _headers(self, head: ResponseHead) -> list[tuple[bytes, bytes]]:
-        """Head fields of a committed answer."""
-        headers = with_request_id(kept_headers(head.headers), self.answer.request_id)
-        return [*headers, *self._way(self._try), *self.answer.cors]
+    def _lines(self, head: ResponseHead, content_type: bytes) -> bytes:
+        """Header lines of a committed answer."""
+        answer = self.answer
+        kept = kept_lines(head, answer.request_id)
+        cors = render_lines(answer.cors) if answer.cors else b""
+        return b"".join((kept, self._way(self._try), content_type_line(content_type), cors))
 
-    def _way(self, step: Try | Stop) -> list[tuple[bytes, bytes]]:
-        return way_headers(self._services.config.server, step.account, step.wire_model, self._plan.attempts)
+    def _way(self, step: Try | Stop) -> bytes:
+        expose = self._services.config.server.expose
+        return way_lines(expose, step.account, step.wire_model, self._plan.attempts)
 
     # Endings.
 
@@ -328,14 +328,14 @@ class Delivery:
         )
         record = answer.record
         record.outcome = "upstream_error"
-        way = []
+        way = b""
         if self._plan.attempts:
             record.upstream, record.account, record.wire_model = stop.upstream, stop.account, stop.wire_model
             way = self._way(stop)
         if answer.exchange.started:
             self._say(RequestError(final.status, final.message, type=final.type))
         else:
-            answer.exchange.respond(final.status, [*final.headers, *way, *answer.cors], final.body)
+            answer.exchange.respond(final.status, [*final.headers, *answer.cors], final.body, way)
         record.error = final.message if link is None else link.censored(final.message)
 
     def _say(self, error: RequestError) -> None:
@@ -353,7 +353,7 @@ class Delivery:
     def done(self) -> None:
         """Nothing is under way any more: slot, timers and the client's hold on this are let go."""
         self._plan.done(self._now)
-        self._call = self._connection = None
+        self._call = self._connection = self._reader = None
         self.answer.cancel = None
         self.answer.exchange.on_flow = None
         if self._timer is not None:

@@ -65,8 +65,9 @@ def names_stop_reason(event: Event) -> bool:
         return False
 
 
-def failure_of(event: Event, head: ResponseHead) -> Failure:
-    """An `error` event as the failure that its type stands for."""
+def failure_of(event: Event, head: ResponseHead | None) -> Failure:
+    """An `error` event as the failure that its type stands for. `head`: what the answer began with, if the
+    event followed at once, so that its fields are about the same moment."""
     try:
         error = orjson.loads(event.data)["error"]
         type, message = str(error["type"]), str(error["message"])
@@ -75,7 +76,7 @@ def failure_of(event: Event, head: ResponseHead) -> Failure:
     return Failure(
         kind=FailureKind.STREAM_ERROR,
         status=STATUS_OF_TYPE.get(type, 500),
-        headers=tuple(head.headers),
+        headers=tuple(head.headers) if head is not None else (),
         body=event.data,
         message=message,
         type=type,
@@ -150,6 +151,7 @@ class StreamRelay:
         "_peek",
         "_pending",
         "_size",
+        "_start",
         "_tail",
         "answer",
         "decode",
@@ -177,6 +179,8 @@ class StreamRelay:
         self._events = Decoder()
         self._held: list[bytes] = []
         self._size = 0
+        self._start = b""
+        """The data of message_start, until its counts are read."""
         self._pending = b""
         self._committed = False
 
@@ -229,7 +233,7 @@ class StreamRelay:
         for event in events:
             kind = kind_of(event)
             if kind == "message_start":
-                self._attempt.answer.record.take_usage(usage_of_message_start(event.data))
+                self._start = event.data
             elif kind == "error":
                 self._attempt.abandon()
                 self._attempt.failed(failure_of(event, self._head))
@@ -247,10 +251,14 @@ class StreamRelay:
         self._held.clear()
         self._committed = True
         self._attempt.commit_stream(self._head.get(b"content-type"), self._head)
+        # A stream may live for an hour.
+        del self._head, self._events, self._peek
         if ended:
             self._end(data)
         else:
             self._pass(data)
+            self.answer.record.take_usage(usage_of_message_start(self._start))
+            self._start = b""
 
     # From the first content on.
 
@@ -275,7 +283,10 @@ class StreamRelay:
         framing = self._framing
         self._tail.add(data, None if framing is None else framing)
         ending = Ending(self._tail.payload())
-        self._attempt.answer.record.take_usage(ending.usage)
+        record = self.answer.record
+        if self._start:
+            record.take_usage(usage_of_message_start(self._start))
+        record.take_usage(ending.usage)
         last = b""
         if framing is None:
             self._exchange.write(data)
@@ -286,7 +297,7 @@ class StreamRelay:
             if data:
                 self._exchange.write_raw(data)
         if ending.error is not None:
-            self._attempt.broke(failure_of(ending.error, self._head))
+            self._attempt.broke(failure_of(ending.error, None))
             self._exchange.finish_and_close()
         elif ending.complete:
             self._attempt.done()
@@ -303,7 +314,7 @@ class StreamRelay:
         if ending.error is None:
             self._say_broken(type, message)
         else:
-            self._attempt.broke(failure_of(ending.error, self._head))
+            self._attempt.broke(failure_of(ending.error, None))
             self._exchange.abort()
 
     def _say_broken(self, type: str, message: str) -> None:

@@ -55,7 +55,6 @@ class Translation:
         self._held: list[bytes] = []
         self._committed = False
 
-    @guarded
     def body_received(self, data: bytes, ended: bool) -> None:
         try:
             data = self._content.feed(data) if self._content is not None else data
@@ -64,17 +63,17 @@ class Translation:
                 if self._content is not None:
                     self._content.end()
                 self._decoder.end()
+            self._pass()
+            if ended:
+                self._end()
         except StreamFailure as failure:
             self._attempt.abandon()
             self._fail(failure)
-            return
         except UnreadableCoding as error:
             self._attempt.abandon()
             self.failed(UpstreamError("body", str(error)))
-            return
-        self._pass()
-        if ended:
-            self._end()
+        except Exception as error:
+            self.answer.crashed(error)
 
     def _end(self) -> None:
         self._attempt.answer.record.take_usage(usage_of(self._writer.usage))
@@ -84,13 +83,13 @@ class Translation:
     def _pass(self) -> None:
         data = self._writer.take()
         if self._committed:
-            if data:
-                self._attempt.answer.exchange.write(data)
+            self.answer.exchange.write(data)
             return
         self._held.append(data)
         if self._writer.has_content or self._writer.finished:
             self._committed = True
             self._attempt.commit_stream(EVENT_STREAM, self._head)
+            del self._head
             self._attempt.answer.exchange.write(b"".join(self._held))
             self._held.clear()
 

@@ -43,23 +43,23 @@ class WholeReader:
         self._pieces: list[bytes] = []
         self._size = 0
 
-    @guarded
     def body_received(self, data: bytes, ended: bool) -> None:
-        if self._content is not None:
-            try:
+        try:
+            if self._content is not None:
                 data = self._content.feed(data)
                 if ended:
                     self._content.end()
-            except UnreadableCoding as error:
-                self._fail(str(error))
+            self._size += len(data)
+            if self._size > self._limit:
+                self._fail(f"the upstream's answer is larger than {self._limit} bytes")
                 return
-        self._size += len(data)
-        if self._size > self._limit:
-            self._fail(f"the upstream's answer is larger than {self._limit} bytes")
-            return
-        self._pieces.append(data)
-        if ended:
-            self._take(self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces))
+            self._pieces.append(data)
+            if ended:
+                self._take(self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces))
+        except UnreadableCoding as error:
+            self._fail(str(error))
+        except Exception as error:
+            self.answer.crashed(error)
 
     def _fail(self, message: str) -> None:
         self._attempt.abandon()

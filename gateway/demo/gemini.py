@@ -78,7 +78,7 @@ def _answered(method: str, target: str, body: bytes) -> Answer:
 
 def _object(body: bytes) -> Document:
     try:
-        document, _ = read_document(body)
+        document = read_document(body)
     except ValueError as error:
         raise GoogleError("INVALID_ARGUMENT", f"Invalid JSON payload received. {error}") from None
     if not isinstance(document, dict):

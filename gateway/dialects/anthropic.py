@@ -5,6 +5,7 @@ Serves Anthropic and every host that speaks the Messages protocol itself.
 
 from dataclasses import replace
 from functools import lru_cache
+from typing import Any
 from urllib.parse import urlsplit
 
 import orjson
@@ -14,6 +15,8 @@ from gateway.config import Upstream
 from gateway.dialects.base import Decoder, Headers, Incoming, Outgoing
 from gateway.dispatch.credentials import Credential
 from gateway.dispatch.failure import Failure, error_in
+from gateway.http1.forms import MAX_FORMS, Form
+from gateway.http1.lines import VARYING
 from gateway.messages.documents import write_document
 from gateway.messages.repair import apply, without_thinking
 from gateway.messages.request import MessagesRequest, splice_model
@@ -74,7 +77,20 @@ def encoded_body(
 ) -> tuple[bytes, tuple[str, ...]]:
     """The body for an upstream, and the repairs that changed it. Without any it is the client's own bytes
     with the model's name exchanged."""
-    document = request.document
+    document, repairs = _changed(request.document, request, upstream, incoming)
+    if document is request.document:
+        return splice_model(request, wire_model), repairs
+    exact = request.exact()
+    if exact is not request.document:
+        document, repairs = _changed(exact, request, upstream, incoming)
+    return write_document({**document, "model": wire_model}, finite=request.by_orjson), repairs
+
+
+def _changed(
+    document: dict[str, Any], request: MessagesRequest, upstream: Upstream, incoming: Incoming
+) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """The document as the upstream needs it but for the model, and the repairs that it took. The very same
+    object if it needs none."""
     if incoming.without_thinking:
         document = without_thinking(document)
     document, repairs = apply(document, upstream.repairs)
@@ -82,31 +98,59 @@ def encoded_body(
         repairs = (*repairs, "without_thinking")
     if incoming.purpose == "messages" and incoming.stream != request.stream:
         document = {**document, "stream": incoming.stream}
-    if document is request.document:
-        return splice_model(request, wire_model), repairs
-    return write_document({**document, "model": wire_model}), repairs
+    return document, repairs
+
+
+def addressed(
+    upstream: Upstream, credential: Credential, incoming: Incoming
+) -> tuple[str, list[tuple[bytes, bytes]]]:
+    """The target and the header fields of a client's request to this upstream."""
+    target = base_path(upstream.base_url) + PATHS[incoming.purpose]
+    if incoming.query:
+        target = f"{target}?{incoming.query}"
+    return target, [*forwarded_headers(incoming.headers), *credential_header(upstream, credential)]
+
+
+def is_constant(form: Form) -> bool:
+    """Whether what goes upstream of a head is the same in all heads of this form."""
+    return not any(name in VARYING and name.startswith(FORWARDED_PREFIXES) for name in form.index)
 
 
 class AnthropicDialect:
-    """Keeps nothing: every question is answered from its arguments."""
+    """Keeps nothing of a request but the header fields that the next of its form has, too."""
 
     relays = True
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[Form, int, int], tuple[Upstream, Credential, str, Headers]] = {}
+        """By form and the identities of what else the target and the fields follow from."""
 
     def encode(
         self, upstream: Upstream, credential: Credential, wire_model: str, incoming: Incoming
     ) -> Outgoing:
         """The client's request, for this upstream and account."""
         body, repairs = encoded_body(incoming.request, upstream, wire_model, incoming)
-        target = base_path(upstream.base_url) + PATHS[incoming.purpose]
-        if incoming.query:
-            target = f"{target}?{incoming.query}"
-        return Outgoing(
-            method="POST",
-            target=target,
-            headers=[*forwarded_headers(incoming.headers), *credential_header(upstream, credential)],
-            body=body,
-            repairs=repairs,
-        )
+        target, headers = self._addressed(upstream, credential, incoming)
+        return Outgoing(method="POST", target=target, headers=headers, body=body, repairs=repairs)
+
+    def _addressed(
+        self, upstream: Upstream, credential: Credential, incoming: Incoming
+    ) -> tuple[str, Headers]:
+        """`addressed`, found out once a form; the fields are a tuple then."""
+        form = incoming.form
+        if form is None:
+            return addressed(upstream, credential, incoming)
+        key = (form, id(upstream), id(credential))
+        known = self._known.get(key)
+        if known is None:
+            target, headers = addressed(upstream, credential, incoming)
+            if not is_constant(form):
+                return target, headers
+            if len(self._known) >= MAX_FORMS:
+                self._known.clear()
+            # What is kept by its identity must itself be kept, so that nothing else gets to have it.
+            known = self._known[key] = (upstream, credential, target, tuple(headers))
+        return known[2], known[3]
 
     def decoder(self, incoming: Incoming, outgoing: Outgoing, writer: StreamWriter) -> Decoder:
         """Never asked for, since bytes are relayed."""

@@ -12,6 +12,7 @@ from typing import Literal, Protocol
 from gateway.config import Upstream
 from gateway.dispatch.credentials import Credential
 from gateway.dispatch.failure import Failure
+from gateway.http1.forms import Form
 from gateway.messages.request import MessagesRequest
 from gateway.messages.stream import StreamWriter
 
@@ -21,9 +22,9 @@ Headers = Sequence[tuple[bytes, bytes]]
 Purpose = Literal["messages", "count_tokens"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Incoming:
-    """What a client asked for, as a dialect needs to see it."""
+    """What a client asked for, as a dialect needs to see it. Nobody changes it."""
 
     request: MessagesRequest
     purpose: Purpose
@@ -34,16 +35,20 @@ class Incoming:
     """Ask the upstream for a stream. May differ from what the client asked for."""
     without_thinking: bool = False
     """The upstream refused a signature: encode the same request with thinking removed from history."""
+    form: Form | None = None
+    """Requests of one form have the same `headers` and `query`, but for credentials and ids."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Outgoing:
-    """One HTTP request to an upstream, all but `host` and `content-length`."""
+    """One HTTP request to an upstream, all but `host` and `content-length`. Nobody changes it, but whoever has sent
+    it lets go of its body."""
 
     method: str
     target: str
     """Path and query, beginning with the path of the upstream's base URL."""
     headers: Headers
+    """A tuple is the same one whenever the fields are the same: what it looks like on the wire may be kept with it."""
     body: bytes
     repairs: tuple[str, ...] = ()
     """Names of the repairs that changed the request, for the log line."""

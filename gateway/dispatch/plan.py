@@ -7,7 +7,7 @@ attempts and waiting. Sending, sleeping and answering are the caller's: after a 
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from gateway.config import Retry
 from gateway.dispatch.failure import Failure, FailureKind, Next, Scope, Verdict, judge
@@ -27,8 +27,7 @@ ASKED_FOR, FRESH, TRIED, HELD = range(4)
 pause is over; not tried, but on an upstream where another account was told that all of it is overloaded."""
 
 
-@dataclass(frozen=True, slots=True)
-class Try:
+class Try(NamedTuple):
     """Send the request to this account; its slot is taken."""
 
     upstream: str
@@ -42,8 +41,7 @@ class Try:
     """The account's token was refused: get a fresh one first."""
 
 
-@dataclass(frozen=True, slots=True)
-class Wait:
+class Wait(NamedTuple):
     """Ask again after this many seconds."""
 
     seconds: float

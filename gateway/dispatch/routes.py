@@ -5,7 +5,7 @@ upstream), then each upstream's. Who of the candidates is asked, and when, is th
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from gateway.config import Upstream
 from gateway.messages.errors import RequestError
@@ -20,8 +20,7 @@ NAMED = 10
 """Served models that a 404 lists."""
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
+class Candidate(NamedTuple):
     """An upstream that serves a model, the name it knows it by, and its priority (0 first)."""
 
     upstream: str

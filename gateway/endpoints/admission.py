@@ -13,7 +13,7 @@ from gateway.http1.heads import RequestHead
 from gateway.http1.strict import ProtocolError, origin_host, split_host
 from gateway.messages.errors import RequestError
 
-KEY_FIELDS = (b"x-api-key", b"x-goog-api-key")
+KEY_FIELDS = frozenset({b"authorization", b"x-api-key", b"x-goog-api-key"})
 
 
 def _digest(key: bytes) -> bytes:
@@ -35,14 +35,13 @@ class Keys:
         """
         found = None
         for name, value in head.headers:
+            if name not in KEY_FIELDS:
+                continue
+            key = value
             if name == b"authorization":
                 scheme, _, key = value.partition(b" ")
                 if scheme.lower() != b"bearer":
                     continue
-            elif name in KEY_FIELDS:
-                key = value
-            else:
-                continue
             offered = _digest(key.strip())
             for known, digest in self._digests:
                 if compare_digest(offered, digest) and found is None:

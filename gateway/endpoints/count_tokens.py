@@ -10,8 +10,8 @@ from gateway.delivery.answer import JSON, Answer
 from gateway.delivery.attempts import Delivery
 from gateway.delivery.services import Services
 from gateway.dispatch.routes import Candidate
-from gateway.endpoints.messages import incoming_of
-from gateway.messages.request import MessagesRequest, conversation_id, read_request
+from gateway.endpoints.messages import conversation_of, incoming_of
+from gateway.messages.request import MessagesRequest, read_request
 
 ZERO = b'{"input_tokens":0,"output_tokens":0}'
 
@@ -31,7 +31,7 @@ def count_tokens(answer: Answer, services: Services) -> None:
     if how == "estimate" or not able:
         by_estimate()
         return
-    conversation = f"{answer.record.key}/{conversation_id(request.document, answer.exchange.head.headers)}"
+    conversation = conversation_of(answer, request)
     incoming = incoming_of(answer, request, "count_tokens")
     Delivery(answer, services, incoming, able, conversation, by_estimate).start()
 

@@ -9,7 +9,7 @@ from gateway.delivery.headers import EVENT_STREAM, STREAM_HEADERS
 from gateway.delivery.services import Services
 from gateway.dialects.base import Incoming
 from gateway.messages import warmup
-from gateway.messages.request import MessagesRequest, conversation_id, read_request
+from gateway.messages.request import SESSION_FIELD, MessagesRequest, conversation_id, read_request
 
 
 def messages(answer: Answer, services: Services) -> None:
@@ -24,8 +24,14 @@ def messages(answer: Answer, services: Services) -> None:
         _answer_here(answer, request)
         return
     candidates = services.routes.resolve(request.model)
-    conversation = f"{answer.record.key}/{conversation_id(request.document, exchange.head.headers)}"
-    Delivery(answer, services, incoming_of(answer, request, "messages"), candidates, conversation).start()
+    incoming = incoming_of(answer, request, "messages")
+    Delivery(answer, services, incoming, candidates, conversation_of(answer, request)).start()
+
+
+def conversation_of(answer: Answer, request: MessagesRequest) -> str:
+    """Whose conversation a request belongs to, and which."""
+    session = answer.exchange.head.get(SESSION_FIELD) or b""
+    return f"{answer.record.key}/{conversation_id(request.document, session)}"
 
 
 def incoming_of(answer: Answer, request: MessagesRequest, purpose: str) -> Incoming:
@@ -37,6 +43,7 @@ def incoming_of(answer: Answer, request: MessagesRequest, purpose: str) -> Incom
         query=head.target.partition("?")[2],
         headers=head.headers,
         stream=purpose == "messages" and request.stream,
+        form=head.form,
     )
 
 

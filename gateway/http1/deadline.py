@@ -34,6 +34,7 @@ class Deadline:
     def cancel(self) -> None:
         """Never again: lets go of the timer and of its owner."""
         self.when = inf
+        self._expired = _never
         if self._handle is not None:
             self._handle.cancel()
             self._handle = None
@@ -54,3 +55,7 @@ class Deadline:
             return
         self.when = inf
         self._expired()
+
+
+def _never() -> None:
+    """What happens at the end of a deadline that was cancelled: nothing."""

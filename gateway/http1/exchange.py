@@ -40,20 +40,23 @@ def http_date(wall: float) -> bytes:
 
 
 class _Clock:
-    """The Date field's value, made once a second."""
+    """The lines that say when an answer was made and what becomes of its connection, made once a second."""
 
-    __slots__ = ("second", "value")
+    __slots__ = ("closing", "keeping", "second")
 
     def __init__(self) -> None:
         self.second = -1
-        self.value = b""
+        self.keeping = b""
+        self.closing = b""
 
-    def date(self) -> bytes:
+    def lines(self, persistent: bool) -> bytes:
         second = int(time.time())
         if second != self.second:
             self.second = second
-            self.value = http_date(second)
-        return self.value
+            date = b"date: %b\r\nconnection: " % http_date(second)
+            self.keeping = date + b"keep-alive\r\n"
+            self.closing = date + b"close\r\n"
+        return self.keeping if persistent else self.closing
 
 
 _clock = _Clock()
@@ -72,6 +75,7 @@ class Exchange:
         "gone",
         "head",
         "last_write",
+        "loop",
         "on_end",
         "on_flow",
         "on_request",
@@ -82,6 +86,8 @@ class Exchange:
 
     def __init__(self, wire: Wire, head: RequestHead, peer: str, received_at: float) -> None:
         self._wire = wire
+        self.loop = wire.loop
+        """The loop that its connection lives in."""
         self.head = head
         """The request's head."""
         self.body: bytes = b""
@@ -110,11 +116,6 @@ class Exchange:
         self._chunked = False
 
     @property
-    def loop(self) -> asyncio.AbstractEventLoop:
-        """The loop that its connection lives in."""
-        return self._wire.loop
-
-    @property
     def started(self) -> bool:
         """The answer's head is on its way."""
         return self.status != 0
@@ -124,37 +125,41 @@ class Exchange:
         """The answer's body goes out chunked, so that chunks from elsewhere may be written raw."""
         return self._chunked
 
-    def respond(self, status: int, headers: Sequence[tuple[bytes, bytes]], body: bytes = b"") -> None:
-        """Answer with a whole body. For HEAD its length is told and the body left out."""
-        self._begin(status, [*headers, (b"content-length", b"%d" % len(body))], body)
+    def respond(
+        self, status: int, headers: Sequence[tuple[bytes, bytes]], body: bytes = b"", rendered: bytes = b""
+    ) -> None:
+        """Answer with a whole body. For HEAD its length is told and the body left out.
+
+        `rendered`: more header lines, made by `heads.render_lines` or taken from a head that was accepted.
+        """
+        self._begin(status, headers, b"%bcontent-length: %d\r\n" % (rendered, len(body)), body)
         self.finish()
 
     def start(
-        self, status: int, headers: Sequence[tuple[bytes, bytes]], *, length: int | None = None
+        self,
+        status: int,
+        headers: Sequence[tuple[bytes, bytes]],
+        *,
+        length: int | None = None,
+        rendered: bytes = b"",
     ) -> None:
         """Begin an answer whose body follows: of `length` bytes, else chunked (HTTP/1.0: until close)."""
         if length is not None:
-            framing = (b"content-length", b"%d" % length)
+            rendered += b"content-length: %d\r\n" % length
         elif self.head.version == "1.0":
             self._wire.persistent = False
-            self._begin(status, headers)
-            return
         else:
             self._chunked = True
-            framing = (b"transfer-encoding", b"chunked")
-        self._begin(status, [*headers, framing])
+            rendered += b"transfer-encoding: chunked\r\n"
+        self._begin(status, headers, rendered)
 
-    def _begin(self, status: int, headers: Sequence[tuple[bytes, bytes]], body: bytes = b"") -> None:
+    def _begin(
+        self, status: int, headers: Sequence[tuple[bytes, bytes]], rendered: bytes, body: bytes = b""
+    ) -> None:
         if self.ended:
             return
-        head = render_response_head(
-            status,
-            [
-                *headers,
-                (b"date", _clock.date()),
-                (b"connection", b"keep-alive" if self._wire.persistent else b"close"),
-            ],
-        )
+        rendered += _clock.lines(self._wire.persistent)
+        head = render_response_head(status, headers, b"", rendered)
         self.status = status
         self.write_raw(head + body if body and not self._bodiless else head)
 
@@ -170,10 +175,9 @@ class Exchange:
         """
         if self.ended:
             return
-        wire = self._wire
-        wire.transport.write(data)
+        self._wire.transport.write(data)
         self.bytes_sent += len(data)
-        self.last_write = wire.loop.time()
+        self.last_write = self.loop.time()
 
     def finish(self, *, framed: bool = False) -> None:
         """The body is complete. `framed`: its last chunk was already among the raw bytes."""
@@ -216,7 +220,7 @@ class Exchange:
             self.on_flow(flowing)
 
     def _tell(self) -> None:
-        self.on_flow = None
+        self.on_flow = self.on_request = None
         on_end, self.on_end = self.on_end, None
         if on_end is not None:
             on_end()

@@ -1,16 +1,17 @@
 """The heads of requests and responses: bytes to values and back.
 
 Every head is judged by `strict`, then by h11, whose reading of it is the one that counts; `lines` spares
-both for heads that are made of lines they have accepted before. Bodies are `framing`'s.
+both for heads that are made of lines they have accepted before, and `forms` for whole heads. Bodies are `framing`'s.
 """
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from typing import NamedTuple, Self
 
 import h11
 
 from gateway.http1 import lines, strict
+from gateway.http1.forms import Form, Forms
 from gateway.http1.strict import ProtocolError
 
 Headers = list[tuple[bytes, bytes]]
@@ -31,86 +32,143 @@ HOP_BY_HOP = frozenset(
 )
 """Fields about one connection and not about the message: RFC 9110, 7.6.1, and those of older days."""
 
+_requests = Forms()
+_responses = Forms()
+
 _METHODS = "GET|POST|HEAD|OPTIONS|PUT|PATCH|DELETE"
 _REQUEST_LINE = re.compile(rb'(%b) (/[!"$-~]*) HTTP/1\.1' % _METHODS.encode()).fullmatch
 _REQUEST_START = re.compile(rf'(?:{_METHODS}) /[!"$-~]* HTTP/1\.1\r\n').fullmatch
 _STATUS_LINE = re.compile(rb"HTTP/1\.1 ((?!204)[2-5][0-9]{2}) ([ -~]*)").fullmatch
-_PLAIN_REASON = re.compile(rb"[ -~]*").fullmatch
 
 
-@dataclass(frozen=True, slots=True)
 class RequestHead:
-    """A request's head that was accepted."""
+    """A request's head that was accepted. Nobody changes it."""
 
-    method: str
-    target: str
-    """Path and query, or `*`. An absolute target has lost its host, which is the one in Host."""
-    headers: Headers
-    version: str
-    """1.1 or 1.0."""
-    _single: dict[bytes, bytes] | None = field(default=None, repr=False, compare=False)
-    """The fields of `lines.JUDGED` among the headers, where they have been gathered already."""
+    __slots__ = (
+        "chunked",
+        "content_length",
+        "expects_continue",
+        "form",
+        "headers",
+        "keep_alive",
+        "method",
+        "target",
+        "version",
+    )
 
-    @property
-    def keep_alive(self) -> bool:
+    def __init__(self, method: str, target: str, headers: Headers, version: str) -> None:
+        self.method = method
+        self.target = target
+        """Path and query, or `*`. An absolute target has lost its host, which is the one in Host."""
+        self.headers = headers
+        self.version = version
+        """1.1 or 1.0."""
+        says = _says(headers)
+        self.keep_alive = version == "1.1" and not says.close
         """Another request may follow on the connection; never so in HTTP/1.0."""
-        return self.version == "1.1" and _keeps_alive(self.headers, self._single)
-
-    @property
-    def content_length(self) -> int | None:
+        self.content_length = says.length
         """Bytes of the body; None if that is not said."""
-        length = _find(self.headers, self._single, b"content-length")
-        return None if length is None else int(length)
-
-    @property
-    def chunked(self) -> bool:
+        self.chunked = says.chunked
         """The body comes in chunks."""
-        return _find(self.headers, self._single, b"transfer-encoding") is not None
-
-    @property
-    def expects_continue(self) -> bool:
+        self.expects_continue = version == "1.1" and says.expects
         """The client waits for `100 Continue` before it sends the body."""
-        return self.version == "1.1" and _find(self.headers, self._single, b"expect") is not None
+        self.form: Form | None = None
+        """Heads of one form differ in framing, credentials and request ids alone. None: of no known form."""
+
+    @classmethod
+    def of_form(cls, form: Form, text: Sequence[bytes]) -> Self:
+        """The head that consists of these lines; see `forms`."""
+        head = cls.__new__(cls)
+        head.method, head.target, head.keep_alive, head.chunked, head.expects_continue = form.says
+        head.headers = form.fields(text)
+        head.version = "1.1"
+        head.content_length = form.content_length(text)
+        head.form = form
+        return head
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, RequestHead) and _facts(self) == _facts(other)
+
+    def __repr__(self) -> str:
+        return f"<RequestHead [{self.method}, HTTP/{self.version}, {len(self.headers)} fields]>"
 
     def get(self, name: bytes) -> bytes | None:
         """The first value of a field, None if there is none. The name is in lower case."""
-        return _first(self.headers, name)
+        form = self.form
+        if form is None:
+            return _first(self.headers, name)
+        at = form.index.get(name)
+        return None if at is None else self.headers[at][1]
 
     def all(self, name: bytes) -> list[bytes]:
         """Every value of a field, in order. The name is in lower case."""
         return [value for known, value in self.headers if known == name]
 
 
-@dataclass(frozen=True, slots=True)
 class ResponseHead:
-    """A response's head that was accepted, an informational one too."""
+    """A response's head that was accepted, an informational one too. Nobody changes it."""
 
-    status: int
-    reason: bytes
-    headers: Headers
-    version: str
-    """1.1 or 1.0."""
-    _single: dict[bytes, bytes] | None = field(default=None, repr=False, compare=False)
+    __slots__ = (
+        "_headers",
+        "chunked",
+        "content_length",
+        "form",
+        "keep_alive",
+        "reason",
+        "status",
+        "text",
+        "version",
+    )
 
-    @property
-    def keep_alive(self) -> bool:
+    def __init__(self, status: int, reason: bytes, headers: Headers, version: str) -> None:
+        self.status = status
+        self.reason = reason
+        self._headers: Headers | None = headers
+        self.text: Sequence[bytes] = ()
+        """Where there is a form: the lines as they came, the start line first."""
+        self.version = version
+        """1.1 or 1.0."""
+        says = _says(headers)
+        self.keep_alive = version == "1.1" and not says.close
         """Another request may be sent on the connection; never so in HTTP/1.0."""
-        return self.version == "1.1" and _keeps_alive(self.headers, self._single)
-
-    @property
-    def content_length(self) -> int | None:
+        self.content_length = says.length
         """Bytes of the body, or of the one that GET would have had; None if that is not said."""
-        length = _find(self.headers, self._single, b"content-length")
-        return None if length is None else int(length)
+        self.chunked = says.chunked
+        """The body comes in chunks."""
+        self.form: Form | None = None
+        """Heads of one form differ in framing, dates, limits and request ids alone. None: of no known form."""
+
+    @classmethod
+    def of_form(cls, form: Form, text: Sequence[bytes]) -> Self:
+        """The head that consists of these lines; see `forms`."""
+        head = cls.__new__(cls)
+        head.status, head.reason, head.keep_alive, head.chunked = form.says
+        head._headers = None
+        head.text = text
+        head.version = "1.1"
+        head.content_length = form.content_length(text)
+        head.form = form
+        return head
 
     @property
-    def chunked(self) -> bool:
-        """The body comes in chunks."""
-        return _find(self.headers, self._single, b"transfer-encoding") is not None
+    def headers(self) -> Headers:
+        """Every field."""
+        headers = self._headers
+        if headers is None:
+            assert self.form is not None
+            headers = self._headers = self.form.fields(self.text)
+        return headers
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, ResponseHead) and _facts(self) == _facts(other)
+
+    def __repr__(self) -> str:
+        return f"<ResponseHead [{self.status}, HTTP/{self.version}, {len(self.headers)} fields]>"
 
     def get(self, name: bytes) -> bytes | None:
         """The first value of a field, None if there is none. The name is in lower case."""
-        return _first(self.headers, name)
+        form = self.form
+        return _first(self.headers, name) if form is None else form.value(self.text, name)
 
     def all(self, name: bytes) -> list[bytes]:
         """Every value of a field, in order. The name is in lower case."""
@@ -120,11 +178,17 @@ class ResponseHead:
 def parse_request_head(raw: bytes) -> RequestHead:
     """Read a request's head: its bytes up to and including the blank line. Raises ProtocolError."""
     text = raw.split(b"\r\n")
+    form = _requests.find(text)
+    if form is not None:
+        return RequestHead.of_form(form, text)
     match = _REQUEST_LINE(text[0])
     if match is not None and not text[-1] and not text[-2]:
         known = lines.read(text[1:-2])
         if known is not None and b"host" in known[1]:
-            return RequestHead(match[1].decode(), match[2].decode(), known[0], "1.1", known[1])
+            head = RequestHead(match[1].decode(), match[2].decode(), known[0], "1.1")
+            says = (head.method, head.target, head.keep_alive, head.chunked, head.expects_continue)
+            _requests.learn(text, known[0], says)
+            return head
     strict.check_request_head(raw)
     event = _event(h11.Connection(h11.SERVER), raw, 400)
     assert isinstance(event, h11.Request)
@@ -137,11 +201,18 @@ def parse_request_head(raw: bytes) -> RequestHead:
 def parse_response_head(raw: bytes) -> ResponseHead:
     """Read a response's head, also of a 1xx. Raises ProtocolError with status 502."""
     text = raw.split(b"\r\n")
+    form = _responses.find(text)
+    if form is not None:
+        return ResponseHead.of_form(form, text)
     match = _STATUS_LINE(text[0])
     if match is not None and not text[-1] and not text[-2]:
         known = lines.read(text[1:-2])
         if known is not None:
-            return ResponseHead(int(match[1]), match[2], known[0], "1.1", known[1])
+            answer = ResponseHead(int(match[1]), match[2], known[0], "1.1")
+            _responses.learn(
+                text, known[0], (answer.status, answer.reason, answer.keep_alive, answer.chunked)
+            )
+            return answer
     try:
         strict.check_response_head(raw)
     except ProtocolError as error:
@@ -171,26 +242,42 @@ def render_request_head(method: str, target: str, headers: Sequence[tuple[bytes,
     return start.encode() + text
 
 
-def render_response_head(status: int, headers: Sequence[tuple[bytes, bytes]], reason: bytes = b"") -> bytes:
-    """A response's head with its blank line. Raises ProtocolError (502)."""
+def render_response_head(
+    status: int, headers: Sequence[tuple[bytes, bytes]], reason: bytes = b"", rendered: bytes = b""
+) -> bytes:
+    """A response's head with its blank line. `rendered`: lines that were judged before. Raises ProtocolError (502)."""
+    start = b"HTTP/1.1 %d %b\r\n" % (status, reason)
+    if 200 <= status <= 599 and status != 204 and not reason:
+        if not headers:
+            return b"%b%b\r\n" % (start, rendered)
+        known = lines.write(headers)
+        if known is not None and (not rendered or not known[1]):
+            return b"".join((start, rendered, *known[0], b"\r\n"))
     if b"\r" in reason or b"\n" in reason:
         raise ProtocolError(502, "the answer cannot be written: its reason holds a line end")
-    start = b"HTTP/1.1 %d %b\r\n" % (status, reason)
-    known = lines.write(headers)
-    plain = 200 <= status <= 599 and status != 204
-    if known is not None and plain and _PLAIN_REASON(reason) is not None:
-        return b"".join((start, *known[0], b"\r\n"))
     try:
         if status < 200:
             h11.InformationalResponse(status_code=status, headers=list(headers))
         else:
             h11.Response(status_code=status, headers=list(headers))
-        text = _write_fields(headers)
+        text = rendered + _write_fields(headers)
         strict.check_response_head(start + text)
     except (h11.LocalProtocolError, ProtocolError) as error:
         raise ProtocolError(502, f"the answer cannot be written: {error}") from None
     _remember_written(headers)
     return start + text
+
+
+def render_lines(headers: Sequence[tuple[bytes, bytes]]) -> bytes:
+    """Lines of a response's fields, to be `rendered` ones later. Raises ProtocolError (502), also for fields that
+    decide what a message is: those are written with the head that they belong to."""
+    known = lines.write(headers)
+    if known is not None and not known[1]:
+        return b"".join(known[0])
+    if any(name.lower() in lines.JUDGED for name, _ in headers):
+        raise ProtocolError(502, "the answer cannot be written: its framing is not the application's")
+    head = render_response_head(200, headers)
+    return head[head.index(b"\r\n") + 2 : -2]
 
 
 def hop_by_hop(headers: Iterable[tuple[bytes, bytes]]) -> frozenset[bytes]:
@@ -232,14 +319,32 @@ def _first(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> bytes | None:
     return None
 
 
-def _find(headers: Headers, single: dict[bytes, bytes] | None, name: bytes) -> bytes | None:
-    return _first(headers, name) if single is None else single.get(name)
+class _Says(NamedTuple):
+    """What fields say about the message they stand in."""
+
+    close: bool
+    length: int | None
+    chunked: bool
+    expects: bool
 
 
-def _keeps_alive(headers: Headers, single: dict[bytes, bytes] | None) -> bool:
-    if single is not None:
-        return single.get(b"connection") != b"close"
-    return b"close" not in _connection_options(headers)
+def _says(headers: Headers) -> _Says:
+    close, length, chunked, expects = False, None, False, False
+    for name, value in headers:
+        if name == b"content-length":
+            length = int(value)
+        elif name == b"transfer-encoding":
+            chunked = True
+        elif name == b"expect":
+            expects = True
+        elif name == b"connection":
+            close = close or b"close" in _connection_options(((name, value),))
+    return _Says(close, length, chunked, expects)
+
+
+def _facts(head: RequestHead | ResponseHead) -> tuple[object, ...]:
+    start = (head.method, head.target) if isinstance(head, RequestHead) else (head.status, head.reason)
+    return (*start, head.headers, head.version)
 
 
 def _connection_options(headers: Iterable[tuple[bytes, bytes]]) -> list[bytes]:

@@ -74,10 +74,11 @@ SECRET_VALUES = (
 """Whatever a field is called, a line is not kept if its name or its value speaks of a secret like this."""
 
 _PATTERNS = dict.fromkeys(CREDENTIALS + VARYING, _ANY) | JUDGED
-_values: dict[bytes, Judge] = {name: re.compile(pattern).fullmatch for name, pattern in _PATTERNS.items()}
+values: dict[bytes, Judge] = {name: re.compile(pattern).fullmatch for name, pattern in _PATTERNS.items()}
+"""What judges the values of fields that are read afresh, by name."""
 _afresh: dict[bytes, tuple[bytes, Judge, bool]] = {
     spelling: (name, judge, name in JUDGED)
-    for name, judge in _values.items()
+    for name, judge in values.items()
     for spelling in (name, name.title())
 }
 """A name as it is mostly spelled -> the name, what judges its value, whether it is of JUDGED."""
@@ -121,7 +122,7 @@ def write(fields: Sequence[Field]) -> tuple[list[bytes], dict[bytes, bytes]] | N
         line = recall(field)
         if line is None:
             name, value = field
-            judge = _values.get(name)
+            judge = values.get(name)
             if judge is None or judge(value) is None:
                 return None
             line = name + b": " + value + b"\r\n"
@@ -151,10 +152,18 @@ def remember_written(fields: Iterable[Field], lines: Iterable[bytes]) -> None:
 
 
 def _keep(memory: dict[_Key, _Entry], key: _Key, entry: _Entry, line: bytes, name: bytes) -> None:
-    if key in memory or len(line) > MAX_LINE or name in _PATTERNS:
-        return
-    if any(map(name.__contains__, SECRET_NAMES)) or any(map(line.lower().__contains__, SECRET_VALUES)):
+    if key in memory or not may_be_kept(line, name):
         return
     if len(memory) >= MAX_LINES:
         memory.clear()
     memory[key] = entry
+
+
+def may_be_kept(line: bytes, name: bytes) -> bool:
+    """Whether a line with a field of this name has a place in a memory."""
+    return not (
+        len(line) > MAX_LINE
+        or name in values
+        or any(map(name.__contains__, SECRET_NAMES))
+        or any(map(line.lower().__contains__, SECRET_VALUES))
+    )

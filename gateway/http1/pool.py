@@ -152,6 +152,9 @@ class Call:
         self._connection = connection
         self._fresh = connection.requests == 0
         connection.send(self._method, self._head, self._body, self, self._timeout)
+        if self._fresh:
+            # Nobody will send it again: the transport alone decides how long it is kept.
+            self._head = self._body = b""
         self._serial = connection.requests
 
     def cancel(self) -> None:
@@ -166,7 +169,7 @@ class Call:
     # As the connection's receiver, until the head has come.
 
     def head_received(self, connection: ClientConnection, head: ResponseHead) -> BodyReceiver | None:
-        self._body = b""
+        self._head = self._body = b""
         return self.receiver.head_received(connection, head)
 
     def failed(self, error: UpstreamError) -> None:

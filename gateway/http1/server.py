@@ -12,7 +12,7 @@ from gateway.http1.backlog import backlog
 from gateway.http1.deadline import Deadline
 from gateway.http1.exchange import Exchange
 from gateway.http1.framing import Framing
-from gateway.http1.heads import parse_request_head, render_response_head
+from gateway.http1.heads import RequestHead, parse_request_head, render_response_head
 from gateway.http1.limits import Limits
 from gateway.http1.strict import ProtocolError, check_beginning, head_end
 
@@ -58,9 +58,11 @@ class ServerConnection(asyncio.Protocol):
     __slots__ = (
         "_body",
         "_buffer",
+        "_chunked",
         "_deadline",
         "_exchange",
         "_framing",
+        "_length",
         "_limits",
         "_lingered",
         "_parsing",
@@ -88,6 +90,10 @@ class ServerConnection(asyncio.Protocol):
         self._buffer = b""
         self._exchange: Exchange | None = None
         self._framing: Framing | None = None
+        """Follows a body that did not come with its head."""
+        self._chunked = False
+        self._length = 0
+        """Bytes of the body, where its head says so."""
         self._body: list[bytes] = []
         self._received = 0
         self._searched = 0
@@ -191,20 +197,16 @@ class ServerConnection(asyncio.Protocol):
 
     def _read_head(self) -> bool:
         """Take one head off the buffer. False when it is not complete yet, or the connection is at its end."""
-        if self._state == "IDLE":
-            self._state = "HEAD"
-            self._deadline.set(self._limits.header_timeout)
-            self._received = 0
         try:
             raw = self._take_head()
             if not raw:
                 return False
             head = parse_request_head(raw)
-            framing = Framing.for_request(head)
         except ProtocolError as error:
             self._protocol_error(error)
             return False
-        self._framing = framing
+        self._chunked = head.chunked
+        length = self._length = head.content_length or 0
         persistent = head.keep_alive and not self._server.draining
         # Should the request be refused, the connection goes on only behind a body that is here already.
         self.persistent = persistent and self._body_is_here()
@@ -214,19 +216,26 @@ class ServerConnection(asyncio.Protocol):
         if self._state != "BODY":
             return self._state == "IDLE"
         self.persistent = persistent
-        if framing.mode == "length" and framing.chunk_left > self._limits.max_body:
+        if length > self._limits.max_body:
             self._too_large()
-        elif framing.ended:
-            self._handle(b"")
+        elif self._body_is_here():
+            buffer = self._buffer
+            self._buffer = buffer[length:]
+            self._handle(buffer[:length])
         else:
-            if head.expects_continue and not self._buffer:
-                self.transport.write(CONTINUE)
-            self._received = 0
-            self._deadline.set(self._limits.body_timeout)
-            if self._buffer:
-                data, self._buffer = self._buffer, b""
-                self._read_body(data)
+            self._begin_body(head)
         return True
+
+    def _begin_body(self, head: RequestHead) -> None:
+        """The body is not here, or not all of it."""
+        if head.expects_continue and not self._buffer:
+            self.transport.write(CONTINUE)
+        self._framing = Framing.for_request(head)
+        self._received = 0
+        self._deadline.set(self._limits.body_timeout)
+        if self._buffer:
+            data, self._buffer = self._buffer, b""
+            self._read_body(data)
 
     def _take_head(self) -> bytes:
         """The bytes of one head, off the buffer; none while it is not complete. Raises ProtocolError."""
@@ -235,7 +244,11 @@ class ServerConnection(asyncio.Protocol):
             # RFC 9112, 2.2: one empty line before a request line is forgiven.
             self._received = 2
             self._buffer = buffer = buffer[2:]
-        end = head_end(buffer, self._searched)
+            if not buffer:
+                return b""
+        end = buffer.find(b"\r\n\r\n", self._searched) + 4
+        if end < 4:
+            end = head_end(buffer, self._searched)
         self._searched = max(0, len(buffer) - 3) if end < 0 else 0
         size = end if end >= 0 else len(buffer)
         longest, largest = self._limits.max_request_line, self._limits.max_head
@@ -244,6 +257,9 @@ class ServerConnection(asyncio.Protocol):
         if size > largest:
             raise ProtocolError(431, f"the request's head is larger than {largest} bytes")
         if end < 0:
+            if self._state == "IDLE":
+                self._state = "HEAD"
+                self._deadline.set(self._limits.header_timeout)
             if buffer != b"\r" or self._received:
                 check_beginning(buffer[:BEGINNING])
             return b""
@@ -276,8 +292,9 @@ class ServerConnection(asyncio.Protocol):
         exchange = self._exchange
         assert exchange is not None
         exchange.body = body
-        assert exchange.on_request is not None
-        exchange.on_request()
+        go_on, exchange.on_request = exchange.on_request, None
+        assert go_on is not None
+        go_on()
 
     # Answering.
 
@@ -290,22 +307,20 @@ class ServerConnection(asyncio.Protocol):
             self._close()
         else:
             self._state = "IDLE"
+            self._received = 0
             if not self._write_paused:
                 self._deadline.set(self._limits.keep_alive_timeout)
             self._go_on()
 
     def _body_is_here(self) -> bool:
-        """The buffer holds all that is missing of a body. Chunks are not looked into."""
-        framing = self._framing
-        assert framing is not None
-        return framing.ended or (framing.mode == "length" and framing.chunk_left <= len(self._buffer))
+        """The buffer holds all of a body. Chunks are not looked into."""
+        return not self._chunked and self._length <= len(self._buffer)
 
     def _pass_over_body(self) -> bool:
         """A request was answered before its body was read: True when that could be passed over."""
         here = self._body_is_here()
         if here:
-            assert self._framing is not None
-            self._buffer = self._buffer[self._framing.chunk_left :]
+            self._buffer = self._buffer[self._length :]
         return here
 
     def drain(self) -> None:
@@ -317,16 +332,8 @@ class ServerConnection(asyncio.Protocol):
     def _refuse(self, status: int, message: str, *extra: tuple[bytes, bytes]) -> None:
         """Answer an error that has no Exchange, and end the connection."""
         headers, body = self._server.application.protocol_error(status, message, None)
-        head = render_response_head(
-            status,
-            [
-                *headers,
-                *extra,
-                (b"content-length", b"%d" % len(body)),
-                (b"connection", b"close"),
-            ],
-        )
-        self.transport.write(head + body)
+        framing = (b"content-length", b"%d" % len(body)), (b"connection", b"close")
+        self.transport.write(render_response_head(status, [*headers, *extra, *framing]) + body)
         self._linger()
 
     def _protocol_error(self, error: ProtocolError) -> None:

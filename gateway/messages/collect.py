@@ -52,7 +52,7 @@ class Collector:
         if self.complete or self.error or event.data == _DONE:
             return
         try:
-            data, _ = read_document(event.data)
+            data = read_document(event.data)
             if isinstance(data, dict):
                 self._take(data.get("type") or event.name, data)
         except (ValueError, TypeError, AttributeError, KeyError) as error:
@@ -106,7 +106,7 @@ class Collector:
         if not text.strip():
             return
         try:
-            self._blocks[index]["input"], _ = read_document(text.encode("utf-8", "surrogatepass"))
+            self._blocks[index]["input"] = read_document(text.encode("utf-8", "surrogatepass"))
         except ValueError as error:
             self._cut[index] = str(error)
 

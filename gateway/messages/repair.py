@@ -24,6 +24,7 @@ from gateway.messages.history import (
     without,
 )
 from gateway.messages.request import BILLING_HEADER
+from gateway.messages.survey import PLACEHOLDER, survey
 from gateway.messages.thinking import (
     DIALECT_MARKS,
     KINDS,
@@ -33,9 +34,6 @@ from gateway.messages.thinking import (
 )
 
 __all__ = ["DIALECT_MARKS", "PLACEHOLDER", "REPAIRS", "apply", "speaks_of_signature", "without_thinking"]
-
-PLACEHOLDER = "DeferredToolPlaceholder"
-"""A tool that is never to be called: it stands for tools whose schemas are loaded later."""
 
 NO_RESULT = "no result was provided"
 
@@ -174,13 +172,19 @@ def apply(
     `own_mark` is what signatures of the dialect asked for begin with, "" for the protocol's own.
     """
     changed = []
+    due = survey(document, own_mark)
+    if due.isdisjoint(names):
+        return document, ()
     for name, repair in REPAIRS.items():
-        if name not in names:
+        if name not in names or name not in due:
             continue
         before = document
         document = foreign_thinking(before, own_mark) if repair is foreign_thinking else repair(before)
         if document is not before:
             changed.append(name)
+            if repair is system_role:
+                # Only this one makes work for others: its user messages have neighbours and end turns.
+                due = survey(document, own_mark)
     return document, tuple(changed)
 
 
@@ -203,7 +207,9 @@ def _without_references(block: Block) -> Block:
 
 
 def _without_marks(block: Block) -> Block:
-    return without(_with_inner(block, _without_marks), "cache_control")
+    if type(block.get("content")) is list:
+        block = _with_inner(block, _without_marks)
+    return without(block, "cache_control")
 
 
 def _with_inner(block: Block, change: Callable[[Block], Block]) -> Block:

@@ -6,14 +6,14 @@ is left to the upstream and to the rooms that translate or repair it.
 """
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 import orjson
 
-from gateway.messages.documents import read_document, write_document
+from gateway.messages.documents import read_quickly, with_every_digit, write_document
 from gateway.messages.errors import RequestError
+from gateway.messages.history import without
 
 __all__ = [
     "BILLING_HEADER",
@@ -27,6 +27,9 @@ __all__ = [
 BILLING_HEADER = "x-anthropic-billing-header"
 """A first system block that starts so is an attribution line, which differs between conversations."""
 
+SESSION_FIELD = b"x-claude-code-session-id"
+"""Where Claude Code's requests name their session."""
+
 _BOM = b"\xef\xbb\xbf"
 
 _LONGEST_MODEL = 1024
@@ -36,17 +39,34 @@ _LONGEST_ID = 128
 """Characters of a conversation's id as the client names it: three UUIDs. Longer ones are hashed."""
 
 
-@dataclass(frozen=True, slots=True)
-class MessagesRequest:
+_FIRST = b'{"model":'
+"""How most bodies begin."""
+
+_KEY = re.compile(rb'"model"[ \t\r\n]*:[ \t\r\n]*')
+"""Nowhere but where an object's key ends: inside a string, quotes are escaped."""
+
+
+class MessagesRequest(NamedTuple):
     """One request. Nobody changes `document`: it is shared by every attempt to serve it."""
 
     raw: bytes
     """The body as the client sent it, without a byte order mark."""
     document: dict[str, Any]
+    """To look at: integers beyond 64 bits may be floats. Who writes or translates it takes `exact()`."""
     model: str
     stream: bool
-    canonical: bool = False
-    """`raw` is byte for byte what orjson writes for `document`."""
+    by_orjson: bool
+    """orjson read `raw`: nothing in it is NaN or infinite."""
+
+    def exact(self) -> dict[str, Any]:
+        """The document with every digit of its integers; the same object if none was lost."""
+        if not self.by_orjson:
+            return self.document
+        document: dict[str, Any] = with_every_digit(self.document, self.raw)
+        return document
+
+    def __repr__(self) -> str:
+        return f"MessagesRequest(model={self.model!r}, stream={self.stream}, {len(self.raw)} bytes)"
 
 
 def read_request(raw: bytes) -> MessagesRequest:
@@ -60,20 +80,26 @@ def read_request(raw: bytes) -> MessagesRequest:
     if not raw:
         raise RequestError(400, "the request body is empty: send a JSON object")
     try:
-        document, canonical = read_document(raw)
+        document, by_orjson = read_quickly(raw)
     except ValueError as error:
         raise RequestError(400, f"the request body cannot be read as JSON: {error}") from None
-    if not isinstance(document, dict):
+    if type(document) is not dict:
         raise RequestError(400, f"the request body must be a JSON object, not {_kind(document)}")
-    model = _checked(document, "model", str, "a string")
+    model = document.get("model")
+    if type(model) is not str:
+        raise _wrong(document, "model", "a string")
     if not model:
         raise RequestError(400, "model: must not be empty")
     if len(model) > _LONGEST_MODEL:
         raise RequestError(400, f"model: must have at most {_LONGEST_MODEL} characters, not {len(model)}")
-    for index, message in enumerate(_checked(document, "messages", list, "an array")):
-        if not isinstance(message, dict):
-            raise RequestError(400, f"messages.{index}: must be an object, not {_kind(message)}")
-    return MessagesRequest(raw, document, model, document.get("stream") is True, canonical)
+    messages = document.get("messages")
+    if type(messages) is not list:
+        raise _wrong(document, "messages", "an array")
+    for message in messages:
+        if type(message) is not dict:
+            at = messages.index(message)
+            raise RequestError(400, f"messages.{at}: must be an object, not {_kind(message)}")
+    return MessagesRequest(raw, document, model, document.get("stream") is True, by_orjson)
 
 
 def splice_model(request: MessagesRequest, model: str) -> bytes:
@@ -81,40 +107,39 @@ def splice_model(request: MessagesRequest, model: str) -> bytes:
 
     A key that is there more than once is replaced each time, whichever of them an upstream reads.
     """
+    raw = request.raw
     if model == request.model:
-        return request.raw
-    value = write_document(model)
-    if request.canonical:
-        raw = request.raw
-        start = _canonical_position(request.document)
-        end = start + len(orjson.dumps(request.model))
-        return b"".join((raw[:start], value, raw[end:]))
-    text = request.raw.decode()
+        return raw
+    old, new = write_document(request.model, finite=True), write_document(model, finite=True)
+    start = _position(request, old)
+    if start >= 0:
+        return b"".join((raw[:start], new, memoryview(raw)[start + len(old) :]))
+    text = raw.decode()
     pieces = []
     position = 0
     for start, end in _top_level_values(text, "model"):
         pieces.append(text[position:start].encode())
-        pieces.append(value)
+        pieces.append(new)
         position = end
     pieces.append(text[position:].encode())
     return b"".join(pieces)
 
 
-def conversation_id(document: dict[str, Any], headers: Sequence[tuple[bytes, bytes]]) -> str:
+def conversation_id(document: dict[str, Any], session: bytes = b"") -> str:
     """What stays the same over the turns of one conversation, and differs between conversations.
 
-    The session header, else the session in `metadata.user_id`, else a hash of what a conversation
-    begins with. Two clients may have the same: the caller adds whose it is.
+    The session that the head names (`SESSION_FIELD`), else the one in `metadata.user_id`, else a hash of what
+    a conversation begins with, which means something in this process only. Two clients may have the same:
+    the caller adds whose it is.
     """
-    for name, value in headers:
-        if name == b"x-claude-code-session-id" and value:
-            return _bounded(value.decode("latin-1"))
+    if session:
+        return _bounded(session.decode("latin-1"))
     metadata = document.get("metadata")
     user_id = metadata.get("user_id") if isinstance(metadata, dict) else None
     if isinstance(user_id, str):
-        session = _session_of(user_id)
-        if session:
-            return _bounded(session)
+        named = _session_of(user_id)
+        if named:
+            return _bounded(named)
     return _hash(_beginning(document))
 
 
@@ -124,21 +149,32 @@ def _kind(value: object) -> str:
     return names.get(type(value), "a number")
 
 
-def _checked(document: dict[str, Any], key: str, kind: type, name: str) -> Any:
+def _wrong(document: dict[str, Any], key: str, name: str) -> RequestError:
+    """What to say of a key that is not there, or has a value of another kind."""
     if key not in document:
-        raise RequestError(400, f"{key}: is required and must be {name}")
-    value = document[key]
-    if not isinstance(value, kind):
-        raise RequestError(400, f"{key}: must be {name}, not {_kind(value)}")
-    return value
+        return RequestError(400, f"{key}: is required and must be {name}")
+    return RequestError(400, f"{key}: must be {name}, not {_kind(document[key])}")
 
 
-def _canonical_position(document: dict[str, Any]) -> int:
-    """Where the value of `model` begins in what orjson writes for `document`."""
-    keys = list(document)
-    before = {key: document[key] for key in keys[: keys.index("model")]}
-    # Its closing brace stands where the comma does, if anything comes before at all.
-    return len(orjson.dumps(before)) - (not before) + len('"model":')
+def _position(request: MessagesRequest, value: bytes) -> int:
+    """Where the only top-level `model` has its value, written as `value` is; -1 when finding it takes a
+    closer look: the key may be there twice, or be written with escapes, as the value may."""
+    raw, document = request.raw, request.document
+    if not request.by_orjson:
+        return -1
+    if orjson.dumps(document) == raw:
+        # Then no key is there twice, and orjson writes what comes before as the client did: its closing
+        # brace stands where the comma does.
+        if raw.startswith(_FIRST):
+            return len(_FIRST)
+        keys = list(document)
+        before = {key: document[key] for key in keys[: keys.index("model")]}
+        return len(orjson.dumps(before)) + len('"model":')
+    for key in _KEY.finditer(raw):
+        if raw.startswith(value, key.end()):
+            renamed = b"".join((raw[: key.start()], b'"":', memoryview(raw)[key.end() :]))
+            return -1 if "model" in orjson.loads(renamed) else key.end()
+    return -1
 
 
 def _top_level_values(text: str, key: str) -> Iterator[tuple[int, int]]:
@@ -177,40 +213,36 @@ def _session_of(user_id: str) -> str:
     return user_id.rpartition("_session_")[2] if "_session_" in user_id else ""
 
 
-def _beginning(document: dict[str, Any]) -> Iterator[bytes]:
+def _beginning(document: dict[str, Any]) -> tuple[object, object]:
     """The system prompt and the first user message, as much of them as no later turn changes."""
     system = _texts(document.get("system"))
-    first = next(system, b"")
-    if not first.startswith(BILLING_HEADER.encode()):
-        yield first
-    yield from system
+    if system and isinstance(system[0], str) and system[0].startswith(BILLING_HEADER):
+        del system[0]
     for message in document["messages"]:
         if message.get("role") == "user":
-            yield from _texts(message.get("content"))
-            return
+            return tuple(system), tuple(_texts(message.get("content")))
+    return tuple(system), None
 
 
-def _texts(content: object) -> Iterator[bytes]:
+def _texts(content: object) -> list[str | bytes]:
     """A content's blocks, a string being one text block, without the cache marks that move each turn."""
-    for block in content if isinstance(content, list) else (content,):
-        if isinstance(block, dict):
-            text = block.get("text")
-            if isinstance(text, str):
-                block = text
-            else:
-                block = {key: value for key, value in block.items() if key != "cache_control"}
-        yield block.encode("utf-8", "surrogatepass") if isinstance(block, str) else write_document(block)
+    if isinstance(content, str):
+        return [content]
+    return [_text(block) for block in (content if isinstance(content, list) else (content,))]
+
+
+def _text(block: object) -> str | bytes:
+    """What a block says; as JSON, if it is no text."""
+    if isinstance(block, dict):
+        text = block.get("text")
+        return text if isinstance(text, str) else write_document(without(block, "cache_control"))
+    return block if isinstance(block, str) else write_document(block)
 
 
 def _bounded(name: str) -> str:
-    return name if len(name) <= _LONGEST_ID else _hash((name.encode("utf-8", "surrogatepass"),))
+    return name if len(name) <= _LONGEST_ID else _hash(name)
 
 
-def _hash(pieces: Iterable[bytes]) -> str:
-    from hashlib import blake2b
-
-    digest = blake2b(digest_size=16)
-    for piece in pieces:
-        digest.update(b"%d:" % len(piece))
-        digest.update(piece)
-    return digest.hexdigest()
+def _hash(value: object) -> str:
+    """Python's own, of 64 bits: two conversations that have the same share an account, and no more."""
+    return f"{hash(value):x}"

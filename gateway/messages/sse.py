@@ -5,7 +5,7 @@ complete: LF, CRLF and CR end lines, comments and unknown fields are skipped, a 
 dropped. What an event means is left to others.
 """
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 EVENT_LIMIT = 16 * 1024 * 1024
 """Bytes of one event: an image of the API's own 5 MB limit as base64 fits twice."""
@@ -13,8 +13,7 @@ EVENT_LIMIT = 16 * 1024 * 1024
 BOM = b"\xef\xbb\xbf"
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(NamedTuple):
     """One event: `name` is "" when no `event:` line named it; `data` lines are joined by LF."""
 
     name: str
@@ -52,6 +51,12 @@ class Decoder:
         """The events that `data` completes, in order."""
         if self._start is not None:
             data = self._without_bom(data)
+        if not self._size and data[:6] == b"data: ":
+            # Mostly one event a read, from those who write CRLF.
+            end = data.find(b"\r", 6)
+            if data[end:] == b"\r\n\r\n" and data.find(b"\n", 6) == end + 1 and end < self._limit:
+                self._skip_lf = False
+                return [Event("", data[6:end])]
         if self._skip_lf and data:
             self._skip_lf = False
             if data[0] == 0x0A:
@@ -59,6 +64,23 @@ class Decoder:
         if b"\r" in data:
             self._skip_lf = data.endswith(b"\r")
             data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        if self._size:
+            return self._pass(data)
+        # Between two events, and mostly each one that follows is `event: NAME`, `data: ...` and a blank line.
+        blocks = data.split(b"\n\n")
+        rest = blocks.pop()
+        events = []
+        for block in blocks:
+            first, _, value = block.rpartition(b"\n")
+            named = first[:7] == b"event: " and b"\n" not in first
+            if (named or not first) and value[:6] == b"data: " and len(block) < self._limit:
+                events.append(Event(first[7:].decode("utf-8", "replace"), value[6:]))
+            else:
+                events += self._lines([*block.split(b"\n"), b""])
+        return events + self._pass(rest) if rest else events
+
+    def _pass(self, data: bytes) -> list[Event]:
+        """The same, line by line."""
         lines = data.split(b"\n")
         last = lines.pop()
         if lines and self._pieces:

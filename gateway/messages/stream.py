@@ -110,7 +110,9 @@ class StreamWriter:
             return
         if self._kind != "text":
             self._open("text", b'{"type":"text","text":""}')
-        self._delta(b'"text_delta","text":', text)
+        self.has_content = True
+        value = write_document(text, finite=True)
+        self._out.append(b'%b"text_delta","text":%b}}\n\n' % (self._delta_head, value))
 
     def citation(self, citation: Mapping[str, Any]) -> None:
         """A citation for the open text block, or for a new one."""

@@ -30,7 +30,18 @@ def foreign_thinking(document: Document, own_mark: str = "") -> Document:
     """Without the thinking that the upstream cannot know: its signature has another dialect's mark, or
     there is none. `own_mark` is the mark of the dialect asked for, "" for the protocol's own."""
 
-    return changed_message_blocks(document, lambda block: block if _is_own(block, own_mark) else None, KINDS)
+    def unless_foreign(block: Block) -> Block | None:
+        signature = block.get("signature" if block["type"] == "thinking" else "data")
+        return block if is_own(signature, own_mark) else None
+
+    return changed_message_blocks(document, unless_foreign, KINDS)
+
+
+def is_own(signature: object, own_mark: str) -> bool:
+    """Whether it is a signature of the dialect asked for."""
+    if not isinstance(signature, str) or not signature:
+        return False
+    return signature.startswith(own_mark) if own_mark else not signature.startswith(DIALECT_MARKS)
 
 
 def without_thinking(document: Document) -> Document:
@@ -50,15 +61,6 @@ def speaks_of_signature(text: str) -> bool:
     """Whether the text of a 400 is about a signature or a thinking block, and not about the `thinking`
     parameter, its budget, or a signature of some other kind."""
     return _WORDINGS.search(text, 0, _LONGEST_TEXT) is not None
-
-
-def _is_own(block: Block, own_mark: str) -> bool:
-    signature = block.get("signature" if block["type"] == "thinking" else "data")
-    if not isinstance(signature, str) or not signature:
-        return False
-    if own_mark:
-        return signature.startswith(own_mark)
-    return not signature.startswith(DIALECT_MARKS)
 
 
 def _thinks(document: Document) -> bool:

@@ -72,12 +72,18 @@ def _is_warmup_content(content: object) -> bool:
         return content.strip() == _WARMUP
     if not isinstance(content, list):
         return False
-    blocks = [block for block in content if not _is_reminder(_text_of(block))]
-    if len(blocks) == 1:
-        text = _text_of(blocks[0])
-        if text is not None:
-            return text.strip() == _WARMUP
-    return bool(blocks) and all(_is_failed_warmup(block) for block in blocks)
+    prompts = failures = 0
+    for block in content:
+        text = _text_of(block)
+        if text is None:
+            if not _is_failed_warmup(block):
+                return False
+            failures += 1
+        elif text.strip() == _WARMUP:
+            prompts += 1
+        elif not _is_reminder(text):
+            return False
+    return failures > 0 if not prompts else prompts == 1 and not failures
 
 
 def _text_of(block: object) -> str | None:
@@ -88,10 +94,8 @@ def _text_of(block: object) -> str | None:
     return None
 
 
-def _is_reminder(text: str | None) -> bool:
+def _is_reminder(text: str) -> bool:
     """Whether a text is reminders from end to end."""
-    if text is None:
-        return False
     at, end = 0, len(text)
     while at < end:
         if text[at].isspace():

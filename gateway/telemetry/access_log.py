@@ -7,6 +7,7 @@ nor look like another field. What is said is the caller's choice: bodies and cre
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 import orjson
@@ -66,34 +67,34 @@ class Record:
 
 def text(record: Record) -> str:
     """The line for people, without a line end."""
-    parts = [_clock(record.time), record.request_id, _field(record.key or "-"), _field(record.method)]
-    parts.append(_field(record.path))
-    if record.model:
-        parts.append(_field(record.model))
-        if record.wire_model and record.wire_model != record.model:
-            parts += "->", _field(record.wire_model)
+    asked, wire = record.model, record.wire_model
+    model = way = attempts = first = ""
+    if asked:
+        model = f" {_word(asked)} -> {_word(wire)}" if wire and wire != asked else f" {_word(asked)}"
     if record.upstream:
-        parts.append(f"{record.upstream}/{_field(record.account)}")
-    parts += str(record.status), record.outcome
+        way = f" {record.upstream}/{_word(record.account)}"
     if record.attempts > 1:
-        parts.append(f"attempts={record.attempts}")
-    parts += f"in={_size(record.bytes_in)}", f"out={_size(record.bytes_out)}"
+        attempts = f" attempts={record.attempts}"
     if record.first_byte is not None:
-        parts.append(f"first={_duration(record.first_byte)}")
-    parts.append(f"took={_duration(record.duration)}")
-    for name, count in (
-        ("input", record.input_tokens),
-        ("output", record.output_tokens),
-        ("cache_read", record.cache_read_tokens),
-        ("cache_creation", record.cache_creation_tokens),
-    ):
-        if count is not None:
-            parts.append(f"{name}={count}")
+        first = f" first={_duration(record.first_byte)}"
+    line = (
+        f"{_clock(record.time)} {record.request_id} {_word(record.key or '-')} {_word(record.method)} "
+        f"{_word(record.path)}{model}{way} {record.status} {record.outcome}{attempts} "
+        f"in={_size(record.bytes_in)} out={_size(record.bytes_out)}{first} took={_duration(record.duration)}"
+    )
+    if record.input_tokens is not None:
+        line += f" input={record.input_tokens}"
+    if record.output_tokens is not None:
+        line += f" output={record.output_tokens}"
+    if record.cache_read_tokens is not None:
+        line += f" cache_read={record.cache_read_tokens}"
+    if record.cache_creation_tokens is not None:
+        line += f" cache_creation={record.cache_creation_tokens}"
     if record.repairs:
-        parts.append("repairs=" + ",".join(record.repairs))
+        line += " repairs=" + ",".join(record.repairs)
     if record.error:
-        parts.append("error=" + _quoted(record.error))
-    return " ".join(parts)
+        line += " error=" + _quoted(record.error)
+    return line
 
 
 def json_line(record: Record) -> bytes:
@@ -189,8 +190,12 @@ class AccessLog:
 def _clock(unix: float) -> str:
     """UTC with milliseconds: `2026-01-31T08:05:00.250Z`."""
     milliseconds = int(unix * 1000)
-    moment = time.gmtime(milliseconds // 1000)
-    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', moment)}.{milliseconds % 1000:03d}Z"
+    return f"{_second(milliseconds // 1000)}.{milliseconds % 1000:03d}Z"
+
+
+@lru_cache(maxsize=8)
+def _second(unix: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(unix))
 
 
 def _duration(seconds: float) -> str:
@@ -206,11 +211,19 @@ def _size(count: int) -> str:
     return f"{count / 1_000_000:.1f}MB"
 
 
+def _word(value: str) -> str:
+    """A field's value; the same few come again and again."""
+    return _known_field(value) if len(value) <= LONGEST else _field(value)
+
+
 def _field(value: str) -> str:
     """One word: quoted where it would not look like one."""
     if value.isprintable() and 0 < len(value) <= LONGEST and not any(mark in value for mark in ' "\\='):
         return value
     return _quoted(value)
+
+
+_known_field = lru_cache(maxsize=256)(_field)
 
 
 def _quoted(value: str) -> str:

@@ -20,7 +20,12 @@ class Usage(NamedTuple):
 
     def updated(self, later: "Usage") -> "Usage":
         """With what `later` says in place of what was said before."""
-        return Usage(*(old if new is None else new for old, new in zip(self, later, strict=True)))
+        return Usage(
+            self.input if later.input is None else later.input,
+            self.output if later.output is None else later.output,
+            self.cache_read if later.cache_read is None else later.cache_read,
+            self.cache_creation if later.cache_creation is None else later.cache_creation,
+        )
 
 
 UNKNOWN = Usage()

@@ -5,8 +5,29 @@ from typing import Any
 import pytest
 
 from gateway.config import Server
-from gateway.delivery.headers import kept_headers, masked, shown_account, way_headers, with_request_id
-from gateway.http1.heads import parse_response_head, render_response_head
+from gateway.delivery import headers
+from gateway.delivery.headers import (
+    STREAM_HEADERS,
+    STREAM_LINES,
+    content_type_line,
+    kept_headers,
+    kept_lines,
+    masked,
+    shown_account,
+    way_headers,
+    way_lines,
+    with_request_id,
+)
+from gateway.http1.forms import MAX_FORMS
+from gateway.http1.heads import (
+    Headers,
+    ResponseHead,
+    parse_response_head,
+    render_lines,
+    render_response_head,
+)
+from gateway.http1.strict import ProtocolError
+from tests.http1.readings import forget, head
 
 
 @pytest.mark.parametrize(
@@ -46,6 +67,84 @@ def test_an_answer_has_one_request_id() -> None:
     assert with_request_id([(b"a", b"b")], "req_ours") == [(b"a", b"b"), (b"request-id", b"req_ours")]
     theirs = [(b"request-id", b"req_theirs"), (b"a", b"b")]
     assert with_request_id(theirs, "req_ours") == theirs
+
+
+ANSWERS: list[tuple[list[bytes], Headers]] = [
+    ([], [(b"request-id", b"req_ours")]),
+    ([b"Server: x", b"Set-Cookie: s3cret"], [(b"request-id", b"req_ours")]),
+    ([b"Request-Id: req_1"], [(b"request-id", b"req_1")]),
+    (
+        [
+            b"Date: x",
+            b"retry-after: 1",
+            b"X:y",
+            b"Anthropic-B:  2 ",
+            b"X-Should-Retry: true",
+            b"anthropic-b: 1",
+        ],
+        [
+            *((b"retry-after", b"1"), (b"anthropic-b", b"2"), (b"x-should-retry", b"true")),
+            *((b"anthropic-b", b"1"), (b"request-id", b"req_ours")),
+        ],
+    ),
+    (
+        [b"anthropic-ratelimit-tokens-limit: 5", b"Content-Length: 7", b"request-id: a", b"request-id: b"],
+        [(b"anthropic-ratelimit-tokens-limit", b"5"), (b"request-id", b"a"), (b"request-id", b"b")],
+    ),
+]
+
+
+def in_lines(lines: bytes) -> Headers:
+    """The fields that these lines are."""
+    return parse_response_head(b"HTTP/1.1 200 \r\n" + lines + b"\r\n").headers
+
+
+def answered(text: list[bytes]) -> list[ResponseHead]:
+    """An answer's head as it is read for the first time, and when its form is known."""
+    forget()
+    raw = head(b"HTTP/1.1 200 OK", *text)
+    first, _, last = (parse_response_head(raw) for _ in range(3))
+    assert [each.form is not None for each in (first, last)] == [False, True]
+    return [first, last]
+
+
+@pytest.mark.parametrize(("text", "fields"), ANSWERS)
+def test_lines_are_kept_as_fields_are(text: list[bytes], fields: Headers) -> None:
+    for answer in answered(text):
+        for _ in ("the first time", "again"):
+            assert in_lines(kept_lines(answer, "req_ours")) == fields
+
+
+def test_lines_of_a_form_are_of_this_answer() -> None:
+    *_, answer = answered([b"request-id: one", b"anthropic-a: b", b"retry-after: 1"])
+    kept_lines(answer, "req_ours")
+    other = parse_response_head(
+        head(b"HTTP/1.1 200 OK", b"request-id: two", b"anthropic-a: b", b"retry-after: 2")
+    )
+    assert other.form is answer.form
+    assert kept_lines(other, "req_ours") == b"request-id: two\r\nanthropic-a: b\r\nretry-after: 2\r\n"
+
+
+def test_what_is_known_of_forms_is_bounded() -> None:
+    for number in range(2 * MAX_FORMS):
+        *_, answer = answered([b"X: %d" % number, b"retry-after: 1"])
+        assert kept_lines(answer, "req_1") == b"retry-after: 1\r\nrequest-id: req_1\r\n"
+        assert len(headers._picks) <= MAX_FORMS
+
+
+def test_lines_of_the_gateways_own() -> None:
+    assert render_lines(STREAM_HEADERS) == STREAM_LINES
+    for _ in ("the first time", "again"):
+        assert content_type_line(b"text/event-stream; charset=utf-8") == (
+            b"content-type: text/event-stream; charset=utf-8\r\n"
+        )
+        assert way_lines("full", "a@x", "m", 2) == (
+            b"x-account-email: a@x\r\nx-mapped-model: m\r\nx-gateway-attempts: 2\r\n"
+        )
+        assert way_lines("none", "a@x", "m", 1) == b""
+        assert way_lines("masked", "a@x", "m", 1) == b"x-account-email: a***@x\r\nx-mapped-model: m\r\n"
+        with pytest.raises(ProtocolError):
+            content_type_line(b"a\r\nb: c")
 
 
 @pytest.mark.parametrize(
@@ -104,6 +203,7 @@ def test_nobody_is_named_where_nobody_served() -> None:
 )
 def test_a_name_that_a_client_chose_cannot_break_a_head(model: str, shown: str) -> None:
     fields = way_headers(Server(), "é\n@x", model, 1)
-    head = parse_response_head(render_response_head(200, fields))
-    assert head.get(b"x-mapped-model") == shown.encode()
-    assert head.get(b"x-account-email") == b"%C3%A9%0A@x"
+    answer = parse_response_head(render_response_head(200, fields))
+    assert answer.get(b"x-mapped-model") == shown.encode()
+    assert answer.get(b"x-account-email") == b"%C3%A9%0A@x"
+    assert in_lines(way_lines("full", "é\n@x", model, 1)) == answer.headers

@@ -1,5 +1,6 @@
 """The client's own dialect: which bytes and fields go upstream, and how answers are read."""
 
+import json
 from dataclasses import replace
 from typing import Any
 
@@ -12,8 +13,12 @@ from gateway.dialects.anthropic import AnthropicDialect, base_path, forwarded_he
 from gateway.dialects.base import Headers, Incoming, Outgoing, Purpose
 from gateway.dispatch.credentials import NO_CREDENTIAL, Credential
 from gateway.dispatch.failure import Failure, FailureKind
+from gateway.http1 import lines
+from gateway.http1.forms import MAX_FORMS
+from gateway.http1.heads import parse_request_head
 from gateway.messages.request import read_request
 from gateway.messages.stream import StreamWriter
+from tests.http1.readings import head
 
 DIALECT = AnthropicDialect()
 KEY = Credential("api_key", Secret("sk-1"))
@@ -161,6 +166,77 @@ def test_who_pays(auth_header: Any, credential: Credential, paying: list[tuple[b
         assert known == paying
 
 
+# Its form.
+
+
+def of_form(*text: bytes, start: bytes = b"POST /v1/messages HTTP/1.1") -> Incoming:
+    """A request whose head has a form that is known."""
+    for _ in range(3):
+        asked = parse_request_head(head(start, b"Host: localhost", *text, b"Content-Length: 2"))
+    assert asked.form is not None
+    query = asked.target.partition("?")[2]
+    purpose: Purpose = "count_tokens" if "count_tokens" in asked.target else "messages"
+    return replace(incoming(query=query, headers=asked.headers, purpose=purpose), form=asked.form)
+
+
+CLIENT = (b"X-App: cli", b"X-Api-Key: client-1", b"X-Request-Id: 1", b"anthropic-beta: a", b"X-Other: b")
+
+
+def test_requests_of_one_form_have_the_same_fields() -> None:
+    dialect, at = AnthropicDialect(), upstream()
+    first = dialect.encode(at, KEY, "m", of_form(*CLIENT))
+    again = of_form(CLIENT[0], b"X-Api-Key: client-2", b"X-Request-Id: 2", *CLIENT[3:])
+    assert isinstance(first.headers, tuple)
+    assert dialect.encode(at, KEY, "m", again).headers is first.headers
+    plain = AnthropicDialect().encode(at, KEY, "m", replace(again, form=None))
+    assert (list(plain.headers), plain.target) == (list(first.headers), first.target)
+    assert not any(b"client" in value for _, value in first.headers)
+
+
+def test_fields_of_no_known_form_are_not_to_be_kept() -> None:
+    """Whoever keeps what a tuple looks like would keep it for nothing."""
+    dialect = AnthropicDialect()
+    assert isinstance(dialect.encode(upstream(), KEY, "m", incoming()).headers, list)
+    assert dialect._known == {}
+
+
+def test_forms_upstreams_and_credentials_never_mix() -> None:
+    dialect = AnthropicDialect()
+    asked = [
+        of_form(*CLIENT),
+        of_form(*CLIENT, start=b"POST /v1/messages?beta=true HTTP/1.1"),
+        of_form(*CLIENT, start=b"POST /v1/messages/count_tokens HTTP/1.1"),
+        of_form(b"X-App: other", *CLIENT[1:]),
+    ]
+    # Two of each are equal, and yet are not the same.
+    places = [upstream(base_url=url) for url in ("https://h/a", "https://h/a", "https://h/b")]
+    places.append(upstream(base_url="https://h/a", auth_header="authorization"))
+    paying = [KEY, Credential("api_key", Secret("sk-1")), Credential("bearer", Secret("sk-2")), NO_CREDENTIAL]
+    for _ in range(2):
+        for each in asked:
+            for place in places:
+                for credential in paying:
+                    outgoing = dialect.encode(place, credential, "m", each)
+                    fresh = AnthropicDialect().encode(place, credential, "m", replace(each, form=None))
+                    assert (outgoing.target, list(outgoing.headers)) == (fresh.target, list(fresh.headers))
+
+
+@pytest.mark.parametrize("name", sorted(name for name in lines.VARYING if name.startswith(b"anthropic-")))
+def test_a_field_that_goes_upstream_is_this_requests_own(name: bytes) -> None:
+    dialect, at = AnthropicDialect(), upstream()
+    for value in (b"1", b"2", b"3"):
+        outgoing = dialect.encode(at, KEY, "m", of_form(name + b": " + value))
+        assert [theirs for known, theirs in outgoing.headers if known == name] == [value]
+
+
+def test_what_is_known_of_forms_is_bounded() -> None:
+    dialect = AnthropicDialect()
+    for number in range(3 * MAX_FORMS):
+        outgoing = dialect.encode(upstream(), KEY, "m", of_form(b"X-App: %d" % (number % 7)))
+        assert outgoing.headers[0] == (b"x-app", b"%d" % (number % 7))
+        assert len(dialect._known) <= MAX_FORMS
+
+
 # Its body.
 
 
@@ -181,6 +257,18 @@ def test_a_repair_is_named_and_only_then_the_body_is_written_anew() -> None:
     assert outgoing.repairs == ("empty_text",)
     assert orjson.loads(outgoing.body) == {"model": "x", "max_tokens": 1.5, "messages": [], "stream": True}
     assert encode(incoming(body), repairs=frozenset()).body == body
+
+
+@pytest.mark.parametrize(
+    "value",
+    [b"18446744073709551617", b"-9223372036854775809", b"1e+300", b"0.1", b"NaN", b'"\\ud83d"', b"null"],
+)
+def test_a_body_that_is_written_anew_says_the_same(value: bytes) -> None:
+    body = BODY.replace(b"caf\\u00e9", b" ").replace(b"1.50", value)
+    outgoing = encode(incoming(body))
+    assert outgoing.repairs == ("empty_text",)
+    expected = {**json.loads(body), "messages": []}
+    assert json.dumps(json.loads(outgoing.body)) == json.dumps(expected)
 
 
 @pytest.mark.parametrize(

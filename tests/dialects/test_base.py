@@ -1,9 +1,5 @@
 """What every dialect has to do with: the values, and that both dialects answer the questions."""
 
-from dataclasses import FrozenInstanceError, fields
-
-import pytest
-
 from gateway.dialects.anthropic import AnthropicDialect
 from gateway.dialects.base import Dialect, Incoming, Outgoing, StreamFailure
 from gateway.dialects.gemini.dialect import GeminiDialect
@@ -11,17 +7,13 @@ from gateway.dispatch.failure import Failure, FailureKind
 from gateway.messages.request import read_request
 
 
-def test_values_do_not_change() -> None:
+def test_what_is_not_said() -> None:
     request = read_request(b'{"model":"m","messages":[]}')
     incoming = Incoming(request=request, purpose="messages", query="", headers=(), stream=True)
     outgoing = Outgoing(method="POST", target="/", headers=(), body=b"")
-    assert not incoming.without_thinking
+    assert (incoming.without_thinking, incoming.form) == (False, None)
     assert (outgoing.repairs, outgoing.names) == ((), {})
-    for value in (incoming, outgoing):
-        assert not hasattr(value, "__dict__")
-        for each in fields(value):
-            with pytest.raises(FrozenInstanceError):
-                setattr(value, each.name, None)
+    assert not any(hasattr(value, "__dict__") for value in (incoming, outgoing))
 
 
 def test_outgoing_requests_share_no_names() -> None:

@@ -36,7 +36,7 @@ class Line:
 
 
 def head(*fields: bytes, status: int = 200) -> bytes:
-    return b"\r\n".join([b"HTTP/1.1 %d " % status, b"content-type: text/plain", *fields, b"", b""])
+    return b"\r\n".join([b"HTTP/1.1 %d " % status, *fields, b"content-type: text/plain", b"", b""])
 
 
 def whole(exchange: Exchange) -> None:
@@ -238,6 +238,25 @@ async def test_a_head_that_cannot_be_written() -> None:
     assert (line.wire.heard(), exchange.started, exchange.ended) == (b"", False, False)
     exchange.respond(502, [])
     assert line.wire.heard() == answer(502)
+
+
+async def test_lines_that_were_rendered_before_come_first() -> None:
+    line = Line()
+    line.open().respond(200, TYPE, b"hello", b"x: y\r\n")
+    assert line.wire.heard() == head(b"x: y", b"content-length: 5", KEPT) + b"hello"
+    exchange = line.open()
+    exchange.start(200, (), rendered=b"x: y\r\n")
+    assert line.wire.heard() == head(b"x: y", CHUNKED, KEPT).replace(b"content-type: text/plain\r\n", b"")
+    line.open().start(200, TYPE, length=3, rendered=b"x: y\r\n")
+    assert line.wire.heard() == head(b"x: y", b"content-length: 3", KEPT)
+
+
+@pytest.mark.parametrize("field", [(b"content-length", b"5"), (b"transfer-encoding", b"chunked")])
+async def test_framing_is_the_exchanges_alone(field: tuple[bytes, bytes]) -> None:
+    line = Line()
+    with pytest.raises(ProtocolError):
+        line.open().respond(200, [field], b"hello")
+    assert line.wire.heard() == b""
 
 
 # Date.

@@ -13,6 +13,7 @@ from weakref import ref
 
 import pytest
 
+from gateway.http1.deadline import Deadline
 from gateway.http1.exchange import Exchange
 from gateway.http1.limits import Limits
 from gateway.http1.listener import Server
@@ -150,6 +151,20 @@ TRANSCRIPTS: dict[str, tuple[Transcript, str]] = {
     "an empty line before": ([(b"\r\n" + get(), answer(200))], "IDLE"),
     "an empty line alone": ([(b"\r\n", b""), (get(), answer(200))], "IDLE"),
     "an empty line between": ([(get(), answer(200)), (b"\r\n", b""), (get(), answer(200))], "IDLE"),
+    "an empty line behind an answer": ([(get(), answer(200)), (b"\r\n", b"")], "IDLE"),
+    "an empty line behind each of two answers": (
+        [
+            (get() + b"\r\n", answer(200)),
+            (post("/", b"a") + b"\r\n", answer(200, b"a")),
+            (get(), answer(200)),
+        ],
+        "IDLE",
+    ),
+    "two empty lines behind an answer": ([(get(), answer(200)), (b"\r\n", b""), (b"\r\n", BLANK)], "LINGER"),
+    "an empty line and a body that comes later": (
+        [(b"\r\n" + post("/", b"hello")[:-5], b""), (b"hel", b""), (b"lo", answer(200, b"hello"))],
+        "IDLE",
+    ),
     "an empty line behind a body": (
         [(post("/", b"a") + b"\r\n" + get(), answer(200, b"a") + answer(200))],
         "IDLE",
@@ -377,6 +392,20 @@ TIMES: dict[str, tuple[Said, bytes, float, float]] = {
     "a body that trickles": (SLOW_BODY, NO_BODY, 130, 132),
     "nothing more is said": ([(4, get())], answer(200), 4, 79),
     "after an answer, half a head": ([(4, get()), (70, HALF)], answer(200) + NO_HEAD, 84, 86),
+    "after an answer, an empty line": ([(4, get()), (70, b"\r\n")], answer(200), 4, 79),
+    "after an answer, an empty line and half a head": (
+        [(4, get()), (3, b"\r\n"), (60, HALF)],
+        answer(200) + NO_HEAD,
+        77,
+        79,
+    ),
+    "after an answer, an empty line and another": (
+        [(4, get()), (70, b"\r\n"), (4, get())],
+        answer(200) * 2,
+        78,
+        153,
+    ),
+    "after an answer, half an empty line": ([(4, get()), (70, b"\r")], answer(200) + NO_HEAD, 84, 86),
     "after an answer, another": ([(4, get()), (70, get()), (70, get())], answer(200) * 3, 144, 219),
     "after an answer, half a body": (
         [(4, get()), (70, post("/", b"hello")[:-1])],
@@ -414,6 +443,21 @@ def test_times(name: str) -> None:
         assert visit.state == "CLOSED"
 
     run(visit())
+
+
+async def test_only_a_head_that_is_incomplete_has_a_timer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whole requests move one deadline, for what comes after their answers."""
+    visit = Visit()
+    visit.say(get())
+    waits: list[float] = []
+    monkeypatch.setattr(Deadline, "set", lambda _, seconds: waits.append(seconds))
+    visit.say(get())
+    visit.say(post("/", b"hello") + get())
+    assert waits == [75.0] * 3
+    visit.say(HALF)
+    assert waits.pop() == 10.0
+    visit.say(b"\r\n" + post("/", b"hello")[:-5])
+    assert waits[3:] == [75.0, 30.0]
 
 
 def test_an_answer_takes_as_long_as_it_takes() -> None:

@@ -12,6 +12,9 @@ CASES = [
     (b"event:ping\ndata:{}\n\n", [Event("ping", b"{}")]),
     (b"event: ping\r\ndata: {}\r\n\r\n", [Event("ping", b"{}")]),
     (b"event: ping\rdata: {}\r\r", [Event("ping", b"{}")]),
+    (b"data: {}\r\n\r\n", [Event("", b"{}")]),
+    (b"data: a\nb: c\r\n\r\n", [Event("", b"a")]),
+    (b"data: a\r\n\r\ndata: b\r\n\r\n", [Event("", b"a"), Event("", b"b")]),
     (b"event: ping\rdata: {}\r\n\ndata: 2\n\r", [Event("ping", b"{}"), Event("", b"2")]),
     (b"data: a\n\ndata: b\n\n", [Event("", b"a"), Event("", b"b")]),
     (b"data: a\ndata: b\n\n", [Event("", b"a\nb")]),
@@ -68,10 +71,65 @@ def test_any_split_is_the_whole(pieces: list[bytes], draw: st.DataObject) -> Non
     assert decoder.end() == whole.end()
 
 
+BLOCKS = st.lists(
+    st.sampled_from(
+        [
+            *(b"event: ping\ndata: {}\n\n", b"data: a\n\n", b"event: e\n\n", b"event: a\nevent: b\n"),
+            *(b"data: a\ndata: b\n\n", b"event:e\ndata:1\n\n", b"data:  a\n\n", b"id: 1\n", b": c\n\n"),
+            *(b"data: a\r\n\r\n", b"data: a\r\n", b"data: aaaaaaa\r\n\r\n", b"data: a\rdata: b\r\n\r\n"),
+            *(
+                b"event: e",
+                b"data: ",
+                b"data",
+                b"event: ",
+                b"\n",
+                b"\n\n",
+                b"\r",
+                b"\r\n\r\n",
+                b"xxxxxxxx",
+            ),
+            *(b"event: \xff\ndata: \xff\n\n", b"\xef\xbb\xbf", b"\xc3", b"event: e\rdata: x\r\r"),
+        ]
+    ),
+    max_size=8,
+).map(b"".join)
+
+
+def told(pieces: list[bytes], limit: int) -> list[Event] | str:
+    """All events of a stream that comes in these pieces, or why there are none."""
+    decoder = Decoder(limit)
+    try:
+        return [event for piece in pieces for event in decoder.feed(piece)] + decoder.end()
+    except ValueError as error:
+        return str(error)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.one_of(BLOCKS, BLOCKS, st.binary(max_size=12)),
+    st.integers(8, 40),
+    st.lists(st.integers(0, 99), max_size=4),
+)
+def test_whole_blocks_are_read_as_their_lines_are(raw: bytes, limit: int, cuts: list[int]) -> None:
+    """Bytes that come one by one are never a block."""
+    expected = told([raw[at : at + 1] for at in range(len(raw))], limit)
+    edges = sorted(cut % (len(raw) + 1) for cut in cuts)
+    pieces = [raw[start:end] for start, end in zip([0, *edges], [*edges, len(raw)], strict=True)]
+    assert told([raw], limit) == expected
+    assert told(pieces, limit) == expected
+
+
 def test_an_event_comes_as_soon_as_its_blank_line_does() -> None:
     decoder = Decoder()
     assert decoder.feed(b"data: a\r\n\r") == [Event("", b"a")]
     assert decoder.feed(b"\ndata: b\n\n") == [Event("", b"b")]
+
+
+def test_an_event_of_one_line_that_ends_with_crlf() -> None:
+    decoder = Decoder()
+    assert decoder.feed(b"data: a\r\n\r") == [Event("", b"a")]
+    assert decoder.feed(b"data: b\r\n\r\n") == [Event("", b"b")]
+    assert decoder.feed(b"\ndata: c\n\n") == [Event("", b"c")]
 
 
 @pytest.mark.parametrize(

@@ -69,20 +69,25 @@ class Stage:
         return transcript(self.asked, began, self.now, response)
 
     def cooling(self) -> dict[str, float]:
-        """What cools down, and for how many seconds in all: `up`, `up/a` or `up/a m`."""
-        found: dict[str, float] = {}
+        """See below."""
+        return cooling(self.running)
 
-        def note(name: str, health: Health | None) -> None:
-            if health is not None and health.rule is not None:
-                found[name] = round(health.until - health.failed_at, 3)
 
-        for account in self.running.gateway.services.scheduler.accounts.values():
-            name = f"{account.upstream.name}/{account.config.name.partition('@')[0]}"
-            note(account.upstream.name, account.upstream.health)
-            note(name, account.health)
-            for model, health in account.models.items():
-                note(f"{name} {model}", health)
-        return found
+def cooling(running: Running) -> dict[str, float]:
+    """What cools down, and for how many seconds in all: `up`, `up/a` or `up/a m`."""
+    found: dict[str, float] = {}
+
+    def note(name: str, health: Health | None) -> None:
+        if health is not None and health.rule is not None:
+            found[name] = round(health.until - health.failed_at, 3)
+
+    for account in running.gateway.services.scheduler.accounts.values():
+        name = f"{account.upstream.name}/{account.config.name.partition('@')[0]}"
+        note(account.upstream.name, account.upstream.health)
+        note(name, account.health)
+        for model, health in account.models.items():
+            note(f"{name} {model}", health)
+    return found
 
 
 def transcript(asked: list[tuple[float, Received]], began: float, ended: float, response: Response) -> str:

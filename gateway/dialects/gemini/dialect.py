@@ -58,7 +58,7 @@ class GeminiDialect:
         self, upstream: Upstream, credential: Credential, wire_model: str, incoming: Incoming
     ) -> Outgoing:
         """The request for this upstream, always for a stream. Raises RequestError(400)."""
-        original = incoming.request.document
+        original = incoming.request.exact()
         document, repairs = apply(original, upstream.repairs, own_mark=MARK)
         body, names = gemini_request(
             document,
@@ -76,7 +76,7 @@ class GeminiDialect:
             method="POST",
             target=_target(upstream, wire_model, method),
             headers=[_JSON, *_headers(credential)],
-            body=write_document(wrapped),
+            body=write_document(wrapped, finite=incoming.request.by_orjson),
             repairs=repairs,
             names=names,
         )

@@ -39,6 +39,10 @@ is no ending: the answer failed."""
 UNSIGNED = "MISSING_THOUGHT_SIGNATURE"
 """The one such reason that is about the request; as a 400 it leads to the try without thinking."""
 
+_PLAIN_CHUNK = frozenset({"candidates", "usageMetadata", "modelVersion", "responseId", "createTime"})
+_PLAIN_CANDIDATE = frozenset({"content", "index", "safetyRatings"})
+"""Keys of an event that brings text and nothing else to act on."""
+
 EARLY = "upstream ended the stream early"
 
 
@@ -100,7 +104,33 @@ class GeminiDecoder:
         except ValueError as error:
             raise _failed(FailureKind.INCOMPLETE, str(error)) from None
         for event in events:
-            self._event(event.data)
+            data = event.data
+            if self._open != "text" or self._stop or not self._more_text(data):
+                self._event(data)
+
+    def _more_text(self, data: bytes) -> bool:
+        """Take the event of which there are most: more of the text, and perhaps usage. False: it is another one."""
+        try:
+            document = orjson.loads(data)
+            (candidate,) = document["candidates"]
+            (part,) = candidate["content"]["parts"]
+            text = part["text"]
+        except (KeyError, TypeError, ValueError):
+            return False
+        if (
+            len(part) > 1
+            or type(text) is not str
+            or not _PLAIN_CANDIDATE.issuperset(candidate)
+            or not _PLAIN_CHUNK.issuperset(document)
+        ):
+            return False
+        usage = document.get("usageMetadata")
+        if type(usage) is dict:
+            self._usage.update(usage)
+        if text:
+            self._writer.text(text)
+            self._text.append(text)
+        return True
 
     def end(self) -> None:
         """The body ended. Raises StreamFailure if the answer did not."""
@@ -121,12 +151,12 @@ class GeminiDecoder:
         """An event's JSON. `[DONE]` and what is not JSON before the answer's beginning are nothing."""
         try:
             # Arguments may hold integers of which orjson alone would lose digits.
-            return read_document(data)[0] if b'"args"' in data else orjson.loads(data)
+            return read_document(data) if b'"args"' in data else orjson.loads(data)
         except ValueError:
             if data == b"[DONE]" or not self._started or self._stop:
                 return None
         try:
-            return read_document(data)[0]
+            return read_document(data)
         except ValueError as error:
             raise _failed(
                 FailureKind.INCOMPLETE, f"the upstream sent an event that cannot be read: {error}"

@@ -1,3 +1,5 @@
+import json
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -10,6 +12,7 @@ from gateway.dialects.gemini.dialect import WARNINGS_KEPT
 from gateway.dialects.gemini.signatures import BYPASS
 from gateway.dispatch.credentials import NO_CREDENTIAL, Credential
 from gateway.dispatch.failure import Failure, FailureKind
+from gateway.messages.request import read_request
 from gateway.messages.stream import StreamWriter
 from tests.dialects.gemini.support import (
     KEY,
@@ -216,6 +219,16 @@ def test_repairs_are_named() -> None:
     assert encoded(document).repairs == ("merge_roles",)
     assert encoded(HI).repairs == ()
     assert encoded(document, upstream(repairs=frozenset())).repairs == ()
+
+
+@pytest.mark.parametrize("value", ["18446744073709551617", "1e+300", "NaN", '"\\ud83d"', "null"])
+def test_arguments_are_passed_as_they_are(value: str) -> None:
+    raw = """{"model":"m","messages":[{"role":"user","content":"hi"},{"role":"assistant","content":[
+        {"type":"tool_use","id":"t1","name":"Bash","input":{"n":VALUE}}]}]}""".replace("VALUE", value)
+    asked = replace(incoming(HI), request=read_request(raw.encode()))
+    sent = json.loads(dialect().encode(upstream(), KEY, MODEL, asked).body)
+    args = sent["contents"][1]["parts"][0]["functionCall"]["args"]
+    assert json.dumps(args["n"]) == value
 
 
 def test_warnings_are_said_once() -> None:

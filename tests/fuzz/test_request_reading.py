@@ -1,0 +1,33 @@
+"""A client's body, whatever its bytes: it is refused with a 400 in words, or read as Python's own JSON reader reads
+it. Then nothing that looks at the request raises or changes it."""
+
+import json
+
+from gateway.messages import warmup
+from gateway.messages.errors import RequestError, error_body
+from gateway.messages.request import conversation_id, read_request
+from gateway.messages.tokens import estimate
+from tests.fuzz.fuzz import fuzz
+from tests.support.driven import refused_in_words
+from tests.support.strategies import BODIES
+
+
+def contract(raw: bytes) -> None:
+    try:
+        request = read_request(raw)
+    except RequestError as error:
+        refused_in_words(error)
+        return
+    document = request.document
+    conversation_id(document, b"\xff")
+    conversation_id(document)
+    assert estimate(document) >= 0
+    warmup.is_warmup(document)
+    warmup.is_quota_probe(document)
+    error_body(404, ascii(request.model), "req_1")
+    # As texts: there NaN equals NaN, and 1 is not 1.0.
+    assert json.dumps(request.exact()) == json.dumps(json.loads(raw.decode("utf-8-sig")))
+
+
+def test_a_clients_request() -> None:
+    fuzz(contract, BODIES, examples=150)

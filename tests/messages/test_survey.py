@@ -1,0 +1,238 @@
+"""messages/survey.py: what it does not name needs no repair, and what real clients send is not named."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gateway.messages.repair import REPAIRS, apply
+from gateway.messages.survey import ALL, PLACEHOLDER, survey
+from gateway.messages.thinking import foreign_thinking
+from tests.messages.samples import USUAL, client_requests, documents
+
+MARK: dict[str, Any] = {"cache_control": {"type": "ephemeral"}}
+
+
+def text(text: Any, **more: Any) -> dict[str, Any]:
+    return {"type": "text", "text": text, **more}
+
+
+def call(id: Any = "t1", **more: Any) -> dict[str, Any]:
+    return {"type": "tool_use", "id": id, "name": "Read", "input": MARK, **more}
+
+
+def result(id: Any = "t1", **more: Any) -> dict[str, Any]:
+    return {"type": "tool_result", "tool_use_id": id, **more}
+
+
+def thought(signature: Any = "s", **more: Any) -> dict[str, Any]:
+    return {"type": "thinking", "thinking": "", "signature": signature, **more}
+
+
+def user(*content: Any) -> dict[str, Any]:
+    return {"role": "user", "content": content[0] if isinstance(content[0], str) else list(content)}
+
+
+def assistant(*content: Any) -> dict[str, Any]:
+    return {**user(*content), "role": "assistant"}
+
+
+def system(content: str) -> dict[str, Any]:
+    return {"role": "system", "content": content}
+
+
+REFERENCE = {"type": "tool_reference", "tool_name": "x"}
+REDACTED = {"type": "redacted_thinking", "data": "x"}
+
+ANSWERED = [user("a"), assistant(call("t1"), call("t2")), user(result("t2"), result("t1"), text("b"))]
+
+HISTORIES: list[tuple[list[dict[str, Any]], set[str]]] = [
+    ([], set()),
+    ([user("a"), assistant("b"), user("c")], set()),
+    (ANSWERED, set()),
+    ([*ANSWERED, assistant(thought(), REDACTED, text("c"))], set()),
+    ([user({"type": "image"}, result(content=[{"type": "image"}]))], {"tool_results"}),
+    ([user("a"), user("b")], {"merge_roles"}),
+    ([user(" ")], {"empty_text"}),
+    ([user("")], {"empty_text"}),
+    ([user(text("a"), text("\n"))], {"empty_text"}),
+    ([user(text(""))], {"empty_text"}),
+    ([{"role": "user", "content": []}], {"empty_text"}),
+    ([user("a"), system("s"), user("b")], {"system_role"}),
+    ([system("s"), system("s")], {"system_role"}),
+    ([system(" ")], {"system_role", "empty_text"}),
+    ([assistant(thought("gemini:s"))], {"foreign_thinking"}),
+    ([assistant(thought(""))], {"foreign_thinking"}),
+    ([assistant({**REDACTED, "data": None})], {"foreign_thinking"}),
+    ([assistant(thought(**MARK))], {"thinking_cache_control", "cache_control"}),
+    ([assistant({**REDACTED, **MARK})], {"thinking_cache_control", "cache_control"}),
+    ([user(text("a", **MARK))], {"cache_control"}),
+    ([assistant(call()), user(result(content=[text("a", **MARK)]))], {"cache_control"}),
+    ([assistant(call()), user(result(content=[REFERENCE]))], {"deferred_tools"}),
+    ([user(REFERENCE)], {"deferred_tools"}),
+    ([assistant(call())], {"tool_results"}),
+    ([assistant(call()), user("no"), assistant("b"), user("c")], {"tool_results"}),
+    ([assistant(call()), user(result("t2"))], {"tool_results"}),
+    ([assistant(call()), user(result(), result())], {"tool_results"}),
+    ([assistant("a"), user(result())], {"tool_results"}),
+    ([assistant(call()), system("s"), user(result()), assistant("b")], {"system_role"}),
+    ([user(call()), assistant(result())], set()),
+]
+
+
+@pytest.mark.parametrize(("messages", "due"), HISTORIES)
+def test_what_a_history_needs(messages: list[dict[str, Any]], due: set[str]) -> None:
+    assert survey({"messages": messages}) == due
+
+
+@pytest.mark.parametrize(
+    ("fields", "due"),
+    [
+        ({"system": "x-anthropic-billing-header: a"}, set()),
+        ({"system": []}, set()),
+        ({"system": [text("a"), text("x-anthropic-billing-header: a")]}, {"attribution"}),
+        ({"system": [text("x-anthropic-billing-header: a"), text("a")]}, {"attribution"}),
+        ({"system": [text("a"), text(" ")]}, {"empty_text"}),
+        ({"system": [text("a"), text("b", **MARK)]}, {"cache_control"}),
+        ({"tools": [{"name": "a", "input_schema": MARK}]}, set()),
+        ({"tools": [{"name": "a", **MARK}]}, {"cache_control"}),
+        ({"tools": [{"name": "a"}, {"name": PLACEHOLDER}]}, {"deferred_tools"}),
+        ({"tools": "odd", "metadata": MARK}, set()),
+        (MARK, {"cache_control"}),
+    ],
+)
+def test_what_the_fields_need(fields: dict[str, Any], due: set[str]) -> None:
+    assert survey({"messages": [], **fields}) == due
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        {},
+        {"role": "odd", "content": "a"},
+        {"role": ["user"], "content": "a"},
+        {"role": "user"},
+        {"role": "user", "content": 5},
+        {"role": "user", "content": {"a": 1}},
+        user(None),
+        user(5),
+        user("a", "b") | {"content": ["a"]},
+        user(["type"]),
+        user({"text": "a"}),
+        user(text(5)),
+        user({"type": "text"}),
+        assistant(call(5)),
+        assistant(call([])),
+        assistant({"type": "tool_use"}),
+        assistant({"type": "thinking"}),
+        user({"type": "tool_result"}),
+        user(result([])),
+        user(result(content=["a"])),
+        user(result(content=[result()])),
+    ],
+)
+def test_what_the_protocol_does_not_know_may_need_anything(message: dict[str, Any]) -> None:
+    assert survey({"messages": [message]}) == ALL
+
+
+def test_fields_too() -> None:
+    assert survey({"messages": [], "system": [5]}) == ALL
+    assert survey({"messages": [], "tools": ["a"]}) == ALL
+
+
+def test_every_repair_is_known() -> None:
+    assert set(REPAIRS) == ALL
+
+
+def test_thinking_is_judged_by_the_dialect_asked_for() -> None:
+    document = {"messages": [assistant(thought("gemini:s"))]}
+    assert survey(document, "gemini:") == set()
+    assert survey({"messages": [assistant(thought())]}, "gemini:") == {"foreign_thinking"}
+
+
+@pytest.mark.parametrize(("name", "document"), client_requests())
+def test_what_real_clients_send_needs_nothing(name: str, document: dict[str, Any]) -> None:
+    assert survey(document).isdisjoint(USUAL)
+
+
+words = st.sampled_from(["a", "a", "a", " ", ""])
+ids = st.sampled_from(["t1", "t2"])
+extra = st.sampled_from([{}, {}, {}, MARK])
+inner = st.builds(text, words) | st.builds(lambda more: {**REFERENCE, **more}, extra)
+users = st.builds(text, words) | st.builds(
+    lambda id, content, more: result(id, content=content, **more),
+    ids,
+    words | st.lists(inner, max_size=2),
+    extra,
+)
+assistants = st.one_of(
+    st.builds(text, words),
+    st.builds(lambda id, more: call(id, **more), ids, extra),
+    st.builds(thought, st.sampled_from(["s", "gemini:s", ""])),
+)
+
+
+@st.composite
+def ordinary(draw: st.DrawFn) -> dict[str, Any]:
+    """A history that keeps the protocol's forms, if not its rules."""
+    messages = []
+    for _ in range(draw(st.integers(0, 6))):
+        role = draw(st.sampled_from(["user", "user", "assistant", "assistant", "system"]))
+        blocks = assistants if role == "assistant" else users
+        content = draw(words | st.lists(blocks, max_size=3))
+        messages.append({"role": role, "content": content})
+    return {"model": "m", "messages": messages, **draw(extra)}
+
+
+def repaired_by_all(
+    document: dict[str, Any], names: frozenset[str], own_mark: str
+) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """What `apply` would do if it asked nobody: every repair, in order."""
+    changed = []
+    for name, repair in REPAIRS.items():
+        before = document
+        if name in names:
+            document = foreign_thinking(before, own_mark) if name == "foreign_thinking" else repair(before)
+        if document is not before:
+            changed.append(name)
+    return document, tuple(changed)
+
+
+names = st.one_of(st.just(USUAL), st.just(ALL), st.frozensets(st.sampled_from(sorted(ALL))))
+
+
+@pytest.mark.parametrize(
+    ("messages", "changed"),
+    [
+        ([user("a"), system("s"), user("b")], ("system_role", "merge_roles")),
+        ([assistant(call()), system("s"), assistant("b"), user(result())], ("system_role", "tool_results")),
+        ([user("a"), assistant(thought("")), user("b")], ("foreign_thinking",)),
+        ([user("a"), assistant(" "), user("b")], ("empty_text",)),
+    ],
+)
+def test_a_repair_may_make_work_for_another(messages: list[dict[str, Any]], changed: tuple[str, ...]) -> None:
+    document = {"model": "m", "messages": messages}
+    assert apply(document, ALL) == repaired_by_all(document, ALL, "")
+    assert apply(document, ALL)[1] == changed
+
+
+def test_a_blank_block_may_hide_an_attribution() -> None:
+    document = {"messages": [], "system": [text(""), text("x-anthropic-billing-header: a"), text("b")]}
+    assert apply(document, ALL) == ({"messages": [], "system": [text("b")]}, ("empty_text", "attribution"))
+
+
+@settings(max_examples=200, deadline=None)
+@given(ordinary() | documents(), names, st.sampled_from(["", "gemini:"]))
+def test_repairs_that_are_not_named_would_change_nothing(
+    document: dict[str, Any], names: frozenset[str], own_mark: str
+) -> None:
+    assert apply(document, names, own_mark=own_mark) == repaired_by_all(document, names, own_mark)
+
+
+@settings(max_examples=100, deadline=None)
+@given(ordinary(), st.sampled_from(["", "gemini:"]))
+def test_each_repair_alone_finds_only_what_was_seen(document: dict[str, Any], own_mark: str) -> None:
+    due = survey(document, own_mark)
+    for name in ALL - due:
+        assert repaired_by_all(document, frozenset({name}), own_mark) == (document, ())
