@@ -324,7 +324,8 @@ class StreamRelay:
         payload = self._tail.payload()
         text = error_event(type, message, answer.request_id)
         if not payload.endswith((b"\n\n", b"\r\n\r\n", b"\r\r")):
-            text = (b"" if payload.endswith(b"\n") else b"\n") + HIDE_PARTIAL + text
+            line_end = b"" if payload.endswith(b"\n") else b"\n"
+            text = b"".join((_rest_of_character(payload), line_end, HIDE_PARTIAL, text))
         self._attempt.broke(None, message)
         if self._framing is None:
             self._exchange.write(text)
@@ -334,6 +335,21 @@ class StreamRelay:
         else:
             self._exchange.write_raw(_closing(self._framing, text))
         self._exchange.finish_and_close()
+
+
+def _rest_of_character(payload: bytes) -> bytes:
+    """What makes a character whole that was cut at the end of `payload`: clients that read lines as UTF-8 before
+    they look at events would find nothing else, not even the error."""
+    for have in (1, 2, 3):
+        first = payload[-have] if have <= len(payload) else 0
+        if first >= 0xC0:
+            missing = (2 if first < 0xE0 else 3 if first < 0xF0 else 4) - have
+            # Behind these two only the higher continuations are UTF-8.
+            low = {0xE0: b"\xa0", 0xF0: b"\x90"}.get(first, b"\x80") if have == 1 else b"\x80"
+            return (low + b"\x80\x80")[: max(0, missing)]
+        if first < 0x80:
+            break
+    return b""
 
 
 def _closing(framing: Framing, text: bytes) -> bytes:

@@ -2,10 +2,10 @@
 request and gives the second one whole, and a judge for what the client got."""
 
 import asyncio
+from bisect import bisect
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from functools import cache
-from itertools import accumulate, pairwise
+from itertools import accumulate, cycle, pairwise
 from typing import Any
 
 from anthropic._streaming import SSEDecoder
@@ -15,50 +15,101 @@ from gateway.messages.sse import Decoder, Event
 from tests.support.client import Response, ask
 from tests.support.clock import run
 from tests.support.running import Running, config, running, upstream
-from tests.support.stage import account_of
+from tests.support.stage import account_of, cooling
 from tests.support.upstream import (
     SSE_HEAD,
+    Close,
     Received,
+    Reset,
     Script,
     ScriptedUpstream,
+    Stall,
+    Step,
     event,
-    message_start,
 )
 
+
+def _delta(index: int, kind: str, key: str, value: str) -> bytes:
+    return event("content_block_delta", index=index, delta={"type": kind, key: value})
+
+
+USAGE = {"input_tokens": 2104, "cache_creation_input_tokens": 310, "cache_read_input_tokens": 18204}
 EVENTS = [
-    message_start(),
-    event("content_block_start", index=0, content_block={"type": "text", "text": ""}),
+    event(
+        "message_start",
+        message={
+            "id": "msg_01AbCdEfGhIjKlMnOpQrStUv",
+            "type": "message",
+            "role": "assistant",
+            "model": "m",
+            "content": [],
+            "stop_reason": None,
+            "stop_sequence": None,
+            "usage": {**USAGE, "output_tokens": 1, "service_tier": "standard"},
+        },
+    ),
+    event(
+        "content_block_start", index=0, content_block={"type": "thinking", "thinking": "", "signature": ""}
+    ),
     event("ping"),
-    event("content_block_delta", index=0, delta={"type": "text_delta", "text": "é 漢"}),
+    _delta(0, "thinking_delta", "thinking", "The caller wants the old log gone. "),
+    _delta(0, "thinking_delta", "thinking", "First “ls”, then – if it is there – remove it…"),
+    _delta(0, "signature_delta", "signature", "EqoBCkgIARABGAIiQL8x" + "Zm9vYmFyYmF6cXV4" * 12 + "GgwM=="),
+    event("content_block_stop", index=0),
+    event("content_block_start", index=1, content_block={"type": "text", "text": ""}),
+    _delta(1, "text_delta", "text", "Je vérifie d’abord — 確認します:"),
+    _delta(1, "text_delta", "text", "\n\n```sh\nrm -- 'naïve\\ \"log\".txt'\n```\n🧹"),
     b": a comment\r\nevent: content_block_stop\r\ndata: "
-    b'{"type":"content_block_stop",\r\ndata: "index":0}\r\n\r\n',
+    b'{"type":"content_block_stop",\r\ndata: "index":1}\r\n\r\n',
     event(
         "content_block_start",
-        index=1,
-        content_block={"type": "tool_use", "id": "t", "name": "rm", "input": {}},
+        index=2,
+        content_block={"type": "tool_use", "id": "toolu_01WxYz", "name": "Bash", "input": {}},
     ),
-    event("content_block_delta", index=1, delta={"type": "input_json_delta", "partial_json": '{"a": 1}'}),
-    event("content_block_stop", index=1),
-    event("message_delta", delta={"stop_reason": "tool_use"}, usage={"output_tokens": 7}),
+    *(
+        _delta(2, "input_json_delta", "partial_json", piece)
+        for piece in ("", '{"command": "rm -- \'na', 'ïve log.txt\'", "timeout"', ": 120000}")
+    ),
+    event("content_block_stop", index=2),
+    event(
+        "message_delta",
+        delta={"stop_reason": "tool_use", "stop_sequence": None},
+        usage={**USAGE, "output_tokens": 187},
+    ),
     event("message_stop"),
 ]
 PAYLOAD = b"".join(EVENTS)
 ENDS = list(accumulate(map(len, EVENTS)))
+WHOLE = [end - event.endswith(b"\r\n") for event, end in zip(EVENTS, ENDS, strict=True)]
+"""Payload bytes with which each event is whole: a line end of two bytes is one with the first of them."""
 CONTENT = ENDS[3]
 """Payload bytes with which there is something that a retry would lose."""
-COMPLETE = ENDS[8]
+COMPLETE = ENDS[-2]
 """Payload bytes with which nothing of the answer is missing: its stop reason is there."""
 
 
 def _chunks() -> list[bytes]:
-    """The payload in chunks: an event each, one cut in two, two in one, one of a single byte."""
-    cuts = [0, ENDS[0], ENDS[1], ENDS[2] + 40, ENDS[4], ENDS[6], ENDS[6] + 1, ENDS[7] - 1, ENDS[8], ENDS[9]]
+    """The payload in chunks: an event each, some cut in two, one of them inside a character and one inside a line end,
+    two or more in one, and one of a single byte."""
+    inside_a_character = PAYLOAD.index("確".encode()) + 1
+    inside_a_line_end = PAYLOAD.index(b'\r\ndata: "index') + 1
+    cuts = [0, *ENDS[:2], ENDS[2] + 40, ENDS[3], ENDS[5], ENDS[6] - 1, ENDS[6], inside_a_character, ENDS[8]]
+    cuts += [inside_a_line_end, ENDS[10], ENDS[12], ENDS[12] + 1, ENDS[15] - 1, ENDS[16], ENDS[18]]
     return [PAYLOAD[a:b] for a, b in pairwise(cuts)]
+
+
+BREAKS: dict[str, Step] = {"close": Close(), "reset": Reset(), "stall": Stall()}
+"""How an upstream stops."""
+
+SIZES = (b"%x\r\n", b"%X\r\n", b"%04x\r\n", b"%x;n=1\r\n")
+"""How a chunk's size may be written."""
 
 
 def framed(pieces: Sequence[bytes]) -> list[bytes]:
     """The pieces of a streamed answer: its head, a chunk for each of `pieces`, the last chunk."""
-    return [SSE_HEAD, *(b"%x\r\n%b\r\n" % (len(piece), piece) for piece in pieces), b"0\r\n\r\n"]
+    sizes = [size % len(piece) for piece, size in zip(pieces, cycle(SIZES), strict=False)]
+    chunks = [b"%b%b\r\n" % (size, piece) for size, piece in zip(sizes, pieces, strict=True)]
+    return [SSE_HEAD, *chunks, b"0\r\n\r\n"]
 
 
 CHUNKS = _chunks()
@@ -70,10 +121,10 @@ WIRE = b"".join(PIECES)
 def delivered(offset: int) -> int:
     """Payload bytes among the first `offset` bytes of WIRE."""
     count, left = 0, offset - len(SSE_HEAD)
-    for piece in CHUNKS:
-        left -= len(b"%x\r\n" % len(piece))
-        count += min(len(piece), max(0, left))
-        left -= len(piece) + 2
+    for data, piece in zip(CHUNKS, PIECES[1:], strict=False):
+        left -= piece.index(b"\r\n") + 2
+        count += min(len(data), max(0, left))
+        left -= len(data) + 2
     return count
 
 
@@ -89,10 +140,12 @@ def events_of(body: bytes) -> list[Event]:
     return ours
 
 
-@cache
-def events_until(seen: int) -> tuple[Event, ...]:
-    """The events that are complete in the first bytes of PAYLOAD."""
-    return tuple(events_of(PAYLOAD[:seen]))
+def behind_whole_events(body: bytes, seen: int) -> list[Event]:
+    """The events in `body` behind those that are whole in the first `seen` bytes of PAYLOAD: it begins with these."""
+    count = bisect(WHOLE, seen)
+    whole = WHOLE[count - 1] if count else 0
+    assert body[:whole] == PAYLOAD[:whole]
+    return events_of(body[whole:])
 
 
 class Breaking:
@@ -143,6 +196,8 @@ async def _break_at(
         two = upstream(up.url, "a@x", "b@x", **fields)
         async with running(config(two, stream=Stream(ping_after=1000.0))) as g:
             await asyncio.gather(*(work(g) for _ in range(workers)))
+            # Who broke off inside an answer is asked again at once, and who gave none has answered well since.
+            assert cooling(g) == {}
 
 
 CROWD = 32
