@@ -153,39 +153,61 @@ def test_what_cannot_be_built_is_one_line_and_exit_2(
     assert (out, err) == ("", f"gateway: account g@x: {lost.oauth_file}: No such file or directory\n")
 
 
+PATIENCE = 10.0
+"""Seconds for what takes milliseconds: on a busy machine it takes longer, and a test that fails may be slow."""
+
+
+class Told:
+    """Hears how a process fares."""
+
+    def __init__(self) -> None:
+        self.states: list[str] = []
+        self._more = asyncio.Event()
+
+    def __call__(self, state: str) -> None:
+        self.states.append(state)
+        self._more.set()
+
+    async def until(self, *states: str) -> None:
+        """Wait until these were told, in this order, and nothing else."""
+        async with asyncio.timeout(PATIENCE):
+            while len(self.states) < len(states):
+                self._more.clear()
+                await self._more.wait()
+        assert self.states == list(states)
+
+
 class Serving:
     """A gateway that was begun in this process."""
 
-    def __init__(self, task: asyncio.Task[int], port: int, lines: list[str]) -> None:
+    def __init__(self, task: asyncio.Task[int], port: int, lines: list[str], told: Told) -> None:
         self.task = task
         self.port = port
         self.lines = lines
+        self.told = told
         self.reload: Callable[[], Config] = never
 
     async def health(self) -> int:
         return (await fetch(self.port, "GET", "/healthz")).status
 
     async def ended(self) -> int:
-        async with asyncio.timeout(2.0):
+        async with asyncio.timeout(PATIENCE):
             return await self.task
 
 
 @asynccontextmanager
-async def serving(
-    capsys: pytest.CaptureFixture[str], settings: Config, **more: Any
-) -> AsyncIterator[Serving]:
+async def serving(capsys: pytest.CaptureFixture[str], settings: Config) -> AsyncIterator[Serving]:
     lines: list[str] = []
     log = AccessLog(lines.append, "text", "debug")
-    task = asyncio.create_task(process.begin(settings, lambda: made.reload(), log, **more))
-    said = ""
-    for _ in range(1000):
-        said += capsys.readouterr().out
-        if "API_KEY" in said:
-            break
-        await asyncio.sleep(0.001)
-    found = re.search(r"listening on http://127\.0\.0\.1:(\d+)\n", said)
+    told = Told()
+    task = asyncio.create_task(process.begin(settings, lambda: made.reload(), log, tell=told))
+    await told.until("ready")
+    # What it says on stdout is said in the same breath.
+    found = re.search(
+        r"listening on http://127\.0\.0\.1:(\d+)\n.*API_KEY", capsys.readouterr().out, re.DOTALL
+    )
     assert found is not None
-    made = Serving(task, int(found[1]), lines)
+    made = Serving(task, int(found[1]), lines, told)
     try:
         yield made
     finally:
@@ -216,7 +238,7 @@ async def test_a_signal_drains(capsys: pytest.CaptureFixture[str], number: int) 
         await eventually(lambda: posted(up))
         assert await g.health() == 200
         kill(number)
-        await asyncio.sleep(0.001)
+        await g.told.until("ready", "stopping")
         # A health check learns of it, a request under way is finished.
         assert await g.health() == 503
         assert not g.task.done()
@@ -236,7 +258,7 @@ async def test_a_second_signal_ends_it_at_once(capsys: pytest.CaptureFixture[str
         client.send("POST", "/v1/messages", ask())
         await eventually(lambda: posted(up))
         kill(signal.SIGTERM)
-        await asyncio.sleep(0.001)
+        await g.told.until("ready", "stopping")
         assert await g.health() == 503
         assert not g.task.done()
         kill(signal.SIGINT)
@@ -291,15 +313,13 @@ async def test_where_signals_are_missing(
 
 
 async def test_who_wants_to_hear_is_told(capsys: pytest.CaptureFixture[str]) -> None:
-    told: list[str] = []
-    async with serving(capsys, config(), tell=told.append) as g:
-        await eventually(lambda: told)
+    async with serving(capsys, config()) as g:
         g.reload = config
         kill(signal.SIGHUP)
-        await eventually(lambda: len(told) == 3)
+        await g.told.until("ready", "reloading", "ready")
         kill(signal.SIGTERM)
         await g.ended()
-    assert told == ["ready", "reloading", "ready", "stopping"]
+        await g.told.until("ready", "reloading", "ready", "stopping")
 
 
 @pytest.mark.parametrize("address", [None, "", "/run/notify"])
@@ -327,10 +347,10 @@ async def test_warnings_are_said_by_one_worker_only(capsys: pytest.CaptureFixtur
     async with serving(capsys, settings) as g:
         assert [line.partition(" ")[2] for line in g.lines] == ["warning: open to all"]
     lines: list[str] = []
-    told: list[str] = []
-    quiet = process.begin(settings, never, AccessLog(lines.append), tell=told.append, first=False)
+    told = Told()
+    quiet = process.begin(settings, never, AccessLog(lines.append), tell=told, first=False)
     task = asyncio.create_task(quiet)
-    await eventually(lambda: told)
+    await told.until("ready")
     kill(signal.SIGTERM)
     assert await task == 0
     assert capsys.readouterr().out == ""

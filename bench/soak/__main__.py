@@ -25,8 +25,12 @@ from bench.soak.report import Soak, Usage, markdown
 from bench.soak.scenarios import SCENARIOS
 from bench.soak.usage import descriptors, resident, tally
 
-MAX_MINUTES = 60
+MINUTES = 3.0
+MAX_MINUTES = 60.0
 MAX_REQUESTS = 1_000_000
+CLIENTS = 32
+"""Most of their time passes in waits that the scenarios are about, a tenth of a second a request: so many make 240
+requests a second, with which neither they nor the gateway are busy."""
 SAMPLE_SECONDS = 1.0
 WARM_SHARE = 0.25
 """Of the time: caches fill, allocators settle; drift is counted from here on."""
@@ -98,17 +102,27 @@ def run(arguments: argparse.Namespace) -> Soak:
     return soak
 
 
+def bounds(minutes: float | None, requests: int | None) -> tuple[float, int]:
+    """How long and how many at most. What is not said does not bound; but something does."""
+    if minutes is None:
+        minutes = MINUTES if requests is None else MAX_MINUTES
+    if requests is None:
+        requests = MAX_REQUESTS
+    return min(max(minutes, 0.05), MAX_MINUTES), min(max(requests, 1), MAX_REQUESTS)
+
+
 def main() -> int:
     """Parse, run, print."""
     parser = argparse.ArgumentParser(prog="python -m bench.soak", description="Soak the gateway.")
-    parser.add_argument("--minutes", type=float, default=3.0)
-    parser.add_argument("--requests", type=int, default=50_000)
-    parser.add_argument("--clients", type=int, default=16)
+    parser.add_argument("--minutes", type=float, help=f"{MINUTES:g} if nothing is said")
+    parser.add_argument(
+        "--requests", type=int, help="stop after so many; with --minutes, at what comes first"
+    )
+    parser.add_argument("--clients", type=int, default=CLIENTS)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--out", type=Path, help="also write the report here")
     arguments = parser.parse_args()
-    arguments.minutes = min(max(arguments.minutes, 0.05), MAX_MINUTES)
-    arguments.requests = min(max(arguments.requests, 1), MAX_REQUESTS)
+    arguments.minutes, arguments.requests = bounds(arguments.minutes, arguments.requests)
     try:
         soak = run(arguments)
     except ValueError as problem:

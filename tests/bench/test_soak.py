@@ -5,6 +5,7 @@ import json
 import pytest
 
 from bench.soak import client, report
+from bench.soak.__main__ import MAX_MINUTES, MAX_REQUESTS, MINUTES, bounds
 from bench.soak.scenarios import ALONE, GEMINI, GOOD, SCENARIOS, Scenario
 from bench.soak.upstream import BEHAVIOURS
 
@@ -67,6 +68,21 @@ def test_every_behaviour_has_a_place_and_every_model_a_behaviour() -> None:
     assert asked <= served | {"soak-fallback"}
     names = [scenario.name for scenario in SCENARIOS]
     assert len(set(names)) == len(names)
+
+
+@pytest.mark.parametrize(
+    ("minutes", "requests", "expected"),
+    [
+        (None, None, (MINUTES, MAX_REQUESTS)),
+        (None, 100_000, (MAX_MINUTES, 100_000)),
+        (12.0, 100_000, (12.0, 100_000)),
+        (10.0, None, (10.0, MAX_REQUESTS)),
+        (1e9, 10**9, (MAX_MINUTES, MAX_REQUESTS)),
+        (0.0, 0, (0.05, 1)),
+    ],
+)
+def test_what_bounds_a_soak(minutes: float | None, requests: int | None, expected: tuple[float, int]) -> None:
+    assert bounds(minutes, requests) == expected
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
