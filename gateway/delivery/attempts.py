@@ -165,8 +165,7 @@ class Delivery:
             self.failed(Failure(kind=FailureKind.STATUS, status=credential.status, message=str(credential)))
             return
         self._credential = credential
-        services, link, step = self._services, self._link, self._try
-        incoming = self.incoming
+        services, link, step, incoming = self._services, self._link, self._try, self.incoming
         stream = incoming.purpose == "messages" and (
             incoming.request.stream or link.upstream.stream_internally or not link.dialect.relays
         )
@@ -188,7 +187,9 @@ class Delivery:
             self,
             limits.first_byte_timeout if stream else limits.first_byte_timeout_complete,
         )
-        outgoing.body = b""  # Until the answer begins, perhaps minutes, the client's own copy is enough.
+        # Until the answer begins, perhaps minutes, the client's own bytes are enough.
+        outgoing.body = b""
+        incoming.request.forget()
 
     # The upstream's answer: its head comes here, its body goes to a reader.
 

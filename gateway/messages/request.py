@@ -7,7 +7,7 @@ is left to the upstream and to the rooms that translate or repair it.
 
 import re
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import orjson
 
@@ -46,17 +46,32 @@ _KEY = re.compile(rb'"model"[ \t\r\n]*:[ \t\r\n]*')
 """Nowhere but where an object's key ends: inside a string, quotes are escaped."""
 
 
-class MessagesRequest(NamedTuple):
-    """One request. Nobody changes `document`: it is shared by every attempt to serve it."""
+class MessagesRequest:
+    """One request. Nobody changes it, nor its `document`, which is shared by every attempt to serve it."""
 
-    raw: bytes
-    """The body as the client sent it, without a byte order mark."""
-    document: dict[str, Any]
-    """To look at: integers beyond 64 bits may be floats. Who writes or translates it takes `exact()`."""
-    model: str
-    stream: bool
-    by_orjson: bool
-    """orjson read `raw`: nothing in it is NaN or infinite."""
+    __slots__ = ("_document", "by_orjson", "model", "raw", "stream")
+
+    def __init__(
+        self, raw: bytes, document: dict[str, Any], model: str, stream: bool, by_orjson: bool
+    ) -> None:
+        self.raw = raw
+        """The body as the client sent it, without a byte order mark."""
+        self._document: dict[str, Any] | None = document
+        self.model = model
+        self.stream = stream
+        self.by_orjson = by_orjson
+        """orjson read `raw`: nothing in it is NaN or infinite."""
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """To look at: integers beyond 64 bits may be floats. Who writes or translates it takes `exact()`."""
+        if self._document is None:
+            self._document, _ = read_quickly(self.raw)
+        return self._document
+
+    def forget(self) -> None:
+        """Let go of the document, which takes several times the room of `raw`; it is read again if need be."""
+        self._document = None
 
     def exact(self) -> dict[str, Any]:
         """The document with every digit of its integers; the same object if none was lost."""

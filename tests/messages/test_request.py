@@ -364,3 +364,13 @@ def test_a_hash_differs_between_conversations() -> None:
 
 def test_a_conversation_without_a_user_has_a_hash_too() -> None:
     assert conversation_id({"model": "m", "messages": []})
+
+
+def test_a_document_that_was_forgotten_is_read_again() -> None:
+    read = read_request(b'{"model":"m","messages":[],"n":18446744073709551617}')
+    document, exact = read.document, read.exact()
+    read.forget()
+    assert read.document == document
+    assert read.document is not document
+    assert read.exact() == exact == {"model": "m", "messages": [], "n": 18446744073709551617}
+    assert read.document is read.document
