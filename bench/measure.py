@@ -19,8 +19,10 @@ from bench.processes import Child, Cores, Processes, cpu_seconds, free_port, lin
 
 LOAD_SLACK = 60.0
 """The load ends by itself; this is when the runner stops waiting for it."""
-WARM_SECONDS = 0.5
-"""So that nothing is measured while it compiles itself."""
+WARM_SECONDS = (0.5, 2.0, 5.0)
+"""So that nothing is measured while it compiles itself; longer for one that takes longer for its first answers."""
+REFUSED_SHARE = 0.01
+"""Of the requests. When more were answered with an error, the numbers are those of refusing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,9 +120,12 @@ class Runner:
         return self._running[peer.name]
 
     def _warm(self, running: Running) -> None:
-        _, problem = self._own(running, job_for(WARM_UP, running.peer, running.site, WARM_SECONDS))
-        if problem:
-            raise PeerFailure(f"a plain request fails: {problem}")
+        problem = ""
+        for seconds in WARM_SECONDS:
+            _, problem = self._own(running, job_for(WARM_UP, running.peer, running.site, seconds))
+            if not problem:
+                return
+        raise PeerFailure(f"a plain request fails: {problem}")
 
     # Cases
 
@@ -153,7 +158,7 @@ class Runner:
             raise PeerFailure(str(failure)) from failure
         finally:
             self._processes.stop(child)
-        return _outcome(job.kind, result, before, self._cpu(running))
+        return outcome(job.kind, result, before, self._cpu(running))
 
     def _own(self, running: Running, job: Job) -> tuple[dict[str, float], str]:
         child = self.start_own_load(job)
@@ -162,7 +167,7 @@ class Runner:
             for line in lines(child, job.seconds + LOAD_SLACK):
                 said = json.loads(line)
                 if "result" in said:
-                    return _outcome(job.kind, said["result"], marks["begin"], marks["end"])
+                    return outcome(job.kind, said["result"], marks["begin"], marks["end"])
                 marks[said["mark"]] = self._cpu(running)
         except TimeoutError as failure:
             raise PeerFailure(str(failure)) from failure
@@ -208,12 +213,15 @@ def clean_environ(peer: Peer, site: Site) -> dict[str, str]:
     }
 
 
-def _outcome(
+def outcome(
     kind: Kind, result: dict[str, Any], before: dict[str, float], after: dict[str, float]
 ) -> tuple[dict[str, float], str]:
+    """The numbers of a load's result and what went wrong; no numbers where the peer refused the work."""
     spent = {name: after[name] - before[name] for name in before}
     problem = ", ".join(f"{count} x {text}" for text, count in result["errors"].items())
     values = values_of(kind, result, spent)
+    if kind == "complete" and sum(result["errors"].values()) > REFUSED_SHARE * result["requests"]:
+        values = {}
     return values, problem or ("" if values else f"nothing came within {result['seconds']:.1f} s")
 
 

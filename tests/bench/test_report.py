@@ -6,7 +6,7 @@ from xml.etree import ElementTree
 import pytest
 
 from bench import chart, goals, report
-from bench.measure import Measurement, values_of
+from bench.measure import Measurement, outcome, values_of
 from bench.results import Results
 
 
@@ -167,3 +167,16 @@ def test_values_of_paced_streams() -> None:
 
 def test_values_of_nothing() -> None:
     assert values_of("burst", RESULT | {"events": 0}, {"upstream": 0.0}) == {}
+
+
+@pytest.mark.parametrize(("refused", "has_numbers"), [(0, True), (10, True), (11, False), (1000, False)])
+def test_who_refuses_the_work_has_no_numbers(refused: int, has_numbers: bool) -> None:
+    result = {
+        "seconds": 1.0,
+        "requests": 1000,
+        "total": {"p50": 5.0},
+        "errors": {"wrk: status": refused} if refused else {},
+    }
+    values, problem = outcome("complete", result, {"upstream": 0.0}, {"upstream": 0.5})
+    assert bool(values) is has_numbers
+    assert problem == (f"{refused} x wrk: status" if refused else "")
