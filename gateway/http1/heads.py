@@ -17,21 +17,6 @@ from gateway.http1.strict import ProtocolError
 Headers = list[tuple[bytes, bytes]]
 """Lower-case names, values without blanks around them, in order; names may repeat."""
 
-HOP_BY_HOP = frozenset(
-    {
-        b"connection",
-        b"keep-alive",
-        b"proxy-authenticate",
-        b"proxy-authorization",
-        b"proxy-connection",
-        b"te",
-        b"trailer",
-        b"transfer-encoding",
-        b"upgrade",
-    }
-)
-"""Fields about one connection and not about the message: RFC 9110, 7.6.1, and those of older days."""
-
 _requests = Forms()
 _responses = Forms()
 
@@ -280,12 +265,6 @@ def render_lines(headers: Sequence[tuple[bytes, bytes]]) -> bytes:
     return head[head.index(b"\r\n") + 2 : -2]
 
 
-def hop_by_hop(headers: Iterable[tuple[bytes, bytes]]) -> frozenset[bytes]:
-    """Names of the fields that are not forwarded: those of one connection, and those Connection names."""
-    options = _connection_options(headers)
-    return HOP_BY_HOP.union(options) if options else HOP_BY_HOP
-
-
 def _event(connection: h11.Connection, raw: bytes, status: int) -> object:
     """What h11 reads. Its own limit of a head's size must not stand in the way of ours."""
     if connection.our_role is h11.CLIENT:
@@ -338,7 +317,7 @@ def _says(headers: Headers) -> _Says:
         elif name == b"expect":
             expects = True
         elif name == b"connection":
-            close = close or b"close" in _connection_options(((name, value),))
+            close = close or b"close" in map(_option, value.split(b","))
     return _Says(close, length, chunked, expects)
 
 
@@ -347,9 +326,6 @@ def _facts(head: RequestHead | ResponseHead) -> tuple[object, ...]:
     return (*start, head.headers, head.version)
 
 
-def _connection_options(headers: Iterable[tuple[bytes, bytes]]) -> list[bytes]:
-    options: list[bytes] = []
-    for name, value in headers:
-        if name == b"connection":
-            options += (option.strip(b" \t").lower() for option in value.split(b","))
-    return options
+def _option(text: bytes) -> bytes:
+    """One of Connection's, as they are compared."""
+    return text.strip(b" \t").lower()

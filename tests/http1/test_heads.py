@@ -9,12 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.http1 import heads, lines, strict
+from gateway.http1 import lines, strict
 from gateway.http1.heads import (
     Headers,
     RequestHead,
     ResponseHead,
-    hop_by_hop,
     parse_request_head,
     parse_response_head,
     render_lines,
@@ -478,9 +477,3 @@ def test_heads_show_no_value() -> None:
     assert repr(asked) == "<RequestHead [GET, HTTP/1.1, 2 fields]>"
     answered = parse_response_head(head(b"HTTP/1.0 200 s3cret", b"Set-Cookie: s3cret"))
     assert repr(answered) == "<ResponseHead [200, HTTP/1.0, 1 fields]>"
-
-
-def test_hop_by_hop() -> None:
-    assert hop_by_hop([(b"x", b"y")]) is heads.HOP_BY_HOP
-    named = hop_by_hop([(b"connection", b"X-One, close"), (b"connection", b" x-two ")])
-    assert named == heads.HOP_BY_HOP | {b"x-one", b"close", b"x-two"}
