@@ -13,25 +13,25 @@ from functools import partial
 from random import random
 
 from gateway.config import Account, Config, Upstream
-from gateway.delivery.answer import JSON, Answer, Headers, new_id
-from gateway.delivery.catalogue import Catalogue, refresh
-from gateway.delivery.link import Link
-from gateway.delivery.oauth import TokenKeeper
-from gateway.delivery.services import Services
 from gateway.dialects.base import Dialect
-from gateway.dispatch.credentials import Credential, OAuthToken, credential_of
-from gateway.dispatch.routes import Routes
-from gateway.dispatch.scheduler import Scheduler
 from gateway.endpoints import router
-from gateway.endpoints.admission import Admission
+from gateway.endpoints.access import AccessControl
 from gateway.http1.dial import client_context, origin_of, proxy_for
 from gateway.http1.exchange import Exchange
 from gateway.http1.forms import MAX_FORMS, Form
-from gateway.http1.listener import Server
 from gateway.http1.pool import Pool
+from gateway.http1.server import Server
 from gateway.messages.errors import RequestError, error_body
 from gateway.messages.errors import error_type as type_of
-from gateway.messages.tokens import Correction
+from gateway.messages.token_estimate import Correction
+from gateway.proxy.model_list import ModelList, refresh
+from gateway.proxy.request import JSON, ClientRequest, Headers, new_id
+from gateway.proxy.runtime import Runtime
+from gateway.proxy.token_refresh import TokenRefresher
+from gateway.proxy.upstream import UpstreamClient
+from gateway.routing.credentials import Credential, OAuthToken, credential_of
+from gateway.routing.model_routes import ModelRoutes
+from gateway.routing.scheduler import Scheduler
 from gateway.telemetry.access_log import AccessLog
 
 LIST_EVERY = 600.0
@@ -57,10 +57,10 @@ def dialect_of(kind: str, log: AccessLog) -> Dialect:
     return AnthropicDialect()
 
 
-def link_of(upstream: Upstream, dialect: Dialect, pool: Pool, environ: Mapping[str, str]) -> Link:
+def link_of(upstream: Upstream, dialect: Dialect, pool: Pool, environ: Mapping[str, str]) -> UpstreamClient:
     """An upstream with its place, its way of speaking and its accounts' credentials."""
     proxy = upstream.proxy.reveal() if upstream.proxy else proxy_for(upstream.base_url, environ)
-    return Link(
+    return UpstreamClient(
         upstream=upstream,
         origin=origin_of(upstream.base_url, proxy=proxy, ca_file=upstream.ca_file),
         dialect=dialect,
@@ -68,7 +68,7 @@ def link_of(upstream: Upstream, dialect: Dialect, pool: Pool, environ: Mapping[s
     )
 
 
-def paid_by(account: Account, pool: Pool, environ: Mapping[str, str]) -> Credential | TokenKeeper:
+def paid_by(account: Account, pool: Pool, environ: Mapping[str, str]) -> Credential | TokenRefresher:
     """What an account pays with, or who has its tokens fetched. Raises StartError naming the file at fault."""
     credential = credential_of(account)
     if credential is not None:
@@ -79,7 +79,7 @@ def paid_by(account: Account, pool: Pool, environ: Mapping[str, str]) -> Credent
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise StartError(f"account {account.name}: {account.oauth_file}: {reason}") from error
-    return TokenKeeper(token, pool, proxy_for(token.uri, environ))
+    return TokenRefresher(token, pool, proxy_for(token.uri, environ))
 
 
 def server_context(config: Config) -> ssl.SSLContext | None:
@@ -125,22 +125,22 @@ class Gateway:
         self._lister: asyncio.TimerHandle | None = None
         self.port = config.server.port
         self.services = self._build(config, None)
-        self._admission = Admission(config)
+        self._admission = AccessControl(config)
         self._entrances: dict[Form, tuple[Entrance, Headers]] = {}
         """What requests of a form lead to, and their CORS fields: all of their admission but the key."""
         self._doubled_v1_told = False
         self.server = Server(self, config.server.limits)
 
-    def _build(self, config: Config, old: Services | None) -> Services:
+    def _build(self, config: Config, old: Runtime | None) -> Runtime:
         dialects = self._dialects(config, old)
         links = {u.name: link_of(u, dialects[u.kind], self._pool, self._environ) for u in config.upstreams}
-        routes = Routes(config.models, config.upstreams)
+        routes = ModelRoutes(config.models, config.upstreams)
         scheduler = Scheduler(config.upstreams)
-        catalogue = Catalogue(routes.exact_names(), routes.serves)
+        catalogue = ModelList(routes.exact_names(), routes.serves)
         if old is not None:
             scheduler.adopt(old.scheduler)
             catalogue.adopt(old.catalogue, links)
-        return Services(
+        return Runtime(
             config=config,
             base_url=base_url(config, self.port),
             links=links,
@@ -152,7 +152,7 @@ class Gateway:
             correction=old.correction if old is not None else Correction(),
         )
 
-    def _dialects(self, config: Config, old: Services | None) -> dict[str, Dialect]:
+    def _dialects(self, config: Config, old: Runtime | None) -> dict[str, Dialect]:
         """One dialect a kind, kept over a reload since it may hold signatures."""
         known: dict[str, Dialect] = {}
         if old is not None:
@@ -199,7 +199,7 @@ class Gateway:
         self.services.draining = draining
         if self._tls is not None:
             load_certificate(self._tls, config)
-        self._admission = Admission(config)
+        self._admission = AccessControl(config)
         self._entrances.clear()
         self.server.limits = self._pool.limits = config.server.limits
         if self._lister is not None:
@@ -236,7 +236,7 @@ class Gateway:
 
     def admit(self, exchange: Exchange) -> None:
         """Judge a request by its head; see http1.server.Application."""
-        answer = Answer(exchange, self._log)
+        answer = ClientRequest(exchange, self._log)
         try:
             endpoint = self._admitted(answer)
         except RequestError as error:
@@ -257,14 +257,14 @@ class Gateway:
             request_id = new_id("req_")
             self._log.info(f"refused a connection's bytes with {status}: {message}")
         else:
-            answer = Answer.of(exchange, self._log)
+            answer = ClientRequest.of(exchange, self._log)
             answer.record.error = message
             request_id, cors = answer.request_id, answer.cors
         type = "overloaded_error" if status == 503 else type_of(status)
         body = error_body(status, message, request_id, type=type)
         return [JSON, (b"request-id", request_id.encode()), *cors], body
 
-    def _admitted(self, answer: Answer) -> router.Endpoint | None:
+    def _admitted(self, answer: ClientRequest) -> router.Endpoint | None:
         """The endpoint of an admitted request; None when it is answered already. Raises RequestError."""
         head = answer.exchange.head
         form = head.form
@@ -285,7 +285,7 @@ class Gateway:
             raise RequestError(503, SHUTTING_DOWN, headers=[(b"retry-after", b"1")])
         return endpoint
 
-    def _judged(self, answer: Answer) -> Entrance | None:
+    def _judged(self, answer: ClientRequest) -> Entrance | None:
         """What a request asks for, judged by its whole head. None when it is answered already. Raises RequestError."""
         head = answer.exchange.head
         admission = self._admission
@@ -311,7 +311,7 @@ class Gateway:
         return route, endpoint
 
     @staticmethod
-    def _options(answer: Answer, route: router.Route | None) -> None:
+    def _options(answer: ClientRequest, route: router.Route | None) -> None:
         allow = router.allowed(route) if route is not None else b"GET, HEAD, OPTIONS, POST"
         headers = [(b"allow", allow)]
         if answer.cors:
@@ -321,7 +321,7 @@ class Gateway:
                 headers.append((b"access-control-allow-headers", asked))
         answer.respond(200, b"", headers)
 
-    def _run(self, endpoint: router.Endpoint, answer: Answer, services: Services) -> None:
+    def _run(self, endpoint: router.Endpoint, answer: ClientRequest, services: Runtime) -> None:
         try:
             endpoint(answer, services)
         except RequestError as error:

@@ -209,7 +209,7 @@ def _init(options: Namespace) -> int:
 
 def _check(options: Namespace) -> int:
     config = _load(_config_file(options.config))
-    from gateway.summary import summary
+    from gateway.operator.check import summary
 
     print(summary(config))
     return OK

@@ -15,8 +15,8 @@ from typing import Any, Literal
 
 from gateway.app import Gateway, StartError
 from gateway.config import Config, ConfigError
-from gateway.delivery.answer import place_of
-from gateway.descriptors import fitted
+from gateway.fd_limit import fit_to_limit
+from gateway.proxy.request import place_of
 from gateway.telemetry.access_log import AccessLog
 
 BAD_START = 2
@@ -117,7 +117,7 @@ async def begin(
             log.warning(warning)
     said = log if first else AccessLog(lambda line: None)
     asyncio.get_running_loop().set_exception_handler(partial(_mishap, log))
-    config = fitted(config, said.warning)
+    config = fit_to_limit(config, said.warning)
     try:
         gateway = Gateway(config, log)
         await gateway.start(sockets=sockets)
@@ -191,7 +191,7 @@ def _reload(
     tell("reloading")
     try:
         workers = gateway.services.config.server.workers
-        config = fitted(reload(), log.warning)
+        config = fit_to_limit(reload(), log.warning)
         if config.server.workers != workers:
             log.warning("another number of workers takes effect at the next start")
         gateway.reload(config)

@@ -21,7 +21,7 @@ from typing import Literal, NoReturn
 from gateway import process
 from gateway.app import cannot_listen
 from gateway.config import Config, ConfigError
-from gateway.http1.binding import bound
+from gateway.http1.sockets import bind_sockets
 from gateway.telemetry.access_log import AccessLog
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
@@ -104,7 +104,7 @@ def serve(
     listening: Sequence[Sequence[socket.socket]] = [sockets] * server.workers
     if not sockets:
         try:
-            listening = bound(server.host, server.port, server.workers)
+            listening = bind_sockets(server.host, server.port, server.workers)
         except OSError as error:
             print(f"gateway: {cannot_listen(server.host, server.port, error)}", file=sys.stderr)
             return process.BAD_START

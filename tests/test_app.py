@@ -15,12 +15,12 @@ import trustme
 from gateway import app
 from gateway.app import Gateway, StartError, base_url, dialect_of, link_of
 from gateway.config import Account, Auth, Config, Secret, Server, Tls, Upstream
-from gateway.delivery.oauth import TokenKeeper
 from gateway.dialects.anthropic import AnthropicDialect
 from gateway.dialects.gemini.dialect import GeminiDialect
 from gateway.http1.forms import MAX_FORMS
 from gateway.http1.limits import Limits
 from gateway.http1.pool import Pool
+from gateway.proxy.token_refresh import TokenRefresher
 from gateway.telemetry.access_log import AccessLog
 from tests.support.client import Client, Response, ask, fetch
 from tests.support.clock import run
@@ -86,7 +86,7 @@ def test_a_link_knows_the_way_and_who_pays(tmp_path: Path) -> None:
     assert link.credentials["a@x"].secret == Secret("key-of-a@x")
     assert link.credentials["local"].kind == "none"
     keeper = link.credentials["o"]
-    assert isinstance(keeper, TokenKeeper)
+    assert isinstance(keeper, TokenRefresher)
     assert keeper._origin.proxy == "http://proxy.example:3128"
 
 

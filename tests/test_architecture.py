@@ -26,11 +26,11 @@ FLOORS = (
     {"http1", "telemetry", "systemd"},
     {"config"},
     {"messages"},
-    {"dispatch"},
+    {"routing"},
     {"dialects"},
-    {"delivery"},
+    {"proxy"},
     {"endpoints"},
-    {"app", "descriptors", "summary"},
+    {"app", "fd_limit", "operator"},
     {"process"},
     {"demo", "workers"},
     {"cli"},
@@ -46,14 +46,14 @@ NARROWER = {"demo": {"http1", "telemetry", "config", "messages", "app", "process
 SANS_IO = {
     "config",
     "messages",
-    "dispatch",
+    "routing",
     "dialects",
     "http1.forms",
     "http1.framing",
     "http1.heads",
     "http1.limits",
     "http1.lines",
-    "http1.strict",
+    "http1.grammar",
     "telemetry.usage",
 }
 """Rooms and modules that do no I/O and have no clock and no chance of their own."""
@@ -248,12 +248,12 @@ ARROWS: list[tuple[dict[str, str], list[str]]] = [
     ),
     ({"app.py": "from gateway import cli", "cli.py": ""}, ["gateway/app.py:1 imports gateway.cli"]),
     (
-        {"messages/a.py": "\nimport gateway.dispatch.plan as p", "dispatch/plan.py": ""},
-        ["gateway/messages/a.py:2 imports gateway.dispatch"],
+        {"messages/a.py": "\nimport gateway.routing.retries as p", "routing/plan.py": ""},
+        ["gateway/messages/a.py:2 imports gateway.routing"],
     ),
     (
-        {"messages/a.py": "def f():\n  from gateway.delivery import relay", "delivery/relay.py": ""},
-        ["gateway/messages/a.py:2 imports gateway.delivery"],
+        {"messages/a.py": "def f():\n  from gateway.proxy import relay", "proxy/relay.py": ""},
+        ["gateway/messages/a.py:2 imports gateway.proxy"],
     ),
     (
         {"http1/a.py": "from ..config import x\nfrom . import b\nfrom .b import c", "config.py": ""},
@@ -276,11 +276,11 @@ ARROWS: list[tuple[dict[str, str], list[str]]] = [
     ),
     (
         {
-            "demo/a.py": "from gateway.dispatch import plan\nfrom gateway import app",
-            "dispatch/plan.py": "",
+            "demo/a.py": "from gateway.routing import plan\nfrom gateway import app",
+            "routing/plan.py": "",
             "app.py": "",
         },
-        ["gateway/demo/a.py:1 imports gateway.dispatch"],
+        ["gateway/demo/a.py:1 imports gateway.routing"],
     ),
     ({"__init__.py": "from gateway import cli", "cli.py": ""}, ["gateway/__init__.py:1 imports gateway.cli"]),
     (
@@ -306,7 +306,7 @@ def test_arrows_that_point_up_are_seen(tmp_path: Path, files: dict[str, str], co
         ("messages/a.py", "import time", ["imports time"]),
         ("messages/a.py", "from time import monotonic", ["imports time"]),
         ("dialects/gemini/a.py", "def f():\n    import asyncio.events", ["imports asyncio"]),
-        ("dispatch/a.py", "if True:\n    from random import random as r", ["imports random"]),
+        ("routing/a.py", "if True:\n    from random import random as r", ["imports random"]),
         ("config/loader.py", "import socket, ssl", ["imports socket", "imports ssl"]),
         ("http1/framing.py", 'from importlib import import_module\nimport_module("ssl")', ["imports ssl"]),
         ("http1/pool.py", "import asyncio", []),

@@ -18,11 +18,12 @@ import pytest
 from gateway import cli
 from gateway.app import Gateway
 from gateway.config import Account, Auth, Config, ConfigError, Retry, Secret, load
-from gateway.delivery import attempts, relay
 from gateway.dialects.anthropic import AnthropicDialect
 from gateway.endpoints import messages
+from gateway.operator.check import summary
 from gateway.process import greeting
-from gateway.summary import summary
+from gateway.proxy import forward as attempts
+from gateway.proxy.responses import relay
 from gateway.telemetry.access_log import AccessLog
 from tests.support.client import Client, Response
 from tests.support.running import Running, config, eventually, running, settle, upstream
@@ -406,7 +407,7 @@ def explode(*_: object, **__: object) -> Any:
         (AnthropicDialect, "encode"),
         (AnthropicDialect, "failure"),
         (attempts, "content_decoder"),
-        (attempts, "final_answer"),
+        (attempts, "error_response"),
         (relay, "kind_of"),
         (relay, "Ending"),
     ],
@@ -416,7 +417,7 @@ async def test_internal_errors(
     format: Format, place: tuple[object, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with ScriptedUpstream() as up, watched(before(up), format) as g:
-        wrong = place[1] in {"failure", "final_answer"}
+        wrong = place[1] in {"failure", "error_response"}
         up.script(error_answer(400, "x", MARK) if wrong else stream_answer(text_events(MARK)))
         monkeypatch.setattr(place[0], place[1], explode)
         response = await g.post({**PROMPT, "stream": True})

@@ -14,10 +14,10 @@ from gateway.demo.playing import JSON, WORD_PAUSE, Headers, key_of, new_id, play
 from gateway.demo.reply import reply_to
 from gateway.http1.exchange import Exchange
 from gateway.http1.heads import RequestHead
-from gateway.messages.documents import write_document
 from gateway.messages.errors import RequestError, error_body
+from gateway.messages.json_documents import write_document
 from gateway.messages.request import read_request
-from gateway.messages.tokens import estimate
+from gateway.messages.token_estimate import estimate
 
 MODELS = {
     "claude-opus-5-5": "Claude Opus 5.5 (demo)",

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from gateway.demo.reply import Reply
-from gateway.messages.documents import write_document
+from gateway.messages.json_documents import write_document
 from gateway.messages.stream import StreamWriter
 
 _WORD = re.compile(r"\s*\S+|\s+")

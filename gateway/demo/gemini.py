@@ -12,8 +12,8 @@ from typing import Any
 
 from gateway.demo.gemini_rules import GoogleError, check, parts_of, signed, signed_text
 from gateway.demo.reply import Reply, reply_to
-from gateway.messages.documents import read_document
-from gateway.messages.tokens import estimate
+from gateway.messages.json_documents import read_document
+from gateway.messages.token_estimate import estimate
 
 Document = dict[str, Any]
 

@@ -11,7 +11,7 @@ from gateway.demo.gemini import Answer, answer
 from gateway.demo.gemini_rules import GoogleError, error_document, limited
 from gateway.demo.playing import JSON, WORD_PAUSE, Headers, key_of, play
 from gateway.http1.exchange import Exchange
-from gateway.messages.documents import write_document
+from gateway.messages.json_documents import write_document
 
 
 class GeminiUpstream:

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from hashlib import blake2b
 from typing import Any, Literal
 
-from gateway.messages.documents import write_document
+from gateway.messages.json_documents import write_document
 
 Turn = Mapping[str, Any]
 

@@ -12,7 +12,7 @@ from typing import Any
 from gateway.demo.asked import Asked, Result, asked_of, shortened
 from gateway.demo.signatures import sign
 from gateway.demo.tools import Call, Tool, call_for, fill, forced, offered, wish_of
-from gateway.messages.documents import write_document
+from gateway.messages.json_documents import write_document
 
 Block = dict[str, Any]
 

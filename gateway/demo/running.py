@@ -16,8 +16,8 @@ from gateway.demo.anthropic import AnthropicUpstream
 from gateway.demo.gemini_http import GeminiUpstream
 from gateway.http1.exchange import Exchange
 from gateway.http1.limits import Limits
-from gateway.http1.listener import Server as Listener
-from gateway.http1.server import Application
+from gateway.http1.server import Server as Listener
+from gateway.http1.server_connection import Application
 from gateway.process import BAD_START, run, until_stopped, write_line
 from gateway.telemetry.access_log import AccessLog
 

@@ -13,14 +13,14 @@ import orjson
 from gateway import __version__
 from gateway.config import Upstream
 from gateway.dialects.base import Decoder, Headers, Incoming, Outgoing
-from gateway.dispatch.credentials import Credential
-from gateway.dispatch.failure import Failure, error_in
 from gateway.http1.forms import MAX_FORMS, Form
 from gateway.http1.lines import VARYING
-from gateway.messages.documents import write_document
+from gateway.messages.json_documents import write_document
 from gateway.messages.repair import apply, without_thinking
 from gateway.messages.request import MessagesRequest, splice_model
 from gateway.messages.stream import StreamWriter
+from gateway.routing.credentials import Credential
+from gateway.routing.failures import Failure, error_in
 
 DEFAULT_VERSION = (b"anthropic-version", b"2023-06-01")
 

@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from gateway.config import Upstream
-from gateway.dispatch.credentials import Credential
-from gateway.dispatch.failure import Failure
 from gateway.http1.forms import Form
 from gateway.messages.request import MessagesRequest
 from gateway.messages.stream import StreamWriter
+from gateway.routing.credentials import Credential
+from gateway.routing.failures import Failure
 
 Headers = Sequence[tuple[bytes, bytes]]
 """Lower-case names, values without surrounding blanks, in order; names may repeat."""

@@ -6,17 +6,17 @@ built against. The header X-Token-Count says which it was.
 
 from functools import partial
 
-from gateway.delivery.answer import JSON, Answer
-from gateway.delivery.attempts import Delivery
-from gateway.delivery.services import Services
-from gateway.dispatch.routes import Candidate
 from gateway.endpoints.messages import conversation_of, incoming_of
 from gateway.messages.request import MessagesRequest, read_request
+from gateway.proxy.forward import Forwarder
+from gateway.proxy.request import JSON, ClientRequest
+from gateway.proxy.runtime import Runtime
+from gateway.routing.model_routes import Candidate
 
 ZERO = b'{"input_tokens":0,"output_tokens":0}'
 
 
-def count_tokens(answer: Answer, services: Services) -> None:
+def count_tokens(answer: ClientRequest, services: Runtime) -> None:
     """Raises RequestError for a request that cannot be counted at all."""
     request = read_request(answer.exchange.body)
     answer.record.model = request.model
@@ -33,10 +33,12 @@ def count_tokens(answer: Answer, services: Services) -> None:
         return
     conversation = conversation_of(answer, request)
     incoming = incoming_of(answer, request, "count_tokens")
-    Delivery(answer, services, incoming, able, conversation, by_estimate).start()
+    Forwarder(answer, services, incoming, able, conversation, by_estimate).start()
 
 
-def _estimate(answer: Answer, services: Services, request: MessagesRequest, candidate: Candidate) -> None:
+def _estimate(
+    answer: ClientRequest, services: Runtime, request: MessagesRequest, candidate: Candidate
+) -> None:
     count = services.count(candidate.wire_model, request)
     answer.record.outcome = "ok"
     answer.record.input_tokens = count

@@ -1,9 +1,9 @@
 """Clients' own telemetry ends here: accepted, so that they do not try again, and thrown away."""
 
-from gateway.delivery.answer import Answer
-from gateway.delivery.services import Services
+from gateway.proxy.request import ClientRequest
+from gateway.proxy.runtime import Runtime
 
 
-def event_logging(answer: Answer, services: Services) -> None:
+def event_logging(answer: ClientRequest, services: Runtime) -> None:
     """Thanks."""
     answer.respond(200, b"{}")

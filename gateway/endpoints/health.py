@@ -4,17 +4,17 @@ from math import ceil
 
 import orjson
 
-from gateway.delivery.answer import JSON, Answer
-from gateway.delivery.headers import shown_account
-from gateway.delivery.services import Services
 from gateway.messages.errors import error_type
+from gateway.proxy.request import JSON, ClientRequest
+from gateway.proxy.response_headers import shown_account
+from gateway.proxy.runtime import Runtime
 
 OK = b'{"status":"ok"}'
 DRAINING = b'{"status":"draining"}'
 READY = b'{"status":"ready"}'
 
 
-def healthz(answer: Answer, services: Services) -> None:
+def healthz(answer: ClientRequest, services: Runtime) -> None:
     """Alive, or about to stop."""
     if services.draining:
         answer.respond(503, DRAINING)
@@ -22,7 +22,7 @@ def healthz(answer: Answer, services: Services) -> None:
         answer.respond(200, OK)
 
 
-def readyz(answer: Answer, services: Services) -> None:
+def readyz(answer: ClientRequest, services: Runtime) -> None:
     """Some account could serve a request now; else why not, and when at the earliest."""
     now = answer.exchange.loop.time()
     server = services.config.server

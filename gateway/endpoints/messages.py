@@ -3,16 +3,16 @@
 Reads the request, answers warm-ups itself, finds who serves the model, and hands over to delivery.
 """
 
-from gateway.delivery.answer import JSON, Answer, new_id
-from gateway.delivery.attempts import Delivery
-from gateway.delivery.headers import EVENT_STREAM, STREAM_HEADERS
-from gateway.delivery.services import Services
 from gateway.dialects.base import Incoming
 from gateway.messages import warmup
 from gateway.messages.request import SESSION_FIELD, MessagesRequest, conversation_id, read_request
+from gateway.proxy.forward import Forwarder
+from gateway.proxy.request import JSON, ClientRequest, new_id
+from gateway.proxy.response_headers import EVENT_STREAM, STREAM_HEADERS
+from gateway.proxy.runtime import Runtime
 
 
-def messages(answer: Answer, services: Services) -> None:
+def messages(answer: ClientRequest, services: Runtime) -> None:
     """Raises RequestError for a request that cannot be served at all."""
     exchange = answer.exchange
     request = read_request(exchange.body)
@@ -25,16 +25,16 @@ def messages(answer: Answer, services: Services) -> None:
         return
     candidates = services.routes.resolve(request.model)
     incoming = incoming_of(answer, request, "messages")
-    Delivery(answer, services, incoming, candidates, conversation_of(answer, request)).start()
+    Forwarder(answer, services, incoming, candidates, conversation_of(answer, request)).start()
 
 
-def conversation_of(answer: Answer, request: MessagesRequest) -> str:
+def conversation_of(answer: ClientRequest, request: MessagesRequest) -> str:
     """Whose conversation a request belongs to, and which."""
     session = answer.exchange.head.get(SESSION_FIELD) or b""
     return f"{answer.record.key}/{conversation_id(request.document, session)}"
 
 
-def incoming_of(answer: Answer, request: MessagesRequest, purpose: str) -> Incoming:
+def incoming_of(answer: ClientRequest, request: MessagesRequest, purpose: str) -> Incoming:
     """What the dialects get to see of a client's request."""
     head = answer.exchange.head
     return Incoming(
@@ -47,7 +47,7 @@ def incoming_of(answer: Answer, request: MessagesRequest, purpose: str) -> Incom
     )
 
 
-def _answer_here(answer: Answer, request: MessagesRequest) -> None:
+def _answer_here(answer: ClientRequest, request: MessagesRequest) -> None:
     """A warm-up or a probe: its answer is thrown away, so no upstream is asked."""
     answer.record.outcome = "warmup"
     mark = (b"x-warmup-intercepted", b"true")

@@ -9,16 +9,16 @@ from urllib.parse import parse_qsl, unquote
 
 import orjson
 
-from gateway.delivery.answer import Answer
-from gateway.delivery.catalogue import Model
-from gateway.delivery.services import Services
 from gateway.messages.errors import RequestError
+from gateway.proxy.model_list import Model
+from gateway.proxy.request import ClientRequest
+from gateway.proxy.runtime import Runtime
 
 MAX_PAGE = 1000
 PREFIX = "/v1/models/"
 
 
-def listing(answer: Answer, services: Services) -> None:
+def listing(answer: ClientRequest, services: Runtime) -> None:
     """A page of the list. Raises RequestError for a limit that is not 1 to 1000 or an unknown cursor."""
     query = dict(parse_qsl(answer.exchange.head.target.partition("?")[2], keep_blank_values=True))
     models = services.catalogue.models
@@ -45,7 +45,7 @@ def listing(answer: Answer, services: Services) -> None:
     )
 
 
-def one(answer: Answer, services: Services) -> None:
+def one(answer: ClientRequest, services: Runtime) -> None:
     """One model. Raises RequestError (404) for one that is not in the list."""
     path = answer.exchange.head.target.partition("?")[0]
     id = unquote(path[path.index(PREFIX) + len(PREFIX) :])

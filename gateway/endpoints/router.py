@@ -3,12 +3,13 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from gateway.delivery.answer import Answer
-from gateway.delivery.services import Services
-from gateway.endpoints import count_tokens, event_logging, health, hello, messages, models
+from gateway.endpoints import count_tokens, event_logging, health, messages, models
+from gateway.endpoints import root as hello
 from gateway.messages.errors import RequestError
+from gateway.proxy.request import ClientRequest
+from gateway.proxy.runtime import Runtime
 
-Endpoint = Callable[[Answer, Services], None]
+Endpoint = Callable[[ClientRequest, Runtime], None]
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,10 +13,10 @@ from functools import lru_cache
 from pathlib import Path
 from urllib.parse import SplitResult, unquote, urlsplit
 
-from gateway.http1.client import ClientConnection, UpstreamError
+from gateway.http1.client_connection import ClientConnection, UpstreamError
+from gateway.http1.grammar import ProtocolError
 from gateway.http1.heads import parse_response_head, render_request_head
 from gateway.http1.limits import Limits
-from gateway.http1.strict import ProtocolError
 
 
 @dataclass(frozen=True, slots=True)

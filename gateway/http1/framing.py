@@ -8,9 +8,9 @@ Which framing a head announces was judged by `strict`; what a body costs is for 
 import re
 from typing import Literal, Self
 
-from gateway.http1 import strict
+from gateway.http1 import grammar as strict
+from gateway.http1.grammar import ProtocolError
 from gateway.http1.heads import RequestHead, ResponseHead
-from gateway.http1.strict import ProtocolError
 
 Mode = Literal["none", "length", "chunked", "close"]
 

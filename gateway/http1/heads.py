@@ -10,9 +10,10 @@ from typing import NamedTuple, Self
 
 import h11
 
-from gateway.http1 import lines, strict
+from gateway.http1 import grammar as strict
+from gateway.http1 import lines
 from gateway.http1.forms import Form, Forms
-from gateway.http1.strict import ProtocolError
+from gateway.http1.grammar import ProtocolError
 
 Headers = list[tuple[bytes, bytes]]
 """Lower-case names, values without blanks around them, in order; names may repeat."""

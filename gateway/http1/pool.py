@@ -8,7 +8,7 @@ idle. Everything else that goes wrong is told to the receiver.
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from gateway.http1.client import BodyReceiver, ClientConnection, Receiver, UpstreamError
+from gateway.http1.client_connection import BodyReceiver, ClientConnection, Receiver, UpstreamError
 from gateway.http1.dial import Origin, dial
 from gateway.http1.heads import ResponseHead
 from gateway.http1.limits import Limits

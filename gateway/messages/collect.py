@@ -6,7 +6,7 @@ message_stop there is no message. What to answer instead is left to others.
 
 from typing import Any
 
-from gateway.messages.documents import read_document
+from gateway.messages.json_documents import read_document
 from gateway.messages.sse import Event
 
 _TEXT_DELTAS = {

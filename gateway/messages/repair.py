@@ -9,7 +9,6 @@ from collections.abc import Callable, Collection
 from itertools import dropwhile
 from typing import Any
 
-from gateway.messages.documents import write_document
 from gateway.messages.history import (
     Block,
     Document,
@@ -23,6 +22,7 @@ from gateway.messages.history import (
     merged,
     without,
 )
+from gateway.messages.json_documents import write_document
 from gateway.messages.request import BILLING_HEADER
 from gateway.messages.survey import PLACEHOLDER, survey
 from gateway.messages.thinking import (

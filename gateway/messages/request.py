@@ -11,9 +11,9 @@ from typing import Any
 
 import orjson
 
-from gateway.messages.documents import read_quickly, with_every_digit, write_document
 from gateway.messages.errors import RequestError
 from gateway.messages.history import without
+from gateway.messages.json_documents import read_quickly, with_every_digit, write_document
 
 __all__ = [
     "BILLING_HEADER",

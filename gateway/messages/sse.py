@@ -20,7 +20,7 @@ class Event(NamedTuple):
     data: bytes
 
 
-class Decoder:
+class EventDecoder:
     """Bytes of one event stream in, complete events out.
 
     An event (or a single line, comments too) of more than `limit` bytes raises ValueError from

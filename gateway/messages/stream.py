@@ -8,8 +8,8 @@ When to write what, and who gets the bytes, is left to others.
 from collections.abc import Mapping
 from typing import Any
 
-from gateway.messages.documents import write_document
 from gateway.messages.errors import error_event
+from gateway.messages.json_documents import write_document
 
 PING = b'event: ping\ndata: {"type":"ping"}\n\n'
 

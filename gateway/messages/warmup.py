@@ -6,7 +6,7 @@ be a real prompt is none of these: when in doubt, an upstream answers.
 
 from typing import Any
 
-from gateway.messages.documents import write_document
+from gateway.messages.json_documents import write_document
 from gateway.messages.stream import StreamWriter
 
 _WARMUP = "Warmup"

@@ -9,7 +9,7 @@ from gateway.demo.accounts import EVERY, PAUSE
 from gateway.demo.anthropic import MODELS, AnthropicUpstream
 from gateway.demo.signatures import sign
 from gateway.http1.limits import Limits
-from gateway.http1.listener import Server
+from gateway.http1.server import Server
 from gateway.messages.collect import Collector
 from tests.support.client import Client, Response, ask, fetch
 

@@ -9,7 +9,7 @@ from gateway.demo.events import message, pieces
 from gateway.demo.reply import Reply
 from gateway.demo.signatures import sign
 from gateway.messages.collect import Collector
-from gateway.messages.sse import Decoder
+from gateway.messages.sse import EventDecoder
 
 USAGE = {
     "input_tokens": 3,
@@ -35,7 +35,7 @@ CALL = {"type": "tool_use", "id": "toolu_1", "name": "Bash", "input": {"command"
 @pytest.mark.parametrize("ending", [("end_turn", None), ("stop_sequence", "x")])
 def test_pieces_are_the_message(content: tuple[dict[str, Any], ...], ending: tuple[str, str | None]) -> None:
     reply = Reply(content, *ending, USAGE)
-    decoder, collector = Decoder(), Collector()
+    decoder, collector = EventDecoder(), Collector()
 
     for piece in pieces(reply, "msg_1", "m"):
         assert piece
@@ -51,7 +51,7 @@ def test_a_word_is_a_piece() -> None:
     texts = [
         orjson.loads(event.data)["delta"]["text"]
         for piece in sent[1:-1]
-        for event in Decoder().feed(piece)[-1:]
+        for event in EventDecoder().feed(piece)[-1:]
     ]
     assert texts == [" Two", " words,", "\n\nand", " more.", " "]
 
@@ -59,6 +59,6 @@ def test_a_word_is_a_piece() -> None:
 def test_the_start_tells_the_input_and_not_yet_the_output() -> None:
     start = next(pieces(Reply((), "end_turn", None, USAGE), "msg_1", "m"))
 
-    first, ping = Decoder().feed(start)
+    first, ping = EventDecoder().feed(start)
     assert orjson.loads(first.data)["message"]["usage"] == {**USAGE, "output_tokens": 1}
     assert ping.name == "ping"

@@ -11,13 +11,13 @@ from gateway import __version__
 from gateway.config import Account, Secret, Upstream
 from gateway.dialects.anthropic import AnthropicDialect, base_path, forwarded_headers
 from gateway.dialects.base import Headers, Incoming, Outgoing, Purpose
-from gateway.dispatch.credentials import NO_CREDENTIAL, Credential
-from gateway.dispatch.failure import Failure, FailureKind
 from gateway.http1 import lines
 from gateway.http1.forms import MAX_FORMS
 from gateway.http1.heads import parse_request_head
 from gateway.messages.request import read_request
 from gateway.messages.stream import StreamWriter
+from gateway.routing.credentials import NO_CREDENTIAL, Credential
+from gateway.routing.failures import Failure, FailureKind
 from tests.http1.readings import head
 
 DIALECT = AnthropicDialect()

@@ -3,8 +3,8 @@
 from gateway.dialects.anthropic import AnthropicDialect
 from gateway.dialects.base import Dialect, Incoming, Outgoing, StreamFailure
 from gateway.dialects.gemini.dialect import GeminiDialect
-from gateway.dispatch.failure import Failure, FailureKind
 from gateway.messages.request import read_request
+from gateway.routing.failures import Failure, FailureKind
 
 
 def test_what_is_not_said() -> None:

@@ -6,7 +6,7 @@ import orjson
 import pytest
 
 from gateway.http1.framing import Framing
-from gateway.http1.strict import ProtocolError
+from gateway.http1.grammar import ProtocolError
 from tests.support.breaking import (
     BREAKS,
     COMPLETE,

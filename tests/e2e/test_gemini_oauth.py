@@ -35,7 +35,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr("gateway.delivery.oauth.time.time", clock.time)
+    monkeypatch.setattr("gateway.proxy.token_refresh.time.time", clock.time)
     return clock
 
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from gateway.config import Auth, Config, Retry, Secret
-from gateway.messages.sse import Decoder
+from gateway.messages.sse import EventDecoder
 from tests.dialects.gemini.support import chunk, sse
 from tests.support.client import Client, ask
 from tests.support.gemini import MODEL, STREAM_HEAD, gemini, google_error, google_stream
@@ -210,8 +210,8 @@ async def test_a_request_leaves_nothing_to_the_collector(kept: bool) -> None:
 
 def test_a_cycle_would_be_seen() -> None:
     with garbage() as found:
-        decoder = Decoder()
+        decoder = EventDecoder()
         pieces: Any = decoder._pieces
         pieces.append(decoder)
         del decoder, pieces
-    assert found == {"gateway.messages.sse.Decoder": 1}
+    assert found == {"gateway.messages.sse.EventDecoder": 1}

@@ -17,7 +17,7 @@ from gateway.config import Auth, Config, Secret, Tls
 from gateway.demo.anthropic import MODELS, AnthropicUpstream
 from gateway.demo.running import configuration
 from gateway.http1.limits import Limits
-from gateway.http1.listener import Server as Listener
+from gateway.http1.server import Server as Listener
 from tests.support.running import Running, running
 
 ROOT = Path(__file__).parents[2]

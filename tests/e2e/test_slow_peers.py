@@ -8,7 +8,7 @@ from pathlib import Path
 
 import orjson
 
-from gateway.descriptors import provided
+from gateway.fd_limit import raise_limit
 from tests.support.client import ask, fetch
 from tests.support.spawned import CONFIG, Spawned, get, limited, spawned
 from tests.support.upstream import (
@@ -42,7 +42,7 @@ def resident(gateway: Spawned) -> int:
 
 def connected(gateway: Spawned, count: int) -> list[socket.socket]:
     """So many clients."""
-    provided(2 * count + 100)
+    raise_limit(2 * count + 100)
     return [socket.create_connection(("127.0.0.1", gateway.port), timeout=10.0) for _ in range(count)]
 
 
@@ -115,7 +115,7 @@ async def test_a_reader_of_a_kilobyte_a_second(tmp_path: Path) -> None:
 
 def test_a_thousand_connections_and_one_more(tmp_path: Path) -> None:
     """The process begins with a soft limit of descriptors that is too small for them, as is usual."""
-    count = min(1024, provided(4096) - 300)
+    count = min(1024, raise_limit(4096) - 300)
     text = f"[server]\nmax_connections = {count}\n{CONFIG}"
     with spawned(tmp_path, *QUIET, text=text, before=limited("-Sn 256")) as gateway:
         clients = connected(gateway, count)

@@ -2,7 +2,8 @@
 
 import pytest
 
-from gateway.endpoints import count_tokens, event_logging, health, hello, messages, models
+from gateway.endpoints import count_tokens, event_logging, health, messages, models
+from gateway.endpoints import root as hello
 from gateway.endpoints.router import ROUTES, Endpoint, allowed, find, not_found, wrong_method
 
 TABLE: list[tuple[str, str, Endpoint, bool]] = [

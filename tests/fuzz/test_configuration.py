@@ -3,7 +3,7 @@ shows and a gateway is built from. No secret is in the words, in what is shown, 
 
 from gateway.app import Gateway
 from gateway.config import Config, ConfigError, parse
-from gateway.summary import summary
+from gateway.operator.check import summary
 from gateway.telemetry.access_log import AccessLog
 from tests.fuzz.fuzz import fuzz
 from tests.support.strategies import CANARY, CONFIGURATIONS, ENVIRON

@@ -5,7 +5,7 @@ so that nobody takes it for whole."""
 import pytest
 from hypothesis import strategies as st
 
-from gateway.delivery.relay import kind_of
+from gateway.proxy.responses.relay import kind_of
 from tests.fuzz.fuzz import fuzz_in_loop
 from tests.support.driven import delivered
 from tests.support.references import received_events

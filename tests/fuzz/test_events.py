@@ -1,14 +1,14 @@
 """An event stream, whatever its bytes and however they are cut into reads: the decoder gives the events that the
 standard's own words give for the whole text."""
 
-from gateway.messages.sse import Decoder, Event
+from gateway.messages.sse import Event, EventDecoder
 from tests.fuzz.fuzz import fuzz
 from tests.support.references import events_by_the_standard
 from tests.support.strategies import CUTS, EVENT_STREAMS, cut, singly
 
 
 def decoded(reads: list[bytes]) -> list[Event]:
-    decoder = Decoder()
+    decoder = EventDecoder()
     events = [event for read in reads for event in decoder.feed(read)]
     decoder.end()
     assert not decoder.partial

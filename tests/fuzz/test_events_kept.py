@@ -3,7 +3,7 @@ or a line above the limit; without one the events are those of the standard."""
 
 import re
 
-from gateway.messages.sse import Decoder
+from gateway.messages.sse import EventDecoder
 from tests.fuzz.fuzz import fuzz
 from tests.support.references import events_by_the_standard
 from tests.support.strategies import CUTS, EVENT_STREAMS, cut
@@ -12,7 +12,7 @@ LIMIT = 24
 
 
 def contract(sent: bytes, cuts: list[int]) -> None:
-    decoder, events = Decoder(LIMIT), []
+    decoder, events = EventDecoder(LIMIT), []
     try:
         for read in cut(sent, cuts):
             events += decoder.feed(read)

@@ -5,9 +5,9 @@ import json
 
 from gateway.config import Upstream
 from gateway.dialects.base import Incoming
-from gateway.dispatch.credentials import NO_CREDENTIAL
 from gateway.messages.errors import RequestError
 from gateway.messages.repair import REPAIRS
+from gateway.routing.credentials import NO_CREDENTIAL
 from tests.fuzz.fuzz import fuzz
 from tests.support.driven import DIALECTS, refused_in_words, request_of
 from tests.support.strategies import BODIES, MODELS

@@ -6,7 +6,7 @@ import json
 from gateway.messages import warmup
 from gateway.messages.errors import RequestError, error_body
 from gateway.messages.request import conversation_id, read_request
-from gateway.messages.tokens import estimate
+from gateway.messages.token_estimate import estimate
 from tests.fuzz.fuzz import fuzz
 from tests.support.driven import refused_in_words
 from tests.support.strategies import BODIES

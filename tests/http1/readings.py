@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from gateway.http1 import heads, lines
 from gateway.http1.forms import Form, Forms
+from gateway.http1.grammar import ProtocolError
 from gateway.http1.heads import RequestHead, ResponseHead, parse_request_head, parse_response_head
-from gateway.http1.strict import ProtocolError
 
 
 def forget() -> None:

@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 import pytest
 
 from gateway.http1.exchange import Exchange
-from gateway.http1.listener import Server
-from gateway.http1.server import ServerConnection
+from gateway.http1.server import Server
+from gateway.http1.server_connection import ServerConnection
 from tests.http1.conformance import CASES, LIMITS, PROBE, Case, Group, Outcome, Received
 
 PATIENCE = 10.0

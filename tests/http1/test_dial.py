@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import trustme
 
-from gateway.http1.client import ClientConnection, UpstreamError
+from gateway.http1.client_connection import ClientConnection, UpstreamError
 from gateway.http1.dial import Origin, _Tunnel, client_context, dial, origin_of, proxy_for
 from gateway.http1.limits import Limits
 from tests.http1.wire import Sink, Wire

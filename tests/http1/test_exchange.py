@@ -9,8 +9,8 @@ import pytest
 
 from gateway.http1 import exchange as module
 from gateway.http1.exchange import Exchange, http_date
+from gateway.http1.grammar import ProtocolError
 from gateway.http1.heads import RequestHead
-from gateway.http1.strict import ProtocolError
 from tests.http1.wire import Wire, answer
 
 TYPE = [(b"content-type", b"text/plain")]

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from gateway.http1 import framing
 from gateway.http1.framing import LAST_CHUNK, Framing, chunk
+from gateway.http1.grammar import ProtocolError
 from gateway.http1.heads import RequestHead, ResponseHead
-from gateway.http1.strict import ProtocolError
 from tests.http1.conformance import CASES, SMUGGLED
 
 LENGTH = (b"content-length", b"5")

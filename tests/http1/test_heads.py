@@ -9,7 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.http1 import lines, strict
+from gateway.http1 import grammar as strict
+from gateway.http1 import lines
+from gateway.http1.grammar import ProtocolError
 from gateway.http1.heads import (
     Headers,
     RequestHead,
@@ -20,7 +22,6 @@ from gateway.http1.heads import (
     render_request_head,
     render_response_head,
 )
-from gateway.http1.strict import ProtocolError
 from tests.http1.conformance import CASES, Case
 from tests.http1.readings import (
     NAMES,

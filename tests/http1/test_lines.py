@@ -4,7 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from gateway.http1 import lines, strict
+from gateway.http1 import grammar as strict
+from gateway.http1 import lines
 
 
 @pytest.fixture(autouse=True)

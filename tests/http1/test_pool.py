@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from gateway.http1.client import BodyReceiver, ClientConnection, UpstreamError
+from gateway.http1.client_connection import BodyReceiver, ClientConnection, UpstreamError
 from gateway.http1.dial import Origin
 from gateway.http1.heads import ResponseHead
 from gateway.http1.limits import Limits

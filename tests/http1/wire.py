@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from gateway.http1.client import BodyReceiver, ClientConnection, UpstreamError
+from gateway.http1.client_connection import BodyReceiver, ClientConnection, UpstreamError
 from gateway.http1.exchange import Exchange
 from gateway.http1.heads import ResponseHead
 

@@ -4,7 +4,7 @@ import orjson
 import pytest
 
 from gateway.messages.errors import STATUS_OF_TYPE, RequestError, error_body, error_event, error_type
-from gateway.messages.sse import Decoder
+from gateway.messages.sse import EventDecoder
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,7 @@ def test_a_body_may_have_details() -> None:
 
 
 def test_an_event_is_one_complete_event_with_the_same_shape() -> None:
-    (event,) = Decoder().feed(error_event("timeout_error", "line\nbreak", "req_2"))
+    (event,) = EventDecoder().feed(error_event("timeout_error", "line\nbreak", "req_2"))
     assert event.name == "error"
     assert orjson.loads(event.data) == {
         "type": "error",

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.messages.sse import Decoder, Event, encode
+from gateway.messages.sse import Event, EventDecoder, encode
 
 CASES = [
     (b"", []),
@@ -40,12 +40,12 @@ CASES = [
 
 @pytest.mark.parametrize(("raw", "events"), CASES)
 def test_whole(raw: bytes, events: list[Event]) -> None:
-    assert Decoder().feed(raw) == events
+    assert EventDecoder().feed(raw) == events
 
 
 @pytest.mark.parametrize(("raw", "events"), CASES)
 def test_byte_by_byte(raw: bytes, events: list[Event]) -> None:
-    decoder = Decoder()
+    decoder = EventDecoder()
     got = [event for at in range(len(raw)) for event in decoder.feed(raw[at : at + 1])]
     assert got == events
 
@@ -59,10 +59,10 @@ def test_byte_by_byte(raw: bytes, events: list[Event]) -> None:
 )
 def test_any_split_is_the_whole(pieces: list[bytes], draw: st.DataObject) -> None:
     raw = b"".join(pieces)
-    whole = Decoder()
+    whole = EventDecoder()
     expected = whole.feed(raw)
     cuts = sorted(draw.draw(st.lists(st.integers(0, len(raw)), max_size=6)))
-    decoder = Decoder()
+    decoder = EventDecoder()
     got = []
     for start, end in zip([0, *cuts], [*cuts, len(raw)], strict=True):
         got += decoder.feed(raw[start:end])
@@ -97,7 +97,7 @@ BLOCKS = st.lists(
 
 def told(pieces: list[bytes], limit: int) -> list[Event] | str:
     """All events of a stream that comes in these pieces, or why there are none."""
-    decoder = Decoder(limit)
+    decoder = EventDecoder(limit)
     try:
         return [event for piece in pieces for event in decoder.feed(piece)] + decoder.end()
     except ValueError as error:
@@ -120,13 +120,13 @@ def test_whole_blocks_are_read_as_their_lines_are(raw: bytes, limit: int, cuts: 
 
 
 def test_an_event_comes_as_soon_as_its_blank_line_does() -> None:
-    decoder = Decoder()
+    decoder = EventDecoder()
     assert decoder.feed(b"data: a\r\n\r") == [Event("", b"a")]
     assert decoder.feed(b"\ndata: b\n\n") == [Event("", b"b")]
 
 
 def test_an_event_of_one_line_that_ends_with_crlf() -> None:
-    decoder = Decoder()
+    decoder = EventDecoder()
     assert decoder.feed(b"data: a\r\n\r") == [Event("", b"a")]
     assert decoder.feed(b"data: b\r\n\r\n") == [Event("", b"b")]
     assert decoder.feed(b"\ndata: c\n\n") == [Event("", b"c")]
@@ -147,7 +147,7 @@ def test_an_event_of_one_line_that_ends_with_crlf() -> None:
     ],
 )
 def test_the_end_gives_the_last_event_without_its_blank_line(raw: bytes, last: list[Event]) -> None:
-    decoder = Decoder()
+    decoder = EventDecoder()
     decoder.feed(raw)
     assert decoder.end() == last
     assert not decoder.partial
@@ -168,7 +168,7 @@ def test_the_end_gives_the_last_event_without_its_blank_line(raw: bytes, last: l
     ],
 )
 def test_partial_says_that_an_event_is_unfinished(raw: bytes, partial: bool) -> None:
-    decoder = Decoder()
+    decoder = EventDecoder()
     decoder.feed(raw)
     assert decoder.partial is partial
 
@@ -190,7 +190,7 @@ def test_partial_says_that_an_event_is_unfinished(raw: bytes, partial: bool) -> 
     ],
 )
 def test_an_event_is_bounded(raw: bytes, fits: bool, step: int) -> None:
-    decoder = Decoder(limit=20)
+    decoder = EventDecoder(limit=20)
 
     def feed() -> None:
         for at in range(0, len(raw), step):
@@ -205,7 +205,7 @@ def test_an_event_is_bounded(raw: bytes, fits: bool, step: int) -> None:
 
 
 def test_a_long_line_in_many_pieces_costs_no_more_than_its_length() -> None:
-    decoder = Decoder()
+    decoder = EventDecoder()
     decoder.feed(b"data: ")
     for _ in range(100_000):
         decoder.feed(b"x" * 50)
@@ -238,4 +238,4 @@ def test_encode_refuses_a_name_that_would_end_its_line(name: str) -> None:
 def test_what_was_encoded_is_decoded(events: list[tuple[str, bytes]]) -> None:
     raw = b"".join(encode(name, data) for name, data in events)
     expected = [Event(name, data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")) for name, data in events]
-    assert Decoder().feed(raw) == expected
+    assert EventDecoder().feed(raw) == expected

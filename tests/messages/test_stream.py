@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
 from gateway.messages.collect import Collector
-from gateway.messages.documents import write_document
-from gateway.messages.sse import Decoder
+from gateway.messages.json_documents import write_document
+from gateway.messages.sse import EventDecoder
 from gateway.messages.stream import PING, StreamWriter
 
 Calls = Callable[[StreamWriter], object]
@@ -24,7 +24,7 @@ def writer() -> StreamWriter:
 
 def told(raw: bytes) -> list[str]:
     """A transcript of events: one short line each."""
-    decoder = Decoder()
+    decoder = EventDecoder()
     lines = []
     for event in decoder.feed(raw):
         data = orjson.loads(event.data)
@@ -276,7 +276,7 @@ def test_the_start_has_a_whole_message_with_a_whole_usage() -> None:
     w = writer()
     w.start({"input_tokens": 7, "cache_read_input_tokens": 2, "service_tier": "standard"})
     w.start({"input_tokens": 9})
-    (event,) = Decoder().feed(w.take())
+    (event,) = EventDecoder().feed(w.take())
     assert orjson.loads(event.data) == {
         "type": "message_start",
         "message": {
@@ -301,7 +301,7 @@ def test_the_start_has_a_whole_message_with_a_whole_usage() -> None:
 def test_a_start_without_usage_counts_nothing() -> None:
     w = writer()
     w.start()
-    (event,) = Decoder().feed(w.take())
+    (event,) = EventDecoder().feed(w.take())
     usage = orjson.loads(event.data)["message"]["usage"]
     assert len(usage) == 4
     assert not any(usage.values())
@@ -357,7 +357,9 @@ def test_what_orjson_cannot_write_is_written() -> None:
     w = writer()
     w.text("\ud83d")
     w.block({"type": "tool_use", "id": "t1", "name": "Read", "input": {"n": 2**70}})
-    events = [orjson.loads(event.data) for event in Decoder().feed(w.take().replace(b"\\ud83d", b"half"))]
+    events = [
+        orjson.loads(event.data) for event in EventDecoder().feed(w.take().replace(b"\\ud83d", b"half"))
+    ]
     assert events[2]["delta"]["text"] == "half"
     assert events[5]["delta"]["partial_json"] == '{"n":1180591620717411303424}'
 
@@ -391,7 +393,7 @@ def test_the_sdks_models_take_every_event() -> None:
     w.block({"type": "web_search_tool_result", "tool_use_id": "s1", "content": []})
     w.finish("end_turn", {"output_tokens": 5})
     adapter: TypeAdapter[RawMessageStreamEvent] = TypeAdapter(RawMessageStreamEvent)
-    events = Decoder().feed(w.take())
+    events = EventDecoder().feed(w.take())
     assert len(events) == 21
     for event in events:
         adapter.validate_json(event.data)
@@ -436,7 +438,7 @@ def test_whatever_is_written_is_collected_again(calls: list[tuple[str, Any]], cu
     w.finish("end_turn", {"output_tokens": 3})
 
     raw = w.take()
-    decoder, collector = Decoder(), Collector()
+    decoder, collector = EventDecoder(), Collector()
     events = [event for at in range(0, len(raw), cut) for event in decoder.feed(raw[at : at + cut])]
     for event in events:
         collector.feed(event)

@@ -6,7 +6,7 @@ import orjson
 import pytest
 
 from gateway.messages.collect import Collector
-from gateway.messages.sse import Decoder
+from gateway.messages.sse import EventDecoder
 from gateway.messages.warmup import answer, events, is_quota_probe, is_warmup
 from tests.messages.samples import client_requests
 
@@ -124,7 +124,7 @@ def test_the_answer() -> None:
 
 def test_the_stream_is_the_six_events_and_tells_the_same_message() -> None:
     collector = Collector()
-    decoded = Decoder().feed(events("claude-x", "msg_1"))
+    decoded = EventDecoder().feed(events("claude-x", "msg_1"))
     for event in decoded:
         collector.feed(event)
     assert [event.name for event in decoded] == [

@@ -7,15 +7,15 @@ from typing import cast
 
 import orjson
 
-from gateway.delivery.answer import Answer
-from gateway.delivery.reader import Reader
 from gateway.dialects.base import Incoming
-from gateway.dispatch.failure import Failure
-from gateway.http1.client import ClientConnection, UpstreamError
+from gateway.http1.client_connection import ClientConnection, UpstreamError
 from gateway.http1.exchange import Exchange
 from gateway.http1.heads import ResponseHead, parse_request_head, parse_response_head
 from gateway.http1.limits import Limits
 from gateway.messages.request import read_request
+from gateway.proxy.request import ClientRequest
+from gateway.proxy.responses.reader import Reader
+from gateway.routing.failures import Failure
 from gateway.telemetry.access_log import AccessLog
 from tests.support.client import ask
 from tests.support.running import FAST
@@ -82,7 +82,7 @@ class Recorder:
         self.wire = Wire()
         head = f"POST /v1/messages HTTP/{version}\r\nHost: localhost\r\n\r\n".encode()
         exchange = exchange_on(self.wire, head)
-        self.answer = Answer(exchange, AccessLog(self.lines.append, "text", "debug"))
+        self.answer = ClientRequest(exchange, AccessLog(self.lines.append, "text", "debug"))
         self.incoming = incoming(stream=stream)
 
     def abandon(self) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 from anthropic._streaming import SSEDecoder
 
 from gateway.config import Stream
-from gateway.messages.sse import Decoder, Event
+from gateway.messages.sse import Event, EventDecoder
 from tests.support.client import Response, ask
 from tests.support.clock import run
 from tests.support.running import Running, config, running, upstream
@@ -130,7 +130,7 @@ def delivered(offset: int) -> int:
 
 def events_of(body: bytes) -> list[Event]:
     """What a client makes of `body`, pings aside: our decoder and the official SDK's must agree."""
-    ours = [event for event in Decoder().feed(body) if event.name != "ping"]
+    ours = [event for event in EventDecoder().feed(body) if event.name != "ping"]
     theirs = [
         Event(event.event or "", event.data.encode())
         for event in SSEDecoder().iter_bytes(iter([body]))

@@ -9,7 +9,7 @@ from typing import Any, Self
 import h11
 import orjson
 
-from gateway.messages.sse import Decoder, Event
+from gateway.messages.sse import Event, EventDecoder
 
 
 @dataclass
@@ -34,7 +34,7 @@ class Response:
 
     @property
     def events(self) -> list[Event]:
-        decoder = Decoder()
+        decoder = EventDecoder()
         return decoder.feed(self.body) + decoder.end()
 
     @property

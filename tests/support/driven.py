@@ -5,18 +5,18 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from gateway.delivery.readers import reader_of
 from gateway.dialects.anthropic import AnthropicDialect
 from gateway.dialects.base import Dialect, Outgoing
 from gateway.dialects.gemini.dialect import GeminiDialect
-from gateway.http1.client import ClientConnection, UpstreamError
+from gateway.http1.client_connection import ClientConnection, UpstreamError
 from gateway.http1.exchange import Exchange
 from gateway.http1.heads import ResponseHead
 from gateway.http1.limits import Limits
-from gateway.http1.listener import Server
-from gateway.http1.server import ServerConnection
+from gateway.http1.server import Server
+from gateway.http1.server_connection import ServerConnection
 from gateway.messages.errors import RequestError, error_body
 from gateway.messages.request import MessagesRequest, read_request
+from gateway.proxy.responses.choose import choose_response
 from tests.http1.conformance import LIMITS
 from tests.http1.wire import Wire
 from tests.support.attempt import Recorder, upstream_connection
@@ -171,7 +171,9 @@ async def delivered(reads: list[bytes], kind: str, *, stream: bool) -> tuple[str
     attempt = Recorder(stream=stream)
     outgoing = Outgoing(method="POST", target="/", headers=(), body=b"")
     connection = upstream_connection(
-        lambda connection, head: reader_of(attempt, connection, head, None, DIALECTS[kind], outgoing, 10_000)
+        lambda connection, head: choose_response(
+            attempt, connection, head, None, DIALECTS[kind], outgoing, 10_000
+        )
     )
     for read in reads:
         if connection.state != "CLOSED" and "abandon" not in attempt.told:

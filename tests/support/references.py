@@ -4,7 +4,7 @@ import re
 
 import h11
 
-from gateway.messages.sse import BOM, Decoder, Event
+from gateway.messages.sse import BOM, Event, EventDecoder
 
 Answer = tuple[int, bytes] | None
 """Status and payload; None for an answer that is refused, or cut."""
@@ -44,7 +44,7 @@ def received_events(sent: bytes) -> tuple[list[Event], bool]:
     client.send(h11.Request(method="POST", target="/", headers=[("Host", "a"), ("Content-Length", "0")]))
     client.send(h11.EndOfMessage())
     client.receive_data(sent)
-    decoder, events = Decoder(), list[Event]()
+    decoder, events = EventDecoder(), list[Event]()
     assert isinstance(client.next_event(), h11.Response)
     while isinstance(item := client.next_event(), h11.Data):
         events += decoder.feed(bytes(item.data))

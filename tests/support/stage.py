@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from gateway.config import Account, Stream, Upstream
-from gateway.dispatch.health import Health
+from gateway.routing.circuit_breaker import CircuitBreaker
 from tests.support.client import Response, ask
 from tests.support.running import Running, config, running, upstream
 from tests.support.upstream import (
@@ -77,7 +77,7 @@ def cooling(running: Running) -> dict[str, float]:
     """What cools down, and for how many seconds in all: `up`, `up/a` or `up/a m`."""
     found: dict[str, float] = {}
 
-    def note(name: str, health: Health | None) -> None:
+    def note(name: str, health: CircuitBreaker | None) -> None:
         if health is not None and health.rule is not None:
             found[name] = round(health.until - health.failed_at, 3)
 

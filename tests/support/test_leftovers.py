@@ -5,10 +5,10 @@ from functools import partial
 
 import pytest
 
-from gateway.http1.client import ClientConnection
+from gateway.http1.client_connection import ClientConnection
 from gateway.http1.deadline import Deadline
 from gateway.http1.limits import Limits
-from gateway.http1.listener import Server
+from gateway.http1.server import Server
 from tests.http1.wire import Desk
 from tests.support.leftovers import leftovers
 from tests.support.running import config, running, settle, upstream

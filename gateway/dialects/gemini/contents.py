@@ -10,8 +10,8 @@ from typing import Any
 
 from gateway.dialects.gemini.signatures import BYPASS, SignatureStore, unmarked
 from gateway.dialects.gemini.tools import ToolNames
-from gateway.messages.documents import write_document
 from gateway.messages.errors import RequestError
+from gateway.messages.json_documents import write_document
 
 Part = dict[str, Any]
 

@@ -13,16 +13,16 @@ import orjson
 from gateway import __version__
 from gateway.config import Upstream
 from gateway.dialects.base import Incoming, Outgoing
-from gateway.dialects.gemini.failures import translated
+from gateway.dialects.gemini.errors import translated
 from gateway.dialects.gemini.request import gemini_request
 from gateway.dialects.gemini.response import GeminiDecoder
-from gateway.dialects.gemini.schema import SchemaCache
+from gateway.dialects.gemini.schema.clean import SchemaCache
 from gateway.dialects.gemini.signatures import MARK, SignatureStore
-from gateway.dispatch.credentials import Credential
-from gateway.dispatch.failure import Failure
-from gateway.messages.documents import write_document
+from gateway.messages.json_documents import write_document
 from gateway.messages.repair import apply
 from gateway.messages.stream import StreamWriter
+from gateway.routing.credentials import Credential
+from gateway.routing.failures import Failure
 
 GENERATE = "streamGenerateContent"
 COUNT = "countTokens"

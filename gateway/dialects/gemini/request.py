@@ -9,7 +9,7 @@ from typing import Any
 
 from gateway.config import Upstream
 from gateway.dialects.gemini.contents import gemini_contents
-from gateway.dialects.gemini.schema import SchemaCache
+from gateway.dialects.gemini.schema.clean import SchemaCache
 from gateway.dialects.gemini.signatures import SignatureStore
 from gateway.dialects.gemini.thinking import thinking_config
 from gateway.dialects.gemini.tools import gemini_tools, tool_config, tool_names

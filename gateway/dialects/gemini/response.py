@@ -11,13 +11,13 @@ from typing import Any
 import orjson
 
 from gateway.dialects.base import StreamFailure
-from gateway.dialects.gemini.failures import translated
+from gateway.dialects.gemini.errors import translated
 from gateway.dialects.gemini.grounding import Grounding
 from gateway.dialects.gemini.signatures import SignatureStore, marked, new_id
-from gateway.dispatch.failure import Failure, FailureKind
-from gateway.messages.documents import read_document, write_document
-from gateway.messages.sse import Decoder as EventDecoder
+from gateway.messages.json_documents import read_document, write_document
+from gateway.messages.sse import EventDecoder
 from gateway.messages.stream import StreamWriter
+from gateway.routing.failures import Failure, FailureKind
 
 STOP_REASONS: Mapping[str, str] = {
     "STOP": "end_turn",

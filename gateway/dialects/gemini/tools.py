@@ -10,7 +10,7 @@ from typing import Any
 from zlib import crc32
 
 from gateway.config import Upstream
-from gateway.dialects.gemini.schema import SchemaCache
+from gateway.dialects.gemini.schema.clean import SchemaCache
 from gateway.messages.errors import RequestError
 
 LEGAL_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.:-]{0,63}")

@@ -12,10 +12,10 @@ from gateway.dialects.base import Incoming, Outgoing, Purpose
 from gateway.dialects.gemini.dialect import GeminiDialect
 from gateway.dialects.gemini.response import GeminiDecoder
 from gateway.dialects.gemini.signatures import SignatureStore
-from gateway.dispatch.credentials import Credential
 from gateway.messages.request import read_request
-from gateway.messages.sse import Decoder
+from gateway.messages.sse import EventDecoder
 from gateway.messages.stream import StreamWriter
+from gateway.routing.credentials import Credential
 
 KEY = Credential("api_key", Secret("k-1"))
 MODEL = "gemini-3-pro-preview"
@@ -123,7 +123,7 @@ def decoded(*chunks: Any, **how: Any) -> list[dict[str, Any]]:
 
 def read_events(data: bytes) -> list[dict[str, Any]]:
     """Events of a Messages stream."""
-    found = Decoder().feed(data)
+    found = EventDecoder().feed(data)
     for event in found:
         assert orjson.loads(event.data)["type"] == event.name
     return [orjson.loads(event.data) for event in found]

@@ -10,10 +10,10 @@ from gateway.config import Secret
 from gateway.dialects.base import Dialect, Incoming
 from gateway.dialects.gemini.dialect import WARNINGS_KEPT
 from gateway.dialects.gemini.signatures import BYPASS
-from gateway.dispatch.credentials import NO_CREDENTIAL, Credential
-from gateway.dispatch.failure import Failure, FailureKind
 from gateway.messages.request import read_request
 from gateway.messages.stream import StreamWriter
+from gateway.routing.credentials import NO_CREDENTIAL, Credential
+from gateway.routing.failures import Failure, FailureKind
 from tests.dialects.gemini.support import (
     KEY,
     MODEL,

@@ -4,7 +4,7 @@ from typing import Any
 import orjson
 import pytest
 
-from gateway.dialects.gemini.schema import SchemaCache
+from gateway.dialects.gemini.schema.clean import SchemaCache
 from gateway.messages.errors import RequestError
 from tests.dialects.gemini.support import body, dialect, encoded, upstream
 from tests.dialects.gemini.validate import validate_json_schema, validate_openapi_schema, validate_request

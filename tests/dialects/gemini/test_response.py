@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from gateway.dialects.base import StreamFailure
 from gateway.dialects.gemini.response import STOP_REASONS, messages_usage
 from gateway.dialects.gemini.signatures import SignatureStore
-from gateway.dispatch.failure import FailureKind
 from gateway.messages.repair import speaks_of_signature
+from gateway.routing.failures import FailureKind
 from tests.dialects.gemini.support import Answer, check_grammar, chunk, decoded, message, sse
 
 USAGE = {"promptTokenCount": 10, "candidatesTokenCount": 5, "totalTokenCount": 15}

@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from gateway.dialects.gemini.schema import SchemaCache
+from gateway.dialects.gemini.schema.clean import SchemaCache
 from gateway.dialects.gemini.tools import LEGAL_NAME, ToolNames, gemini_tools, tool_config, tool_names
 from gateway.messages.errors import RequestError
 from tests.dialects.gemini.support import upstream

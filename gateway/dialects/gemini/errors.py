@@ -1,0 +1,107 @@
+"""Gemini's errors as the Messages protocol would say them.
+
+A Google error is `{"error": {code, message, status, details}}`, or a list of one. What it means for
+accounts and retries is judged elsewhere, by status; here the status is made to say what the error says
+(a bad key comes as a 400), and a prompt that is too long gets the words by which clients know it.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import orjson
+
+from gateway.messages.errors import error_type
+from gateway.routing.failures import Failure
+
+STATUS_OF_CODE: Mapping[str, int] = {
+    "INVALID_ARGUMENT": 400,
+    "OUT_OF_RANGE": 400,
+    "UNAUTHENTICATED": 401,
+    "PERMISSION_DENIED": 403,
+    "FAILED_PRECONDITION": 403,
+    "NOT_FOUND": 404,
+    "ABORTED": 409,
+    "ALREADY_EXISTS": 409,
+    "RESOURCE_EXHAUSTED": 429,
+    "CANCELLED": 503,
+    "UNKNOWN": 500,
+    "INTERNAL": 500,
+    "DATA_LOSS": 500,
+    "UNIMPLEMENTED": 501,
+    "UNAVAILABLE": 503,
+    "DEADLINE_EXCEEDED": 504,
+}
+"""google.rpc code -> status, where an error inside a stream brings no HTTP status."""
+
+STATUS_OF_SPECIAL: Mapping[tuple[int, str], int] = {
+    (400, "FAILED_PRECONDITION"): 403,
+    (400, "API_KEY_INVALID"): 401,
+    (499, "CANCELLED"): 503,
+}
+"""(HTTP status, code or reason) -> the status that says it. FAILED_PRECONDITION is documented as "not
+available in your country, enable billing": the account's trouble. A cancelled call was not the client's."""
+
+_TOO_LONG = re.compile(r"exceeds the maximum number of tokens|input token count", re.IGNORECASE)
+_TOO_LONG_NUMBERS = re.compile(r"token count\D{0,40}?([\d,]+)\D.*?([\d,]*\d{3})", re.IGNORECASE | re.DOTALL)
+
+SHOWN_BODY = 500
+"""Characters of a body that is no Google error (a proxy's page) that go into the message."""
+
+
+def translated(failure: Failure) -> Failure:
+    """The failure with status, type and message of the Messages protocol; the body stays, it holds the
+    retry hints. A failure without a body (no connection) stays as it is."""
+    error = read_error(failure.body)
+    if error is None:
+        if not failure.status:
+            return failure
+        message = (
+            failure.message or failure.body[: 4 * SHOWN_BODY].decode("utf-8", "replace")[:SHOWN_BODY].strip()
+        )
+        message = message or f"the upstream answered with status {failure.status}"
+        return replace(failure, message=message, type=error_type(failure.status))
+    code = error.get("status")
+    code = code if isinstance(code, str) else ""
+    status = failure.status or _status(error.get("code"), code)
+    for special in (code, *_reasons(error)):
+        status = STATUS_OF_SPECIAL.get((status, special), status)
+    text = error.get("message")
+    text = text if isinstance(text, str) and text else code or f"the upstream answered with status {status}"
+    if status == 400 and _TOO_LONG.search(text):
+        text = _too_long(text)
+    return replace(failure, status=status, type=error_type(status), message=text)
+
+
+def read_error(body: bytes) -> dict[str, Any] | None:
+    """The error object of a Google error body; None if it is not one."""
+    try:
+        document = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return None
+    if isinstance(document, list) and document:
+        document = document[0]
+    error = document.get("error") if isinstance(document, dict) else None
+    return error if isinstance(error, dict) else None
+
+
+def _status(given: object, code: str) -> int:
+    if isinstance(given, int) and 400 <= given <= 599:
+        return given
+    return STATUS_OF_CODE.get(code, 500)
+
+
+def _reasons(error: Mapping[str, Any]) -> list[str]:
+    details = error.get("details")
+    reasons = [d.get("reason") for d in (details if isinstance(details, list) else ()) if isinstance(d, dict)]
+    return [reason for reason in reasons if isinstance(reason, str)]
+
+
+def _too_long(text: str) -> str:
+    """Clients compact their history when they read these words."""
+    numbers = _TOO_LONG_NUMBERS.search(text)
+    if numbers is None:
+        return f"prompt is too long: {text}"
+    given, most = (group.replace(",", "") for group in numbers.groups())
+    return f"prompt is too long: {given} tokens > {most} maximum. {text}"

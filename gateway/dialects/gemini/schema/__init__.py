@@ -1,0 +1,1 @@
+"""JSON Schema as tools declare it -> the subset that Gemini understands."""

@@ -1,0 +1,130 @@
+"""Who may come in: host, origin and key, judged on the head alone.
+
+The host and origin rules are what stops a web page from reaching a local gateway (DNS rebinding, cross-site requests).
+Keys are compared as digests in constant time; a missing and a wrong key look the same.
+"""
+
+from collections.abc import Mapping
+from hashlib import blake2b
+from hmac import compare_digest
+
+from gateway.config import Config, Secret, is_loopback
+from gateway.http1.grammar import ProtocolError, origin_host, split_host
+from gateway.http1.heads import RequestHead
+from gateway.messages.errors import RequestError
+
+KEY_FIELDS = frozenset({b"authorization", b"x-api-key", b"x-goog-api-key"})
+
+
+def _digest(key: bytes) -> bytes:
+    return blake2b(key, digest_size=32).digest()
+
+
+class Keys:
+    """The configured client keys, kept as digests only."""
+
+    __slots__ = ("_digests",)
+
+    def __init__(self, keys: Mapping[str, Secret]) -> None:
+        self._digests = [(name, _digest(key.reveal().encode())) for name, key in keys.items() if key]
+
+    def name_of(self, head: RequestHead) -> str | None:
+        """The name of the first configured key that a request holds; None without one.
+
+        Every offered key is compared with every configured one, so that time tells nothing.
+        """
+        found = None
+        for name, value in head.headers:
+            if name not in KEY_FIELDS:
+                continue
+            key = value
+            if name == b"authorization":
+                scheme, _, key = value.partition(b" ")
+                if scheme.lower() != b"bearer":
+                    continue
+            offered = _digest(key.strip())
+            for known, digest in self._digests:
+                if compare_digest(offered, digest) and found is None:
+                    found = known
+        return found
+
+
+class AccessControl:
+    """The rules of one configuration."""
+
+    __slots__ = ("_bound_beyond_loopback", "_hosts", "_keys", "_mode", "_origins")
+
+    def __init__(self, config: Config) -> None:
+        server = config.server
+        self._hosts = frozenset(server.allowed_hosts)
+        self._origins = frozenset(server.allowed_origins)
+        self._bound_beyond_loopback = not is_loopback(server.host)
+        self._mode = config.auth.effective_mode(server.host)
+        self._keys = Keys(config.auth.keys)
+
+    def check_host(self, head: RequestHead) -> None:
+        """Raises RequestError for a Host that is not one of this gateway's names (403), or not a name (400)."""
+        value = head.get(b"host")
+        if value is None:
+            return  # HTTP/1.0 need not send one, and no browser speaks it.
+        try:
+            name, _ = split_host(value)
+        except ProtocolError as error:
+            raise RequestError(400, error.message) from None
+        if not self._knows(name):
+            raise RequestError(
+                403,
+                f"the Host {name!r} is not one of this gateway's names: use http://127.0.0.1 or localhost, or add "
+                "the name to allowed_hosts in [server]",
+            )
+
+    def _knows(self, name: str) -> bool:
+        if name in {"127.0.0.1", "localhost"} or name in self._hosts or is_loopback(name):
+            return True
+        if not self._bound_beyond_loopback:
+            return False
+        from ipaddress import ip_address
+
+        try:
+            ip_address(name)
+        except ValueError:
+            return False
+        return True
+
+    def check_origin(self, head: RequestHead) -> str | None:
+        """The foreign Origin that is allowed, for CORS fields; None for none or the same host.
+
+        Raises RequestError (403) for any other.
+        """
+        value = head.get(b"origin")
+        if value is None:
+            return None
+        origin = value.decode("latin-1").lower()
+        if origin in self._origins:
+            return value.decode("latin-1")
+        implied = 443 if origin.startswith("https:") else 80
+        try:
+            name, port = split_host(head.get(b"host") or b"")
+            same = origin_host(value) == (name, None if port == implied else port)
+        except ProtocolError:
+            same = False
+        if not same:
+            raise RequestError(
+                403,
+                "requests from other web origins are refused: add the origin to allowed_origins in [server] if "
+                "that page is yours",
+            )
+        return None
+
+    def check_key(self, head: RequestHead, *, health: bool) -> str:
+        """The name of the client's key, "" where none is needed. Raises RequestError (401)."""
+        if self._mode == "off" or (health and self._mode == "all_except_health"):
+            return self._keys.name_of(head) or ""
+        name = self._keys.name_of(head)
+        if name is None:
+            raise RequestError(
+                401,
+                "this gateway's key is missing or wrong: send it as x-api-key or Authorization: Bearer",
+                headers=[(b"x-should-retry", b"false")],
+            )
+        return name

@@ -1,0 +1,49 @@
+"""Sockets bind_sockets to one port for several processes, before any of them has a loop.
+
+They don't listen yet: that is done by the server that gets them.
+"""
+
+import socket
+import sys
+from contextlib import ExitStack
+
+BALANCED = sys.platform == "linux"
+"""Whether the kernel shares out connections to sockets with SO_REUSEPORT. Elsewhere all processes accept from
+one socket; of 16 connections opened together one of two processes then often gets every one."""
+
+
+def bind_sockets(host: str, port: int, count: int) -> list[tuple[socket.socket, ...]]:
+    """For each of `count` processes its sockets, one an address of `host`. Raises OSError.
+
+    Kept open by a parent, a socket outlives the process that listens on it: connections in its queue wait
+    for the next one.
+    """
+    found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    columns = []
+    with ExitStack() as opened:
+        for family, address in dict.fromkeys((each[0], each[4]) for each in found):
+            # Without SO_REUSEPORT first, so that a port in use is noticed, also if another gateway uses it.
+            one = opened.enter_context(_bound(family, address, shared=False))
+            column = [one] * count
+            if BALANCED:
+                address = one.getsockname()
+                one.close()
+                column = [opened.enter_context(_bound(family, address, shared=True)) for _ in range(count)]
+            columns.append(column)
+        opened.pop_all()
+    return list(zip(*columns, strict=True))
+
+
+def _bound(family: int, address: tuple[str | int | bytes, ...], *, shared: bool) -> socket.socket:
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if shared:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        sock.bind(address)
+    except OSError:
+        sock.close()
+        raise
+    return sock

@@ -1,0 +1,210 @@
+"""A local estimate of a request's input tokens, for when no upstream counts them, and what real answers
+teach about it. No tokenizer: a few counts over the text, so that 100 KB take under a millisecond.
+"""
+
+import re
+from binascii import Error, a2b_base64
+from typing import Any
+
+from gateway.messages.imagesize import image_size
+from gateway.messages.json_documents import write_document
+
+_BASE = 3
+_MESSAGE = 4
+"""The API counts 8 for the one message "hi"; each further one has its role and its marks."""
+
+_TOOLS = 346
+"""The system prompt that comes with tools, as the API's documentation gives it."""
+
+_WRAPPER = 10
+"""What wraps a tool call or a result in the prompt: about the length of an XML tag with a name."""
+
+_IMAGE_EDGE = 1568
+_IMAGE_PIXELS = 750
+_IMAGE_LARGEST = 1600
+"""The API scales a picture down to this edge, then to about this many tokens of 750 pixels each."""
+
+_PAGE = 3000
+"""Tokens of a PDF page: 1,500 to 3,000 for its text by the API's documentation, and its picture."""
+
+_PDF_HEAD = 8 * 1024 * 1024
+"""Characters of a PDF's base64 whose pages are counted (40 ms); the rest is taken to be like them."""
+
+_PAGE_BYTES = 75_000
+"""Of a PDF whose page objects are compressed: what a page of text and a figure takes."""
+
+_MAX_PAGES = 600
+"""The API's limit for one request."""
+
+_PAGE_OBJECT = re.compile(rb"/Type\s*/Page(?![A-Za-z])")
+
+_FIELDS = {
+    "text": ("text",),
+    "thinking": ("thinking",),
+    "redacted_thinking": (),
+    "tool_use": ("name",),
+    "tool_result": ("content",),
+    "search_result": ("title", "source", "content"),
+    "document": ("title", "context"),
+    "image": (),
+}
+"""Where a block keeps what a model reads as content; blocks of other types are read as JSON."""
+
+
+def _classes(**characters: str) -> bytes:
+    """A table for `bytes.translate`: each character's class, a letter. "s" (blanks) for the other ASCII
+    characters, "u" for bytes that are none."""
+    table = bytearray(b"s" * 128 + b"u" * 128)
+    for name, members in characters.items():
+        for character in members:
+            table[ord(character)] = ord(name)
+    return bytes(table)
+
+
+_LOWER = "abcdefghijklmnopqrstuvwxyz"
+_SIGNS = "!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~\x7f"
+_CLASSES = _classes(l=_LOWER, U=_LOWER.upper(), d="0123456789", p=_SIGNS, n="\n")
+_LETTERS = bytes(0x61 if kind in b"lU" else 0x20 for kind in _CLASSES)
+
+_WEIGHTS = (
+    (b"l", 0.120),
+    (b"U", 0.102),
+    (b"d", 0.673),
+    (b"p", 1.092),
+    (b"pp", -1.705),
+    (b"n", 1.266),
+    (b"u", 0.294),
+)
+_WORD = 0.540
+"""Tokens for each character of a class, each pair of signs, and each word: fitted (least squares of the
+relative error) to the one tokenizer that Anthropic published, over 520 samples of 4 KB of English,
+Python, C, JSON and shell, and a few of other languages. Nine of ten samples are within 15 %."""
+
+_SAMPLE = 1024 * 1024
+"""Bytes of text that are looked at (7 ms); the rest is taken to be like them."""
+
+
+def estimate(document: dict[str, Any]) -> int:
+    """Input tokens of a request: system, messages, tools, pictures by size, PDFs by pages."""
+    texts: list[str] = []
+    tokens = _BASE
+    rest = [document.get("system")]
+    messages = document.get("messages")
+    for message in messages if isinstance(messages, list) else ():
+        tokens += _MESSAGE
+        rest.append(message.get("content") if isinstance(message, dict) else message)
+    while rest:
+        value = rest.pop()
+        if isinstance(value, str):
+            texts.append(value)
+        elif isinstance(value, list):
+            rest.extend(value)
+        elif isinstance(value, dict):
+            tokens += _block(value, texts, rest)
+    tools = document.get("tools")
+    if isinstance(tools, list) and tools:
+        tokens += _TOOLS
+        texts.append(_json(tools))
+    return tokens + _text(" ".join(texts))
+
+
+def _block(block: dict[str, Any], texts: list[str], rest: list[Any]) -> int:
+    """Put a block's texts and inner contents on the lists; the tokens of what is neither."""
+    kind = block.get("type")
+    fields = _FIELDS.get(kind) if isinstance(kind, str) else None
+    if fields is None:
+        texts.append(_json(block))
+        return 0
+    rest.extend(block.get(field) for field in fields)
+    if kind == "tool_use":
+        texts.append(_json(block.get("input")))
+    if kind in ("tool_use", "tool_result"):
+        return _WRAPPER
+    source = block.get("source")
+    if kind == "image":
+        return _image(source)
+    return _document(source, rest) if kind == "document" else 0
+
+
+def _image(source: object) -> int:
+    data = source.get("data") if isinstance(source, dict) else None
+    size = image_size(data) if isinstance(data, str) else None
+    if size is None:
+        return _IMAGE_LARGEST
+    width, height = size
+    scale = min(1.0, _IMAGE_EDGE / max(width, height))
+    return min(_IMAGE_LARGEST, 1 + int(width * scale * height * scale / _IMAGE_PIXELS))
+
+
+def _document(source: object, rest: list[Any]) -> int:
+    if not isinstance(source, dict):
+        return 0
+    kind, data = source.get("type"), source.get("data")
+    if kind == "content":
+        rest.append(source.get("content"))
+    elif kind == "text":
+        rest.append(data)
+    else:
+        return _PAGE * (_pages(data) if kind == "base64" and isinstance(data, str) else 1)
+    return 0
+
+
+def _pages(data: str) -> int:
+    """Pages of a PDF in base64: its page objects, or a guess by its size where they are compressed."""
+    try:
+        found = sum(1 for _ in _PAGE_OBJECT.finditer(a2b_base64(data[:_PDF_HEAD])))
+    except (Error, ValueError):
+        found = 0
+    if len(data) > _PDF_HEAD:
+        found = found * len(data) // _PDF_HEAD
+    return min(found or 1 + len(data) * 3 // 4 // _PAGE_BYTES, _MAX_PAGES)
+
+
+def _text(text: str) -> int:
+    whole = text.encode("utf-8", "surrogatepass")
+    raw = whole[:_SAMPLE]
+    kinds = raw.translate(_CLASSES)
+    words = (b" " + raw.translate(_LETTERS)).count(b" a")
+    tokens = words * _WORD + sum(kinds.count(kind) * weight for kind, weight in _WEIGHTS)
+    return round(tokens * len(whole) / len(raw)) if raw else 0
+
+
+def _json(value: object) -> str:
+    try:
+        return write_document(value).decode()
+    except (TypeError, ValueError, RecursionError):
+        return ""
+
+
+class Correction:
+    """How far estimates are off, per wire model, learnt from the usage of real answers.
+
+    Models are bounded: the one that was observed longest ago is forgotten.
+    """
+
+    MAX_MODELS = 256
+    """A gateway serves a few dozen; clients cannot make up wire models, but wildcards pass any name."""
+    SMALLEST = 200
+    """Tokens; a smaller request is mostly overhead, and says little about text."""
+    WEIGHT = 0.2
+    """Of a new observation: after ten, nine tenths of the ratio are theirs."""
+    RANGE = (0.25, 4.0)
+    """No tokenizer is further off; a ratio beyond it is an upstream that reports nonsense."""
+
+    def __init__(self) -> None:
+        self._ratios: dict[str, float] = {}
+
+    def observe(self, wire_model: str, estimated: int, actual: int) -> None:
+        """A real answer reported `actual` input tokens (cached ones included) for this estimate."""
+        if estimated < self.SMALLEST or actual <= 0:
+            return
+        low, high = self.RANGE
+        ratio = min(max(actual / estimated, low), high)
+        before = self._ratios.pop(wire_model, ratio)
+        self._ratios[wire_model] = before + (ratio - before) * self.WEIGHT
+        if len(self._ratios) > self.MAX_MODELS:
+            del self._ratios[next(iter(self._ratios))]
+
+    def apply(self, wire_model: str, estimated: int) -> int:
+        """The estimate as the model's own upstream would probably count."""
+        return round(estimated * self._ratios.get(wire_model, 1.0))

@@ -1,0 +1,1 @@
+"""What an operator asks of the gateway: a Config or a Gateway -> a report -> text."""

@@ -1,0 +1,55 @@
+"""The answer to a request that could not be served: the upstream's own words where the client understands them, else
+the protocol's shape."""
+
+from dataclasses import dataclass
+
+from gateway.config import Server
+from gateway.messages.errors import error_body, error_type
+from gateway.proxy.response_headers import kept_headers, shown_account
+from gateway.routing.failures import FailureKind
+from gateway.routing.retries import GiveUp
+
+HINTS = frozenset({b"retry-after", b"retry-after-ms"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ErrorResponse:
+    """A whole error answer, and the same in words for a stream that has begun."""
+
+    status: int
+    headers: list[tuple[bytes, bytes]]
+    body: bytes
+    type: str
+    message: str
+
+
+def error_response(stop: GiveUp, server: Server, request_id: str, *, relays: bool) -> ErrorResponse:
+    """What the client gets. `relays`: the failure came from an upstream of the client's own dialect, so that its
+    body goes on byte for byte, since clients recover by its wording."""
+    failure = stop.failure
+    own_words = relays and failure is not None and failure.kind is FailureKind.STATUS and bool(failure.body)
+    message = stop.told_as(shown_account(server, stop.account) or "of this upstream")
+    type = error_type(stop.status)
+    headers: list[tuple[bytes, bytes]] = []
+    if failure is not None and not stop.final:
+        type = failure.type or type
+        headers = kept_headers(failure.headers)
+    if stop.retry_after is not None:
+        # The earliest of all accounts, where the upstream's own hint is about one.
+        headers = [field for field in headers if field[0] not in HINTS]
+        headers.append((b"retry-after", b"%d" % stop.retry_after))
+    if stop.final:
+        headers.append((b"x-should-retry", b"false"))
+    known_id = next((value for name, value in headers if name == b"request-id"), None)
+    if known_id is None:
+        headers.append((b"request-id", request_id.encode()))
+    else:
+        request_id = known_id.decode("latin-1")
+    if own_words and failure is not None and not stop.final:
+        content_type = next((v for n, v in failure.headers if n == b"content-type"), b"application/json")
+        body = failure.body
+    else:
+        content_type = b"application/json"
+        body = error_body(stop.status, message, request_id, type=type)
+    headers.append((b"content-type", content_type))
+    return ErrorResponse(status=stop.status, headers=headers, body=body, type=type, message=message)

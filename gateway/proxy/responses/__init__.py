@@ -1,0 +1,1 @@
+"""What becomes of an upstream's response: relayed, translated, collected, or read whole."""

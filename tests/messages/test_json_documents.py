@@ -1,0 +1,181 @@
+"""messages/documents.py: what is read is written back, exactly, whoever has to do the reading."""
+
+import json
+import math
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gateway.messages.json_documents import (
+    MAX_DEPTH,
+    read_document,
+    read_quickly,
+    with_every_digit,
+    write_document,
+)
+
+
+def nested(levels: int, open: bytes = b"[", close: bytes = b"]") -> bytes:
+    return open * levels + close * levels
+
+
+AS_WRITTEN = [
+    b"{}",
+    b"[]",
+    b"1",
+    b'"a"',
+    b"null",
+    b'{"a":[1,-2,0.5,true,null,"\\n\xc3\xa9"]}',
+    b"18446744073709551615",
+    b"-9223372036854775808",
+    nested(MAX_DEPTH),
+    nested(MAX_DEPTH, close=b"]").replace(b"[]", b"[1]"),
+]
+
+
+@pytest.mark.parametrize("raw", AS_WRITTEN)
+def test_what_is_read_is_written_again(raw: bytes) -> None:
+    document, by_orjson = read_quickly(raw)
+    assert by_orjson
+    assert with_every_digit(document, raw) is document
+    assert read_document(raw) == document
+    assert write_document(document) == write_document(document, finite=True) == raw
+
+
+OTHER = [
+    (b' {"a": 1}', {"a": 1}),
+    (b'{"a":1}\n', {"a": 1}),
+    (b'{"\\u0061":1}', {"a": 1}),
+    (b'{"a":1,"a":2}', {"a": 2}),
+    (b"1.0e2", 100.0),
+    (b"9.3e18", 9.3e18),
+    (b"12345678901234567890123", 12345678901234567890123),
+    (b'{"id":18446744073709551616}', {"id": 18446744073709551616}),
+    (b"[-9223372036854775809]", [-9223372036854775809]),
+    (b'[1.5,{"a":-9999999999999999999}]', [1.5, {"a": -9999999999999999999}]),
+    (b'"\\ud800"', "\ud800"),
+    (b'["\\udc00\\ud800",1]', ["\udc00\ud800", 1]),
+    (b"[1e400]", [math.inf]),
+    (b"[-Infinity]", [-math.inf]),
+    (nested(MAX_DEPTH - 1, b"[ "), json.loads(nested(MAX_DEPTH - 1))),
+]
+
+
+@pytest.mark.parametrize(("raw", "expected"), OTHER)
+def test_everything_else_is_read_as_exactly(raw: bytes, expected: object) -> None:
+    document = read_document(raw)
+    assert document == expected
+    assert repr(document) == repr(expected)
+    assert json.loads(write_document(document)) == expected
+
+
+@pytest.mark.parametrize(
+    ("raw", "is_exact"),
+    [
+        (b'{"id":18446744073709551616}', False),
+        (b"[[],[1.5,-9223372036854775809]]", False),
+        (b'{"id":18446744073709551615, "x":0.5}', True),
+        (b"9223372036854775807.0e0", True),
+    ],
+)
+def test_a_quick_reading_may_lack_digits(raw: bytes, is_exact: bool) -> None:
+    document, by_orjson = read_quickly(raw)
+    exact = with_every_digit(document, raw)
+    assert by_orjson
+    assert (repr(document) == repr(json.loads(raw))) is is_exact
+    assert repr(exact) == repr(read_document(raw)) == repr(json.loads(raw))
+
+
+def test_what_orjson_cannot_read_is_exact_at_once() -> None:
+    assert read_quickly(b'["\\ud800",18446744073709551616]') == (["\ud800", 2**64], False)
+
+
+def test_nan_is_read_and_written() -> None:
+    document = read_document(b'{"a":[NaN,null,"x"]}')
+    assert math.isnan(document["a"][0])
+    assert write_document(document) == b'{"a":[NaN,null,"x"]}'
+
+
+@pytest.mark.parametrize(
+    ("raw", "message"),
+    [
+        (b"", "Expecting value: line 1 column 1"),
+        (b"{", "line 1 column 2"),
+        (b'{"a":1,}', r"line 1 column \d"),
+        (b'{\n"a" 1}', "line 2 column 5"),
+        (b"[1] 2", r"Extra data: line 1 column 5 \(char 4\)"),
+        (b'"\x01"', "control character"),
+        (b'{"a":"\xff"}', "not UTF-8: invalid start byte at byte 6"),
+        (b'"\xed\xa0\x80"', "not UTF-8"),
+        (b'"a', "Unterminated string"),
+        (b"1" * 5000, "more than 4,300 digits"),
+        (b"[NaN," + b"1" * 5000 + b"]", "more than 4,300 digits"),
+        (nested(MAX_DEPTH + 1), "nested deeper than 200 levels"),
+        (b"[1,{}," + nested(MAX_DEPTH) + b"]", "nested deeper than 200 levels"),
+        (nested(MAX_DEPTH + 1, b"[ "), "nested deeper than 200 levels"),
+        (nested(MAX_DEPTH + 1, b'{"a":', b"}").replace(b":}", b":1}"), "nested deeper than 200 levels"),
+        (b"[NaN," + nested(MAX_DEPTH) + b"]", "nested deeper than 200 levels"),
+        (nested(500), "nested deeper than 200 levels"),
+        (nested(10_000), "nested deeper than 200 levels"),
+        (nested(10_000, b'{"a":[', b"]}"), "nested deeper than 200 levels"),
+        (b"[" * 100_000, "nested deeper than 200 levels"),
+    ],
+)
+def test_what_cannot_be_read_says_where(raw: bytes, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        read_document(raw)
+
+
+def test_nesting_does_not_count_what_is_side_by_side() -> None:
+    document = read_document(b"[" + b",".join([nested(MAX_DEPTH - 1, b"[ ")] * 300) + b"]")
+    assert len(document) == 300
+
+
+@pytest.mark.parametrize(
+    ("document", "raw"),
+    [
+        ({"a": "é"}, '{"a":"é"}'.encode()),
+        ({"a": "é\ud800"}, b'{"a":"\\u00e9\\ud800"}'),
+        ([2**64], b"[18446744073709551616]"),
+        ([None, {"a": [0.5]}], b'[null,{"a":[0.5]}]'),
+        ([None, {"a": [math.nan]}], b'[null,{"a":[NaN]}]'),
+        ([math.inf], b"[Infinity]"),
+        (math.nan, b"NaN"),
+        ("null", b'"null"'),
+    ],
+)
+def test_write(document: object, raw: bytes) -> None:
+    assert write_document(document) == raw
+
+
+def test_nobody_looks_for_what_is_known_not_to_be_there() -> None:
+    assert write_document([math.nan], finite=True) == b"[null]"
+    assert write_document([2**64, "\ud800"], finite=True) == b'[18446744073709551616,"\\ud800"]'
+
+
+values = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.integers(2**62, 2**66)
+    | st.floats(allow_nan=False)
+    | st.text()
+    | st.just("\ud800"),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@settings(max_examples=100, deadline=None)
+@given(values, st.booleans(), st.sampled_from([None, 1]))
+def test_reading_agrees_with_the_standard_library(value: Any, escape: bool, indent: int | None) -> None:
+    try:
+        raw = json.dumps(value, ensure_ascii=escape, indent=indent).encode()
+    except UnicodeEncodeError:
+        raw = json.dumps(value).encode()
+    document = read_document(raw)
+    assert document == value
+    assert repr(document) == repr(json.loads(raw))
+    assert read_document(write_document(document)) == value

@@ -1,0 +1,120 @@
+"""Content codings: whole, byte by byte and broken, as the upstreams that were asked for none send them."""
+
+import gzip
+import zlib
+from collections.abc import Callable
+
+import pytest
+
+from gateway.proxy import content_encoding as decoding
+from gateway.proxy.content_encoding import UnreadableCoding, content_decoder
+
+PLAIN = b'{"type":"message","content":[]}' * 40
+
+
+def bare(data: bytes) -> bytes:
+    """deflate without zlib's header, as some servers send it under that name."""
+    coder = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+    return coder.compress(data) + coder.flush()
+
+
+CODED: dict[str, tuple[bytes, Callable[[bytes], bytes]]] = {
+    "gzip": (b"gzip", gzip.compress),
+    "x-gzip": (b"X-GZip", gzip.compress),
+    "blanks": (b" gzip ", gzip.compress),
+    "zlib": (b"deflate", zlib.compress),
+    "bare deflate": (b"deflate", bare),
+    "two members": (b"gzip", lambda data: gzip.compress(data[:7], mtime=0) + gzip.compress(data[7:])),
+    "three members, one empty": (
+        b"gzip",
+        lambda d: gzip.compress(d, mtime=0) + gzip.compress(b"") + gzip.compress(b""),
+    ),
+}
+
+
+def decoded(coding: bytes, pieces: list[bytes]) -> bytes:
+    decoder = content_decoder(coding)
+    assert decoder is not None
+    plain = b"".join(map(decoder.feed, pieces))
+    decoder.end()
+    return plain
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 1000])
+@pytest.mark.parametrize(("coding", "encode"), CODED.values(), ids=CODED)
+@pytest.mark.parametrize("plain", [PLAIN, b"x", b""], ids=["long", "one byte", "empty"])
+def test_what_was_coded_comes_back(
+    coding: bytes, encode: Callable[[bytes], bytes], plain: bytes, size: int
+) -> None:
+    raw = encode(plain)
+    pieces = [raw[at : at + size] for at in range(0, len(raw), size)]
+    assert decoded(coding, pieces) == plain
+    assert decoded(coding, [b"", *pieces, b""]) == plain
+
+
+@pytest.mark.parametrize("coding", [None, b"", b"identity", b"Identity"])
+def test_nothing_to_undo(coding: bytes | None) -> None:
+    assert content_decoder(coding) is None
+
+
+@pytest.mark.parametrize("coding", [b"br", b"zstd", b"gzip, br", b"\xff"])
+def test_an_unknown_coding_is_named(coding: bytes) -> None:
+    with pytest.raises(UnreadableCoding) as raised:
+        content_decoder(coding)
+    assert repr(coding.decode("latin-1")) in str(raised.value)
+
+
+@pytest.mark.parametrize(("coding", "encode"), CODED.values(), ids=CODED)
+def test_a_body_that_ends_early(coding: bytes, encode: Callable[[bytes], bytes]) -> None:
+    raw = encode(PLAIN)
+    for length in range(len(raw) - 1):
+        decoder = content_decoder(coding)
+        assert decoder is not None
+        plain = decoder.feed(raw[:length])
+        assert PLAIN.startswith(plain)
+        if plain != PLAIN and length not in member_ends(raw):
+            with pytest.raises(UnreadableCoding, match="ends early"):
+                decoder.end()
+
+
+def member_ends(raw: bytes) -> set[int]:
+    """Where in a run of gzip members one is whole."""
+    return {at for at in range(len(raw)) if raw[at : at + 3] == b"\x1f\x8b\x08"}
+
+
+@pytest.mark.parametrize("size", [1, 1000])
+@pytest.mark.parametrize(
+    ("coding", "raw"),
+    [
+        (b"gzip", b"plain text"),
+        (b"gzip", gzip.compress(b"x", mtime=0)[:-8] + b"\0" * 8),
+        (b"gzip", gzip.compress(b"x", mtime=0) + b"garbage"),
+        (b"deflate", b"\xff\xff\xff\xff"),
+        (b"deflate", zlib.compress(PLAIN)[:-4] + b"\xff" * 4),
+    ],
+)
+def test_broken_bytes(coding: bytes, raw: bytes, size: int) -> None:
+    decoder = content_decoder(coding)
+    assert decoder is not None
+    pieces = [raw[at : at + size] for at in range(0, len(raw), size)]
+    with pytest.raises(UnreadableCoding, match=f"the upstream's {coding.decode()} body is broken"):
+        b"".join(map(decoder.feed, pieces))
+
+
+@pytest.mark.parametrize(("coding", "encode"), CODED.values(), ids=CODED)
+def test_a_read_that_stands_for_far_too_much(
+    monkeypatch: pytest.MonkeyPatch, coding: bytes, encode: Callable[[bytes], bytes]
+) -> None:
+    monkeypatch.setattr(decoding, "MAX_PLAIN", 10_000)
+    assert decoded(coding, [encode(bytes(9_000))]) == bytes(9_000)
+    with pytest.raises(UnreadableCoding, match="far more than its size"):
+        decoded(coding, [encode(bytes(30_000))])
+
+
+def test_many_members_that_stand_for_far_too_much(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decoding, "MAX_PLAIN", 10_000)
+    member = gzip.compress(bytes(4_000))
+    assert decoded(b"gzip", [member * 2]) == bytes(8_000)
+    assert decoded(b"gzip", [member, member, member]) == bytes(12_000)
+    with pytest.raises(UnreadableCoding, match="far more than its size"):
+        decoded(b"gzip", [member * 3])

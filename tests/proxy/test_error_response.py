@@ -1,0 +1,136 @@
+"""The last answer: whose words and headers it has, and that header and body tell one request id."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import orjson
+import pytest
+
+from gateway.config import Server
+from gateway.proxy.error_response import ErrorResponse, error_response
+from gateway.routing.failures import Failure, FailureKind
+from gateway.routing.retries import GiveUp
+
+WORDS = b'{"type":"error", "error":{"type":"rate_limit_error","message":"wait"},"request_id":"req_theirs"}'
+
+STATUS, STREAM_ERROR, CONNECT = FailureKind.STATUS, FailureKind.STREAM_ERROR, FailureKind.CONNECT
+
+
+def failure(
+    kind: FailureKind = STATUS,
+    body: bytes = WORDS,
+    headers: Sequence[tuple[bytes, bytes]] = (),
+    **fields: Any,
+) -> Failure:
+    return Failure(kind=kind, status=429, headers=tuple(headers), body=body, **fields)
+
+
+def stop(failure: Failure | None, **fields: Any) -> GiveUp:
+    chosen: dict[str, Any] = {
+        "account": "a@x",
+        "status": 429,
+        "retry_at": None,
+        "retry_after": None,
+        "final": False,
+        "template": "account {account} failed",
+        **fields,
+    }
+    return GiveUp(failure=failure, upstream="up", **chosen)
+
+
+def answer(stop: GiveUp, *, expose: Any = "full", relays: bool = True) -> ErrorResponse:
+    return error_response(stop, Server(expose=expose), "req_ours", relays=relays)
+
+
+def made_here(final: ErrorResponse) -> tuple[str, str]:
+    """Type and message of a body in the protocol's shape, whose request id is the header's."""
+    document = orjson.loads(final.body)
+    headers = dict(final.headers)
+    assert document == {
+        "type": "error",
+        "error": {"type": final.type, "message": final.message},
+        "request_id": headers[b"request-id"].decode(),
+    }
+    assert headers[b"content-type"] == b"application/json"
+    return final.type, final.message
+
+
+def test_an_upstreams_own_words_pass() -> None:
+    headers = [
+        (b"content-type", b"application/json; charset=utf-8"),
+        (b"request-id", b"req_theirs"),
+        (b"anthropic-ratelimit-requests-limit", b"5"),
+        (b"set-cookie", b"a=b"),
+    ]
+    final = answer(stop(failure(headers=headers)))
+    assert (final.status, final.body) == (429, WORDS)
+    assert final.headers == [headers[1], headers[2], headers[0]]
+
+
+def test_words_without_a_type_or_an_id_get_them() -> None:
+    final = answer(stop(failure()))
+    assert final.headers == [(b"request-id", b"req_ours"), (b"content-type", b"application/json")]
+    assert final.body == WORDS
+
+
+@pytest.mark.parametrize(
+    ("relays", "failed", "type"),
+    [
+        (False, failure(type="overloaded_error"), "overloaded_error"),  # another dialect's words
+        (False, failure(), "rate_limit_error"),
+        (True, failure(body=b""), "rate_limit_error"),  # no words
+        (True, failure(STREAM_ERROR, type="api_error"), "api_error"),  # an event is no body
+        (True, failure(CONNECT, body=b""), "rate_limit_error"),
+        (True, None, "rate_limit_error"),
+    ],
+)
+@pytest.mark.parametrize("theirs", [True, False])
+def test_the_gateways_own_shape(relays: bool, failed: Failure | None, type: str, theirs: bool) -> None:
+    if failed is not None and theirs:
+        fields = ((b"request-id", b"req_theirs"), (b"content-type", b"text/plain"))
+        failed = Failure(
+            kind=failed.kind, status=failed.status, body=failed.body, type=failed.type, headers=fields
+        )
+    final = answer(stop(failed), relays=relays)
+    assert made_here(final) == (type, "account a@x failed")
+    known = b"req_theirs" if failed is not None and theirs else b"req_ours"
+    assert dict(final.headers)[b"request-id"] == known
+    assert final.status == 429
+
+
+@pytest.mark.parametrize(
+    ("expose", "message"),
+    [
+        ("full", "account a@x failed"),
+        ("masked", "account a***@x failed"),
+        ("none", "account of this upstream failed"),
+    ],
+)
+def test_what_only_the_operator_can_mend(expose: Any, message: str) -> None:
+    failed = failure(
+        type="authentication_error",
+        headers=[(b"request-id", b"req_theirs"), (b"retry-after", b"5"), (b"x-should-retry", b"true")],
+    )
+    final = answer(stop(failed, status=503, final=True), expose=expose)
+    assert made_here(final) == ("api_error", message)
+    assert final.headers == [
+        (b"x-should-retry", b"false"),
+        (b"request-id", b"req_ours"),
+        (b"content-type", b"application/json"),
+    ]
+
+
+def test_the_earliest_time_replaces_the_upstreams_hints() -> None:
+    headers = [
+        (b"retry-after", b"50"),
+        (b"retry-after-ms", b"50000"),
+        (b"anthropic-ratelimit-requests-reset", b"soon"),
+    ]
+    final = answer(stop(failure(headers=headers), retry_at=1.0, retry_after=7))
+    assert final.headers[:2] == [headers[2], (b"retry-after", b"7")]
+    assert [name for name, _ in final.headers if name.startswith(b"retry-after")] == [b"retry-after"]
+
+
+def test_without_an_earliest_time_the_upstreams_hints_stay() -> None:
+    final = answer(stop(failure(headers=[(b"retry-after", b"50")])))
+    assert dict(final.headers)[b"retry-after"] == b"50"

@@ -1,0 +1,60 @@
+"""Signs of life: when a ping is due, and that nothing follows `stop`."""
+
+import asyncio
+
+from gateway.http1.exchange import Exchange
+from gateway.proxy.ping import PingTimer
+from tests.support.attempt import Wire, exchange_on
+from tests.support.clock import run
+
+
+class Pings:
+    """When pings were sent, in seconds since the beginning."""
+
+    def __init__(self, *, write: bool = True) -> None:
+        self.exchange: Exchange = exchange_on(Wire())
+        self.at: list[float] = []
+        self._began = asyncio.get_running_loop().time()
+        self._write = write
+        self.keepalive = PingTimer(self.exchange, 15.0, self.ping)
+
+    def ping(self) -> None:
+        self.at.append(round(self.exchange.loop.time() - self._began, 2))
+        if self._write:
+            self.exchange.write_raw(b"ping")
+
+
+def test_a_silent_stream_is_pinged_again_and_again() -> None:
+    async def pinged() -> list[float]:
+        pings = Pings()
+        await asyncio.sleep(50.0)
+        pings.keepalive.stop()
+        await asyncio.sleep(50.0)
+        return pings.at
+
+    assert run(pinged()) == [15.0, 30.0, 45.0]
+
+
+def test_each_byte_to_the_client_moves_the_ping() -> None:
+    async def pinged() -> list[float]:
+        pings = Pings()
+        for _ in range(10):
+            await asyncio.sleep(10.0)
+            pings.exchange.write_raw(b"x")
+        await asyncio.sleep(20.0)
+        pings.keepalive.stop()
+        return pings.at
+
+    assert run(pinged()) == [115.0]
+
+
+def test_a_ping_that_was_left_out_is_due_again_later() -> None:
+    """One that cannot be written now must not be tried in every turn of the loop."""
+
+    async def pinged() -> list[float]:
+        pings = Pings(write=False)
+        await asyncio.sleep(50.0)
+        pings.keepalive.stop()
+        return pings.at
+
+    assert run(pinged()) == [15.0, 30.0, 45.0]

@@ -1,0 +1,322 @@
+"""Tokens that end, against a scripted endpoint: one refresh at a time, ahead of time, and nobody waits in vain."""
+
+from collections.abc import AsyncIterator
+from urllib.parse import parse_qs
+
+import orjson
+import pytest
+
+from gateway.http1.pool import Pool
+from gateway.proxy.token_refresh import MAX_ANSWER, TokenRefresher
+from gateway.routing.credentials import Credential, OAuthToken, RefreshError
+from tests.support.running import FAST, eventually, settle
+from tests.support.upstream import Close, Reset, Script, ScriptedUpstream, Sleep, Stall, json_answer
+
+Result = Credential | RefreshError
+
+
+class Clock:
+    """Unix time that a test moves."""
+
+    def __init__(self) -> None:
+        self.now = 1_000_000.0
+
+    def time(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr("gateway.proxy.token_refresh.time.time", clock.time)
+    return clock
+
+
+@pytest.fixture
+async def login() -> AsyncIterator[ScriptedUpstream]:
+    """The token endpoint."""
+    async with ScriptedUpstream() as endpoint:
+        yield endpoint
+
+
+@pytest.fixture
+async def pool() -> AsyncIterator[Pool]:
+    pool = Pool(FAST)
+    yield pool
+    pool.close()
+    await settle()
+
+
+def keeper_of(pool: Pool, url: str, path: str = "/token") -> TokenRefresher:
+    file = {
+        "client_id": "id",
+        "client_secret": "canary-cs",
+        "refresh_token": "canary-rt&",
+        "token_uri": url + path,
+    }
+    return TokenRefresher(OAuthToken(orjson.dumps(file)), pool, None)
+
+
+def token(value: str, life: float = 3600) -> Script:
+    return json_answer(200, {"access_token": value, "expires_in": life})
+
+
+async def fetched(keeper: TokenRefresher) -> Result:
+    """What whoever waits is told."""
+    told: list[Result] = []
+    keeper.wait(told.append)
+    await eventually(lambda: told)
+    assert len(told) == 1
+    return told[0]
+
+
+def value_of(result: Result | None) -> str | None:
+    assert not isinstance(result, RefreshError)
+    return None if result is None else result.secret.reveal()
+
+
+async def test_the_request_for_a_token(login: ScriptedUpstream, pool: Pool, clock: Clock) -> None:
+    keeper = keeper_of(pool, login.url)
+    login.script(token("t-1"))
+    assert value_of(await fetched(keeper)) == "t-1"
+    (request,) = login.requests
+    assert (request.method, request.target) == ("POST", "/token")
+    assert request.header("host") == f"127.0.0.1:{login.port}"
+    assert request.header("content-type") == "application/x-www-form-urlencoded"
+    assert request.header("accept") == "application/json"
+    assert request.header("accept-encoding") == "identity"
+    assert parse_qs(request.body.decode()) == {
+        "grant_type": ["refresh_token"],
+        "client_id": ["id"],
+        "client_secret": ["canary-cs"],
+        "refresh_token": ["canary-rt&"],
+    }
+
+
+@pytest.mark.parametrize(
+    ("path", "target"), [("/", "/"), ("/a/b", "/a/b"), ("/a?x=y&z", "/a?x=y&z"), ("/?q", "/?q")]
+)
+async def test_where_the_request_goes(
+    login: ScriptedUpstream, pool: Pool, clock: Clock, path: str, target: str
+) -> None:
+    login.script(token("t"))
+    await fetched(keeper_of(pool, login.url, path))
+    assert login.requests[0].target == target
+
+
+def test_a_token_uri_without_any_path() -> None:
+    keeper = TokenRefresher(
+        OAuthToken(
+            b'{"client_id":"i","client_secret":"s","refresh_token":"r","token_uri":"https://login.example"}'
+        ),
+        Pool(FAST),
+        "http://proxy.example:3128",
+    )
+    assert str(keeper._origin) == "https://login.example"
+    assert keeper._origin.proxy == "http://proxy.example:3128"
+
+
+async def test_one_refresh_for_all_who_wait(login: ScriptedUpstream, pool: Pool, clock: Clock) -> None:
+    keeper = keeper_of(pool, login.url)
+    login.script([Sleep(0.01), *token("t-1")])
+    told: list[Result] = []
+    assert keeper.current() is None
+    for _ in range(5):
+        keeper.wait(told.append)
+    assert repr(keeper) == "<TokenRefresher [REFRESHING, <OAuthToken [empty]>]>"
+    await eventually(lambda: len(told) == 5)
+    assert {value_of(result) for result in told} == {"t-1"}
+    assert len(login.requests) == 1
+    assert value_of(keeper.current()) == "t-1"
+    assert repr(keeper) == "<TokenRefresher [IDLE, <OAuthToken [until 1003600]>]>"
+    assert len(login.requests) == 1
+
+
+async def test_who_takes_it_back_is_not_told(login: ScriptedUpstream, pool: Pool, clock: Clock) -> None:
+    keeper = keeper_of(pool, login.url)
+    login.script(token("t-1"))
+    told: list[Result] = []
+    take_back = keeper.wait(told.append)
+    others = [keeper.wait(told.append) for _ in range(2)]
+    take_back()
+    await eventually(lambda: told)
+    await settle()
+    assert len(told) == 2
+    for again in (take_back, *others):
+        again()
+
+
+async def test_whoever_is_told_may_send_others_home(
+    login: ScriptedUpstream, pool: Pool, clock: Clock
+) -> None:
+    keeper = keeper_of(pool, login.url)
+    login.script(token("t-1"))
+    told: list[str] = []
+
+    def first(result: Result) -> None:
+        told.append("first")
+        take_back()
+
+    keeper.wait(first)
+    take_back = keeper.wait(lambda result: told.append("second"))
+    keeper.wait(lambda result: told.append("third"))
+    await eventually(lambda: told)
+    await settle()
+    assert told == ["first", "third"]
+
+
+async def test_who_asks_again_when_told_waits_for_the_next_one(
+    login: ScriptedUpstream, pool: Pool, clock: Clock
+) -> None:
+    keeper = keeper_of(pool, login.url)
+    login.script(json_answer(503, {}), token("t-2"))
+    told: list[Result] = []
+
+    def again(result: Result) -> None:
+        told.append(result)
+        if isinstance(result, RefreshError):
+            keeper.wait(again)
+
+    keeper.wait(again)
+    await eventually(lambda: len(told) == 2)
+    assert isinstance(told[0], RefreshError)
+    assert value_of(told[1]) == "t-2"
+
+
+async def test_nobody_waits_while_the_old_token_lasts(
+    login: ScriptedUpstream, pool: Pool, clock: Clock
+) -> None:
+    keeper = keeper_of(pool, login.url)
+    login.script(token("t-1"), [Sleep(0.01), *token("t-2")])
+    await fetched(keeper)
+    clock.now += 3600 - 301
+    assert value_of(keeper.current()) == "t-1"
+    assert "IDLE" in repr(keeper)
+    clock.now += 2
+    # Asking only what is known begins nothing.
+    assert value_of(keeper.known) == "t-1"
+    assert "IDLE" in repr(keeper)
+    # Five minutes before its end the next one is fetched, once, while the old one goes on serving.
+    assert [value_of(keeper.current()) for _ in range(3)] == ["t-1"] * 3
+    assert "REFRESHING" in repr(keeper)
+    await eventually(lambda: value_of(keeper.current()) == "t-2")
+    assert len(login.requests) == 2
+
+
+async def test_a_refresh_ahead_that_fails_harms_nobody(
+    login: ScriptedUpstream, pool: Pool, clock: Clock
+) -> None:
+    keeper = keeper_of(pool, login.url)
+    login.script(token("t-1"), json_answer(500, {}), token("t-2"))
+    await fetched(keeper)
+    clock.now += 3600 - 100
+    assert value_of(keeper.current()) == "t-1"
+    await eventually(lambda: "IDLE" in repr(keeper))
+    assert len(login.requests) == 2
+    # The next one who asks begins another try.
+    assert value_of(keeper.current()) == "t-1"
+    await eventually(lambda: value_of(keeper.current()) == "t-2")
+
+
+async def test_a_token_that_has_ended_must_be_waited_for(
+    login: ScriptedUpstream, pool: Pool, clock: Clock
+) -> None:
+    keeper = keeper_of(pool, login.url)
+    login.script(token("t-1"), token("t-2"))
+    await fetched(keeper)
+    clock.now += 3600
+    assert keeper.known is None
+    assert keeper.current() is None
+    assert value_of(await fetched(keeper)) == "t-2"
+    assert len(login.requests) == 2
+
+
+async def test_a_token_that_was_refused_is_forgotten_once(
+    login: ScriptedUpstream, pool: Pool, clock: Clock
+) -> None:
+    keeper = keeper_of(pool, login.url)
+    login.script(token("t-1"), token("t-2"))
+    first = await fetched(keeper)
+    assert isinstance(first, Credential)
+    keeper.refused(first)
+    assert keeper.current() is None
+    assert value_of(await fetched(keeper)) == "t-2"
+    # Others who were refused the old one do not make it forget the new one.
+    keeper.refused(first)
+    assert value_of(keeper.current()) == "t-2"
+    assert len(login.requests) == 2
+
+
+@pytest.mark.parametrize(
+    ("script", "status", "words"),
+    [
+        (json_answer(400, {"error": "invalid_grant"}), 401, "answered 400 (invalid_grant)"),
+        (json_answer(401, {"error": "invalid_client"}), 401, "answered 401 (invalid_client)"),
+        (json_answer(403, b"<html>"), 401, "answered 403"),
+        (json_answer(302, b"", [("location", "/elsewhere")]), 503, "answered 302"),
+        (json_answer(429, {}), 503, "answered 429"),
+        (json_answer(500, {}), 503, "answered 500"),
+        (json_answer(200, {}), 503, "gave no usable access_token"),
+        (json_answer(200, {"access_token": "a\nb"}), 503, "gave no usable access_token"),
+        (json_answer(200, b"<html>"), 503, "gave no usable access_token"),
+        (
+            json_answer(200, {"access_token": "t", "more": "x" * MAX_ANSWER}),
+            503,
+            "gave no usable access_token",
+        ),
+        ([Close()], 503, "the upstream closed the connection before it answered"),
+        ([Reset()], 503, "the upstream"),
+        ([b"HTTP/1.1 200 OK\r\ncontent-length: 99\r\n\r\n{", Close()], 503, "the"),
+    ],
+    ids=range(13),
+)
+async def test_why_there_is_no_token(
+    login: ScriptedUpstream, pool: Pool, clock: Clock, script: Script, status: int, words: str
+) -> None:
+    keeper = keeper_of(pool, login.url)
+    login.script(script)
+    error = await fetched(keeper)
+    assert isinstance(error, RefreshError)
+    assert error.status == status
+    assert str(error).startswith(f"the token endpoint {login.url}/token")
+    assert words in str(error)
+    assert "canary" not in str(error) + repr(error)
+    assert keeper.current() is None
+
+
+async def test_a_token_endpoint_that_is_not_there(pool: Pool, clock: Clock) -> None:
+    async with ScriptedUpstream() as gone:
+        url = gone.url
+    error = await fetched(keeper_of(pool, url))
+    assert isinstance(error, RefreshError)
+    assert error.status == 503
+    assert f"no connection to {url}" in str(error)
+
+
+async def test_a_token_endpoint_that_is_silent(
+    login: ScriptedUpstream, pool: Pool, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.proxy.token_refresh.PATIENCE", 0.02)
+    login.script([Stall()])
+    error = await fetched(keeper_of(pool, login.url))
+    assert isinstance(error, RefreshError)
+    assert (error.status, "did not begin to answer in time" in str(error)) == (503, True)
+
+
+async def test_each_answer_has_the_whole_limit(login: ScriptedUpstream, pool: Pool, clock: Clock) -> None:
+    keeper = keeper_of(pool, login.url)
+    login.script(json_answer(200, {"access_token": "t", "more": "x" * (MAX_ANSWER // 2)}))
+    for _ in range(4):
+        assert value_of(await fetched(keeper)) == "t"
+
+
+async def test_a_token_in_pieces(login: ScriptedUpstream, pool: Pool, clock: Clock) -> None:
+    (whole,) = token("t-1")
+    assert isinstance(whole, bytes)
+    login.script([whole[at : at + 9] for at in range(0, len(whole), 9)])
+    assert value_of(await fetched(keeper_of(pool, login.url))) == "t-1"
+
+
+def test_nothing_secret_is_shown() -> None:
+    keeper = keeper_of(Pool(FAST), "https://login.example")
+    assert repr(keeper) == "<TokenRefresher [IDLE, <OAuthToken [empty]>]>"
