@@ -1,7 +1,7 @@
 # demo: try it.  test: run the tests.  coverage: the same, measured.  check: lint and types.  format: rewrite.  clean: remove what make made.
 # fuzz: hold each contract of tests/fuzz to ever new bytes, for FUZZ_SECONDS each.
 # pyz: dist/gateway.pyz, the gateway in one file; for other machines too with PLATFORMS=all.
-# bench, profile (of ROW), soak: measure; see bench/README.md.
+# bench: measure; see bench/README.md.  profile: a flame graph of the gateway under the benchmark's ROW, profile-ROW.svg.  soak: see tests/soak.
 # Another Python: make PYTHON=python3.13 ...    Another environment: make VENV=/somewhere ...
 
 PYTHON ?= python3
@@ -42,10 +42,11 @@ bench: $(VENV)/installed-dev
 	$(BIN)/python -m bench
 
 profile: $(VENV)/installed-dev
-	$(BIN)/python -m bench profile $(ROW)
+	$(BIN)/python -m bench run --rows $(ROW) --peers gateway --rounds 1 --seconds 8 --out build/profile & sleep 4; \
+	$(BIN)/py-spy record --pid $$(pgrep -n -f 'gateway serve') --rate 500 --duration 6 --output profile-$(ROW).svg; wait
 
 soak: $(VENV)/installed-dev
-	$(BIN)/python -m bench.soak
+	$(BIN)/python -m tests.soak
 
 clean:
 	rm -rf .venv build dist htmlcov .coverage *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
@@ -54,7 +55,8 @@ clean:
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "Python 3.11 or later is needed, and $(PYTHON) is not: make PYTHON=/path/to/python3.11 ..." >&2; exit 1; }
-	$(PYTHON) -m venv $(VENV)
+	@new=yes; [ ! -e $(VENV) ] || new=; $(PYTHON) -m venv $(VENV) || \
+	  { [ -z "$$new" ] || rm -rf $(VENV); echo "No environment could be made in $(VENV). On Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
 
 $(VENV)/installed: pyproject.toml | $(BIN)/python
 	$(PIP) --editable .

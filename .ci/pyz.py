@@ -56,13 +56,13 @@ def main() -> None:
 
 
 def run(module: str, *arguments: str | Path) -> None:
-    """Run a module of this Python's as a command. Raises CalledProcessError."""
+    """Run a module of this Python as a command. Raise CalledProcessError."""
     environ = {**os.environ, "PIP_DISABLE_PIP_VERSION_CHECK": "1", "SOURCE_DATE_EPOCH": "315532800"}
     subprocess.run([sys.executable, "-m", module, *arguments], env=environ, check=True)
 
 
 def build_wheel(source: Path, wheels: Path) -> None:
-    """The project's own wheel, from a copy: setuptools leaves things behind where it builds."""
+    """Build the project's own wheel, from a copy: setuptools leaves things behind where it builds."""
     source.mkdir()
     for name in SOURCES:
         if (ROOT / name).is_dir():
@@ -73,7 +73,7 @@ def build_wheel(source: Path, wheels: Path) -> None:
 
 
 def targets(platforms: str) -> list[list[str]]:
-    """For each machine and Python the options that make pip choose wheels for it."""
+    """Return for each machine and Python the options that make pip choose wheels for it."""
     if platforms == "this":
         return [[]]
     return [
@@ -87,7 +87,7 @@ def targets(platforms: str) -> list[list[str]]:
 
 
 def download(wheels: Path, target: list[str]) -> None:
-    """The dependencies' wheels for one target. Where there is none of uvloop, the standard loop serves."""
+    """Fetch the dependencies' wheels for one target. Where there is none of uvloop, the standard loop serves."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     needed = [name for name in project["dependencies"] if not name.startswith("uvloop")]
     wanted = [name for name in project["dependencies"] if name.startswith("uvloop")]
@@ -100,22 +100,23 @@ def download(wheels: Path, target: list[str]) -> None:
 
 
 def start(site: Path) -> str:
-    """The archive's `__main__.py`, with what its native modules are for."""
+    """Return the archive's `pyz_start.py`, with what its native modules are for."""
     suits = tuple(sorted({path.name[path.name.index(".") :] for path in site.glob("orjson/*.so")}))
     text = Path(__file__).with_name("pyz_start.py").read_text()
     return text.replace("SUITS: tuple[str, ...] = ()", f"SUITS: tuple[str, ...] = {suits!r}")
 
 
-def rewrite(archive: Path, out: Path, main: str) -> None:
-    """The archive once more: files in order, without the modes and times of this machine, and with our start."""
+def rewrite(archive: Path, out: Path, start: str) -> None:
+    """Write the archive once more: files in order, without the modes and times of this machine, and with our start."""
+    ours = {"__main__.py": Path(__file__).with_name("pyz_main.py").read_text(), "pyz_start.py": start}
     with ZipFile(archive) as files, out.open("wb") as file:
         file.write(b"#!/usr/bin/env python3\n")
         with ZipFile(file, "w") as written:
-            for name in sorted(files.namelist()):
+            for name in sorted({*files.namelist(), *ours}):
                 info = ZipInfo(name, EPOCH)
                 info.external_attr = FILE_MODE
                 info.compress_type = ZIP_DEFLATED
-                written.writestr(info, main if name == "__main__.py" else files.read(name))
+                written.writestr(info, ours[name] if name in ours else files.read(name))
     out.chmod(0o755)
 
 

@@ -1,6 +1,7 @@
 """The start of gateway.pyz: finds a place where the archive can be unpacked, then leaves the rest to shiv.
 
-Native modules cannot be loaded out of an archive. Unpacked they are kept, so that only the first start pays for it.
+Native modules cannot be loaded out of an archive. What was unpacked is kept, so that only the first start pays for it,
+and is unpacked again when a file of it is missing or has another size.
 """
 
 import os
@@ -8,13 +9,14 @@ import sys
 from collections.abc import Callable, Iterator
 from importlib import import_module
 from importlib.machinery import EXTENSION_SUFFIXES
+from typing import Any
 
 SUITS: tuple[str, ...] = ()
 """How the names of the native modules in the archive end; filled in when it is built."""
 
 
 def places() -> Iterator[str]:
-    """Where the archive can be unpacked: in the service's cache, the user's, the temporary directory."""
+    """Yield where the archive can be unpacked: in the service's cache, the user's, the temporary directory."""
     if "CACHE_DIRECTORY" in os.environ and usable(os.environ["CACHE_DIRECTORY"], os.stat):
         yield os.environ["CACHE_DIRECTORY"]
     cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
@@ -31,7 +33,7 @@ def places() -> Iterator[str]:
 
 
 def usable(place: str, look: Callable[[str], os.stat_result]) -> bool:
-    """Whether this user can write to a directory, and nobody else: what is in it will be run."""
+    """Return whether this user can write to a directory, and nobody else: what is in it will be run."""
     try:
         os.makedirs(place, mode=0o700, exist_ok=True)
         status = look(place)
@@ -56,7 +58,26 @@ def start() -> None:
     # What is unpacked is a cache: bytecode is kept too.
     sys.dont_write_bytecode = False
     # shiv's own part of the archive.
-    import_module("_bootstrap").bootstrap()
+    shiv = import_module("_bootstrap")
+    if is_damaged(shiv):
+        os.environ["SHIV_FORCE_EXTRACT"] = "1"
+    shiv.bootstrap()
 
 
-start()
+def is_damaged(shiv: Any) -> bool:
+    """Return whether there is an unpacked copy of this archive that is not whole."""
+    import json
+
+    with shiv.current_zipfile() as archive:
+        environment = json.loads(archive.read("environment.json"))
+        unpacked = shiv.cache_path(archive, os.environ["SHIV_ROOT"], environment["build_id"])
+        if not unpacked.exists():
+            return False
+        for info in archive.infolist():
+            if info.filename.startswith("site-packages/") and not info.is_dir():
+                try:
+                    if os.stat(os.path.join(unpacked, info.filename)).st_size != info.file_size:
+                        return True
+                except OSError:
+                    return True
+    return False

@@ -1,4 +1,4 @@
-"""`python -m bench`: measure, report, profile, install peers. See README.md here."""
+"""`python -m bench`: measure, count calls, report, install peers. See README.md here."""
 
 import argparse
 import contextlib
@@ -6,14 +6,16 @@ import signal
 import sys
 from pathlib import Path
 
-from bench import flame, installer, peers
+from bench import calls, installer, peers
 from bench.peers.base import BENCH, ROWS
 from bench.report import markdown
 from bench.results import Results
 from bench.run import Plan, perform
 
 RESULTS = BENCH / "results"
-COMMANDS = ("run", "report", "profile", "install", "peers")
+ALL_ROWS = (*ROWS, calls.ROW)
+"""Those that peers do, and the count of the gateway's calls."""
+COMMANDS = ("run", "calls", "report", "install", "peers")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -23,20 +25,16 @@ def parser() -> argparse.ArgumentParser:
     )
     commands = made.add_subparsers(dest="command", required=True)
     run = commands.add_parser("run", help="measure (the default)")
-    run.add_argument("--rows", default=",".join(ROWS), help="of " + ", ".join(ROWS))
+    run.add_argument("--rows", default=",".join(ALL_ROWS), help="of " + ", ".join(ALL_ROWS))
     run.add_argument("--peers", help="of " + ", ".join(peers.PEERS))
     run.add_argument("--rounds", type=int, default=5, help="A B C, then C B A, ... (default 5)")
     run.add_argument("--seconds", type=float, default=3.0, help="of each measurement (default 3)")
     run.add_argument("--quick", action="store_true", help="a smoke run of half a minute; saves nothing")
-    run.add_argument("--no-wrk", action="store_true", help="use the bench's own load for all rows")
     run.add_argument("--out", type=Path, help=f"where results go (default {RESULTS}; --quick: nowhere)")
+    counted = commands.add_parser("calls", help="how many calls the interpreter makes for one request")
+    counted.add_argument("--detail", action="store_true", help="list them in order, and by function")
     report = commands.add_parser("report", help="print the report of a results file")
     report.add_argument("file", type=Path)
-    profile = commands.add_parser("profile", help="flame graph of the gateway under a row")
-    profile.add_argument("row", choices=[row for row in ROWS if row != "footprint"])
-    profile.add_argument("--case", default="", help="one case of the row by name; default its first")
-    profile.add_argument("--seconds", type=float, default=5.0)
-    profile.add_argument("--out", type=Path, default=RESULTS)
     install = commands.add_parser("install", help="install peers from PyPI and npm into bench/.peers")
     install.add_argument("names", nargs="+", metavar="PEER")
     commands.add_parser("peers", help="list the peers, and which are installed")
@@ -45,9 +43,9 @@ def parser() -> argparse.ArgumentParser:
 
 def _run(arguments: argparse.Namespace) -> int:
     rows = [row.strip() for row in arguments.rows.split(",")]
-    unknown = [row for row in rows if row not in ROWS]
+    unknown = [row for row in rows if row not in ALL_ROWS]
     if unknown:
-        print(f"no row {', '.join(unknown)}; there are {', '.join(ROWS)}", file=sys.stderr)
+        print(f"no row {', '.join(unknown)}; there are {', '.join(ALL_ROWS)}", file=sys.stderr)
         return 2
     default = peers.QUICK if arguments.quick else peers.DEFAULT
     names = arguments.peers.split(",") if arguments.peers else list(default)
@@ -57,7 +55,6 @@ def _run(arguments: argparse.Namespace) -> int:
         rounds=1 if arguments.quick else max(1, arguments.rounds),
         seconds=0.5 if arguments.quick else max(0.5, arguments.seconds),
         quick=arguments.quick,
-        use_wrk=not (arguments.no_wrk or arguments.quick),
         out=arguments.out or (None if arguments.quick else RESULTS),
     )
     print(markdown(perform(plan)))
@@ -79,12 +76,12 @@ def main(words: list[str]) -> int:
     try:
         if arguments.command == "run":
             return _run(arguments)
+        if arguments.command == "calls":
+            return calls.main(detail=arguments.detail)
         if arguments.command == "report":
             with arguments.file.open(encoding="utf-8") as lines:
                 print(markdown(Results.read(lines)))
             return 0
-        if arguments.command == "profile":
-            return flame.record(arguments.row, arguments.case, arguments.seconds, arguments.out)
         if arguments.command == "install":
             return installer.install(peers.choose(arguments.names))
         return _peers()

@@ -17,6 +17,7 @@ COLOURS = {
     "gateway": "#d9742b",
     "gateway-2": "#e8a877",
     "direct": "#9aa5b1",
+    "floor": "#5d6d7e",
     "nginx": "#3f7f4f",
     "haproxy": "#3d6fa5",
 }

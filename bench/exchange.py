@@ -1,9 +1,9 @@
-"""One connection of the load: it writes a prepared request, follows the answer, and says how it went.
+"""One connection of the load: it writes a prepared request, follows the response, and says how it went.
 
 Made to cost little: heads are looked at once, bodies are only counted and searched by bytes methods,
-and no chunk is decoded while the answer comes. What the answer must hold is checked all the same:
+and no chunk is decoded while the response comes. What the response must hold is checked all the same:
 status, framing, the number of events, the closing event. A peer may cut a chunk inside a word that is
-searched for; so an answer that seems to miss something is decoded when it is whole, and judged again.
+searched for; so a response that seems to miss something is decoded when it is whole, and judged again.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ MAX_ERROR_TEXT = 120
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """An answer that ended: how long it took, or what was wrong with it."""
+    """A response that ended: how long it took, or what was wrong with it."""
 
     seconds: float
     problem: str = ""
@@ -47,13 +47,13 @@ class Listener(Protocol):
         """That many stamped events came, but in pieces: their times are not known."""
 
     def finished(self, sample: Sample) -> bool:
-        """The answer ended. True: go on with the next request."""
+        """The response ended. True: go on with the next request."""
 
 
 class Exchange(asyncio.Protocol):
     """A keep-alive connection on which one request is sent again and again, or once.
 
-    `events` > 0: the answer is a stream that must bring that many deltas; `paced` has them stamped.
+    `events` > 0: the response is a stream that must bring that many deltas; `paced` has them stamped.
     """
 
     def __init__(self, listener: Listener, request: bytes, events: int, *, paced: bool = False) -> None:
@@ -77,7 +77,7 @@ class Exchange(asyncio.Protocol):
         self._parts: list[bytes] = []
 
     def begin(self) -> None:
-        """Send the request; the answer is reported to the listener."""
+        """Send the request; the response is reported to the listener."""
         if self._transport is None or self._transport.is_closing():
             return
         self._clear()
@@ -106,7 +106,7 @@ class Exchange(asyncio.Protocol):
         if self._status and self._missing == UNTIL_CLOSE:
             self._end("")
         else:
-            self._end("connection closed before the answer was whole")
+            self._end("connection closed before the response was whole")
 
     def data_received(self, data: bytes) -> None:
         if not self._busy:
@@ -129,7 +129,7 @@ class Exchange(asyncio.Protocol):
                 self._count(data)
         self._follow(data)
 
-    # The answer
+    # The response
 
     def _read_head(self, head: bytes) -> None:
         self._status = int(head[9:12])

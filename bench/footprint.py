@@ -79,7 +79,8 @@ def disk_bytes(peer: Peer) -> int:
     if peer.install.kind == "debian":
         return sum(_debian_bytes(package) for package in peer.disk)
     if peer.install.kind == "ours":
-        return folder_bytes(ROOT / "gateway") + sum(_distribution_bytes(name) for name in peer.disk)
+        own = folder_bytes(ROOT / peer.install.program) if peer.install.program else 0
+        return own + sum(_distribution_bytes(name) for name in peer.disk)
     return folder_bytes(peer.folder)
 
 

@@ -44,7 +44,7 @@ class Job:
     """What to send, where, how often.
 
     `requests` are whole requests; connection i sends number i modulo their count. `events` is how many
-    deltas each stream must bring, 0 when the answer is not a stream. `seconds` is the part that counts.
+    deltas each stream must bring, 0 when the response is not a stream. `seconds` is the part that counts.
     """
 
     kind: Kind
@@ -126,7 +126,7 @@ class Run:
         self.whole_events += count
 
     def finished(self, sample: Sample) -> bool:
-        """An answer ended. True: send the next request on this connection."""
+        """A response ended. True: send the next request on this connection."""
         if sample.problem:
             self.errors[sample.problem] += 1
             if self.errors.total() > MAX_ERRORS:
@@ -191,7 +191,7 @@ async def _wait(event: asyncio.Event, seconds: float) -> bool:
 
 
 async def _closed_loop(run: Run) -> float:
-    """Every connection sends its next request when the last answer is whole."""
+    """Every connection sends its next request when the last response is whole."""
     await _wait(run.idle, WARM_SECONDS)
     run.reset()
     started = time.perf_counter()

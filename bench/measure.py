@@ -11,7 +11,6 @@ import time
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from bench import wrk
 from bench.cases import WARM_UP, Case, job_for
 from bench.load import Job, Kind
 from bench.peers.base import ROOT, Peer, Site
@@ -20,9 +19,9 @@ from bench.processes import Child, Cores, Processes, cpu_seconds, free_port, lin
 LOAD_SLACK = 60.0
 """The load ends by itself; this is when the runner stops waiting for it."""
 WARM_SECONDS = (0.5, 2.0, 5.0)
-"""So that nothing is measured while it compiles itself; longer for one that takes longer for its first answers."""
+"""So that nothing is measured while it compiles itself; longer for one that takes longer for its first responses."""
 REFUSED_SHARE = 0.01
-"""Of the requests. When more were answered with an error, the numbers are those of refusing."""
+"""Of the requests. When more got an error, the numbers are those of refusing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,11 +56,10 @@ class PeerFailure(Exception):
 class Runner:
     """Owns the upstream and the peers of one run."""
 
-    def __init__(self, processes: Processes, cores: Cores, *, seconds: float, use_wrk: bool) -> None:
+    def __init__(self, processes: Processes, cores: Cores, *, seconds: float) -> None:
         self._processes = processes
         self._cores = cores
         self._seconds = seconds
-        self._use_wrk = use_wrk
         self._running: dict[str, Running] = {}
         self._failed: dict[str, str] = {}
         self._upstream = processes.start(
@@ -145,20 +143,7 @@ class Runner:
     def _load(self, peer: Peer, case: Case) -> tuple[dict[str, float], str]:
         running = self.running(peer)
         job = job_for(case, peer, running.site, self._seconds)
-        if self._use_wrk and wrk.serves(job):
-            return self._wrk(running, job)
         return self._own(running, job)
-
-    def _wrk(self, running: Running, job: Job) -> tuple[dict[str, float], str]:
-        before = self._cpu(running)
-        child = self.start_load(wrk.command(job, self._processes.directory))
-        try:
-            result = wrk.read(b"\n".join(lines(child, job.seconds + LOAD_SLACK)))
-        except (TimeoutError, ValueError) as failure:
-            raise PeerFailure(str(failure)) from failure
-        finally:
-            self._processes.stop(child)
-        return outcome(job.kind, result, before, self._cpu(running))
 
     def _own(self, running: Running, job: Job) -> tuple[dict[str, float], str]:
         child = self.start_own_load(job)

@@ -181,7 +181,7 @@ def free_port() -> int:
 
 
 def get(port: int, path: str, timeout: float = 1.0) -> int:
-    """The status of a GET, 0 when there was no answer."""
+    """The status of a GET, 0 when there was no response."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout)
     try:
         connection.request("GET", path)

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from bench.goals import GOALS, REFERENCE, SUBJECT
 from bench.results import Results
 
-BASELINES = (REFERENCE, "direct")
+BASELINES = (REFERENCE, "nginx")
+"""Peers that others are shown in ratio to."""
 FULL = 0.97
 """A core busier than this was the limit of what was measured."""
 
@@ -47,6 +48,7 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
     "burst": _EVENTS,
     "paced": _PACED,
     "translate": (*_EVENTS, *_TIMES),
+    "calls": (Column("python_calls", "Python calls"), Column("c_calls", "C calls")),
     "footprint": (
         Column("start_ms", "start ms", compared=True),
         Column("rss_idle_mb", "RSS idle MB", 1, compared=True),
@@ -56,12 +58,13 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
     ),
 }
 ABOUT: dict[str, str] = {
-    "small": "A 2 KB request, a 1 KB JSON answer, in a closed loop.",
-    "agent": "A coding agent's request of 150 KB, a 1 KB JSON answer, in a closed loop.",
-    "ttft": "A streamed answer on one connection: from the request to its first event.",
+    "small": "A 2 KB request, a 1 KB JSON response, in a closed loop.",
+    "agent": "A coding agent's request of 150 KB, a 1 KB JSON response, in a closed loop.",
+    "ttft": "A streamed response on one connection: from the request to its first event.",
     "burst": "64 streams of 500 events, each written as soon as the last is out.",
     "paced": "Streams at a fixed rate: from the upstream's write of an event to its arrival.",
     "translate": "The burst, and 200 x 50/s, from a Gemini upstream to Messages events.",
+    "calls": "Functions that the interpreter calls for one warm request, in Python and in C: exact.",
     "footprint": "A fresh process: start to the first 200, memory, files on disk.",
 }
 

@@ -13,16 +13,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench import footprint, wrk
+from bench import calls, footprint
 from bench.cases import CASES, Case
 from bench.chart import svg
 from bench.measure import Measurement, Runner
+from bench.peers import gateway
 from bench.peers.base import ROOT, Peer
 from bench.processes import Processes, choose_cores
 from bench.report import markdown
 from bench.results import Results
 
-VERSION_OPTIONS = {"nginx": "-v", "haproxy": "-v", "wrk": "-v"}
+SHOWN = (
+    *("p50_us", "p99_us", "rate", "cpu_us", "first_p50_us", "start_ms", "rss_idle_mb", "rss_1000_mb"),
+    *("python_calls", "c_calls"),
+)
+"""What a line of progress says of a measurement."""
+VERSION_OPTIONS = {"nginx": "-v", "haproxy": "-v"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +40,6 @@ class Plan:
     rounds: int
     seconds: float
     quick: bool
-    use_wrk: bool
     out: Path | None
 
 
@@ -52,7 +57,7 @@ def perform(plan: Plan) -> Results:
         with Processes(directory) as processes:
             cores = choose_cores()
             os.sched_setaffinity(0, cores.load)
-            runner = Runner(processes, cores, seconds=plan.seconds, use_wrk=plan.use_wrk)
+            runner = Runner(processes, cores, seconds=plan.seconds)
             for measurement in _measurements(plan, runner):
                 results.measurements.append(measurement)
                 lines.append(measurement.dump())
@@ -70,10 +75,20 @@ def _measurements(plan: Plan, runner: Runner) -> Iterator[Measurement]:
             for case in _cases(row, plan):
                 for peer in order(plan.peers, number):
                     yield runner.measure(case, peer, number)
+        if row == calls.ROW and any(peer is gateway.PEER for peer in plan.peers):
+            yield from _counted()
         if row == footprint.ROW:
             for number in range(plan.rounds):
                 for peer in order(plan.peers, number):
                     yield footprint.footprint(runner, peer, number, quick=plan.quick)
+
+
+def _counted() -> Iterator[Measurement]:
+    """Count calls once: more rounds would give the same."""
+    for case in calls.CASES:
+        trace = calls.count(case)
+        values = {"python_calls": float(trace.python), "c_calls": float(trace.c)}
+        yield Measurement(row=calls.ROW, case=case.name, peer=gateway.PEER.name, round=0, values=values)
 
 
 def _cases(row: str, plan: Plan) -> list[Case]:
@@ -81,8 +96,7 @@ def _cases(row: str, plan: Plan) -> list[Case]:
 
 
 def _progress(measurement: Measurement) -> None:
-    shown = ("p50_us", "p99_us", "rate", "cpu_us", "first_p50_us", "start_ms", "rss_idle_mb", "rss_1000_mb")
-    numbers = " ".join(f"{name}={measurement.values[name]:g}" for name in shown if name in measurement.values)
+    numbers = " ".join(f"{name}={measurement.values[name]:g}" for name in SHOWN if name in measurement.values)
     where = f"{measurement.row:9} {measurement.case:12} {measurement.peer:10} {measurement.round}"
     print(where, numbers, measurement.problem, file=sys.stderr, flush=True)
 
@@ -107,7 +121,6 @@ def environment(plan: Plan) -> dict[str, Any]:
         "versions": ", ".join(_versions(plan)),
         "commit": _first_line(["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"]) or "unknown",
         "rounds x seconds": f"{plan.rounds} x {plan.seconds:g}",
-        "load for complete answers": "wrk" if plan.use_wrk and wrk.program() else "bench.load",
     }
 
 

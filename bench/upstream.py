@@ -16,7 +16,7 @@ from typing import cast
 
 import uvloop
 
-from bench import answers
+from bench import responses
 from bench.programs import BURST, FEW_EVENTS, HOLD, JSON, PACED
 
 TICK = 0.001
@@ -70,7 +70,7 @@ class Shared:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
         self.pacer = Pacer(loop)
-        self.answered = 0
+        self.responded = 0
         self.known_heads: dict[bytes, tuple[bytes, int]] = {}
         """Head -> (target, length of the body): peers send few different heads."""
 
@@ -86,7 +86,7 @@ class Connection(asyncio.Protocol):
         self._missing = 0
         self._target = b""
         self._left = 0
-        self._dialect = answers.MESSAGES
+        self._dialect = responses.MESSAGES
         self._paused = False
         self._bursting = False
         self.period = 0.0
@@ -124,7 +124,7 @@ class Connection(asyncio.Protocol):
         self._target, self._missing = self._shared.known_heads.get(head) or self._read_head(head)
         body = data[end + 4 :]
         if self._missing == 0:
-            self._answer([b""])
+            self._respond([b""])
         elif body:
             self._body(body)
 
@@ -148,34 +148,34 @@ class Connection(asyncio.Protocol):
             if self._missing > 0:
                 return
         parts, self._parts, self._missing = self._parts, [], 0
-        self._answer(parts)
+        self._respond(parts)
 
-    # Answers
+    # Responses
 
-    def _answer(self, parts: list[bytes]) -> None:
-        self._shared.answered += 1
+    def _respond(self, parts: list[bytes]) -> None:
+        self._shared.responded += 1
         target = self._target
         if b":streamGenerateContent" in target:
-            self._dialect = answers.GEMINI
+            self._dialect = responses.GEMINI
             self._play(_MODEL.search(target), parts)
         elif b"count_tokens" in target or b":countTokens" in target:
-            self._json(answers.COUNT)
+            self._json(responses.COUNT)
         elif b"/messages" in target:
-            self._dialect = answers.MESSAGES
+            self._dialect = responses.MESSAGES
             found = _MODEL.search(parts[0], 0, USUAL_MODEL_PLACE) or _MODEL.search(b"".join(parts))
             self._play(found, parts)
         elif b"/models" in target:
-            self._json(answers.GEMINI_MODELS if b"v1beta" in target else answers.MODELS)
+            self._json(responses.GEMINI_MODELS if b"v1beta" in target else responses.MODELS)
         else:
             self._json(b"{}")
 
     def _play(self, found: re.Match[bytes] | None, parts: list[bytes]) -> None:
         model = found[0].decode() if found else JSON
-        if model == JSON and self._dialect is answers.MESSAGES:
-            self._json(answers.MESSAGE)
+        if model == JSON and self._dialect is responses.MESSAGES:
+            self._json(responses.MESSAGE)
             return
         dialect = self._dialect
-        opening = answers.stream_head(self._shared.answered) + dialect.start
+        opening = responses.stream_head(self._shared.responded) + dialect.start
         if model == HOLD:
             self._send(opening + dialect.delta)
         elif model == BURST:
@@ -193,7 +193,7 @@ class Connection(asyncio.Protocol):
             self._send(opening + dialect.delta * FEW_EVENTS + dialect.end)
 
     def _json(self, body: bytes) -> None:
-        self._send(answers.json_head(self._shared.answered, len(body)) + body)
+        self._send(responses.json_head(self._shared.responded, len(body)) + body)
 
     def _burst(self) -> None:
         """One event, one write, as a model server does it; then the other connections get their turn."""
@@ -250,7 +250,7 @@ async def serve(port: int, announce: Callable[[int], None]) -> None:
 
 def main() -> None:
     """`python -m bench.upstream [--port N]`."""
-    parser = argparse.ArgumentParser(description="Play canned Messages and Gemini answers on loopback.")
+    parser = argparse.ArgumentParser(description="Play canned Messages and Gemini responses on loopback.")
     parser.add_argument("--port", type=int, default=0)
     arguments = parser.parse_args()
     gc.disable()

@@ -10,34 +10,45 @@ import ssl
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from importlib import import_module
 from random import random
 
-from gateway.config import Account, Config, Upstream
+from gateway.config import KINDS, Account, Config, Upstream
 from gateway.dialects.base import Dialect
 from gateway.endpoints import router
-from gateway.endpoints.access import AccessControl
-from gateway.http1.dial import client_context, origin_of, proxy_for
+from gateway.endpoints.access import KEY_FIELDS, AccessControl
+from gateway.http1.dial import Origin, client_context, origin_of, proxy_for
 from gateway.http1.exchange import Exchange
-from gateway.http1.forms import MAX_FORMS, Form
+from gateway.http1.heads import render_lines
+from gateway.http1.limits import Limits
 from gateway.http1.pool import Pool
 from gateway.http1.server import Server
-from gateway.messages.errors import RequestError, error_body
-from gateway.messages.errors import error_type as type_of
-from gateway.messages.token_estimate import Correction
-from gateway.proxy.model_list import ModelList, refresh
-from gateway.proxy.request import JSON, ClientRequest, Headers, new_id
+from gateway.messages.errors import RequestError, error_type
+from gateway.messages.protocol import MESSAGES
+from gateway.messages.request import SESSION_FIELD, conversation_id
+from gateway.proxy.content_encoding import check_request_coding
+from gateway.proxy.model_list import ListKeeper, ModelList
+from gateway.proxy.request import ClientRequest, Entrance, new_id
+from gateway.proxy.response_headers import JSON
 from gateway.proxy.runtime import Runtime
 from gateway.proxy.token_refresh import TokenRefresher
-from gateway.proxy.upstream import UpstreamClient
-from gateway.routing.credentials import Credential, OAuthToken, credential_of
+from gateway.proxy.upstream import CredentialSource, Key, UpstreamClient
+from gateway.routing.credentials import OAuthToken, credential_of
 from gateway.routing.model_routes import ModelRoutes
 from gateway.routing.scheduler import Scheduler
-from gateway.telemetry.access_log import AccessLog
+from gateway.routing.status import Change
+from gateway.telemetry.access_log import AccessLog, Place
 
-LIST_EVERY = 600.0
-"""Seconds between two looks at the upstreams' model lists."""
+Environ = Mapping[str, str]
 
-Entrance = tuple[router.Route, router.Endpoint]
+NOT_JUDGED = frozenset(
+    {b"content-length", b"x-request-id", b"x-client-request-id", b"traceparent"} | KEY_FIELDS
+)
+"""Fields from which nothing follows but the key, which is checked with every head: they may differ between heads
+that lead to the same place."""
+
+FAREWELL = 1.0
+"""Seconds for what is said last to leave: a client that reads takes far less."""
 
 SHUTTING_DOWN = "the gateway is shutting down; the next one that starts will serve this request"
 
@@ -47,43 +58,14 @@ class StartError(Exception):
 
 
 def dialect_of(kind: str, log: AccessLog) -> Dialect:
-    """How a kind of upstream speaks; each is imported when a configuration first names it."""
-    if kind == "gemini":
-        from gateway.dialects.gemini.dialect import GeminiDialect
-
-        return GeminiDialect(random, log.warning)
-    from gateway.dialects.anthropic import AnthropicDialect
-
-    return AnthropicDialect()
-
-
-def link_of(upstream: Upstream, dialect: Dialect, pool: Pool, environ: Mapping[str, str]) -> UpstreamClient:
-    """An upstream with its place, its way of speaking and its accounts' credentials."""
-    proxy = upstream.proxy.reveal() if upstream.proxy else proxy_for(upstream.base_url, environ)
-    return UpstreamClient(
-        upstream=upstream,
-        origin=origin_of(upstream.base_url, proxy=proxy, ca_file=upstream.ca_file),
-        dialect=dialect,
-        credentials={account.name: paid_by(account, pool, environ) for account in upstream.accounts},
-    )
-
-
-def paid_by(account: Account, pool: Pool, environ: Mapping[str, str]) -> Credential | TokenRefresher:
-    """What an account pays with, or who has its tokens fetched. Raises StartError naming the file at fault."""
-    credential = credential_of(account)
-    if credential is not None:
-        return credential
-    assert account.oauth_file is not None
-    try:
-        token = OAuthToken(account.oauth_file.read_bytes())
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise StartError(f"account {account.name}: {account.oauth_file}: {reason}") from error
-    return TokenRefresher(token, pool, proxy_for(token.uri, environ))
+    """Return the dialect of a kind of upstream; each is imported when a configuration first names it."""
+    module = import_module(f"gateway.dialects.{KINDS[kind].module}")
+    dialect: Dialect = module.new_dialect(random, log.warning)
+    return dialect
 
 
 def server_context(config: Config) -> ssl.SSLContext | None:
-    """The listening side's TLS; None for plain HTTP. Raises StartError naming the file at fault."""
+    """Return the listening side's TLS; None for plain HTTP. Raises StartError naming the file at fault."""
     tls = config.server.tls
     if tls is None:
         return None
@@ -94,11 +76,12 @@ def server_context(config: Config) -> ssl.SSLContext | None:
 
 
 def load_certificate(context: ssl.SSLContext, config: Config) -> None:
-    """(Re)load certificate and key; connections from now on get them. Raises StartError."""
+    """Load certificate and key, for connections from now on. Raises StartError."""
     tls = config.server.tls
     assert tls is not None
     try:
-        context.load_cert_chain(tls.certificate, tls.private_key)
+        # Without a password OpenSSL would ask for one on the terminal, and the gateway would stand still.
+        context.load_cert_chain(tls.certificate, tls.private_key, password="")
     except OSError as error:
         reason = (error.reason or "not PEM") if isinstance(error, ssl.SSLError) else error.strerror
         raise StartError(
@@ -107,7 +90,7 @@ def load_certificate(context: ssl.SSLContext, config: Config) -> None:
 
 
 def cannot_listen(host: str, port: int, error: OSError) -> StartError:
-    """The operator's line for an address that cannot be had."""
+    """Return the operator's line for an address that cannot be had."""
     # asyncio's own text repeats the address; a name that does not resolve has only that text.
     code = error.errno or 0
     reason = os.strerror(code) if code > 0 else error.strerror
@@ -117,46 +100,98 @@ def cannot_listen(host: str, port: int, error: OSError) -> StartError:
 class Gateway:
     """One gateway: an HTTP application and its life cycle."""
 
-    def __init__(self, config: Config, log: AccessLog, environ: Mapping[str, str] | None = None) -> None:
+    def __init__(self, config: Config, log: AccessLog, environ: Environ | None = None) -> None:
         self._environ = os.environ if environ is None else environ
         self._log = log
-        self._pool = Pool(config.server.limits)
+        self._pools: dict[Origin, Pool] = {}
         self._tls: ssl.SSLContext | None = None
-        self._lister: asyncio.TimerHandle | None = None
+        self._list_keepers: list[ListKeeper] | None = None
+        """One an upstream; None while no lists are kept."""
         self.port = config.server.port
-        self.services = self._build(config, None)
-        self._admission = AccessControl(config)
-        self._entrances: dict[Form, tuple[Entrance, Headers]] = {}
-        """What requests of a form lead to, and their CORS fields: all of their admission but the key."""
+        self.runtime = self._build(config, None)
+        self._access = AccessControl(config)
         self._doubled_v1_told = False
         self.server = Server(self, config.server.limits)
 
     def _build(self, config: Config, old: Runtime | None) -> Runtime:
         dialects = self._dialects(config, old)
-        links = {u.name: link_of(u, dialects[u.kind], self._pool, self._environ) for u in config.upstreams}
+        upstreams = {
+            upstream.name: self._upstream(config, upstream, dialects[upstream.kind])
+            for upstream in config.upstreams
+        }
+        for pool in self._pools.values():
+            pool.limits = config.server.limits
         routes = ModelRoutes(config.models, config.upstreams)
         scheduler = Scheduler(config.upstreams)
-        catalogue = ModelList(routes.exact_names(), routes.serves)
+        scheduler.on_change = partial(self._tell_change, upstreams)
+        model_list = ModelList(routes.exact_names(), routes.serves)
         if old is not None:
             scheduler.adopt(old.scheduler)
-            catalogue.adopt(old.catalogue, links)
+            model_list.adopt(old.model_list, upstreams)
         return Runtime(
-            config=config,
+            config,
             base_url=base_url(config, self.port),
-            links=links,
+            upstreams=upstreams,
             routes=routes,
             scheduler=scheduler,
-            pool=self._pool,
-            catalogue=catalogue,
+            model_list=model_list,
             log=self._log,
-            correction=old.correction if old is not None else Correction(),
+            correction=old.correction if old is not None else None,
         )
 
+    def _tell_change(self, upstreams: Mapping[str, UpstreamClient], change: Change) -> None:
+        """Log that an upstream, an account or a part of one was closed or opened."""
+        upstream = upstreams.get(change.upstream)
+        censored = str if upstream is None else upstream.censored
+        place = Place(change.upstream, change.account, change.wire_model, change.feature)
+        if change.opened:
+            self._log.opened(place)
+            return
+        self._log.closed(
+            place,
+            about=change.about.value,
+            rule=change.rule,
+            status=change.status,
+            words=censored(change.words),
+            seconds=max(0.0, change.until - asyncio.get_running_loop().time()),
+        )
+
+    def _upstream(self, config: Config, upstream: Upstream, dialect: Dialect) -> UpstreamClient:
+        """Return an upstream with its place, its way of speaking and its accounts' credentials."""
+        limits = config.server.limits
+        proxy = upstream.proxy.reveal() if upstream.proxy else proxy_for(upstream.base_url, self._environ)
+        origin = origin_of(upstream.base_url, proxy=proxy, ca_file=upstream.ca_file)
+        credentials = {
+            account.name: self._credential_source(account, limits) for account in upstream.accounts
+        }
+        return UpstreamClient(upstream, self._pool(origin, limits), dialect, credentials)
+
+    def _credential_source(self, account: Account, limits: Limits) -> CredentialSource:
+        """Return what an account authenticates with. Raises StartError naming the file at fault."""
+        credential = credential_of(account)
+        if credential is not None:
+            return Key(credential)
+        assert account.oauth_file is not None
+        try:
+            token = OAuthToken(account.oauth_file.read_bytes())
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise StartError(f"account {account.name}: {account.oauth_file}: {reason}") from error
+        origin = origin_of(token.uri, proxy=proxy_for(token.uri, self._environ), ca_file=None)
+        return TokenRefresher(token, self._pool(origin, limits))
+
+    def _pool(self, origin: Origin, limits: Limits) -> Pool:
+        """Return the pool of an origin: over a reload the same one, so that its connections stay."""
+        pool = self._pools.get(origin)
+        if pool is None:
+            pool = self._pools[origin] = Pool(origin, limits)
+        return pool
+
     def _dialects(self, config: Config, old: Runtime | None) -> dict[str, Dialect]:
-        """One dialect a kind, kept over a reload since it may hold signatures."""
+        """Return one dialect a kind, kept over a reload since it may hold signatures."""
         known: dict[str, Dialect] = {}
         if old is not None:
-            known = {link.upstream.kind: link.dialect for link in old.links.values()}
+            known = {each.upstream.kind: each.dialect for each in old.upstreams.values()}
         for upstream in config.upstreams:
             if upstream.kind not in known:
                 known[upstream.kind] = dialect_of(upstream.kind, self._log)
@@ -169,7 +204,7 @@ class Gateway:
 
         Raises StartError.
         """
-        config = self.services.config
+        config = self.runtime.config
         self._tls = server_context(config)
         server = config.server
         try:
@@ -180,35 +215,41 @@ class Gateway:
         except OSError as error:
             raise cannot_listen(server.host, server.port, error) from error
         self.port = ports[0]
-        self.services.base_url = base_url(config, self.port)
+        self.runtime.base_url = base_url(config, self.port)
         if listing:
             self._list_models()
 
     def _list_models(self) -> None:
-        services = self.services
-        refresh(services.catalogue, services.links.values(), self._pool)
-        self._lister = asyncio.get_running_loop().call_later(LIST_EVERY, self._list_models)
+        """Keep the upstreams' lists of models, those of the present configuration."""
+        for keeper in self._list_keepers or ():
+            keeper.stop()
+        runtime = self.runtime
+        self._list_keepers = [
+            ListKeeper(runtime.model_list, upstream, self._log.warning)
+            for upstream in runtime.upstreams.values()
+        ]
+        for keeper in self._list_keepers:
+            keeper.start()
 
     def reload(self, config: Config) -> None:
         """Serve by another configuration from the next request on. Raises StartError, which changes nothing."""
         config = self._in_place(config)
         server_context(config)
         client_context.cache_clear()
-        draining = self.services.draining
-        self.services = self._build(config, self.services)
-        self.services.draining = draining
+        draining = self.runtime.draining
+        self.runtime = self._build(config, self.runtime)
+        self.runtime.draining = draining
         if self._tls is not None:
             load_certificate(self._tls, config)
-        self._admission = AccessControl(config)
-        self._entrances.clear()
-        self.server.limits = self._pool.limits = config.server.limits
-        if self._lister is not None:
-            self._lister.cancel()
+        self._access = AccessControl(config)
+        self.server.limits = config.server.limits
+        if self._list_keepers is not None:
             self._list_models()
 
     def _in_place(self, config: Config) -> Config:
-        """The configuration with the place where this gateway listens already: who may come in depends on it."""
-        here, there = self.services.config.server, config.server
+        """Return the configuration with the address that this gateway already listens on: who may come in depends on
+        it."""
+        here, there = self.runtime.config.server, config.server
         if (there.host, there.port, there.tls is None) == (here.host, here.port, here.tls is None):
             return config
         self._log.warning("host, port and TLS on or off take effect at the next start")
@@ -217,89 +258,100 @@ class Gateway:
 
     def drain(self) -> None:
         """Finish what is under way, begin nothing more."""
-        self.services.draining = True
+        self.runtime.draining = True
         self.server.drain()
 
     async def stop(self, patience: float | None = 0.0) -> bool:
-        """Drain for at most `patience` seconds, then close everything. False if requests were cut off."""
+        """Drain for at most `patience` seconds, then tell clients that wait, and close everything. False if requests
+        were cut off."""
         self.drain()
         clean = await self.server.wait_closed(patience)
         self.server.close()
+        for handler in () if clean else self.server.handlers():
+            if isinstance(handler, ClientRequest):
+                handler.stop()
+        await self.server.wait_closed(FAREWELL)
         self.server.abort()
-        if self._lister is not None:
-            self._lister.cancel()
-        self._pool.close()
+        for keeper in self._list_keepers or ():
+            keeper.stop()
+        for pool in self._pools.values():
+            pool.close()
         await self.server.wait_closed(1.0)
         return clean
 
     # The HTTP server's application.
 
-    def admit(self, exchange: Exchange) -> None:
-        """Judge a request by its head; see http1.server.Application."""
-        answer = ClientRequest(exchange, self._log)
-        try:
-            endpoint = self._admitted(answer)
-        except RequestError as error:
-            answer.fail(error)
-            return
-        except Exception as error:
-            answer.crashed(error)
-            return
-        if endpoint is not None:
-            exchange.on_request = partial(self._run, endpoint, answer, self.services)
+    def accept(self, exchange: Exchange) -> ClientRequest | None:
+        """Judge a request by its head; see http1.server_connection.Application. Raises RequestError."""
+        runtime = self.runtime
+        request = ClientRequest(exchange, runtime)
+        entrance = exchange.head.known
+        if not isinstance(entrance, Entrance) or entrance.runtime is not runtime:
+            entrance = self._entrance(request)
+            if entrance is None:
+                return None
+        request.entrance = entrance
+        request.query = entrance.query
+        request.cors = entrance.cors
+        if runtime.draining and not entrance.health:
+            raise RequestError(503, SHUTTING_DOWN, headers=[(b"retry-after", b"1")])
+        return request
 
-    def protocol_error(
-        self, status: int, message: str, exchange: Exchange | None
-    ) -> tuple[Sequence[tuple[bytes, bytes]], bytes]:
-        """An error of HTTP's own, in the protocol's shape; see http1.server.Application."""
-        cors: Headers = ()
-        if exchange is None:
+    def protocol_error(self, status: int, message: str, exchange: Exchange | None) -> tuple[bytes, bytes]:
+        """Return an error of HTTP's own in the protocol's shape; see http1.server_connection.Application."""
+        request = exchange.handler if exchange is not None else None
+        cors = b""
+        if isinstance(request, ClientRequest):
+            request.record.error = message
+            request_id, cors = request.request_id, request.cors
+        else:
             request_id = new_id("req_")
             self._log.info(f"refused a connection's bytes with {status}: {message}")
-        else:
-            answer = ClientRequest.of(exchange, self._log)
-            answer.record.error = message
-            request_id, cors = answer.request_id, answer.cors
-        type = "overloaded_error" if status == 503 else type_of(status)
-        body = error_body(status, message, request_id, type=type)
-        return [JSON, (b"request-id", request_id.encode()), *cors], body
+        type = "overloaded_error" if status == 503 else error_type(status)
+        body = MESSAGES.error_body(status, message, request_id, type=type)
+        return b"%brequest-id: %b\r\n%b" % (JSON, request_id.encode(), cors), body
 
-    def _admitted(self, answer: ClientRequest) -> router.Endpoint | None:
-        """The endpoint of an admitted request; None when it is answered already. Raises RequestError."""
-        head = answer.exchange.head
-        form = head.form
-        known = self._entrances.get(form) if form is not None else None
-        if known is None:
-            found = self._judged(answer)
-            if form is not None and found is not None:
-                if len(self._entrances) >= MAX_FORMS:
-                    self._entrances.clear()
-                self._entrances[form] = (found, answer.cors)
-        else:
-            found, answer.cors = known
-            answer.record.key = self._admission.check_key(head, health=found[0].health)
-        if found is None:
-            return None
-        route, endpoint = found
-        if self.services.draining and not route.health:
-            raise RequestError(503, SHUTTING_DOWN, headers=[(b"retry-after", b"1")])
-        return endpoint
+    def _entrance(self, request: ClientRequest) -> Entrance | None:
+        """Find out where a head leads; None when it was responded to. Raises RequestError.
 
-    def _judged(self, answer: ClientRequest) -> Entrance | None:
-        """What a request asks for, judged by its whole head. None when it is answered already. Raises RequestError."""
-        head = answer.exchange.head
-        admission = self._admission
-        admission.check_host(head)
-        origin = admission.check_origin(head)
+        All but the client's key follows from the head's constant lines, and is found out once for its template.
+        """
+        head = request.exchange.head
+        template = head.template
+        known = template.known if template is not None else None
+        if isinstance(known, Entrance) and known.runtime is self.runtime:
+            # For the response to a wrong key, too.
+            request.cors, request.record.path = known.cors, known.path
+            key = self._access.check_key(head, health=known.health)
+            entrance = known if key == known.key else known.with_key(key)
+        else:
+            judged = self._judge(request)
+            if judged is None:
+                return None
+            entrance = judged
+            if template is not None and template.hole_names <= NOT_JUDGED:
+                template.known = entrance
+        head.known = entrance
+        return entrance
+
+    def _judge(self, request: ClientRequest) -> Entrance | None:
+        """Judge a request by its whole head. None when it was responded to. Raises RequestError."""
+        head, access = request.exchange.head, self._access
+        path, _, query = head.target.partition("?")
+        record = request.record
+        record.method, record.path = head.method, path
+        access.check_host(head)
+        origin = access.check_origin(head)
         if origin is not None:
-            answer.cors = ((b"access-control-allow-origin", origin.encode("latin-1")), (b"vary", b"origin"))
-        path = head.target.partition("?")[0]
+            request.cors = render_lines(
+                [(b"access-control-allow-origin", origin.encode("latin-1")), (b"vary", b"origin")]
+            )
         route, doubled = router.find(path)
         if head.method == "OPTIONS" and (path == "*" or route is not None):
-            self._options(answer, route)
+            self._options(request, route)
             return None
-        answer.record.key = admission.check_key(head, health=route is not None and route.health)
-        base = self.services.base_url
+        key = record.key = access.check_key(head, health=route is not None and route.health)
+        base = self.runtime.base_url
         if route is None:
             raise router.not_found(path, base)
         endpoint = route.methods.get(head.method)
@@ -308,30 +360,27 @@ class Gateway:
         if doubled and not self._doubled_v1_told:
             self._doubled_v1_told = True
             self._log.warning(f"a client's base URL ends in /v1: set it to {base} (served all the same)")
-        return route, endpoint
+        session = head.get(SESSION_FIELD)
+        conversation = conversation_id({"messages": []}, session) if session else ""
+        coding = check_request_coding(head.get(b"content-encoding"))
+        return Entrance(
+            self.runtime, endpoint, path, query, key, request.cors, conversation, coding, health=route.health
+        )
 
     @staticmethod
-    def _options(answer: ClientRequest, route: router.Route | None) -> None:
+    def _options(request: ClientRequest, route: router.Route | None) -> None:
         allow = router.allowed(route) if route is not None else b"GET, HEAD, OPTIONS, POST"
         headers = [(b"allow", allow)]
-        if answer.cors:
-            asked = answer.exchange.head.get(b"access-control-request-headers")
+        if request.cors:
+            asked = request.exchange.head.get(b"access-control-request-headers")
             headers.append((b"access-control-allow-methods", allow))
             if asked is not None:
                 headers.append((b"access-control-allow-headers", asked))
-        answer.respond(200, b"", headers)
-
-    def _run(self, endpoint: router.Endpoint, answer: ClientRequest, services: Runtime) -> None:
-        try:
-            endpoint(answer, services)
-        except RequestError as error:
-            answer.fail(error)
-        except Exception as error:
-            answer.crashed(error)
+        request.respond(200, b"", render_lines(headers))
 
 
 def base_url(config: Config, port: int) -> str:
-    """What a client on this machine sets as its base URL."""
+    """Return what a client on this machine sets as its base URL."""
     host = config.server.host or "127.0.0.1"
     if host.strip("0.:") == "":
         # Bound to every address: loopback is the one that a client on this machine can always use.

@@ -7,23 +7,27 @@ never a traceback for it. Every import that only one command needs is made by th
 import gc
 import os
 import sys
-from argparse import ArgumentParser, ArgumentTypeError, HelpFormatter, Namespace
+from argparse import ArgumentParser, ArgumentTypeError, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gateway import __version__
+from gateway import __version__, signals, stdio
 from gateway.config import Config, ConfigError, find, load, places
+from gateway.config.client import SHELLS
 
 if TYPE_CHECKING:
     from socket import socket
 
 OK = 0
+NOT_SERVED = 1
 WRONG = 2
 INTERRUPTED = 130
 """What a shell reports for a process that SIGINT ended."""
+BROKEN_PIPE = 141
+"""What a shell reports for a process that SIGPIPE ended: the reader of its output left early."""
 
 LOG_LEVELS = ("debug", "info", "warning", "error")
 LOG_FORMATS = ("text", "json")
@@ -38,34 +42,60 @@ has some 5,000 while it is served: at Python's 700 they are looked at several ti
 PACKAGES = ("h11", "orjson", "uvloop")
 """The run-time dependencies whose versions matter in a bug report."""
 
+EXAMPLES = {
+    "": ("gateway demo", "gateway init && gateway check && gateway serve"),
+    "serve": ("gateway serve", "gateway serve --config team.toml --host 0.0.0.0 --log-format json"),
+    "demo": ("gateway demo", "gateway demo --port 9000"),
+    "init": ("gateway init", "gateway init ~/.config/gateway/gateway.toml"),
+    "check": ("gateway check", "gateway check team.toml --model claude-opus-5-5"),
+    "config": ("gateway config path", 'nano "$(gateway config path)"'),
+    "env": ('eval "$(gateway env)" && claude', "gateway env --shell fish | source"),
+    "help": ("gateway help", "gateway help serve"),
+}
+"""Shown at the end of each command's help."""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; returns its exit code. Without `arguments`, those of the process."""
-    options = _parser().parse_args(arguments)
-    command: Callable[[Namespace], int] = options.command
+    """Run one command and return its exit code. Without `arguments`, the process's own are taken."""
+    stdio.open_missing()
+    log_format = "text"
     try:
-        return command(options)
+        options = make_parser().parse_args(arguments)
+        log_format = getattr(options, "log_format", log_format)
+        command: Callable[[Namespace], int] = options.command
+        code = command(options)
     except ConfigError as error:
-        _complain(*error.problems)
-        return WRONG
+        _complain(*error.problems, log_format=log_format)
+        code = WRONG
     except KeyboardInterrupt:
-        return INTERRUPTED
+        code = INTERRUPTED
+    except SystemExit as left:
+        # argparse has printed its help, or what is wrong.
+        code = left.code if isinstance(left.code, int) else WRONG
+    return _print("", end="") or code
 
 
-def _parser() -> ArgumentParser:
+def make_parser() -> ArgumentParser:
     # By itself argparse asks for the terminal's width, which costs every start the import of shutil: 3 ms.
-    formatter = partial(HelpFormatter, width=HELP_WIDTH)
+    formatter = partial(RawDescriptionHelpFormatter, width=HELP_WIDTH)
     about = "A local HTTP gateway that speaks the Anthropic Messages API."
-    parser = ArgumentParser(prog="gateway", description=about, formatter_class=formatter)
+    parser = ArgumentParser(
+        prog="gateway", description=about, epilog=_examples(""), formatter_class=formatter, allow_abbrev=False
+    )
     parser.add_argument(
-        "--version", dest="command", action="store_const", const=_version, help="show versions"
+        "-V", "--version", dest="command", action="store_const", const=_version, help="show versions"
     )
     parser.set_defaults(command=lambda options: _usage(parser))
     commands = parser.add_subparsers(metavar="COMMAND", title="commands")
-    add = partial(commands.add_parser, formatter_class=formatter)
 
-    serve = add("serve", help="serve clients; the main job")
-    serve.set_defaults(command=_serve)
+    def add(name: str, command: Callable[[Namespace], int], about: str) -> ArgumentParser:
+        added = commands.add_parser(
+            name, help=about, description=about, epilog=_examples(name), formatter_class=formatter
+        )
+        added.set_defaults(command=command)
+        return added
+
+    serve = add("serve", _serve, "serve clients; the main job")
     _add_config(serve)
     serve.add_argument("--host", metavar="H", help="listen here instead of server.host")
     serve.add_argument("--port", metavar="P", type=_port, help="listen here instead of server.port")
@@ -73,19 +103,34 @@ def _parser() -> ArgumentParser:
     serve.add_argument("--log-level", choices=LOG_LEVELS, default="info")
     serve.add_argument("--log-format", choices=LOG_FORMATS, default="text")
 
-    demo = add("demo", help="the same in front of an embedded upstream: no key, no network")
-    demo.set_defaults(command=_demo)
+    demo = add("demo", _demo, "serve in front of an embedded upstream: no key, no network")
     demo.add_argument("--port", metavar="P", type=_port, default=8045)
-    demo.add_argument("--upstream", choices=("anthropic", "gemini"), default="anthropic")
 
-    init = add("init", help="write a commented starter configuration")
-    init.set_defaults(command=_init)
-    init.add_argument("file", metavar="F", nargs="?", type=Path, default=Path("gateway.toml"))
+    init = add("init", _init, "write a commented starter configuration")
+    init.add_argument("file", metavar="FILE", nargs="?", type=Path, default=Path("gateway.toml"))
 
-    check = add("check", help="validate a configuration without the network, and show it")
-    check.set_defaults(command=_check)
+    check = add("check", _check, "validate a configuration without the network, and show it")
+    check.add_argument("file", metavar="FILE", nargs="?", help="the same as --config FILE")
     _add_config(check)
+    check.add_argument("--model", metavar="NAME", help="say only who would serve this model")
+
+    config = add("config", _config_path, "say which configuration file is used")
+    config.add_argument("what", choices=("path",), nargs="?", default="path")
+    _add_config(config)
+
+    env = add("env", _env, "print the variables that a client needs, for a shell's eval; keys included")
+    _add_config(env)
+    env.add_argument("--url", metavar="URL", help="the gateway's address, if not the configuration's")
+    env.add_argument("--key", metavar="K", help="the gateway's key, if not the configuration's first")
+    env.add_argument("--shell", choices=tuple(SHELLS), default="sh")
+
+    help = add("help", partial(_help, parser, commands.choices), "show the help of a command")
+    help.add_argument("about", metavar="COMMAND", nargs="?")
     return parser
+
+
+def _examples(name: str) -> str:
+    return "\n".join(["examples:", *(f"  {line}" for line in EXAMPLES[name])])
 
 
 def _add_config(parser: ArgumentParser) -> None:
@@ -98,9 +143,28 @@ def _port(text: str) -> int:
     return int(text)
 
 
-def _complain(*lines: str) -> None:
-    for line in lines:
-        print(f"gateway: {line}", file=sys.stderr)
+def _complain(*lines: str, log_format: str = "text") -> None:
+    if log_format == "json":
+        import time
+
+        from gateway.telemetry.access_log import message_line
+
+        for line in lines:
+            print(message_line("json", "error", line, time.time()), file=sys.stderr)
+    else:
+        for line in lines:
+            print(f"gateway: {line}", file=sys.stderr)
+
+
+def _print(text: str, end: str = "\n") -> int:
+    """Print a text and what was printed before; return the exit code for how that went."""
+    error = stdio.write(text + end)
+    if error is None:
+        return OK
+    if isinstance(error, BrokenPipeError):
+        return BROKEN_PIPE
+    _complain(f"the output could not be written: {error.strerror}")
+    return WRONG
 
 
 def _usage(parser: ArgumentParser) -> int:
@@ -108,21 +172,29 @@ def _usage(parser: ArgumentParser) -> int:
     return WRONG
 
 
+def _help(parser: ArgumentParser, commands: dict[str, ArgumentParser], options: Namespace) -> int:
+    if options.about is None:
+        return _print(parser.format_help(), end="")
+    if options.about not in commands:
+        _complain(f"there is no command {options.about!r}; there are {', '.join(commands)}")
+        return WRONG
+    return _print(commands[options.about].format_help(), end="")
+
+
 def _version(options: Namespace) -> int:
     from importlib import metadata
 
-    print(f"gateway {__version__}")
-    print("Python " + sys.version.partition(" ")[0])
+    lines = [f"gateway {__version__}", "Python " + sys.version.partition(" ")[0]]
     for package in PACKAGES:
         try:
-            print(f"{package} {metadata.version(package)}")
+            lines.append(f"{package} {metadata.version(package)}")
         except metadata.PackageNotFoundError:
-            print(f"{package} is not installed")
-    return OK
+            lines.append(f"{package} is not installed")
+    return _print("\n".join(lines))
 
 
 def _config_file(explicit: str | None) -> Path:
-    """The configuration's path. Raises ConfigError that says where it was looked for."""
+    """Return the configuration's path. Raise ConfigError that says where it was looked for."""
     path = find(explicit, os.environ, Path.cwd())
     if path is None:
         looked = ", ".join(str(place) for place in places(os.environ, Path.cwd()))
@@ -135,16 +207,18 @@ def _config_file(explicit: str | None) -> Path:
 def _load(
     path: Path, *, host: str | None = None, port: int | None = None, workers: int | None = None
 ) -> Config:
-    """The configuration. Raises ConfigError whose last line names the file, unless the first does."""
+    """Load the configuration. Raise ConfigError whose last line names the file, unless another does or only
+    options are wrong."""
     try:
         return load(path, os.environ, host=host, port=port, workers=workers)
     except ConfigError as error:
-        if error.problems[0].startswith(str(path)):
+        if all(problem.startswith((str(path), "--")) for problem in error.problems):
             raise
         raise ConfigError([*error.problems, f"correct this in {path}"]) from None
 
 
 def _serve(options: Namespace) -> int:
+    signals.hold()
     path = _config_file(options.config)
     sockets: Sequence[socket] = ()
     host, port = options.host, options.port
@@ -156,12 +230,12 @@ def _serve(options: Namespace) -> int:
         except systemd.HandoverError as error:
             raise ConfigError([str(error)]) from error
         if sockets:
-            host, port = systemd.place(sockets)
+            host, port = systemd.public_address(sockets)
 
     def read() -> Config:
         return _load(path, host=host, port=port, workers=options.workers)
 
-    with _lasting():
+    with _frozen():
         config = read()
         if config.server.workers > 1:
             from gateway.workers import serve
@@ -171,8 +245,8 @@ def _serve(options: Namespace) -> int:
 
 
 @contextmanager
-def _lasting() -> Iterator[None]:
-    """What is made meanwhile is there for good: the collector need not look at it, neither now nor later."""
+def _frozen() -> Iterator[None]:
+    """Freeze objects created in this block, so that the garbage collector skips them."""
     gc.disable()
     try:
         yield
@@ -183,9 +257,10 @@ def _lasting() -> Iterator[None]:
 
 
 def _demo(options: Namespace) -> int:
+    signals.hold()
     from gateway import demo
 
-    return demo.serve(options.port, options.upstream)
+    return demo.serve(options.port)
 
 
 def _init(options: Namespace) -> int:
@@ -203,13 +278,34 @@ def _init(options: Namespace) -> int:
         return WRONG
     with open(descriptor, "w", encoding="utf-8") as file:
         file.write(STARTER)
-    print(f"Wrote {path}. Set ANTHROPIC_KEY_1 (or edit the file), then run: gateway check --config {path}")
-    return OK
+    return _print(f"Wrote {path}. Set ANTHROPIC_KEY_1 (or edit the file), then run: gateway check {path}")
 
 
 def _check(options: Namespace) -> int:
-    config = _load(_config_file(options.config))
-    from gateway.operator.check import summary
+    if options.file and options.config:
+        raise ConfigError(["check takes one file: leave --config out"])
+    config = _load(_config_file(options.file or options.config))
+    from gateway.operator.check import problems, summary, who_serves
 
-    print(summary(config))
-    return OK
+    found = problems(config)
+    if found:
+        raise ConfigError([*found, f"correct this in {config.path}"])
+    if options.model is None:
+        return _print(summary(config))
+    served, text = who_serves(config, options.model)
+    return _print(text) or (OK if served else NOT_SERVED)
+
+
+def _config_path(options: Namespace) -> int:
+    return _print(str(_config_file(options.config)))
+
+
+def _env(options: Namespace) -> int:
+    from gateway.operator.env import env_lines, environment
+
+    alone = options.url is not None and options.config is None
+    config = Config() if alone else _load(_config_file(options.config))
+    if config.server.port == 0 and options.url is None:
+        raise ConfigError(["server.port is 0, so the system chose one: say the gateway's address with --url"])
+    variables = environment(config, os.environ, options.url or "", options.key or "")
+    return _print(env_lines(variables, options.shell))

@@ -1,6 +1,7 @@
-"""A gateway as a process: its loop, its signals, and what it says at its start.
+"""A gateway as a process: its loop, its log, its signals, and what it says at its start.
 
-SIGTERM and SIGINT drain, a second one ends it at once; SIGHUP reads the configuration again.
+SIGTERM and SIGINT drain, a second one ends it at once; SIGHUP reads the configuration again; SIGUSR1 and SIGUSR2 are
+ignored.
 """
 
 import asyncio
@@ -8,31 +9,45 @@ import os
 import signal
 import socket
 import sys
+import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any, Literal
 
+from gateway import signals, stdio
 from gateway.app import Gateway, StartError
 from gateway.config import Config, ConfigError
+from gateway.config.client import client_environment, export_lines
+from gateway.config.loader import access_warnings
 from gateway.fd_limit import fit_to_limit
 from gateway.proxy.request import place_of
-from gateway.telemetry.access_log import AccessLog
+from gateway.telemetry.access_log import AccessLog, Format, message_line
+from gateway.telemetry.log_writer import LogWriter
 
 BAD_START = 2
 """Exit code for what the operator must correct: bad configuration, port in use."""
 
+STDERR = 2
+"""The descriptor of the log."""
+
 State = Literal["ready", "reloading", "stopping"]
 
-Handlers = Mapping[int, Callable[[], None]]
+Notify = Callable[[State], None]
+"""Called with each state of the process, for a service manager or a parent."""
+
+SignalHandlers = Mapping[int, Callable[[], None]]
 """What to do at each signal."""
 
-Obey = Callable[[Handlers], Callable[[], None]]
-"""Begins to hear of signals; what it returns ends that."""
+SignalSource = Callable[[SignalHandlers], Callable[[], None]]
+"""Starts calling handlers; the function that it returns stops that."""
+
+OpenLog = Callable[[], tuple[AccessLog, LogWriter]]
+"""Opens a log; whoever did closes the writer in the end. A thread writes, so each process needs its own."""
 
 
 def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """What makes a loop: uvloop's where there is one, None for the standard one."""
+    """Return what makes a loop: uvloop's where it is installed, None for the standard one."""
     with suppress(ImportError):
         from uvloop import new_event_loop
 
@@ -41,125 +56,162 @@ def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 
 
 def run(main: Callable[[], Coroutine[Any, Any, int]]) -> int:
-    """Run a coroutine function in a loop of its own."""
+    """Run a coroutine function in a loop of its own and return its result."""
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
         return runner.run(main())
 
 
-def write_line(line: str) -> None:
-    """One log line on stderr; a reader that is gone does not stop the gateway."""
-    with suppress(OSError):
-        sys.stderr.write(line + "\n")
-        sys.stderr.flush()
+def open_log(level: str, format: Format) -> tuple[AccessLog, LogWriter]:
+    """Open a log on stderr."""
+
+    def dropped_line(count: int) -> str:
+        message = f"{count} lines of this log were dropped: nobody read it"
+        return message_line(format, "warning", message, time.time())
+
+    writer = LogWriter(STDERR, dropped_line)
+    return AccessLog(writer.write, format, level, flush=writer.flush), writer
 
 
-def silent(state: State) -> None:
-    """Nobody wants to hear how the process fares."""
+def no_notify(state: State) -> None:
+    """Do nothing: nobody asked for the state of the process."""
 
 
-def teller(log: AccessLog) -> Callable[[State], None]:
-    """Who hears how the process fares: systemd, if it asked for that."""
+def notifier(log: AccessLog) -> Notify:
+    """Return a function that reports the state to systemd, or does nothing if `$NOTIFY_SOCKET` is unset."""
     address = os.environ.get("NOTIFY_SOCKET")
     if not address:
-        return silent
+        return no_notify
     from gateway import systemd
 
-    return systemd.teller(address, log.warning)
+    return systemd.notifier(address, log.warning)
 
 
-def by_signals(handlers: Handlers) -> Callable[[], None]:
-    """Hear of the process's own signals."""
+def process_signals(handlers: SignalHandlers) -> Callable[[], None]:
+    """Call handlers at the process's own signals; a SignalSource."""
     loop = asyncio.get_running_loop()
     for number, handler in handlers.items():
         # Windows loops know no signal handlers; there Ctrl-C interrupts the runner.
         with suppress(NotImplementedError):
             loop.add_signal_handler(number, handler)
+    signals.release()
 
-    def end() -> None:
+    def stop() -> None:
         for number in handlers:
             with suppress(NotImplementedError):
                 loop.remove_signal_handler(number)
 
-    return end
+    return stop
+
+
+def complain(log: AccessLog, text: str) -> None:
+    """Say on stderr why the gateway cannot start, in the log's format."""
+    if log.format == "json":
+        log.error(text)
+    else:
+        print(f"gateway: {text}", file=sys.stderr)
 
 
 def serve(
     config: Config,
     reload: Callable[[], Config],
     log_level: str,
-    log_format: Literal["text", "json"],
+    log_format: Format,
     sockets: Sequence[socket.socket] = (),
 ) -> int:
-    """Serve until a signal says stop; returns the exit code.
+    """Serve until a signal says stop; return the exit code.
 
     `reload` reads the configuration again. `sockets` take the place of the configured host and port.
     """
-    log = AccessLog(write_line, log_format, log_level)
-    return run(partial(begin, config, reload, log, sockets, tell=teller(log)))
+    log, writer = open_log(log_level, log_format)
+    try:
+        return run(partial(run_gateway, config, reload, log, sockets, notify=notifier(log)))
+    finally:
+        writer.close()
 
 
-async def begin(
+async def run_gateway(
     config: Config,
     reload: Callable[[], Config],
     log: AccessLog,
     sockets: Sequence[socket.socket] = (),
     *,
-    tell: Callable[[State], None] = silent,
-    obey: Obey = by_signals,
+    notify: Notify = no_notify,
+    source: SignalSource = process_signals,
     first: bool = True,
 ) -> int:
-    """Start, say so, and serve until told to stop; returns the exit code.
+    """Start, say so, and serve until a signal says stop; return the exit code.
 
     Of the workers that serve one configuration only the `first` says what concerns them all.
     """
     if first:
-        for warning in config.warnings:
+        for warning in (*config.warnings, *proxy_warnings(os.environ)):
             log.warning(warning)
-    said = log if first else AccessLog(lambda line: None)
-    asyncio.get_running_loop().set_exception_handler(partial(_mishap, log))
-    config = fit_to_limit(config, said.warning)
+    first_log = log if first else AccessLog(lambda line: None)
+    asyncio.get_running_loop().set_exception_handler(partial(_log_loop_error, log))
+    config = fit_to_limit(config, first_log.warning)
     try:
         gateway = Gateway(config, log)
         await gateway.start(sockets=sockets)
     except StartError as error:
-        print(f"gateway: {error}", file=sys.stderr)
+        complain(log, str(error))
         return BAD_START
 
     def started() -> None:
-        tell("ready")
+        notify("ready")
         if first:
-            print(greeting(gateway), flush=True)
+            stdio.write(greeting(gateway, os.environ, log.format) + "\n")
 
     # Said when the signals are handled: whoever reads it may send one at once.
     asyncio.get_running_loop().call_soon(started)
-    await until_stopped(gateway, partial(_reload, gateway, reload, said, tell), tell, obey)
+    on_reload = partial(_reload, gateway, reload, first_log, notify)
+    await until_stopped(gateway, on_reload, notify, source, first_log.info)
     return 0
 
 
-def greeting(gateway: Gateway) -> str:
-    """What a client needs, to paste."""
-    config = gateway.services.config
-    mode = config.auth.effective_mode(config.server.host)
-    key = "any-text" if mode == "off" else "<one of your [auth] keys>"
-    lines = [
-        f"gateway: listening on {gateway.services.base_url}",
-        f"  export ANTHROPIC_BASE_URL={gateway.services.base_url}",
-        f"  export ANTHROPIC_API_KEY={key}",
-    ]
-    if mode != "off" and not any(config.auth.keys.values()):
-        lines.append(
-            "  WARNING: keys are checked and none is configured: EVERY request will be refused (401)"
-        )
+def proxy_warnings(environ: Mapping[str, str]) -> list[str]:
+    """Return what to say of variables for proxies that the gateway does not honour on its way to upstreams."""
+    value = {
+        name: environ.get(name.lower()) or environ.get(name, "") for name in ("HTTPS_PROXY", "ALL_PROXY")
+    }
+    if value["ALL_PROXY"] and not value["HTTPS_PROXY"]:
+        return [
+            "ALL_PROXY is not supported: upstreams are reached directly; set HTTPS_PROXY=http://host:port"
+        ]
+    if "://" in value["HTTPS_PROXY"] and not value["HTTPS_PROXY"].lower().startswith("http://"):
+        return ["HTTPS_PROXY must begin with http://: proxies over SOCKS or TLS are not supported"]
+    return []
+
+
+def greeting(gateway: Gateway, environ: Mapping[str, str], format: Format = "text") -> str:
+    """Return what to say at the start: the address, the configuration's file, and what a client needs, to paste."""
+    config = gateway.runtime.config
+    base_url = gateway.runtime.base_url
+    source = f", configuration {config.path}" if config.path is not None else ""
+    message = f"listening on {base_url}{source}"
+    unreachable = config.auth.effective_mode(config.server.host) != "off" and not any(
+        config.auth.keys.values()
+    )
+    warning = "keys are checked and none is configured: EVERY request will be refused (401)"
+    if format == "json":
+        path = None if config.path is None else str(config.path)
+        line = message_line(format, "info", message, time.time(), base_url=base_url, config=path)
+        return f"{line}\n{message_line(format, 'warning', warning, time.time())}" if unreachable else line
+    lines = [f"gateway: {message}"]
+    lines += [f"  {line}" for line in export_lines(client_environment(config, base_url, environ))]
+    if unreachable:
+        lines.append(f"  WARNING: {warning}")
     return "\n".join(lines)
 
 
 async def until_stopped(
     gateway: Gateway,
     reload: Callable[[], None] | None,
-    tell: Callable[[State], None] = silent,
-    obey: Obey = by_signals,
+    notify: Notify = no_notify,
+    source: SignalSource = process_signals,
+    say: Callable[[str], None] = lambda message: None,
 ) -> None:
-    """Wait for SIGTERM or SIGINT, then drain; a second signal ends the draining."""
+    """Wait for SIGTERM or SIGINT, then drain; a second signal ends the draining. `say` gets a line for the log when
+    draining begins and when it ends."""
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     now = asyncio.Event()
@@ -170,27 +222,31 @@ async def until_stopped(
     handlers: dict[int, Callable[[], None]] = {signal.SIGTERM: on_stop, signal.SIGINT: on_stop}
     if reload is not None and hasattr(signal, "SIGHUP"):
         handlers[signal.SIGHUP] = reload
-    end = obey(handlers)
+    stop_signals = source(handlers)
     try:
         await stop.wait()
-        tell("stopping")
-        draining = loop.create_task(gateway.stop(gateway.services.config.server.limits.drain_timeout))
+        notify("stopping")
+        patience = gateway.runtime.config.server.limits.drain_timeout
+        say(f"stopping: requests under way may take {patience:g} s more; a second signal ends them")
+        draining = loop.create_task(gateway.stop(patience))
         hurry = loop.create_task(now.wait())
         await asyncio.wait((draining, hurry), return_when=asyncio.FIRST_COMPLETED)
         hurry.cancel()
+        clean = draining.done() and draining.result()
         if not draining.done():
             draining.cancel()
+        say("stopped" if clean else "stopped: requests under way were cut off")
     finally:
         await gateway.stop(0.0)
-        end()
+        stop_signals()
 
 
 def _reload(
-    gateway: Gateway, reload: Callable[[], Config], log: AccessLog, tell: Callable[[State], None] = silent
+    gateway: Gateway, reload: Callable[[], Config], log: AccessLog, notify: Notify = no_notify
 ) -> None:
-    tell("reloading")
+    notify("reloading")
     try:
-        workers = gateway.services.config.server.workers
+        workers = gateway.runtime.config.server.workers
         config = fit_to_limit(reload(), log.warning)
         if config.server.workers != workers:
             log.warning("another number of workers takes effect at the next start")
@@ -201,14 +257,28 @@ def _reload(
     except (StartError, OSError) as error:
         log.error(f"the configuration was not reloaded: {error}")
     else:
-        for warning in config.warnings:
+        for warning in _warnings_in_force(config, gateway.runtime.config):
             log.warning(warning)
         log.info("the configuration was reloaded")
-    tell("ready")
+    notify("ready")
 
 
-def _mishap(log: AccessLog, loop: asyncio.AbstractEventLoop, context: Mapping[str, Any]) -> None:
-    """What the loop has to say: that descriptors ran out, or that a callback failed. One line, as for a request that
+def _warnings_in_force(config: Config, running: Config) -> list[str]:
+    """Return a reloaded configuration's warnings. Those about who may come in depend on the address, which changes
+    at the next start only: they say so, and those that hold until then come first."""
+    later = access_warnings(config)
+    here = access_warnings(running)
+    return [
+        *(warning for warning in here if warning not in later),
+        *(
+            f"at the next start: {warning}" if warning in later and warning not in here else warning
+            for warning in config.warnings
+        ),
+    ]
+
+
+def _log_loop_error(log: AccessLog, loop: asyncio.AbstractEventLoop, context: Mapping[str, Any]) -> None:
+    """Log what the loop reports: that descriptors ran out, or that a callback failed. One line, as for a request that
     fails: a traceback would show the error's text, which may hold a part of a body."""
     error = context.get("exception")
     # A callback is described with its arguments.

@@ -1,4 +1,4 @@
-"""What systemd hands over and wants to hear: the protocols of sd_listen_fds(3) and sd_notify(3).
+"""Sockets from systemd and reports to it: the protocols of sd_listen_fds(3) and sd_notify(3).
 
 Imported only by a process whose environment has their variables.
 """
@@ -14,8 +14,8 @@ FIRST_DESCRIPTOR = 3
 
 LISTEN_VARIABLES = ("LISTEN_PID", "LISTEN_PIDFDID", "LISTEN_FDS", "LISTEN_FDNAMES")
 
-
 STATES = {"ready": "READY=1", "reloading": "RELOADING=1", "stopping": "STOPPING=1"}
+"""What a service manager is sent for each state of the process."""
 
 
 class HandoverError(Exception):
@@ -23,14 +23,14 @@ class HandoverError(Exception):
 
 
 def sockets(environ: MutableMapping[str, str], pid: int) -> list[socket.socket]:
-    """The listening sockets handed over to process `pid`, none if they are for another one.
+    """Return the listening sockets handed over to process `pid`, none if they are for another one.
 
     Takes the variables out of `environ`. Raises HandoverError for anything but TCP sockets that listen.
     """
-    said = {name: environ.pop(name, "") for name in LISTEN_VARIABLES}
-    if said["LISTEN_PID"] != str(pid) or not said["LISTEN_FDS"].isdecimal():
+    variables = {name: environ.pop(name, "") for name in LISTEN_VARIABLES}
+    if variables["LISTEN_PID"] != str(pid) or not variables["LISTEN_FDS"].isdecimal():
         return []
-    count = int(said["LISTEN_FDS"])
+    count = int(variables["LISTEN_FDS"])
     return [_listening(descriptor) for descriptor in range(FIRST_DESCRIPTOR, FIRST_DESCRIPTOR + count)]
 
 
@@ -49,27 +49,28 @@ def _listening(descriptor: int) -> socket.socket:
     return sock
 
 
-def place(given: Sequence[socket.socket]) -> tuple[str, int]:
-    """Host and port of the socket that most can reach: who must show a key depends on it."""
-    names = [sock.getsockname()[:2] for sock in given]
+def public_address(sockets: Sequence[socket.socket]) -> tuple[str, int]:
+    """Return host and port of the most public socket: who must show a key depends on it."""
+    names = [sock.getsockname()[:2] for sock in sockets]
     host, port = next((name for name in names if not ip_address(name[0]).is_loopback), names[0])
     return host, port
 
 
-def teller(address: str, warn: Callable[[str], None]) -> Callable[[str], None]:
-    """What tells the service manager at `address` (`$NOTIFY_SOCKET`) one of STATES; it never raises."""
+def notifier(address: str, warn: Callable[[str], None]) -> Callable[[str], None]:
+    """Return a function that sends one of STATES to the service manager at `address` (`$NOTIFY_SOCKET`), and calls
+    `warn` where that fails."""
 
-    def tell(state: str) -> None:
+    def send(state: str) -> None:
         try:
             notify(address, state)
         except OSError as error:
-            warn(f"systemd could not be told that the gateway is {state}: {error.strerror}")
+            warn(f"systemd was not reached to report that the gateway is {state}: {error.strerror}")
 
-    return tell
+    return send
 
 
 def notify(address: str, state: str) -> None:
-    """Tell the service manager at `address` one of STATES. Raises OSError."""
+    """Send one of STATES to the service manager at `address`. Raise OSError."""
     text = STATES[state]
     if state == "reloading":
         # By the time systemd knows which READY=1 answers this.

@@ -1,8 +1,9 @@
 """`--workers N`: processes that serve one port, and the parent that watches over them.
 
 The parent binds the port, forks the workers before there is a loop or a thread, and serves nothing itself. A
-worker that dies is replaced. Workers ignore signals and obey their parent, over a socket pair that carries the
-numbers of signals one way and a byte for "ready" the other; its end tells either side that the other is gone.
+worker that dies is replaced. Workers ignore signals and obey their parent, over a channel (a socket pair) that
+carries the numbers of signals one way and a byte for "ready" the other; its end shows either side that the other is
+gone.
 """
 
 import asyncio
@@ -16,16 +17,17 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
-from typing import Literal, NoReturn
+from typing import NoReturn
 
-from gateway import process
+from gateway import process, signals
 from gateway.app import cannot_listen
 from gateway.config import Config, ConfigError
 from gateway.http1.sockets import bind_sockets
-from gateway.telemetry.access_log import AccessLog
+from gateway.proxy.request import place_of
+from gateway.telemetry.access_log import Format
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-"""What the parent hears and passes on."""
+"""What the parent passes on to its workers."""
 
 STEADY = 10.0
 """Seconds after which a worker's death says nothing about the next one."""
@@ -34,39 +36,44 @@ FIRST_PAUSE = 0.5
 """Seconds before a worker that died young is replaced, doubled each time."""
 
 LONGEST_PAUSE = 10.0
-"""Of the pauses: connections wait meanwhile in the dead worker's queue."""
+"""Seconds; meanwhile connections wait in the dead worker's queue."""
 
 GRACE = 5.0
 """Seconds beyond the drain's own time after which a worker that still lives is killed."""
 
 CRASHED = 1
+"""Exit code of a worker whose own code failed; Python's for an exception."""
 
 READY = b"R"
+"""What a worker sends once it serves, and again by each new configuration."""
+
+MAX_MESSAGES = 64
+"""Bytes read from a channel at once; more than one or two never wait there."""
 
 
 class Forked:
     """A worker's process, seen from its parent."""
 
-    def __init__(self, pid: int, link: socket.socket) -> None:
+    def __init__(self, pid: int, channel: socket.socket) -> None:
         self.pid = pid
-        self.link = link
+        self.channel = channel
 
-    def heard(self) -> bool:
-        """Whether it has said that it serves; else it is no more."""
-        return received(self.link) != b""
+    def receive_ready(self) -> bool:
+        """Read from the channel; return True if the worker reported ready, False if it has exited."""
+        return receive(self.channel) != b""
 
     def order(self, number: int) -> None:
-        """Tell it what a signal would; one that is dying needs no order."""
+        """Send the number of a signal; one that is dying needs none."""
         with suppress(OSError):
-            self.link.send(bytes([number]))
+            self.channel.send(bytes([number]))
 
     def kill(self) -> None:
         """End it by force."""
         os.kill(self.pid, signal.SIGKILL)
 
     def wait(self) -> int:
-        """The exit code of the process that has ended, the negative number of a signal that ended it."""
-        self.link.close()
+        """Wait for its end; return the exit code, or the negative number of the signal that ended it."""
+        self.channel.close()
         return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
 
 
@@ -80,47 +87,52 @@ class Worker:
         self.first = first
         self.forked: Forked | None = None
         self.ready = False
-        """It serves, by the newest configuration."""
+        """Serves by the newest configuration."""
         self.since = 0.0
         self.failures = 0
         """Deaths in a row of processes that were young."""
         self.due = 0.0
-        """When an empty place is filled."""
+        """The time at which an empty place is filled."""
 
 
 def serve(
     config: Config,
     reload: Callable[[], Config],
     log_level: str,
-    log_format: Literal["text", "json"],
+    log_format: Format,
     sockets: Sequence[socket.socket] = (),
 ) -> int:
-    """`process.serve` by several processes; returns the exit code."""
-    if not hasattr(os, "fork"):
-        print("gateway: this system cannot fork: server.workers must be 1", file=sys.stderr)
-        return process.BAD_START
-    log = AccessLog(process.write_line, log_format, log_level)
-    server = config.server
-    listening: Sequence[Sequence[socket.socket]] = [sockets] * server.workers
-    if not sockets:
-        try:
-            listening = bind_sockets(server.host, server.port, server.workers)
-        except OSError as error:
-            print(f"gateway: {cannot_listen(server.host, server.port, error)}", file=sys.stderr)
+    """Serve as `process.serve` does, with several processes; return the exit code."""
+    open_log = partial(process.open_log, log_level, log_format)
+    log, writer = open_log()
+    try:
+        if not hasattr(os, "fork"):
+            process.complain(log, "this system cannot fork: server.workers must be 1")
             return process.BAD_START
-    places = [Worker(each, first=number == 0) for number, each in enumerate(listening)]
-    # Imported before the fork, it is shared by all.
-    process.loop_factory()
-    return Supervisor(config, reload, log, places, process.teller(log)).run()
+        server = config.server
+        listening: Sequence[Sequence[socket.socket]] = [sockets] * server.workers
+        if not sockets:
+            try:
+                listening = bind_sockets(server.host, server.port, server.workers)
+            except OSError as error:
+                process.complain(log, str(cannot_listen(server.host, server.port, error)))
+                return process.BAD_START
+        places = [Worker(each, first=number == 0) for number, each in enumerate(listening)]
+        # Imported before the fork, it is shared by all.
+        process.loop_factory()
+        return Supervisor(config, reload, open_log, places, process.notifier(log)).run()
+    finally:
+        writer.close()
 
 
 @contextmanager
 def caught_signals() -> Iterator[socket.socket]:
-    """A socket from which SIGNALS are read as bytes, instead of what they did before."""
+    """Yield a socket from which SIGNALS are read as bytes; meanwhile they do nothing else."""
     ours, theirs = socket.socketpair()
     theirs.setblocking(False)
     fd_before = signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False)
     before = {number: signal.signal(number, lambda *_: None) for number in SIGNALS}
+    signals.release()
     try:
         yield ours
     finally:
@@ -134,57 +146,58 @@ def caught_signals() -> Iterator[socket.socket]:
 class Supervisor:
     """Keeps the places filled until a signal says stop, then waits for the last worker.
 
-    The first worker starts alone: when it cannot serve, the reason is said once, and that is the end.
+    The first worker starts alone: when it cannot serve, it says why, once, and that is the end.
     """
 
     def __init__(
         self,
         config: Config,
         reload: Callable[[], Config],
-        log: AccessLog,
+        open_log: process.OpenLog,
         workers: Sequence[Worker],
-        tell: Callable[[process.State], None] = process.silent,
+        notify: process.Notify = process.no_notify,
     ) -> None:
         self._config = config
         self._reload = reload
-        self._log = log
+        self._open_log = open_log
+        self._log, self._writer = open_log()
         self._workers = workers
-        self._tell = tell
+        self._notify = notify
         self._proven = False
         """Some worker has served: what fails from now on may work again."""
-        self._told = False
-        """It was told that all serve by the newest configuration."""
+        self._notified = False
+        """`notify` has heard that all serve by the newest configuration."""
         self._stops = 0
-        """How often it was told to stop: the first time drains, the second ends."""
+        """Signals to stop so far: the first drains, the second ends."""
         self._deadline = 0.0
         self._code = 0
 
     def run(self) -> int:
-        """Supervise; returns the exit code."""
-        with caught_signals() as signals:
+        """Supervise; return the exit code."""
+        with caught_signals() as caught:
             while True:
                 self._fill()
-                links = {worker.forked.link: worker for worker in self._workers if worker.forked}
-                if self._stops and not links:
+                channels = {worker.forked.channel: worker for worker in self._workers if worker.forked}
+                if self._stops and not channels:
                     return self._code
-                readable, _, _ = select.select([signals, *links], [], [], self._patience())
+                readable, _, _ = select.select([caught, *channels], [], [], self._timeout())
                 for source in readable:
-                    if source is signals:
-                        for number in signals.recv(64):
+                    if source is caught:
+                        for number in caught.recv(MAX_MESSAGES):
                             self._on_signal(number)
                     else:
-                        self._on_word(links[source])
+                        self._on_message(channels[source])
                 if self._stops and time.monotonic() >= self._deadline:
                     self._kill()
 
     def _empty(self) -> list[Worker]:
-        """The places to fill, now or when they are due."""
+        """Return the places to fill, now or when they are due."""
         if self._stops:
             return []
         return [each for each in self._workers if not each.forked and (self._proven or each.first)]
 
-    def _patience(self) -> float | None:
-        """Seconds until there is something to do unasked."""
+    def _timeout(self) -> float | None:
+        """Return the seconds until there is something to do without a message."""
         times = [self._deadline] if self._stops else [worker.due for worker in self._empty()]
         return max(0.0, min(times) - time.monotonic()) if times else None
 
@@ -198,19 +211,19 @@ class Supervisor:
                     self._lost(worker, f"a worker could not be started: {error.strerror}")
 
     def _lost(self, worker: Worker, why: str) -> None:
-        """Say when an empty place is filled again."""
+        """Log why a place is empty and when it is filled again."""
         now = time.monotonic()
         worker.failures = worker.failures + 1 if now - worker.since < STEADY else 0
         pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** (worker.failures - 1)) if worker.failures else 0.0
         worker.due = now + pause
         self._log.error(f"{why}; the next one starts {f'in {pause:g} s' if pause else 'now'}")
 
-    def _on_word(self, worker: Worker) -> None:
-        """A worker serves, or is no more."""
+    def _on_message(self, worker: Worker) -> None:
+        """Note that a worker serves, or has exited."""
         assert worker.forked is not None
-        if worker.forked.heard():
+        if worker.forked.receive_ready():
             worker.ready = self._proven = True
-            self._tell_when_ready()
+            self._notify_when_ready()
             return
         pid, code = worker.forked.pid, worker.forked.wait()
         worker.forked = None
@@ -226,10 +239,10 @@ class Supervisor:
         self._stops = 1
         self._code = code if code > 0 else CRASHED
 
-    def _tell_when_ready(self) -> None:
-        if not self._told and all(worker.ready for worker in self._workers):
-            self._told = True
-            self._tell("ready")
+    def _notify_when_ready(self) -> None:
+        if not self._notified and all(worker.ready for worker in self._workers):
+            self._notified = True
+            self._notify("ready")
 
     def _on_signal(self, number: int) -> None:
         if number == signal.SIGHUP:
@@ -238,9 +251,9 @@ class Supervisor:
             self._on_stop()
 
     def _on_reload(self) -> None:
-        """Workers read the configuration again, and say what is wrong with it; the next ones start with it."""
-        self._told = False
-        self._tell("reloading")
+        """Have workers read the configuration again; they log its mistakes, and the next ones start with it."""
+        self._notified = False
+        self._notify("reloading")
         with suppress(ConfigError):
             self._config = self._reload()
         for worker in self._workers:
@@ -251,10 +264,10 @@ class Supervisor:
         self._stops += 1
         self._deadline = time.monotonic() + GRACE
         if self._stops == 1:
-            self._tell("stopping")
+            self._notify("stopping")
             self._deadline += self._config.server.limits.drain_timeout
             for worker in self._workers:
-                # What its last process leaves in the queue is nobody's any more.
+                # Nobody will accept what still waits in its queue.
                 for sock in worker.sockets:
                     sock.close()
         self._order(signal.SIGTERM)
@@ -272,7 +285,9 @@ class Supervisor:
         self._deadline = math.inf
 
     def _fork(self, worker: Worker) -> Forked:
-        """A process for a place. Raises OSError."""
+        """Start a process for a place. Raise OSError."""
+        # A process with a thread should not fork; the log's ends once its lines are written.
+        self._writer.close()
         ours, theirs = socket.socketpair()
         # No signal may reach a worker while it still has its parent's handlers.
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
@@ -288,9 +303,10 @@ class Supervisor:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         return Forked(pid, ours)
 
-    def _become(self, worker: Worker, ours: socket.socket, link: socket.socket) -> NoReturn:
-        """Be the worker: serve with its sockets, and let go of all that is another's."""
+    def _become(self, worker: Worker, ours: socket.socket, channel: socket.socket) -> NoReturn:
+        """Be the worker: close what belongs to others, serve, and exit."""
         code = CRASHED
+        log, writer = self._open_log()
         try:
             signal.set_wakeup_fd(-1)
             for number in SIGNALS:
@@ -302,47 +318,50 @@ class Supervisor:
                     if sock not in worker.sockets:
                         sock.close()
                 if other.forked:
-                    other.forked.link.close()
-            serve = partial(process.begin, self._config, self._reload, self._log, worker.sockets)
+                    other.forked.channel.close()
+            serve = partial(process.run_gateway, self._config, self._reload, log, worker.sockets)
+            report = partial(report_state, channel)
             code = process.run(
-                partial(serve, tell=partial(answer, link), obey=partial(obey, link), first=worker.first)
+                partial(serve, notify=report, source=partial(orders, channel), first=worker.first)
             )
         except BaseException as error:
-            sys.excepthook(type(error), error, error.__traceback__)
+            log.error(f"a worker failed: {place_of(error)}")
         finally:
+            writer.close()
             with suppress(OSError):
                 sys.stdout.flush()
             os._exit(code)
 
 
-def answer(link: socket.socket, state: process.State) -> None:
-    """For a worker: tell the parent that it serves, for the first time or by a new configuration."""
+def report_state(channel: socket.socket, state: process.State) -> None:
+    """Tell the parent of this worker that it serves, for the first time or by a new configuration."""
     if state == "ready":
         with suppress(OSError):
-            link.send(READY)
+            channel.send(READY)
 
 
-def obey(link: socket.socket, handlers: process.Handlers) -> Callable[[], None]:
-    """For a worker: take signals from the parent; when that is gone, stop."""
+def orders(channel: socket.socket, handlers: process.SignalHandlers) -> Callable[[], None]:
+    """Call handlers for the signals that this worker's parent sends, and SIGTERM's when the parent is gone; a
+    SignalSource."""
     loop = asyncio.get_running_loop()
 
-    def hear() -> None:
-        orders = received(link)
-        if not orders:
-            loop.remove_reader(link)
-        for number in orders or (signal.SIGTERM,):
+    def on_readable() -> None:
+        numbers = receive(channel)
+        if not numbers:
+            loop.remove_reader(channel)
+        for number in numbers or (signal.SIGTERM,):
             handlers[number]()
 
-    def end() -> None:
-        loop.remove_reader(link)
+    def stop() -> None:
+        loop.remove_reader(channel)
 
-    loop.add_reader(link, hear)
-    return end
+    loop.add_reader(channel, on_readable)
+    return stop
 
 
-def received(link: socket.socket) -> bytes:
-    """What waits on a link, nothing when its other end is gone."""
+def receive(channel: socket.socket) -> bytes:
+    """Return what waits on a channel, nothing when its other end is gone."""
     try:
-        return link.recv(64)
+        return channel.recv(MAX_MESSAGES)
     except ConnectionError:
         return b""

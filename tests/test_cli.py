@@ -2,6 +2,9 @@
 
 import gc
 import os
+import re
+import shlex
+import signal
 import socket
 import stat
 import subprocess
@@ -9,14 +12,19 @@ import sys
 from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
+from threading import Timer
 from types import ModuleType
 from typing import Any
 
+import orjson
 import pytest
+import trustme
 
 import gateway
-from gateway import cli, systemd
+from gateway import cli, signals, stdio, systemd
 from gateway.config import Config, ConfigError, loader
+from tests.support.spawned import CONFIG as SPAWNED
+from tests.support.spawned import PATIENCE
 
 CANARY = "canary-51d0"
 
@@ -50,6 +58,12 @@ def config_file(elsewhere: Path) -> Path:
     return path
 
 
+@pytest.fixture(autouse=True)
+def held(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The signals of the tests' own process stay as they are."""
+    monkeypatch.setattr(signals, "hold", lambda: None)
+
+
 def stand_in(monkeypatch: pytest.MonkeyPatch, name: str, serve: Callable[..., int]) -> None:
     """Put a module with this `serve` in the place of `gateway.<name>`."""
     module = ModuleType(f"gateway.{name}")
@@ -65,12 +79,6 @@ def frozen(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     monkeypatch.setattr(gc, "freeze", lambda: states.append(gc.isenabled()))
     monkeypatch.setattr(gc, "set_threshold", lambda *_: None)
     return states
-
-
-def refused(arguments: list[str]) -> None:
-    with pytest.raises(SystemExit) as raised:
-        cli.main(arguments)
-    assert raised.value.code == 2
 
 
 def test_the_collector_looks_seldom(monkeypatch: pytest.MonkeyPatch, config_file: Path) -> None:
@@ -172,7 +180,7 @@ def test_a_wrong_handover(
     assert capsys.readouterr().err == "gateway: systemd: descriptor 3 is a pumpkin\n"
 
 
-@pytest.mark.parametrize("command", ["serve", "check"])
+@pytest.mark.parametrize("command", ["serve", "check", "env"])
 def test_a_wrong_configuration(capsys: pytest.CaptureFixture[str], config_file: Path, command: str) -> None:
     config_file.write_text("[server]\nport = -1\n" + CONFIG.replace("ZAI_KEY_1", "ZAI_KEY_9"))
     assert cli.main([command]) == 2
@@ -194,14 +202,99 @@ def test_a_configuration_that_is_not_there(
     )
 
 
-@pytest.mark.parametrize("command", ["serve", "check"])
-def test_no_configuration_at_all(capsys: pytest.CaptureFixture[str], elsewhere: Path, command: str) -> None:
-    assert cli.main([command]) == 2
+def test_mistakes_are_json_where_the_log_is(capsys: pytest.CaptureFixture[str], config_file: Path) -> None:
+    config_file.write_text("[server]\nport = -1\n" + CONFIG)
+    assert cli.main(["serve", "--log-format", "json"]) == 2
+    lines = [orjson.loads(line) for line in capsys.readouterr().err.splitlines()]
+    assert [line["level"] for line in lines] == ["error", "error"]
+    assert lines[0]["message"] == "server.port: must be from 0 to 65535"
+
+
+@pytest.mark.parametrize("command", [["serve"], ["check"], ["env"], ["config", "path"]])
+def test_no_configuration_at_all(
+    capsys: pytest.CaptureFixture[str], elsewhere: Path, command: list[str]
+) -> None:
+    assert cli.main(command) == 2
     assert capsys.readouterr().err == (
         f"gateway: no configuration found; looked for {elsewhere}/gateway.toml, "
         f"{elsewhere}/xdg/gateway/gateway.toml, {elsewhere}/etc/gateway.toml. "
         "Run `gateway init` to write one, or use --config\n"
     )
+
+
+def test_config_path_is_the_file_that_is_used(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, config_file: Path
+) -> None:
+    assert cli.main(["config", "path"]) == 0
+    assert cli.main(["config", "path", "--config", "other.toml"]) == 0
+    monkeypatch.setenv("GATEWAY_CONFIG", "/etc/g.toml")
+    assert cli.main(["config", "path"]) == 0
+    assert capsys.readouterr().out == f"{config_file}\n{config_file.parent}/other.toml\n/etc/g.toml\n"
+
+
+def test_check_takes_the_file_as_an_argument(capsys: pytest.CaptureFixture[str], config_file: Path) -> None:
+    other = config_file.rename(config_file.with_name("other.toml"))
+    assert cli.main(["check", "other.toml"]) == 0
+    assert capsys.readouterr().out.startswith(f"{other} is valid.\n")
+    assert cli.main(["check", "other.toml", "--config", "other.toml"]) == 2
+    assert capsys.readouterr().err == "gateway: check takes one file: leave --config out\n"
+
+
+def test_check_says_who_serves_a_model(capsys: pytest.CaptureFixture[str], config_file: Path) -> None:
+    assert cli.main(["check", "--model", "claude-opus-5-5"]) == 0
+    assert capsys.readouterr().out == (
+        "claude-opus-5-5 is served by\n  zai: claude-opus-5-5, priority 0, accounts work@example.com\n"
+    )
+    config_file.write_text(CONFIG.replace("preset", 'models = { "a" = "b" }\npreset'))
+    assert cli.main(["check", "--model", "c"]) == 1
+    assert capsys.readouterr().out == 'model "c" is not served here; served are: a\n'
+
+
+def test_check_finds_what_serving_would_stumble_over(
+    capsys: pytest.CaptureFixture[str], config_file: Path
+) -> None:
+    ca = trustme.CA()
+    one, other = ca.issue_cert("localhost"), ca.issue_cert("localhost")
+    directory = config_file.parent
+    (directory / "c.pem").write_bytes(one.cert_chain_pems[0].bytes())
+    (directory / "k.pem").write_bytes(other.private_key_pem.bytes())
+    (directory / "junk.pem").write_text("-----BEGIN CERTIFICATE-----\n????\n-----END CERTIFICATE-----\n")
+    tls = '[server]\ntls = { certificate = "c.pem", private_key = "k.pem" }\n'
+    config_file.write_text(tls + CONFIG.replace("preset", 'ca_file = "junk.pem"\npreset'))
+    assert cli.main(["check"]) == 2
+    out, err = capsys.readouterr()
+    lines = err.splitlines()
+    assert (out, len(lines)) == ("", 3)
+    assert "cannot be used together" in lines[0]
+    assert lines[1].startswith(f"gateway: upstreams.zai.ca_file: {directory}/junk.pem cannot be used: ")
+    assert lines[2] == f"gateway: correct this in {config_file}"
+
+
+ENVIRONMENT = [
+    ([], "http://127.0.0.1:8045", "any-text"),
+    (["--url", "http://gateway.lan:1"], "http://gateway.lan:1", "any-text"),
+    (["--key", "k"], "http://127.0.0.1:8045", "k"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "url", "key"), ENVIRONMENT)
+def test_env_prints_what_a_shell_can_evaluate(
+    capsys: pytest.CaptureFixture[str], config_file: Path, arguments: list[str], url: str, key: str
+) -> None:
+    assert cli.main(["env", *arguments]) == 0
+    variables = '"$ANTHROPIC_BASE_URL" "$ANTHROPIC_AUTH_TOKEN" "${ANTHROPIC_API_KEY-unset}"'
+    code = f"{capsys.readouterr().out}\nprintf '%s %s %s' {variables}"
+    environ = {"ANTHROPIC_API_KEY": "old"}
+    run = subprocess.run(["/bin/sh", "-c", code], env=environ, capture_output=True, text=True, check=True)
+    assert run.stdout == f"{url} {key} unset"
+
+
+def test_env_needs_an_address_that_is_known(capsys: pytest.CaptureFixture[str], config_file: Path) -> None:
+    config_file.write_text("[server]\nport = 0\n" + CONFIG)
+    assert cli.main(["env"]) == 2
+    assert capsys.readouterr().err.startswith("gateway: server.port is 0")
+    assert cli.main(["env", "--config", str(config_file), "--url", "http://127.0.0.1:9"]) == 0
+    assert "http://127.0.0.1:9\n" in capsys.readouterr().out
 
 
 def test_check_shows_the_configuration_without_its_secrets(
@@ -218,20 +311,20 @@ def test_check_shows_the_configuration_without_its_secrets(
 
 
 def test_demo_hands_over(monkeypatch: pytest.MonkeyPatch) -> None:
-    calls: list[tuple[int, str]] = []
+    calls: list[int] = []
 
-    def serve(port: int, upstream: str) -> int:
-        calls.append((port, upstream))
+    def serve(port: int) -> int:
+        calls.append(port)
         return 0
 
     stand_in(monkeypatch, "demo", serve)
     assert cli.main(["demo"]) == 0
-    assert cli.main(["demo", "--port", "0", "--upstream", "gemini"]) == 0
-    assert calls == [(8045, "anthropic"), (0, "gemini")]
+    assert cli.main(["demo", "--port", "0"]) == 0
+    assert calls == [8045, 0]
 
 
 def test_an_interrupt_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    def serve(port: int, upstream: str) -> int:
+    def serve(port: int) -> int:
         raise KeyboardInterrupt
 
     stand_in(monkeypatch, "demo", serve)
@@ -284,6 +377,128 @@ def test_version(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyP
     ]
 
 
+def test_help_is_a_command_too(capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments in (["help"], ["--help"], ["-h"]):
+        assert cli.main(arguments) == 0
+        assert capsys.readouterr().out.startswith("usage: gateway [-h]")
+    assert cli.main(["help", "serve"]) == 0
+    assert capsys.readouterr().out.startswith("usage: gateway serve [-h]")
+    assert cli.main(["help", "sevre"]) == 2
+    assert capsys.readouterr().err.startswith("gateway: there is no command 'sevre'; there are serve, ")
+
+
+@pytest.mark.parametrize("command", ["", "serve", "demo", "init", "check", "config", "env", "help"])
+def test_each_help_has_two_examples_that_parse(capsys: pytest.CaptureFixture[str], command: str) -> None:
+    assert cli.main([*([command] if command else []), "--help"]) == 0
+    _, _, examples = capsys.readouterr().out.partition("examples:\n")
+    assert len(examples.splitlines()) == 2
+    for words in re.findall(r"\bgateway ([^&|)\n]+)", examples):
+        cli.make_parser().parse_args(shlex.split(words))
+
+
+@pytest.mark.parametrize(
+    ("target", "code", "said"),
+    [
+        ("/dev/full", 2, "gateway: the output could not be written: No space left on device\n"),
+        ("closed pipe", 141, ""),
+    ],
+)
+@pytest.mark.parametrize("arguments", [["check"], ["--version"], ["--help"], ["help", "serve"]])
+def test_output_that_nobody_takes_is_no_traceback(
+    config_file: Path, target: str, code: int, said: str, arguments: list[str]
+) -> None:
+    if target == "closed pipe":
+        reader, output = os.pipe()
+        os.close(reader)
+    else:
+        output = os.open(target, os.O_WRONLY)
+    command = [sys.executable, "-m", "gateway", *arguments]
+    environ = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": ""}
+    try:
+        run = subprocess.run(
+            command, stdout=output, stderr=subprocess.PIPE, text=True, check=False, env=environ
+        )
+    finally:
+        os.close(output)
+    assert (run.returncode, run.stderr) == (code, said)
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        (BrokenPipeError(32, "Broken pipe"), 141, ""),
+        (OSError(28, "No space"), 2, "gateway: the output could not be written: No space\n"),
+    ],
+)
+def test_the_exit_code_of_output_that_failed(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    error: OSError,
+    code: int,
+    said: str,
+) -> None:
+    monkeypatch.setattr(stdio, "write", lambda text: error if text.strip() else None)
+    assert cli.main(["--version"]) == code
+    assert capsys.readouterr() == ("", said)
+
+
+@pytest.mark.parametrize("descriptor", [0, 1, 2])
+def test_a_standard_descriptor_that_is_closed(elsewhere: Path, descriptor: int) -> None:
+    """Else a descriptor of the loop gets its number, and the process aborts at its end."""
+    (elsewhere / "gateway.toml").write_text(SPAWNED)
+    notify, out, log = elsewhere / "notify", elsewhere / "out", elsewhere / "log"
+    command = f"exec {sys.executable} -m gateway serve --port 0 {descriptor}<&-"
+    environ = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "NOTIFY_SOCKET": str(notify)}
+    with (
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager,
+        out.open("w") as one,
+        log.open("w") as two,
+    ):
+        manager.bind(str(notify))
+        manager.settimeout(PATIENCE)
+        process = subprocess.Popen(["/bin/sh", "-c", command], env=environ, stdout=one, stderr=two)
+        try:
+            assert manager.recv(100).startswith(b"READY=1")
+            process.terminate()
+            assert process.wait(PATIENCE) == 0
+        finally:
+            process.kill()
+            process.wait()
+    assert "Traceback" not in log.read_text()
+    assert ("listening" in out.read_text()) is (descriptor != 1)
+
+
+def test_signals_while_the_configuration_is_read_do_not_end_it(elsewhere: Path) -> None:
+    fifo = elsewhere / "gateway.toml"
+    os.mkfifo(fifo)
+    environ = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "gateway", "serve", "--port", "0", "--config", str(fifo)]
+    process = subprocess.Popen(
+        command, env=environ, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    patience = Timer(PATIENCE, process.kill)
+    patience.start()
+    try:
+        # Opens when the process reads it: its signals are held by then.
+        with fifo.open("w") as file:
+            for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
+                process.send_signal(number)
+            file.write(SPAWNED)
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert "listening" in process.stdout.readline()
+        # The reload that was asked for meanwhile.
+        fifo.write_text(SPAWNED)
+        assert any("the configuration was reloaded" in line for line in process.stderr)
+        process.terminate()
+        process.communicate()
+        assert process.returncode == 0
+    finally:
+        patience.cancel()
+        process.kill()
+        process.communicate()
+
+
 def test_without_a_command_the_usage_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main([]) == 2
     assert capsys.readouterr().err.startswith("usage: gateway ")
@@ -301,30 +516,34 @@ def test_without_a_command_the_usage_is_shown(capsys: pytest.CaptureFixture[str]
         ["serve", "--log-level", "loud"],
         ["serve", "--log-format", "xml"],
         ["demo", "--upstream", "openai"],
+        ["config", "pat"],
+        ["env", "--shell", "csh"],
     ],
 )
 def test_wrong_arguments(capsys: pytest.CaptureFixture[str], arguments: list[str]) -> None:
-    refused(arguments)
+    assert cli.main(arguments) == 2
     assert "gateway" in capsys.readouterr().err
 
 
-def test_a_wrong_host_is_the_configurations_mistake(
-    capsys: pytest.CaptureFixture[str], config_file: Path
-) -> None:
+def test_a_wrong_host_blames_the_option(capsys: pytest.CaptureFixture[str], config_file: Path) -> None:
     assert cli.main(["serve", "--host", "http://x"]) == 2
-    assert "server.host: must be a host name" in capsys.readouterr().err
+    assert capsys.readouterr().err == (
+        "gateway: --host: must be a host name or an address, without scheme, brackets and port\n"
+    )
+    assert cli.main(["serve", "--host", ""]) == 2
+    assert capsys.readouterr().err == "gateway: --host: is empty\n"
 
 
-def test_a_wrong_number_of_workers_is_the_configurations_mistake(
+def test_a_wrong_number_of_workers_blames_the_option(
     capsys: pytest.CaptureFixture[str], config_file: Path
 ) -> None:
     assert cli.main(["serve", "--workers", "0"]) == 2
-    assert "server.workers: must be from 1 to 64" in capsys.readouterr().err
+    assert "--workers: must be from 1 to 64" in capsys.readouterr().err
 
 
 def test_importing_the_command_loads_no_server() -> None:
     code = (
-        "import sys; from gateway import cli; cli._parser().parse_args(['serve']);"
+        "import sys; from gateway import cli; cli.make_parser().parse_args(['serve']);"
         "print([m for m in ('asyncio', 'ssl', 'h11', 'orjson', 'shutil') if m in sys.modules])"
     )
     run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)

@@ -9,7 +9,7 @@ import pytest
 
 from gateway import fd_limit as descriptors
 from gateway.config import Config, Server, Upstream
-from gateway.fd_limit import OWN, fit_to_limit, raise_limit
+from gateway.fd_limit import OTHER_DESCRIPTORS, fit_to_limit, raise_limit
 from gateway.http1.limits import Limits
 from gateway.http1.server_connection import MAX_REFUSED
 from tests.support.spawned import ROOT, limited
@@ -72,7 +72,7 @@ def configured(connections: int, idle: int, upstreams: int) -> Config:
     return Config(server=Server(limits=limits), upstreams=tuple(up))
 
 
-SPARE = OWN + MAX_REFUSED + 3 * 10
+SPARE = OTHER_DESCRIPTORS + MAX_REFUSED + 3 * 10
 
 
 @pytest.mark.parametrize(

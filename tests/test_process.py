@@ -1,12 +1,16 @@
 """A gateway as a process: what it says, which signals it obeys, and how it ends."""
 
 import asyncio
+import http.client
 import os
+import pty
 import re
 import signal
 import socket
+import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable
+import termios
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -18,17 +22,22 @@ import pytest
 from gateway import process
 from gateway.app import Gateway
 from gateway.config import Account, Auth, Config, ConfigError, Secret, Server
-from gateway.telemetry.access_log import AccessLog
+from gateway.config.loader import access_warnings
+from gateway.config.values import AuthMode
+from gateway.telemetry.access_log import AccessLog, Format
+from gateway.telemetry.log_writer import LogWriter
+from tests.fakes.messages import Received, Script, ScriptedUpstream, Stall, Until, json_answer, message
 from tests.support.client import Client, ask, fetch
-from tests.support.running import config, eventually, settle, upstream
-from tests.support.spawned import get, spawned
+from tests.support.explode import explode
+from tests.support.loops import eventually, settle
+from tests.support.running import config, upstream
+from tests.support.spawned import CONFIG, ROOT, get, spawned
 from tests.support.stage import good
-from tests.support.upstream import Received, Script, ScriptedUpstream, Stall, Until, json_answer, message
 
 
 def served(request: Received) -> Script:
     """Good answers, also to who asks for models."""
-    return json_answer(200, {"data": []}) if request.method == "GET" else good(request)
+    return json_answer(200, {"data": [{"id": "m"}]}) if request.method == "GET" else good(request)
 
 
 def posted(up: ScriptedUpstream) -> bool:
@@ -46,59 +55,95 @@ KEYS = {"laptop": Secret("canary-key")}
 # What it says.
 
 
-def greeted(server: Server, auth: Auth) -> str:
-    log = AccessLog(lambda line: None)
-    return asyncio.run(_greeted(Config(server=server, auth=auth), log))
+def greeted(server: Server, auth: Auth, environ: Mapping[str, str], format: Format = "text") -> str:
+    async def greeting() -> str:
+        log = AccessLog(lambda line: None)
+        gateway = Gateway(Config(server=server, auth=auth, path=Path("/etc/gateway.toml")), log, {})
+        return process.greeting(gateway, environ, format)
 
-
-async def _greeted(config: Config, log: AccessLog) -> str:
-    return process.greeting(Gateway(config, log, {}))
-
-
-def test_what_a_client_needs() -> None:
-    assert greeted(Server(), Auth()) == (
-        "gateway: listening on http://127.0.0.1:8045\n"
-        "  export ANTHROPIC_BASE_URL=http://127.0.0.1:8045\n"
-        "  export ANTHROPIC_API_KEY=any-text"
-    )
+    return asyncio.run(greeting())
 
 
 @pytest.mark.parametrize(
-    ("host", "mode", "keys", "key", "warns"),
+    ("environ", "more"),
     [
-        ("127.0.0.1", "auto", {}, "any-text", False),
-        ("127.0.0.1", "off", KEYS, "any-text", False),
-        ("127.0.0.1", "strict", KEYS, "<one of your [auth] keys>", False),
-        ("127.0.0.1", "strict", {}, "<one of your [auth] keys>", True),
-        ("127.0.0.1", "all_except_health", {"empty": Secret("")}, "<one of your [auth] keys>", True),
-        ("0.0.0.0", "auto", {}, "<one of your [auth] keys>", True),
-        ("0.0.0.0", "auto", KEYS, "<one of your [auth] keys>", False),
+        ({}, ""),
+        ({"NO_PROXY": "example.com"}, ""),
+        ({"https_proxy": "http://proxy:3128"}, "\n  export NO_PROXY=127.0.0.1"),
+    ],
+)
+def test_the_greeting_says_what_a_client_needs_and_names_the_configuration(
+    environ: Mapping[str, str], more: str
+) -> None:
+    assert greeted(Server(), Auth(), environ) == (
+        "gateway: listening on http://127.0.0.1:8045, configuration /etc/gateway.toml\n"
+        "  export ANTHROPIC_BASE_URL=http://127.0.0.1:8045\n"
+        f"  export ANTHROPIC_AUTH_TOKEN=any-text{more}"
+    )
+
+
+def test_the_greeting_is_json_where_the_log_is() -> None:
+    listening, warning = map(orjson.loads, greeted(Server(), Auth(mode="strict"), {}, "json").splitlines())
+    assert (
+        listening.items()
+        >= {
+            "level": "info",
+            "message": "listening on http://127.0.0.1:8045, configuration /etc/gateway.toml",
+            "base_url": "http://127.0.0.1:8045",
+            "config": "/etc/gateway.toml",
+        }.items()
+    )
+    assert (warning["level"], "EVERY request" in warning["message"]) == ("warning", True)
+    assert len(greeted(Server(), Auth(), {}, "json").splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("host", "mode", "keys", "checked", "warns"),
+    [
+        ("127.0.0.1", "auto", {}, False, False),
+        ("127.0.0.1", "off", KEYS, False, False),
+        ("127.0.0.1", "strict", KEYS, True, False),
+        ("127.0.0.1", "strict", {}, True, True),
+        ("127.0.0.1", "all_except_health", {"empty": Secret("")}, True, True),
+        ("0.0.0.0", "auto", {}, True, True),
+        ("0.0.0.0", "auto", KEYS, True, False),
     ],
 )
 def test_which_key_a_client_needs(
-    host: str, mode: Any, keys: dict[str, Secret], key: str, warns: bool
+    host: str, mode: Any, keys: dict[str, Secret], checked: bool, warns: bool
 ) -> None:
-    said = greeted(Server(host=host), Auth(mode=mode, keys=keys))
-    assert said.splitlines()[2] == f"  export ANTHROPIC_API_KEY={key}"
-    assert ("EVERY request will be refused (401)" in said) is warns
-    assert "canary" not in said
+    lines = greeted(Server(host=host), Auth(mode=mode, keys=keys), {}).splitlines()
+    key = "'<one of your [auth] keys>'" if checked else "any-text"
+    assert lines[2] == f"  export ANTHROPIC_AUTH_TOKEN={key}"
+    assert any("EVERY request will be refused (401)" in line for line in lines) is warns
+    assert "canary" not in "".join(lines)
 
 
-def test_a_line_goes_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:
-    process.write_line("hello")
-    assert capsys.readouterr() == ("", "hello\n")
+def test_lines_go_to_stderr_and_say_how_many_were_dropped(capfd: pytest.CaptureFixture[str]) -> None:
+    for format in ("text", "json"):
+        log, writer = process.open_log("info", format)
+        log.info("hello")
+        writer.close()
+        out, err = capfd.readouterr()
+        assert (out, "hello" in err, err.startswith("{")) == ("", True, format == "json")
 
 
-class Gone:
-    """A stderr whose reader is no more."""
+@pytest.mark.parametrize("format", ["text", "json"])
+def test_dropped_lines_are_told_in_the_format_of_the_log(
+    monkeypatch: pytest.MonkeyPatch, format: Format
+) -> None:
+    makers: list[Callable[[int], str]] = []
 
-    def write(self, text: str) -> None:
-        raise BrokenPipeError(32, "Broken pipe")
+    class Writer(LogWriter):
+        def __init__(self, descriptor: int, dropped_line: Callable[[int], str]) -> None:
+            super().__init__(descriptor, dropped_line)
+            makers.append(dropped_line)
 
-
-def test_a_reader_that_is_gone_harms_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "stderr", Gone())
-    process.write_line("hello")
+    monkeypatch.setattr(process, "LogWriter", Writer)
+    process.open_log("info", format)
+    line = makers[0](7)
+    assert "7 lines of this log were dropped: nobody read it" in line
+    assert line.startswith("{") is (format == "json")
 
 
 # Loops.
@@ -128,6 +173,24 @@ def test_uvloop_where_it_is_and_the_standard_loop_where_not(
 # Starting.
 
 
+@pytest.mark.parametrize(
+    ("environ", "said"),
+    [
+        ({}, ""),
+        ({"HTTPS_PROXY": "http://p:1", "ALL_PROXY": "socks5://p:2"}, ""),
+        ({"https_proxy": "p:1"}, ""),
+        ({"ALL_PROXY": "socks5://p:2"}, "ALL_PROXY is not supported"),
+        ({"all_proxy": "http://p:2"}, "ALL_PROXY is not supported"),
+        ({"HTTPS_PROXY": "socks5h://me:canary@p:2"}, "HTTPS_PROXY must begin with http://"),
+        ({"https_proxy": "https://p:2"}, "HTTPS_PROXY must begin with http://"),
+    ],
+)
+def test_proxy_variables_that_are_not_honoured_are_named(environ: Mapping[str, str], said: str) -> None:
+    warnings = process.proxy_warnings(environ)
+    assert [warning.startswith(said) for warning in warnings] == [True] * bool(said)
+    assert "canary" not in "".join(warnings)
+
+
 def never() -> Config:
     raise AssertionError("nobody asked for a reload")
 
@@ -143,14 +206,20 @@ def test_a_port_in_use_is_one_line_and_exit_2(capsys: pytest.CaptureFixture[str]
     )
 
 
+@pytest.mark.parametrize("format", ["text", "json"])
 def test_what_cannot_be_built_is_one_line_and_exit_2(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path
+    capfd: pytest.CaptureFixture[str], tmp_path: Path, format: Format
 ) -> None:
     lost = Account(name="g@x", oauth_file=tmp_path / "lost.json")
     settings = config(upstream("https://h", lost, kind="gemini"))
-    assert process.serve(settings, never, "debug", "json") == 2
-    out, err = capsys.readouterr()
-    assert (out, err) == ("", f"gateway: account g@x: {lost.oauth_file}: No such file or directory\n")
+    assert process.serve(settings, never, "debug", format) == 2
+    out, err = capfd.readouterr()
+    problem = f"account g@x: {lost.oauth_file}: No such file or directory"
+    assert (out, err.count("\n")) == ("", 1)
+    if format == "json":
+        assert orjson.loads(err).items() >= {"level": "error", "message": problem}.items()
+    else:
+        assert err == f"gateway: {problem}\n"
 
 
 PATIENCE = 10.0
@@ -200,11 +269,11 @@ async def serving(capsys: pytest.CaptureFixture[str], settings: Config) -> Async
     lines: list[str] = []
     log = AccessLog(lines.append, "text", "debug")
     told = Told()
-    task = asyncio.create_task(process.begin(settings, lambda: made.reload(), log, tell=told))
+    task = asyncio.create_task(process.run_gateway(settings, lambda: made.reload(), log, notify=told))
     await told.until("ready")
     # What it says on stdout is said in the same breath.
     found = re.search(
-        r"listening on http://127\.0\.0\.1:(\d+)\n.*API_KEY", capsys.readouterr().out, re.DOTALL
+        r"listening on http://127\.0\.0\.1:(\d+)\n.*AUTH_TOKEN", capsys.readouterr().out, re.DOTALL
     )
     assert found is not None
     made = Serving(task, int(found[1]), lines, told)
@@ -263,9 +332,13 @@ async def test_a_second_signal_ends_it_at_once(capsys: pytest.CaptureFixture[str
         assert not g.task.done()
         kill(signal.SIGINT)
         assert await g.ended() == 0
-        assert await client.reader.read() == b""
+        assert (await client.response()).status == 503
         await eventually(lambda: up.left == 1)
-        assert " 499 canceled" in g.lines[-1]
+        await eventually(lambda: " 503 shutdown" in "".join(g.lines))
+        assert [line.partition(" ")[2] for line in g.lines if "info: stop" in line] == [
+            "info: stopping: requests under way may take 30 s more; a second signal ends them",
+            "info: stopped: requests under way were cut off",
+        ]
 
 
 async def test_draining_ends_after_its_time(capsys: pytest.CaptureFixture[str]) -> None:
@@ -276,7 +349,7 @@ async def test_draining_ends_after_its_time(capsys: pytest.CaptureFixture[str]) 
             await eventually(lambda: posted(up))
             kill(signal.SIGTERM)
             assert await g.ended() == 0
-            assert await client.reader.read() == b""
+            assert (await client.response()).status == 503
 
 
 async def test_signals_mean_what_they_meant_afterwards(capsys: pytest.CaptureFixture[str]) -> None:
@@ -331,14 +404,14 @@ def test_systemd_hears_it_if_it_asked(
         monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
     else:
         monkeypatch.setenv("NOTIFY_SOCKET", address and str(tmp_path / "notify"))
-    teller = process.teller(log)
+    notifier = process.notifier(log)
     if not address:
-        assert teller is process.silent
-        process.silent("ready")
+        assert notifier is process.no_notify
+        process.no_notify("ready")
         return
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind(str(tmp_path / "notify"))
-        teller("stopping")
+        notifier("stopping")
         assert manager.recv(100).startswith(b"STOPPING=1")
 
 
@@ -348,7 +421,7 @@ async def test_warnings_are_said_by_one_worker_only(capsys: pytest.CaptureFixtur
         assert [line.partition(" ")[2] for line in g.lines] == ["warning: open to all"]
     lines: list[str] = []
     told = Told()
-    quiet = process.begin(settings, never, AccessLog(lines.append), tell=told, first=False)
+    quiet = process.run_gateway(settings, never, AccessLog(lines.append), notify=told, first=False)
     task = asyncio.create_task(quiet)
     await told.until("ready")
     kill(signal.SIGTERM)
@@ -381,6 +454,13 @@ async def test_another_configuration(capsys: pytest.CaptureFixture[str]) -> None
         ]
         assert (await fetch(g.port, "POST", "/v1/messages", ask())).status == 200
 
+
+OFF = "auth.mode: off on 0.0.0.0: whoever can reach it can use every account"
+
+STRICT = (
+    'auth.mode: "strict" holds for {} and no key is configured: every request will be refused with 401; set '
+    "auth.api_key"
+)
 
 BROKEN = [
     "upstreams.zai.accounts[0].api_key: environment variable ZAI is not set",
@@ -416,6 +496,32 @@ async def test_a_broken_configuration_keeps_the_old_and_says_why(
         assert (await fetch(g.port, "POST", "/v1/messages", ask())).status == 200
 
 
+@pytest.mark.parametrize(
+    ("host", "mode", "said"),
+    [
+        ("0.0.0.0", "off", [f"at the next start: {OFF}"]),
+        ("0.0.0.0", "strict", [STRICT.format("127.0.0.1"), "at the next start: " + STRICT.format("0.0.0.0")]),
+        ("127.0.0.1", "strict", [STRICT.format("127.0.0.1")]),
+    ],
+)
+async def test_warnings_of_another_host_are_about_the_next_start(
+    capsys: pytest.CaptureFixture[str], host: str, mode: AuthMode, said: list[str]
+) -> None:
+    def reload() -> Config:
+        changed = replace(config(), server=replace(config().server, host=host), auth=Auth(mode=mode))
+        return replace(changed, warnings=(*access_warnings(changed), "another"))
+
+    async with serving(capsys, config()) as g:
+        lines = await reloaded(g, reload)
+    moved = ["warning: host, port and TLS on or off take effect at the next start"] * (host != "127.0.0.1")
+    assert lines == [
+        *moved,
+        *(f"warning: {each}" for each in said),
+        "warning: another",
+        "info: the configuration was reloaded",
+    ]
+
+
 async def test_another_number_of_workers(capsys: pytest.CaptureFixture[str]) -> None:
     async with serving(capsys, config()) as g:
         lines = await reloaded(g, lambda: config(server={"workers": 3}))
@@ -428,21 +534,17 @@ async def test_another_number_of_workers(capsys: pytest.CaptureFixture[str]) -> 
 # What the loop has to say.
 
 
-def explode(text: str) -> None:
-    raise ValueError(text)
-
-
-async def fails(text: str) -> None:
-    explode(text)
+async def fails() -> None:
+    explode()
 
 
 async def test_a_callback_that_fails_is_one_line_without_its_text(capsys: pytest.CaptureFixture[str]) -> None:
     loop = asyncio.get_running_loop()
     async with serving(capsys, config()) as g:
-        loop.call_soon(explode, "canary")
+        loop.call_soon(explode)
         await eventually(lambda: g.lines)
         (line,) = g.lines
-        assert " error: a callback failed: ValueError at test_process.py:" in line
+        assert " error: a callback failed: KeyError at explode.py:" in line
         assert "canary" not in line
         loop.call_exception_handler({"message": "Task was destroyed but it is pending!"})
         assert g.lines[1].endswith(" error: Task was destroyed but it is pending!")
@@ -454,11 +556,11 @@ async def test_a_callback_that_fails_is_one_line_without_its_text(capsys: pytest
         assert g.lines[2].endswith(" error: socket.accept() out of system resource: Too many open files")
         loop.call_exception_handler({"message": "x", "exception": ConnectionError("canary")})
         assert g.lines[3].endswith(" error: x: ConnectionError")
-        future = loop.create_task(fails("canary"))
+        future = loop.create_task(fails())
         await asyncio.wait([future])
         del future
         await eventually(lambda: len(g.lines) == 5)
-        assert "Task exception was never retrieved: ValueError at test_process.py:" in g.lines[4]
+        assert "Task exception was never retrieved: KeyError at explode.py:" in g.lines[4]
         assert "canary" not in g.lines[4]
     assert capsys.readouterr().err == ""
 
@@ -482,3 +584,62 @@ def test_a_whole_life(tmp_path: Path) -> None:
         gateway.signal("TERM")
         gateway.wait()
     assert gateway.process.returncode == 0
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_log_that_nobody_reads_stops_nothing(tmp_path: Path, workers: str) -> None:
+    with spawned(tmp_path, "--log-level", "debug", "--workers", workers) as gateway:
+        connection = http.client.HTTPConnection("127.0.0.1", gateway.port, timeout=PATIENCE)
+        # Far more lines than a pipe holds.
+        for _ in range(1000):
+            connection.request("GET", "/healthz?" + "x" * 200)
+            response = connection.getresponse()
+            response.read()
+            assert response.status == 200
+        connection.close()
+        gateway.signal("TERM")
+        assert gateway.process.wait(PATIENCE) == 0
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_terminal_that_is_stopped_stops_nothing(tmp_path: Path, workers: str) -> None:
+    """Ctrl-S, with all of the standard streams on one terminal."""
+    config = tmp_path / "gateway.toml"
+    config.write_text(CONFIG)
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "gateway", "serve", "--config", str(config), "--port", "0"]
+    environ = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
+    process = subprocess.Popen(
+        [*command, "--workers", workers], stdin=theirs, stdout=theirs, stderr=theirs, env=environ
+    )
+    try:
+        said = b""
+        while b"AUTH_TOKEN" not in said:
+            said += os.read(ours, 4096)
+        port = int(said.partition(b"127.0.0.1:")[2].partition(b",")[0])
+        assert get(port, "/healthz") == 200
+        while b"/healthz" not in said:
+            said += os.read(ours, 4096)
+        termios.tcflow(theirs, termios.TCOOFF)
+        for _ in range(20):
+            assert get(port, "/healthz") == 200
+        process.terminate()
+        assert process.wait(PATIENCE) == 0
+    finally:
+        process.kill()
+        process.wait()
+        os.close(ours)
+        os.close(theirs)
+
+
+def test_json_logs_are_json_from_the_first_line_to_the_last(tmp_path: Path) -> None:
+    text = CONFIG.replace("wire", "w") + '[auth]\nmode = "strict"\n'
+    with spawned(tmp_path, "--log-format", "json", text=text, environ={"ALL_PROXY": "x"}) as gateway:
+        assert get(gateway.port, "/healthz") == 401
+        gateway.signal("HUP")
+        gateway.line("the configuration was reloaded")
+        gateway.signal("TERM")
+        lines = [orjson.loads(line) for line in gateway.wait().splitlines()]
+    assert {line["level"] for line in lines if "level" in line} == {"info", "warning"}
+    assert any(line.get("path") == "/healthz" for line in lines)
+    assert "stopped" in lines[-1]["message"]

@@ -1,9 +1,11 @@
 """`make pyz`: one file that runs wherever there is Python, also where there is no home to keep anything in."""
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
+from glob import glob
 from pathlib import Path
 from urllib.request import Request, urlopen
 
@@ -107,9 +109,41 @@ def test_a_directory_of_somebody_elses_is_not_run_from(pyz: Path, tmp_path: Path
     assert version(pyz, {"HOME": NOWHERE, "TMPDIR": str(tmp_path), "SHIV_ROOT": str(place)}).returncode == 0
 
 
+@pytest.mark.parametrize("damage", ["cut", "gone"])
+def test_a_damaged_copy_is_unpacked_again(pyz: Path, tmp_path: Path, damage: str) -> None:
+    environ = {"HOME": str(tmp_path)}
+    assert version(pyz, environ).returncode == 0
+    (file,) = (tmp_path / ".cache" / "gateway").rglob("gateway/workers.py")
+    before = file.read_bytes()
+    if damage == "cut":
+        file.write_bytes(before[:100])
+    else:
+        file.unlink()
+    run = version(pyz, environ)
+    assert (run.returncode, run.stderr) == (0, "")
+    assert file.read_bytes() == before
+
+
+def old_pythons() -> list[str]:
+    """Pythons of this machine that are too old."""
+    found = []
+    for version in ("2.7", "3.6", "3.8", "3.10"):
+        kept = glob(f"{Path.home()}/.pyenv/versions/{version}.*/bin/python")
+        found += [python for python in (*kept, shutil.which(f"python{version}")) if python is not None][:1]
+    return found
+
+
+@pytest.mark.parametrize("python", old_pythons())
+def test_a_python_that_is_too_old_is_told(pyz: Path, python: str) -> None:
+    run = subprocess.run([python, str(pyz)], capture_output=True, text=True, check=False)
+    assert (run.returncode, run.stdout) == (1, "")
+    assert run.stderr.startswith("gateway: Python 3.11 or later is needed, and this is Python ")
+    assert run.stderr.count("\n") == 1
+
+
 def test_a_python_for_which_there_are_no_modules() -> None:
     """The start as it is before a build has told it what it suits."""
-    command = [sys.executable, f"{ROOT}/.ci/pyz_start.py"]
+    command = [sys.executable, f"{ROOT}/.ci/pyz_main.py"]
     run = subprocess.run(command, capture_output=True, text=True, check=False)
     assert run.returncode == 1
     assert run.stderr.startswith("gateway: this file is for ")

@@ -91,7 +91,7 @@ def test_the_place_is_what_most_can_reach(hosts: list[str], place: str) -> None:
         socket.create_server((host, 0), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
         for host in hosts
     ]
-    host, port = systemd.place(opened)
+    host, port = systemd.public_address(opened)
     assert (host, port) == (place, opened[hosts.index(place)].getsockname()[1])
     for sock in opened:
         sock.close()
@@ -126,14 +126,16 @@ def test_an_abstract_address() -> None:
     name = f"gateway-test-{ME}"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
         sock.bind("\0" + name)
-        systemd.teller("@" + name, lambda line: None)("ready")
+        systemd.notifier("@" + name, lambda line: None)("ready")
         assert sock.recv(100) == b"READY=1"
 
 
 def test_a_manager_that_is_gone_is_no_error(tmp_path: Path) -> None:
     lines: list[str] = []
-    systemd.teller(str(tmp_path / "none"), lines.append)("stopping")
-    assert lines == ["systemd could not be told that the gateway is stopping: No such file or directory"]
+    systemd.notifier(str(tmp_path / "none"), lines.append)("stopping")
+    assert lines == [
+        "systemd was not reached to report that the gateway is stopping: No such file or directory"
+    ]
 
 
 # Whole processes.

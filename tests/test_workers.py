@@ -27,6 +27,7 @@ from gateway import process, workers
 from gateway.config import Config, ConfigError, Server
 from gateway.http1.limits import Limits
 from gateway.telemetry.access_log import AccessLog
+from gateway.telemetry.log_writer import LogWriter
 from gateway.workers import Supervisor, Worker
 from tests.support.spawned import CONFIG, ROOT, get, spawned
 
@@ -39,6 +40,10 @@ DRAIN = 3.0
 CONFIGURED = Config(server=Server(limits=Limits(drain_timeout=DRAIN)))
 
 
+def printed() -> tuple[AccessLog, LogWriter]:
+    return AccessLog(print), LogWriter(2, str)
+
+
 class Process:
     """A worker's process: what it was told, and what the parent hears of it."""
 
@@ -48,9 +53,9 @@ class Process:
         self.config = config
         self.code = 0
         self.killed = False
-        self.link, self.theirs = socket.socketpair()
+        self.channel, self.theirs = socket.socketpair()
 
-    heard = workers.Forked.heard
+    receive_ready = workers.Forked.receive_ready
     order = workers.Forked.order
 
     def kill(self) -> None:
@@ -58,7 +63,7 @@ class Process:
         self.dies(-9)
 
     def wait(self) -> int:
-        self.link.close()
+        self.channel.close()
         return self.code
 
     def ready(self) -> None:
@@ -94,8 +99,9 @@ class World:
         self.config = CONFIGURED
         self.sockets = [socket.socket() for _ in range(count)]
         places = [Worker([sock], first=number == 0) for number, sock in enumerate(self.sockets)]
+        writer = LogWriter(2, str)
         log = AccessLog(lambda line: self.lines.append(line.partition(" ")[2]), "text", "info")
-        self.supervisor = Supervisor(CONFIGURED, self.reload, log, places, self.told.append)
+        self.supervisor = Supervisor(CONFIGURED, self.reload, lambda: (log, writer), places, self.told.append)
         monkeypatch.setattr(self.supervisor, "_fork", self.fork)
         monkeypatch.setattr(workers, "time", SimpleNamespace(monotonic=lambda: self.now))
         monkeypatch.setattr(workers, "select", SimpleNamespace(select=self.wait))
@@ -352,7 +358,7 @@ def test_an_order_to_a_dead_worker_is_no_error() -> None:
     theirs.close()
     forked = workers.Forked(1, ours)
     forked.order(TERM)
-    assert not forked.heard()
+    assert not forked.receive_ready()
     ours.close()
 
 
@@ -393,7 +399,7 @@ def test_a_worker_lets_go_of_what_is_the_others(monkeypatch: pytest.MonkeyPatch,
     ]
     ours, theirs = socket.socketpair()
     places[1].forked = workers.Forked(1, ours)
-    supervisor = Supervisor(CONFIGURED, lambda: CONFIGURED, AccessLog(print), places)
+    supervisor = Supervisor(CONFIGURED, lambda: CONFIGURED, printed, places)
     seen: dict[str, Any] = {}
 
     def run(main: Callable[[], Any]) -> int:
@@ -422,16 +428,18 @@ def test_a_worker_lets_go_of_what_is_the_others(monkeypatch: pytest.MonkeyPatch,
 def test_a_worker_that_fails_says_where(
     monkeypatch: pytest.MonkeyPatch, child: list[int], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    supervisor = Supervisor(CONFIGURED, lambda: CONFIGURED, AccessLog(print), [])
+    supervisor = Supervisor(CONFIGURED, lambda: CONFIGURED, printed, [])
 
     def run(main: object) -> int:
-        raise ZeroDivisionError
+        raise ZeroDivisionError("canary")
 
     monkeypatch.setattr(process, "run", run)
     with as_child():
         supervisor._fork(Worker([], first=True))
     assert child == [workers.CRASHED]
-    assert capsys.readouterr().err.endswith("ZeroDivisionError\n")
+    out = capsys.readouterr().out
+    assert " error: a worker failed: ZeroDivisionError at test_workers.py:" in out
+    assert "canary" not in out
 
 
 def test_a_fork_that_is_refused_leaves_nothing_open(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -439,16 +447,16 @@ def test_a_fork_that_is_refused_leaves_nothing_open(monkeypatch: pytest.MonkeyPa
         raise BlockingIOError(11, "Resource temporarily unavailable")
 
     monkeypatch.setattr(os, "fork", fork)
-    supervisor = Supervisor(CONFIGURED, lambda: CONFIGURED, AccessLog(print), [])
+    supervisor = Supervisor(CONFIGURED, lambda: CONFIGURED, printed, [])
     with pytest.raises(BlockingIOError):
         supervisor._fork(Worker([], first=True))
 
 
 def test_a_real_fork(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(process, "run", lambda main: 5)
-    supervisor = Supervisor(CONFIGURED, lambda: CONFIGURED, AccessLog(print), [])
+    supervisor = Supervisor(CONFIGURED, lambda: CONFIGURED, printed, [])
     forked = supervisor._fork(Worker([], first=True))
-    assert not forked.heard()
+    assert not forked.receive_ready()
     assert forked.wait() == 5
     monkeypatch.setattr(process, "run", lambda main: time.sleep(60))
     forked = supervisor._fork(Worker([], first=True))
@@ -461,7 +469,7 @@ async def test_orders_are_signals() -> None:
     theirs.setblocking(False)
     heard: list[int] = []
     stopped = asyncio.Event()
-    end = workers.obey(theirs, {HUP: partial(heard.append, HUP), TERM: stopped.set})
+    end = workers.orders(theirs, {HUP: partial(heard.append, HUP), TERM: stopped.set})
     ours.send(bytes([HUP, TERM]))
     await asyncio.wait_for(stopped.wait(), 5)
     end()
@@ -477,9 +485,9 @@ async def test_a_worker_without_its_parent_stops(unread: bool) -> None:
     """Also if the parent never read what it was told: the link is then not closed but broken."""
     ours, theirs = socket.socketpair()
     stopped = asyncio.Event()
-    end = workers.obey(theirs, {TERM: stopped.set})
+    end = workers.orders(theirs, {TERM: stopped.set})
     if unread:
-        workers.answer(theirs, "ready")
+        workers.report_state(theirs, "ready")
     ours.close()
     await asyncio.wait_for(stopped.wait(), 5)
     end()
@@ -489,10 +497,10 @@ async def test_a_worker_without_its_parent_stops(unread: bool) -> None:
 def test_what_a_worker_says() -> None:
     ours, theirs = socket.socketpair()
     for state in ("ready", "reloading", "stopping"):
-        workers.answer(theirs, state)
+        workers.report_state(theirs, state)
     assert ours.recv(10) == workers.READY
     ours.close()
-    workers.answer(theirs, "ready")
+    workers.report_state(theirs, "ready")
     theirs.close()
 
 

@@ -5,9 +5,11 @@ from bench.peers import (
     direct,
     ferrogw,
     firstpass,
+    floor,
     gateway,
     haproxy,
     litellm,
+    lmnr,
     nginx,
     portkey,
     rolter,
@@ -19,6 +21,7 @@ PEERS: dict[str, Peer] = {
     peer.name: peer
     for peer in (
         direct.PEER,
+        floor.PEER,
         nginx.PEER,
         haproxy.PEER,
         gateway.PEER,
@@ -28,12 +31,13 @@ PEERS: dict[str, Peer] = {
         portkey.PEER,
         smg.PEER,
         ferrogw.PEER,
+        lmnr.PEER,
         rolter.PEER,
         firstpass.PEER,
     )
 }
-DEFAULT = ("direct", "nginx", "haproxy", "gateway")
-QUICK = ("direct", "nginx", "gateway")
+DEFAULT = ("direct", "floor", "nginx", "haproxy", "gateway")
+QUICK = ("direct", "floor", "nginx", "gateway")
 
 
 def choose(names: list[str]) -> list[Peer]:

@@ -39,7 +39,7 @@ class Install:
     kind: str
     packages: tuple[str, ...] = ()
     program: str = ""
-    """What to run: a path in the peer's folder (pip, npm), or a name on PATH or in sbin (debian)."""
+    """What to run: a path in the peer's folder (pip, npm), a name on PATH or in sbin (debian), its folder (ours)."""
     pth: bool = False
     """The package is known to need .pth files; else an installed one is an error (see installer)."""
 

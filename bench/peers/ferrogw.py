@@ -12,7 +12,7 @@ strategy:
 targets:
   - virtual_key: anthropic
 """
-NO_ROUTE = "has no Messages route: answers POST /v1/messages with 501 proxy_not_supported"
+NO_ROUTE = "has no Messages route: responds to POST /v1/messages with 501 proxy_not_supported"
 
 
 def files(site: Site) -> dict[str, str]:

@@ -76,7 +76,7 @@ DISTRIBUTIONS = ("h11", "orjson", "uvloop")
 PEER = Peer(
     name="gateway",
     about="this repository, python -m gateway serve",
-    install=Install(kind="ours"),
+    install=Install(kind="ours", program="gateway"),
     command=command,
     files=files,
     environ=lambda site: {"PYTHONPATH": str(ROOT)},
@@ -87,7 +87,7 @@ PEER = Peer(
 TWO_WORKERS = Peer(
     name="gateway-2",
     about="this repository with --workers 2",
-    install=Install(kind="ours"),
+    install=Install(kind="ours", program="gateway"),
     command=command_two_workers,
     files=files,
     environ=lambda site: {"PYTHONPATH": str(ROOT)},

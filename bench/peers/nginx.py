@@ -47,7 +47,7 @@ http {{
 
 
 def files(site: Site) -> dict[str, str]:
-    """One worker, kept upstream connections, no buffering of answers, bodies in memory, no access log."""
+    """One worker, kept upstream connections, no buffering of responses, bodies in memory, no access log."""
     user = "user root;" if os.geteuid() == 0 else ""
     return {
         "nginx.conf": CONFIG.format(

@@ -1,17 +1,17 @@
 """gateway.toml -> Config. Values in `values`, the way from text to them in `loader`."""
 
+from gateway.config.kinds import KINDS, GeminiOptions
 from gateway.config.loader import find, load, parse, places
 from gateway.config.presets import PRESETS
+from gateway.config.secret import Secret
 from gateway.config.values import (
     REPAIRS,
     Account,
     Auth,
     Config,
     ConfigError,
-    GeminiOptions,
     Intercept,
     Retry,
-    Secret,
     Server,
     Stream,
     Tls,
@@ -20,6 +20,7 @@ from gateway.config.values import (
 )
 
 __all__ = [
+    "KINDS",
     "PRESETS",
     "REPAIRS",
     "Account",

@@ -22,7 +22,7 @@ PRIVATE_SUFFIXES = (".local", ".lan", ".internal", ".home.arpa")
 
 
 def is_host(text: str) -> bool:
-    """Whether this is a host name or an address, without brackets and port."""
+    """Return whether this is a host name or an address, without brackets and port."""
     from ipaddress import ip_address
 
     if ":" in text and not re.fullmatch(IPV6, text):
@@ -37,7 +37,7 @@ def is_host(text: str) -> bool:
 
 
 def is_private(name: str) -> bool:
-    """Whether a host can only be near: loopback, private address, container or local-network name."""
+    """Return whether a host can only be near: loopback, private address, container or local-network name."""
     from ipaddress import ip_address
 
     if is_loopback(name):
@@ -50,7 +50,7 @@ def is_private(name: str) -> bool:
 
 
 def host_name(reading: Reading, path: str, value: object) -> str:
-    """A host name or an address, in lower case."""
+    """Read a host name or an address, in lower case."""
     text = string(value)
     if not is_host(text):
         raise Mistake("must be a host name or an address, without scheme, brackets and port")
@@ -58,7 +58,7 @@ def host_name(reading: Reading, path: str, value: object) -> str:
 
 
 def origin(reading: Reading, path: str, value: object) -> str:
-    """What a browser sends as Origin, in lower case."""
+    """Read what a browser sends as Origin, in lower case."""
     text = string(value).lower()
     if not re.fullmatch(r"[a-z][a-z0-9+.-]*://[a-z0-9._:\[\]-]+", text):
         raise Mistake('must be an origin as "https://app.example.com", without a path')
@@ -66,7 +66,7 @@ def origin(reading: Reading, path: str, value: object) -> str:
 
 
 def base_url(reading: Reading, path: str, value: object) -> str:
-    """Scheme, host, port and path of an upstream, without a slash at the end."""
+    """Read scheme, host, port and path of an upstream, without a slash at the end."""
     text = string(value)
     parts = _split(text)
     if parts.scheme not in ("http", "https"):
@@ -75,15 +75,13 @@ def base_url(reading: Reading, path: str, value: object) -> str:
         raise Mistake("must hold no user name or password: credentials belong in accounts")
     if "?" in text or "#" in text:
         raise Mistake("must hold no query and no fragment")
-    if parts.scheme == "http" and not is_private(parts.hostname or ""):
-        raise Mistake("plain http:// is for loopback and private hosts only: write https://")
     if not re.fullmatch(URL_PATH, parts.path):
         raise Mistake("has a path with characters that a URL cannot hold")
     return f"{parts.scheme}://{parts.netloc.lower()}{parts.path.rstrip('/')}"
 
 
 def proxy(reading: Reading, path: str, value: object) -> Secret:
-    """`http://[user:password@]host:port`, itself or by reference."""
+    """Read `http://[user:password@]host:port`, itself or by reference."""
     text = resolve(reading, value)
     if text == value and "@" in text:
         reading.literal_secrets.append(path)
@@ -95,7 +93,7 @@ def proxy(reading: Reading, path: str, value: object) -> Secret:
 
 
 def _split(text: str) -> SplitResult:
-    """The parts of a URL whose host and port are good."""
+    """Split a URL and check its host and port. Raise Mistake."""
     if not re.fullmatch(r"[!-~]+", text):
         raise Mistake("must be printable ASCII without blanks")
     try:

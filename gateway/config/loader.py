@@ -12,18 +12,17 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from gateway.config.addresses import host_name, origin
+from gateway.config.models import model_table, model_warnings
 from gateway.config.parsers import boolean, check_word, duration, integer, one_of, pem, secret, size
 from gateway.config.reading import (
     Parser,
     Reading,
     array_of,
-    join,
-    nearest,
     printable,
     read_table,
     table_of,
 )
-from gateway.config.upstreams import target, upstreams
+from gateway.config.upstreams import upstreams
 from gateway.config.values import (
     Auth,
     Config,
@@ -57,14 +56,14 @@ MAY_BE_ZERO = frozenset({"drain_timeout", "linger_timeout", "linger_bytes", "poo
 
 
 def _limit(name: str, type_: object) -> Parser:
-    """The parser for one field of Limits, by its type."""
+    """Return the parser for one field of Limits, by its type."""
     if name in COUNTS:
         return COUNTS[name]
     return (duration if type_ is float else size)(zero=name in MAY_BE_ZERO)
 
 
 def _made(make: Callable[..., Values], parsers: Mapping[str, Parser]) -> Parser:
-    """A parser for a table that becomes one value."""
+    """Return a parser for a table that becomes one value."""
 
     def parse(reading: Reading, path: str, value: object) -> Values:
         return make(**read_table(reading, path, value, parsers))
@@ -130,13 +129,13 @@ TOP: Mapping[str, Parser] = {
     "retry": _made(Retry, RETRY),
     "stream": _made(Stream, STREAM),
     "intercept": _made(Intercept, INTERCEPT),
-    "models": table_of(check_word, target),
+    "models": model_table,
     "upstreams": upstreams,
 }
 
 
 def places(environ: Mapping[str, str], cwd: Path) -> tuple[Path, ...]:
-    """Where a configuration is looked for when no name is given, in order."""
+    """Return where a configuration is looked for when no name is given, in order."""
     home = environ.get("XDG_CONFIG_HOME", "")
     if not os.path.isabs(home):
         home = os.path.join(environ.get("HOME") or os.path.expanduser("~"), ".config")
@@ -144,9 +143,9 @@ def places(environ: Mapping[str, str], cwd: Path) -> tuple[Path, ...]:
 
 
 def find(explicit: str | None, environ: Mapping[str, str], cwd: Path) -> Path | None:
-    """The configuration file: `--config`, `$GATEWAY_CONFIG`, else the first of `places` that is there.
+    """Return the configuration file: `--config`, `$GATEWAY_CONFIG`, else the first of `places` that exists.
 
-    A file that was asked for by name is given as it is, there or not; None: nothing was found.
+    A file that was asked for by name is returned whether it exists or not. Return None if nothing was found.
     """
     named = explicit or environ.get("GATEWAY_CONFIG")
     if named:
@@ -162,7 +161,7 @@ def load(
     port: int | None = None,
     workers: int | None = None,
 ) -> Config:
-    """Read a configuration file. `host`, `port` and `workers` stand over the file's. Raises ConfigError."""
+    """Read a configuration file. `host`, `port` and `workers` overrule the file's. Raise ConfigError."""
     try:
         with open(path, "rb") as file:
             mode = os.fstat(file.fileno()).st_mode
@@ -190,29 +189,34 @@ def parse(
     workers: int | None = None,
     open_to_others: bool = False,
 ) -> Config:
-    """A configuration's text as a Config. Raises ConfigError.
+    """Read a configuration's text. Raise ConfigError.
 
     `path` names it in messages, and relative file names start in its directory. `open_to_others`:
     other users can read it, so that a secret in it deserves a warning.
     """
     document = _document(text, str(path or FILE_NAME))
     reading = Reading(environ, path.parent if path else Path())
-    for key, value in (("host", host), ("port", port), ("workers", workers)):
-        section = document.setdefault("server", {})
-        if value is not None and isinstance(section, dict):
-            section[key] = value
+    options = {"host": host, "port": port, "workers": workers}
+    given = {f"--{key}": value for key, value in options.items() if value is not None}
+    section = document.get("server")
+    if isinstance(section, dict):
+        # A mistake in what an option replaces does no harm.
+        document["server"] = {key: value for key, value in section.items() if f"--{key}" not in given}
     found = read_table(reading, "", document, TOP)
+    replaced = read_table(reading, "", given, {f"--{key}": SERVER[key] for key in options})
     if document.get("upstreams", {}) == {}:
         reading.problem("upstreams", 'missing: add one, as [upstreams.anthropic] with preset = "anthropic"')
     if reading.problems:
         raise ConfigError(reading.problems)
     config = Config(**found, path=path)
+    server = replace(config.server, **{key.removeprefix("--"): value for key, value in replaced.items()})
+    config = replace(config, server=server)
     _warn(reading, config, open_to_others)
     return replace(config, warnings=tuple(reading.warnings))
 
 
 def _document(text: str, name: str) -> dict[str, Any]:
-    """The TOML tables of a text. A syntax error says file, line and column."""
+    """Read the TOML tables of a text. Raise ConfigError with file, line and column of a syntax error."""
     import tomllib
 
     try:
@@ -226,6 +230,8 @@ def _document(text: str, name: str) -> dict[str, Any]:
         if place == "end of document":
             lines = text.split("\n")
             place = f"line {len(lines)}, column {len(lines[-1]) + 1}"
+        if text.lstrip().startswith("{"):
+            message += "; the file is TOML, not JSON"
         raise _failure(f"{name}, {place}: {message}" if place else f"{name}: {message}") from None
 
 
@@ -233,24 +239,28 @@ def _failure(text: str) -> ConfigError:
     return ConfigError([printable(text)])
 
 
-def _warn(reading: Reading, config: Config, open_to_others: bool) -> None:
-    """Note what is allowed but rarely meant."""
+def access_warnings(config: Config) -> list[str]:
+    """Return what should be known about who may come in; it depends on the host."""
     host = config.server.host
     mode = config.auth.effective_mode(host)
     if mode != "off" and not config.auth.keys:
-        reading.warning(
+        return [
             f'auth.mode: "{mode}" holds for {host} and no key is configured: every request will be refused '
             "with 401; set auth.api_key"
-        )
+        ]
     if mode == "off" and not is_loopback(host):
-        reading.warning(f"auth.mode: off on {host}: whoever can reach it can use every account")
+        return [f"auth.mode: off on {host}: whoever can reach it can use every account"]
+    return []
+
+
+def _warn(reading: Reading, config: Config, open_to_others: bool) -> None:
+    """Note what is allowed but rarely meant."""
+    for warning in access_warnings(config):
+        reading.warning(warning)
     if open_to_others and reading.literal_secrets:
         reading.warning(
             f"{reading.literal_secrets[0]}: a secret in a file that other users can read: "
             f"run chmod 600 {config.path}, or write a reference instead"
         )
-    names = [upstream.name for upstream in config.upstreams]
-    for pattern, model in config.models.items():
-        prefix, slash, _ = model.partition("/")
-        if slash and prefix not in names and (meant := nearest(prefix, names)):
-            reading.warning(f'{join("models", pattern)}: no upstream has this name; did you mean "{meant}"?')
+    for warning in model_warnings(config.models, config.upstreams):
+        reading.warning(warning)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from gateway.config.reading import Mistake, Parser, Reading, wrong_type
-from gateway.config.values import Secret
+from gateway.config.secret import Secret
 
 SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
@@ -33,12 +33,32 @@ LARGEST = 64 * 2**30
 MAX_FILE = 2**20
 """A key, a certificate chain or a token file is a few KB; a device or a log is not one."""
 
+QUOTED = r"""(["']).*\1"""
+
+NOT_REFERENCES = (
+    (QUOTED, "has quotes within its quotes: leave the inner ones out"),
+    (
+        r"\$\w+|%\w+%|\{+\w+\}+|(?=[A-Z0-9_]*(?:KEY|TOKEN|SECRET))[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+",
+        'is not a value but looks like a variable: write "${NAME}"',
+    ),
+    (
+        r"(?i:.*\.\.\.|<.*>|your[-_ ].*|change[-_]?me)",
+        "is a placeholder: write the value itself, or a reference",
+    ),
+    (
+        r"(?i:os\.environ[/.\[].*|\$?env[:.].*|process\.env\..*|\{env:.*\}|env\(.*\))",
+        'is how another program names a variable: write "${NAME}"',
+    ),
+    (r"(?i:bearer)\s.*", 'holds "Bearer" beside the key: leave it out'),
+)
+"""Forms that are no secret but an attempt to refer to one, each with what to write instead."""
+
 SAFE_URL = r"https://|http://(?:localhost|127\.0\.0\.1|\[::1\])[:/]"
 """A refresh token goes there: over TLS, or not beyond this machine."""
 
 
 def string(value: object) -> str:
-    """The value if it is a string with something in it."""
+    """Return the value if it is a string with something in it."""
     if not isinstance(value, str):
         raise wrong_type("a string", value)
     if not value:
@@ -47,7 +67,7 @@ def string(value: object) -> str:
 
 
 def check_word(value: object) -> str:
-    """A name that can stand in a header or a log line as it is."""
+    """Return a name that can stand in a header or a log line as it is."""
     text = string(value)
     if not re.fullmatch(r"[!-~]+", text):
         raise Mistake("must be printable ASCII without blanks")
@@ -55,19 +75,19 @@ def check_word(value: object) -> str:
 
 
 def word(reading: Reading, path: str, value: object) -> str:
-    """Printable ASCII without blanks."""
+    """Read printable ASCII without blanks."""
     return check_word(value)
 
 
 def boolean(reading: Reading, path: str, value: object) -> bool:
-    """true or false."""
+    """Read true or false."""
     if not isinstance(value, bool):
         raise wrong_type("true or false", value)
     return value
 
 
 def integer(low: int, high: int) -> Parser:
-    """A parser for a whole number in a range, both ends included."""
+    """Return a parser for a whole number in a range, both ends included."""
 
     def parse(reading: Reading, path: str, value: object) -> int:
         if isinstance(value, bool) or not isinstance(value, int):
@@ -80,7 +100,7 @@ def integer(low: int, high: int) -> Parser:
 
 
 def choice(**words: Any) -> Parser:
-    """A parser for one word of a few; each keyword argument is a word and what it means."""
+    """Return a parser for one word of a few; each keyword argument is a word and what it means."""
     listed = ", ".join(f'"{known}"' for known in words)
 
     def parse(reading: Reading, path: str, value: object) -> Any:
@@ -94,12 +114,12 @@ def choice(**words: Any) -> Parser:
 
 
 def one_of(*words: str) -> Parser:
-    """A parser for one word of a few, each meaning itself."""
+    """Return a parser for one word of a few, each meaning itself."""
     return choice(**{known: known for known in words})
 
 
 def duration(*, zero: bool = False) -> Parser:
-    """A parser for a length of time as "10s"; gives seconds. `zero` allows "0s"."""
+    """Return a parser for a length of time as "10s", in seconds. `zero` allows "0s"."""
     wanted = 'a duration with its unit, as "500ms", "10s", "5m" or "1h"'
 
     def parse(reading: Reading, path: str, value: object) -> float:
@@ -117,7 +137,7 @@ def duration(*, zero: bool = False) -> Parser:
 
 
 def size(*, zero: bool = False) -> Parser:
-    """A parser for a number of bytes, as 65536 or "64MiB". `zero` allows 0."""
+    """Return a parser for a number of bytes, as 65536 or "64MiB". `zero` allows 0."""
     wanted = 'a size as "64MiB", or a whole number of bytes'
 
     def parse(reading: Reading, path: str, value: object) -> int:
@@ -138,9 +158,12 @@ def size(*, zero: bool = False) -> Parser:
 
 
 def resolve(reading: Reading, value: object) -> str:
-    """A string that may be `${NAME}` or `${file:/path}`; gives what it stands for."""
+    """Return what a string stands for that may be `${NAME}` or `${file:/path}`."""
     text = string(value)
     if "${" not in text:
+        for pattern, remedy in NOT_REFERENCES:
+            if re.fullmatch(pattern, text):
+                raise Mistake(remedy)
         return text
     parts = re.fullmatch(r"\$\{(?:([A-Za-z_][A-Za-z0-9_]*)|file:([^}]+))\}", text)
     if parts is None:
@@ -156,11 +179,13 @@ def resolve(reading: Reading, value: object) -> str:
         found = read_file(file).decode("utf-8", "replace").strip()
     if not found:
         raise Mistake(f"{source} is empty")
+    if re.fullmatch(QUOTED, found):
+        raise Mistake(f"{source} has quotes around its value: leave them out")
     return found
 
 
 def secret(reading: Reading, path: str, value: object) -> Secret:
-    """A key, itself or by reference; one that stands in the file itself is noted."""
+    """Read a key, itself or by reference; note one that stands in the file itself."""
     text = resolve(reading, value)
     if text == value:
         reading.literal_secrets.append(path)
@@ -170,7 +195,7 @@ def secret(reading: Reading, path: str, value: object) -> Secret:
 
 
 def read_file(file: Path) -> bytes:
-    """A small file's bytes; Mistake names the file and the system's reason."""
+    """Return a small file's bytes. Raise Mistake with the file and the system's reason."""
     try:
         with open(file, "rb") as opened:
             data = opened.read(MAX_FILE + 1)
@@ -184,20 +209,24 @@ def read_file(file: Path) -> bytes:
 
 
 def pem(ending: str) -> Parser:
-    """A parser for the name of a PEM file that has a block whose title ends with `ending`."""
+    """Return a parser for the name of a PEM file that has a block whose title ends with `ending`."""
 
     def parse(reading: Reading, path: str, value: object) -> Path:
         file = reading.file(string(value))
         data = read_file(file)
         if b"-----BEGIN " not in data or ending.encode() + b"-----" not in data:
             raise Mistake(f"file {file} holds no PEM block {ending}")
+        if b"-----BEGIN ENCRYPTED " in data or b"Proc-Type: 4,ENCRYPTED" in data:
+            raise Mistake(
+                f"file {file} is encrypted, and nobody is asked for its passphrase: openssl pkey -in {file}"
+            )
         return file
 
     return parse
 
 
 def oauth_file(reading: Reading, path: str, value: object) -> Path:
-    """The name of a Google `authorized_user` JSON file that has what a refresh needs."""
+    """Read the name of a Google `authorized_user` JSON file that has what a refresh needs."""
     import orjson
 
     file = reading.file(string(value))

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 BARE_KEY = r"[A-Za-z0-9_-]+"
+"""Keys that TOML takes without quotes; also the form of a command's options."""
 
 TYPE_NAMES = {
     bool: "true or false",
@@ -22,6 +23,17 @@ TYPE_NAMES = {
     list: "an array",
     dict: "a table",
 }
+
+
+SYNONYMS = {
+    **dict.fromkeys(("key", "token", "apikey", "auth_token", "secret"), "api_key"),
+    **dict.fromkeys(("url", "endpoint", "api_base", "baseurl"), "base_url"),
+    **dict.fromkeys(("bind", "listen", "address", "hostname"), "host"),
+    **dict.fromkeys(("type", "protocol", "provider"), "kind"),
+    **dict.fromkeys(("user", "id", "label"), "name"),
+    "model": "models",
+}
+"""What other programs call keys of this one."""
 
 
 class Mistake(Exception):
@@ -51,7 +63,7 @@ class Reading:
         self.warnings.append(printable(text))
 
     def file(self, name: str) -> Path:
-        """A file name of the configuration as a path: `~` is the home directory."""
+        """Return a file name of the configuration as a path: `~` is the home directory."""
         return self.directory / os.path.expanduser(name)
 
 
@@ -59,24 +71,24 @@ Parser = Callable[[Reading, str, Any], Any]
 
 
 def printable(text: str) -> str:
-    """The text on one line, with control characters as escapes."""
+    """Return the text on one line, with control characters as escapes."""
     return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def join(path: str, key: str) -> str:
-    """The key path of `key` in the table at `path`, as TOML would write it."""
+    """Return the key path of `key` in the table at `path`, as TOML would write it."""
     if not re.fullmatch(BARE_KEY, key):
         key = '"' + key.replace("\\", "\\\\").replace('"', '\\"') + '"'
     return f"{path}.{key}" if path else key
 
 
 def wrong_type(wanted: str, value: object) -> Mistake:
-    """The mistake of a value that has another type than `wanted` (which says what to write)."""
+    """Return the mistake of a value that has another type than `wanted` (which says what to write)."""
     return Mistake(f"must be {wanted}, not {TYPE_NAMES.get(type(value), 'a date or time')}")
 
 
 def nearest(word: str, known: Collection[str]) -> str | None:
-    """The known word that was probably meant."""
+    """Return the known word that was probably meant."""
     from difflib import get_close_matches
 
     close = get_close_matches(word.lower(), known, n=1)
@@ -84,15 +96,17 @@ def nearest(word: str, known: Collection[str]) -> str | None:
 
 
 def unknown_key(key: str, known: Collection[str]) -> str:
-    """What to say of a key that nobody knows."""
-    meant = nearest(key, known)
+    """Return what is wrong with a key that is not known."""
+    meant = SYNONYMS.get(key.lower(), "")
+    if meant not in known:
+        meant = nearest(key, known) or ""
     if meant:
         return f'unknown key; did you mean "{meant}"?'
     return "unknown key; known here: " + ", ".join(sorted(known))
 
 
 def read_table(reading: Reading, path: str, value: object, parsers: Mapping[str, Parser]) -> dict[str, Any]:
-    """The values of a table with known keys, by key. A key that is absent or wrong is left out."""
+    """Read a table with known keys; return its values by key. A key that is absent or wrong is left out."""
     if not isinstance(value, dict):
         raise wrong_type("a table", value)
     found: dict[str, Any] = {}
@@ -110,7 +124,7 @@ def read_table(reading: Reading, path: str, value: object, parsers: Mapping[str,
 
 
 def table_of(check_key: Callable[[str], object], parser: Parser) -> Parser:
-    """A parser for a table with free keys, in the file's order; `check_key` raises Mistake."""
+    """Return a parser for a table with free keys, in the file's order; `check_key` raises Mistake."""
 
     def parse(reading: Reading, path: str, value: object) -> dict[str, Any]:
         if not isinstance(value, dict):
@@ -129,7 +143,7 @@ def table_of(check_key: Callable[[str], object], parser: Parser) -> Parser:
 
 
 def array_of(parser: Parser) -> Parser:
-    """A parser for an array whose items are all alike; gives a tuple of those that are good."""
+    """Return a parser for an array whose items are all alike; its value is a tuple of those that are good."""
 
     def parse(reading: Reading, path: str, value: object) -> tuple[Any, ...]:
         if not isinstance(value, list):

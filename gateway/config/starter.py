@@ -4,14 +4,19 @@ A line that begins with `#` and a letter, `[` or `"` is a setting with its defau
 `# ` and text is prose. A test takes the comment signs away and loads the result.
 """
 
-STARTER = """\
+from textwrap import fill
+
+from gateway.config.kinds import CURES, KINDS, REPAIRS
+from gateway.config.presets import LOCAL, PRESETS
+
+_MAIN = """\
 # The gateway's configuration. `gateway check` reads it and says what is wrong, without the network.
 #
 # A secret is written as a reference: "${NAME}" takes it from the environment,
 # "${file:/path}" from a file. Durations: "500ms", "10s", "5m", "1h". Sizes: 65536, "64MiB".
 # Lines that are commented out show the default, or an example where there is none.
 
-# How tokens are counted: "auto" asks an upstream that can, "estimate" counts here, "zero" answers 0.
+# How tokens are counted: "auto" asks an upstream that can, "estimate" counts here, "zero" says 0.
 #count_tokens = "auto"
 
 [server]
@@ -63,7 +68,7 @@ STARTER = """\
 [stream]
 #ping_after = "15s"
 
-# Requests of Claude Code that are answered here, without an upstream.
+# Requests of Claude Code that need no upstream: the gateway responds by itself.
 [intercept]
 #warmup = true
 #quota_probe = false
@@ -71,10 +76,9 @@ STARTER = """\
 # Requested name, or pattern with `*`, to a model; "upstream/model" sends it to that upstream only.
 [models]
 #"claude-3-5-haiku-*" = "claude-haiku-4-5"
-#"fast" = "gemini/gemini-3-flash-preview"
+#"fast" = "gemini/gemini-3.8-flash"
 
-# The upstreams. Presets: anthropic, zai, bigmodel, moonshot, deepseek, minimax, openrouter, gemini,
-# and on this machine, without a key: ollama, lmstudio, llamacpp.
+PRESETS
 [upstreams.anthropic]
 preset = "anthropic"
 # 0 is asked first; upstreams with equal numbers are pooled; a higher number is a fallback.
@@ -82,21 +86,29 @@ preset = "anthropic"
 # Requests in flight per account; 0 sets no limit. An account may have its own number.
 #max_concurrent = 0
 # An upstream with this table serves only what it names; "*" names the rest.
-#models = { "claude-*" = "claude-sonnet-4-5", "*" = "claude-haiku-4-5" }
-# Instead of a preset: how it speaks ("anthropic" or "gemini") and where it is.
+#models = { "claude-*" = "claude-sonnet-5-5", "*" = "claude-haiku-4-5" }
+# Instead of a preset: how it speaks (SPOKEN) and where it is.
 #kind = "anthropic"
 #base_url = "https://api.anthropic.com"
+# Allow http:// beyond loopback and private hosts: nobody else can listen on the way.
+#plain_http = false
 # The credential's header: "x-api-key" or "authorization".
 #auth_header = "x-api-key"
-# Repairs of the history, turned on or off by name: cache_control, merge_roles, empty_text,
-# tool_results, foreign_thinking, system_role, deferred_tools, attribution.
+REPAIRS
 #repair = ["deferred_tools"]
 #no_repair = ["merge_roles"]
 # For hosts that refuse cache_control, or the role system ("fold" or "keep").
 #strip_cache_control = false
 #system_role = "keep"
-# Ask for a stream also when the client wants one JSON answer.
+# Ask for a stream also when the client wants one JSON response.
 #stream_internally = false
+# Whether it keeps message threads; else SDKs are told to send the whole history.
+#threads = true
+CURES
+#cures = ["user_id"]
+#no_cures = ["adaptive_thinking"]
+#drop_betas = ["fast-mode-*"]
+#drop_fields = ["context_management"]
 #proxy = "http://user:password@proxy.lan:3128"
 # PEM certificates trusted instead of the system's.
 #ca_file = "ca.pem"
@@ -110,24 +122,33 @@ api_key = "${ANTHROPIC_KEY_1}"
 #[[upstreams.anthropic.accounts]]
 #email = "also-me@example.com"
 #api_key = "${ANTHROPIC_KEY_2}"
-
-# A fallback that speaks another protocol.
-#[upstreams.gemini]
-#preset = "gemini"
-#priority = 1
-#models = { "*" = "gemini-3-pro-preview" }
-#version = "v1beta"
-# "json" sends tool schemas as JSON Schema, "openapi" as the older subset.
-#schema = "json"
-# What to do with server tools that Gemini does not have: "error" or "drop".
-#unsupported_tools = "error"
-# Vertex AI has the model inside a path of its own.
-#path = "/v1/projects/P/locations/L/publishers/google/models/{model}:streamGenerateContent"
-#[[upstreams.gemini.accounts]]
-#email = "me@example.com"
-#api_key = "${GEMINI_API_KEY}"
-# Or, instead of a key, a Google authorized_user file:
-#[[upstreams.gemini.accounts]]
-#name = "oauth"
-#oauth_file = "google.json"
 """
+
+
+def _prose(text: str) -> str:
+    return fill(text, 98, initial_indent="# ", subsequent_indent="# ", break_on_hyphens=False)
+
+
+_PRESETS = ", ".join(name for name in PRESETS if name not in LOCAL)
+_LOCAL = ", ".join(name for name in PRESETS if name in LOCAL)
+
+_WORDS = {
+    "PRESETS": _prose(f"The upstreams. Presets: {_PRESETS}; on this machine, without a key: {_LOCAL}."),
+    "REPAIRS": _prose(f"Repairs of the history, on or off by name: {', '.join(REPAIRS)}."),
+    "CURES": _prose(
+        "What is changed of requests that it refuses, from the start or never: "
+        f"{', '.join(CURES)}. Betas and fields that it never gets."
+    ),
+    "SPOKEN": ", ".join(f'"{name}"' for name in KINDS),
+}
+"""What stands in for words of the text above: lists that are kept elsewhere."""
+
+
+def _filled(text: str) -> str:
+    for word, words in _WORDS.items():
+        text = text.replace(word, words)
+    return text
+
+
+STARTER = "\n".join([_filled(_MAIN), *(kind.starter for kind in KINDS.values() if kind.starter)])
+"""The whole file."""

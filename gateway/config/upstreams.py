@@ -1,16 +1,18 @@
 """`[upstreams.NAME]` -> Upstream: a preset's fields, the file's own over them, accounts, repairs.
 
-Which key belongs to which kind is a table here; a new key of an upstream is one line in `KEYS`.
+A key of every upstream is one line in `KEYS`; those of one kind are in its row in `kinds`.
 """
 
 import re
 from collections.abc import Collection, Mapping
 from typing import Any
+from urllib.parse import urlsplit
 
-from gateway.config.addresses import base_url, proxy
+from gateway.config.addresses import base_url, is_private, proxy
+from gateway.config.kinds import KIND_OF_PRESET, KINDS, REPAIRS, UpstreamKind
+from gateway.config.models import model_table
 from gateway.config.parsers import (
     boolean,
-    check_word,
     choice,
     integer,
     oauth_file,
@@ -21,8 +23,8 @@ from gateway.config.parsers import (
     word,
 )
 from gateway.config.presets import LOCAL, PRESETS
-from gateway.config.reading import Mistake, Parser, Reading, array_of, join, read_table, table_of, wrong_type
-from gateway.config.values import REPAIRS, REPAIRS_OF_KIND, Account, GeminiOptions, Kind, Upstream
+from gateway.config.reading import Mistake, Parser, Reading, array_of, join, read_table, wrong_type
+from gateway.config.values import Account, Upstream
 
 MAX_PRIORITY = 1000
 """More fallbacks than anyone lists."""
@@ -34,36 +36,20 @@ UPSTREAM_NAME = r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}"
 """No slash: `upstream/model` in [models] must be readable in one way."""
 
 
-def target(reading: Reading, path: str, value: object) -> str:
-    """One model's name."""
-    if "*" in check_word(value):
-        raise Mistake('must be one model: "*" belongs on the left side')
-    return check_word(value)
-
-
-def generate_path(reading: Reading, path: str, value: object) -> str:
-    """A request path with a place for the wire model."""
-    text = check_word(value)
-    if not text.startswith("/") or "{model}" not in text or "#" in text:
-        raise Mistake('must begin with "/" and hold "{model}"')
-    return text
-
-
 def known_preset(reading: Reading, path: str, value: object) -> str:
-    """The name of a preset."""
+    """Read the name of a preset."""
     if string(value) not in PRESETS:
         raise Mistake("must be one of " + ", ".join(f'"{name}"' for name in PRESETS))
     return string(value)
 
 
 def array_of_tables(reading: Reading, path: str, value: object) -> list[Any]:
-    """An array, as it is: what an account needs depends on its upstream."""
+    """Read an array, as it is: what an account needs depends on its upstream."""
     if not isinstance(value, list):
         raise wrong_type(f"an array of tables ([[{path}]])", value)
     return value
 
 
-model_table = table_of(check_word, target)
 repair_names = array_of(one_of(*REPAIRS))
 concurrent = integer(0, MAX_CONCURRENT)
 
@@ -77,8 +63,9 @@ ACCOUNT_KEYS: Mapping[str, Parser] = {
 
 KEYS: Mapping[str, Parser] = {
     "preset": known_preset,
-    "kind": one_of("anthropic", "gemini"),
+    "kind": one_of(*KINDS),
     "base_url": base_url,
+    "plain_http": boolean,
     "priority": integer(0, MAX_PRIORITY),
     "models": model_table,
     "accounts": array_of_tables,
@@ -89,31 +76,31 @@ KEYS: Mapping[str, Parser] = {
     "max_concurrent": concurrent,
     "proxy": proxy,
     "ca_file": pem("CERTIFICATE"),
-    "auth_header": one_of("x-api-key", "authorization"),
-    "stream_internally": boolean,
-    "version": word,
-    "path": generate_path,
-    "envelope": one_of("code_assist"),
-    "project": word,
-    "schema": one_of("json", "openapi"),
-    "unsupported_tools": one_of("error", "drop"),
 }
+"""Keys of every upstream; `kinds` has those of one kind."""
 
-GEMINI_KEYS = ("version", "path", "envelope", "project", "schema", "unsupported_tools")
-
-KIND_OF_KEY: Mapping[str, str] = {
-    **dict.fromkeys(GEMINI_KEYS, "gemini"),
-    "auth_header": "anthropic",
-    "stream_internally": "anthropic",
-}
-"""Keys that mean something for one kind only."""
+FIELDS = (
+    "priority",
+    "models",
+    "auth_header",
+    "stream_internally",
+    "threads",
+    "cures",
+    "no_cures",
+    "drop_betas",
+    "drop_fields",
+    "max_concurrent",
+    "proxy",
+    "ca_file",
+)
+"""Keys whose values are fields of an Upstream as they are."""
 
 SWITCHES = {"strip_cache_control": "cache_control", "system_role": "system_role"}
 """Keys that turn one repair on (True) or off (False)."""
 
 
 def upstreams(reading: Reading, path: str, value: object) -> tuple[Upstream, ...]:
-    """Every upstream of the file, in its order."""
+    """Read every upstream of the file, in its order."""
     if not isinstance(value, dict):
         raise wrong_type("a table", value)
     found = []
@@ -128,65 +115,115 @@ def upstreams(reading: Reading, path: str, value: object) -> tuple[Upstream, ...
     return tuple(found)
 
 
+def kind_of(value: Mapping[str, Any]) -> str:
+    """Return the kind of an upstream's table as far as it says one: only then its own keys can be read."""
+    preset, kind = value.get("preset"), value.get("kind")
+    if isinstance(kind, str) and kind in KINDS:
+        return kind
+    return KIND_OF_PRESET.get(preset, "") if isinstance(preset, str) else ""
+
+
+def keys_of(kind: str) -> Mapping[str, Parser]:
+    """Return the keys of an upstream of this kind; where that is not known, those of every kind."""
+    chosen = [KINDS[kind]] if kind else list(KINDS.values())
+    return {**KEYS, **{key: parser for each in chosen for key, parser in each.keys.items()}}
+
+
+def foreign_key(key: str, kind: str) -> str:
+    """Return the names of the kinds that have a key which this one does not have; "" if it is a key of no kind."""
+    owners = [name for name, each in KINDS.items() if key in each.keys]
+    return " or ".join(f'"{name}"' for name in owners) if kind and kind not in owners else ""
+
+
 def upstream(reading: Reading, path: str, name: str, value: object) -> Upstream:
-    """One upstream. What is missing is noted and filled with something, so that all of it is read."""
-    own = read_table(reading, path, value, KEYS)
+    """Read one upstream. What is missing is noted and filled with something, so that all of it is read."""
+    if not isinstance(value, dict):
+        raise wrong_type("a table", value)
+    said = kind_of(value)
+    kind = said or "anthropic"
+    row = KINDS[kind]
+    own = read_table(reading, path, own_keys(reading, path, value, said), keys_of(said))
     preset = PRESETS.get(own.get("preset", ""), {})
-    found = {**preset, **own}
-    given = value.keys() if isinstance(value, dict) else ()
-    check_keys(reading, path, given, found)
-    kind = found.get("kind", "anthropic")
-    url = found.get("base_url", PRESETS[kind]["base_url"])
+    found = {**row.defaults, **preset, **own}
+    check_keys(reading, path, value, said, preset)
+    if preset and preset["kind"] != kind:
+        reading.problem(
+            f"{path}.kind", f'preset "{own["preset"]}" is of kind "{preset["kind"]}": leave one of them out'
+        )
+    url = upstream_url(reading, f"{path}.base_url", found, row)
     local = url.startswith("http://") or own.get("preset") in LOCAL
-    if local and "accounts" not in given:
+    if local and "accounts" not in value:
         payers: tuple[Account, ...] = (Account(name=name, max_concurrent=found.get("max_concurrent", 0)),)
     else:
         payers = accounts(reading, f"{path}.accounts", found, kind, local)
-    # An array of the wrong type is in `given` only, and has its problem already.
-    if not found.get("accounts", local or "accounts" in given):
+    # An array of the wrong type is in the table only, and has its problem already.
+    if not found.get("accounts", local or "accounts" in value):
         reading.problem(f"{path}.accounts", f"missing: add [[{path}.accounts]] with an email and an api_key")
+    for cure in sorted({*found.get("cures", ())} & {*found.get("no_cures", ())}):
+        reading.problem(path, f'cure "{cure}" is turned both on and off')
+    options = {key: found[key] for key in row.keys if key in found and key not in FIELDS}
     return Upstream(
         name=name,
         kind=kind,
+        preset=own.get("preset", ""),
         base_url=url,
-        priority=found.get("priority", 0),
-        models=found.get("models", {}),
         accounts=payers,
-        auth_header=found.get("auth_header", "x-api-key"),
         repairs=repairs(reading, path, kind, preset, own),
-        stream_internally=found.get("stream_internally", False),
-        max_concurrent=found.get("max_concurrent", 0),
-        proxy=found.get("proxy"),
-        ca_file=found.get("ca_file"),
-        options=GeminiOptions(**{key: found[key] for key in GEMINI_KEYS if key in found}),
+        options=row.options(**options) if row.options is not None else None,
+        **{key: found[key] for key in FIELDS if key in found},
     )
 
 
-def check_keys(reading: Reading, path: str, given: Collection[str], found: Mapping[str, Any]) -> None:
-    """Which keys an upstream needs, and which do not go together. `given`: the keys in the file."""
-    kind = found.get("kind")
+def own_keys(reading: Reading, path: str, value: Mapping[str, Any], kind: str) -> dict[str, Any]:
+    """Return a table without the keys of other kinds and of accounts, each of which is noted."""
+    found = {}
+    for key, item in value.items():
+        owners = "" if key in KEYS else foreign_key(key, kind)
+        if owners:
+            reading.problem(join(path, key), f"only an upstream of kind {owners} has this key")
+        elif key in ACCOUNT_KEYS and key not in KEYS:
+            reading.problem(join(path, key), f"belongs to an account: write it below [[{path}.accounts]]")
+        else:
+            found[key] = item
+    return found
+
+
+def check_keys(
+    reading: Reading, path: str, given: Collection[str], kind: str, preset: Mapping[str, Any]
+) -> None:
+    """Note which keys an upstream needs beside its preset's, and which do not go together."""
     if "kind" not in given and "preset" not in given:
-        reading.problem(f"{path}.kind", 'missing: write kind = "anthropic", kind = "gemini", or a preset')
-    if "base_url" not in given and "preset" not in given and kind != "gemini":
+        known = ", ".join(f'kind = "{name}"' for name in KINDS)
+        reading.problem(f"{path}.kind", f"missing: write {known}, or a preset")
+    is_known = "preset" not in given or bool(preset)
+    if is_known and "base_url" not in {*given, *preset} and not (kind and KINDS[kind].base_url):
         reading.problem(f"{path}.base_url", 'missing: write "https://" and the host, or use a preset')
-    if re.search(r"/v1(?:beta|alpha|/messages)?$", found.get("base_url", "")):
-        reading.problem(f"{path}.base_url", 'must end before "/v1": the gateway adds the rest')
-    for key in given:
-        owner = KIND_OF_KEY.get(key, kind)
-        if kind and owner != kind:
-            reading.problem(f"{path}.{key}", f'only an upstream of kind "{owner}" has this key')
-    if "envelope" in given and "path" in given:
-        reading.problem(f"{path}.path", "a code_assist envelope has a path of its own: leave one of them out")
-    if ("envelope" in given) != ("project" in given):
-        missing = "project" if "envelope" in given else "envelope"
-        reading.problem(f"{path}.{missing}", 'missing: envelope = "code_assist" and project go together')
+    if kind:
+        KINDS[kind].check_keys(reading, path, given)
+
+
+def upstream_url(reading: Reading, path: str, found: Mapping[str, Any], row: UpstreamKind) -> str:
+    """Return an upstream's base URL as its kind uses it, and note what is wrong with it."""
+    url: str = found.get("base_url", row.base_url)
+    in_clear = url.startswith("http://") and not is_private(urlsplit(url).hostname or "")
+    if in_clear and not found.get("plain_http"):
+        reading.problem(
+            path,
+            "plain http:// is for loopback and private hosts: write https://, or plain_http = true if nobody else "
+            "can listen on the way",
+        )
+    try:
+        return row.check_url(url)
+    except Mistake as mistake:
+        reading.problem(path, str(mistake))
+        return url
 
 
 def repairs(
-    reading: Reading, path: str, kind: Kind, preset: Mapping[str, Any], own: Mapping[str, Any]
+    reading: Reading, path: str, kind: str, preset: Mapping[str, Any], own: Mapping[str, Any]
 ) -> frozenset[str]:
-    """The repairs that are on: the kind's, changed by the preset's wishes, then by the file's."""
-    enabled = REPAIRS_OF_KIND[kind]
+    """Return the repairs that are on: the kind's, changed by the preset's wishes, then by the file's."""
+    enabled = KINDS[kind].repairs
     for source in (preset, own):
         on, off = set(source.get("repair", ())), set(source.get("no_repair", ()))
         for key, name in SWITCHES.items():
@@ -199,9 +236,9 @@ def repairs(
 
 
 def accounts(
-    reading: Reading, path: str, upstream: Mapping[str, Any], kind: Kind, local: bool
+    reading: Reading, path: str, upstream: Mapping[str, Any], kind: str, local: bool
 ) -> tuple[Account, ...]:
-    """An upstream's accounts; `local`: it may ask for no key."""
+    """Read an upstream's accounts; `local`: it may ask for no key."""
     found: dict[str, Account] = {}
     for index, item in enumerate(upstream.get("accounts", ())):
         where = f"{path}[{index}]"
@@ -223,15 +260,17 @@ def accounts(
     return tuple(found.values())
 
 
-def check_account(reading: Reading, path: str, given: Collection[str], kind: Kind, local: bool) -> None:
-    """Which keys an account needs, and which do not go together."""
+def check_account(reading: Reading, path: str, given: Collection[str], kind: str, local: bool) -> None:
+    """Note which keys an account needs, and which do not go together."""
     if "email" in given and "name" in given:
         reading.problem(path, "has an email and a name: one is enough")
     elif "email" not in given and "name" not in given:
         reading.problem(path, "needs an email or a name")
-    if "oauth_file" in given and kind != "gemini":
-        reading.problem(f"{path}.oauth_file", 'only an upstream of kind "gemini" has this key')
+    oauth = KINDS[kind].oauth
+    if "oauth_file" in given and not oauth:
+        kinds = " or ".join(f'"{name}"' for name, each in KINDS.items() if each.oauth)
+        reading.problem(f"{path}.oauth_file", f"only an upstream of kind {kinds} has this key")
     elif "oauth_file" in given and "api_key" in given:
         reading.problem(path, "has an api_key and an oauth_file: one is enough")
     elif "oauth_file" not in given and "api_key" not in given and not local:
-        reading.problem(path, "needs an api_key" + (" or an oauth_file" if kind == "gemini" else ""))
+        reading.problem(path, "needs an api_key" + (" or an oauth_file" if oauth else ""))

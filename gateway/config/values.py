@@ -8,67 +8,19 @@ no `repr` and no error text can show them by accident.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
+from gateway.config.kinds import KINDS
+from gateway.config.kinds import REPAIRS as REPAIRS
+from gateway.config.kinds import GeminiOptions as GeminiOptions
+from gateway.config.secret import Secret as Secret
 from gateway.http1.limits import Limits
 
-Kind = Literal["anthropic", "gemini"]
 AuthMode = Literal["off", "strict", "all_except_health", "auto"]
 Expose = Literal["full", "masked", "none"]
 CountTokens = Literal["auto", "estimate", "zero"]
-AuthHeader = Literal["x-api-key", "authorization"]
-Envelope = Literal["", "code_assist"]
-SchemaStyle = Literal["json", "openapi"]
-UnsupportedTools = Literal["error", "drop"]
-
-REPAIRS = (
-    "cache_control",
-    "merge_roles",
-    "empty_text",
-    "tool_results",
-    "foreign_thinking",
-    "system_role",
-    "deferred_tools",
-    "attribution",
-)
-"""Every repair that `repair` and `no_repair` can name."""
-
-ALWAYS_REPAIRED = frozenset({"thinking_cache_control"})
-"""Not a choice: `cache_control` on a thinking block is refused by every upstream."""
-
-REPAIRS_OF_KIND: Mapping[Kind, frozenset[str]] = {
-    "anthropic": ALWAYS_REPAIRED | {"merge_roles", "empty_text", "tool_results", "foreign_thinking"},
-    "gemini": ALWAYS_REPAIRED | frozenset(REPAIRS),
-}
+REPAIRS_OF_KIND: Mapping[str, frozenset[str]] = {name: kind.repairs for name, kind in KINDS.items()}
 """What is on when the configuration says nothing."""
-
-
-class Secret:
-    """A value that only `reveal` shows. Equal when the values are; not the way to judge a client's key."""
-
-    __slots__ = ("_value",)
-
-    def __init__(self, value: str) -> None:
-        self._value = value
-
-    def reveal(self) -> str:
-        """The value itself, for the one place that puts it into a request or compares its digest."""
-        return self._value
-
-    def __repr__(self) -> str:
-        return "Secret(***)"
-
-    def __str__(self) -> str:
-        return "***"
-
-    def __bool__(self) -> bool:
-        return bool(self._value)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Secret) and self._value == other._value
-
-    def __hash__(self) -> int:
-        return hash((Secret, self._value))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +33,7 @@ class Tls:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Server:
-    """Where clients connect, and what they are told."""
+    """Where clients connect, and what responses say of accounts."""
 
     host: str = "127.0.0.1"
     port: int = 8045
@@ -107,7 +59,7 @@ class Auth:
     """Name -> key. Names appear in logs."""
 
     def effective_mode(self, host: str) -> Literal["off", "strict", "all_except_health"]:
-        """The mode for a server bound to `host`: "auto" is off on loopback only."""
+        """Return the mode for a server bound to `host`: "auto" is off on loopback only."""
         if self.mode != "auto":
             return self.mode
         return "off" if is_loopback(host) else "all_except_health"
@@ -125,7 +77,7 @@ class Retry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stream:
-    """What a client hears while an upstream is silent."""
+    """What is sent to a client while an upstream is silent."""
 
     ping_after: float = 15.0
     """Below the 20 s after which Claude Code shows a banner."""
@@ -133,7 +85,7 @@ class Stream:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Intercept:
-    """Requests that are answered here, without an upstream."""
+    """Requests that the gateway responds to by itself, without an upstream."""
 
     warmup: bool = True
     quota_probe: bool = False
@@ -141,7 +93,7 @@ class Intercept:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Account:
-    """Who pays. No credential at all is right for a local upstream only."""
+    """What authenticates requests to an upstream. No credential at all is right for a local upstream only."""
 
     name: str
     """Its `email`, or its `name`."""
@@ -153,26 +105,14 @@ class Account:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class GeminiOptions:
-    """What only a gemini upstream has."""
-
-    version: str = "v1beta"
-    path: str | None = None
-    """Replaces the whole path of a generate request; `{model}` stands for the wire model (Vertex AI)."""
-    envelope: Envelope = ""
-    """Empty: the body is the request itself."""
-    project: str = ""
-    """The `project` of a code_assist envelope."""
-    schema: SchemaStyle = "json"
-    unsupported_tools: UnsupportedTools = "error"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Upstream:
-    """What serves requests."""
+    """A service that requests are forwarded to."""
 
     name: str
-    kind: Kind
+    kind: str
+    """A name of `kinds.KINDS`."""
+    preset: str = ""
+    """The name of the preset that filled it in."""
     base_url: str
     """`http(s)://host[:port][/path]`, no slash at the end."""
     priority: int = 0
@@ -180,22 +120,39 @@ class Upstream:
     models: Mapping[str, str] = field(default_factory=dict)
     """Pattern -> wire model, in the file's order; empty: every name passes unchanged."""
     accounts: tuple[Account, ...] = ()
-    auth_header: AuthHeader = "x-api-key"
+    auth_header: str = "x-api-key"
+    """The header of its credential."""
     repairs: frozenset[str] = REPAIRS_OF_KIND["anthropic"]
-    """The names of the repairs that are on."""
+    """Names of the repairs that are on."""
     stream_internally: bool = False
+    threads: bool = True
+    """It keeps message threads: a request may hold only what is new."""
+    cures: tuple[str, ...] = ()
+    """Names of the cures that are applied from the start."""
+    no_cures: tuple[str, ...] = ()
+    """Names of the cures that are never tried."""
+    drop_betas: tuple[str, ...] = ()
+    """Betas that no request is sent with; `*` stands for anything."""
+    drop_fields: tuple[str, ...] = ()
+    """Paths of fields that no request is sent with."""
     max_concurrent: int = 0
     """The default of its accounts' `max_concurrent`."""
     proxy: Secret | None = None
     """`http://[user:password@]host:port`; a secret because of the password."""
     ca_file: Path | None = None
     """PEM certificates trusted instead of the system's."""
-    options: GeminiOptions = field(default_factory=GeminiOptions)
+    options: Any = None
+    """What only its kind has: the kind's `options`, with their defaults where none are given."""
+
+    def __post_init__(self) -> None:
+        options = KINDS[self.kind].options
+        if self.options is None and options is not None:
+            object.__setattr__(self, "options", options())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
-    """Everything the gateway was told, complete and checked."""
+    """The whole configuration, complete and checked."""
 
     server: Server = field(default_factory=Server)
     auth: Auth = field(default_factory=Auth)
@@ -221,7 +178,7 @@ class ConfigError(Exception):
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host name or address (without brackets) can only mean this machine."""
+    """Return whether a host name or address (without brackets) can only mean this machine."""
     host = host.lower().rstrip(".")
     if host in {"localhost", "127.0.0.1", "::1"} or host.endswith(".localhost"):
         return True

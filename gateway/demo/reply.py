@@ -1,203 +1,248 @@
-"""What an embedded upstream says: a request document -> a Reply. Pure: the same request, the same words.
+"""What the demo's upstream says: a request document -> a Reply. Pure: the same request, the same words.
 
-The words echo what was asked and say what this is; "run ..." and "read ..." lead to a tool call, its result to
-words about it. How a Reply is sent is left to `events`.
+The words echo the prompt and say what this is. "run ..." and "read ..." lead to a call of a tool that is made for
+it, judged by its name and its schema; a tool's result leads to words about it.
 """
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from gateway.demo.asked import Asked, Result, asked_of, shortened
-from gateway.demo.signatures import sign
-from gateway.demo.tools import Call, Tool, call_for, fill, forced, offered, wish_of
 from gateway.messages.json_documents import write_document
+from gateway.messages.repair import PLACEHOLDER
 
 Block = dict[str, Any]
 
 ECHO = 120
 """Characters of a prompt that are quoted: one line in a terminal."""
 
-TITLE = 60
-"""Characters of a text that fills a schema's property, such as a conversation's title."""
-
 RESULT = 1000
 """Characters of a tool's result that are quoted: about a screen."""
+
+SIGNATURE = "demo-ZGVtb25zdHJhdGlvbg"
+"""Of every thinking block. Signatures of other hosts are refused, as the API refuses them."""
 
 WHO = "This is the gateway's demo: a small upstream inside it answers, with no key and no network."
 HINT = 'Say "run echo hi" or "read README.md", and I call your client\'s tool for it.'
 HINT_WITHOUT_TOOLS = 'Offer me a tool and say "run echo hi", and I call it.'
 
-_TOKEN = re.compile(r"\s*(?:\w{1,6}|[^\w\s]{1,3})|\s+")
+_ADDED = re.compile(r"<(system-reminder|environment[\w-]*|env)\b[^>]*>.*?</\1>", re.DOTALL)
+"""What clients put beside a prompt: reminders, and descriptions of the environment."""
+
+_WRAPPED = re.compile(r"<(task|user_query|user_message|feedback)>(.*)</\1>", re.DOTALL)
+"""What some clients put a prompt in."""
+
+_TOKEN = re.compile(r"\w{1,6}|[^\w\s]{1,3}")
 """About what a tokenizer makes of a text: a short word, a piece of a long one, a few marks."""
+
+_POLITE = r"\s*(?:(?:please|can you|could you|now)\s+)*"
+
+
+@dataclass(frozen=True, slots=True)
+class Verb:
+    """A kind of wish that a prompt may begin with, and the tools that are made for it."""
+
+    name: str
+    wish: re.Pattern[str]
+    """Its group is what the wish is about."""
+    tools: re.Pattern[str]
+    """Found in the names of such tools."""
+    properties: tuple[str, ...]
+    """What such a tool may call its main input, the likeliest first."""
+
+
+VERBS = (
+    Verb(
+        "run",
+        re.compile(_POLITE + r"(?:run|execute)\b:?[ \t]+(\S.*)", re.IGNORECASE),
+        re.compile("bash|shell|run|exec|terminal|command", re.IGNORECASE),
+        ("command", "cmd", "script", "commandLine", "command_line"),
+    ),
+    Verb(
+        "read",
+        # A path in quotes may have blanks; after another one, a sentence's marks are left out.
+        re.compile(
+            _POLITE + r"read\b:?[ \t]+(?:(?:the|file)[ \t]+)*@?"
+            r"(`[^`\n]+`|\"[^\"\n]+\"|\S+?(?=[.,;:?!]*(?:\s|\Z)))",
+            re.IGNORECASE,
+        ),
+        re.compile(r"read|view|open|cat(?![a-z])|show|load|(?:get|fetch)_?file", re.IGNORECASE),
+        ("file_path", "filePath", "path", "filename", "file_name", "file", "absolute_path", "target_file"),
+    ),
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """An answer, as it is in a Message. `usage` counts the whole of it."""
+    """A response, as it is in a Message. `usage` counts the whole of it."""
 
     content: tuple[Block, ...]
     stop_reason: str
-    stop_sequence: str | None
     usage: dict[str, int]
 
 
-@dataclass(frozen=True, slots=True)
-class _Intent:
-    """What will be said, before any limit."""
-
-    thought: str
-    text: str
-    call: Call | None = None
-
-
-def reply_to(document: dict[str, Any], input_tokens: int, new_id: Callable[[str], str]) -> Reply:
-    """The answer to a request. `input_tokens` goes into its usage; `new_id` makes an id from a prefix."""
-    intent = _intent_of(document, asked_of(document))
-    blocks: list[Block] = []
-    thinking = document.get("thinking")
-    if isinstance(thinking, dict) and thinking.get("type") in ("enabled", "adaptive"):
-        blocks.append({"type": "thinking", "thinking": intent.thought})
-    if intent.text:
-        blocks.append({"type": "text", "text": intent.text})
-    if intent.call is not None:
-        call = intent.call
-        blocks.append({"type": "tool_use", "id": new_id("toolu_"), "name": call.name, "input": call.input})
-    cut = _Cut(document)
-    content = tuple(cut.blocks(blocks))
+def reply_to(document: Mapping[str, Any], input_tokens: int, new_id: Callable[[str], str]) -> Reply:
+    """Return the reply to a checked request. `input_tokens` goes into its usage; `new_id` makes an id of a prefix."""
+    thought, text, call = _intent(document)
+    content: list[Block] = []
+    if _table(document, "thinking").get("type") in ("enabled", "adaptive"):
+        content.append({"type": "thinking", "thinking": thought, "signature": SIGNATURE})
+    if text:
+        content.append({"type": "text", "text": text})
+    if call is not None:
+        content.append({"type": "tool_use", "id": new_id("toolu_"), **call})
     usage = {
         "input_tokens": input_tokens,
         "cache_creation_input_tokens": 0,
         "cache_read_input_tokens": 0,
-        "output_tokens": cut.spent,
+        "output_tokens": len(_TOKEN.findall(write_document(content).decode())),
     }
-    return Reply(content, cut.stop_reason, cut.stop_sequence, usage)
+    return Reply(tuple(content), "end_turn" if call is None else "tool_use", usage)
 
 
-def _intent_of(document: dict[str, Any], asked: Asked) -> _Intent:
-    topic = shortened(asked.topic, ECHO)
-    tools = offered(document)
-    wish = wish_of(asked.prompt)
-    insisted = forced(document, tools)
-    if insisted is not None:
-        return _Intent(f"I am told to call {insisted['name']}.", "", _insisted(insisted, topic))
-    schema = _answer_schema(document)
-    if schema is not None:
-        text = write_document(fill(schema, shortened(asked.topic, TITLE))).decode()
-        return _Intent("The answer must be JSON that fits a schema.", text)
-    call = call_for(wish, tools) if wish is not None else None
-    if call is not None and not _was_made(call, asked):
-        return _Intent(
-            f"I was asked to {wish}, and {call.name} can do that.", f"I {wish} with {call.name}.", call
+def _intent(document: Mapping[str, Any]) -> tuple[str, str, Block | None]:
+    """Return what is thought and what is said, and the name and input of the tool that is called."""
+    calls, turn = _last_turn(document["messages"])
+    prompt = next((words for block in reversed(turn) if (words := words_of(block))), "")
+    results = [block for block in turn if block.get("type") == "tool_result"]
+    quoted = _shortened(prompt)
+    tools = _offered(document)
+    verb, what = _wish(prompt)
+    call = _call_for(verb, what, tools) if verb is not None else None
+    choice = _table(document, "tool_choice")
+    if choice.get("type") in ("any", "tool"):
+        named = [tool for tool in tools if tool["name"] == choice.get("name", tool["name"])]
+        if named and (call is None or choice["type"] == "tool"):
+            call = {"name": named[0]["name"], "input": value_for(named[0]["input_schema"], quoted)}
+        return "I am told to call a tool.", "" if call else WHO, call
+    format = _table(document, "output_config").get("format") or document.get("output_format")
+    if isinstance(format, dict) and "schema" in format:
+        return (
+            "I am told to fit a schema.",
+            write_document(value_for(format["schema"], quoted)).decode(),
+            None,
         )
-    if asked.results:
-        return _Intent("The tool has answered, so I can tell.", _about(asked.results))
-    if wish is not None:
-        return _Intent(
-            f"I was asked to {wish}, but no tool can do that.",
-            f"I would {wish}, but this request offers no tool for it. {WHO}",
-        )
-    return _Intent(
-        f'The last words were "{topic}". I answer with an echo.',
-        f"{_echo(topic)} {WHO} {HINT if tools else HINT_WITHOUT_TOOLS}",
-    )
+    made = any(call == {"name": done.get("name"), "input": done.get("input")} for done in calls)
+    if verb is not None and call is not None and not made:
+        wish = f"{verb.name} `{what}`"
+        return f"I was asked to {wish}, and {call['name']} can.", f"I {wish} with {call['name']}.", call
+    if results:
+        return "The tool has responded, so I can tell.", _about(results), None
+    if verb is not None:
+        text = f"I would {verb.name} `{what}`, but this request offers no tool for it. {WHO}"
+        return "No tool can do what I was asked for.", text, None
+    echo = f'You said: "{quoted}".' if quoted else "You said nothing in words."
+    return "I return what was said.", f"{echo} {WHO} {HINT if tools else HINT_WITHOUT_TOOLS}", None
 
 
-def _insisted(tool: Tool, text: str) -> Call:
-    return Call(tool["name"], fill({**tool["input_schema"], "type": "object"}, text))
+def _last_turn(messages: Sequence[Mapping[str, Any]]) -> tuple[list[Block], list[Block]]:
+    """Return the calls before the last turn, and its blocks. A response's beginning at the very end is passed over."""
+    said = [message for message in messages if message["role"] != "system"]
+    while said and said[-1]["role"] == "assistant":
+        said.pop()
+    start = len(said)
+    while start and said[start - 1]["role"] == "user":
+        start -= 1
+    before = list(_blocks(said[start - 1])) if start else []
+    turn = [block for message in said[start:] for block in _blocks(message)]
+    return [block for block in before if block.get("type") == "tool_use"], turn
 
 
-def _answer_schema(document: dict[str, Any]) -> object:
-    """The JSON Schema that the answer must fit; None for an answer in words."""
-    config = document.get("output_config")
-    format = config.get("format") if isinstance(config, dict) else document.get("output_format")
-    if isinstance(format, dict) and format.get("type") == "json_schema":
-        return format.get("schema")
-    return None
+def _blocks(holder: Mapping[str, Any]) -> Iterator[Block]:
+    """Yield the blocks of a message's or a tool result's content."""
+    content = holder.get("content")
+    if isinstance(content, str):
+        yield {"type": "text", "text": content}
+    elif isinstance(content, list):
+        yield from (block for block in content if isinstance(block, dict))
 
 
-def _was_made(call: Call, asked: Asked) -> bool:
-    """Whether the turn before made this very call: clients that repeat the prompt beside the result would
-    else go round for ever."""
-    return any(made.get("name") == call.name and made.get("input") == call.input for made in asked.calls)
+def words_of(block: Block) -> str:
+    """Return a text block's words, without what clients put beside and around a prompt."""
+    text = block.get("text")
+    words = _ADDED.sub("", text).strip() if isinstance(text, str) else ""
+    wrapped = _WRAPPED.search(words)
+    return wrapped[2].strip() if wrapped else words
 
 
-def _echo(topic: str) -> str:
-    return f'You said: "{topic}".' if topic else "You said nothing in words."
+def _shortened(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= ECHO else line[: ECHO - 1].rstrip() + "…"
 
 
-def _about(results: tuple[Result, ...]) -> str:
-    """Tool results in words. Several lines go into a block of their own."""
+def _about(results: Sequence[Block]) -> str:
+    """Return tool results in words. Several lines go into a block of their own."""
     parts = []
     for result in results:
-        verb = "failed" if result.failed else "says"
-        text = result.text if len(result.text) <= RESULT else result.text[:RESULT] + "…"
+        shown = (
+            words_of(part) if part.get("type") == "text" else f"({part.get('type')})"
+            for part in _blocks(result)
+        )
+        text = "\n".join(filter(None, shown)) or "(no output)"
+        text = text if len(text) <= RESULT else text[:RESULT] + "…"
+        verb = "failed" if result.get("is_error") is True else "says"
         parts.append(
             f"The tool {verb}: {text}" if "\n" not in text else f"The tool {verb}:\n\n```\n{text}\n```"
         )
-    parts.append("So the whole round went through the gateway.")
-    return "\n\n".join(parts)
+    return "\n\n".join([*parts, "So the whole round went through the gateway."])
 
 
-class _Cut:
-    """Applies `max_tokens` and `stop_sequences` while blocks go by; signs what is left of the thinking."""
+# Tools.
 
-    __slots__ = ("_left", "_omit", "_stops", "spent", "stop_reason", "stop_sequence")
 
-    def __init__(self, document: dict[str, Any]) -> None:
-        self._left: int = document["max_tokens"]
-        stops = document.get("stop_sequences")
-        self._stops = [s for s in stops if isinstance(s, str) and s] if isinstance(stops, list) else []
-        thinking = document.get("thinking")
-        self._omit = isinstance(thinking, dict) and thinking.get("display") == "omitted"
-        self.spent = 0
-        self.stop_reason = "end_turn"
-        self.stop_sequence: str | None = None
+def _wish(prompt: str) -> tuple[Verb | None, str]:
+    """Return the verb that a prompt begins with, and what it is about; None for any other prompt."""
+    for verb in VERBS:
+        found = verb.wish.match(prompt)
+        if found is not None:
+            what = found[1].strip()
+            quoted = re.match(r"`([^`]+)`", what) or re.fullmatch(r"\"(.+)\"|'(.+)'", what)
+            return verb, quoted[quoted.lastindex or 0] if quoted else what
+    return None, ""
 
-    def blocks(self, blocks: list[Block]) -> Iterator[Block]:
-        """The blocks, up to where the answer must end."""
-        for block in blocks:
-            kind = block["type"]
-            if kind == "thinking":
-                text = self._within(block["thinking"])
-                shown = "" if self._omit else text
-                yield {"type": "thinking", "thinking": shown, "signature": sign(shown)}
-            elif kind == "text":
-                text = self._within(self._unstopped(block["text"]))
-                if text:
-                    yield {"type": "text", "text": text}
-            elif self._fits(block):
-                self.stop_reason = "tool_use"
-                yield block
-            if self.stop_reason in ("max_tokens", "stop_sequence"):
-                return
 
-    def _unstopped(self, text: str) -> str:
-        """The text before the first stop sequence in it."""
-        found = [(text.find(stop), stop) for stop in self._stops if stop in text]
-        if not found:
-            return text
-        end, self.stop_sequence = min(found)
-        self.stop_reason = "stop_sequence"
-        return text[:end]
+def _offered(document: Mapping[str, Any]) -> list[Block]:
+    """Return the tools that may be called: the client's own, loaded, and not ruled out by `tool_choice`."""
+    if _table(document, "tool_choice").get("type") == "none":
+        return []
+    return [
+        {"name": tool["name"], "input_schema": {**tool["input_schema"], "type": "object"}}
+        for tool in document.get("tools") or ()
+        if isinstance(tool.get("input_schema"), dict)
+        and tool["name"] != PLACEHOLDER
+        and tool.get("defer_loading") is not True
+    ]
 
-    def _within(self, text: str) -> str:
-        """As much of the text as the tokens left allow."""
-        tokens = _TOKEN.findall(text)
-        if len(tokens) > self._left:
-            self.stop_reason, self.stop_sequence = "max_tokens", None
-            tokens = tokens[: self._left]
-        self._left -= len(tokens)
-        self.spent += len(tokens)
-        return "".join(tokens)
 
-    def _fits(self, call: Block) -> bool:
-        """A call that is cut off would be one that a client runs with half its input: all of it, or nothing."""
-        tokens = len(_TOKEN.findall(write_document(call["input"]).decode()))
-        if tokens > self._left:
-            self.stop_reason = "max_tokens"
-            return False
-        self._left -= tokens
-        self.spent += tokens
-        return True
+def _call_for(verb: Verb, what: str, tools: Sequence[Block]) -> Block | None:
+    """Return the call that grants a wish, of the first tool made for it: never of any other."""
+    for tool in tools:
+        properties = _table(tool["input_schema"], "properties")
+        for main in verb.properties if verb.tools.search(tool["name"]) else ():
+            if _table(properties, main).get("type") == "string":
+                # What else is required gets a few words: Claude Code's Bash shows its `description` to people.
+                filled = value_for(tool["input_schema"], f"{verb.name.capitalize()} {what}")
+                return {"name": tool["name"], "input": {**filled, main: what}}
+    return None
+
+
+def value_for(schema: object, text: str) -> Any:
+    """Return a small value of a schema's type, objects with what they require; strings are `text`."""
+    if not isinstance(schema, dict):
+        return text
+    options, kind, required = schema.get("enum"), schema.get("type"), schema.get("required")
+    if isinstance(options, list) and options:
+        return options[0]
+    if kind == "object":
+        names = [name for name in required if isinstance(name, str)] if isinstance(required, list) else []
+        properties = _table(schema, "properties")
+        return {name: value_for(properties.get(name), text) for name in names}
+    values = {"boolean": False, "integer": 1, "number": 1, "array": [], "null": None}
+    return values.get(kind, text) if isinstance(kind, str) else text
+
+
+def _table(holder: Mapping[str, Any], key: str) -> Block:
+    """Return the object at a key, an empty one for anything else."""
+    value = holder.get(key)
+    return value if isinstance(value, dict) else {}

@@ -3,7 +3,10 @@
 Serves Anthropic and every host that speaks the Messages protocol itself.
 """
 
+import re
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
+from fnmatch import fnmatchcase
 from functools import lru_cache
 from typing import Any
 from urllib.parse import urlsplit
@@ -12,15 +15,19 @@ import orjson
 
 from gateway import __version__
 from gateway.config import Upstream
-from gateway.dialects.base import Decoder, Headers, Incoming, Outgoing
-from gateway.http1.forms import MAX_FORMS, Form
-from gateway.http1.lines import VARYING
+from gateway.dialects.base import Cure, Decoder, Headers, Incoming, ListedModel, Outgoing
+from gateway.dialects.limits import limit_in
+from gateway.dialects.said import read_error
+from gateway.messages.cures import CURES
+from gateway.messages.errors import error_body
 from gateway.messages.json_documents import write_document
-from gateway.messages.repair import apply, without_thinking
-from gateway.messages.request import MessagesRequest, splice_model
+from gateway.messages.repair import apply
+from gateway.messages.request import splice_model
 from gateway.messages.stream import StreamWriter
 from gateway.routing.credentials import Credential
+from gateway.routing.cures import MESSAGES_CURES, find_cure
 from gateway.routing.failures import Failure, error_in
+from gateway.routing.sent import Sent
 
 DEFAULT_VERSION = (b"anthropic-version", b"2023-06-01")
 
@@ -31,17 +38,25 @@ FORWARDED = frozenset({b"content-type", b"accept", b"user-agent", b"x-app"})
 
 FORWARDED_PREFIXES = (b"anthropic-", b"x-stainless-", b"x-claude-code-")
 
+OWN_KEYS = frozenset({"id", "display_name", "object", "type", "created", "owned_by"})
+"""Keys of a listed model that the gateway has values of its own for."""
+
+OWN_WORDS = re.compile(
+    r"prompt is too long|exceed context limit|max_tokens: \d+ > \d+|input is too long", re.IGNORECASE
+)
+"""The API's own words for a limit: they pass as they are."""
+
 PATHS = {"messages": "/v1/messages", "count_tokens": "/v1/messages/count_tokens"}
 
 
 @lru_cache(maxsize=64)
 def base_path(base_url: str) -> str:
-    """The path of an upstream's base URL, "" for none."""
+    """Return the path of an upstream's base URL, "" for none."""
     return urlsplit(base_url).path
 
 
 def forwarded_headers(headers: Headers) -> list[tuple[bytes, bytes]]:
-    """What of a client's head an upstream gets to see; never a credential, a cookie or a hop's own fields."""
+    """Return what an upstream gets to see of a client's head; never a credential, a cookie or a field of this hop."""
     named: tuple[bytes, ...] = ()
     for name, value in headers:
         if name == b"connection":
@@ -58,12 +73,11 @@ def forwarded_headers(headers: Headers) -> list[tuple[bytes, bytes]]:
         kept.append(USER_AGENT)
     if b"content-type" not in names:
         kept.append((b"content-type", b"application/json"))
-    kept.append((b"accept-encoding", b"identity"))
     return kept
 
 
 def credential_header(upstream: Upstream, credential: Credential) -> tuple[tuple[bytes, bytes], ...]:
-    """The field that pays; none for a local upstream without a key."""
+    """Return the field that authenticates; none for a local upstream without a key."""
     if credential.kind == "none":
         return ()
     secret = credential.secret.reveal().encode()
@@ -72,132 +86,175 @@ def credential_header(upstream: Upstream, credential: Credential) -> tuple[tuple
     return ((b"x-api-key", secret),)
 
 
-def encoded_body(
-    request: MessagesRequest, upstream: Upstream, wire_model: str, incoming: Incoming
-) -> tuple[bytes, tuple[str, ...]]:
-    """The body for an upstream, and the repairs that changed it. Without any it is the client's own bytes
-    with the model's name exchanged."""
-    document, repairs = _changed(request.document, request, upstream, incoming)
-    if document is request.document:
-        return splice_model(request, wire_model), repairs
-    exact = request.exact()
-    if exact is not request.document:
-        document, repairs = _changed(exact, request, upstream, incoming)
-    return write_document({**document, "model": wire_model}, finite=request.by_orjson), repairs
-
-
 def _changed(
-    document: dict[str, Any], request: MessagesRequest, upstream: Upstream, incoming: Incoming
+    document: dict[str, Any],
+    upstream: Upstream,
+    stream: bool | None,
+    cures: Collection[Cure],
+    cured: dict[str, None],
 ) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """The document as the upstream needs it but for the model, and the repairs that it took. The very same
-    object if it needs none."""
-    if incoming.without_thinking:
-        document = without_thinking(document)
+    """Return the document as the upstream needs it but for the model, and the repairs that it took.
+
+    `stream`: what it says of that, if it is not what the client asked for. `cured` gets the names of the cures that
+    changed something.
+    """
+    for name, detail in cures:
+        before = document
+        if name in CURES:
+            document = CURES[name](document, detail)
+        if document is not before:
+            cured[name] = None
     document, repairs = apply(document, upstream.repairs)
-    if incoming.without_thinking:
-        repairs = (*repairs, "without_thinking")
-    if incoming.purpose == "messages" and incoming.stream != request.stream:
-        document = {**document, "stream": incoming.stream}
+    if stream is not None:
+        document = {**document, "stream": stream}
     return document, repairs
 
 
-def addressed(
-    upstream: Upstream, credential: Credential, incoming: Incoming
-) -> tuple[str, list[tuple[bytes, bytes]]]:
-    """The target and the header fields of a client's request to this upstream."""
-    target = base_path(upstream.base_url) + PATHS[incoming.purpose]
-    if incoming.query:
-        target = f"{target}?{incoming.query}"
-    return target, [*forwarded_headers(incoming.headers), *credential_header(upstream, credential)]
+def without_betas(headers: Headers, cures: Collection[Cure]) -> Headers | None:
+    """Return a client's fields without the betas that cures name; None where there is nothing to leave out."""
+    # Without a detail all of them go.
+    left_out = {beta or "*" for name, detail in cures if name == "betas" for beta in detail.split(",")}
+    kept, changed = [], False
+    for name, value in headers:
+        if left_out and name == b"anthropic-beta":
+            betas = [beta.strip() for beta in value.decode("latin-1").split(",")]
+            stay = [beta for beta in betas if not any(fnmatchcase(beta, pattern) for pattern in left_out)]
+            if len(stay) < len(betas):
+                changed = True
+                value = ",".join(stay).encode("latin-1")
+                if not value:
+                    continue
+        kept.append((name, value))
+    return kept if changed else None
 
 
-def is_constant(form: Form) -> bool:
-    """Whether what goes upstream of a head is the same in all heads of this form."""
-    return not any(name in VARYING and name.startswith(FORWARDED_PREFIXES) for name in form.index)
+def _reworded(failure: Failure, type: str, message: str) -> bytes:
+    """Return the body of an error with another message, in the protocol's shape."""
+    try:
+        document = orjson.loads(failure.body)
+    except orjson.JSONDecodeError:
+        document = None
+    error = document.get("error") if isinstance(document, dict) else None
+    if isinstance(error, dict) and type:
+        return orjson.dumps({**document, "error": {**error, "message": message}})
+    return error_body(failure.status, message, "", type=type or None)
 
 
 class AnthropicDialect:
-    """Keeps nothing of a request but the header fields that the next of its form has, too."""
+    """The client's own dialect. Keeps nothing."""
 
     relays = True
+    counts = True
 
-    def __init__(self) -> None:
-        self._known: dict[tuple[Form, int, int], tuple[Upstream, Credential, str, Headers]] = {}
-        """By form and the identities of what else the target and the fields follow from."""
+    def fields(self, upstream: Upstream, credential: Credential) -> Headers:
+        """Return the credential's field, and the wish for a body without coding."""
+        return [(b"accept-encoding", b"identity"), *credential_header(upstream, credential)]
+
+    def forwarded(self, headers: Headers) -> Headers:
+        """Return what of a client's head an upstream gets to see."""
+        return forwarded_headers(headers)
 
     def encode(
-        self, upstream: Upstream, credential: Credential, wire_model: str, incoming: Incoming
+        self,
+        upstream: Upstream,
+        wire_model: str,
+        incoming: Incoming,
+        *,
+        stream: bool,
+        cures: Collection[Cure] = (),
     ) -> Outgoing:
-        """The client's request, for this upstream and account."""
-        body, repairs = encoded_body(incoming.request, upstream, wire_model, incoming)
-        target, headers = self._addressed(upstream, credential, incoming)
-        return Outgoing(method="POST", target=target, headers=headers, body=body, repairs=repairs)
+        """Encode the client's request for this upstream.
 
-    def _addressed(
-        self, upstream: Upstream, credential: Credential, incoming: Incoming
-    ) -> tuple[str, Headers]:
-        """`addressed`, found out once a form; the fields are a tuple then."""
-        form = incoming.form
-        if form is None:
-            return addressed(upstream, credential, incoming)
-        key = (form, id(upstream), id(credential))
-        known = self._known.get(key)
-        if known is None:
-            target, headers = addressed(upstream, credential, incoming)
-            if not is_constant(form):
-                return target, headers
-            if len(self._known) >= MAX_FORMS:
-                self._known.clear()
-            # What is kept by its identity must itself be kept, so that nothing else gets to have it.
-            known = self._known[key] = (upstream, credential, target, tuple(headers))
-        return known[2], known[3]
+        Where nothing must change the body is the client's own bytes, with the model's name exchanged.
+        """
+        request = incoming.parsed
+        other = stream if incoming.purpose == "messages" and stream != request.stream else None
+        document = request.document
+        repairs: tuple[str, ...]
+        cured: dict[str, None] = {}
+        if cures or other is not None:
+            document, repairs = _changed(document, upstream, other, cures, cured)
+        else:
+            document, repairs = apply(document, upstream.repairs)
+        if document is request.document:
+            body = splice_model(request, wire_model)
+        else:
+            exact = request.exact()
+            if exact is not request.document:
+                document, repairs = _changed(exact, upstream, other, cures, cured)
+            body = write_document({**document, "model": wire_model}, finite=request.by_orjson)
+        target = base_path(upstream.base_url) + PATHS[incoming.purpose]
+        if incoming.query:
+            target = f"{target}?{incoming.query}"
+        headers = without_betas(incoming.headers, cures) if cures else None
+        own = None
+        if headers is not None:
+            own = forwarded_headers(headers)
+            cured["betas"] = None
+        return Outgoing(target, "POST", own, body, repairs, cured, document.get("max_tokens"))
 
     def decoder(self, incoming: Incoming, outgoing: Outgoing, writer: StreamWriter) -> Decoder:
-        """Never asked for, since bytes are relayed."""
-        raise TypeError("an answer of the client's own dialect is relayed, not decoded")
+        """Raise TypeError: bytes are relayed, not decoded."""
+        raise TypeError("a response of the client's own dialect is relayed, not decoded")
 
-    def failure(self, failure: Failure) -> Failure:
-        """The same failure with the type and message that its body names."""
+    def failure(self, failure: Failure, upstream: Upstream, wire_model: str, outgoing: Outgoing) -> Failure:
+        """Return the failure with the type and message that its body names.
+
+        Where a host tells of a limit in words of its own, the API's go before them: clients heal by those.
+        """
         if failure.type or not failure.body:
             return failure
         type, message = error_in(failure.body)
+        most = outgoing.state if isinstance(outgoing.state, int) else 0
+        if failure.status >= 400 and not OWN_WORDS.search(message):
+            limit = limit_in(read_error(failure.body), failure.status, most)
+            if limit is not None:
+                message, failure = limit.text, replace(failure, body=_reworded(failure, type, limit.text))
         return replace(failure, type=type, message=failure.message or message)
 
+    def cure(
+        self,
+        failure: Failure,
+        outgoing: Outgoing,
+        sent: Sent,
+        applied: Sequence[Cure],
+        never: frozenset[str],
+    ) -> tuple[Cure, bool] | None:
+        """Return what may be changed after a refusal, and whether to remember it; None: nothing."""
+        return find_cure(MESSAGES_CURES, failure, sent, applied, never)
+
     def count(self, body: bytes) -> int | None:
-        """`input_tokens` of a count_tokens answer."""
+        """Read `input_tokens` from a count_tokens response; None if the body is not one."""
         try:
             count = orjson.loads(body)["input_tokens"]
         except (orjson.JSONDecodeError, KeyError, TypeError):
             return None
         return count if type(count) is int and count >= 0 else None
 
-    def models_request(self, upstream: Upstream, credential: Credential) -> Outgoing:
-        """One page holds every model that a host has."""
+    def models_request(self, upstream: Upstream) -> Outgoing:
+        """Return the request for one page, which holds every model that a host has."""
         return Outgoing(
             method="GET",
             target=f"{base_path(upstream.base_url)}/v1/models?limit=1000",
-            headers=[
-                (b"accept", b"application/json"),
-                DEFAULT_VERSION,
-                USER_AGENT,
-                (b"accept-encoding", b"identity"),
-                *credential_header(upstream, credential),
-            ],
-            body=b"",
+            headers=[(b"accept", b"application/json"), DEFAULT_VERSION, USER_AGENT],
         )
 
-    def models(self, body: bytes) -> list[tuple[str, str]]:
-        """`data[].id` with `display_name`; OpenAI-like lists, which have only ids, are understood too."""
+    def models(self, body: bytes) -> list[ListedModel]:
+        """Read `data[]` with whatever it says; OpenAI-like lists, which have only ids, are understood too."""
         try:
             entries = orjson.loads(body)["data"]
-            return [
-                (entry["id"], _text(entry.get("display_name")) or entry["id"])
-                for entry in entries
-                if _text(entry.get("id"))
-            ]
-        except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError):
+        except (orjson.JSONDecodeError, KeyError, TypeError):
             return []
+        found = []
+        for entry in entries if isinstance(entries, list) else ():
+            id = entry.get("id") if isinstance(entry, dict) else None
+            if isinstance(id, str) and id:
+                name = entry.get("display_name")
+                more = {key: value for key, value in entry.items() if key not in OWN_KEYS}
+                found.append(ListedModel(id, name if isinstance(name, str) and name else id, more))
+        return found
 
 
-def _text(value: object) -> str:
-    return value if isinstance(value, str) else ""
+def new_dialect(random: Callable[[], float], warn: Callable[[str], None]) -> AnthropicDialect:
+    """Return this dialect; `random` and `warn` are for others."""
+    return AnthropicDialect()

@@ -1,20 +1,34 @@
-"""The three questions every kind of upstream answers: how is a request encoded, how is an answer
-decoded, what does a failure say.
+"""What each kind of upstream must say: how a request is encoded, how a response is decoded, what a failure means.
 
-A dialect is sans-I/O. It gets a parsed request and says which bytes to send; it gets an answer's
-payload bytes (transfer and content coding already removed) and writes Messages events.
+A dialect is sans-I/O. It gets a parsed request and says which bytes to send; it gets a response's payload bytes
+(transfer and content coding already removed) and writes Messages events.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, Literal, NamedTuple, Protocol
 
 from gateway.config import Upstream
-from gateway.http1.forms import Form
 from gateway.messages.request import MessagesRequest
 from gateway.messages.stream import StreamWriter
 from gateway.routing.credentials import Credential
+from gateway.routing.cures import WITHOUT_THINKING, Cure
 from gateway.routing.failures import Failure
+from gateway.routing.sent import Sent
+
+__all__ = [
+    "WITHOUT_THINKING",
+    "Cure",
+    "Decoder",
+    "Dialect",
+    "Headers",
+    "Incoming",
+    "ListedModel",
+    "Outgoing",
+    "Purpose",
+    "StreamFailure",
+]
 
 Headers = Sequence[tuple[bytes, bytes]]
 """Lower-case names, values without surrounding blanks, in order; names may repeat."""
@@ -22,42 +36,56 @@ Headers = Sequence[tuple[bytes, bytes]]
 Purpose = Literal["messages", "count_tokens"]
 
 
-@dataclass(slots=True, kw_only=True)
-class Incoming:
-    """What a client asked for, as a dialect needs to see it. Nobody changes it."""
+class Incoming(Protocol):
+    """What a dialect sees of a client's request."""
 
-    request: MessagesRequest
-    purpose: Purpose
-    query: str
-    """Behind the `?` of the client's target, "" if there was none."""
-    headers: Headers
-    stream: bool
-    """Ask the upstream for a stream. May differ from what the client asked for."""
-    without_thinking: bool = False
-    """The upstream refused a signature: encode the same request with thinking removed from history."""
-    form: Form | None = None
-    """Requests of one form have the same `headers` and `query`, but for credentials and ids."""
+    @property
+    def parsed(self) -> MessagesRequest:
+        """The body."""
+
+    @property
+    def purpose(self) -> Purpose:
+        """Which of the protocol's two questions it asks."""
+
+    @property
+    def query(self) -> str:
+        """The part of the client's target behind `?`, "" if there is none."""
+
+    @property
+    def headers(self) -> Headers:
+        """The fields of the client's head."""
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True)
 class Outgoing:
-    """One HTTP request to an upstream, all but `host` and `content-length`. Nobody changes it, but whoever has sent
-    it lets go of its body."""
+    """One HTTP request to an upstream, all but `host`, `content-length` and the dialect's `fields`."""
 
-    method: str
     target: str
     """Path and query, beginning with the path of the upstream's base URL."""
-    headers: Headers
-    """A tuple is the same one whenever the fields are the same: what it looks like on the wire may be kept with it."""
-    body: bytes
+    method: str = "POST"
+    headers: Headers | None = None
+    """Fields of this request; None: those that `Dialect.forwarded` takes from the client's head."""
+    body: bytes = b""
+    """Let go of once it is sent."""
     repairs: tuple[str, ...] = ()
     """Names of the repairs that changed the request, for the log line."""
-    names: Mapping[str, str] = field(default_factory=dict)
-    """Tool names that had to be changed for the upstream: theirs -> the client's. For the decoder."""
+    cured: Collection[str] | None = None
+    """Names of the cures that changed it, for the log line; None: all that were applied."""
+    state: object = None
+    """What the dialect's decoder must know of this request; opaque to all others."""
+
+
+class ListedModel(NamedTuple):
+    """One model of an upstream's own list."""
+
+    id: str
+    display_name: str
+    fields: Mapping[str, Any] = MappingProxyType({})
+    """What else the upstream says of it, in the Messages protocol's terms (`max_input_tokens`, `created_at`, ...)."""
 
 
 class StreamFailure(Exception):
-    """A 200 answer turned out to be a failure. The decoder raises it; the caller knows what was sent.
+    """A 200 response turned out to be a failure. The decoder raises it; the caller knows what was sent.
 
     `failure` says what a scheduler must know; `type` and `message` are for an `event: error`.
     """
@@ -70,17 +98,21 @@ class StreamFailure(Exception):
 
 
 class Decoder(Protocol):
-    """One answer being translated. Writes events to the StreamWriter it was made with."""
+    """One response being translated. Writes events to the StreamWriter it was made with."""
 
     @property
     def complete(self) -> bool:
-        """The upstream said that its answer is over: `end` may follow, whatever becomes of the body's rest."""
+        """The upstream said that its response is over: `end` may follow, whatever becomes of the body's rest."""
 
     def feed(self, data: bytes) -> None:
         """Take payload bytes, cut anywhere. Raises StreamFailure."""
 
     def end(self) -> None:
-        """The upstream's body ended cleanly. Raises StreamFailure when the answer is not complete."""
+        """Take notice that the body ended cleanly.
+
+        Raises StreamFailure when the response is not complete, and one of kind EMPTY when it is, but holds nothing:
+        called again, `end` writes that as it is.
+        """
 
 
 class Dialect(Protocol):
@@ -88,23 +120,55 @@ class Dialect(Protocol):
 
     relays: bool
     """True: the upstream's bytes are the client's bytes, and `decoder` is never called."""
+    counts: bool
+    """Its upstreams can be asked to count tokens; False: `encode` and `count` are for messages alone."""
+
+    def fields(self, upstream: Upstream, credential: Credential) -> Headers:
+        """Return the fields that every request to `upstream` on this credential carries."""
+
+    def forwarded(self, headers: Headers) -> Headers:
+        """Return the fields that a request gets because of the client's own."""
 
     def encode(
-        self, upstream: Upstream, credential: Credential, wire_model: str, incoming: Incoming
+        self,
+        upstream: Upstream,
+        wire_model: str,
+        incoming: Incoming,
+        *,
+        stream: bool,
+        cures: Collection[Cure] = (),
     ) -> Outgoing:
-        """The request for this upstream. Raises RequestError for what cannot be translated."""
+        """Encode a client's request for this upstream, with `cures` applied.
+
+        `stream`: ask for a stream, which may differ from what the client asked for. Raises RequestError for what
+        cannot be translated.
+        """
 
     def decoder(self, incoming: Incoming, outgoing: Outgoing, writer: StreamWriter) -> Decoder:
-        """A decoder for the answer to `outgoing`."""
+        """Return a decoder for the response to `outgoing`."""
 
-    def failure(self, failure: Failure) -> Failure:
-        """The same failure with status, type and message as the Messages protocol would say it."""
+    def failure(self, failure: Failure, upstream: Upstream, wire_model: str, outgoing: Outgoing) -> Failure:
+        """Return the same failure with status, type and message as the Messages protocol would say it."""
+
+    def cure(
+        self,
+        failure: Failure,
+        outgoing: Outgoing,
+        sent: Sent,
+        applied: Sequence[Cure],
+        never: frozenset[str],
+    ) -> tuple[Cure, bool] | None:
+        """Return what may be changed after a refusal, and whether to remember it; None: nothing.
+
+        `failure` as it came, before `failure` says it in other words. `sent`: the client's request. `applied`: what was
+        changed of it already. `never`: names that are turned off.
+        """
 
     def count(self, body: bytes) -> int | None:
-        """Input tokens from a count_tokens answer; None if the body is not one."""
+        """Read the input tokens from a count_tokens response; None if the body is not one."""
 
-    def models_request(self, upstream: Upstream, credential: Credential) -> Outgoing | None:
-        """A GET for the upstream's own model list; None for one that has no list."""
+    def models_request(self, upstream: Upstream) -> Outgoing | None:
+        """Return a GET for the upstream's own model list; None for one that has no list."""
 
-    def models(self, body: bytes) -> list[tuple[str, str]]:
-        """(id, display name) of each model in an answer to `models_request`; [] if it is not one."""
+    def models(self, body: bytes) -> list[ListedModel]:
+        """Read the models in a response to `models_request`; [] if it is not one."""

@@ -1,1 +1,1 @@
-"""One file a route: reads a request, says what to do, answers."""
+"""One file a route: reads a request, says what to do, responds."""

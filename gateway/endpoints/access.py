@@ -29,7 +29,7 @@ class Keys:
         self._digests = [(name, _digest(key.reveal().encode())) for name, key in keys.items() if key]
 
     def name_of(self, head: RequestHead) -> str | None:
-        """The name of the first configured key that a request holds; None without one.
+        """Return the name of the first configured key that a request holds; None without one.
 
         Every offered key is compared with every configured one, so that time tells nothing.
         """
@@ -52,7 +52,7 @@ class Keys:
 class AccessControl:
     """The rules of one configuration."""
 
-    __slots__ = ("_bound_beyond_loopback", "_hosts", "_keys", "_mode", "_origins")
+    __slots__ = ("_bound_beyond_loopback", "_hosts", "_implied_port", "_keys", "_mode", "_origins", "_scheme")
 
     def __init__(self, config: Config) -> None:
         server = config.server
@@ -61,9 +61,10 @@ class AccessControl:
         self._bound_beyond_loopback = not is_loopback(server.host)
         self._mode = config.auth.effective_mode(server.host)
         self._keys = Keys(config.auth.keys)
+        self._scheme, self._implied_port = ("http://", 80) if server.tls is None else ("https://", 443)
 
     def check_host(self, head: RequestHead) -> None:
-        """Raises RequestError for a Host that is not one of this gateway's names (403), or not a name (400)."""
+        """Check the Host. Raises RequestError for one that is not this gateway's name (403), or not a name (400)."""
         value = head.get(b"host")
         if value is None:
             return  # HTTP/1.0 need not send one, and no browser speaks it.
@@ -92,22 +93,23 @@ class AccessControl:
         return True
 
     def check_origin(self, head: RequestHead) -> str | None:
-        """The foreign Origin that is allowed, for CORS fields; None for none or the same host.
+        """Return the foreign Origin that is allowed, for CORS fields; None for none or the same host.
 
         Raises RequestError (403) for any other.
         """
-        value = head.get(b"origin")
-        if value is None:
+        values = [value for name, value in head.headers if name == b"origin"]
+        if not values:
             return None
+        value = values[0]
         origin = value.decode("latin-1").lower()
-        if origin in self._origins:
+        if origin in self._origins and len(values) == 1:
             return value.decode("latin-1")
-        implied = 443 if origin.startswith("https:") else 80
         try:
             name, port = split_host(head.get(b"host") or b"")
-            same = origin_host(value) == (name, None if port == implied else port)
+            same = origin_host(value) == (name, None if port == self._implied_port else port)
         except ProtocolError:
             same = False
+        same = same and len(values) == 1 and origin.startswith(self._scheme)
         if not same:
             raise RequestError(
                 403,
@@ -117,7 +119,7 @@ class AccessControl:
         return None
 
     def check_key(self, head: RequestHead, *, health: bool) -> str:
-        """The name of the client's key, "" where none is needed. Raises RequestError (401)."""
+        """Return the name of the client's key, "" where none is needed. Raises RequestError (401)."""
         if self._mode == "off" or (health and self._mode == "all_except_health"):
             return self._keys.name_of(head) or ""
         name = self._keys.name_of(head)

@@ -6,40 +6,43 @@ built against. The header X-Token-Count says which it was.
 
 from functools import partial
 
-from gateway.endpoints.messages import conversation_of, incoming_of
-from gateway.messages.request import MessagesRequest, read_request
+from gateway.endpoints.messages import targets_of
+from gateway.messages.request import read_request
 from gateway.proxy.forward import Forwarder
-from gateway.proxy.request import JSON, ClientRequest
-from gateway.proxy.runtime import Runtime
-from gateway.routing.model_routes import Candidate
+from gateway.proxy.request import ClientRequest
+from gateway.proxy.response_headers import JSON
 
 ZERO = b'{"input_tokens":0,"output_tokens":0}'
 
 
-def count_tokens(answer: ClientRequest, services: Runtime) -> None:
-    """Raises RequestError for a request that cannot be counted at all."""
-    request = read_request(answer.exchange.body)
-    answer.record.model = request.model
-    how = services.config.count_tokens
+def count_tokens(request: ClientRequest) -> None:
+    """Count. Raises RequestError for a request that cannot be counted at all."""
+    request.purpose = "count_tokens"
+    parsed = request.parsed = read_request(request.body)
+    request.record.model = parsed.model
+    runtime = request.runtime
+    how = runtime.config.count_tokens
     if how == "zero":
-        answer.respond(200, ZERO, (JSON, (b"x-token-count", b"zero")))
+        request.respond(200, ZERO, JSON + b"x-token-count: zero\r\n")
         return
-    candidates = services.routes.resolve(request.model)
-    now = answer.exchange.loop.time()
-    able = tuple(c for c in candidates if services.links[c.upstream].uncountable_until <= now)
-    by_estimate = partial(_estimate, answer, services, request, candidates[0])
+    targets = targets_of(request)
+    now = request.exchange.loop.time()
+    upstreams = runtime.upstreams
+    able = tuple(
+        t
+        for t in targets
+        if upstreams[t.upstream].dialect.counts and upstreams[t.upstream].uncountable_until <= now
+    )
+    by_estimate = partial(_estimate, request, targets[0].wire_model)
     if how == "estimate" or not able:
         by_estimate()
         return
-    conversation = conversation_of(answer, request)
-    incoming = incoming_of(answer, request, "count_tokens")
-    Forwarder(answer, services, incoming, able, conversation, by_estimate).start()
+    # Counting leaves conversations where they are.
+    Forwarder(request, able, "", by_estimate).start()
 
 
-def _estimate(
-    answer: ClientRequest, services: Runtime, request: MessagesRequest, candidate: Candidate
-) -> None:
-    count = services.count(candidate.wire_model, request)
-    answer.record.outcome = "ok"
-    answer.record.input_tokens = count
-    answer.respond(200, b'{"input_tokens":%d}' % count, (JSON, (b"x-token-count", b"estimate")))
+def _estimate(request: ClientRequest, wire_model: str) -> None:
+    count = request.runtime.count(wire_model, request.parsed)
+    request.record.outcome = "ok"
+    request.record.input_tokens = count
+    request.respond(200, b'{"input_tokens":%d}' % count, JSON + b"x-token-count: estimate\r\n")

@@ -1,54 +1,87 @@
 """GET /healthz and /readyz: is the gateway alive, and could it serve a request now."""
 
-from math import ceil
+from collections.abc import Iterable
+from math import ceil, isinf
+from typing import Any
 
 import orjson
 
 from gateway.messages.errors import error_type
-from gateway.proxy.request import JSON, ClientRequest
-from gateway.proxy.response_headers import shown_account
-from gateway.proxy.runtime import Runtime
+from gateway.proxy.request import ClientRequest
+from gateway.proxy.response_headers import JSON, shown_account
+from gateway.routing.cure_memory import Remembered
 
 OK = b'{"status":"ok"}'
 DRAINING = b'{"status":"draining"}'
-READY = b'{"status":"ready"}'
 
 
-def healthz(answer: ClientRequest, services: Runtime) -> None:
-    """Alive, or about to stop."""
-    if services.draining:
-        answer.respond(503, DRAINING)
+def healthz(request: ClientRequest) -> None:
+    """Tell that the gateway is alive, or about to stop."""
+    if request.runtime.draining:
+        request.respond(503, DRAINING)
     else:
-        answer.respond(200, OK)
+        request.respond(200, OK)
 
 
-def readyz(answer: ClientRequest, services: Runtime) -> None:
-    """Some account could serve a request now; else why not, and when at the earliest."""
-    now = answer.exchange.loop.time()
-    server = services.config.server
-    ready, earliest, reason = services.scheduler.ready(
-        now, lambda account: shown_account(server, account) or "an account"
-    )
-    if services.draining:
-        ready, earliest, reason = False, None, "the gateway is shutting down"
-    if ready:
-        answer.respond(200, READY)
+def readyz(request: ClientRequest) -> None:
+    """Tell whether some account could serve a request now; else why not, and when at the earliest.
+
+    Who has no key, where keys are checked, learns nothing of accounts, nor of what upstreams are known to refuse.
+    """
+    runtime = request.runtime
+    server = runtime.config.server
+    now = request.exchange.loop.time()
+    key = request.entrance.key if request.entrance is not None else ""
+    trusted = bool(key) or runtime.config.auth.effective_mode(server.host) == "off"
+    cures = _cures(runtime.scheduler.cures.remembered(now), now) if trusted else []
+    learnt = {"cures": cures} if cures else {}
+    accounts = runtime.scheduler.snapshot(now)
+    if not runtime.draining and any(account.ready or account.alone_until <= now for account in accounts):
+        request.respond(200, orjson.dumps({"status": "ready", **learnt}))
         return
+    if runtime.draining:
+        earliest, reason = None, "the gateway is shutting down"
+    elif not accounts:
+        earliest, reason = None, "no account is configured"
+    else:
+        earliest = min(account.alone_until for account in accounts)
+        shut = "every account is cooling down"
+        named = (
+            f"{account.upstream}/{shown_account(server, account.account) or 'an account'}: {account.cause}"
+            for account in accounts
+        )
+        reason = f"{shut}: {'; '.join(named)}" if trusted else shut
     seconds = None if earliest is None else max(0.0, round(earliest - now, 1))
-    headers = [JSON]
+    lines = JSON
     if seconds is not None:
-        headers.append((b"retry-after", b"%d" % ceil(seconds)))
-    answer.record.error = reason
+        lines += b"retry-after: %d\r\n" % ceil(seconds)
+    request.record.error = reason
     error = {"type": error_type(503), "message": reason}
-    answer.respond(
+    request.respond(
         503,
         orjson.dumps(
             {
                 "type": "error",
                 "error": error,
-                "request_id": answer.request_id,
+                "request_id": request.request_id,
                 "ready_in_seconds": seconds,
+                **learnt,
             }
         ),
-        headers,
+        lines,
     )
+
+
+def _cures(remembered: Iterable[Remembered], now: float) -> list[dict[str, Any]]:
+    """Return what is changed from the start for upstreams that refuse it; the seconds until it is tried again, None
+    for what the configuration says."""
+    return [
+        {
+            "upstream": one.upstream,
+            "model": one.wire_model or None,
+            "cure": one.cure.name,
+            "detail": one.cure.detail,
+            "seconds": None if isinf(one.until) else round(one.until - now),
+        }
+        for one in remembered
+    ]

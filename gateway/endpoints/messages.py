@@ -1,58 +1,81 @@
 """POST /v1/messages: the main line.
 
-Reads the request, answers warm-ups itself, finds who serves the model, and hands over to delivery.
+Reads the request, responds to warm-ups itself, finds who serves the model, and hands over to the forwarder.
 """
 
-from gateway.dialects.base import Incoming
 from gateway.messages import warmup
-from gateway.messages.request import SESSION_FIELD, MessagesRequest, conversation_id, read_request
+from gateway.messages.errors import RequestError
+from gateway.messages.request import conversation_id, read_request, thread_of
 from gateway.proxy.forward import Forwarder
-from gateway.proxy.request import JSON, ClientRequest, new_id
-from gateway.proxy.response_headers import EVENT_STREAM, STREAM_HEADERS
-from gateway.proxy.runtime import Runtime
+from gateway.proxy.request import ClientRequest, new_id
+from gateway.proxy.response_headers import EVENT_STREAM, JSON, STREAM_LINES
+from gateway.routing.accounts import Target
+
+MARK = b"x-warmup-intercepted: true\r\n"
 
 
-def messages(answer: ClientRequest, services: Runtime) -> None:
-    """Raises RequestError for a request that cannot be served at all."""
-    exchange = answer.exchange
-    request = read_request(exchange.body)
-    answer.record.model = request.model
-    intercept = services.config.intercept
-    if (intercept.warmup and warmup.is_warmup(request.document)) or (
-        intercept.quota_probe and warmup.is_quota_probe(request.document)
+def messages(request: ClientRequest) -> None:
+    """Serve a request. Raises RequestError for one that cannot be served at all."""
+    parsed = request.parsed = read_request(request.body)
+    request.record.model = parsed.model
+    intercept = request.runtime.config.intercept
+    if (intercept.warmup and warmup.is_warmup(parsed.document)) or (
+        intercept.quota_probe and warmup.is_quota_probe(parsed.document)
     ):
-        _answer_here(answer, request)
+        _respond_here(request)
         return
-    candidates = services.routes.resolve(request.model)
-    incoming = incoming_of(answer, request, "messages")
-    Forwarder(answer, services, incoming, candidates, conversation_of(answer, request)).start()
-
-
-def conversation_of(answer: ClientRequest, request: MessagesRequest) -> str:
-    """Whose conversation a request belongs to, and which."""
-    session = answer.exchange.head.get(SESSION_FIELD) or b""
-    return f"{answer.record.key}/{conversation_id(request.document, session)}"
-
-
-def incoming_of(answer: ClientRequest, request: MessagesRequest, purpose: str) -> Incoming:
-    """What the dialects get to see of a client's request."""
-    head = answer.exchange.head
-    return Incoming(
-        request=request,
-        purpose="messages" if purpose == "messages" else "count_tokens",
-        query=head.target.partition("?")[2],
-        headers=head.headers,
-        stream=purpose == "messages" and request.stream,
-        form=head.form,
-    )
-
-
-def _answer_here(answer: ClientRequest, request: MessagesRequest) -> None:
-    """A warm-up or a probe: its answer is thrown away, so no upstream is asked."""
-    answer.record.outcome = "warmup"
-    mark = (b"x-warmup-intercepted", b"true")
-    if request.stream:
-        body = warmup.events(request.model, new_id("msg_"))
-        answer.respond(200, body, ((b"content-type", EVENT_STREAM), *STREAM_HEADERS, mark))
+    if "thread" in parsed.document:
+        _serve_thread(request)
     else:
-        answer.respond(200, warmup.answer(request.model, new_id("msg_")), (JSON, mark))
+        Forwarder(request, targets_of(request), conversation_of(request)).start()
+
+
+def targets_of(request: ClientRequest) -> tuple[Target, ...]:
+    """Return who serves the request's model, best first. Raises RequestError (404)."""
+    entrance, model = request.entrance, request.parsed.model
+    assert entrance is not None
+    if entrance.model != model:
+        entrance.targets = request.runtime.targets(model)
+        entrance.model = model
+    return entrance.targets
+
+
+def conversation_of(request: ClientRequest) -> str:
+    """Return whose conversation a request belongs to, and which."""
+    entrance = request.entrance
+    assert entrance is not None
+    return entrance.conversation or f"{entrance.key}/{conversation_id(request.parsed.document)}"
+
+
+def _serve_thread(request: ClientRequest) -> None:
+    """Serve a request of a message thread by an upstream that keeps them: a later one holds only what is new, and
+    belongs to the account that gave the response before. Raises RequestError where no upstream keeps threads: by its
+    code SDKs know that they must send the whole history, and then do so."""
+    thread = thread_of(request.parsed.document)
+    if thread is None:
+        Forwarder(request, targets_of(request), conversation_of(request)).start()
+        return
+    upstreams = request.runtime.upstreams
+    able = tuple(target for target in targets_of(request) if upstreams[target.upstream].keeps_threads)
+    if not able:
+        raise RequestError(
+            400,
+            "thread: nobody who serves this model keeps message threads; send the whole history without `thread`",
+            details={"error_code": "thread_unsupported_request"},
+        )
+    request.in_thread = True
+    conversation = conversation_of(request)
+    if thread.previous:
+        conversation = request.thread_conversation(thread.previous)
+    Forwarder(request, able, conversation).start()
+
+
+def _respond_here(request: ClientRequest) -> None:
+    """Respond to a warm-up or a probe: its response is thrown away, so no upstream is asked."""
+    request.record.outcome = "warmup"
+    model = request.parsed.model
+    if request.parsed.stream:
+        body = warmup.response_events(model, new_id("msg_"))
+        request.respond(200, body, EVENT_STREAM + STREAM_LINES + MARK)
+    else:
+        request.respond(200, warmup.response_body(model, new_id("msg_")), JSON + MARK)

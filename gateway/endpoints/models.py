@@ -9,19 +9,21 @@ from urllib.parse import parse_qsl, unquote
 
 import orjson
 
+from gateway.endpoints.paths import plain
 from gateway.messages.errors import RequestError
-from gateway.proxy.model_list import Model
 from gateway.proxy.request import ClientRequest
-from gateway.proxy.runtime import Runtime
 
 MAX_PAGE = 1000
-PREFIX = "/v1/models/"
+PREFIX = "/models/"
 
 
-def listing(answer: ClientRequest, services: Runtime) -> None:
-    """A page of the list. Raises RequestError for a limit that is not 1 to 1000 or an unknown cursor."""
-    query = dict(parse_qsl(answer.exchange.head.target.partition("?")[2], keep_blank_values=True))
-    models = services.catalogue.models
+def listing(request: ClientRequest) -> None:
+    """Tell a page of the list. Raises RequestError for a limit that is not 1 to 1000 or an unknown cursor."""
+    pairs = parse_qsl(request.query, keep_blank_values=True)
+    query = dict(pairs)
+    wanted = {value for name, value in pairs if name in ("lifecycle[]", "lifecycle")}
+    documents = [model.document for model in request.runtime.model_list.models.values()]
+    models = [document for document in documents if not wanted or document["lifecycle"] in wanted]
     limit = _limit(query.get("limit"))
     if "after_id" in query:
         models = models[_index(models, "after_id", query) + 1 :]
@@ -31,29 +33,28 @@ def listing(answer: ClientRequest, services: Runtime) -> None:
         page = models[-limit:]
     else:
         page = models[:limit]
-    answer.respond(
+    request.respond(
         200,
         orjson.dumps(
             {
                 "object": "list",
-                "data": [_entry(model) for model in page],
+                "data": page,
                 "has_more": len(models) > len(page),
-                "first_id": page[0].id if page else None,
-                "last_id": page[-1].id if page else None,
+                "first_id": page[0]["id"] if page else None,
+                "last_id": page[-1]["id"] if page else None,
             }
         ),
     )
 
 
-def one(answer: ClientRequest, services: Runtime) -> None:
-    """One model. Raises RequestError (404) for one that is not in the list."""
-    path = answer.exchange.head.target.partition("?")[0]
+def one(request: ClientRequest) -> None:
+    """Tell of one model. Raises RequestError (404) for one that nobody serves."""
+    path = plain(request.exchange.head.target.partition("?")[0])
     id = unquote(path[path.index(PREFIX) + len(PREFIX) :])
-    for model in services.catalogue.models:
-        if model.id == id:
-            answer.respond(200, orjson.dumps(_entry(model)))
-            return
-    raise RequestError(404, f"model: {id} is not listed here; GET /v1/models shows what is")
+    model = request.runtime.model_list.find(id)
+    if model is None:
+        raise RequestError(404, f"model: {id} is not served here; GET /v1/models shows what is")
+    request.respond(200, orjson.dumps(model.document))
 
 
 def _limit(text: str | None) -> int:
@@ -64,20 +65,8 @@ def _limit(text: str | None) -> int:
     raise RequestError(400, f"limit: must be a whole number from 1 to {MAX_PAGE}")
 
 
-def _index(models: tuple[Model, ...], name: str, query: dict[str, str]) -> int:
+def _index(models: list[dict[str, Any]], name: str, query: dict[str, str]) -> int:
     for index, model in enumerate(models):
-        if model.id == query[name]:
+        if model["id"] == query[name]:
             return index
     raise RequestError(400, f"{name}: no model of that id is listed")
-
-
-def _entry(model: Model) -> dict[str, Any]:
-    return {
-        "id": model.id,
-        "object": "model",
-        "type": "model",
-        "display_name": model.display_name,
-        "created": model.created,
-        "created_at": model.created_at,
-        "owned_by": model.owned_by,
-    }

@@ -3,21 +3,20 @@
 import orjson
 
 from gateway import __version__
-from gateway.proxy.request import JSON, ClientRequest
-from gateway.proxy.runtime import Runtime
+from gateway.proxy.request import ClientRequest
 
 
-def hello(answer: ClientRequest, services: Runtime) -> None:
-    """Name, version and the base URL that a client is to be given."""
-    answer.respond(
+def hello(request: ClientRequest) -> None:
+    """Tell name, version and the base URL that a client is to be given."""
+    base_url = request.runtime.base_url
+    request.respond(
         200,
         orjson.dumps(
             {
                 "name": "messages-gateway",
                 "version": __version__,
-                "base_url": services.base_url,
-                "usage": f"export ANTHROPIC_BASE_URL={services.base_url}",
+                "base_url": base_url,
+                "usage": f"export ANTHROPIC_BASE_URL={base_url}",
             }
         ),
-        (JSON,),
     )

@@ -1,15 +1,12 @@
 """Which endpoint a request's path and method name, as one table; and the words for a path that is none."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from gateway.endpoints import count_tokens, event_logging, health, messages, models
-from gateway.endpoints import root as hello
+from gateway.endpoints import count_tokens, event_logging, health, messages, models, root
+from gateway.endpoints.paths import plain
 from gateway.messages.errors import RequestError
-from gateway.proxy.request import ClientRequest
-from gateway.proxy.runtime import Runtime
-
-Endpoint = Callable[[ClientRequest, Runtime], None]
+from gateway.proxy.request import Endpoint
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +34,17 @@ ROUTES: Mapping[str, Route] = {
     "/v1/messages/count_tokens": _post(count_tokens.count_tokens),
     "/v1/models": _get(models.listing),
     "/v1/models/claude": _get(models.listing),
-    "/": _get(hello.hello, health=True),
-    "/api/hello": _get(hello.hello, health=True),
+    "/": _get(root.hello, health=True),
+    "/api/hello": _get(root.hello, health=True),
     "/api/event_logging/batch": _post(event_logging.event_logging),
     "/v1/api/event_logging": _post(event_logging.event_logging),
     "/v1/api/event_logging/batch": _post(event_logging.event_logging),
 }
+
+MESSAGES = "/messages"
+COUNT = "/messages/count_tokens"
+MODELS = "/models"
+"""What half of the SDKs append to a base URL, which then should end in /v1."""
 
 MODEL = "/v1/models/"
 """Anything behind it is a model's id, which may hold slashes."""
@@ -50,8 +52,31 @@ MODEL = "/v1/models/"
 _ONE_MODEL = _get(models.one)
 
 
+NO_MESSAGES_API = "this gateway speaks the Messages API to its clients: POST /v1/messages"
+NOT_SERVED: Mapping[str, str] = {
+    "/v1/messages/batches": "message batches are not served here; send each request to /v1/messages",
+    "/v1/files": "files are not served here; send their content in the message",
+    "/v1/skills": "skills are not served here",
+    "/v1/complete": "text completions are not served here; /v1/messages is",
+    "/v1/organizations": "the administration of accounts is not served here",
+    "/v1/chat/completions": NO_MESSAGES_API,
+    "/v1/completions": NO_MESSAGES_API,
+    "/v1/responses": NO_MESSAGES_API,
+    "/v1/embeddings": NO_MESSAGES_API,
+}
+"""What clients ask for that a base URL cannot mend: the path, or what it begins with, and what is said of it."""
+
+LONGEST = 200
+"""Characters of a path that are shown; no served one has more than 60, a model's id aside."""
+
+
 def find(path: str) -> tuple[Route | None, bool]:
-    """The route of a path (no query), and whether it was found only by taking a doubled `/v1` for one."""
+    """Return the route of a path (no query), and whether it was found only by taking a doubled `/v1` for one.
+
+    One slash at the end, a doubled one at the beginning, and a missing `/v1` make no difference: clients differ in what
+    they append to a base URL.
+    """
+    path = plain(path)
     route = _find(path)
     if route is None and path.startswith("/v1/v1/"):
         return _find(path[3:]), True
@@ -60,26 +85,36 @@ def find(path: str) -> tuple[Route | None, bool]:
 
 def _find(path: str) -> Route | None:
     route = ROUTES.get(path)
+    if route is None and path.startswith((MESSAGES, MODELS)):
+        path = f"/v1{path}"
+        route = ROUTES.get(path)
     if route is None and path.startswith(MODEL) and len(path) > len(MODEL):
         return _ONE_MODEL
     return route
 
 
 def allowed(route: Route) -> bytes:
-    """The Allow field's value."""
+    """Return the Allow field's value."""
     return ", ".join((*route.methods, "OPTIONS")).encode()
 
 
 def not_found(path: str, base_url: str) -> RequestError:
-    """No route serves a path."""
-    shown = path if len(path) <= 200 else path[:200] + "..."
-    return RequestError(
-        404, f"nothing is served at {shown}: set the client's base URL to {base_url} (without /v1)"
-    )
+    """Return the error for a path that no route serves. It advises of the base URL where that is what is wrong."""
+    shown = path if len(path) <= LONGEST else path[:LONGEST] + "..."
+    asked = plain(path)
+    asked = asked if asked.startswith("/v1/") else f"/v1{asked}"
+    for prefix, words in NOT_SERVED.items():
+        if asked == prefix or asked.startswith(f"{prefix}/"):
+            return RequestError(404, f"nothing is served at {shown}: {words}")
+    if any(asked.endswith((served, f"{served}/")) for served in (MESSAGES, COUNT, MODELS)):
+        return RequestError(
+            404, f"nothing is served at {shown}: set the client's base URL to {base_url} (without /v1)"
+        )
+    return RequestError(404, f"nothing is served at {shown}")
 
 
 def wrong_method(route: Route, method: str) -> RequestError:
-    """The route has no such method."""
+    """Return the error for a method that a route does not have."""
     return RequestError(
         405,
         f"{method} is not served here; {allowed(route).decode()} are",

@@ -1,80 +1,77 @@
-"""The upstream's side: one connection, one request at a time, the answer handed on as it comes.
+"""The upstream's side: one connection, one request at a time, the response handed on as it comes.
 
-`ClientConnection` reads the answer's head (h11 judges it), lets `framing` follow the body, and gives every read to
-a receiver in the same call. It keeps the deadlines of an upstream. Which connection serves a request, and what
-follows a failure, is the pool's business.
+`ClientConnection` reads the response's head, lets `framing` follow the body, and gives every read to a receiver in
+the same call. It keeps the deadlines of an upstream. Which connection serves a request, and what follows a failure,
+is the pool's business.
 """
 
 import asyncio
+import select
 from collections.abc import Callable
+from enum import Enum
 from typing import Protocol, cast
 
 from gateway.http1.deadline import Deadline
+from gateway.http1.exchange import SMALL
 from gateway.http1.framing import Framing
 from gateway.http1.grammar import ProtocolError
-from gateway.http1.heads import ResponseHead, parse_response_head
+from gateway.http1.heads import ResponseFacts, ResponseHead, parse_response_head
 from gateway.http1.limits import Limits
+from gateway.http1.template import HeadTemplate
+from gateway.http1.upstream_request import BodyReceiver, UpstreamError, UpstreamRequest
+
+MAX_INTERIM = 10
+"""Heads of 1xx before a response; real servers send one or two (100, 103)."""
 
 
-class UpstreamError(Exception):
-    """The upstream could not be reached, or broke what it had begun.
+class Owner(Protocol):
+    """What a connection needs of its pool."""
 
-    `phase` is "connect", "head" (nothing of the answer's head was read completely) or "body". `timeout` tells
-    silence from breakage.
-    """
+    template: HeadTemplate[ResponseFacts] | None
+    """That of the last head that was learnt, so that a new connection has one to begin with."""
 
-    def __init__(self, phase: str, message: str, *, timeout: bool = False) -> None:
-        super().__init__(message)
-        self.phase = phase
-        self.message = message
-        self.timeout = timeout
+    def idle(self, connection: "ClientConnection") -> None:
+        """Take it back: the response is complete, another request may follow."""
 
+    def closed(self, connection: "ClientConnection") -> None:
+        """Forget it: no request may follow."""
 
-class BodyReceiver(Protocol):
-    """Takes one answer's body."""
-
-    decode: bool
-    """Wants the payload alone, without its framing; else the bytes come as they are on the wire."""
-
-    def body_received(self, data: bytes, ended: bool) -> None:
-        """Bytes of the body; `ended` with the last ones, which may be none."""
-
-    def failed(self, error: UpstreamError) -> None:
-        """There will be no more of this answer."""
+    def connect(self, request: UpstreamRequest) -> None:
+        """Send a request over a fresh connection."""
 
 
-class Receiver(Protocol):
-    """Takes one answer."""
+class State(Enum):
+    """What a connection does at present."""
 
-    def head_received(self, connection: "ClientConnection", head: ResponseHead) -> BodyReceiver | None:
-        """The answer's head. Returns who takes the body; None: the rest of the answer is not wanted."""
-
-    def failed(self, error: UpstreamError) -> None:
-        """There will be no answer."""
+    NEW = "no request yet"
+    ACTIVE = "a request is under way"
+    IDLE = "waiting for another request"
+    CLOSED = "closed"
 
 
 class ClientConnection(asyncio.Protocol):
     """A connection to an origin: NEW -> ACTIVE -> IDLE -> ACTIVE ... -> CLOSED."""
 
     __slots__ = (
+        "_begun",
         "_buffer",
         "_deadline",
-        "_framing",
-        "_head_seen",
+        "_interim",
         "_limits",
-        "_method",
         "_paused",
         "_reader",
-        "_receiver",
+        "_request",
         "_reusable",
-        "answered",
+        "_turn_is_due",
+        "framing",
         "loop",
-        "on_closed",
-        "on_idle",
         "origin",
+        "owner",
         "requests",
         "state",
+        "template",
         "transport",
+        "waiting",
     )
 
     transport: asyncio.Transport
@@ -82,60 +79,73 @@ class ClientConnection(asyncio.Protocol):
     def __init__(self, origin: object, limits: Limits) -> None:
         self.origin = origin
         self.loop = asyncio.get_running_loop()
-        self.state = "NEW"
+        self.state = State.NEW
         self.requests = 0
         """How many requests went over this connection."""
-        self.answered = False
-        """Some byte of the answer to the last of them has come."""
-        self.on_idle: Callable[[ClientConnection], None] | None = None
-        """The pool's: the answer is complete, another request may follow."""
-        self.on_closed: Callable[[ClientConnection], None] | None = None
-        """The pool's: no request may follow."""
+        self.owner: Owner | None = None
+        """The pool, from when it has taken the connection."""
         self._limits = limits
-        self._receiver: Receiver | None = None
+        self._request: UpstreamRequest | None = None
         self._reader: BodyReceiver | None = None
+        """Who takes the body, from when the head has come."""
+        self._begun = False
+        """Some byte of the response has come."""
         self._buffer = b""
-        self._head_seen = False
-        self._method = ""
+        """What has come of the response's head; behind that, the rest of a read, left for the next turn of the loop."""
+        self._turn_is_due = False
+        self._interim = 0
         self._paused = False
         self._reusable = False
-        self._framing: Framing | None = None
+        self.framing: Framing | None = None
+        """How the body being read is framed; None for one that came whole with its head."""
+        self.template: HeadTemplate[ResponseFacts] | None = None
+        """That of the last head, or one to begin with."""
+        self.waiting: Callable[[int], object] = _no_events
+        """Given 0, whether bytes or an end have arrived that the loop has not read yet."""
         self._deadline = Deadline(self.loop, self._expired)
 
     def __repr__(self) -> str:
-        return f"<ClientConnection [{self.origin}, {self.state}, Request Count: {self.requests}]>"
+        return f"<ClientConnection [{self.origin}, {self.state.name}, Request Count: {self.requests}]>"
 
-    @property
-    def framing(self) -> Framing:
-        """How the body being read is framed."""
-        assert self._framing is not None
-        return self._framing
-
-    def send(
-        self, method: str, head: bytes, body: bytes, receiver: Receiver, first_byte_timeout: float
-    ) -> None:
-        """Send a whole request; its answer goes to `receiver`."""
-        self.state = "ACTIVE"
+    def send(self, request: UpstreamRequest) -> None:
+        """Send a whole request; it gets the response."""
+        self.state = State.ACTIVE
         self.requests += 1
-        self.answered = False
-        self._receiver = receiver
-        self._method = method
-        self._head_seen = False
-        self._deadline.set(first_byte_timeout)
-        if body:
-            self.transport.writelines((head, body))
+        self._begun = False
+        self._interim = 0
+        self._request = request
+        request.connection = self
+        deadline = self._deadline
+        deadline.when = when = self.loop.time() + request.first_byte_timeout
+        if when < deadline.armed:
+            deadline.arm(when)
+        head, body = request.head, request.body
+        if len(body) <= SMALL:
+            self.transport.write(head + body)
         else:
-            self.transport.write(head)
+            self.transport.writelines((head, body))
+        if self.requests == 1:
+            # Only a connection that was idle can be stale.
+            request.head = request.body = b""
+
+    def serves(self, request: UpstreamRequest) -> bool:
+        """Return whether a request is under way here."""
+        return self._request is request
+
+    def hand_over(self, reader: BodyReceiver) -> None:
+        """Have `reader` take the rest of the body, if there is any."""
+        if self._reader is not None:
+            self._reader = reader
 
     def abort(self) -> None:
-        """Nobody wants the answer: the socket is closed now, without a word to the receiver."""
-        self._receiver = self._reader = None
+        """Close the socket now, without a word to anybody: the response is not wanted."""
+        self._request = self._reader = None
         self._end()
         self.transport.abort()
 
     def pause(self) -> None:
         """Read nothing for now: the receiver's own reader is slow."""
-        if not self._paused and self.state == "ACTIVE":
+        if not self._paused and self.state is State.ACTIVE:
             self._paused = True
             self.transport.pause_reading()
 
@@ -144,159 +154,242 @@ class ClientConnection(asyncio.Protocol):
         if self._paused:
             self._paused = False
             self._deadline.set(self._limits.idle_timeout)
-            if self.state != "CLOSED":
+            if self._buffer and self._reader is not None:
+                self._go_on_next_turn()
+            elif self.state is not State.CLOSED:
                 self.transport.resume_reading()
+
+    def linger(self, request: UpstreamRequest, seconds: float) -> None:
+        """Give the rest of a response `seconds` to come: nobody waits for it, but then the connection can be kept."""
+        if self._request is request:
+            self.resume()
+            self._deadline.set(seconds)
 
     # The transport calls these.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
+        connection = transport.get_extra_info("socket")
+        if connection is not None and hasattr(select, "poll"):
+            poll = select.poll()
+            poll.register(connection.fileno(), select.POLLIN)
+            self.waiting = poll.poll
 
     def data_received(self, data: bytes) -> None:
-        if self._framing is not None:
-            self._read_body(data)
-        elif self.state == "ACTIVE":
-            self.answered = True
-            self._buffer = self._buffer + data if self._buffer else data
-            self._read_head()
-        else:
+        if self._reader is not None:
+            if self._buffer:
+                self._buffer += data
+            else:
+                self._read_body(data)
+        elif self.state is State.ACTIVE:
+            self._begun = True
+            self._read_head(self._buffer + data if self._buffer else data)
+        elif self.state is not State.CLOSED:
             # Nothing was asked: whatever this is, the connection is not to be trusted.
             self.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        framing = self._framing
-        if self._reader is not None and framing is not None and not framing.ended:
-            try:
-                framing.close()
-            except ProtocolError as error:
-                self._fail("body", error.message if exc is None else "the upstream reset the connection")
+        self._reusable = False
+        while self._buffer and self._reader is not None:
+            self._read_rest()
+        framing = self.framing
+        if self._reader is not None and framing is not None:
+            if exc is not None:
+                self._fail(UpstreamError("the upstream reset the connection"))
             else:
-                if exc is None:
-                    self._complete(b"")
+                try:
+                    framing.close()
+                except ProtocolError as error:
+                    self._fail(UpstreamError(error.message))
                 else:
-                    self._fail("body", "the upstream reset the connection")
-        elif self._receiver is not None:
+                    self._complete(b"", b"")
+        elif self._request is not None:
             reason = "reset" if exc is not None else "closed"
-            self._fail("head", f"the upstream {reason} the connection before it answered")
+            self._fail(UpstreamError(f"the upstream {reason} the connection before it responded"))
         self._end()
 
     # Reading.
 
-    def _read_head(self) -> None:
+    def _read_head(self, data: bytes) -> None:
+        """Read the response's head, and what came of its body with it."""
         while True:
-            end = self._buffer.find(b"\r\n\r\n") + 4
-            if (end if end >= 4 else len(self._buffer)) > self._limits.max_head:
-                self._break("head", "the upstream's answer has too large a head")
+            end = data.find(b"\r\n\r\n") + 4
+            if (end if end >= 4 else len(data)) > self._limits.max_head:
+                self._break("the upstream's response has too large a head")
                 return
             if end < 4:
                 # A bare line feed ends no head here: an upstream that sends one fails as too long or silent.
+                self._buffer = data
                 return
-            raw, self._buffer = self._buffer[:end], self._buffer[end:]
             try:
-                head = parse_response_head(raw)
+                head = parse_response_head(data[:end], self.template)
             except ProtocolError as error:
-                self._break("head", error.message)
+                self._break(error.message)
                 return
+            data = data[end:]
             if head.status >= 200:
                 break
-        self._head_seen = True
-        framing = self._framing = Framing.for_response(head, self._method)
+            self._interim += 1
+            if self._interim > MAX_INTERIM:
+                self._break(f"the upstream sent more than {MAX_INTERIM} interim heads")
+                return
+        self._buffer = b""
+        if head.template is not self.template and head.template is not None:
+            self.template = head.template
+            if self.owner is not None:
+                self.owner.template = head.template
+        self._take_head(head, data)
+
+    def _take_head(self, head: ResponseHead, data: bytes) -> None:
+        """Find out who takes the body, and begin with it."""
+        request = self._request
+        assert request is not None
+        request.head = request.body = b""
+        framing = None
+        whole = data and len(data) == head.content_length and request.method != "HEAD" and head.status < 300
+        if not whole or head.status == 204:
+            framing = self.framing = Framing.for_response(head, request.method)
         # A body that ends with the connection leaves none for another request.
-        self._reusable = head.keep_alive and framing.mode != "close"
-        self._deadline.set(self._limits.idle_timeout)
-        receiver, self._receiver = self._receiver, None
-        assert receiver is not None
-        self._reader = receiver.head_received(self, head)
-        if self._reader is None or self.state == "CLOSED":
+        self._reusable = head.keep_alive and (framing is None or framing.mode != "close")
+        try:
+            reader = request.head_received(self, head)
+        except Exception as error:
+            request.crashed(error)
+            reader = None
+        if reader is None or self.state is State.CLOSED:
             self.abort()
             return
-        data, self._buffer = self._buffer, b""
-        if framing.ended:
+        self._reader = reader
+        if framing is None:
+            self._complete(data, data)
+        elif framing.ended:
             self._reusable = self._reusable and not data
-            self._complete(b"")
+            self._complete(b"", b"")
         elif data:
             self._read_body(data)
-
-    def _read_body(self, data: bytes) -> None:
-        framing = self._framing
-        assert framing is not None
-        reader = self._reader
-        if reader is None:
-            # Over TLS, bytes that were read already may still come behind an abort.
-            return
-        try:
-            if reader.decode:
-                pieces = framing.payload(data)
-                consumed = framing.consumed
-                payload = pieces[0] if len(pieces) == 1 else b"".join(pieces)
-            else:
-                consumed = framing.feed(data)
-                payload = data
-        except ProtocolError as error:
-            self._break("body", error.message)
-            return
-        if framing.ended:
-            if consumed < len(data):
-                # More than one answer to one request: the rest is dropped with the connection.
-                self._reusable = False
-                if not reader.decode:
-                    payload = data[:consumed]
-            self._complete(payload)
         else:
             self._deadline.when = self.loop.time() + self._limits.idle_timeout
-            if payload:
-                reader.body_received(payload, False)
 
-    def _complete(self, payload: bytes) -> None:
-        """The answer is whole. The connection is free before the receiver hears of it."""
-        reader, self._reader = self._reader, None
+    def _read_body(self, data: bytes) -> None:
+        framing, request, reader = self.framing, self._request, self._reader
+        assert framing is not None
+        assert request is not None
         assert reader is not None
+        payload = b""
+        try:
+            if reader.decode:
+                pieces: list[bytes] = []
+                framing.feed(data, pieces)
+                payload = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+            else:
+                framing.feed(data)
+        except ProtocolError as error:
+            self._break(error.message)
+            return
+        if framing.ended:
+            if framing.consumed < len(data):
+                # More than one response to one request: the rest is dropped with the connection.
+                self._reusable = False
+                data = data[: framing.consumed]
+            self._complete(data, payload)
+            return
+        self._deadline.when = self.loop.time() + self._limits.idle_timeout
+        if framing.more:
+            self._buffer = data[framing.consumed :]
+            data = data[: framing.consumed]
+            self.transport.pause_reading()
+            self._go_on_next_turn()
+        try:
+            reader.body_received(data, payload, False)
+        except Exception as error:
+            request.crashed(error)
+
+    def _go_on_next_turn(self) -> None:
+        """Leave the rest of a read for the next turn of the loop, so that other connections get theirs before."""
+        if not self._turn_is_due:
+            self._turn_is_due = True
+            self.loop.call_soon(self._next_turn)
+
+    def _next_turn(self) -> None:
+        self._turn_is_due = False
+        if self._paused or self._reader is None:
+            return
+        self._read_rest()
+        if not (self._buffer or self._paused or self.state is State.CLOSED):
+            self.transport.resume_reading()
+
+    def _read_rest(self) -> None:
+        data, self._buffer = self._buffer, b""
+        self._read_body(data)
+
+    def _complete(self, raw: bytes, payload: bytes) -> None:
+        """Free the connection, then tell the receiver that the response is whole."""
+        request, reader = self._request, self._reader
+        assert request is not None
+        assert reader is not None
+        self._request = self._reader = None
         if self._paused:
             self.resume()
-        if self._reusable and not self.transport.is_closing() and self._sent():
-            self._framing = None
-            self.state = "IDLE"
-            self._deadline.set(self._limits.pool_idle_timeout)
-            if self.on_idle is not None:
-                self.on_idle(self)
+        transport = self.transport
+        # An upstream may respond before it has read all of the request.
+        if self._reusable and not transport.is_closing() and not transport.get_write_buffer_size():
+            self.framing = None
+            self.state = State.IDLE
+            deadline = self._deadline
+            deadline.when = when = self.loop.time() + self._limits.pool_idle_timeout
+            if when < deadline.armed:
+                deadline.arm(when)
+            if self.owner is not None:
+                self.owner.idle(self)
         else:
             self._end()
-            self.transport.abort()
-        reader.body_received(payload, True)
-
-    def _sent(self) -> bool:
-        """The request left completely: an upstream may answer before it has read all of it."""
-        return not self.transport.get_write_buffer_size()
+            transport.abort()
+        try:
+            reader.body_received(raw, payload, True)
+        except Exception as error:
+            request.crashed(error)
 
     # Failing.
 
-    def _break(self, phase: str, message: str, *, timeout: bool = False) -> None:
-        self._fail(phase, message, timeout=timeout)
+    def _break(self, message: str, *, timeout: bool = False) -> None:
+        self._fail(UpstreamError(message, timeout=timeout))
         self.transport.abort()
 
-    def _fail(self, phase: str, message: str, *, timeout: bool = False) -> None:
-        receiver = self._receiver or self._reader
-        assert receiver is not None
-        self._receiver = self._reader = None
+    def _fail(self, error: UpstreamError) -> None:
+        request, reader = self._request, self._reader
+        assert request is not None
+        self._request = self._reader = None
         self._end()
-        receiver.failed(UpstreamError(phase, message, timeout=timeout))
+        if self.requests > 1 and not self._begun and not error.timeout and self.owner is not None:
+            # The server had closed it while it was idle.
+            self.owner.connect(request)
+            return
+        try:
+            (reader or request).failed(error)
+        except Exception as crash:
+            request.crashed(crash)
 
     def _end(self) -> None:
-        if self.state == "CLOSED":
+        if self.state is State.CLOSED:
             return
-        self.state = "CLOSED"
+        self.state = State.CLOSED
         self._deadline.cancel()
-        if self.on_closed is not None:
-            self.on_closed(self)
+        if self.owner is not None:
+            self.owner.closed(self)
 
     def _expired(self) -> None:
-        if self.state == "IDLE":
+        if self.state is State.IDLE:
             self._end()
             self.transport.close()
         elif self._paused:
             # The silence is ours, and `resume` begins the next one.
             return
-        elif self._head_seen:
-            self._break("body", "the upstream fell silent inside its answer", timeout=True)
+        elif self._reader is not None:
+            self._break("the upstream fell silent inside its response", timeout=True)
         else:
-            self._break("head", "the upstream did not begin to answer in time", timeout=True)
+            self._break("the upstream did not begin to respond in time", timeout=True)
+
+
+def _no_events(timeout: int) -> tuple[()]:
+    """Stand for a poll object where there is none: a transport without a socket, or a system without poll."""
+    return ()

@@ -12,50 +12,52 @@ class Deadline:
     Only a deadline that moves nearer needs the loop.
     """
 
-    __slots__ = ("_armed", "_expired", "_handle", "_loop", "when")
+    __slots__ = ("_expired", "_handle", "_loop", "armed", "when")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, expired: Callable[[], None]) -> None:
         self._loop = loop
         self._expired = expired
         self._handle: asyncio.TimerHandle | None = None
-        self._armed = inf
+        self.armed = inf
+        """Loop time at which the timer fires. Whoever moves `when` before it must `arm`."""
         self.when = inf
 
     def set(self, seconds: float) -> None:
         """Expire `seconds` from now, whatever was set before."""
         self.when = when = self._loop.time() + seconds
-        if when < self._armed:
-            self._arm(when)
+        if when < self.armed:
+            self.arm(when)
 
     def clear(self) -> None:
-        """Not now. The timer stays armed and finds nothing to do."""
+        """Expire no more, until it is set again. The timer stays armed and finds nothing to do."""
         self.when = inf
 
     def cancel(self) -> None:
-        """Never again: lets go of the timer and of its owner."""
+        """Let go of the timer and of its owner: nothing expires any more."""
         self.when = inf
         self._expired = _never
         if self._handle is not None:
             self._handle.cancel()
             self._handle = None
-            self._armed = inf
+            self.armed = inf
 
-    def _arm(self, when: float) -> None:
+    def arm(self, when: float) -> None:
+        """Have the timer fire at `when` instead."""
         if self._handle is not None:
             self._handle.cancel()
-        self._armed = when
+        self.armed = when
         self._handle = self._loop.call_at(when, self._fire)
 
     def _fire(self) -> None:
         self._handle = None
-        self._armed = inf
+        self.armed = inf
         if self._loop.time() < self.when:
             if self.when != inf:
-                self._arm(self.when)
+                self.arm(self.when)
             return
         self.when = inf
         self._expired()
 
 
 def _never() -> None:
-    """What happens at the end of a deadline that was cancelled: nothing."""
+    """Replace the callback of a cancelled deadline."""

@@ -1,6 +1,6 @@
 """Connecting to an origin: TCP, TLS, and a tunnel through a proxy (CONNECT).
 
-Raises UpstreamError with a message that says what failed; never with a proxy's password in it.
+Raises ConnectError with a message that says what failed; never with a proxy's password in it.
 """
 
 import asyncio
@@ -13,10 +13,11 @@ from functools import lru_cache
 from pathlib import Path
 from urllib.parse import SplitResult, unquote, urlsplit
 
-from gateway.http1.client_connection import ClientConnection, UpstreamError
+from gateway.http1.client_connection import ClientConnection
 from gateway.http1.grammar import ProtocolError
 from gateway.http1.heads import parse_response_head, render_request_head
 from gateway.http1.limits import Limits
+from gateway.http1.upstream_request import ConnectError
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,14 +46,14 @@ class Origin:
 
 
 def origin_of(url: str, *, proxy: str | None, ca_file: Path | None) -> Origin:
-    """The origin of a base URL that the configuration has already judged."""
+    """Return the origin of a base URL that the configuration has already judged."""
     parts = urlsplit(url)
     host = parts.hostname or ""
     return Origin(parts.scheme, host, parts.port or (443 if parts.scheme == "https" else 80), proxy, ca_file)
 
 
 def proxy_for(url: str, environ: Mapping[str, str]) -> str | None:
-    """The proxy that HTTPS_PROXY and NO_PROXY name for a URL; None for a direct connection.
+    """Return the proxy that HTTPS_PROXY and NO_PROXY name for a URL; None for a direct connection.
 
     Lower-case names win, as in curl. Loopback and plain http:// are never sent through the environment's proxy:
     http:// is for local servers here.
@@ -75,35 +76,35 @@ def proxy_for(url: str, environ: Mapping[str, str]) -> str | None:
 
 @lru_cache(maxsize=32)
 def client_context(ca_file: Path | None) -> ssl.SSLContext:
-    """A verifying TLS context. Loading the system's roots takes about 20 ms, once."""
+    """Return a TLS context that verifies the server. Loading the system's roots takes about 20 ms, once."""
     context = ssl.create_default_context(cafile=str(ca_file) if ca_file is not None else None)
     context.set_alpn_protocols(["http/1.1"])
     return context
 
 
 async def dial(origin: Origin, limits: Limits) -> ClientConnection:
-    """A connection to `origin`, ready for its first request. Raises UpstreamError."""
+    """Connect to `origin`; return a connection that is ready for its first request. Raises ConnectError."""
     try:
         async with asyncio.timeout(limits.connect_timeout):
             if origin.proxy is not None:
                 return await _tunnel(origin, limits, urlsplit(origin.proxy))
             return await _direct(origin, limits)
     except TimeoutError as error:
-        raise UpstreamError(
-            "connect", f"no connection to {origin} within {limits.connect_timeout:g} s", timeout=True
+        raise ConnectError(
+            f"no connection to {origin} within {limits.connect_timeout:g} s", timeout=True
         ) from error
     except ssl.SSLError as error:
-        raise UpstreamError("connect", f"TLS with {origin} failed: {_reason(error)}") from error
+        raise ConnectError(f"TLS with {origin} failed: {_reason(error)}") from error
     except OSError as error:
-        raise UpstreamError("connect", f"no connection to {origin}: {_reason(error)}") from error
+        raise ConnectError(f"no connection to {origin}: {_reason(error)}") from error
     except ValueError:
         # Its text may quote a part of the proxy's password.
         whose = "its address" if origin.proxy is None else "its address, or that of its proxy,"
-        raise UpstreamError("connect", f"no connection to {origin}: {whose} is not valid") from None
+        raise ConnectError(f"no connection to {origin}: {whose} is not valid") from None
 
 
 def _reason(error: OSError) -> str:
-    """What went wrong, without the address, which asyncio's texts repeat."""
+    """Say what went wrong, without the address, which asyncio's texts repeat."""
     if isinstance(error, ssl.SSLError):
         verdict: str = getattr(error, "verify_message", "")
         return verdict or (error.reason or "handshake failed").replace("_", " ").lower()
@@ -119,7 +120,7 @@ def _trust(origin: Origin) -> ssl.SSLContext:
         return client_context(origin.ca_file)
     except OSError as error:
         message = f"no connection to {origin}: {origin.ca_file} cannot be used: {_reason(error)}"
-        raise UpstreamError("connect", message) from error
+        raise ConnectError(message) from error
 
 
 async def _direct(origin: Origin, limits: Limits) -> ClientConnection:
@@ -140,7 +141,7 @@ async def _direct(origin: Origin, limits: Limits) -> ClientConnection:
 
 
 class _Tunnel(asyncio.Protocol):
-    """Waits for a proxy's answer to CONNECT."""
+    """Waits for a proxy's response to CONNECT."""
 
     def __init__(self, origin: Origin, limits: Limits) -> None:
         self._origin = origin
@@ -157,14 +158,14 @@ class _Tunnel(asyncio.Protocol):
             try:
                 status = parse_response_head(self._buffer[: end + 4]).status
             except ProtocolError as error:
-                self._refuse(f"answered nonsense: {error.message}")
+                self._refuse(f"sent nonsense: {error.message}")
                 return
             if 200 <= status < 300:
                 self.established.set_result(None)
             else:
                 self._refuse(f"refused the tunnel with status {status}")
         elif len(self._buffer) > self._limits.max_head:
-            self._refuse("answered with too large a head")
+            self._refuse("sent too large a head")
 
     def connection_lost(self, exc: Exception | None) -> None:
         if not self.established.done():
@@ -172,12 +173,12 @@ class _Tunnel(asyncio.Protocol):
 
     def _refuse(self, what: str) -> None:
         message = f"no connection to {self._origin}: the proxy {what}"
-        self.established.set_exception(UpstreamError("connect", message))
+        self.established.set_exception(ConnectError(message))
 
 
 async def _tunnel(origin: Origin, limits: Limits, proxy: SplitResult) -> ClientConnection:
     if proxy.scheme != "http":
-        raise UpstreamError("connect", f"no connection to {origin}: its proxy's URL must begin with http://")
+        raise ConnectError(f"no connection to {origin}: its proxy's URL must begin with http://")
     loop = asyncio.get_running_loop()
     head = _connect_head(origin, proxy)
     try:
@@ -186,9 +187,10 @@ async def _tunnel(origin: Origin, limits: Limits, proxy: SplitResult) -> ClientC
         )
     except OSError as error:
         message = f"no connection to {origin}: its proxy cannot be reached: {_reason(error)}"
-        raise UpstreamError("connect", message) from error
+        raise ConnectError(message) from error
     try:
-        transport.write(head)
+        if not transport.is_closing():
+            transport.write(head)
         await tunnel.established
         connection = ClientConnection(origin, limits)
         if origin.scheme == "https":
@@ -205,7 +207,7 @@ async def _tunnel(origin: Origin, limits: Limits, proxy: SplitResult) -> ClientC
 async def _secured(
     transport: asyncio.WriteTransport, connection: ClientConnection, origin: Origin
 ) -> asyncio.Transport:
-    """TLS over a tunnel. Raises OSError."""
+    """Begin TLS over a tunnel; return the transport of what is inside. Raises OSError."""
     loop = asyncio.get_running_loop()
     secure = await loop.start_tls(transport, connection, _trust(origin), server_hostname=origin.host)
     if secure is None:

@@ -1,29 +1,60 @@
-"""Exchange: the request that was read, and the one way to answer it.
+"""Exchange: the request that was read, and the one way to respond to it.
 
-An application answers once: `respond` for a whole answer, or `start`, any number of `write` or `write_raw`, then
+An application responds once: `respond` with a whole body, or `start`, any number of `write` or `write_raw`, then
 `finish` (the body is complete) or `abort` (it never will be). The exchange adds what HTTP needs (date, framing,
-connection) and leaves every other header to the application.
+connection) and leaves every other field to the application, which gives them as lines made by `heads.render_lines`.
 """
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from math import inf
 from typing import Protocol
 
 from gateway.http1.framing import LAST_CHUNK, chunk
-from gateway.http1.heads import RequestHead, render_response_head
+from gateway.http1.heads import RequestHead
+
+SMALL = 64 * 1024
+"""Bytes of a body that leaves in one write with its head; joining more costs more than it saves."""
 
 
-class Wire(Protocol):
+class Connection(Protocol):
     """What an exchange needs of its connection."""
 
     loop: asyncio.AbstractEventLoop
     transport: asyncio.Transport
     persistent: bool
-    """Another request may follow on this connection."""
+    """Another request may follow."""
 
     def exchange_ended(self) -> None:
-        """The answer is written, all of it."""
+        """Go on to the next request: the response is written, all of it."""
+
+
+class RequestHandler(Protocol):
+    """What the application makes of one request."""
+
+    def request_received(self, body: bytes) -> None:
+        """Take the whole body. Must lead to a response, at once or later."""
+
+    def writable(self, ready: bool) -> None:
+        """Take notice that the client reads too slowly (False), or has caught up (True)."""
+
+    def ended(self) -> None:
+        """Let go of everything: the exchange has ended, however it did. Called once."""
+
+    def crashed(self, error: Exception) -> None:
+        """Take an exception that one of the application's functions raised: a refusal, or a fault of its own."""
+
+
+class Application(Protocol):
+    """What stands behind the edge."""
+
+    def accept(self, exchange: "Exchange") -> RequestHandler | None:
+        """Judge a request by its head, before its body is read. Return who takes the body; None when it has been
+        responded to already, which refuses the request."""
+
+    def protocol_error(self, status: int, message: str, exchange: "Exchange | None") -> tuple[bytes, bytes]:
+        """Return header lines and body for an error that HTTP itself makes; `exchange` is None before a head was
+        read."""
 
 
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
@@ -31,7 +62,7 @@ _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct",
 
 
 def http_date(wall: float) -> bytes:
-    """An IMF-fixdate (RFC 9110, 5.6.7) for Unix seconds, whatever the locale."""
+    """Return an IMF-fixdate (RFC 9110, 5.6.7) for Unix seconds, whatever the locale."""
     t = time.gmtime(wall)
     return (
         f"{_DAYS[t.tm_wday]}, {t.tm_mday:02} {_MONTHS[t.tm_mon - 1]} {t.tm_year} "
@@ -39,188 +70,162 @@ def http_date(wall: float) -> bytes:
     ).encode()
 
 
-class _Clock:
-    """The lines that say when an answer was made and what becomes of its connection, made once a second."""
+class _LastLines:
+    """The last lines of a head: its date, and what becomes of the connection. Made once a second."""
 
-    __slots__ = ("closing", "keeping", "second")
+    __slots__ = ("closing", "expires", "keeping")
 
     def __init__(self) -> None:
-        self.second = -1
+        self.expires = -inf
+        """Loop time at which the date is no longer right."""
         self.keeping = b""
         self.closing = b""
 
-    def lines(self, persistent: bool) -> bytes:
-        second = int(time.time())
-        if second != self.second:
-            self.second = second
-            date = b"date: %b\r\nconnection: " % http_date(second)
-            self.keeping = date + b"keep-alive\r\n"
-            self.closing = date + b"close\r\n"
-        return self.keeping if persistent else self.closing
+    def renew(self, now: float) -> None:
+        """Make them for this second; `now` is loop time."""
+        wall = time.time()
+        self.expires = now + 1.0 - wall % 1.0
+        date = b"date: %b\r\nconnection: " % http_date(wall)
+        self.keeping = date + b"keep-alive\r\n\r\n"
+        self.closing = date + b"close\r\n\r\n"
 
 
-_clock = _Clock()
+_last_lines = _LastLines()
 
 
 class Exchange:
-    """One request and its answer. Made by a connection, handed to the application."""
+    """One request and its response. Made by a connection, handed to the application."""
 
     __slots__ = (
         "_bodiless",
         "_chunked",
-        "_wire",
-        "body",
+        "_connection",
+        "_unsent",
         "bytes_sent",
         "ended",
         "gone",
+        "handler",
         "head",
         "last_write",
         "loop",
-        "on_end",
-        "on_flow",
-        "on_request",
-        "peer",
         "received_at",
         "status",
     )
 
-    def __init__(self, wire: Wire, head: RequestHead, peer: str, received_at: float) -> None:
-        self._wire = wire
-        self.loop = wire.loop
+    def __init__(self, connection: Connection, head: RequestHead, received_at: float) -> None:
+        self._connection = connection
+        self.loop = connection.loop
         """The loop that its connection lives in."""
         self.head = head
         """The request's head."""
-        self.body: bytes = b""
-        """The request's whole body, without its framing."""
-        self.peer = peer
-        """The client's address, for logs."""
+        self.handler: RequestHandler | None = None
+        """The application's, from its making on."""
         self.received_at = received_at
         """Loop time when the head was complete."""
         self.status = 0
-        """The answer's status, 0 until `respond` or `start`."""
+        """The response's status, 0 until `respond` or `start`."""
         self.bytes_sent = 0
-        """Bytes of the answer given to the transport, head included."""
+        """Bytes of the response given to the transport, head included."""
         self.last_write = received_at
         """Loop time of the last byte given to the transport."""
         self.ended = False
         """`finish`, `abort` or the client's leaving has ended this exchange."""
         self.gone = False
-        """The client left, or its connection broke, before the answer was complete."""
-        self.on_request: Callable[[], None] | None = None
-        """Set by the application when it admits the request: called when the body is complete."""
-        self.on_end: Callable[[], None] | None = None
-        """Called once when the exchange has ended, however it did."""
-        self.on_flow: Callable[[bool], None] | None = None
-        """Called with False when the client reads too slowly, with True when it has caught up."""
+        """The client left, or its connection broke, before the response was complete."""
         self._bodiless = head.method == "HEAD"
         self._chunked = False
+        self._unsent = b""
+        """The head of a response that has been started, until the first bytes of its body."""
 
-    @property
-    def started(self) -> bool:
-        """The answer's head is on its way."""
-        return self.status != 0
-
-    @property
-    def chunked(self) -> bool:
-        """The answer's body goes out chunked, so that chunks from elsewhere may be written raw."""
-        return self._chunked
-
-    def respond(
-        self, status: int, headers: Sequence[tuple[bytes, bytes]], body: bytes = b"", rendered: bytes = b""
-    ) -> None:
-        """Answer with a whole body. For HEAD its length is told and the body left out.
-
-        `rendered`: more header lines, made by `heads.render_lines` or taken from a head that was accepted.
-        """
-        self._begin(status, headers, b"%bcontent-length: %d\r\n" % (rendered, len(body)), body)
-        self.finish()
-
-    def start(
-        self,
-        status: int,
-        headers: Sequence[tuple[bytes, bytes]],
-        *,
-        length: int | None = None,
-        rendered: bytes = b"",
-    ) -> None:
-        """Begin an answer whose body follows: of `length` bytes, else chunked (HTTP/1.0: until close)."""
-        if length is not None:
-            rendered += b"content-length: %d\r\n" % length
-        elif self.head.version == "1.0":
-            self._wire.persistent = False
-        else:
-            self._chunked = True
-            rendered += b"transfer-encoding: chunked\r\n"
-        self._begin(status, headers, rendered)
-
-    def _begin(
-        self, status: int, headers: Sequence[tuple[bytes, bytes]], rendered: bytes, body: bytes = b""
-    ) -> None:
+    def respond(self, status: int, body: bytes, lines: bytes = b"") -> None:
+        """Respond with a whole body. For HEAD its length is told and the body left out."""
         if self.ended:
             return
-        rendered += _clock.lines(self._wire.persistent)
-        head = render_response_head(status, headers, b"", rendered)
+        size = len(body)
+        data = self._head(status, b"%bcontent-length: %d\r\n" % (lines, size))
+        if self._bodiless:
+            size = 0
+        if size <= SMALL:
+            self.write_raw(data + body if size else data)
+        else:
+            self.write_raw(data)
+            self.write_raw(body)
+        self._end()
+
+    def start(self, status: int, lines: bytes = b"") -> None:
+        """Begin a response whose body follows, in chunks (HTTP/1.0: until close). Its head leaves with the first bytes
+        of the body, which must come in the same turn of the loop."""
+        if self.ended:
+            return
+        if self.head.version == "1.0":
+            self._connection.persistent = False
+        else:
+            self._chunked = True
+            lines += b"transfer-encoding: chunked\r\n"
+        self._unsent = self._head(status, lines)
+
+    def _head(self, status: int, lines: bytes) -> bytes:
         self.status = status
-        self.write_raw(head + body if body and not self._bodiless else head)
+        last = _last_lines
+        now = self.loop.time()
+        if now >= last.expires:
+            last.renew(now)
+        return b"HTTP/1.1 %d \r\n%b%b" % (
+            status,
+            lines,
+            last.keeping if self._connection.persistent else last.closing,
+        )
 
     def write(self, payload: bytes) -> None:
-        """A piece of the body, framed here."""
+        """Write a piece of the body, framed here."""
         if payload and not self._bodiless:
             self.write_raw(chunk(payload) if self._chunked else payload)
 
     def write_raw(self, data: bytes) -> None:
-        """Bytes that already carry the framing that `start` announced; passed on as they are.
+        """Write bytes that already carry the framing that `start` announced.
 
-        Once the exchange has ended, nobody takes them: the application may hear of it later than this.
+        Once the exchange has ended they go nowhere: the application may hear of it later than this.
         """
         if self.ended:
             return
-        self._wire.transport.write(data)
+        if self._unsent:
+            data = self._unsent + data
+            self._unsent = b""
+        self._connection.transport.write(data)
         self.bytes_sent += len(data)
         self.last_write = self.loop.time()
 
     def finish(self, *, framed: bool = False) -> None:
-        """The body is complete. `framed`: its last chunk was already among the raw bytes."""
+        """End a complete body. `framed`: its last chunk was already among the raw bytes."""
         if self.ended:
             return
         if self._chunked and not framed and not self._bodiless:
             self.write_raw(LAST_CHUNK)
-        self.ended = True
-        self._wire.exchange_ended()
-        self._tell()
+        self._end()
 
     def finish_and_close(self) -> None:
-        """The body is complete as far as it goes, and so is the connection."""
-        self._wire.persistent = False
+        """End the body where it stands, and the connection with it."""
+        self._connection.persistent = False
         self.finish()
 
     def abort(self) -> None:
-        """The answer cannot be completed: the connection ends here, so that nobody takes it for whole.
-
-        What was written before still goes out.
-        """
-        if self.ended:
-            return
-        self.ended = True
-        self._wire.persistent = False
-        self._wire.exchange_ended()
-        self._tell()
+        """End the connection inside the response, so that nobody takes it for whole. What was written goes out."""
+        if not self.ended:
+            self._connection.persistent = False
+            self._end()
 
     def client_left(self) -> None:
-        """For the connection: the client is no more."""
-        if self.ended:
-            return
+        """Note, for the connection, that the client is gone."""
+        if not self.ended:
+            self.gone = True
+            self._end()
+
+    def _end(self) -> None:
+        if self._unsent and not self.gone:
+            self.write_raw(b"")
         self.ended = True
-        self.gone = True
-        self._tell()
-
-    def pause(self, flowing: bool) -> None:
-        """For the connection: the transport's buffer crossed a mark."""
-        if self.on_flow is not None:
-            self.on_flow(flowing)
-
-    def _tell(self) -> None:
-        self.on_flow = self.on_request = None
-        on_end, self.on_end = self.on_end, None
-        if on_end is not None:
-            on_end()
+        if not self.gone:
+            self._connection.exchange_ended()
+        handler, self.handler = self.handler, None
+        if handler is not None:
+            handler.ended()

@@ -1,4 +1,4 @@
-"""What h11 lets through and we do not, judged on a head's raw bytes before h11 makes them uniform.
+"""The rules for heads that go beyond those of h11, checked on the raw bytes before h11 normalises them.
 
 A head that passes means the same to every reader: one framing, one Host, one field a line, CRLF after
 each, no control bytes, a target that can be read in one way only. Sizes are for the connection to limit,
@@ -12,9 +12,9 @@ from collections.abc import Iterable
 class ProtocolError(Exception):
     """The peer broke a rule of HTTP/1.1 or of this server; the connection must not go on.
 
-    `status` is the answer for a client: 400, 414, 417, 431, 501 or 505; 502 when an upstream is to blame;
+    `status` is that of the response to a client: 400, 414, 417, 431, 501 or 505; 502 when an upstream is to blame;
     0 when the peer does not speak HTTP/1.1 at all, so that closing is all that can be said.
-    `message` is for the body of the answer; it names fields and never quotes a value.
+    `message` is for the body of the response; it names fields and never quotes a value.
     """
 
     def __init__(self, status: int, message: str) -> None:
@@ -60,7 +60,7 @@ _DEFAULT_PORT = {b"http": 80, b"https": 443}
 
 
 def check_request_head(raw: bytes) -> None:
-    """Judge a request's head: its bytes up to and including the blank line. Raises ProtocolError."""
+    """Check a request's head: its bytes up to and including the blank line. Raises ProtocolError."""
     check_beginning(raw)
     lines = _lines(raw)
     method, target, version = _request_line(lines[0])
@@ -78,7 +78,7 @@ def check_request_head(raw: bytes) -> None:
 
 
 def check_response_head(raw: bytes) -> None:
-    """Judge a response's head just as strictly. Raises ProtocolError with status 502."""
+    """Check a response's head just as strictly. Raises ProtocolError with status 502."""
     try:
         _check_bytes(raw)
         lines = _lines(raw)
@@ -106,9 +106,9 @@ def check_beginning(raw: bytes | bytearray) -> None:
 
 
 def head_end(data: bytes, start: int = 0) -> int:
-    """Where in `data` the head ends that it begins with, the blank line included; -1: not in here.
+    """Return where in `data` the head ends that it begins with, the blank line included; -1 if it does not.
 
-    Bare line feeds end a head, too, so that it gets judged and refused. What stands before `start` is known to
+    Bare line feeds end a head, too, so that it gets checked and refused. What stands before `start` is known to
     hold no end, and no part of one.
     """
     at = data.find(b"\r\n\r\n", start)
@@ -122,7 +122,7 @@ def head_end(data: bytes, start: int = 0) -> int:
 
 
 def read_field(line: bytes) -> tuple[bytes, bytes]:
-    """A header or trailer line without its line end: lower-case name, value. Raises ProtocolError."""
+    """Parse a header or trailer line without its line end; return lower-case name and value. Raises ProtocolError."""
     match = _FIELD(line)
     if match is None:
         raise _field_error(line)
@@ -135,7 +135,7 @@ def read_field(line: bytes) -> tuple[bytes, bytes]:
 
 
 def split_host(value: bytes) -> tuple[str, int | None]:
-    """The name and the port in a Host value; None where it gives no port.
+    """Return the name and the port in a Host value; None where it gives no port.
 
     The name is in lower case, an IPv6 address without brackets, a name without its final dot. Only the
     form is judged: `name[:port]`, `v4[:port]` or `[v6][:port]`. Raises ProtocolError.
@@ -161,7 +161,7 @@ def split_host(value: bytes) -> tuple[str, int | None]:
 
 
 def origin_host(value: bytes) -> tuple[str, int | None] | None:
-    """The name and the port in an Origin value, as `split_host` gives them for the same place.
+    """Return the name and the port in an Origin value, as `split_host` does for the same place.
 
     A port that the scheme implies is None. None for `null`, which stands for no place at all.
     Raises ProtocolError.
@@ -175,7 +175,7 @@ def origin_host(value: bytes) -> tuple[str, int | None] | None:
 
 
 def origin_form(method: bytes, target: bytes, host: bytes | None) -> bytes:
-    """The path and query of a request target; `*` when OPTIONS asks about the server as a whole.
+    """Return the path and query of a request target; `*` when OPTIONS asks about the server as a whole.
 
     An absolute target must name the place that Host names. Raises ProtocolError.
     """
@@ -243,7 +243,7 @@ def _is_v4(name: str) -> bool:
 
 
 def _is_v6(address: str) -> bool:
-    """Eight groups, or fewer around one `::`; the last two may be written as an IPv4 address."""
+    """Return whether these are eight groups, or fewer around one `::`; the last two may be an IPv4 address."""
     left, gap, right = address.partition("::")
     groups = [*(left.split(":") if left else ()), *(right.split(":") if right else ())]
     if groups and _is_v4(groups[-1]) and (right or not gap):
@@ -267,7 +267,7 @@ def _check_bytes(raw: bytes | bytearray) -> None:
 
 
 def _lines(raw: bytes) -> list[bytes]:
-    """The lines of a complete head, without their ends and without the blank one."""
+    """Return the lines of a complete head, without their ends and without the blank one."""
     lines = raw.split(b"\r\n")
     if len(lines) < 3 or b"" in lines[:-2] or lines[-2] or lines[-1]:
         raise ProtocolError(400, "the head is not some lines and then an empty one")

@@ -1,94 +1,100 @@
 """The heads of requests and responses: bytes to values and back.
 
-Every head is judged by `strict`, then by h11, whose reading of it is the one that counts; `lines` spares
-both for heads that are made of lines they have accepted before, and `forms` for whole heads. Bodies are `framing`'s.
+Two tiers read a head. `template` recognises one like the last of its connection; every other is judged by `grammar`,
+then by h11, whose reading of it is the one that counts. Both give the same values. Bodies are `framing`'s.
 """
 
 import re
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 import h11
 
-from gateway.http1 import grammar as strict
-from gateway.http1 import lines
-from gateway.http1.forms import Form, Forms
+from gateway.http1 import grammar
 from gateway.http1.grammar import ProtocolError
+from gateway.http1.template import DECIDING, HeadTemplate
 
 Headers = list[tuple[bytes, bytes]]
 """Lower-case names, values without blanks around them, in order; names may repeat."""
 
-_requests = Forms()
-_responses = Forms()
+FRAMING_FIELDS = DECIDING | {b"content-length"}
+"""Fields that decide what a message is, and for whom: written with the head that they belong to."""
 
-_METHODS = "GET|POST|HEAD|OPTIONS|PUT|PATCH|DELETE"
-_REQUEST_LINE = re.compile(rb'(%b) (/[!"$-~]*) HTTP/1\.1' % _METHODS.encode()).fullmatch
-_REQUEST_START = re.compile(rf'(?:{_METHODS}) /[!"$-~]* HTTP/1\.1\r\n').fullmatch
-_STATUS_LINE = re.compile(rb"HTTP/1\.1 ((?!204)[2-5][0-9]{2}) ([ -~]*)").fullmatch
+_LINE = re.compile(
+    rb"(?!(?:content[-_]length|transfer[-_]encoding|connection|host|expect):)"
+    rb"[!#$%&'*+.^_`|~0-9a-z-]+: (?:[!-~\x80-\xff](?:[\t -~\x80-\xff]*[!-~\x80-\xff])?)?\r\n"
+).fullmatch
+"""A whole line of a field that is not among FRAMING_FIELDS; narrower than what `grammar` and h11 accept."""
+
+
+class RequestFacts(NamedTuple):
+    """What a request's head says, its fields aside."""
+
+    method: str
+    target: str
+    version: str
+    keep_alive: bool
+    chunked: bool
+    expects_continue: bool
 
 
 class RequestHead:
-    """A request's head that was accepted. Nobody changes it."""
+    """A request's head that was accepted. Nobody changes it, but for what the application leaves in `known`."""
 
     __slots__ = (
         "chunked",
         "content_length",
         "expects_continue",
-        "form",
+        "facts",
         "headers",
         "keep_alive",
+        "known",
         "method",
         "target",
+        "template",
         "version",
     )
 
-    def __init__(self, method: str, target: str, headers: Headers, version: str) -> None:
-        self.method = method
-        self.target = target
-        """Path and query, or `*`. An absolute target has lost its host, which is the one in Host."""
+    def __init__(
+        self,
+        facts: RequestFacts,
+        headers: Headers,
+        content_length: int | None,
+        template: HeadTemplate[RequestFacts] | None = None,
+        known: object = None,
+    ) -> None:
+        self.facts = facts
+        self.method, self.target, self.version, self.keep_alive, self.chunked, self.expects_continue = facts
+        """`target`: path and query, or `*`; an absolute one has lost its host, which is the one in Host. `version`:
+        1.1 or 1.0. `keep_alive`: another request may follow on the connection, never so in HTTP/1.0. `chunked`: the
+        body comes in chunks. `expects_continue`: the client waits for `100 Continue` before it sends the body."""
         self.headers = headers
-        self.version = version
-        """1.1 or 1.0."""
-        says = _says(headers)
-        self.keep_alive = version == "1.1" and not says.close
-        """Another request may follow on the connection; never so in HTTP/1.0."""
-        self.content_length = says.length
+        self.content_length = content_length
         """Bytes of the body; None if that is not said."""
-        self.chunked = says.chunked
-        """The body comes in chunks."""
-        self.expects_continue = version == "1.1" and says.expects
-        """The client waits for `100 Continue` before it sends the body."""
-        self.form: Form | None = None
-        """Heads of one form differ in framing, credentials and request ids alone. None: of no known form."""
-
-    @classmethod
-    def of_form(cls, form: Form, text: Sequence[bytes]) -> Self:
-        """The head that consists of these lines; see `forms`."""
-        head = cls.__new__(cls)
-        head.method, head.target, head.keep_alive, head.chunked, head.expects_continue = form.says
-        head.headers = form.fields(text)
-        head.version = "1.1"
-        head.content_length = form.content_length(text)
-        head.form = form
-        return head
+        self.template = template
+        """Heads of one template differ in its holes alone. None: this head has none."""
+        self.known = known
+        """What the application found out from this head; it holds for every head that differs from this one in its
+        Content-Length alone."""
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, RequestHead) and _facts(self) == _facts(other)
+        return isinstance(other, RequestHead) and (self.facts, self.headers) == (other.facts, other.headers)
 
     def __repr__(self) -> str:
         return f"<RequestHead [{self.method}, HTTP/{self.version}, {len(self.headers)} fields]>"
 
     def get(self, name: bytes) -> bytes | None:
-        """The first value of a field, None if there is none. The name is in lower case."""
-        form = self.form
-        if form is None:
-            return _first(self.headers, name)
-        at = form.index.get(name)
-        return None if at is None else self.headers[at][1]
+        """Return the first value of a field, None if there is none. The name is in lower case."""
+        return _first(self.headers, name)
 
-    def all(self, name: bytes) -> list[bytes]:
-        """Every value of a field, in order. The name is in lower case."""
-        return [value for known, value in self.headers if known == name]
+
+class ResponseFacts(NamedTuple):
+    """What a response's head says, its fields aside."""
+
+    status: int
+    version: str
+    keep_alive: bool
+    chunked: bool
 
 
 class ResponseHead:
@@ -98,176 +104,133 @@ class ResponseHead:
         "_headers",
         "chunked",
         "content_length",
-        "form",
+        "facts",
         "keep_alive",
-        "reason",
         "status",
-        "text",
+        "template",
+        "values",
         "version",
     )
 
-    def __init__(self, status: int, reason: bytes, headers: Headers, version: str) -> None:
-        self.status = status
-        self.reason = reason
-        self._headers: Headers | None = headers
-        self.text: Sequence[bytes] = ()
-        """Where there is a form: the lines as they came, the start line first."""
-        self.version = version
-        """1.1 or 1.0."""
-        says = _says(headers)
-        self.keep_alive = version == "1.1" and not says.close
-        """Another request may be sent on the connection; never so in HTTP/1.0."""
-        self.content_length = says.length
+    def __init__(
+        self,
+        facts: ResponseFacts,
+        headers: Headers | None,
+        content_length: int | None,
+        template: HeadTemplate[ResponseFacts] | None = None,
+        values: Sequence[bytes] = (),
+    ) -> None:
+        """Without `headers` they are made of `template` and `values` when they are asked for."""
+        self.facts = facts
+        self.status, self.version, self.keep_alive, self.chunked = facts
+        """`version`: 1.1 or 1.0. `keep_alive`: another request may be sent on the connection, never so in HTTP/1.0.
+        `chunked`: the body comes in chunks."""
+        self._headers = headers
+        self.content_length = content_length
         """Bytes of the body, or of the one that GET would have had; None if that is not said."""
-        self.chunked = says.chunked
-        """The body comes in chunks."""
-        self.form: Form | None = None
-        """Heads of one form differ in framing, dates, limits and request ids alone. None: of no known form."""
-
-    @classmethod
-    def of_form(cls, form: Form, text: Sequence[bytes]) -> Self:
-        """The head that consists of these lines; see `forms`."""
-        head = cls.__new__(cls)
-        head.status, head.reason, head.keep_alive, head.chunked = form.says
-        head._headers = None
-        head.text = text
-        head.version = "1.1"
-        head.content_length = form.content_length(text)
-        head.form = form
-        return head
+        self.template = template
+        """Heads of one template differ in its holes alone. None: this head has none."""
+        self.values = values
+        """The values in the template's holes."""
 
     @property
     def headers(self) -> Headers:
         """Every field."""
-        headers = self._headers
-        if headers is None:
-            assert self.form is not None
-            headers = self._headers = self.form.fields(self.text)
-        return headers
+        if self._headers is None:
+            assert self.template is not None
+            self._headers = self.template.fields(self.values)
+        return self._headers
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, ResponseHead) and _facts(self) == _facts(other)
+        return isinstance(other, ResponseHead) and (self.facts, self.headers) == (other.facts, other.headers)
 
     def __repr__(self) -> str:
         return f"<ResponseHead [{self.status}, HTTP/{self.version}, {len(self.headers)} fields]>"
 
     def get(self, name: bytes) -> bytes | None:
-        """The first value of a field, None if there is none. The name is in lower case."""
-        form = self.form
-        return _first(self.headers, name) if form is None else form.value(self.text, name)
-
-    def all(self, name: bytes) -> list[bytes]:
-        """Every value of a field, in order. The name is in lower case."""
-        return [value for known, value in self.headers if known == name]
+        """Return the first value of a field, None if there is none. The name is in lower case."""
+        return _first(self.headers, name)
 
 
-def parse_request_head(raw: bytes) -> RequestHead:
-    """Read a request's head: its bytes up to and including the blank line. Raises ProtocolError."""
-    text = raw.split(b"\r\n")
-    form = _requests.find(text)
-    if form is not None:
-        return RequestHead.of_form(form, text)
-    match = _REQUEST_LINE(text[0])
-    if match is not None and not text[-1] and not text[-2]:
-        known = lines.read(text[1:-2])
-        if known is not None and b"host" in known[1]:
-            head = RequestHead(match[1].decode(), match[2].decode(), known[0], "1.1")
-            says = (head.method, head.target, head.keep_alive, head.chunked, head.expects_continue)
-            _requests.learn(text, known[0], says)
-            return head
-    strict.check_request_head(raw)
+def parse_request_head(raw: bytes, template: HeadTemplate[RequestFacts] | None = None) -> RequestHead:
+    """Read a request's head: its bytes up to and including the blank line. Raises ProtocolError.
+
+    `template`: that of a head that was accepted before.
+    """
+    values = template.match(raw) if template is not None else None
+    if template is not None and values is not None:
+        length = int(values[template.length]) if template.length >= 0 else None
+        return RequestHead(template.facts, template.fields(values), length, template)
+    grammar.check_request_head(raw)
     event = _event(h11.Connection(h11.SERVER), raw, 400)
     assert isinstance(event, h11.Request)
     headers = list(event.headers)
-    lines.remember_read(text[1:-2], headers)
-    target = strict.origin_form(event.method, event.target, _first(headers, b"host"))
-    return RequestHead(event.method.decode(), target.decode(), headers, event.http_version.decode())
+    target = grammar.origin_form(event.method, event.target, _first(headers, b"host"))
+    version = event.http_version.decode()
+    close, length, chunked, expects = _framing(headers)
+    recent = version == "1.1"
+    facts = RequestFacts(
+        event.method.decode(), target.decode(), version, recent and not close, chunked, recent and expects
+    )
+    return RequestHead(facts, headers, length, HeadTemplate.learn(raw, headers, facts))
 
 
-def parse_response_head(raw: bytes) -> ResponseHead:
-    """Read a response's head, also of a 1xx. Raises ProtocolError with status 502."""
-    text = raw.split(b"\r\n")
-    form = _responses.find(text)
-    if form is not None:
-        return ResponseHead.of_form(form, text)
-    match = _STATUS_LINE(text[0])
-    if match is not None and not text[-1] and not text[-2]:
-        known = lines.read(text[1:-2])
-        if known is not None:
-            answer = ResponseHead(int(match[1]), match[2], known[0], "1.1")
-            _responses.learn(
-                text, known[0], (answer.status, answer.reason, answer.keep_alive, answer.chunked)
-            )
-            return answer
+def parse_response_head(raw: bytes, template: HeadTemplate[ResponseFacts] | None = None) -> ResponseHead:
+    """Read a response's head, also of a 1xx. Raises ProtocolError with status 502.
+
+    `template`: that of a head that was accepted before.
+    """
+    values = template.match(raw) if template is not None else None
+    if template is not None and values is not None:
+        length = int(values[template.length]) if template.length >= 0 else None
+        return ResponseHead(template.facts, None, length, template, values)
     try:
-        strict.check_response_head(raw)
+        grammar.check_response_head(raw)
     except ProtocolError as error:
-        raise ProtocolError(502, f"the upstream's answer cannot be trusted: {error.message}") from None
+        raise ProtocolError(502, f"the upstream's response cannot be trusted: {error.message}") from None
     event = _event(h11.Connection(h11.CLIENT), raw, 502)
     assert isinstance(event, h11.Response | h11.InformationalResponse)
     headers = list(event.headers)
-    lines.remember_read(text[1:-2], headers)
-    return ResponseHead(event.status_code, event.reason, headers, event.http_version.decode())
+    version = event.http_version.decode()
+    close, length, chunked, _ = _framing(headers)
+    facts = ResponseFacts(event.status_code, version, version == "1.1" and not close, chunked)
+    # An interim head is no like of the one that follows; that of a 204 may have no Content-Length but zero.
+    learnt = HeadTemplate.learn(raw, headers, facts) if facts.status >= 200 and facts.status != 204 else None
+    values = learnt.match(raw) if learnt is not None else None
+    return ResponseHead(facts, headers, length, learnt, values or ())
 
 
 def render_request_head(method: str, target: str, headers: Sequence[tuple[bytes, bytes]]) -> bytes:
-    """A request's head with its blank line; Host comes first. Raises ProtocolError (400)."""
+    """Render a request's head with its blank line; Host comes first. Raises ProtocolError (400)."""
     start = f"{method} {target} HTTP/1.1\r\n"
-    known = lines.write(headers)
-    if known is not None and b"host" in known[1] and _REQUEST_START(start) is not None:
-        return b"".join((start.encode(), *known[0], b"\r\n"))
     try:
         h11.Request(method=method, target=target, headers=list(headers))
         # CONNECT is refused where it comes in; going out, to a proxy, only its fields are judged.
         judged = "GET / HTTP/1.1\r\n" if method == "CONNECT" else start
-        text = _write_fields(headers)
-        strict.check_request_head(judged.encode() + text)
+        lines = [b"%b: %b\r\n" % field for field in headers]
+        lines.sort(key=_is_not_host)
+        text = b"".join((*lines, b"\r\n"))
+        grammar.check_request_head(judged.encode() + text)
     except (h11.LocalProtocolError, UnicodeEncodeError, ProtocolError) as error:
         raise ProtocolError(400, f"the request cannot be written: {error}") from None
-    _remember_written(headers)
     return start.encode() + text
 
 
-def render_response_head(
-    status: int, headers: Sequence[tuple[bytes, bytes]], reason: bytes = b"", rendered: bytes = b""
-) -> bytes:
-    """A response's head with its blank line. `rendered`: lines that were judged before. Raises ProtocolError (502)."""
-    start = b"HTTP/1.1 %d %b\r\n" % (status, reason)
-    if 200 <= status <= 599 and status != 204 and not reason:
-        if not headers:
-            return b"%b%b\r\n" % (start, rendered)
-        known = lines.write(headers)
-        if known is not None and (not rendered or not known[1]):
-            return b"".join((start, rendered, *known[0], b"\r\n"))
-    if b"\r" in reason or b"\n" in reason:
-        raise ProtocolError(502, "the answer cannot be written: its reason holds a line end")
-    try:
-        if status < 200:
-            h11.InformationalResponse(status_code=status, headers=list(headers))
-        else:
-            h11.Response(status_code=status, headers=list(headers))
-        text = rendered + _write_fields(headers)
-        strict.check_response_head(start + text)
-    except (h11.LocalProtocolError, ProtocolError) as error:
-        raise ProtocolError(502, f"the answer cannot be written: {error}") from None
-    _remember_written(headers)
-    return start + text
+def render_lines(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+    """Render fields as lines, for a head that is put together from several. Raises ProtocolError (502).
 
-
-def render_lines(headers: Sequence[tuple[bytes, bytes]]) -> bytes:
-    """Lines of a response's fields, to be `rendered` ones later. Raises ProtocolError (502), also for fields that
-    decide what a message is: those are written with the head that they belong to."""
-    known = lines.write(headers)
-    if known is not None and not known[1]:
-        return b"".join(known[0])
-    if any(name.lower() in lines.JUDGED for name, _ in headers):
-        raise ProtocolError(502, "the answer cannot be written: its framing is not the application's")
-    head = render_response_head(200, headers)
-    return head[head.index(b"\r\n") + 2 : -2]
+    Refused are names not in lower case, values that no line can hold, and FRAMING_FIELDS.
+    """
+    lines = [b"%b: %b\r\n" % field for field in headers]
+    for line in lines:
+        if _LINE(line) is None:
+            message = "a head cannot be written: one of its fields is not valid or decides framing"
+            raise ProtocolError(502, message)
+    return b"".join(lines)
 
 
 def _event(connection: h11.Connection, raw: bytes, status: int) -> object:
-    """What h11 reads. Its own limit of a head's size must not stand in the way of ours."""
+    """Return what h11 reads. Its own limit of a head's size must not stand in the way of ours."""
     if connection.our_role is h11.CLIENT:
         connection.send(h11.Request(method="GET", target="/", headers=[(b"host", b"a")]))
     connection.receive_data(raw)
@@ -275,17 +238,6 @@ def _event(connection: h11.Connection, raw: bytes, status: int) -> object:
         return connection.next_event()
     except h11.RemoteProtocolError as error:
         raise ProtocolError(status, f"h11 refuses the head: {error}") from None
-
-
-def _write_fields(headers: Sequence[tuple[bytes, bytes]]) -> bytes:
-    """Header lines, Host first, and the blank line, for fields that h11 has accepted."""
-    text = [b"%b: %b\r\n" % field for field in headers]
-    text.sort(key=_is_not_host)
-    return b"".join((*text, b"\r\n"))
-
-
-def _remember_written(headers: Sequence[tuple[bytes, bytes]]) -> None:
-    lines.remember_written(headers, [b"%b: %b\r\n" % field for field in headers])
 
 
 def _is_not_host(line: bytes) -> bool:
@@ -299,16 +251,8 @@ def _first(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> bytes | None:
     return None
 
 
-class _Says(NamedTuple):
-    """What fields say about the message they stand in."""
-
-    close: bool
-    length: int | None
-    chunked: bool
-    expects: bool
-
-
-def _says(headers: Headers) -> _Says:
+def _framing(headers: Headers) -> tuple[bool, int | None, bool, bool]:
+    """Return what fields say about their message: (Connection: close, length, chunked, expects 100)."""
     close, length, chunked, expects = False, None, False, False
     for name, value in headers:
         if name == b"content-length":
@@ -318,15 +262,5 @@ def _says(headers: Headers) -> _Says:
         elif name == b"expect":
             expects = True
         elif name == b"connection":
-            close = close or b"close" in map(_option, value.split(b","))
-    return _Says(close, length, chunked, expects)
-
-
-def _facts(head: RequestHead | ResponseHead) -> tuple[object, ...]:
-    start = (head.method, head.target) if isinstance(head, RequestHead) else (head.status, head.reason)
-    return (*start, head.headers, head.version)
-
-
-def _option(text: bytes) -> bytes:
-    """One of Connection's, as they are compared."""
-    return text.strip(b" \t").lower()
+            close = close or b"close" in (option.strip(b" \t").lower() for option in value.split(b","))
+    return close, length, chunked, expects

@@ -38,7 +38,7 @@ class Limits:
     """The client reads nothing while bytes wait for it: nginx's send_timeout."""
 
     linger_timeout: float = 2.0
-    """How long a refused body is read and thrown away, so that the answer is not lost to a reset."""
+    """How long a refused body is read and thrown away, so that the response is not lost to a reset."""
 
     linger_bytes: int = 8 * MIB
     """How much of a refused body is read and thrown away."""
@@ -47,10 +47,10 @@ class Limits:
     """TCP and TLS to an upstream: three SYN retransmissions (1 + 2 + 4 s) fit."""
 
     first_byte_timeout: float = 300.0
-    """Silence before a streamed answer's head; clients themselves wait up to 360 s for it."""
+    """Silence before a streamed response's head; clients themselves wait up to 360 s for it."""
 
     first_byte_timeout_complete: float = 600.0
-    """The same for an answer that is not streamed: the SDKs' own default request timeout."""
+    """The same for a response that is not streamed: the SDKs' own default request timeout."""
 
     idle_timeout: float = 300.0
     """Silence inside an upstream's body; clients give up after 300 s between bytes."""

@@ -1,181 +1,118 @@
-"""Connections to upstreams: kept alive, reused, replaced when stale, cancelled at once.
+"""Connections to one upstream: kept alive, reused, replaced when stale, cancelled at once.
 
-`Pool.send` takes a whole request and a receiver and gives back a Call. A reused connection that dies before one
-byte of the answer is replaced by a fresh one, once, and nobody hears of it: the server had closed it while it was
-idle. Everything else that goes wrong is told to the receiver.
+A reused connection that dies before one byte of the response is replaced by a fresh one, and nobody hears of it: the
+server had closed it while it was idle. Everything else that goes wrong is told to the request.
+
+Bytes that arrive on an idle connection are the response to no request, and end it; it is looked for them once more
+before it is used again. What arrives after that cannot be told from the response: HTTP/1.1 has nothing that would say
+which request a response belongs to.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from gateway.http1.client_connection import BodyReceiver, ClientConnection, Receiver, UpstreamError
+from gateway.http1.client_connection import ClientConnection, State
 from gateway.http1.dial import Origin, dial
-from gateway.http1.heads import ResponseHead
+from gateway.http1.heads import ResponseFacts
 from gateway.http1.limits import Limits
+from gateway.http1.template import HeadTemplate
+from gateway.http1.upstream_request import ConnectError, UpstreamError, UpstreamRequest
 
 Dial = Callable[[Origin, Limits], Awaitable[ClientConnection]]
 
 
 class Pool:
-    """Keep-alive connections per origin, newest first."""
+    """Keep-alive connections to one origin, newest first."""
 
-    def __init__(self, limits: Limits, dial: Dial = dial) -> None:
+    def __init__(self, origin: Origin, limits: Limits, dial: Dial = dial) -> None:
+        self.origin = origin
         self.limits = limits
+        """Read for each connection when it is made."""
+        self.template: HeadTemplate[ResponseFacts] | None = None
         self._dial = dial
-        self._idle: dict[Origin, list[ClientConnection]] = {}
+        self._idle: list[ClientConnection] = []
         self._active: set[ClientConnection] = set()
         self._dialling: set[asyncio.Task[None]] = set()
         self._closed = False
 
     def __repr__(self) -> str:
-        idle = sum(map(len, self._idle.values()))
-        return f"<Pool [Active: {len(self._active)}, Idle: {idle}, Dialling: {len(self._dialling)}]>"
+        return (
+            f"<Pool [{self.origin}, Active: {len(self._active)}, Idle: {len(self._idle)}, "
+            f"Dialling: {len(self._dialling)}]>"
+        )
 
-    def send(
-        self,
-        origin: Origin,
-        method: str,
-        head: bytes,
-        body: bytes,
-        receiver: Receiver,
-        first_byte_timeout: float,
-    ) -> "Call":
-        """Send one request to `origin`, its answer to `receiver`. May call the receiver only later."""
-        call = Call(self, origin, method, head, body, receiver, first_byte_timeout)
-        idle = self._idle.get(origin)
+    def send(self, request: UpstreamRequest) -> None:
+        """Send a request. Failures to connect are told to it later, never inside this call."""
+        idle = self._idle
         while idle:
             connection = idle.pop()
-            if not connection.transport.is_closing():
-                self._active.add(connection)
-                call.use(connection)
-                return call
-        self.connect(call)
-        return call
+            if connection.transport.is_closing():
+                continue
+            if connection.waiting(0):
+                connection.abort()
+                continue
+            self._active.add(connection)
+            connection.send(request)
+            return
+        self.connect(request)
 
-    def connect(self, call: "Call") -> None:
-        """For a call: get it a fresh connection."""
-        task = asyncio.get_running_loop().create_task(self._connect(call))
+    def connect(self, request: UpstreamRequest) -> None:
+        """Send a request over a fresh connection."""
+        task = request.dialling = asyncio.get_running_loop().create_task(self._connect(request))
         self._dialling.add(task)
         task.add_done_callback(self._dialling.discard)
-        call.dialling = task
 
-    async def _connect(self, call: "Call") -> None:
+    def cancel(self, request: UpstreamRequest) -> None:
+        """Forget a request whose response is not wanted: socket closed, no word to it."""
+        if request.dialling is not None:
+            request.dialling.cancel()
+            request.dialling = None
+        connection, request.connection = request.connection, None
+        if connection is not None and connection.serves(request):
+            connection.abort()
+
+    async def _connect(self, request: UpstreamRequest) -> None:
         try:
-            connection = await self._dial(call.origin, self.limits)
-        except UpstreamError as error:
-            call.dialling = None
-            call.receiver.failed(error)
+            try:
+                connection = await self._dial(self.origin, self.limits)
+                if connection.state is State.CLOSED:
+                    message = f"the connection to {self.origin} was closed as soon as it was made"
+                    raise ConnectError(message)
+            except UpstreamError as error:
+                request.dialling = None
+                request.failed(error)
+                return
+        except Exception as crash:
+            request.dialling = None
+            request.crashed(crash)
             return
-        connection.on_idle = self._on_idle
-        connection.on_closed = self._on_closed
+        connection.owner = self
         if self._closed:
             connection.abort()
             return
-        call.dialling = None
-        if connection.state == "CLOSED":
-            message = f"the connection to {call.origin} was closed as soon as it was made"
-            call.receiver.failed(UpstreamError("connect", message))
-            return
+        request.dialling = None
         self._active.add(connection)
-        call.use(connection)
+        connection.template = self.template
+        connection.send(request)
 
-    def _on_idle(self, connection: ClientConnection) -> None:
+    def idle(self, connection: ClientConnection) -> None:
+        """Take a connection back, from itself: another request may follow."""
         self._active.discard(connection)
-        assert isinstance(connection.origin, Origin)
-        idle = self._idle.setdefault(connection.origin, [])
+        idle = self._idle
         idle.append(connection)
         if len(idle) > self.limits.pool_max_idle:
             idle[0].abort()
 
-    def _on_closed(self, connection: ClientConnection) -> None:
+    def closed(self, connection: ClientConnection) -> None:
+        """Forget a connection, told by itself: no request may follow."""
         self._active.discard(connection)
-        assert isinstance(connection.origin, Origin)
-        idle = self._idle.get(connection.origin)
-        if idle is not None and connection in idle:
-            idle.remove(connection)
-        if not idle:
-            self._idle.pop(connection.origin, None)
+        if connection in self._idle:
+            self._idle.remove(connection)
 
     def close(self) -> None:
         """Close every connection, idle or not, and stop every attempt to connect."""
         self._closed = True
         for task in list(self._dialling):
             task.cancel()
-        for connections in list(self._idle.values()):
-            for connection in list(connections):
-                connection.abort()
-        for connection in list(self._active):
+        for connection in [*self._idle, *self._active]:
             connection.abort()
-
-
-class Call:
-    """One request on its way to an upstream. Stands between connection and receiver until a head has come."""
-
-    __slots__ = (
-        "_body",
-        "_connection",
-        "_fresh",
-        "_head",
-        "_method",
-        "_pool",
-        "_serial",
-        "_timeout",
-        "dialling",
-        "origin",
-        "receiver",
-    )
-
-    def __init__(
-        self,
-        pool: Pool,
-        origin: Origin,
-        method: str,
-        head: bytes,
-        body: bytes,
-        receiver: Receiver,
-        first_byte_timeout: float,
-    ) -> None:
-        self._pool = pool
-        self.origin = origin
-        self._method = method
-        self._head = head
-        self._body = body
-        self.receiver = receiver
-        self._timeout = first_byte_timeout
-        self._connection: ClientConnection | None = None
-        self._fresh = False
-        self._serial = 0
-        self.dialling: asyncio.Task[None] | None = None
-
-    def use(self, connection: ClientConnection) -> None:
-        """For the pool: here is a connection."""
-        self._connection = connection
-        self._fresh = connection.requests == 0
-        connection.send(self._method, self._head, self._body, self, self._timeout)
-        if self._fresh:
-            # Nobody will send it again: the transport alone decides how long it is kept.
-            self._head = self._body = b""
-        self._serial = connection.requests
-
-    def cancel(self) -> None:
-        """Nobody waits for the answer: socket closed, slot free, no word to the receiver."""
-        if self.dialling is not None:
-            self.dialling.cancel()
-            self.dialling = None
-        connection, self._connection = self._connection, None
-        if connection is not None and connection.state == "ACTIVE" and connection.requests == self._serial:
-            connection.abort()
-
-    # As the connection's receiver, until the head has come.
-
-    def head_received(self, connection: ClientConnection, head: ResponseHead) -> BodyReceiver | None:
-        self._head = self._body = b""
-        return self.receiver.head_received(connection, head)
-
-    def failed(self, error: UpstreamError) -> None:
-        connection, self._connection = self._connection, None
-        stale = not self._fresh and connection is not None and not connection.answered
-        if stale and not error.timeout:
-            self._pool.connect(self)
-        else:
-            self.receiver.failed(error)

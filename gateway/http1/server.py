@@ -1,6 +1,6 @@
 """Server: accepts connections on an address, counts them, and lets them go.
 
-What happens on a connection is `server`'s business.
+What happens on a connection is `server_connection`'s business.
 """
 
 import asyncio
@@ -8,8 +8,11 @@ import socket
 import ssl
 from typing import cast
 
+from gateway.http1.exchange import Application, RequestHandler
+from gateway.http1.heads import RequestFacts
 from gateway.http1.limits import Limits
-from gateway.http1.server_connection import Application, ServerConnection
+from gateway.http1.server_connection import ServerConnection
+from gateway.http1.template import HeadTemplate
 
 
 class Server:
@@ -21,6 +24,8 @@ class Server:
         """Read by each connection when it begins, so that a reload reaches the next one."""
         self.connections: set[ServerConnection] = set()
         self.draining = False
+        self.template: HeadTemplate[RequestFacts] | None = None
+        """That of the last head, so that a new connection has one to begin with."""
         self._listeners: list[asyncio.Server] = []
         self._empty: asyncio.Event | None = None
 
@@ -33,7 +38,7 @@ class Server:
         sock: socket.socket | None = None,
         reuse_port: bool = False,
     ) -> int:
-        """Accept connections from now on; returns the port. Raises OSError when the address is taken."""
+        """Accept connections from now on; return the port. Raises OSError when the address is taken."""
         loop = asyncio.get_running_loop()
         handshake = self.limits.header_timeout if tls is not None else None
         if sock is not None:
@@ -57,7 +62,7 @@ class Server:
         return ServerConnection(self)
 
     def drain(self) -> None:
-        """Close idle connections now and the others after the answer under way.
+        """Close idle connections now and the others after the response under way.
 
         Connections are still accepted, for one request each, so that a health check learns of the draining.
         """
@@ -71,7 +76,7 @@ class Server:
             listener.close()
 
     async def wait_closed(self, patience: float | None) -> bool:
-        """True once no connection is left, False after `patience` seconds."""
+        """Wait until no connection is left; return False if some are after `patience` seconds."""
         if self.connections:
             if self._empty is None:
                 self._empty = asyncio.Event()
@@ -81,13 +86,18 @@ class Server:
                 return False
         return True
 
+    def handlers(self) -> list[RequestHandler]:
+        """Return who responds to the requests under way."""
+        handlers = [connection.handler for connection in self.connections]
+        return [handler for handler in handlers if handler is not None]
+
     def abort(self) -> None:
         """Cut every connection that is left."""
         for connection in list(self.connections):
             connection.transport.abort()
 
     def forget(self, connection: "ServerConnection") -> None:
-        """For a connection: it is closed."""
+        """Take notice, from a connection, that it is closed."""
         self.connections.discard(connection)
         if not self.connections and self._empty is not None:
             self._empty.set()

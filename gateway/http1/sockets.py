@@ -1,4 +1,4 @@
-"""Sockets bind_sockets to one port for several processes, before any of them has a loop.
+"""Sockets bound to one port for several processes, before any of them has a loop.
 
 They don't listen yet: that is done by the server that gets them.
 """
@@ -13,7 +13,7 @@ one socket; of 16 connections opened together one of two processes then often ge
 
 
 def bind_sockets(host: str, port: int, count: int) -> list[tuple[socket.socket, ...]]:
-    """For each of `count` processes its sockets, one an address of `host`. Raises OSError.
+    """Bind sockets for each of `count` processes, one for each address of `host`. Raises OSError.
 
     Kept open by a parent, a socket outlives the process that listens on it: connections in its queue wait
     for the next one.

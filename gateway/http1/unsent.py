@@ -1,4 +1,4 @@
-"""How much of what was written to a connection its peer has not taken yet.
+"""How much of what was written to a connection has not been taken by its peer.
 
 The transport's own count cannot tell a slow reader from one that reads nothing: a system may take no byte for a
 socket before a third of its send buffer is free again, and that buffer grows to megabytes. What a standstill means is
@@ -10,7 +10,7 @@ import sys
 
 
 def unsent_bytes(transport: asyncio.Transport) -> int:
-    """Bytes written that wait: here, and, where the system tells it (Linux does), in its own buffer."""
+    """Return how many written bytes wait: here, and, where the system tells it (Linux does), in its own buffer."""
     waiting = transport.get_write_buffer_size()
     connection = transport.get_extra_info("socket")
     if connection is None:

@@ -1,7 +1,7 @@
-"""An event stream -> the one Message it tells, as an answer that was not streamed would have it.
+"""An event stream -> the one Message it tells, as a response that was not streamed would have it.
 
 Lenient about what it does not know (events, deltas, blocks, fields), strict about the end: without
-message_stop there is no message. What to answer instead is left to others.
+message_stop there is no message. What the client gets instead is left to others.
 """
 
 from typing import Any
@@ -24,9 +24,9 @@ _DONE = b"[DONE]"
 
 
 class Collector:
-    """Takes one answer's events in order.
+    """Takes one response's events in order.
 
-    `message` is there when `complete`, `error` (type, message) when the answer broke; what comes after
+    `message` is there when `complete`, `error` (type, message) when the response broke; what comes after
     either is ignored.
     """
 
@@ -44,7 +44,7 @@ class Collector:
 
     @property
     def message(self) -> dict[str, Any] | None:
-        """The whole message, or None before its end."""
+        """Return the whole message, or None before its end."""
         return self._message if self.complete else None
 
     def feed(self, event: Event) -> None:
@@ -56,7 +56,7 @@ class Collector:
             if isinstance(data, dict):
                 self._take(data.get("type") or event.name, data)
         except (ValueError, TypeError, AttributeError, KeyError) as error:
-            # The others' text may hold a part of the answer.
+            # The others' text may hold a part of the response.
             what = str(error) if isinstance(error, ValueError) else type(error).__name__
             self._fail(f"the upstream sent a broken {event.name or 'unnamed'} event: {what}")
 
@@ -85,13 +85,14 @@ class Collector:
             self._pieces[index].setdefault("input", []).append(delta["partial_json"])
         elif kind == "citations_delta":
             block = self._blocks[index]
-            block["citations"] = [*(block.get("citations") or ()), delta["citation"]]
+            citations = block["citations"] = block.get("citations") or []
+            citations.append(delta["citation"])
         elif kind in _TEXT_DELTAS:
             key = _TEXT_DELTAS[kind]
             self._pieces[index].setdefault(key, []).append(delta[key])
 
     def _stop(self, index: int) -> None:
-        """Put a block's pieces together; joined once, since text that grows piecewise is quadratic."""
+        """Put a block's pieces together, once: text that grows piecewise takes quadratic time."""
         block = self._blocks[index]
         for key, pieces in self._pieces.pop(index).items():
             if key == "input":
@@ -102,7 +103,7 @@ class Collector:
                 block[key] = pieces[-1]
 
     def _put_input(self, index: int, text: str) -> None:
-        """A call's input; no text at all is what some hosts send for a call without arguments."""
+        """Put a call's input in. Some hosts send no text at all for a call without arguments."""
         if not text.strip():
             return
         try:
@@ -116,8 +117,8 @@ class Collector:
         for key, value in data.items():
             if key == "usage":
                 # A count that is not repeated, or null, is the one of message_start.
-                known = {name: count for name, count in (value or {}).items() if count is not None}
-                message["usage"] = {**(message.get("usage") or {}), **known}
+                usage = message["usage"] = message.get("usage") or {}
+                usage.update({name: count for name, count in (value or {}).items() if count is not None})
             elif key not in ("type", "delta"):
                 message[key] = value
 
@@ -126,7 +127,7 @@ class Collector:
         for index in list(self._pieces):
             self._stop(index)
         if self._cut:
-            # A call that the token limit cut off must not be run, but the rest of the answer is whole.
+            # A call that the token limit cut off must not be run, but the rest of the response is whole.
             if message.get("stop_reason") != "max_tokens":
                 raise ValueError(f"a tool call's input: {next(iter(self._cut.values()))}")
             for index in self._cut:

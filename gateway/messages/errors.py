@@ -39,7 +39,7 @@ STATUS_OF_TYPE = {
 
 
 def error_type(status: int) -> str:
-    """The protocol's name for an HTTP status; other 4xx are the request's fault, the rest the server's."""
+    """Return the protocol's name for an HTTP status; other 4xx are the request's fault, the rest the server's."""
     known = TYPE_OF_STATUS.get(status)
     if known is not None:
         return known
@@ -54,7 +54,7 @@ def error_body(
     type: str | None = None,
     details: Mapping[str, str] | None = None,
 ) -> bytes:
-    """An error answer's JSON body."""
+    """Return the JSON body of an error response."""
     error: dict[str, object] = {"type": type or error_type(status), "message": message}
     if details:
         error["details"] = details
@@ -62,7 +62,7 @@ def error_body(
 
 
 def error_event(type: str, message: str, request_id: str) -> bytes:
-    """An `event: error`, complete with its blank line, for an answer that has already begun."""
+    """Return an `event: error`, complete with its blank line, for a response that has already begun."""
     data = orjson.dumps(
         {"type": "error", "error": {"type": type, "message": message}, "request_id": request_id}
     )
@@ -70,10 +70,10 @@ def error_event(type: str, message: str, request_id: str) -> bytes:
 
 
 class RequestError(Exception):
-    """The client's request cannot be served: carries the answer it gets.
+    """The client's request cannot be served: carries the response that it gets.
 
     `status` and `message` go to the client as they are, and so do `details`, which SDKs act upon; `headers`
-    are added to the answer (lower-case names). Never raise it with a secret in the message.
+    are added to the response (lower-case names). Never raise it with a secret in the message.
     """
 
     def __init__(

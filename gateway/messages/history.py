@@ -18,8 +18,10 @@ MERGEABLE = ("user", "assistant")
 def changed_blocks(
     content: list[Any], change: Callable[[Block], Block | None], kinds: tuple[str, ...] = ()
 ) -> list[Any]:
-    """The list with each block changed, or each one of the types in `kinds`; None from `change` leaves
-    it out."""
+    """Return the list with each block changed, or each one of the types in `kinds`.
+
+    None from `change` leaves a block out. The very same list if nothing changes.
+    """
     out: list[Any] | None = None
     for index, block in enumerate(content):
         new = block
@@ -37,8 +39,10 @@ def changed_blocks(
 def changed_message_blocks(
     document: Document, change: Callable[[Block], Block | None], kinds: tuple[str, ...] = ()
 ) -> Document:
-    """The document with each content block of each message changed, as `changed_blocks` does it. A
-    message that loses its last block is left out."""
+    """Return the document with each content block of each message changed, as `changed_blocks` does it.
+
+    A message that loses its last block is left out.
+    """
     if kinds and not _holds(document, kinds):
         return document
 
@@ -49,7 +53,7 @@ def changed_message_blocks(
 
 
 def _holds(document: Document, kinds: tuple[str, ...]) -> bool:
-    """Whether there is a block of one of these types: the usual answer is no, and this finds it fast."""
+    """Return whether there is a block of one of these types: mostly there is none, and this finds it fast."""
     for message in document["messages"]:
         content = message.get("content")
         if type(content) is list:
@@ -60,20 +64,19 @@ def _holds(document: Document, kinds: tuple[str, ...]) -> bool:
 
 
 def changed_contents(document: Document, change: Callable[[Any], Any]) -> Document:
-    """The document with each message's content changed.
+    """Return the document with each message's content changed, as `with_contents` puts them in."""
+    return with_contents(document, [change(message.get("content")) for message in document["messages"]])
+
+
+def with_contents(document: Document, contents: list[Any]) -> Document:
+    """Return the document with other contents, one for each message.
 
     A message whose new content is None or [] is left out; if that puts two messages of one role side
-    by side, they become one.
+    by side, they become one. The very same document if no content is another one.
     """
     messages = document["messages"]
-    contents = [change(message.get("content")) for message in messages]
     if all(new is message.get("content") for new, message in zip(contents, messages, strict=True)):
         return document
-    return {**document, "messages": _rebuilt(messages, contents)}
-
-
-def _rebuilt(messages: list[Message], contents: list[Any]) -> list[Message]:
-    """The messages with these contents."""
     out: list[Message] = []
     run: list[Message] = []
     """Messages that stand side by side since what was between them was left out."""
@@ -91,11 +94,11 @@ def _rebuilt(messages: list[Message], contents: list[Any]) -> list[Message]:
         gap = False
     if run:
         out.append(merged(run))
-    return out
+    return {**document, "messages": out}
 
 
 def are_mergeable(first: Message, second: Message) -> bool:
-    """Whether the two are parts of one turn."""
+    """Return whether the two are parts of one turn."""
     return (
         first.get("role") == second.get("role")
         and first.get("role") in MERGEABLE
@@ -105,7 +108,7 @@ def are_mergeable(first: Message, second: Message) -> bool:
 
 
 def merged(run: list[Message]) -> Message:
-    """Mergeable messages as one; a single one is returned as it is.
+    """Join mergeable messages; a single one is returned as it is.
 
     Strings are joined with a blank line, else each becomes a text block. In a user's message the tool
     results come first, where the protocol wants them.
@@ -127,16 +130,26 @@ def merged(run: list[Message]) -> Message:
     return out
 
 
+def is_blank(text: object) -> bool:
+    """Return whether it is a text that says nothing."""
+    return isinstance(text, str) and (not text or text.isspace())
+
+
+def unless_blank(block: Block) -> Block | None:
+    """Return a text block, or None for one without text."""
+    return None if is_blank(block.get("text", "")) else block
+
+
 def blocks_of(content: str | list[Any]) -> list[Any]:
-    """A content as a list of blocks."""
+    """Return a content as a list of blocks."""
     return [{"type": "text", "text": content}] if isinstance(content, str) else content
 
 
 def is_tool_result(block: object) -> bool:
-    """Whether it is a block with the result of a client's tool."""
+    """Return whether it is a block with the result of a client's tool."""
     return isinstance(block, dict) and block.get("type") == "tool_result"
 
 
 def without(block: Block, key: str) -> Block:
-    """The block without a key."""
+    """Return the block without a key; the very same one if it has none."""
     return {name: value for name, value in block.items() if name != key} if key in block else block

@@ -8,12 +8,15 @@ _HEAD = 180 * 1024
 """Characters of base64 that are looked at: a JPEG's size stands behind its metadata, and cameras write
 up to two segments of 64 KiB."""
 
+_JPEG_SEGMENTS = 1000
+"""Segments and fill bytes that are looked at; a JPEG has some ten before its size. Each could be two bytes."""
+
 _JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 """Markers of a JPEG segment that holds the size; the three left out are tables."""
 
 
 def image_size(data: str) -> tuple[int, int] | None:
-    """Width and height in pixels of a PNG, JPEG, GIF or WebP; None for what cannot be read."""
+    """Return width and height in pixels of a PNG, JPEG, GIF or WebP; None for what cannot be read."""
     try:
         head = a2b_base64(data[:_HEAD])
     except (Error, ValueError):
@@ -55,7 +58,9 @@ def _webp(head: bytes) -> tuple[int, int] | None:
 
 def _jpeg(head: bytes) -> tuple[int, int] | None:
     at = 2
-    while at + 9 <= len(head) and head[at] == 0xFF:
+    for _ in range(_JPEG_SEGMENTS):
+        if at + 9 > len(head) or head[at] != 0xFF:
+            break
         marker = head[at + 1]
         if marker in _JPEG_FRAMES:
             return _big(head, at + 7, 2), _big(head, at + 5, 2)

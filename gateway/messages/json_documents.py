@@ -1,38 +1,75 @@
 """JSON documents, read and written with orjson, and exactly where orjson alone would not be.
 
-Reading takes what other JSON readers take (lone surrogates, NaN) and never loses an integer's digits.
-Writing gives back what was read. What a document must hold is left to others.
+Reading takes what other JSON readers take (lone surrogates, NaN), never loses an integer's digits, and is bounded: in
+depth, in the number of values, and so in memory. Writing gives back what was read. What a document must hold is left
+to others.
 """
 
+import re
+from collections.abc import Iterator
 from gc import get_referents
+from itertools import islice
 from typing import Any
 
 import orjson
 
+BOM = b"\xef\xbb\xbf"
+"""The byte order mark of UTF-8, which some writers put in front of a document or a stream."""
+
 MAX_DEPTH = 200
 """Levels of nesting. Real requests have about 12; code that recurses stays far from Python's 1,000."""
+
+MAX_VALUES = 1_000_000
+"""Objects, arrays and scalars of one document. A session of 32 MB has some 100,000."""
+
+MAX_LENIENT = 16 * 1024 * 1024
+"""Bytes of a document outside ASCII that only Python's own reader takes: it needs up to nine times as many."""
 
 _TOO_DEEP = f"it is nested deeper than {MAX_DEPTH} levels"
 
 _INT64 = 2.0**63
 """From here on orjson may read an integer as a float (negative ones here, positive ones at 2**64)."""
 
+_STRING = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
+
+_VALUE = re.compile(
+    rb'[^",\[{]*+(?:(?:%b|[\[{][ \t\r\n]*+[\]}])[^",\[{]*+){0,2}+[,\[{]|.++' % _STRING, re.DOTALL
+)
+"""Up to the next comma, or bracket that opens what is not empty: each begins a value. Between two of them are at most
+two strings, or a string and an empty object or array. The rest, whatever it is, matches as a whole."""
+
+_PLAIN = rb'"[^"]*+"'
+"""A string without escaped quotes, which is found several times as fast."""
+
+_NESTED = rb"[^\"{}\[\]]++|%b|[\[{](?:[^\"{}\[\]]++|%b)*+[\]}]" % (_PLAIN, _PLAIN)
+"""What changes no level: anything but strings and brackets, a string, or an object or array that nests no further."""
+
+_BRACKET = re.compile(rb"(?:%b)*+(?:([\[{])|[\]}])" % _NESTED, re.DOTALL)
+"""Up to the next bracket that opens a level (the group) or closes one."""
+
+
+class TooLarge(ValueError):
+    """A document that would take more memory than any real one: its size is what is wrong with it."""
+
 
 def read_document(raw: bytes) -> Any:
-    """A document, with every digit of its integers.
+    """Read a document, with every digit of its integers.
 
-    Raises ValueError with a message that says where: not UTF-8, not JSON, deeper than MAX_DEPTH.
+    Raises ValueError with a message that says where: not UTF-8, not JSON, deeper than MAX_DEPTH; TooLarge.
     """
     document, by_orjson = read_quickly(raw)
     return with_every_digit(document, raw) if by_orjson else document
 
 
 def read_quickly(raw: bytes) -> tuple[Any, bool]:
-    """A document to look at, and whether orjson read it.
+    """Read a document to look at; return it and whether orjson read it.
 
     If it did, integers beyond 64 bits are floats: `with_every_digit` gives them back. Nothing in such a document is
     NaN or infinite. If it did not, the document is exact. Raises ValueError as `read_document` does.
     """
+    # A value takes two bytes at least, with the comma or bracket before it.
+    if len(raw) > 2 * MAX_VALUES and _holds_too_many_values(raw):
+        raise TooLarge(f"it holds more than {MAX_VALUES:,} values")
     by_orjson = True
     try:
         document = orjson.loads(raw)
@@ -52,18 +89,20 @@ def read_quickly(raw: bytes) -> tuple[Any, bool]:
 
 
 def with_every_digit(document: Any, raw: bytes) -> Any:
-    """What orjson read from `raw`, with the digits that integers beyond 64 bits lost; the same object if
-    there are none."""
+    """Give what orjson read from `raw` the digits that integers beyond 64 bits lost.
+
+    Returns the same object if there are none.
+    """
     if orjson.dumps(document) == raw or not _holds_huge_float(document):
         return document
     return _read_leniently(raw)
 
 
 def write_document(document: object, *, finite: bool = False) -> bytes:
-    """The document as JSON without blanks: UTF-8, or ASCII with escapes where orjson cannot write it
-    (lone surrogates, integers beyond 64 bits, NaN and infinities).
+    """Write the document as JSON without blanks.
 
-    `finite`: it is known to hold no NaN and no infinity, so that nobody has to look for one.
+    UTF-8, or ASCII with escapes where orjson cannot write it (lone surrogates, integers beyond 64 bits, NaN and
+    infinities). `finite`: it is known to hold no NaN and no infinity, so that no search for one is needed.
     """
     try:
         written = orjson.dumps(document)
@@ -74,8 +113,64 @@ def write_document(document: object, *, finite: bool = False) -> bytes:
     return written
 
 
+def spelled(key: str) -> re.Pattern[bytes]:
+    """Return a pattern for `member_values`: the key in each way that JSON may write its (ASCII) letters.
+
+    It matches up to the key and its value, if that is a scalar (groups 1 and 2), or to the next bracket that opens (3).
+    """
+    letters = [rb"(?:%b|\\u00(?i:%02x))" % (letter.encode(), ord(letter)) for letter in key]
+    member = rb'"%b"[ \t\r\n]*+:[ \t\r\n]*+' % b"".join(letters)
+    before = rb"(?:(?!%b)(?:%b))*+" % (member, _NESTED)
+    return re.compile(rb'%b(?:(%b)(%b|[^",{}\[\]\s]++)?|([\[{]))?' % (before, member, _PLAIN), re.DOTALL)
+
+
+def member_values(raw: bytes, key: re.Pattern[bytes]) -> Iterator[tuple[int, int]]:
+    """Find where in the text of a JSON object each value of a key of its own begins and ends.
+
+    `raw` is known to be an object; `key` is what `spelled` made. Keys of nested objects are passed over. One pass, and
+    a step of Python's only for brackets that nest.
+    """
+    # Escaped backslashes and quotes make room for others of the same length, so that a quote ends its string.
+    text = raw.replace(rb"\\", b"__").replace(rb"\"", b"__")
+    at = text.index(b"{") + 1
+    while True:
+        found = key.match(text, at)
+        assert found is not None, "it matches anything"
+        at = found.end()
+        if found[1]:
+            start = found.end(1)
+            if start == at:
+                at = _end_of_nested(text, at + 1)
+            yield start, at
+        elif found[3]:
+            at = _end_of_nested(text, at)
+        else:
+            return
+
+
+def _end_of_nested(text: bytes, at: int) -> int:
+    """Return where the object or array ends whose inside begins at `at`."""
+    brackets = _BRACKET.finditer(text, at)
+    depth = 1
+    while depth:
+        found = next(brackets)
+        depth += 1 if found[1] else -1
+    return found.end()
+
+
+def _holds_too_many_values(raw: bytes) -> bool:
+    """Return whether a document has more than MAX_VALUES, without reading it.
+
+    Commas and opening brackets are counted wherever they are, and only if there are too many of those, outside strings:
+    prose and code are full of them.
+    """
+    if raw.count(b",") + raw.count(b"[") + raw.count(b"{") < MAX_VALUES:
+        return False
+    return next(islice(_VALUE.finditer(raw), MAX_VALUES, None), None) is not None
+
+
 def _holds_huge_float(document: object) -> bool:
-    """Whether some number may be an integer that orjson read as a float."""
+    """Return whether some number may be an integer that orjson read as a float."""
     level = [document]
     while level:
         for value in level:
@@ -86,8 +181,11 @@ def _holds_huge_float(document: object) -> bool:
 
 
 def _read_leniently(raw: bytes) -> Any:
+    """Read a document with Python's own reader. Raises ValueError."""
     import json
 
+    if len(raw) > MAX_LENIENT and not raw.isascii():
+        raise TooLarge(f"it has more than {MAX_LENIENT >> 20} MiB and is not strictly JSON, or not UTF-8")
     try:
         return json.loads(raw.decode())
     except UnicodeDecodeError as error:
@@ -108,7 +206,7 @@ def _write_leniently(document: object) -> bytes:
 
 
 def _holds_nan(document: object) -> bool:
-    """Whether orjson's `null` may stand for a NaN or an infinity somewhere."""
+    """Return whether orjson's `null` may stand for a NaN or an infinity somewhere."""
     rest: list[Any] = [document]
     while rest:
         value = rest.pop()

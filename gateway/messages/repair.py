@@ -1,153 +1,54 @@
 """Repairs of a request that an upstream would refuse: each a pure function with a name, in one table.
 
 A repair takes a document as `read_request` checked it and gives back one; the very same object when
-there was nothing to do. It never changes what it was given, and never reaches into what is data: tool
-arguments, tool schemas, texts of tool results. Which repairs an upstream needs is its configuration's.
+there was nothing to do. Which repairs an upstream needs is its configuration's. One walk over the history says which
+of them may find something: a real client's history mostly needs none, and then nothing else looks at it.
 """
 
-from collections.abc import Callable, Collection
-from itertools import dropwhile
+from collections.abc import Callable, Collection, Set
 from typing import Any
 
-from gateway.messages.history import (
-    Block,
-    Document,
-    Message,
-    are_mergeable,
-    blocks_of,
-    changed_blocks,
-    changed_contents,
-    changed_message_blocks,
-    is_tool_result,
-    merged,
-    without,
+from gateway.messages.content_repairs import (
+    PLACEHOLDER,
+    attribution,
+    cache_control,
+    deferred_tools,
+    empty_text,
+    merge_roles,
+    system_role,
+    thinking_cache_control,
 )
-from gateway.messages.json_documents import write_document
-from gateway.messages.request import BILLING_HEADER
-from gateway.messages.survey import PLACEHOLDER, survey
+from gateway.messages.history import Block, Document, is_blank
+from gateway.messages.request import BILLING_HEADER, thread_of
 from gateway.messages.thinking import (
     DIALECT_MARKS,
     KINDS,
     foreign_thinking,
+    is_own,
     speaks_of_signature,
     without_thinking,
 )
+from gateway.messages.tool_repairs import (
+    NO_RESULT,
+    TOOL_ID,
+    empty_results,
+    is_server_call,
+    is_server_result,
+    server_tools,
+    tool_ids,
+    tool_results,
+)
 
-__all__ = ["DIALECT_MARKS", "PLACEHOLDER", "REPAIRS", "apply", "speaks_of_signature", "without_thinking"]
-
-NO_RESULT = "no result was provided"
-
-_TEXT = ("text",)
-
-_USER_KINDS = ("text", "image", "document", "search_result")
-"""Blocks that a tool result and a user's message may both hold."""
-
-
-def attribution(document: Document) -> Document:
-    """Without the attribution line that `system` may begin with, a block of its own: it differs between
-    conversations, and so spoils the prefix that an upstream caches."""
-    system = document.get("system")
-    if not isinstance(system, list):
-        return document
-    kept = list(dropwhile(_is_attribution, system))
-    return document if len(kept) == len(system) else _with_system(document, kept)
-
-
-def deferred_tools(document: Document) -> Document:
-    """Without the placeholder tool; references to loaded tools become text."""
-    out = changed_message_blocks(document, _without_references, ("tool_reference", "tool_result"))
-    tools = document.get("tools")
-    if isinstance(tools, list):
-        kept = changed_blocks(tools, lambda tool: None if tool.get("name") == PLACEHOLDER else tool)
-        if kept is not tools:
-            out = {**out, "tools": kept}
-    return out
-
-
-def system_role(document: Document) -> Document:
-    """Messages of role system become reminders at the end of the user message before them, or a user
-    message of their own: what came before them stays as it was, and so does the prefix that is cached."""
-    if all(message.get("role") != "system" for message in document["messages"]):
-        return document
-    out: list[Message] = []
-    for message in document["messages"]:
-        if message.get("role") != "system":
-            out.append(message)
-            continue
-        reminders = _reminders(message.get("content"))
-        if not reminders:
-            continue
-        last = out[-1] if out else {}
-        if last.get("role") == "user" and isinstance(last.get("content"), (str, list)):
-            out[-1] = {**last, "content": blocks_of(last["content"]) + reminders}
-        else:
-            out.append({"role": "user", "content": reminders})
-    return {**document, "messages": out}
-
-
-def empty_text(document: Document) -> Document:
-    """Without blank text blocks, in messages and in `system`, and without messages that hold nothing."""
-    out = changed_contents(document, _without_blanks)
-    system = document.get("system")
-    if isinstance(system, list):
-        kept = changed_blocks(system, _unless_blank, _TEXT)
-        if kept is not system:
-            out = _with_system(out, kept)
-    return out
-
-
-def merge_roles(document: Document) -> Document:
-    """Consecutive messages of a user, or of an assistant, become one."""
-    messages = document["messages"]
-    out: list[Message] = []
-    run: list[Message] = []
-    for message in messages:
-        if run and not are_mergeable(run[-1], message):
-            out.append(merged(run))
-            run = []
-        run.append(message)
-    if run:
-        out.append(merged(run))
-    return document if len(out) == len(messages) else {**document, "messages": out}
-
-
-def tool_results(document: Document) -> Document:
-    """Each tool call of an assistant's turn is answered in the user's turn after it, and nothing else is.
-
-    A missing result is made up as an error; a result that answers no call of the turn before it (its
-    call is gone, or was answered already) becomes text.
-    """
-    turns = _Turns()
-    for message in document["messages"]:
-        role = message.get("role")
-        if role == "assistant":
-            turns.assistant(message)
-        elif role == "user":
-            turns.user(message)
-        else:
-            turns.out.append(message)
-    turns.end()
-    return {**document, "messages": turns.out} if turns.changed else document
-
-
-def cache_control(document: Document) -> Document:
-    """Without cache marks: on the request, its tools, system blocks, content blocks, and the blocks
-    inside a tool result."""
-    out = changed_message_blocks(document, _without_marks)
-    for key in ("system", "tools"):
-        blocks = document.get(key)
-        if isinstance(blocks, list):
-            kept = changed_blocks(blocks, lambda block: without(block, "cache_control"))
-            if kept is not blocks:
-                out = {**out, key: kept}
-    return without(out, "cache_control")
-
-
-def thinking_cache_control(document: Document) -> Document:
-    """Without cache marks on thinking blocks, where the protocol forbids them."""
-
-    return changed_message_blocks(document, lambda block: without(block, "cache_control"), KINDS)
-
+__all__ = [
+    "DIALECT_MARKS",
+    "NO_RESULT",
+    "PLACEHOLDER",
+    "REPAIRS",
+    "apply",
+    "needed_repairs",
+    "speaks_of_signature",
+    "without_thinking",
+]
 
 REPAIRS: dict[str, Callable[[Document], Document]] = {
     "deferred_tools": deferred_tools,
@@ -156,200 +57,198 @@ REPAIRS: dict[str, Callable[[Document], Document]] = {
     "empty_text": empty_text,
     "attribution": attribution,
     "merge_roles": merge_roles,
+    "server_tools": server_tools,
+    "tool_ids": tool_ids,
     "tool_results": tool_results,
+    "empty_results": empty_results,
     "cache_control": cache_control,
     "thinking_cache_control": thinking_cache_control,
 }
 """In the order in which they are applied: first what makes messages or empties them, then what joins
 them, then what needs to see whole turns, and last what changes blocks wherever they ended up."""
 
+ALL = frozenset(REPAIRS)
+
+_OF_TURNS = frozenset({"system_role", "merge_roles", "server_tools", "tool_ids", "tool_results"})
+"""Repairs that know what comes before a turn: none of them looks at the first one of a continued thread."""
+
+_MAKES_WORK = frozenset({"system_role", "tool_ids"})
+"""Repairs that make work for others: new user messages have neighbours and end turns, new ids have no results."""
+
 
 def apply(
     document: Document, names: Collection[str], *, own_mark: str = ""
 ) -> tuple[Document, tuple[str, ...]]:
-    """The document with the named repairs applied, and the names of those that changed something.
+    """Apply the named repairs; return the document and the names of those that changed something.
 
     `own_mark` is what signatures of the dialect asked for begin with, "" for the protocol's own.
     """
-    changed = []
-    due = survey(document, own_mark)
+    due = needed_repairs(document, own_mark)
     if due.isdisjoint(names):
         return document, ()
+    changed = []
     for name, repair in REPAIRS.items():
         if name not in names or name not in due:
             continue
         before = document
-        document = foreign_thinking(before, own_mark) if repair is foreign_thinking else repair(before)
+        if repair is foreign_thinking:
+            document = foreign_thinking(before, own_mark)
+        else:
+            document = _behind_first_turn(before, repair) if name in _OF_TURNS else repair(before)
         if document is not before:
             changed.append(name)
-            if repair is system_role:
-                # Only this one makes work for others: its user messages have neighbours and end turns.
-                due = survey(document, own_mark)
+            if name in _MAKES_WORK:
+                due = needed_repairs(document, own_mark)
     return document, tuple(changed)
 
 
-def _is_attribution(block: object) -> bool:
-    text = block.get("text") if isinstance(block, dict) else None
-    return isinstance(text, str) and text.startswith(BILLING_HEADER)
+def needed_repairs(document: Document, own_mark: str = "") -> Set[str]:
+    """Return the names of the repairs that may find something to do in a document as `read_request` checked it.
 
-
-def _with_system(document: Document, system: list[Any]) -> Document:
-    """The document with these system blocks; without the key when there are none, as hosts want it."""
-    return {**document, "system": system} if system else without(document, "system")
-
-
-def _without_references(block: Block) -> Block:
-    """A content block with tool references as text: itself one, or those inside a tool result."""
-    if block.get("type") == "tool_reference":
-        text = {"type": "text", "text": f"Tool loaded: {block.get('tool_name')}"}
-        return {**text, "cache_control": block["cache_control"]} if "cache_control" in block else text
-    return _with_inner(block, _without_references)
-
-
-def _without_marks(block: Block) -> Block:
-    if type(block.get("content")) is list:
-        block = _with_inner(block, _without_marks)
-    return without(block, "cache_control")
-
-
-def _with_inner(block: Block, change: Callable[[Block], Block]) -> Block:
-    """The block with those inside it changed, if it is a tool result."""
-    if not is_tool_result(block) or not isinstance(block.get("content"), list):
-        return block
-    inner = changed_blocks(block["content"], change)
-    return block if inner is block["content"] else {**block, "content": inner}
-
-
-def _reminders(content: object) -> list[Any]:
-    """A system message's content as blocks of a user message; blank text says nothing."""
-    if not isinstance(content, (str, list)):
-        return []
-    return changed_blocks(blocks_of(content), _reminder, _TEXT)
-
-
-def _reminder(block: Block) -> Block | None:
-    text = block.get("text")
-    if not isinstance(text, str):
-        return block
-    if _is_blank(text):
-        return None
-    if text.startswith("<system-reminder>"):
-        return block
-    return {**block, "text": f"<system-reminder>\n{text}\n</system-reminder>"}
-
-
-def _is_blank(text: object) -> bool:
-    return isinstance(text, str) and (not text or text.isspace())
-
-
-def _unless_blank(block: Block) -> Block | None:
-    text = block.get("text", "")
-    return None if isinstance(text, str) and (not text or text.isspace()) else block
-
-
-def _without_blanks(content: Any) -> Any:
-    """A message's content without blank text; None if nothing is left or there was nothing."""
-    if type(content) is list:
-        return changed_blocks(content, _unless_blank, _TEXT) or None
-    return None if _is_blank(content) else content
-
-
-class _Turns:
-    """Walks a history and answers each assistant turn's calls in the user turn that follows it.
-
-    A turn may be several messages, with messages of other roles in between.
+    It may name more than there is to do, never less: all of them, if the document holds what the protocol does not
+    know. `own_mark` is what signatures of the dialect asked for begin with.
     """
-
-    def __init__(self) -> None:
-        self.out: list[Message] = []
-        self.changed = False
-        self._calls: dict[str, None] = {}
-        """Calls of the current turns that have no result yet, in order."""
-        self._assistant = -1
-        """Where in `out` the assistant's turn ends."""
-        self._user = -1
-        """Where in `out` the user's turn after it begins; -1 before it has begun."""
-
-    def assistant(self, message: Message) -> None:
-        if self._user >= 0:
-            self.end()
-        self._assistant = len(self.out)
-        self.out.append(message)
-        content = message.get("content")
-        if type(content) is list:
+    due: set[str] = set()
+    ids: set[str] = set()
+    # Of the assistant's turn, and of the server in this message, as far as they have no result yet.
+    calls: set[str] = set()
+    served: set[str] = set()
+    before = ""
+    try:
+        for message in document["messages"]:
+            role, content = message["role"], message["content"]
+            if role == "system":
+                due.add("system_role")
+            elif role == before:
+                due.add("merge_roles")
+            elif role == "assistant":
+                if calls:
+                    due.add("tool_results")
+            elif role != "user":
+                return ALL
+            before = role
+            if type(content) is not list or not content:
+                if (not content or content.isspace()) and role != "system":
+                    due.add("empty_text")
+                continue
             for block in content:
-                if (
-                    type(block) is dict
-                    and block.get("type") == "tool_use"
-                    and isinstance(block.get("id"), str)
-                ):
-                    self._calls[block["id"]] = None
-
-    def user(self, message: Message) -> None:
-        if self._user < 0:
-            self._user = len(self.out)
-        content = message.get("content")
-        if type(content) is list:
-            results: list[Any] = []
-            rest: list[Any] = []
-            is_stray = False
-            for block in content:
-                if not is_tool_result(block):
-                    rest.append(block)
-                elif self._answers(block):
-                    results.append(block)
-                else:
-                    rest.extend(_as_text(block))
-                    is_stray = True
-            if is_stray:
-                message = {**message, "content": results + rest}
-                self.changed = True
-        self.out.append(message)
-
-    def end(self) -> None:
-        """The turns are over: calls that have no result by now get one."""
-        if self._calls:
-            self.changed = True
-            self._answer([_missing(call) for call in self._calls])
-            self._calls = {}
-        self._user = -1
-
-    def _answers(self, result: Block) -> bool:
-        """Whether the result is the first for one of the calls."""
-        call = result.get("tool_use_id")
-        if not isinstance(call, str) or call not in self._calls:
-            return False
-        del self._calls[call]
-        return True
-
-    def _answer(self, results: list[Any]) -> None:
-        """Put results behind those that the user's turn begins with, or into a turn of their own."""
-        message = self.out[self._user] if self._user >= 0 else {}
-        content = message.get("content")
-        if not isinstance(content, (str, list)):
-            self.out.insert(self._assistant + 1, {"role": "user", "content": results})
-            return
-        blocks = blocks_of(content)
-        first = next((at for at, block in enumerate(blocks) if not is_tool_result(block)), len(blocks))
-        self.out[self._user] = {**message, "content": [*blocks[:first], *results, *blocks[first:]]}
+                kind = block["type"]
+                if "cache_control" in block:
+                    due.add("cache_control")
+                if kind == "text":
+                    text = block["text"]
+                    if not text or text.isspace():
+                        due.add("empty_text")
+                elif kind == "tool_use" and role == "assistant":
+                    call = block["id"]
+                    if call in ids or not TOOL_ID.fullmatch(call):
+                        due.add("tool_ids")
+                    ids.add(call)
+                    calls.add(call)
+                elif kind == "tool_result":
+                    _look_at_result(block, role, calls, due)
+                elif kind != "image":
+                    _look_at_rare_block(block, own_mark, served, due)
+            if served:
+                due.add("server_tools")
+        if calls:
+            due.add("tool_results")
+        if "tools" in document or type(document.get("system")) is list or "cache_control" in document:
+            _look_at_fields(document, due)
+    except (KeyError, TypeError, AttributeError):
+        return ALL
+    return due
 
 
-def _missing(call: str) -> Block:
-    return {"type": "tool_result", "tool_use_id": call, "is_error": True, "content": NO_RESULT}
-
-
-def _as_text(result: Block) -> list[Any]:
-    """What a tool result holds, as blocks that a user's message may hold."""
+def _look_at_result(result: Block, role: str, calls: set[str], due: set[str]) -> None:
+    """Note what a tool result needs, and which of the calls it belongs to. Raises KeyError, TypeError."""
+    if role == "user":
+        call = result["tool_use_id"]
+        if call in calls:
+            calls.remove(call)
+        else:
+            due.add("tool_results")
     content = result.get("content")
-    blocks = blocks_of(content) if isinstance(content, (str, list)) else []
-    inner = [_as_user_block(block) for block in blocks]
-    return changed_blocks(inner, _unless_blank, _TEXT) or [{"type": "text", "text": "(an empty tool result)"}]
+    if type(content) is list:
+        for block in content:
+            kind = block["type"]
+            if "cache_control" in block:
+                due.add("cache_control")
+            if kind == "text" and is_blank(block["text"]):
+                due.add("empty_results")
+            elif kind == "tool_reference":
+                due.add("deferred_tools")
+            elif kind == "tool_result":
+                raise KeyError(kind)
+    if result.get("is_error") is True and (not content or is_blank(content)):
+        due.add("empty_results")
 
 
-def _as_user_block(block: Any) -> Any:
-    kind = block.get("type") if isinstance(block, dict) else None
-    if kind in _USER_KINDS:
-        return block
-    if kind == "tool_reference":
-        return _without_references(block)
-    return {"type": "text", "text": write_document(block).decode()}
+def _look_at_rare_block(block: Block, own_mark: str, served: set[str], due: set[str]) -> None:
+    """Note what a block needs that is no text, call or result. Raises KeyError, TypeError."""
+    kind = block["type"]
+    if kind in KINDS:
+        if not is_own(block["signature" if kind == "thinking" else "data"], own_mark):
+            due.add("foreign_thinking")
+        if "cache_control" in block:
+            due.add("thinking_cache_control")
+    elif kind == "tool_reference":
+        due.add("deferred_tools")
+    elif kind == "compaction":
+        content = block.get("content")
+        if content is None or is_blank(content):
+            due.add("empty_text")
+    elif is_server_call(kind):
+        served.add(block["id"])
+    elif is_server_result(kind):
+        if block["tool_use_id"] in served:
+            served.remove(block["tool_use_id"])
+        else:
+            due.add("server_tools")
+
+
+def _look_at_fields(document: Document, due: set[str]) -> None:
+    """Note what system prompt and tools need. Raises KeyError, TypeError, AttributeError."""
+    system = document.get("system")
+    if type(system) is list:
+        for block in system:
+            text = block["text"]
+            # It must go where it comes first, and what stands before it may be blank.
+            if text.startswith(BILLING_HEADER):
+                due.add("attribution")
+            if is_blank(text):
+                due.add("empty_text")
+            if "cache_control" in block:
+                due.add("cache_control")
+    tools: Any = document.get("tools")
+    if type(tools) is list:
+        for tool in tools:
+            if "cache_control" in tool:
+                due.add("cache_control")
+            if "defer_loading" in tool or tool.get("name") == PLACEHOLDER:
+                due.add("deferred_tools")
+    if "cache_control" in document:
+        due.add("cache_control")
+
+
+def _behind_first_turn(document: Document, repair: Callable[[Document], Document]) -> Document:
+    """Apply a repair to the messages whose history is known: all, but for the first turn of a continued thread.
+
+    That turn ends with the first message of the assistant's behind one of the user's.
+    """
+    thread = thread_of(document)
+    if thread is None or thread.kind != "continue":
+        return repair(document)
+    messages = document["messages"]
+    first = 0
+    has_user = False
+    for message in messages:
+        has_user = has_user or message.get("role") == "user"
+        if has_user and message.get("role") == "assistant":
+            break
+        first += 1
+    known = {**document, "messages": messages[first:]}
+    repaired = repair(known)
+    if repaired is known:
+        return document
+    return {**repaired, "messages": messages[:first] + repaired["messages"]}

@@ -1,16 +1,16 @@
-"""Server-Sent Events: an incremental decoder and an encoder.
+"""Server-Sent Events: an incremental decoder.
 
-The decoder takes bytes cut anywhere (in a line end, in a character) and gives the events that became
+It takes bytes cut anywhere (in a line end, in a character) and gives the events that became
 complete: LF, CRLF and CR end lines, comments and unknown fields are skipped, a byte order mark is
 dropped. What an event means is left to others.
 """
 
 from typing import NamedTuple
 
+from gateway.messages.json_documents import BOM
+
 EVENT_LIMIT = 16 * 1024 * 1024
 """Bytes of one event: an image of the API's own 5 MB limit as base64 fits twice."""
-
-BOM = b"\xef\xbb\xbf"
 
 
 class Event(NamedTuple):
@@ -42,13 +42,8 @@ class EventDecoder:
         self._size = 0
         """Bytes of the unfinished event: its `_name` and `_data` lines, and `_pieces`."""
 
-    @property
-    def partial(self) -> bool:
-        """Bytes are pending that belong to no complete event."""
-        return bool(self._pieces or self._data or self._name or self._start)
-
     def feed(self, data: bytes) -> list[Event]:
-        """The events that `data` completes, in order."""
+        """Return the events that `data` completes, in order."""
         if self._start is not None:
             data = self._without_bom(data)
         if not self._size and data[:6] == b"data: ":
@@ -80,7 +75,7 @@ class EventDecoder:
         return events + self._pass(rest) if rest else events
 
     def _pass(self, data: bytes) -> list[Event]:
-        """The same, line by line."""
+        """Take bytes line by line; return the events that they complete."""
         lines = data.split(b"\n")
         last = lines.pop()
         if lines and self._pieces:
@@ -95,7 +90,7 @@ class EventDecoder:
         return events
 
     def end(self) -> list[Event]:
-        """The stream is over: a last event that lacks its blank line, if there is one."""
+        """Take the end of the stream; return a last event that lacks its blank line, if there is one."""
         rest = (self._start or b"") + b"".join(self._pieces)
         self._start = None
         self._pieces.clear()
@@ -117,7 +112,7 @@ class EventDecoder:
             raise ValueError(f"an event of the stream is larger than {self._limit} bytes")
 
     def _lines(self, lines: list[bytes]) -> list[Event]:
-        """Take complete lines, without their ends."""
+        """Take complete lines, without their ends; return the events that they complete."""
         events = []
         for line in lines:
             if line:
@@ -142,19 +137,3 @@ class EventDecoder:
             self._name = value.decode("utf-8", "replace")
         else:
             self._size -= len(line) + 1
-
-
-def encode(name: str, data: bytes) -> bytes:
-    """One event with its blank line; no `event:` line for the name "". Line ends in `data` become LF.
-
-    Raises ValueError for a name with a line end in it.
-    """
-    if "\n" in name or "\r" in name:
-        raise ValueError("an event's name cannot hold a line end")
-    if b"\r" in data:
-        data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-    if b"\n" in data:
-        data = data.replace(b"\n", b"\ndata: ")
-    if not name:
-        return b"data: " + data + b"\n\n"
-    return b"event: " + name.encode() + b"\ndata: " + data + b"\n\n"

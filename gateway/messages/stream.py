@@ -1,4 +1,4 @@
-"""The event grammar of a streamed answer, in the one place that writes it.
+"""The event grammar of a streamed response, in the one place that writes it.
 
 Whatever a caller does, what comes out is message_start, blocks with rising indexes that each start,
 change and stop, one message_delta, one message_stop; or, at any point, one error event and no more.
@@ -25,7 +25,7 @@ _NO_USAGE = {
 
 
 class StreamWriter:
-    """Writes one answer's events; `take` gives their bytes.
+    """Writes one response's events; `take` gives their bytes.
 
     Text and thinking come as deltas: a block opens with the first one and stays open until another
     kind of content, `stop_block` or `finish` closes it. After `finish` or `error` nothing more is
@@ -42,11 +42,9 @@ class StreamWriter:
         "_out",
         "_over",
         "_signature",
-        "failed",
         "finished",
         "has_content",
         "started",
-        "stop_reason",
         "usage",
     )
 
@@ -64,21 +62,18 @@ class StreamWriter:
         """The open thinking block's, written when it stops."""
         self._call_is_empty = False
         self._over = False
-        """`finished` or `failed`."""
+        """`finished`, or an error event was written."""
         self.started = False
         """message_start was written."""
         self.finished = False
         """message_stop was written."""
-        self.failed = False
-        """An error event was written."""
         self.has_content = False
-        """Something was written that a client would lose if the answer began again."""
-        self.stop_reason: str | None = None
+        """Something was written that a client would lose if the response began again."""
         self.usage: dict[str, Any] = {}
         """The token counts written so far, a later one over an earlier."""
 
     def take(self) -> bytes:
-        """What was written since the last take; b"" if nothing."""
+        """Return what was written since the last take; b"" if nothing."""
         out = self._out
         if not out:
             return b""
@@ -87,7 +82,7 @@ class StreamWriter:
         return taken
 
     def start(self, usage: Mapping[str, Any] | None = None) -> None:
-        """message_start, once. `usage` fills in what is known of the token counts already."""
+        """Write message_start, once. `usage` fills in what is known of the token counts already."""
         if self.started or self._over:
             return
         self.started = True
@@ -105,7 +100,7 @@ class StreamWriter:
         self._event(b"message_start", {"type": "message_start", "message": message})
 
     def text(self, text: str) -> None:
-        """More text, in the open text block or a new one. "" opens nothing."""
+        """Write more text, in the open text block or a new one. "" opens nothing."""
         if not text or self._over:
             return
         if self._kind != "text":
@@ -115,7 +110,7 @@ class StreamWriter:
         self._out.append(b'%b"text_delta","text":%b}}\n\n' % (self._delta_head, value))
 
     def citation(self, citation: Mapping[str, Any]) -> None:
-        """A citation for the open text block, or for a new one."""
+        """Write a citation for the open text block, or for a new one."""
         if self._over:
             return
         if self._kind != "text":
@@ -123,7 +118,7 @@ class StreamWriter:
         self._delta(b'"citations_delta","citation":', citation)
 
     def thinking(self, text: str) -> None:
-        """More thinking, in the open thinking block unless that was signed already. "" opens nothing."""
+        """Write more thinking, in the open thinking block unless that was signed already. "" opens nothing."""
         if not text or self._over:
             return
         if self._kind != "thinking" or self._signature:
@@ -131,8 +126,10 @@ class StreamWriter:
         self._delta(b'"thinking_delta","thinking":', text)
 
     def signature(self, signature: str) -> None:
-        """Sign the open thinking block, or a new one without text. The last signature counts; it is
-        written right before the block's stop."""
+        """Sign the open thinking block, or a new one without text.
+
+        The last signature counts; it is written right before the block's stop.
+        """
         if not signature or self._over:
             return
         if self._kind != "thinking":
@@ -141,18 +138,18 @@ class StreamWriter:
         self.has_content = True
 
     def tool_use(self, id: str, name: str, input_json: bytes) -> None:
-        """A whole call. `input_json` is its input as JSON text."""
+        """Write a whole call. `input_json` is its input as JSON text."""
         self.tool_start(id, name)
         self.tool_input(input_json.decode())
         self.stop_block()
 
     def tool_start(self, id: str, name: str) -> None:
-        """A call whose input comes in pieces."""
+        """Begin a call whose input comes in pieces."""
         if not self._over:
             self._open_call({"type": "tool_use", "id": id, "name": name, "input": {}})
 
     def tool_input(self, partial_json: str) -> None:
-        """More of the open call's input: any piece of its JSON text.
+        """Write more of the open call's input: any piece of its JSON text.
 
         Raises RuntimeError when no call is open.
         """
@@ -165,8 +162,11 @@ class StreamWriter:
             self._delta(b'"input_json_delta","partial_json":', partial_json)
 
     def block(self, block: Mapping[str, Any]) -> None:
-        """A whole block of any type, in the events that the protocol has for it. Blocks whose content
-        has no deltas (redacted_thinking, web_search_tool_result, unknown ones) come whole in their start."""
+        """Write a whole block of any type, in the events that the protocol has for it.
+
+        Blocks whose content has no deltas (redacted_thinking, web_search_tool_result, unknown ones) come whole in
+        their start.
+        """
         if self._over:
             return
         self.stop_block()
@@ -202,12 +202,11 @@ class StreamWriter:
         )
 
     def finish(self, stop_reason: str, usage: Mapping[str, Any], stop_sequence: str | None = None) -> None:
-        """The answer's proper end, once: closes the open block; message_delta, message_stop."""
+        """End the response properly, once: close the open block; write message_delta, message_stop."""
         if self._over:
             return
         self.start()
         self.stop_block()
-        self.stop_reason = stop_reason
         self.usage.update(usage)
         delta = {
             "type": "message_delta",
@@ -219,15 +218,17 @@ class StreamWriter:
         self.finished = self._over = True
 
     def error(self, type: str, message: str, request_id: str) -> None:
-        """The answer broke: one error event. The open block stays open, since a client runs a tool call
-        that was closed."""
+        """Write one error event: the response broke.
+
+        The open block stays open, since a client runs a tool call that was closed.
+        """
         if self._over:
             return
         self._out.append(error_event(type, message, request_id))
-        self.failed = self._over = True
+        self._over = True
 
     def ping(self) -> None:
-        """A sign of life, allowed anywhere before the end."""
+        """Write a sign of life, allowed anywhere before the end."""
         if not self._over:
             self._out.append(PING)
 
@@ -240,7 +241,7 @@ class StreamWriter:
         self.has_content = True
 
     def _open(self, kind: str, block: bytes) -> None:
-        """Start a block; its JSON as it is before any delta."""
+        """Start a block. `block`: its JSON as it is before any delta."""
         self.start()
         self.stop_block()
         self._kind = kind

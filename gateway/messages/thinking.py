@@ -5,9 +5,10 @@ not stay. What a signature means is known to the dialect that made it, and to no
 import re
 from typing import Any
 
-from gateway.messages.history import Block, Document, changed_message_blocks
+from gateway.config.kinds import SIGNATURE_MARKS
+from gateway.messages.history import Block, Document, changed_message_blocks, without
 
-DIALECT_MARKS = ("gemini:",)
+DIALECT_MARKS = SIGNATURE_MARKS
 """What signatures of translated upstreams begin with. The Messages protocol's own have no mark."""
 
 KINDS = ("thinking", "redacted_thinking")
@@ -27,8 +28,10 @@ _LONGEST_TEXT = 8192
 
 
 def foreign_thinking(document: Document, own_mark: str = "") -> Document:
-    """Without the thinking that the upstream cannot know: its signature has another dialect's mark, or
-    there is none. `own_mark` is the mark of the dialect asked for, "" for the protocol's own."""
+    """Remove the thinking that the upstream cannot know: its signature has another dialect's mark, or there is none.
+
+    `own_mark` is the mark of the dialect asked for, "" for the protocol's own.
+    """
 
     def unless_foreign(block: Block) -> Block | None:
         signature = block.get("signature" if block["type"] == "thinking" else "data")
@@ -38,28 +41,39 @@ def foreign_thinking(document: Document, own_mark: str = "") -> Document:
 
 
 def is_own(signature: object, own_mark: str) -> bool:
-    """Whether it is a signature of the dialect asked for."""
+    """Return whether it is a signature of the dialect asked for."""
     if not isinstance(signature, str) or not signature:
         return False
     return signature.startswith(own_mark) if own_mark else not signature.startswith(DIALECT_MARKS)
 
 
 def without_thinking(document: Document) -> Document:
-    """The same request for an upstream that refused a thinking block: with none in its history.
+    """Remove all thinking from the history, for an upstream that refused a block of it.
 
     A last assistant turn with a tool call would have to begin with one while `thinking` is on: then
     `thinking` goes too, and the context edits that need it.
     """
     out = changed_message_blocks(document, lambda block: None, KINDS)
-    if _thinks(out) and _calls_without_thinking(out):
-        out = {key: value for key, value in out.items() if key != "thinking"}
-        _drop_thinking_edits(out)
-    return out
+    return unthinking(out) if _thinks(out) and _calls_without_thinking(out) else out
+
+
+def unthinking(document: Document) -> Document:
+    """Turn `thinking` off: without the parameter, and the context edits that hosts refuse then."""
+    out = without(document, "thinking")
+    management = out.get("context_management")
+    if not isinstance(management, dict) or not isinstance(management.get("edits"), list):
+        return out
+    kept = [edit for edit in management["edits"] if not _clears_thinking(edit)]
+    if kept or len(management) > 1:
+        return {**out, "context_management": {**management, "edits": kept}}
+    return without(out, "context_management")
 
 
 def speaks_of_signature(text: str) -> bool:
-    """Whether the text of a 400 is about a signature or a thinking block, and not about the `thinking`
-    parameter, its budget, or a signature of some other kind."""
+    """Return whether the text of a 400 is about a signature or a thinking block.
+
+    Not one about the `thinking` parameter, its budget, or a signature of some other kind.
+    """
     return _WORDINGS.search(text, 0, _LONGEST_TEXT) is not None
 
 
@@ -69,8 +83,10 @@ def _thinks(document: Document) -> bool:
 
 
 def _calls_without_thinking(document: Document) -> bool:
-    """Whether the last assistant turn holds a tool call. Text may come before it: hosts refuse that
-    as well ("found `text`")."""
+    """Return whether the last assistant turn holds a tool call.
+
+    Text may come before it: hosts refuse that as well ("found `text`").
+    """
     for message in reversed(document["messages"]):
         if message.get("role") == "assistant":
             content: Any = message.get("content")
@@ -78,18 +94,6 @@ def _calls_without_thinking(document: Document) -> bool:
                 isinstance(block, dict) and block.get("type") == "tool_use" for block in content
             )
     return False
-
-
-def _drop_thinking_edits(document: Document) -> None:
-    """Hosts refuse `clear_thinking_*` where `thinking` is off. Changes the (shallow) copy it is given."""
-    management = document.get("context_management")
-    if not isinstance(management, dict) or not isinstance(management.get("edits"), list):
-        return
-    kept = [edit for edit in management["edits"] if not _clears_thinking(edit)]
-    if kept or len(management) > 1:
-        document["context_management"] = {**management, "edits": kept}
-    else:
-        del document["context_management"]
 
 
 def _clears_thinking(edit: object) -> bool:

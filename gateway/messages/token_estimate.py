@@ -1,4 +1,4 @@
-"""A local estimate of a request's input tokens, for when no upstream counts them, and what real answers
+"""A local estimate of a request's input tokens, for when no upstream counts them, and what real responses
 teach about it. No tokenizer: a few counts over the text, so that 100 KB take under a millisecond.
 """
 
@@ -52,8 +52,10 @@ _FIELDS = {
 
 
 def _classes(**characters: str) -> bytes:
-    """A table for `bytes.translate`: each character's class, a letter. "s" (blanks) for the other ASCII
-    characters, "u" for bytes that are none."""
+    """Return a table for `bytes.translate`: each character's class, a letter.
+
+    "s" (blanks) for the other ASCII characters, "u" for bytes that are none.
+    """
     table = bytearray(b"s" * 128 + b"u" * 128)
     for name, members in characters.items():
         for character in members:
@@ -81,11 +83,14 @@ relative error) to the one tokenizer that Anthropic published, over 520 samples 
 Python, C, JSON and shell, and a few of other languages. Nine of ten samples are within 15 %."""
 
 _SAMPLE = 1024 * 1024
-"""Bytes of text that are looked at (7 ms); the rest is taken to be like them."""
+"""Characters of text that are looked at (7 ms); the rest is taken to be like them."""
+
+_MAX_BLOCKS = 100_000
+"""Contents that are looked at; a request that has more, inside of tool results, is no real one."""
 
 
 def estimate(document: dict[str, Any]) -> int:
-    """Input tokens of a request: system, messages, tools, pictures by size, PDFs by pages."""
+    """Estimate the input tokens of a request: system, messages, tools, pictures by size, PDFs by pages."""
     texts: list[str] = []
     tokens = _BASE
     rest = [document.get("system")]
@@ -93,7 +98,9 @@ def estimate(document: dict[str, Any]) -> int:
     for message in messages if isinstance(messages, list) else ():
         tokens += _MESSAGE
         rest.append(message.get("content") if isinstance(message, dict) else message)
-    while rest:
+    for _ in range(_MAX_BLOCKS):
+        if not rest:
+            break
         value = rest.pop()
         if isinstance(value, str):
             texts.append(value)
@@ -105,11 +112,11 @@ def estimate(document: dict[str, Any]) -> int:
     if isinstance(tools, list) and tools:
         tokens += _TOOLS
         texts.append(_json(tools))
-    return tokens + _text(" ".join(texts))
+    return tokens + _text(texts)
 
 
 def _block(block: dict[str, Any], texts: list[str], rest: list[Any]) -> int:
-    """Put a block's texts and inner contents on the lists; the tokens of what is neither."""
+    """Put a block's texts and inner contents on the lists; return the tokens of what is neither."""
     kind = block.get("type")
     fields = _FIELDS.get(kind) if isinstance(kind, str) else None
     if fields is None:
@@ -150,7 +157,7 @@ def _document(source: object, rest: list[Any]) -> int:
 
 
 def _pages(data: str) -> int:
-    """Pages of a PDF in base64: its page objects, or a guess by its size where they are compressed."""
+    """Count the pages of a PDF in base64: its page objects, or a guess by its size where they are compressed."""
     try:
         found = sum(1 for _ in _PAGE_OBJECT.finditer(a2b_base64(data[:_PDF_HEAD])))
     except (Error, ValueError):
@@ -160,13 +167,21 @@ def _pages(data: str) -> int:
     return min(found or 1 + len(data) * 3 // 4 // _PAGE_BYTES, _MAX_PAGES)
 
 
-def _text(text: str) -> int:
-    whole = text.encode("utf-8", "surrogatepass")
-    raw = whole[:_SAMPLE]
+def _text(texts: list[str]) -> int:
+    """Estimate the tokens of texts by the characters that they begin with."""
+    length = sum(map(len, texts)) + len(texts)
+    sample: list[str] = []
+    left = _SAMPLE
+    for text in texts:
+        sample.append(text[:left])
+        left -= len(sample[-1]) + 1
+        if left <= 0:
+            break
+    raw = " ".join(sample).encode("utf-8", "surrogatepass")
     kinds = raw.translate(_CLASSES)
     words = (b" " + raw.translate(_LETTERS)).count(b" a")
     tokens = words * _WORD + sum(kinds.count(kind) * weight for kind, weight in _WEIGHTS)
-    return round(tokens * len(whole) / len(raw)) if raw else 0
+    return round(tokens * length / (_SAMPLE - left)) if raw else 0
 
 
 def _json(value: object) -> str:
@@ -177,7 +192,7 @@ def _json(value: object) -> str:
 
 
 class Correction:
-    """How far estimates are off, per wire model, learnt from the usage of real answers.
+    """How far estimates are off, per wire model, learnt from the usage of real responses.
 
     Models are bounded: the one that was observed longest ago is forgotten.
     """
@@ -195,7 +210,7 @@ class Correction:
         self._ratios: dict[str, float] = {}
 
     def observe(self, wire_model: str, estimated: int, actual: int) -> None:
-        """A real answer reported `actual` input tokens (cached ones included) for this estimate."""
+        """Learn that a response reported `actual` input tokens (cached ones included) for this estimate."""
         if estimated < self.SMALLEST or actual <= 0:
             return
         low, high = self.RANGE
@@ -206,5 +221,5 @@ class Correction:
             del self._ratios[next(iter(self._ratios))]
 
     def apply(self, wire_model: str, estimated: int) -> int:
-        """The estimate as the model's own upstream would probably count."""
+        """Return the estimate as the model's own upstream would probably count."""
         return round(estimated * self._ratios.get(wire_model, 1.0))

@@ -1,10 +1,10 @@
-"""Requests that are answered without an upstream: warm-ups and quota probes, and the answer they get.
+"""Requests that need no upstream: warm-ups and quota probes, and the response that they get.
 
-Claude Code starts sub-agents with the prompt "Warmup" and throws the answers away. Anything that could
-be a real prompt is none of these: when in doubt, an upstream answers.
+Claude Code starts sub-agents with the prompt "Warmup" and throws the responses away. Anything that could
+be a real prompt is none of these: when in doubt, an upstream is asked.
 """
 
-from typing import Any
+from typing import Any, Literal
 
 from gateway.messages.json_documents import write_document
 from gateway.messages.stream import StreamWriter
@@ -17,18 +17,34 @@ _USAGE = {"input_tokens": 1, "output_tokens": 1}
 _OPEN = "<system-reminder>"
 _CLOSE = "</system-reminder>"
 
+_LONGEST = 1024 * 1024
+"""Characters of a warm-up's message: project instructions in its reminders have up to some 100,000."""
+
 
 def is_warmup(document: dict[str, Any]) -> bool:
-    """Whether the last message (of another role than system) is a user's and says "Warmup" and nothing
-    else, reminders aside, or consists only of tool results that failed with it."""
-    for message in reversed(document["messages"]):
-        if message.get("role") != "system":
-            return message.get("role") == "user" and _is_warmup_content(message.get("content"))
-    return False
+    """Return whether the only message is a user's that says "Warmup", or the last one tells how such a prompt failed.
+
+    Reminders, and messages of role system, do not count. The failure: the first message was such a prompt, and the
+    last consists of tool results that failed with it.
+    """
+    messages = document["messages"]
+    for message in reversed(messages):
+        role = message.get("role")
+        if role != "system":
+            break
+    else:
+        return False
+    what = _says(message.get("content")) if role == "user" else ""
+    if not what:
+        return False
+    first = next(other for other in messages if other.get("role") != "system")
+    if what == "prompt":
+        return first is message
+    return first.get("role") == "user" and _says(first.get("content")) == "prompt"
 
 
 def is_quota_probe(document: dict[str, Any]) -> bool:
-    """Whether it asks for one token in answer to the single message "quota"."""
+    """Return whether a request asks for one token in reply to the single message "quota"."""
     messages = document["messages"]
     if document.get("max_tokens") != 1 or len(messages) != 1 or messages[0].get("role") != "user":
         return False
@@ -38,8 +54,8 @@ def is_quota_probe(document: dict[str, Any]) -> bool:
     return isinstance(content, str) and content.strip() == _QUOTA
 
 
-def answer(model: str, message_id: str) -> bytes:
-    """The canned answer as a JSON body."""
+def response_body(model: str, message_id: str) -> bytes:
+    """Return the canned response as a JSON body."""
     return write_document(
         {
             "id": message_id,
@@ -58,8 +74,8 @@ def answer(model: str, message_id: str) -> bytes:
     )
 
 
-def events(model: str, message_id: str) -> bytes:
-    """The canned answer as a whole event stream."""
+def response_events(model: str, message_id: str) -> bytes:
+    """Return the canned response as a whole event stream."""
     writer = StreamWriter(message_id=message_id, model=model)
     writer.start(_USAGE)
     writer.text(_TEXT)
@@ -67,48 +83,51 @@ def events(model: str, message_id: str) -> bytes:
     return writer.take()
 
 
-def _is_warmup_content(content: object) -> bool:
-    if isinstance(content, str):
-        return content.strip() == _WARMUP
-    if not isinstance(content, list):
-        return False
-    prompts = failures = 0
-    for block in content:
+def _says(content: object) -> Literal["prompt", "failure", ""]:
+    """Return what a user's message is, reminders aside: a warm-up's prompt, its failed calls, or something else."""
+    if type(content) is str:
+        return "prompt" if content.strip() == _WARMUP else ""
+    if type(content) is not list:
+        return ""
+    prompts = failures = length = 0
+    # A prompt comes last, and mostly it is another one.
+    for block in reversed(content):
         text = _text_of(block)
         if text is None:
             if not _is_failed_warmup(block):
-                return False
+                return ""
             failures += 1
-        elif text.strip() == _WARMUP:
+            continue
+        if _WARMUP not in text and _OPEN not in text:
+            return ""
+        length += len(text)
+        if length > _LONGEST:
+            return ""
+        if text.strip() == _WARMUP:
             prompts += 1
         elif not _is_reminder(text):
-            return False
-    return failures > 0 if not prompts else prompts == 1 and not failures
+            return ""
+    if prompts == 1 and not failures:
+        return "prompt"
+    return "failure" if failures and not prompts else ""
 
 
 def _text_of(block: object) -> str | None:
-    """A text block's text; None for anything else."""
-    if isinstance(block, dict) and block.get("type") == "text":
+    """Return a text block's text; None for anything else."""
+    if type(block) is dict and block.get("type") == "text":
         text = block.get("text")
-        return text if isinstance(text, str) else None
+        return text if type(text) is str else None
     return None
 
 
 def _is_reminder(text: str) -> bool:
-    """Whether a text is reminders from end to end."""
-    at, end = 0, len(text)
-    while at < end:
-        if text[at].isspace():
-            at += 1
-            continue
-        close = text.find(_CLOSE, at)
-        if close < 0 or not text.startswith(_OPEN, at):
-            return False
-        at = close + len(_CLOSE)
-    return _OPEN in text
+    """Return whether a text is reminders from end to end."""
+    *reminders, rest = text.split(_CLOSE)
+    return not rest.strip() and all(part.lstrip().startswith(_OPEN) for part in reminders)
 
 
 def _is_failed_warmup(block: object) -> bool:
+    """Return whether a block is the result of a tool call that failed with a warm-up."""
     if not isinstance(block, dict) or block.get("type") != "tool_result" or block.get("is_error") is not True:
         return False
     content = block.get("content")

@@ -1,18 +1,59 @@
-"""What a configuration means, for people to read: `gateway check` prints it. No secret is in it."""
+"""A configuration, checked beyond what its text says, and shown to people. `gateway check` prints it; no secret is
+in it, and nothing here reaches the network."""
 
+import ssl
 from collections.abc import Iterator
 
+from gateway.app import StartError, server_context
 from gateway.config import Account, Config, Upstream
+from gateway.http1.dial import client_context
 from gateway.messages.errors import RequestError
-from gateway.routing.model_routes import ModelRoutes
+from gateway.routing.model_routes import Candidate, ModelRoutes, ModelTable
 
 WIDTH = 16
-"""Of the column of names; longer ones push their line to the right."""
+"""Columns for names; longer ones push their line to the right."""
+
+
+def problems(config: Config) -> list[str]:
+    """Load the files that serving loads; return a line for each that cannot be used."""
+    found = []
+    try:
+        server_context(config)
+    except StartError as error:
+        found.append(str(error))
+    for upstream in config.upstreams:
+        try:
+            client_context(upstream.ca_file)
+        except OSError as error:
+            reason = (error.reason or "not PEM") if isinstance(error, ssl.SSLError) else error.strerror
+            found.append(f"upstreams.{upstream.name}.ca_file: {upstream.ca_file} cannot be used: {reason}")
+    return found
 
 
 def summary(config: Config) -> str:
-    """The configuration as lines of text: server, clients, upstreams with accounts, routes, warnings."""
+    """Return the configuration as lines of text: server, clients, upstreams with accounts, routes, warnings."""
     return "\n".join(_lines(config))
+
+
+def who_serves(config: Config, model: str) -> tuple[bool, str]:
+    """Return whether a model is served, and lines of text that say by whom, in order, or why not."""
+    try:
+        candidates = ModelRoutes(config.models, config.upstreams).resolve(model)
+    except RequestError as error:
+        return False, error.message
+    accounts = {
+        upstream.name: ", ".join(each.name for each in upstream.accounts) for upstream in config.upstreams
+    }
+    mapped = ModelTable(config.models).target(model)
+    lines = [f"{model} is served by" if mapped is None else f"{model}, by [models] {mapped}, is served by"]
+    for index, candidate in enumerate(candidates):
+        # Equal priorities are pooled.
+        fallback = index > 0 and candidate.priority > candidates[index - 1].priority
+        lines.append(
+            f"  {'else ' if fallback else ''}{candidate.upstream}: {candidate.wire_model}, "
+            f"priority {candidate.priority}, accounts {accounts[candidate.upstream]}"
+        )
+    return True, "\n".join(lines)
 
 
 def _lines(config: Config) -> Iterator[str]:
@@ -28,7 +69,7 @@ def _lines(config: Config) -> Iterator[str]:
         yield ""
         yield from _upstream(upstream)
     yield ""
-    yield "routes: requested -> upstream: wire model, in the order in which they are asked"
+    yield "routes: requested -> upstream: wire model. An exact name wins, then the pattern with more literal characters"
     yield from _routes(config)
     for warning in config.warnings:
         yield ""
@@ -59,33 +100,31 @@ def _upstream(upstream: Upstream) -> Iterator[str]:
 
 def _account(account: Account) -> str:
     if account.api_key is not None:
-        pays = f"api_key {account.api_key}"
+        credential = f"api_key {account.api_key}"
     elif account.oauth_file is not None:
-        pays = f"oauth_file {account.oauth_file}"
+        credential = f"oauth_file {account.oauth_file}"
     else:
-        pays = "no key"
+        credential = "no key"
     limit = f", at most {account.max_concurrent} requests at once" if account.max_concurrent else ""
-    return f"{account.name}, {pays}{limit}"
+    return f"{account.name}, {credential}{limit}"
 
 
 def _routes(config: Config) -> Iterator[str]:
-    """A line for every name and pattern of the tables, and for what none of them names.
+    """Yield a line for every name and pattern of the tables, in the order in which they win, and for what none names.
 
     A pattern is resolved like a name: it matches itself, and nothing matches it better.
     """
     routes = ModelRoutes(config.models, config.upstreams)
-    names = dict.fromkeys(config.models)
-    for upstream in config.upstreams:
-        names.update(dict.fromkeys(upstream.models))
-    names.pop("*", None)
-    for name in (*names, "*"):
+    tables = [config.models, *(upstream.models for upstream in config.upstreams)]
+    everything = ModelTable({name: name for table in tables for name in table})
+    for name in dict.fromkeys([*everything.names, *everything.patterns, "*"]):
         try:
             candidates = routes.resolve(name)
         except RequestError:
             yield f"  {name} -> not served (404)"
-            continue
-        served = (
-            f"{candidate.upstream}: {candidate.wire_model if candidate.wire_model != name else 'unchanged'}"
-            for candidate in candidates
-        )
-        yield f"  {name} -> {', '.join(served)}"
+        else:
+            yield f"  {name} -> {', '.join(_candidate(candidate, name) for candidate in candidates)}"
+
+
+def _candidate(candidate: Candidate, name: str) -> str:
+    return f"{candidate.upstream}: {candidate.wire_model if candidate.wire_model != name else 'unchanged'}"

@@ -1,1 +1,1 @@
-"""Gets an answer from an upstream and hands it to the client."""
+"""Gets a response from an upstream and hands it to the client."""

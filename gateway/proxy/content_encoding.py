@@ -6,6 +6,8 @@ Takes payload bytes cut anywhere, gives the bytes they stand for.
 import zlib
 from typing import Protocol
 
+from gateway.messages.errors import RequestError
+
 GZIP_OR_ZLIB = 32 + zlib.MAX_WBITS
 """zlib tells the two headers apart by itself with this window size."""
 
@@ -30,7 +32,7 @@ class Inflate:
         """What came before it is known whether there is a header: until the first plain byte. None from then on."""
 
     def feed(self, data: bytes) -> bytes:
-        """The plain bytes that `data` completes. Raises UnreadableCoding."""
+        """Return the plain bytes that `data` completes. Raises UnreadableCoding."""
         if not data:
             return b""
         try:
@@ -57,14 +59,14 @@ class Inflate:
         return plain
 
     def _plain(self, data: bytes, before: int) -> bytes:
-        """What `data` stands for, of which this read has so many bytes already."""
+        """Return what `data` stands for; this read has given `before` plain bytes already."""
         plain = self._stream.decompress(data, max(1, MAX_PLAIN - before))
         if self._stream.unconsumed_tail:
             raise UnreadableCoding(f"the upstream's {self._name} body stands for far more than its size")
         return plain
 
     def end(self) -> None:
-        """The body is over. Raises UnreadableCoding when its compressed form is not."""
+        """Take notice that the body is over. Raises UnreadableCoding when its compressed form is not."""
         if not self._stream.eof:
             raise UnreadableCoding(f"the upstream's {self._name} body ends early")
 
@@ -73,17 +75,49 @@ class ContentDecoder(Protocol):
     """What undoes a coding."""
 
     def feed(self, data: bytes) -> bytes:
-        """The plain bytes that `data` completes. Raises UnreadableCoding."""
+        """Return the plain bytes that `data` completes. Raises UnreadableCoding."""
 
     def end(self) -> None:
-        """The body is over. Raises UnreadableCoding when its coded form is not."""
+        """Take notice that the body is over. Raises UnreadableCoding when its coded form is not."""
 
 
 def content_decoder(coding: bytes | None) -> ContentDecoder | None:
-    """What undoes a Content-Encoding; None where nothing is to be undone. Raises UnreadableCoding."""
+    """Return what undoes a Content-Encoding; None where nothing is to be undone. Raises UnreadableCoding."""
     name = (coding or b"identity").strip().lower().decode("latin-1")
     if name == "identity":
         return None
     if name in {"gzip", "x-gzip", "deflate"}:
         return Inflate(name)
     raise UnreadableCoding(f"the upstream compresses with {name!r}, which it was asked not to do")
+
+
+def decode_request(coding: str, body: bytes, limit: int) -> bytes:
+    """Return a request's body without its content coding, which `check_request_coding` has accepted.
+
+    Raises RequestError: 413 for one that stands for more than `limit` bytes, 400 for broken ones.
+    """
+    for window in (GZIP_OR_ZLIB, -zlib.MAX_WBITS) if coding == "deflate" else (GZIP_OR_ZLIB,):
+        stream = zlib.decompressobj(window)
+        try:
+            plain = stream.decompress(body, limit + 1)
+        except zlib.error:
+            continue
+        if len(plain) > limit:
+            raise RequestError(413, f"the request's body stands for more than {limit} bytes")
+        if stream.eof and not stream.unused_data:
+            return plain
+    raise RequestError(400, f"the request's body is not {coding}, which its content-encoding names")
+
+
+def check_request_coding(value: bytes | None) -> str:
+    """Return the content coding of a request's body, "" for none. Raises RequestError (400) for an unknown one."""
+    name = (value or b"identity").strip().lower().decode("latin-1")
+    if name in {"identity", ""}:
+        return ""
+    if name in {"gzip", "x-gzip", "deflate"}:
+        return name
+    raise RequestError(
+        400,
+        f"content-encoding: {name} is not supported here; send gzip, deflate or none",
+        details={"error_code": "request_body_encoding_unsupported"},
+    )

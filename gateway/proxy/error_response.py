@@ -1,11 +1,14 @@
-"""The answer to a request that could not be served: the upstream's own words where the client understands them, else
+"""The response to a request that could not be served: the upstream's own words where the client understands them, else
 the protocol's shape."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from gateway.config import Server
-from gateway.messages.errors import error_body, error_type
-from gateway.proxy.response_headers import kept_headers, shown_account
+from gateway.http1.heads import render_lines
+from gateway.messages.errors import error_type
+from gateway.messages.protocol import MESSAGES
+from gateway.proxy.response_headers import content_type_line, kept_headers, shown_account
 from gateway.routing.failures import FailureKind
 from gateway.routing.retries import GiveUp
 
@@ -14,24 +17,38 @@ HINTS = frozenset({b"retry-after", b"retry-after-ms"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ErrorResponse:
-    """A whole error answer, and the same in words for a stream that has begun."""
+    """A whole error response, and the same in words for a stream that has begun."""
 
     status: int
-    headers: list[tuple[bytes, bytes]]
+    lines: bytes
+    """Its header lines."""
     body: bytes
     type: str
     message: str
 
 
-def error_response(stop: GiveUp, server: Server, request_id: str, *, relays: bool) -> ErrorResponse:
-    """What the client gets. `relays`: the failure came from an upstream of the client's own dialect, so that its
-    body goes on byte for byte, since clients recover by its wording."""
+def error_response(
+    stop: GiveUp,
+    server: Server,
+    request_id: str,
+    *,
+    relays: bool,
+    censored: Callable[[str], str] = str,
+) -> ErrorResponse:
+    """Return what the client gets.
+
+    `relays`: the failure came from an upstream of the client's own dialect, so that its body goes on byte for byte,
+    since clients recover by its wording. `censored` takes out what is secret: only then does a byte change.
+    """
     failure = stop.failure
-    own_words = relays and failure is not None and failure.kind is FailureKind.STATUS and bool(failure.body)
-    message = stop.told_as(shown_account(server, stop.account) or "of this upstream")
+    own_words = stop.own_words and relays and failure is not None
+    own_words = (
+        own_words and failure is not None and failure.kind is FailureKind.STATUS and bool(failure.body)
+    )
+    message = stop.told(lambda account: shown_account(server, account) or "of this upstream", censored)
     type = error_type(stop.status)
     headers: list[tuple[bytes, bytes]] = []
-    if failure is not None and not stop.final:
+    if failure is not None and stop.own_words:
         type = failure.type or type
         headers = kept_headers(failure.headers)
     if stop.retry_after is not None:
@@ -45,11 +62,11 @@ def error_response(stop: GiveUp, server: Server, request_id: str, *, relays: boo
         headers.append((b"request-id", request_id.encode()))
     else:
         request_id = known_id.decode("latin-1")
-    if own_words and failure is not None and not stop.final:
+    if own_words and failure is not None:
         content_type = next((v for n, v in failure.headers if n == b"content-type"), b"application/json")
-        body = failure.body
+        body = censored(failure.body.decode("latin-1")).encode("latin-1")
     else:
         content_type = b"application/json"
-        body = error_body(stop.status, message, request_id, type=type)
-    headers.append((b"content-type", content_type))
-    return ErrorResponse(status=stop.status, headers=headers, body=body, type=type, message=message)
+        body = MESSAGES.error_body(stop.status, message, request_id, type=type)
+    lines = render_lines(headers) + content_type_line(content_type)
+    return ErrorResponse(status=stop.status, lines=lines, body=body, type=type, message=message)

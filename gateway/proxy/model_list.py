@@ -1,21 +1,23 @@
 """The list of models, kept in memory so that no client waits for it.
 
-It holds the exact names of the configuration and what upstreams list themselves. `refresh` asks them; an upstream
-that cannot be asked, or has no list, keeps what it last had. When to ask is the application's business.
+It holds the exact names of the configuration and what upstreams list themselves. `ListKeeper` asks one upstream, one
+account after the other, again soon while none responds, and every ten minutes once one has.
 """
 
+import asyncio
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import islice
+from typing import Any
 
-from gateway.http1.client_connection import ClientConnection, UpstreamError
+from gateway.dialects.base import ListedModel, Outgoing
+from gateway.http1.client_connection import ClientConnection
 from gateway.http1.heads import ResponseHead
 from gateway.http1.limits import MIB
-from gateway.http1.pool import Call, Pool
-from gateway.proxy.content_encoding import UnreadableCoding, content_decoder
-from gateway.proxy.token_refresh import TokenRefresher
+from gateway.http1.upstream_request import UpstreamError
+from gateway.proxy.content_encoding import ContentDecoder, UnreadableCoding, content_decoder
+from gateway.proxy.responses.buffered import Buffer
 from gateway.proxy.upstream import UpstreamClient
 from gateway.routing.credentials import Credential, RefreshError
 
@@ -24,6 +26,13 @@ PATIENCE = 30.0
 
 MAX_LIST = 8 * MIB
 """Bytes of one list; the longest known, with 400 models and their prices, has less than one MiB."""
+
+LIST_EVERY = 600.0
+"""Seconds between two looks at an upstream's list: new models come a few times a month."""
+
+RETRY_AFTER = 2.0
+"""Seconds before an upstream that gave no list is asked again, doubled each time up to LIST_EVERY: a local server
+takes seconds to start."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +44,23 @@ class Model:
     owned_by: str
     created: int
     """Unix seconds: when this gateway began to list it."""
+    fields: Mapping[str, Any]
+    """What its upstream says of it, besides."""
 
     @property
-    def created_at(self) -> str:
-        """The same as RFC 3339."""
-        return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self.created))
+    def document(self) -> dict[str, Any]:
+        """The entry as clients of both families read it."""
+        return {
+            "id": self.id,
+            "object": "model",
+            "type": "model",
+            "display_name": self.display_name,
+            "created": self.created,
+            "created_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self.created)),
+            "owned_by": self.owned_by,
+            "lifecycle": "active",
+            **self.fields,
+        }
 
 
 class ModelList:
@@ -51,15 +72,23 @@ class ModelList:
         """`names`: the exact ones of the configuration; `serves`: whether some upstream takes a name."""
         self._names = tuple(names)
         self._serves = serves
-        self._listed: dict[str, list[tuple[str, str]]] = {}
+        self._listed: dict[str, Sequence[ListedModel]] = {}
         self._created = int(time.time())
-        self.models: tuple[Model, ...] = ()
+        self.models: dict[str, Model] = {}
+        """By id, sorted."""
         self._build()
 
-    def listed(self, upstream: str, models: list[tuple[str, str]]) -> None:
-        """An upstream lists these (id, display name)."""
+    def listed(self, upstream: str, models: Sequence[ListedModel]) -> None:
+        """Take what an upstream lists."""
         self._listed[upstream] = models
         self._build()
+
+    def find(self, id: str) -> Model | None:
+        """Return a model, also one that only a pattern serves; None if no upstream serves it."""
+        model = self.models.get(id)
+        if model is None and self._serves(id):
+            model = Model(id, id, "gateway", self._created, {})
+        return model
 
     def adopt(self, old: "ModelList", upstreams: Iterable[str]) -> None:
         """Take over what these upstreams listed before a reload, until they are asked again."""
@@ -68,84 +97,184 @@ class ModelList:
         self._build()
 
     def _build(self) -> None:
-        models = {name: Model(name, name, "gateway", self._created) for name in self._names}
+        models = {name: Model(name, name, "gateway", self._created, {}) for name in self._names}
         for upstream, listed in self._listed.items():
-            for id, display_name in listed:
+            for id, display_name, fields in listed:
                 if self._serves(id):
-                    models[id] = Model(id, display_name, upstream, self._created)
-        self.models = tuple(models[id] for id in sorted(models))
+                    models[id] = Model(id, display_name, upstream, self._created, fields)
+        self.models = {id: models[id] for id in sorted(models)}
 
 
-def refresh(catalogue: ModelList, links: Iterable[UpstreamClient], pool: Pool) -> None:
-    """Ask every upstream for its list; the answers come into the catalogue when they come.
+class ListKeeper:
+    """Keeps one upstream's part of the list. A failure cools nothing down, and is told of once."""
 
-    A failure changes nothing and is nobody's cool-down.
-    """
-    for link in links:
-        ask = partial(_ask, catalogue, link, pool)
-        credential = next(filter(None, map(link.credential, link.credentials)), None)
+    __slots__ = (
+        "_asking",
+        "_delay",
+        "_model_list",
+        "_outgoing",
+        "_stop_waiting",
+        "_timer",
+        "_told",
+        "_upstream",
+        "_warn",
+    )
+
+    def __init__(self, model_list: ModelList, upstream: UpstreamClient, warn: Callable[[str], None]) -> None:
+        self._model_list = model_list
+        self._upstream = upstream
+        self._warn = warn
+        self._delay = RETRY_AFTER
+        self._told = False
+        self._outgoing: Outgoing | None = None
+        self._asking: _Listing | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._stop_waiting: Callable[[], None] | None = None
+        """Takes back the wait for a token."""
+
+    def start(self) -> None:
+        """Ask now, and again from time to time. Does nothing for an upstream without a list."""
+        self._timer = None
+        self._upstream.on_success = None
+        self._outgoing = self._upstream.dialect.models_request(self._upstream.upstream)
+        if self._outgoing is not None:
+            self._ask(list(self._upstream.credentials))
+
+    def stop(self) -> None:
+        """Ask no more."""
+        self._upstream.on_success = None
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._asking is not None:
+            self._upstream.pool.cancel(self._asking)
+        if self._stop_waiting is not None:
+            self._stop_waiting()
+
+    def _ask(self, accounts: list[str]) -> None:
+        """Ask with the first of these accounts that has a credential, and then with the next."""
+        self._asking = None
+        if not accounts:
+            self._failed()
+            return
+        account, *others = accounts
+        source = self._upstream.credentials[account]
+        credential = source.known
         if credential is not None:
-            ask(credential)
-            continue
-        keepers = (known for known in link.credentials.values() if isinstance(known, TokenRefresher))
-        for keeper in islice(keepers, 1):
-            keeper.wait(ask)
+            self._send(account, others, credential)
+        else:
+            self._stop_waiting = source.wait(partial(self._send, account, others))
 
+    def _send(self, account: str, others: list[str], credential: Credential | RefreshError) -> None:
+        upstream, outgoing = self._upstream, self._outgoing
+        self._stop_waiting = None
+        if outgoing is None or not isinstance(credential, Credential):
+            self._ask(others)
+            return
+        head = upstream.head(outgoing, upstream.fields(account, credential), b"")
+        self._asking = _Listing(upstream, outgoing.method, head, self._listed, partial(self._ask, others))
+        upstream.pool.send(self._asking)
 
-def _ask(
-    catalogue: ModelList, link: UpstreamClient, pool: Pool, credential: Credential | RefreshError
-) -> None:
-    if isinstance(credential, RefreshError):
-        return
-    outgoing = link.dialect.models_request(link.upstream, credential)
-    if outgoing is None:
-        return
-    listing = _Listing(partial(_take, catalogue, link))
-    listing.call = pool.send(link.origin, outgoing.method, link.head(outgoing), b"", listing, PATIENCE)
+    def _listed(self, models: Sequence[ListedModel]) -> None:
+        self._asking = None
+        self._delay = RETRY_AFTER
+        self._model_list.listed(self._upstream.upstream.name, models)
+        self._again(LIST_EVERY)
 
+    def _failed(self) -> None:
+        if not self._told:
+            self._told = True
+            self._warn(
+                f'upstream "{self._upstream.upstream.name}" does not list its models; it is asked again'
+            )
+        self._again(self._delay)
+        self._delay = min(2 * self._delay, LIST_EVERY)
+        # An upstream that serves a request can list its models, too.
+        self._upstream.on_success = self._ask_now
 
-def _take(catalogue: ModelList, link: UpstreamClient, body: bytes) -> None:
-    models = link.dialect.models(body)
-    if models:
-        catalogue.listed(link.upstream.name, models)
+    def _ask_now(self) -> None:
+        assert self._timer is not None
+        self._timer.cancel()
+        self.start()
+
+    def _again(self, seconds: float) -> None:
+        self._timer = asyncio.get_running_loop().call_later(seconds, self.start)
 
 
 class _Listing:
-    """Receives one list. Whatever goes wrong ends it without a word."""
+    """Asks for one list."""
 
-    __slots__ = ("_content", "_pieces", "_size", "_take", "call", "decode")
+    __slots__ = (
+        "_buffer",
+        "_content",
+        "_listed",
+        "_refused",
+        "_upstream",
+        "body",
+        "connection",
+        "decode",
+        "dialling",
+        "first_byte_timeout",
+        "head",
+        "method",
+    )
 
-    call: Call
-
-    def __init__(self, take: Callable[[bytes], None]) -> None:
+    def __init__(
+        self,
+        upstream: UpstreamClient,
+        method: str,
+        head: bytes,
+        listed: Callable[[Sequence[ListedModel]], None],
+        refused: Callable[[], None],
+    ) -> None:
+        self.method = method
+        self.head = head
+        self.body = b""
+        self.first_byte_timeout = PATIENCE
+        self.connection: ClientConnection | None = None
+        self.dialling: asyncio.Task[None] | None = None
         self.decode = True
-        self._take = take
-        self._pieces: list[bytes] = []
-        self._size = 0
+        self._upstream = upstream
+        self._listed = listed
+        self._refused = refused
+        self._buffer = Buffer(MAX_LIST)
+        self._content: ContentDecoder | None = None
 
     def head_received(self, connection: ClientConnection, head: ResponseHead) -> "_Listing | None":
+        """Take the body of a 200."""
         try:
             self._content = content_decoder(head.get(b"content-encoding"))
         except UnreadableCoding:
-            return None
-        return self if head.status == 200 else None
+            pass
+        else:
+            if head.status == 200:
+                return self
+        self._refused()
+        return None
 
-    def body_received(self, data: bytes, ended: bool) -> None:
+    def body_received(self, raw: bytes, payload: bytes, ended: bool) -> None:
+        """Take the next bytes; read the list with the last."""
         try:
             if self._content is not None:
-                data = self._content.feed(data)
+                payload = self._content.feed(payload)
                 if ended:
                     self._content.end()
-        except UnreadableCoding:
-            self.call.cancel()
+            body = self._buffer.add(payload, ended)
+        except (UnreadableCoding, UpstreamError):
+            self._upstream.pool.cancel(self)
+            self._refused()
             return
-        self._size += len(data)
-        if self._size > MAX_LIST:
-            self.call.cancel()
+        if body is None:
             return
-        self._pieces.append(data)
-        if ended:
-            self._take(b"".join(self._pieces))
+        models = self._upstream.dialect.models(body)
+        if models:
+            self._listed(models)
+        else:
+            self._refused()
 
     def failed(self, error: UpstreamError) -> None:
-        return
+        """Ask with another account, or later."""
+        self._refused()
+
+    def crashed(self, error: Exception) -> None:
+        """Ask with another account, or later."""
+        self._refused()

@@ -14,21 +14,25 @@ class PingTimer:
     __slots__ = ("_exchange", "_handle", "_ping", "_seconds")
 
     def __init__(self, exchange: Exchange, seconds: float, ping: Callable[[], None]) -> None:
+        """`ping` must not raise."""
         self._exchange = exchange
         self._seconds = seconds
         self._ping = ping
-        self._handle = exchange.loop.call_later(seconds, self._fire)
+        self._handle = exchange.loop.call_at(exchange.last_write + seconds, self._fire)
 
     def _fire(self) -> None:
         exchange = self._exchange
         now = exchange.loop.time()
         due = exchange.last_write + self._seconds
-        if now >= due:
-            self._ping()
-            # A ping that had to be left out is due again after the same time, not at once.
+        pings = now >= due
+        if pings:
+            # A ping that has to be left out is due again after the same time, not at once.
             due = now + self._seconds
         self._handle = exchange.loop.call_at(due, self._fire)
+        if pings:
+            # Behind that, since it may stop this timer.
+            self._ping()
 
     def stop(self) -> None:
-        """No more pings."""
+        """Send no more pings."""
         self._handle.cancel()

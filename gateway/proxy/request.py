@@ -1,154 +1,318 @@
-"""ClientRequest: one client request from admission to its log line.
+"""ClientRequest: one client request from its head to its log line.
 
-Every answer that the gateway gives goes through here: it gets its request id, errors get the protocol's shape, and
-when the exchange ends, however it does, one log line is written, after the bytes have left.
+Every response of the gateway goes through here: it gets its request id, errors get the protocol's shape, and when the
+exchange ends, however it does, one record is told to the observers, after the bytes have left.
 """
 
 import time
-from collections.abc import Callable, Sequence
-from functools import wraps
+from collections.abc import Callable
 from os.path import basename
 from random import getrandbits
-from typing import Concatenate, ParamSpec, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Protocol
 
+from gateway.dialects.base import Headers, Purpose
 from gateway.http1.exchange import Exchange
-from gateway.messages.errors import RequestError, error_body
-from gateway.routing.failures import Failure
-from gateway.telemetry.access_log import AccessLog, Record
-from gateway.telemetry.usage import usage_of_json_body
+from gateway.http1.heads import render_lines
+from gateway.messages.errors import RequestError
+from gateway.messages.protocol import MESSAGES
+from gateway.messages.request import MessagesRequest
+from gateway.proxy.content_encoding import decode_request
+from gateway.proxy.response_headers import JSON
+from gateway.routing.accounts import Target
+from gateway.routing.sent import Sent
+from gateway.telemetry.access_log import Record
 
-Headers = Sequence[tuple[bytes, bytes]]
+if TYPE_CHECKING:
+    from gateway.proxy.runtime import Runtime
 
-JSON = (b"content-type", b"application/json")
+Endpoint = Callable[["ClientRequest"], None]
 
 
 def new_id(prefix: str) -> str:
-    """An identifier of the length the API's own have: a prefix and 24 digits. Unguessable it is not."""
+    """Return an identifier as long as the API's own: a prefix and 24 digits. Unique enough for logs; not a secret."""
     return f"{prefix}{getrandbits(96):024x}"
 
 
 def place_of(error: BaseException) -> str:
-    """An exception's type and where it was raised, without its text."""
+    """Return an exception's type and where it was raised, without its text."""
     from traceback import extract_tb
 
     frames = [f"{basename(f.filename)}:{f.lineno} {f.name}" for f in extract_tb(error.__traceback__)]
+    # Five frames name the function and its callers; more would be asyncio's.
     return f"{type(error).__name__} at {' < '.join(reversed(frames[-5:]))}"
 
 
+class Entrance:
+    """What follows from a request's head, under one configuration: where it leads, and whose it is.
+
+    Found out once for heads that differ in their Content-Length alone.
+    """
+
+    __slots__ = (
+        "_session",
+        "coding",
+        "conversation",
+        "cors",
+        "endpoint",
+        "forwarded",
+        "health",
+        "key",
+        "model",
+        "path",
+        "query",
+        "runtime",
+        "targets",
+    )
+
+    def __init__(
+        self,
+        runtime: "Runtime",
+        endpoint: Endpoint,
+        path: str,
+        query: str,
+        key: str,
+        cors: bytes,
+        session: str,
+        coding: str,
+        *,
+        health: bool,
+    ) -> None:
+        """`session`: the conversation that the head names, "" if it names none."""
+        self.runtime = runtime
+        self.endpoint = endpoint
+        self.path = path
+        self.query = query
+        """The target's part behind `?`, "" if there is none."""
+        self.key = key
+        """The name of the client's key, "" without one."""
+        self.cors = cors
+        """Header lines for every response: an allowed foreign origin may read it."""
+        self.health = health
+        """Served while the gateway drains, too."""
+        self._session = session
+        self.coding = coding
+        """The content coding of the body, "" for none."""
+        self.conversation = f"{key}/{session}" if session else ""
+        """Whose conversation it is, and which, where the head names a session."""
+        self.forwarded: tuple[object, bytes] = (None, b"")
+        """The lines that a dialect takes from this head for its upstreams, and the dialect."""
+        self.model = ""
+        self.targets: tuple[Target, ...] = ()
+        """Who serves `model`, which was asked for last."""
+
+    def with_key(self, key: str) -> "Entrance":
+        """Return the same for a client with another key."""
+        return Entrance(
+            self.runtime,
+            self.endpoint,
+            self.path,
+            self.query,
+            key,
+            self.cors,
+            self._session,
+            self.coding,
+            health=self.health,
+        )
+
+
+LONGEST_ID = 128
+"""Characters of a message's id that count; the API's have 28."""
+
+STOPPED = "the gateway was stopped; the next one that starts will serve this request"
+
+FORGOTTEN = MessagesRequest(b"", {}, "", stream=True, by_orjson=True)
+"""Stands for a request that is not needed any more."""
+
+
+class UsageSource(Protocol):
+    """Where a response's token counts can be read once it has left."""
+
+    def tell_usage(self, record: Record) -> None:
+        """Read them into the record."""
+
+
+class Worker(Protocol):
+    """Who is working on a request."""
+
+    def client_left(self) -> bool:
+        """Stop. Return whether the client had been given everything before it left."""
+
+    def cancel(self) -> None:
+        """Stop: the gateway's own code failed, or refuses the request."""
+
+    def break_off(self, message: str) -> bool:
+        """Stop, and end a response that has content with an error. Return False if there is none."""
+
+    def flow(self, ready: bool) -> None:
+        """Slow down (False), or go on."""
+
+
 class ClientRequest:
-    """The one way to answer a client. Owns the exchange's end and the request's log record."""
+    """The one way to respond to a client; the exchange's handler. Owns the request's log record."""
 
-    __slots__ = ("_log", "body_for_usage", "cancel", "cors", "exchange", "on_logged", "record", "request_id")
+    __slots__ = (
+        "body",
+        "cors",
+        "entrance",
+        "exchange",
+        "in_thread",
+        "parsed",
+        "purpose",
+        "query",
+        "record",
+        "request_id",
+        "runtime",
+        "usage_source",
+        "worker",
+    )
 
-    def __init__(self, exchange: Exchange, log: AccessLog) -> None:
+    parsed: MessagesRequest
+    """The body, once it has been read."""
+
+    def __init__(self, exchange: Exchange, runtime: "Runtime") -> None:
         self.exchange = exchange
-        self._log = log
+        exchange.handler = self
+        self.runtime = runtime
+        """The configuration that holds for this request, whatever a reload brings meanwhile."""
         self.request_id = new_id("req_")
-        self.cancel: Callable[[], None] | None = None
-        """Called when the client has left before its answer was complete."""
-        self.on_logged: Callable[[], None] | None = None
-        """Called when everything is over and told: for work that can wait."""
-        self.cors: Headers = ()
-        """Added to every answer: an allowed foreign origin may read it."""
-        self.body_for_usage = b""
-        """A JSON answer, read for its usage when the log line is written."""
-        self.record = Record(
-            time=time.time(),
-            request_id=self.request_id,
-            method=exchange.head.method,
-            path=exchange.head.target.partition("?")[0],
-        )
-        exchange.on_end = self._ended
+        self.entrance: Entrance | None = None
+        """What follows from its head, once that has been judged."""
+        self.query = ""
+        """The target's part behind `?`."""
+        self.cors = b""
+        """Header lines for every response: an allowed foreign origin may read it."""
+        self.body = b""
+        """The request's whole body; let go of when the response is a stream."""
+        self.purpose: Purpose = "messages"
+        self.in_thread = False
+        """It is part of a message thread: the request that follows its response goes to the same account."""
+        self.worker: Worker | None = None
+        """Who works on it, once somebody does."""
+        self.usage_source: UsageSource | None = None
+        """Who can tell the response's usage when the record is written."""
+        self.record = Record(time.time(), self.request_id)
 
-    @classmethod
-    def of(cls, exchange: Exchange, log: AccessLog) -> Self:
-        """The answer that an exchange has, or else a new one."""
-        owner = getattr(exchange.on_end, "__self__", None)
-        return owner if isinstance(owner, cls) else cls(exchange, log)
+    # What dialects see of it; see `dialects.base.Incoming`.
 
-    def respond(self, status: int, body: bytes, headers: Headers = (JSON,)) -> None:
-        """A whole answer of the gateway's own making."""
-        self.exchange.respond(status, [*headers, (b"request-id", self.request_id.encode()), *self.cors], body)
+    def features(self) -> frozenset[str]:
+        """Return the features that the request uses, as far as accounts differ in them."""
+        return Sent(self.parsed.document, self.headers).features()
 
-    def fail(self, error: RequestError) -> None:
-        """An error of the gateway's own making, in the protocol's shape."""
-        self.record.error = error.message
-        self.respond(
-            error.status,
-            error_body(error.status, error.message, self.request_id, type=error.type, details=error.details),
-            (JSON, *error.headers),
-        )
+    @property
+    def headers(self) -> Headers:
+        """The fields of the client's head."""
+        return self.exchange.head.headers
+
+    # The exchange calls these; see `http1.exchange.RequestHandler`.
+
+    def request_received(self, body: bytes) -> None:
+        """Have the endpoint respond."""
+        self.record.bytes_in = len(body)
+        entrance = self.entrance
+        assert entrance is not None
+        if entrance.coding:
+            body = decode_request(entrance.coding, body, self.runtime.config.server.limits.max_body)
+        self.body = body
+        entrance.endpoint(self)
+
+    def writable(self, ready: bool) -> None:
+        """Pass the client's pace on to what works on the request."""
+        if self.worker is not None:
+            self.worker.flow(ready)
+
+    def ended(self) -> None:
+        """Fill in the record; it is told in the next turn of the loop, after the response's bytes have left."""
+        exchange, record, entrance = self.exchange, self.record, self.entrance
+        worker, self.worker = self.worker, None
+        gone = exchange.gone and not (worker is not None and worker.client_left())
+        record.method = exchange.head.method
+        if entrance is not None:
+            record.path, record.key = entrance.path, entrance.key
+        record.status = 499 if gone else exchange.status
+        record.bytes_out = exchange.bytes_sent
+        record.duration = exchange.loop.time() - exchange.received_at
+        if not record.outcome:
+            record.outcome = "canceled" if gone else "ok" if exchange.status < 400 else "refused"
+        exchange.loop.call_soon(self._tell)
 
     def crashed(self, error: Exception) -> None:
-        """The gateway's own code failed: the request ends here, and whatever was under way for it.
+        """Respond to a refusal in its words; to any other exception as to a fault of the gateway's.
 
-        The error's text may hold a part of a body, so only its place is told.
+        Its text may hold a part of a body, so only its place is told.
         """
-        self._log.error(f"{self.request_id}: internal error: {place_of(error)}")
-        cancel, self.cancel = self.cancel, None
-        if cancel is not None:
-            cancel()
+        worker, self.worker = self.worker, None
+        if worker is not None:
+            worker.cancel()
+        if isinstance(error, RequestError):
+            self.refuse(error)
+            return
+        self.runtime.log.error(f"{self.request_id}: internal error: {place_of(error)}")
         exchange = self.exchange
         if exchange.ended:
             return
         self.record.outcome = "internal_error"
-        if exchange.started:
+        if exchange.status:
             exchange.abort()
         else:
             self.fail(RequestError(500, "the gateway failed on this request; its log says where"))
         self.record.error = type(error).__name__
 
-    def note(self, failure: Failure, censored: Callable[[str], str] = str) -> None:
-        """What an upstream did, for the log line, in words that may be shown."""
-        self.record.error = censored(
-            failure.message or f"{failure.kind.value} {failure.status or ''}".strip()
-        )
-
-    def _ended(self) -> None:
-        exchange = self.exchange
-        cancel, self.cancel = self.cancel, None
-        if exchange.gone and cancel is not None:
-            cancel()
-        record = self.record
-        record.status = 499 if exchange.gone else exchange.status
-        record.bytes_in = record.bytes_in or len(exchange.body)
-        record.bytes_out = exchange.bytes_sent
-        record.duration = exchange.loop.time() - exchange.received_at
-        if not record.outcome:
-            record.outcome = "canceled" if exchange.gone else "ok" if exchange.status < 400 else "refused"
-        # The answer's bytes leave at the end of this turn of the loop; the line can wait for the next.
-        exchange.loop.call_soon(self._write_line)
-
-    def _write_line(self) -> None:
-        if self.body_for_usage:
-            self.record.take_usage(usage_of_json_body(self.body_for_usage))
-        self._log.log(self.record)
-        on_logged, self.on_logged = self.on_logged, None
-        if on_logged is not None:
-            on_logged()
-
-
-class Answering(Protocol):
-    """What works on an answer."""
-
-    answer: ClientRequest
-
-
-A = TypeVar("A", bound=Answering)
-P = ParamSpec("P")
-T = TypeVar("T")
-
-
-def guarded(method: Callable[Concatenate[A, P], T]) -> Callable[Concatenate[A, P], T | None]:
-    """For what connections and timers call: where the gateway's own code fails, the request ends, instead of
-    hanging for ever."""
-
-    @wraps(method)
-    def run(self: A, /, *args: P.args, **kwargs: P.kwargs) -> T | None:
+    def stop(self) -> None:
+        """End the response where it stands: the gateway is stopped, and waits no longer."""
         try:
-            return method(self, *args, **kwargs)
+            if self.worker is None or not self.worker.break_off(STOPPED):
+                self.crashed(
+                    RequestError(503, STOPPED, type="overloaded_error", headers=[(b"retry-after", b"1")])
+                )
         except Exception as error:
-            self.answer.crashed(error)
-            return None
+            self.crashed(error)
+        self.record.outcome = "shutdown"
 
-    return run
+    def _tell(self) -> None:
+        record = self.record
+        if self.usage_source is not None:
+            self.usage_source.tell_usage(record)
+            self.usage_source = None
+        for observe in self.runtime.observers:
+            observe(record)
+        if record.wire_model in self.runtime.estimated:
+            self.runtime.learn(self.parsed, record)
+
+    def forget_body(self) -> None:
+        """Let go of the request: a stream may live for an hour, and only another attempt would need it."""
+        self.body = b""
+        if self.record.wire_model not in self.runtime.estimated:
+            self.parsed = FORGOTTEN
+
+    def thread_conversation(self, message_id: str) -> str:
+        """Return the conversation of the request that follows a response in a message thread."""
+        assert self.entrance is not None
+        return f"{self.entrance.key}/thread:{message_id[:LONGEST_ID]}"
+
+    # Responding.
+
+    def respond(self, status: int, body: bytes, lines: bytes = JSON) -> None:
+        """Respond with a whole body of the gateway's own making."""
+        id_line = b"request-id: %b\r\n" % self.request_id.encode()
+        self.exchange.respond(status, body, lines + id_line + self.cors)
+
+    def fail(self, error: RequestError) -> None:
+        """Respond with an error of the gateway's own making, in the protocol's shape."""
+        record = self.record
+        record.error = error.message
+        body = MESSAGES.error_body(
+            error.status, error.message, self.request_id, type=error.type, details=error.details
+        )
+        self.respond(error.status, body, JSON + render_lines(error.headers))
+
+    def refuse(self, error: RequestError) -> None:
+        """Say an error in whichever way the client can still be told."""
+        exchange = self.exchange
+        if not exchange.status:
+            self.fail(error)
+            return
+        record = self.record
+        record.outcome = record.outcome or "refused"
+        record.error = error.message
+        exchange.write(MESSAGES.error_event(error.type, error.message, self.request_id))
+        exchange.finish_and_close()

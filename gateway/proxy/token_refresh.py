@@ -1,47 +1,44 @@
 """Tokens that end: fetched through the pool, ahead of time, one refresh at a time for each account.
 
-What to send and what an answer means is `dispatch.credentials`' business; here are the requests and those who wait
-for them. Nobody waits while the old token still lasts.
+What to send and what a response means is `routing.credentials`' business; here are the requests and those who wait
+for them. No request waits while the old token still lasts.
 """
 
+import asyncio
 import time
 from collections.abc import Callable
 from urllib.parse import urlsplit
 
 from gateway import __version__
-from gateway.http1.client_connection import ClientConnection, UpstreamError
-from gateway.http1.dial import Origin, origin_of
+from gateway.http1.client_connection import ClientConnection
+from gateway.http1.dial import Origin
 from gateway.http1.heads import ResponseHead, render_request_head
-from gateway.http1.pool import Call, Pool
+from gateway.http1.pool import Pool
+from gateway.http1.upstream_request import UpstreamError
+from gateway.proxy.upstream import Waiter
 from gateway.routing.credentials import FORM_TYPE, Credential, OAuthToken, RefreshError
 
 PATIENCE = 30.0
-"""Seconds that the token endpoint gets to answer; it needs a few tenths of one."""
+"""Seconds that the token endpoint gets to respond; it needs a few tenths of one."""
 
-MAX_ANSWER = 64 * 1024
-"""Bytes of a token endpoint's answer that are read; Google's has about one KiB."""
-
-Waiter = Callable[[Credential | RefreshError], None]
+MAX_RESPONSE = 64 * 1024
+"""Bytes of a token endpoint's response that are read; Google's has about one KiB."""
 
 
 class TokenRefresher:
-    """One OAuth account's token. Receives the answers to its own refresh requests."""
+    """One OAuth account's token; a `CredentialSource`."""
 
-    __slots__ = ("_call", "_origin", "_pieces", "_pool", "_size", "_status", "_token", "_waiters", "decode")
+    __slots__ = ("_pool", "_refreshing", "_token", "_waiters")
 
-    def __init__(self, token: OAuthToken, pool: Pool, proxy: str | None) -> None:
-        self.decode = True
+    def __init__(self, token: OAuthToken, pool: Pool) -> None:
+        """`pool`: the connections to the token's endpoint."""
         self._token = token
         self._pool = pool
-        self._origin: Origin = origin_of(token.uri, proxy=proxy, ca_file=None)
-        self._call: Call | None = None
-        self._status = 0
-        self._pieces: list[bytes] = []
-        self._size = 0
+        self._refreshing = False
         self._waiters: dict[object, Waiter] = {}
 
     def __repr__(self) -> str:
-        state = "REFRESHING" if self._call is not None else "IDLE"
+        state = "REFRESHING" if self._refreshing else "IDLE"
         return f"<TokenRefresher [{state}, {self._token!r}]>"
 
     @property
@@ -50,18 +47,18 @@ class TokenRefresher:
         return self._token.credential(time.time())
 
     def current(self) -> Credential | None:
-        """The token, while it lasts; None when there is none. One that is due is refreshed meanwhile."""
+        """Return the token, while it lasts; None when there is none. One that is due is refreshed meanwhile."""
         wall = time.time()
         if self._token.due(wall):
             self._refresh()
         return self._token.credential(wall)
 
     def refused(self, credential: Credential) -> None:
-        """An upstream answered 401 to this token."""
+        """Forget a token to which an upstream responded 401."""
         self._token.refused(credential)
 
     def wait(self, then: Waiter) -> Callable[[], None]:
-        """Have `then` called once with what the refresh brings; returns what takes it back."""
+        """Have `then` called once with what the refresh brings. Return what takes that back."""
         key = object()
         self._waiters[key] = then
         self._refresh()
@@ -72,48 +69,88 @@ class TokenRefresher:
         return take_back
 
     def _refresh(self) -> None:
-        if self._call is not None:
-            return
-        parts = urlsplit(self._token.uri)
-        body = self._token.refresh_body()
-        head = render_request_head(
-            "POST",
-            (parts.path or "/") + (f"?{parts.query}" if parts.query else ""),
-            [
-                (b"host", self._origin.authority),
-                (b"content-type", FORM_TYPE),
-                (b"accept", b"application/json"),
-                (b"accept-encoding", b"identity"),
-                (b"user-agent", f"messages-gateway/{__version__}".encode()),
-                (b"content-length", b"%d" % len(body)),
-            ],
-        )
-        self._pieces = []
-        self._size = 0
-        self._call = self._pool.send(self._origin, "POST", head, body, self, PATIENCE)
+        if not self._refreshing:
+            self._refreshing = True
+            self._pool.send(_Refresh(self, self._token, self._pool.origin))
 
-    def head_received(self, connection: ClientConnection, head: ResponseHead) -> "TokenRefresher":
-        self._status = head.status
-        return self
-
-    def body_received(self, data: bytes, ended: bool) -> None:
-        self._size += len(data)
-        if self._size <= MAX_ANSWER:
-            self._pieces.append(data)
-        if not ended:
-            return
-        try:
-            self._tell(self._token.accept(self._status, b"".join(self._pieces), time.time()))
-        except RefreshError as error:
-            self._tell(error)
-
-    def failed(self, error: UpstreamError) -> None:
-        self._tell(RefreshError(503, f"the token endpoint {self._token.uri}: {error.message}"))
-
-    def _tell(self, result: Credential | RefreshError) -> None:
-        self._call = None
-        # Whoever is told may take others back, or wait again.
+    def tell(self, result: Credential | RefreshError) -> None:
+        """Take what a refresh brought, and pass it on to those who wait for it."""
+        self._refreshing = False
+        # A waiter that is called may take others back, or wait again.
         for key in tuple(self._waiters):
             waiter = self._waiters.pop(key, None)
             if waiter is not None:
                 waiter(result)
+
+
+class _Refresh:
+    """One request to a token endpoint."""
+
+    __slots__ = (
+        "_owner",
+        "_pieces",
+        "_size",
+        "_status",
+        "_token",
+        "body",
+        "connection",
+        "decode",
+        "dialling",
+        "first_byte_timeout",
+        "head",
+        "method",
+    )
+
+    def __init__(self, owner: TokenRefresher, token: OAuthToken, origin: Origin) -> None:
+        parts = urlsplit(token.uri)
+        self.method = "POST"
+        self.body = token.refresh_body()
+        self.head = render_request_head(
+            "POST",
+            (parts.path or "/") + (f"?{parts.query}" if parts.query else ""),
+            [
+                (b"host", origin.authority),
+                (b"content-type", FORM_TYPE),
+                (b"accept", b"application/json"),
+                (b"accept-encoding", b"identity"),
+                (b"user-agent", f"messages-gateway/{__version__}".encode()),
+                (b"content-length", b"%d" % len(self.body)),
+            ],
+        )
+        self.first_byte_timeout = PATIENCE
+        self.connection: ClientConnection | None = None
+        self.dialling: asyncio.Task[None] | None = None
+        self.decode = True
+        self._owner = owner
+        self._token = token
+        self._status = 0
+        self._pieces: list[bytes] = []
+        self._size = 0
+
+    def head_received(self, connection: ClientConnection, head: ResponseHead) -> "_Refresh":
+        """Take the body, whatever the status."""
+        self._status = head.status
+        return self
+
+    def body_received(self, raw: bytes, payload: bytes, ended: bool) -> None:
+        """Take the next bytes; read the token with the last."""
+        self._size += len(payload)
+        if self._size <= MAX_RESPONSE:
+            self._pieces.append(payload)
+        if not ended:
+            return
+        try:
+            result: Credential | RefreshError = self._token.accept(
+                self._status, b"".join(self._pieces), time.time()
+            )
+        except RefreshError as error:
+            result = error
+        self._owner.tell(result)
+
+    def failed(self, error: UpstreamError) -> None:
+        """Tell that there is no token."""
+        self._owner.tell(RefreshError(503, f"the token endpoint {self._token.uri}: {error.message}"))
+
+    def crashed(self, error: Exception) -> None:
+        """Tell that there is no token: the gateway's own code failed."""
+        self._owner.tell(RefreshError(503, f"the token endpoint {self._token.uri}: {type(error).__name__}"))

@@ -1,30 +1,30 @@
-"""The health of one thing that can fail: an upstream, an account, or an account's use of one model.
+"""The circuit breaker of one thing that can fail: an upstream, an account, or an account's use of one model.
 
     sound -> cooling -> half open -> probing -> sound
                 ^__________________________|
 
-A failure starts a cool-down, or only counts, as its verdict says. When the cool-down ends, one request is
+A failure starts a cool-down, or only counts, as its meaning says. When the cool-down ends, one request is
 let in to probe; the others go on as if it had not ended. The probe's success ends everything (the owner
 throws the CircuitBreaker away), its failure starts the next cool-down, and when it ends without either, the next
-request may probe. Who is asked instead, and who waits, is decided in `plan`.
+request may probe. Who is asked instead, and who waits, is decided in `retries`.
 """
 
-from gateway.routing.failures import Failure, Next, Rule, Verdict, message_of, status_of
+from gateway.routing.failures import Failure, message_of, status_of
+from gateway.routing.meanings import Meaning
+from gateway.routing.policy import NEVER, Next, Rule
 
 PROBE_EVERY = 3600.0
 """Seconds. A longer cool-down is probed that often: quotas are raised and credits bought meanwhile."""
 
 PROBE_PATIENCE = 12.0
 """Seconds that a probe keeps the others out. Refusals come at once and a connect times out after 10 s;
-a request that has run for longer got past what the cool-down was for, even if its answer takes minutes."""
+a request that has run for longer got past what the cool-down was for, even if its response takes minutes."""
 
 TICK = 0.002
 """Seconds. Event loops round their timers to a millisecond: a wait may end this much early."""
 
 CAUSE_LENGTH = 300
 """Characters kept of what the upstream said."""
-
-NEVER = float("inf")
 
 
 class CircuitBreaker:
@@ -34,6 +34,7 @@ class CircuitBreaker:
         "cause",
         "failed_at",
         "failures",
+        "hinted",
         "probe_at",
         "prober",
         "prober_alone_until",
@@ -47,6 +48,8 @@ class CircuitBreaker:
         self.failed_at = -NEVER
         self.rule: Rule | None = None
         """The rule that started the cool-down; None while failures only count."""
+        self.hinted = False
+        """The cool-down lasts as long as the upstream said."""
         self.cause: Failure | None = None
         """The failure behind it, without headers and body."""
         self.until = -NEVER
@@ -54,6 +57,7 @@ class CircuitBreaker:
         self.probe_at = -NEVER
         """When the next probe may go: `until`, or earlier."""
         self.prober: object | None = None
+        """The lease whose attempt is the probe."""
         self.prober_alone_until = -NEVER
 
     def __repr__(self) -> str:
@@ -63,52 +67,70 @@ class CircuitBreaker:
         state = "PROBING" if self.prober is not None else "COOLING"
         return f"<CircuitBreaker [{state}, until {self.until:.3f}, probe at {self.probe_at:.3f}, {counts}]>"
 
-    def opens_at(self, now: float, *, early: bool = False) -> float:
-        """When a request may pass; 0.0 means now.
+    def opens_at(self, now: float, *, early: bool = False, alone: bool = False) -> float:
+        """Return when a request may pass; 0.0 means now.
 
         `early`: the request has met this failure itself and its rule lets it try again before the
-        cool-down is over.
+        cool-down is over. `alone`: nothing else can serve the request, so that it is not held back for long.
         """
         rule = self.rule
         if rule is None:
             return 0.0
-        if now + TICK < self.probe_at:
-            return 0.0 if early and Next.SAME in rule.next else self.probe_at
+        probe_at = self.alone_at if alone else self.probe_at
+        if now + TICK < probe_at:
+            return 0.0 if early and Next.SAME in rule.next else probe_at
         if self.prober is None or now + TICK >= self.prober_alone_until:
             return 0.0
         return self.prober_alone_until
 
-    def enter(self, now: float, who: object) -> bool:
-        """A request passes. True if it is the probe."""
-        if self.rule is None or self.prober is not None or now + TICK < self.probe_at:
+    @property
+    def alone_at(self) -> float:
+        """Return when the next probe of a request that nothing else can serve may go."""
+        if self.rule is None or self.hinted:
+            return self.probe_at
+        return min(self.probe_at, self.failed_at + self.rule.alone)
+
+    @property
+    def free_at(self) -> float:
+        """Return when the limit is really lifted for such a request, as far as is known."""
+        return self.until if self.alone_at == self.probe_at else self.alone_at
+
+    def enter(self, now: float, who: object, *, alone: bool = False) -> bool:
+        """Let a request pass. Return whether it is the probe."""
+        if self.rule is None or self.prober is not None:
+            return False
+        if now + TICK < (self.alone_at if alone else self.probe_at):
             return False
         self.prober = who
         self.prober_alone_until = now + PROBE_PATIENCE
         return True
 
     def answered(self, now: float, who: object) -> None:
-        """The probe was not refused, though it has not succeeded yet: the others need not wait for that."""
+        """Let the others in: the probe was not refused, though it has not succeeded yet."""
         if self.prober is who:
             self.prober_alone_until = now
 
     def leave(self, who: object) -> None:
-        """A request has ended. If it was the probe, the next one may be."""
+        """Note that a request has ended. If it was the probe, the next one may be."""
         if self.prober is who:
             self.prober = None
 
-    def fail(self, verdict: Verdict, failure: Failure, now: float, started: float) -> None:
-        """An attempt begun at `started` failed.
+    def fail(
+        self, meaning: Meaning, failure: Failure, now: float, started: float, *, again: bool = False
+    ) -> None:
+        """Note that an attempt begun at `started` failed.
 
-        Attempts that were under way when another failed tell of the same trouble: they do not count
-        again, and can only make the cool-down longer.
+        Attempts that were under way when another failed tell of the same trouble: they do not count again, and can
+        only make the cool-down longer. Nor does one count whose request has met the same failure before (`again`).
         """
-        rule = verdict.rule
+        rule = meaning.rule
         fresh = started >= self.failed_at
         if fresh:
-            self.failures[rule.name] = self.failures.get(rule.name, 0) + 1
+            if not again or rule.name not in self.failures:
+                self.failures[rule.name] = self.failures.get(rule.name, 0) + 1
             self.failed_at = now
-        seconds = verdict.cool_down(self.failures.get(rule.name, 1))
-        if seconds <= 0.0 and verdict.hint is None:
+        seconds = meaning.cool_down(self.failures.get(rule.name, 1))
+        if seconds <= 0.0 and meaning.hint is None:
             return
         until = now + seconds
         still_shut = now + TICK < self.probe_at
@@ -118,21 +140,23 @@ class CircuitBreaker:
         self.probe_at = min(until, now + PROBE_EVERY)
         self.prober = None
         self.rule = rule
+        self.hinted = meaning.hint is not None
         self.cause = Failure(
             kind=failure.kind,
-            status=status_of(failure),
+            status=meaning.status or status_of(failure),
             message=message_of(failure)[:CAUSE_LENGTH],
             type=failure.type,
         )
 
     def ended_by(self, started: float) -> bool:
-        """Whether the success of an attempt begun at `started` ends this: not if it was under way before."""
+        """Return whether the success of an attempt begun at `started` ends this: not if it was under way before."""
         return started >= self.failed_at
 
-    def forget(self, name: str) -> bool:
-        """End the failures of one rule. True if nothing else is left."""
-        self.failures.pop(name, None)
-        if self.rule is not None and self.rule.name == name:
+    def forget(self, *names: str) -> bool:
+        """End the failures of these rules. Return whether nothing else is left."""
+        for name in names:
+            self.failures.pop(name, None)
+        if self.rule is not None and self.rule.name in names:
             self.rule = self.cause = self.prober = None
             self.until = self.probe_at = -NEVER
         return not self.failures and self.rule is None

@@ -1,6 +1,6 @@
-"""Who pays: an account's credential, and for OAuth the token's life without its network.
+"""What an account authenticates with: a key, or for OAuth a token and its life without its network.
 
-`OAuthToken` says when a token is to be refreshed, what to send for it and what an answer means. Sending
+`OAuthToken` says when a token is to be refreshed, what to send for it and what a response means. Sending
 it, one refresh at a time, is left to the caller. Nothing here shows a secret in an error or a `repr`.
 """
 
@@ -16,7 +16,7 @@ REFRESH_AHEAD = 300.0
 """Seconds before its end that a token is replaced: a request that waits for its first byte outlives less."""
 
 ASSUMED_LIFE = 3600.0
-"""Seconds a token lasts when its answer does not say: as long as Google's do."""
+"""Seconds a token lasts when its response does not say: as long as Google's do."""
 
 GOOGLE_URI = "https://oauth2.googleapis.com/token"
 """Where Google's own files without a `token_uri` are refreshed."""
@@ -42,7 +42,7 @@ NO_CREDENTIAL = Credential("none", Secret(""))
 
 
 def credential_of(account: Account) -> Credential | None:
-    """The credential that an account's configuration holds; None when a token must be fetched first."""
+    """Return the credential that an account's configuration holds; None when a token must be fetched first."""
     if account.oauth_file is not None:
         return None
     return NO_CREDENTIAL if account.api_key is None else Credential("api_key", account.api_key)
@@ -99,21 +99,21 @@ class OAuthToken:
         return f"<OAuthToken [{state}]>"
 
     def credential(self, wall: float) -> Credential | None:
-        """The token, while it lasts; None when there is none that an upstream would take."""
+        """Return the token, while it lasts; None when there is none that an upstream would take."""
         return self._credential if wall < self._ends_at else None
 
     def due(self, wall: float) -> bool:
-        """Whether to refresh now. The old token goes on serving until it really ends."""
+        """Return whether to refresh now. The old token goes on serving until it really ends."""
         return self._credential is None or wall >= self._due_at
 
     def refused(self, credential: Credential) -> None:
-        """An upstream answered 401 to `credential`: forget it, unless it was replaced meanwhile."""
+        """Forget a credential that an upstream refused with 401, unless it was replaced meanwhile."""
         if credential == self._credential:
             self._credential = None
             self._due_at = self._ends_at = 0.0
 
     def refresh_body(self) -> bytes:
-        """The form to POST to `uri`."""
+        """Return the form to POST to `uri`."""
         from urllib.parse import urlencode
 
         form = {
@@ -125,19 +125,19 @@ class OAuthToken:
         return urlencode(form).encode("ascii")
 
     def accept(self, status: int, body: bytes, wall: float) -> Credential:
-        """Take the answer to `refresh_body`; the new credential. Raises RefreshError."""
-        answer = _object(body) or {}
+        """Take the response to `refresh_body`. Return the new credential. Raise RefreshError."""
+        document = _object(body) or {}
         if status != 200:
-            code = answer.get("error")
+            code = document.get("error")
             named = f" ({code})" if isinstance(code, str) and re.fullmatch(_ERROR_CODE, code) else ""
             final = status in (400, 401, 403)
             raise RefreshError(
                 401 if final else 503, f"the token endpoint {self.uri} answered {status}{named}"
             )
-        value = answer.get("access_token")
+        value = document.get("access_token")
         if not isinstance(value, str) or not re.fullmatch(_HEADER_SAFE, value):
             raise RefreshError(503, f"the token endpoint {self.uri} gave no usable access_token")
-        life = _seconds(answer.get("expires_in"))
+        life = _seconds(document.get("expires_in"))
         self._ends_at = wall + life
         # A token that lives shorter than the lead must not be fetched anew for every request.
         self._due_at = self._ends_at - min(REFRESH_AHEAD, life / 2)
@@ -161,7 +161,7 @@ def _field(document: dict[str, Any], name: str) -> str:
 
 
 def _seconds(value: object) -> float:
-    """`expires_in`: a positive number, also as text; anything else is taken for the usual hour."""
+    """Return `expires_in`, a positive number, also as text; anything else is taken for the usual hour."""
     if isinstance(value, str) and value.isascii() and value.isdigit():
         value = int(value[:12])
     if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:

@@ -1,24 +1,36 @@
 """The last word: of all that went wrong, what the client is told, and when to come back.
 
 `give_up` picks the failure of most use to the client and says with which status, which account and which
-words. Shaping it into an answer, or relaying the upstream's own bytes, is left to the caller.
+words. Shaping it into a response, or relaying the upstream's own bytes, is left to the caller.
 """
 
 import math
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from gateway.routing.accounts import Target
 from gateway.routing.circuit_breaker import TICK
-from gateway.routing.failures import Failure, FailureKind, Rule, message_of, status_of
-from gateway.routing.scheduler import Target
-
-OPERATORS = frozenset({"login", "billing"})
-"""Rules of failures that the client can do nothing about: its own login was right."""
+from gateway.routing.cures import Cure
+from gateway.routing.failures import Failure, FailureKind, message_of
+from gateway.routing.policy import SERVER, About, Rule
+from gateway.routing.sent import Features, no_features
 
 LIMITS = frozenset({"brief limit", "limit", "limit without hint"})
 
-PASSING = 3
-"""Failures of at least this use go away by themselves, so that the client may be told when to come back."""
+WORDS = 300
+"""Characters of an upstream's words in an error that the gateway words itself."""
+
+_HOW = {
+    FailureKind.CONNECT: "could not be reached",
+    FailureKind.INCOMPLETE: "ended its response before any content",
+    FailureKind.EMPTY: "ended its response without any content",
+    FailureKind.NO_MESSAGE: "sent something that is no message",
+}
+"""What happened, where the words alone do not say it."""
+
+KEY_LIKE = re.compile(r"\b(?:sk|pk|rk|gsk|xai|ghp|AIza)[\w*-]{6,}")
+"""What looks like a key: hosts quote the one that they refuse, some with stars in it."""
 
 BUSY = 529
 """The protocol's overload: clients try again by themselves, with growing pauses."""
@@ -28,9 +40,28 @@ BUSY = 529
 class FailedAttempt:
     """A failed attempt, or the remembered failure behind a cool-down."""
 
-    option: Target
+    target: Target
     failure: Failure
     rule: Rule
+    status: int
+    """The response's, or what it should have been; 0 for no response."""
+    hinted: bool = False
+    """The upstream said when to come back."""
+    cure: Cure | None = None
+    """What was changed before the same account was asked again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sentence:
+    """A part of what the client is told."""
+
+    before: str
+    account: str = ""
+    """Whom it is about; may have to be masked."""
+    between: str = ""
+    words: str = ""
+    """What the upstream said; may hold what must be censored."""
+    after: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,107 +75,137 @@ class GiveUp:
     """Whose failure it is."""
     wire_model: str = ""
     """And the model that was asked for there."""
+    rule: str = ""
+    """The row of the failure table."""
     status: int
-    """The answer's status: the failure's own, or what it becomes."""
-    retry_at: float | None
-    """Monotonic seconds: the earliest time any candidate is free, where waiting helps."""
+    """The response's status: the failure's own, or what it becomes."""
     retry_after: int | None
-    """The same in whole seconds from now, rounded up, at least 1: the header's value."""
+    """Whole seconds until any candidate is free, rounded up, at least 1: the header's value. None where waiting does
+    not help."""
     final: bool
     """Tell the client not to retry (`x-should-retry: false`)."""
-    template: str
+    own_words: bool = False
+    """An upstream of the client's own dialect is quoted byte for byte; else the gateway words the error."""
+    sentences: tuple[Sentence, ...]
 
-    @property
-    def message(self) -> str:
-        """What to say when the gateway writes the error itself. Holds no secret."""
-        return self.told_as(self.account)
+    def told(self, shown: Callable[[str], str], censored: Callable[[str], str]) -> str:
+        """Return what to say when the gateway words the error: accounts as `shown` has them, the upstreams' words
+        without the secrets that `censored` takes out."""
+        return "; ".join(
+            one.before
+            + (shown(one.account) if one.account else "")
+            + one.between
+            + (censored(one.words) if one.words else "")
+            + one.after
+            for one in self.sentences
+        )
 
-    def told_as(self, account: str) -> str:
-        """The message with the account shown as `account`, for those who mask or hide its name."""
-        return self.template.replace("{account}", account)
 
-
-def give_up(options: Sequence[Target], attempts: Sequence[FailedAttempt], now: float) -> GiveUp:
-    """The outcome of a request with these failed attempts; with none, of what prevented one."""
-    busy = any(option.account.full and option.opens_at(now) <= now + TICK for option in options)
-    retry_at = min((option.free_at(now) for option in options), default=now)
+def give_up(
+    targets: Sequence[Target], attempts: Sequence[FailedAttempt], now: float, features: Features = no_features
+) -> GiveUp:
+    """Return the outcome of a request with these failed attempts; with none, of what prevents one now."""
+    busy = any(target.state.full and target.opens_at(now, features) <= now + TICK for target in targets)
+    retry_at = min((target.free_at(now, features) for target in targets), default=now)
     if not attempts and not busy:
-        attempts = [
-            FailedAttempt(option, health.cause, health.rule)
-            for option in options
-            for health in option.healths()
-            if health.cause is not None and health.rule is not None
-        ]
+        attempts = _what_shuts(targets, now, features)
     if not attempts:
-        return _without_cause(options, now, busy=busy)
-    worst = max(attempt.rule.use for attempt in attempts)
-    told = [attempt for attempt in attempts if attempt.rule.use == worst][-1]
-    account = told.option.account
-    final = told.rule.name in OPERATORS
-    passing = told.rule.use >= PASSING and not final
-    helps = passing and (retry_at > now + TICK or told.rule.name in LIMITS)
+        return _give_up_without_cause(targets, busy=busy)
+    most = max(attempt.rule.use for attempt in attempts)
+    told = [attempt for attempt in attempts if attempt.rule.use == most][-1]
+    rule = told.rule
+    in_vain = rule.operator or (rule.about is About.FEATURE and not told.hinted)
+    waits = not in_vain and (rule.use >= SERVER or rule.about is About.FEATURE)
+    helps = waits and (retry_at > now + TICK or rule.name in LIMITS)
+    opens_in = retry_at - now if helps else 0.0
     return GiveUp(
         failure=told.failure,
-        upstream=account.upstream.name,
-        account=account.config.name,
-        wire_model=told.option.wire_model,
-        status=_status(told),
-        retry_at=retry_at if helps else None,
-        retry_after=_whole(retry_at - now) if helps else None,
-        final=final,
-        template=_template(told, retry_at - now if helps else 0.0),
+        upstream=told.target.upstream,
+        account=told.target.account,
+        wire_model=told.target.wire_model,
+        rule=rule.name,
+        status=choose_status(told),
+        retry_after=round_up(opens_in) if helps else None,
+        final=in_vain,
+        own_words=not rule.operator,
+        sentences=_refusals(attempts) if rule.operator else (_explain(told, opens_in),),
     )
 
 
-def _without_cause(options: Sequence[Target], now: float, *, busy: bool) -> GiveUp:
+def _what_shuts(targets: Sequence[Target], now: float, features: Features) -> list[FailedAttempt]:
+    """Return the failures behind the cool-downs that hold now, and no older ones."""
+    return [
+        FailedAttempt(target, breaker.cause, breaker.rule, breaker.cause.status, breaker.hinted)
+        for target in targets
+        for _, breaker in target.breakers(features)
+        if breaker.cause is not None and breaker.rule is not None and breaker.opens_at(now) > now + TICK
+    ]
+
+
+def _give_up_without_cause(targets: Sequence[Target], *, busy: bool) -> GiveUp:
     words = "every account is busy and none got free in time"
     if not busy:
-        words = "no account can serve this request" if options else "no account serves this model"
+        words = "no account can serve this request" if targets else "no account serves this model"
     return GiveUp(
         failure=None,
         status=BUSY if busy else 503,
-        retry_at=now if busy else None,
         retry_after=1 if busy else None,
         final=False,
-        template=words,
+        sentences=(Sentence(words),),
     )
 
 
-def _status(told: FailedAttempt) -> int:
-    if told.rule.name in OPERATORS:
+def choose_status(told: FailedAttempt) -> int:
+    """Return the status for the client: an upstream's refusal of an account is not one of the client's login."""
+    if told.rule.operator:
         return 503
-    status = status_of(told.failure)
-    return status if status >= 400 else 502
+    return told.status if told.status >= 400 else 502
 
 
-def _template(told: FailedAttempt, opens_in: float) -> str:
-    failure, upstream = told.failure, told.option.account.upstream.name
-    status = status_of(failure)
-    if told.rule.name in OPERATORS:
-        what = "its credential" if told.rule.name == "login" else "its billing and permissions"
-        return (
-            f'upstream "{upstream}" refused account "{{account}}" ({status}): the operator must check {what}'
-        )
+def _refusals(attempts: Sequence[FailedAttempt]) -> tuple[Sentence, ...]:
+    """Return a sentence for each account that was refused."""
+    return tuple(
+        {(one.target.state, one.rule.name): _refusal(one) for one in attempts if one.rule.operator}.values()
+    )
+
+
+def _refusal(told: FailedAttempt) -> Sentence:
+    whose = f' model "{told.target.wire_model}" for' if told.rule.about is About.MODEL else ""
+    what = "credential" if told.rule.name == "login" else "billing and permissions"
+    # Words that the gateway made itself name the token endpoint: they are for the log.
+    words = (
+        ""
+        if told.failure.kind is FailureKind.REFRESH
+        else KEY_LIKE.sub("***", message_of(told.failure)[:WORDS])
+    )
+    return Sentence(
+        f'upstream "{told.target.upstream}" refused{whose} account "',
+        told.target.account,
+        f'" ({told.status}): the operator must check its {what}' + (": " if words else ""),
+        words,
+    )
+
+
+def _explain(told: FailedAttempt, opens_in: float) -> Sentence:
+    failure, upstream = told.failure, told.target.upstream
     words = message_of(failure)
-    if failure.kind is FailureKind.CONNECT:
-        said = f'upstream "{upstream}" could not be reached' + (f": {words}" if words else "")
-    elif failure.kind is FailureKind.INCOMPLETE:
-        said = f'upstream "{upstream}" ended its answer before any content' + (f": {words}" if words else "")
-    else:
-        said = words or f'upstream "{upstream}" answered {status}'
+    said = _HOW.get(failure.kind, "" if words else f"responded with {told.status}")
+    before = f'upstream "{upstream}" {said}' + (": " if words else "") if said else ""
+    after = ""
     if opens_in > 0.0:
-        said += f" (no account is free for this request; the first will be in {span(opens_in)})"
-    return said
+        after = f" (no account is free for this request; the first will be in {format_duration(opens_in)})"
+    return Sentence(before, words=words, after=after)
 
 
-def _whole(seconds: float) -> int:
+def round_up(seconds: float) -> int:
+    """Return whole seconds, at least 1."""
     # Rounded to milliseconds first: a minute must not become 61 s by a float's last digit.
     return max(1, math.ceil(round(seconds, 3)))
 
 
-def span(seconds: float) -> str:
-    """A duration for people: the two largest units of `2 d 3 h`, `2 h 21 min`, `5 min 2 s`, `7 s`."""
-    left = _whole(seconds)
+def format_duration(seconds: float) -> str:
+    """Return a duration for people: the two largest units of `2 d 3 h`, `2 h 21 min`, `5 min 2 s`, `7 s`."""
+    left = round_up(seconds)
     parts = []
     for unit, size in (("d", 86400), ("h", 3600), ("min", 60), ("s", 1)):
         count, left = divmod(left, size)

@@ -51,19 +51,19 @@ class ModelTable:
         return bool(self._exact or self._patterns)
 
     def target(self, name: str) -> str | None:
-        """What the name leads to; None if nothing matches."""
+        """Return what the name leads to; None if nothing matches."""
         target = self._exact.get(name)
         if target is None:
             target = next((goal for parts, goal in self._patterns if _matches(parts, name)), None)
         return target
 
     def targets(self) -> Iterable[str]:
-        """Everything the table leads to."""
+        """Return everything the table leads to."""
         return (*self._exact.values(), *(goal for _, goal in self._patterns))
 
 
 def _matches(parts: list[str], name: str) -> bool:
-    """Whether `name` is the parts in order, with anything between them; takes linear time."""
+    """Return whether `name` is the parts in order, with anything between them; takes linear time."""
     first, last = parts[0], parts[-1]
     if len(name) < len(first) + len(last) or not name.startswith(first) or not name.endswith(last):
         return False
@@ -90,9 +90,9 @@ class ModelRoutes:
         self._kept: dict[str, tuple[Candidate, ...]] = {}
 
     def resolve(self, model: str) -> tuple[Candidate, ...]:
-        """Who serves `model`, best priority first, equal ones in the configuration's order.
+        """Return who serves `model`, best priority first, equal ones in the configuration's order.
 
-        The same tuple for the same name, as long as it is kept. Raises RequestError (404).
+        The same tuple for the same name, as long as it is kept. Raise RequestError (404).
         """
         candidates = self._kept.get(model)
         if candidates is not None:
@@ -107,11 +107,11 @@ class ModelRoutes:
         return candidates
 
     def serves(self, model: str) -> bool:
-        """Whether some upstream serves a model of this name."""
+        """Return whether some upstream serves a model of this name."""
         return bool(self._candidates(model))
 
     def exact_names(self) -> list[str]:
-        """Every model that can be asked for by a name some table spells out; sorted, each once."""
+        """Return every model that can be asked for by a name some table spells out; sorted, each once."""
         names = set(self._models.names)
         for _, table in self._upstreams.values():
             names.update(table.names)
@@ -127,7 +127,7 @@ class ModelRoutes:
         return tuple(candidate for name in self._upstreams for candidate in self._on(name, model))
 
     def _on(self, name: str, model: str, *, pinned: bool = False) -> tuple[Candidate, ...]:
-        """The upstream as a candidate, if it serves the model.
+        """Return the upstream as a candidate, if it serves the model.
 
         `pinned`: the model was written for this upstream, so that it may be one of its wire models.
         """
@@ -142,7 +142,7 @@ class ModelRoutes:
         for table in (self._models, *(table for _, table in self._upstreams.values())):
             served += (pattern for pattern in table.patterns if pattern not in served)
         shown = model[:LONGEST_KEPT] + "..." * (len(model) > LONGEST_KEPT)
-        # Half of a surrogate pair is valid in JSON's escapes, and in no answer.
+        # Half of a surrogate pair is valid in JSON's escapes, and in no response.
         shown = shown.encode("utf-8", "backslashreplace").decode()
         if not served:
             return RequestError(404, f'model "{shown}" is not served here, and no other is')

@@ -1,22 +1,33 @@
-"""One client request's way through the accounts: every decision, from the first choice to the last word.
+"""What follows a failure: another account, the same once more, a wait, or giving up.
 
-A `Plan` is asked `next`, and says: try this, wait so long, or stop. It is told how each attempt went. What
-a failure means stands in `failure.TABLE`; who is healthy, in the scheduler; here the two meet the limits on
-attempts and waiting. Sending, sleeping and answering are the caller's: after a Try exactly one of `failed`,
-`succeeded` (then `broke` or `done`) or `done` must follow. What a GiveUp tells the client: see `outcome`.
+`Retries` is made with a request's first failure, or when no account could be had at once. It is asked `next`, and
+says: a lease to use, how long to wait, or what to tell the client. It is told how each attempt failed. What a failure
+means is read in `meanings`, what follows stands in `policy`, who is healthy in the scheduler; here they meet the limits
+on attempts and waiting. Sending, sleeping and responding are the caller's:
+
+    lease = scheduler.lease(targets, conversation, now)
+    # ... the attempt failed
+    retries = Retries(scheduler, targets, conversation, retry, random, Sent(document, headers))
+    retries.failed(lease, failure, now, wall)
+    step = retries.next(now)     # Lease: send it; Wait: ask again later; GiveUp: respond with it
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NamedTuple
 
 from gateway.config import Retry
-from gateway.routing.circuit_breaker import NEVER, TICK, CircuitBreaker
-from gateway.routing.failures import Failure, FailureKind, Next, Scope, Verdict, judge
+from gateway.routing.accounts import AccountState, Target, UpstreamState
+from gateway.routing.circuit_breaker import TICK
+from gateway.routing.cures import MAX_CURES, MESSAGES_CURES, Cure, FindCure, find_cure
+from gateway.routing.failures import Failure, status_of
 from gateway.routing.give_up import FailedAttempt, GiveUp, give_up
-from gateway.routing.model_routes import Candidate
-from gateway.routing.scheduler import Scheduler, Target, UpstreamState
+from gateway.routing.meanings import Meaning, meaning_of
+from gateway.routing.policy import NEVER, About, Next, Rule
+from gateway.routing.scheduler import Lease, Scheduler, precedence
+from gateway.routing.sent import NOTHING_KNOWN, Sent
 
-__all__ = ["GiveUp", "Plan", "Try", "Wait"]
+__all__ = ["GiveUp", "Retries", "Wait"]
 
 JITTER = 0.2
 """A wait gets up to this part longer, so that requests that failed together do not come back together.
@@ -27,56 +38,53 @@ ASKED_FOR, FRESH, TRIED, HELD = range(4)
 pause is over; not tried, but on an upstream where another account was told that all of it is overloaded."""
 
 
-class Try(NamedTuple):
-    """Send the request to this account; its slot is taken."""
-
-    upstream: str
-    account: str
-    wire_model: str
-    attempt: int
-    """Counts the attempts of this request, from 1."""
-    without_thinking: bool
-    """A signature was refused: send the history without thinking."""
-    refresh: bool
-    """The account's token was refused: get a fresh one first."""
-
-
 class Wait(NamedTuple):
     """Ask again after this many seconds."""
 
     seconds: float
     for_slot: bool
-    """Ask also when `Scheduler.on_free` calls: an account is full, or being probed by another request."""
+    """Ask also when `Scheduler.on_free` calls: another request's end may open an account earlier."""
 
 
-class Plan:
-    """Decides for one request. `now` is monotonic seconds, `wall` unix seconds, `random` gives [0, 1)."""
+class Tried(NamedTuple):
+    """A failed attempt, for the log."""
+
+    account: str
+    upstream: str
+    status: int
+    """The response's, or what the failure became: 502 and 504 for no response."""
+
+
+class Retries:
+    """Decides for one request, from its first failure on. `random` gives [0, 1)."""
 
     __slots__ = (
         "_avoid",
+        "_charged",
         "_conversation",
+        "_cured",
         "_ended",
+        "_features",
         "_final",
         "_free",
         "_held",
-        "_left",
+        "_home",
+        "_lease",
         "_log",
         "_met",
         "_opens_at",
-        "_option",
-        "_options",
         "_over",
         "_overflow",
         "_prefer",
-        "_probed",
         "_random",
         "_refresh",
         "_refreshed",
+        "_refused",
         "_retry",
         "_scheduler",
+        "_sent",
         "_slot",
-        "_started",
-        "_stripped",
+        "_targets",
         "_tried",
         "_wait_since",
         "_waited",
@@ -86,26 +94,32 @@ class Plan:
     def __init__(
         self,
         scheduler: Scheduler,
-        candidates: Sequence[Candidate],
+        targets: Sequence[Target],
         conversation: str,
         retry: Retry,
         random: Callable[[], float],
+        sent: Sent = NOTHING_KNOWN,
     ) -> None:
-        """`conversation` must hold the client's key name as well; "" for none."""
+        """Take what `Scheduler.lease` was asked with, the limits of `retry`, where jitter comes from, and what the
+        client sent."""
         self._scheduler = scheduler
-        self._options = scheduler.options(candidates)
+        self._targets = targets
         self._conversation = conversation
         self._retry = retry
         self._random = random
+        self._sent = sent
+        self._features: frozenset[str] | None = None
         self.attempts = 0
         """Requests sent so far, those that do not count against the limit included."""
-        self._left = retry.max_attempts
+        self._charged = 0
+        """Attempts that count against the limit."""
+        self._refused: set[Target] = set()
+        """Accounts that refused at once, the only time they were asked: they count when they are asked again."""
         self._waited = 0.0
         self._wait_since = -NEVER
-        self._option: Target | None = None
-        """Who is being tried: its slot is taken."""
-        self._probed: tuple[CircuitBreaker, ...] = ()
-        self._started = 0.0
+        self._lease: Lease | None = None
+        """The lease given last."""
+        self._home: AccountState | None = None
         self._overflow = False
         """The conversation's own account was only full: it stays bound there."""
         self._log: list[FailedAttempt] = []
@@ -118,11 +132,13 @@ class Plan:
         """How often this request met a rule."""
         self._prefer: Target | None = None
         self._free: Target | None = None
-        """Who may be tried once more without counting: a signature or a token was refused."""
-        self._avoid: UpstreamState | None = None
+        """Who is tried once more without counting: a token was refused, or there is a cure."""
+        self._avoid: set[UpstreamState] = set()
+        """Upstreams where the last failure says that another is better."""
         self._refresh: Target | None = None
         self._refreshed: set[Target] = set()
-        self._stripped = False
+        self._cured: list[tuple[str, Cure, bool]] = []
+        """Cures found, for which upstream ("": for all), and whether to remember each."""
         self._final: FailedAttempt | None = None
         """The failure that ends everything, whatever else was met."""
         self._over = False
@@ -132,52 +148,56 @@ class Plan:
         self._slot = False
 
     @property
-    def failures(self) -> list[tuple[str, Failure]]:
-        """(account, failure) of every failed attempt, in order."""
-        return [(attempt.option.account.config.name, attempt.failure) for attempt in self._log]
+    def tried(self) -> tuple[Tried, ...]:
+        """Return the failed attempts so far, but for those that were cured."""
+        return tuple(
+            Tried(one.target.account, one.target.upstream, one.status)
+            for one in self._log
+            if one.cure is None
+        )
+
+    def has_met(self, rule: str) -> bool:
+        """Return whether a failure of this row of the table was among the attempts so far."""
+        return rule in self._met
 
     # --- what to do --------------------------------------------------------------------------------
 
-    def next(self, now: float) -> Try | Wait | GiveUp:
-        """The next step. After a Try it must not be asked before the attempt has been reported."""
-        if self._option is not None:
-            raise RuntimeError("the attempt before this one was not reported")
+    def next(self, now: float) -> Lease | Wait | GiveUp:
+        """Return the next step. A Lease must end before this is asked again: `failed`, or `Lease.release`."""
         if self._wait_since > -NEVER:
             self._waited += now - self._wait_since
             self._wait_since = -NEVER
         if self._ended is not None:
             return self._ended
-        if self._over or (self._left <= 0 and self._free is None):
+        if self._over:
             return self._stop(now)
-        option = self._choose(now)
-        if option is not None:
-            return self._try(option, now)
+        for alone in (False, True):
+            target = self._choose(now, alone=alone)
+            if target is not None:
+                return self._take(target, now, alone=alone)
         return self._pause(now)
 
-    def _try(self, option: Target, now: float) -> Try:
-        scheduler, conversation, account = self._scheduler, self._conversation, option.account
-        if conversation and scheduler.bound(conversation, now) is None:
-            # Requests that a client sends at the same time belong together before the first succeeds.
-            scheduler.bind(conversation, account, now)
-        self._probed = scheduler.take(option, now, self)
-        self._option = option
-        self._started = now
-        self.attempts += 1
-        self._left -= option is not self._free
-        self._free = None
-        refresh = option is self._refresh
-        self._refresh = None
-        return Try(
-            account.upstream.name,
-            account.config.name,
-            option.wire_model,
-            self.attempts,
-            self._stripped,
-            refresh,
+    def _take(self, target: Target, now: float, *, alone: bool) -> Lease:
+        lease = self._scheduler.take(
+            target, self._conversation, self._home, self._overflow, now, self._used, alone=alone
         )
+        cured = [(cure, kept) for upstream, cure, kept in self._cured if upstream in ("", target.upstream)]
+        if cured:
+            lease.cures = tuple(dict.fromkeys((*lease.cures, *(cure for cure, _ in cured))))
+            lease.fresh_cures = tuple(cure for cure, kept in cured if kept)
+        lease.refresh = target is self._refresh
+        self.attempts += 1
+        if target is not self._free:
+            self._free = None
+            if target in self._refused:
+                self._refused.discard(target)
+                self._charged += 1
+        self._refresh = None
+        self._lease = lease
+        return lease
 
     def _pause(self, now: float) -> Wait | GiveUp:
-        """Nobody can be asked now: wait for whoever is first, if the budget allows."""
+        """Wait for the account that opens first, if the budget allows: none can be asked now."""
         left = self._retry.max_wait - self._waited
         opens_in = self._opens_at - now
         if opens_in <= left:
@@ -191,161 +211,174 @@ class Plan:
 
     def _stop(self, now: float) -> GiveUp:
         last = [self._final] if self._final is not None else self._log
-        self._ended = give_up(self._options, last, now)
+        self._ended = give_up(self._targets, last, now, self._used)
         return self._ended
 
-    def _choose(self, now: float) -> Target | None:
-        """The best account that can be asked now. If there is none, `_opens_at` and `_slot` tell when.
+    def _used(self) -> frozenset[str]:
+        """Return the features that the request uses."""
+        if self._features is None:
+            self._features = self._sent.features()
+        return self._features
 
-        Best: by `_grade`; then on another upstream, if the last failure asks for that; then by priority; then
-        the conversation's own; then fewest requests in flight, least recently used.
+    def _choose(self, now: float, *, alone: bool) -> Target | None:
+        """Return the best account that can be asked now. If there is none, `_opens_at` and `_slot` tell when.
+
+        Best: by `_grade`; then on another upstream, if the last failure asks for that; then as in `Scheduler.lease`.
+        `alone`: none can by the cool-downs that hold for requests that have a choice.
         """
         scheduler, tried = self._scheduler, self._tried
-        home = scheduler.bound(self._conversation, now) if self._conversation else None
+        home = scheduler.conversations.home(self._conversation, now) if self._conversation else None
         best = None
-        best_rank: tuple[int, bool, int, bool, int, float] | None = None
-        self._opens_at, self._slot, self._overflow = NEVER, False, False
-        only = self._free if self._left <= 0 else None
-        for option in self._options if only is None else (only,):
-            account = option.account
-            opens_at = self._option_opens_at(option, now)
+        best_rank: tuple[int, bool, tuple[int, bool, int, float]] | None = None
+        self._opens_at, self._slot, self._overflow, self._home = NEVER, False, False, home
+        for target in self._targets:
+            state = target.state
+            if not self._affords(target):
+                continue
+            opens_at = self._target_opens_at(target, now, alone=alone)
             if opens_at > now + TICK:
                 self._opens_at = min(self._opens_at, opens_at)
-                self._slot = self._slot or (opens_at < NEVER and option.probed())
+                self._slot = self._slot or (opens_at < NEVER and target.may_open_early(self._used))
                 continue
-            if account.full:
+            if state.full:
                 self._slot = True
-                self._overflow = self._overflow or (account is home and option not in tried)
+                self._overflow = self._overflow or (state is home and target not in tried)
                 continue
-            rank = (
-                self._grade(option) if tried else FRESH,
-                account.upstream is self._avoid,
-                option.priority,
-                account is not home,
-                account.in_flight,
-                account.last_used,
-            )
+            rank = self._grade(target), state.upstream in self._avoid, precedence(target, home)
             if best_rank is None or rank < best_rank:
-                best, best_rank = option, rank
+                best, best_rank = target, rank
         return best
 
-    def _option_opens_at(self, option: Target, now: float) -> float:
-        """When this request may ask an account: its own pauses, and everybody's cool-downs."""
+    def _affords(self, target: Target) -> bool:
+        """Return whether the limit on attempts allows to ask this account."""
+        return self._charged + (target in self._refused) < self._retry.max_attempts
+
+    def _target_opens_at(self, target: Target, now: float, *, alone: bool) -> float:
+        """Return when this request may ask an account: its own pauses, and everybody's cool-downs."""
         if not self._log:
-            return option.opens_at(now)
-        upstream = option.account.upstream
-        pause_ends = self._tried.get(self._held.get(upstream, option), 0.0)
-        if pause_ends == NEVER or self._tried.get(option) == NEVER:
+            return target.opens_at(now, self._used, alone=alone)
+        upstream = target.state.upstream
+        pause_ends = self._tried.get(self._held.get(upstream, target), 0.0)
+        if pause_ends == NEVER or self._tried.get(target) == NEVER:
             return NEVER
         met = any(
-            attempt.rule.scope is Scope.UPSTREAM and attempt.option.account.upstream is upstream
-            for attempt in self._log
+            one.rule.about is About.UPSTREAM and one.target.state.upstream is upstream for one in self._log
         )
-        opens_at = option.opens_at(now, upstream_early=met, model_early=option in self._tried)
+        opens_at = target.opens_at(
+            now, self._used, upstream_early=met, model_early=target in self._tried, alone=alone
+        )
         return max(pause_ends, opens_at)
 
-    def _grade(self, option: Target) -> int:
-        if option is self._prefer:
+    def _grade(self, target: Target) -> int:
+        if target is self._prefer:
             return ASKED_FOR
-        if option in self._tried:
+        if target in self._tried:
             return TRIED
-        return HELD if option.account.upstream in self._held else FRESH
+        return HELD if target.state.upstream in self._held else FRESH
 
     # --- how it went -------------------------------------------------------------------------------
 
-    def failed(self, now: float, wall: float, failure: Failure) -> None:
-        """The attempt failed before anything was committed. Frees its slot."""
-        option = self._release()
-        refreshable = option.account.config.oauth_file is not None and option not in self._refreshed
-        verdict = judge(failure, wall, refreshable=refreshable, stripped=self._stripped)
-        self._scheduler.failed(option, verdict, failure, now, self._started)
-        attempt = FailedAttempt(option, failure, verdict.rule)
-        self._log.append(attempt)
-        self._go_on(attempt, verdict, now)
-        self._scheduler.wake()
+    def failed(
+        self,
+        lease: Lease,
+        failure: Failure,
+        now: float,
+        wall: float,
+        find: FindCure | None = None,
+    ) -> FailedAttempt:
+        """Note that an attempt failed before anything was committed, and release its lease. Return what it means.
 
-    def _go_on(self, attempt: FailedAttempt, verdict: Verdict, now: float) -> None:
-        """What the next choice must know of this failure."""
-        option, rule = attempt.option, verdict.rule
-        upstream = option.account.upstream
+        `wall`: unix seconds. `find`: finds what the upstream's dialect knows to change of the request.
+        """
+        target = lease.target
+        if lease is not self._lease:
+            self.attempts += 1
+        meaning = meaning_of(failure, wall, wire_model=target.wire_model, features=self._used())
+        free, self._free, self._prefer = self._free, None, None
+        self._avoid.clear()
+        self._held.pop(target.state.upstream, None)
+        cure = self._cure(lease, meaning, find or partial(find_cure, MESSAGES_CURES, failure))
+        status = meaning.status or status_of(failure)
+        attempt = FailedAttempt(target, failure, meaning.rule, status, meaning.hint is not None, cure)
+        if cure is not None:
+            self._ask_again(target, now)
+        elif meaning.rule.name == "login" and target.state.refreshable and target not in self._refreshed:
+            self._refreshed.add(target)
+            self._refresh = target
+            self._ask_again(target, now)
+        else:
+            again = any(one.rule is meaning.rule and _same(one.target, target, meaning) for one in self._log)
+            self._scheduler.failed(lease, meaning, failure, now, again=again)
+            self._charge(target, meaning.rule, free=free is target)
+            self._go_on(attempt, meaning, now)
+        if meaning.rule.name == "connect":
+            self._waited += now - lease.started
+        self._log.append(attempt)
+        lease.release()
+        return attempt
+
+    def _cure(self, lease: Lease, meaning: Meaning, find: FindCure) -> Cure | None:
+        """Find a cure, None if there is none."""
+        curable = meaning.about not in (About.ACCOUNT, About.UPSTREAM) and meaning.rule.name != "pairing"
+        if not curable or len(self._cured) >= MAX_CURES:
+            return None
+        upstream = lease.target.upstream
+        found = find(self._sent, lease.cures, self._scheduler.cures.never(upstream))
+        if found is None:
+            return None
+        cure, remembered = found
+        # What is for this request only was refused because of the request, not because of the host.
+        self._cured.append((upstream if remembered else "", cure, remembered))
+        return cure
+
+    def _ask_again(self, target: Target, now: float) -> None:
+        """Ask the same account at once, at no cost."""
+        self._prefer = self._free = target
+        self._tried[target] = now
+
+    def _charge(self, target: Target, rule: Rule, *, free: bool) -> None:
+        """Count a failed attempt against the limit, if it took time or repeated another."""
+        repeated = target in self._tried and not free
+        if rule.costs or repeated:
+            self._charged += 1
+        else:
+            self._refused.add(target)
+
+    def _go_on(self, attempt: FailedAttempt, meaning: Meaning, now: float) -> None:
+        """Note what the next choice must know of this failure."""
+        target, rule = attempt.target, meaning.rule
+        upstream = target.state.upstream
         count = self._met[rule.name] = self._met.get(rule.name, 0) + 1
-        self._prefer = self._avoid = None
-        self._held.pop(upstream, None)
         again = NEVER
         if Next.RETURN in rule.next:
             self._final = attempt
             self._over = True
-        elif Next.SIGNATURE in rule.next:
-            self._stripped = True
-            self._prefer = self._free = option
-            again = now
-        elif Next.REFRESH in rule.next:
-            # The first one is free; with several accounts whose logins have ended, the limit holds.
-            self._free = None if self._refreshed else option
-            self._refreshed.add(option)
-            self._prefer = self._refresh = option
-            again = now
+        elif not meaning.should_retry:
+            pass
         elif Next.AFTER_COOL_DOWN in rule.next:
             again = now
         elif Next.SAME in rule.next and not (rule.once and count > 1):
             again = now + rule.pause * 2.0 ** (count - 1) * (1.0 + JITTER * self._random())
-        self._tried[option] = again
+        self._tried[target] = again
         if Next.OTHER_UPSTREAM in rule.next:
-            self._avoid = upstream
-        if Next.SAME in rule.next and Next.OTHER_ACCOUNT not in rule.next:
-            # No other account of this upstream is of use: either all of it waits, or it is this one or none.
-            if Next.OTHER_UPSTREAM in rule.next:
-                self._held[upstream] = option
-            elif again < NEVER:
-                self._prefer = option
-            else:
-                self._over = True
+            self._avoid.add(upstream)
+        if Next.OTHER_ACCOUNT in rule.next:
+            return
+        # No other account of this upstream is of use: either all of it waits, or it is this one or none.
+        if rule.next == (Next.OTHER_UPSTREAM,):
+            self._tried.update((other, NEVER) for other in self._targets if other.state.upstream is upstream)
+        elif Next.OTHER_UPSTREAM in rule.next:
+            self._held[upstream] = target
+        elif Next.SAME in rule.next and again < NEVER:
+            self._prefer = target
+        else:
+            self._over = True
 
-    def answered(self, now: float) -> None:
-        """The head of a 2xx has come. Others who wait for this attempt as a probe need wait no longer."""
-        for health in self._probed:
-            health.answered(now, self)
-        if self._probed:
-            self._scheduler.wake()
 
-    def succeeded(self, now: float) -> None:
-        """The answer is committed. The slot stays taken until `done` or `broke`."""
-        option = self._attempt()
-        scheduler, account = self._scheduler, option.account
-        scheduler.succeeded(option, self._started)
-        if self._conversation:
-            keep = scheduler.bound(self._conversation, now) if self._overflow else None
-            scheduler.bind(self._conversation, keep or account, now)
-        if self._probed:
-            for health in self._probed:
-                health.leave(self)
-            self._probed = ()
-            scheduler.wake()
-
-    def broke(self, now: float, wall: float, failure: Failure | None) -> None:
-        """A committed answer ended badly. An error event cools down as its type says. Frees the slot."""
-        option = self._release()
-        if failure is not None:
-            verdict = judge(failure, wall, stripped=True)
-            if failure.kind in (FailureKind.STATUS, FailureKind.STREAM_ERROR):
-                self._scheduler.failed(option, verdict, failure, now, self._started)
-            self._log.append(FailedAttempt(option, failure, verdict.rule))
-        self._scheduler.wake()
-
-    def done(self, now: float) -> None:
-        """The request has ended or was given up, in whatever phase. Frees the slot; may be called again."""
-        if self._option is not None:
-            self._release()
-            self._scheduler.wake()
-
-    def _attempt(self) -> Target:
-        if self._option is None:
-            raise RuntimeError("no attempt is under way")
-        return self._option
-
-    def _release(self) -> Target:
-        option = self._attempt()
-        self._scheduler.release(option, self._probed, self)
-        self._option = None
-        self._probed = ()
-        return option
+def _same(one: Target, other: Target, meaning: Meaning) -> bool:
+    """Return whether two failures of one meaning are about the same thing."""
+    if meaning.about is About.UPSTREAM:
+        return one.state.upstream is other.state.upstream
+    if meaning.about is About.ACCOUNT:
+        return one.state is other.state
+    return one is other

@@ -1,11 +1,11 @@
 """When to come back: the one reader of every form in which an upstream says how long a limit lasts.
 
-`read_hint` reads headers and Google's error details. Free text is never searched for numbers, and what
-cannot be read is no hint. The clock is passed in; every result is seconds from then, never negative.
+`read_hint` reads headers, Google's error details and OpenRouter's inner headers. Free text is never searched for
+numbers, and what cannot be read is no hint. The clock is passed in; every result is seconds from then, never negative.
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -37,15 +37,23 @@ _HTTP_DATES = tuple(
 """The three forms of RFC 9110, section 5.6.7."""
 
 _BUCKET = re.compile(r"anthropic-ratelimit-(.+)-(reset|remaining|status)")
+_RESET = re.compile(r"x-ratelimit-reset(-.+)?")
+
+_UNIX_MILLISECONDS = 1e12
+"""From here on a number is a moment: as seconds it would be 30,000 years."""
 
 
-def read_hint(headers: Headers, body: bytes, wall: float) -> float | None:
-    """Seconds from `wall` (unix seconds) until the limit is lifted; None when nothing says so.
+def read_hint(headers: Headers, body: bytes, wall: float, *, type: str = "") -> float | None:
+    """Return the seconds from `wall` (unix seconds) until the limit is lifted; None when nothing says so.
 
     Headers (lower-case names) come before the body's details. Only a day's quota is stronger: the
-    short delays that are sent along with it are known to be wrong, its reset is not.
+    short delays that are sent along with it are known to be wrong, its reset is not. `type`: the error's.
     """
-    told = _of_headers(headers, wall)
+    told = _of_headers(
+        {name.decode("latin-1"): value.decode("latin-1").strip() for name, value in headers}, wall, type
+    )
+    if told is None:
+        told = _of_headers(_inner_headers(body), wall, type)
     delay, reset, daily = _google(body, wall)
     if daily:
         hint = max(UNKNOWN_DAY, told or 0.0, delay or 0.0) if reset is None else reset
@@ -59,9 +67,9 @@ def read_hint(headers: Headers, body: bytes, wall: float) -> float | None:
     return min(max(hint, 0.0), LONGEST)
 
 
-def _of_headers(headers: Headers, wall: float) -> float | None:
-    """The first readable of `retry-after-ms`, `retry-after`, `anthropic-ratelimit-*-reset`."""
-    values = {name.decode("latin-1"): value.decode("latin-1").strip() for name, value in headers}
+def _of_headers(values: Mapping[str, str], wall: float, type: str) -> float | None:
+    """Return the first readable of `retry-after-ms`, `retry-after`, `anthropic-ratelimit-*-reset`,
+    `x-ratelimit-reset-*`, as seconds."""
     milliseconds = _number(values.get("retry-after-ms", ""))
     if milliseconds is not None:
         return milliseconds / 1000
@@ -71,35 +79,70 @@ def _of_headers(headers: Headers, wall: float) -> float | None:
         return seconds
     moment = http_date(after, wall)
     if moment is None:
-        moment = _ratelimit_reset(values)
-    return None if moment is None else moment - wall
+        moment = _anthropic_reset(values)
+    return _openai_reset(values, wall, type) if moment is None else moment - wall
 
 
-def _ratelimit_reset(values: dict[str, str]) -> float | None:
-    """The latest reset of the limits that are used up; if none says it is, of those that say nothing.
+def _anthropic_reset(values: Mapping[str, str]) -> float | None:
+    """Return the latest reset (unix seconds) of the limits that are used up; if none says whether it is, of those
+    that say nothing.
 
-    A limit with something left is not what refused the request.
+    A limit with something left is not what refused the request. The overage's is one only where nothing else is used
+    up: it ends long after the window that a plan's users wait for.
     """
     limits: dict[str, dict[str, str]] = {}
     for name, value in values.items():
         bucket = _BUCKET.fullmatch(name)
         if bucket is not None:
             limits.setdefault(bucket[1], {})[bucket[2]] = value
-    used_up: list[float] = []
+    used_up: dict[str, float] = {}
     silent: list[float] = []
-    for limit in limits.values():
+    for name, limit in limits.items():
         reset = _moment(limit.get("reset", ""))
         if reset is None:
             continue
         if limit.get("remaining") == "0" or limit.get("status") == "rejected":
-            used_up.append(reset)
+            used_up[name] = reset
         elif "remaining" not in limit and "status" not in limit:
             silent.append(reset)
-    return max(used_up or silent, default=None)
+    first = [reset for name, reset in used_up.items() if not name.endswith("overage")]
+    return max(first or used_up.values() or silent, default=None)
+
+
+def _openai_reset(values: Mapping[str, str], wall: float, type: str) -> float | None:
+    """Return the seconds until the reset of the bucket that is used up, or that the error's type names.
+
+    Go durations ("6m0s"), seconds, or unix milliseconds (OpenRouter, whose bucket has no name); nothing up to 0 is a
+    hint, since Azure sends -1.
+    """
+    longest = None
+    for name, value in values.items():
+        bucket = _RESET.fullmatch(name)
+        if bucket is None:
+            continue
+        kind = bucket[1] or ""
+        if values.get(f"x-ratelimit-remaining{kind}") != "0" and (not kind or kind[1:] != type):
+            continue
+        number = _number(value)
+        seconds = duration(value) if number is None else number
+        if seconds is not None and seconds > _UNIX_MILLISECONDS:
+            seconds = seconds / 1000 - wall
+        if seconds is not None and seconds > 0.0:
+            longest = _longer(longest, seconds)
+    return longest
+
+
+def _inner_headers(body: bytes) -> dict[str, str]:
+    """Return the headers of the inner host's response, which OpenRouter puts into the error's metadata."""
+    if b'"metadata"' not in body:
+        return {}
+    metadata = _error(body).get("metadata")
+    headers = metadata.get("headers") if isinstance(metadata, dict) else None
+    return {name.lower(): str(value) for name, value in headers.items()} if isinstance(headers, dict) else {}
 
 
 def _google(body: bytes, wall: float) -> tuple[float | None, float | None, bool]:
-    """(retry delay, time until the quota's reset, whether a day's quota is meant) of Google's details."""
+    """Return (retry delay, time until the quota's reset, whether a day's quota is meant) of Google's details."""
     delay = reset = None
     daily = False
     for detail in _details(body):
@@ -112,32 +155,43 @@ def _google(body: bytes, wall: float) -> tuple[float | None, float | None, bool]
                 reset = _longer(reset, duration(metadata.get("quotaResetDelay")))
                 moment = _moment(metadata.get("quotaResetTimeStamp"))
                 reset = _longer(reset, None if moment is None else moment - wall)
+                daily = daily or _says_daily(metadata.get("quota_limit"))
         elif kind == "google.rpc.QuotaFailure":
             daily = daily or _is_daily(detail.get("violations"))
     return delay, reset, daily
 
 
 def _details(body: bytes) -> Iterator[dict[str, Any]]:
-    if b"google.rpc." not in body:
-        return
-    try:
-        document: Any = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        return
-    if isinstance(document, list) and document:
-        document = document[0]
-    error = document.get("error") if isinstance(document, dict) else None
-    details = error.get("details") if isinstance(error, dict) else None
+    """Yield the details of a Google error."""
+    details = _error(body).get("details") if b"google.rpc." in body else None
     if isinstance(details, list):
         yield from (detail for detail in details if isinstance(detail, dict))
 
 
+def _error(body: bytes) -> dict[str, Any]:
+    """Return the `error` object of a body, or of the first of a list; an empty one if there is none."""
+    try:
+        document: Any = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return {}
+    if isinstance(document, list) and document:
+        document = document[0]
+    error = document.get("error") if isinstance(document, dict) else None
+    return error if isinstance(error, dict) else {}
+
+
 def _is_daily(violations: object) -> bool:
-    """Whether one of the violations' ids (`...PerDayPerProject...`) says it is a day's quota."""
+    """Return whether one of the violations is of a day's quota."""
     if not isinstance(violations, list):
         return False
-    ids = (violation.get("quotaId") for violation in violations if isinstance(violation, dict))
-    return any("perday" in re.sub("[-_ ]", "", str(name)).lower() for name in ids)
+    return any(
+        _says_daily(violation.get("quotaId")) for violation in violations if isinstance(violation, dict)
+    )
+
+
+def _says_daily(name: object) -> bool:
+    """Return whether a quota's name (`...PerDayPerProject...`) says that it is a day's."""
+    return "perday" in re.sub("[-_ ]", "", str(name)).lower()
 
 
 def _longer(one: float | None, other: float | None) -> float | None:
@@ -147,7 +201,7 @@ def _longer(one: float | None, other: float | None) -> float | None:
 
 
 def duration(value: object) -> float | None:
-    """Seconds of `"1.5s"`, `"2h21m5.2s"`, `"500ms"` or `{"seconds": 1, "nanos": 5}`; None otherwise."""
+    """Return the seconds of `"1.5s"`, `"2h21m5.2s"`, `"500ms"` or `{"seconds": 1, "nanos": 5}`; None otherwise."""
     if isinstance(value, dict):
         seconds, nanos = _number(value.get("seconds", 0)), _number(value.get("nanos", 0))
         return None if seconds is None or nanos is None or not value else seconds + nanos * 1e-9
@@ -161,14 +215,14 @@ def duration(value: object) -> float | None:
 
 
 def _number(value: object) -> float | None:
-    """A count without sign, as text or as JSON number; None otherwise."""
+    """Return a count without sign, as text or as JSON number; None otherwise."""
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         return None
     return float(str(value)) if _NUMBER.fullmatch(str(value)) else None
 
 
 def _moment(value: object) -> float | None:
-    """Unix seconds of an RFC 3339 time or of a number of unix seconds; None otherwise."""
+    """Return the unix seconds of an RFC 3339 time or of a number of unix seconds; None otherwise."""
     number = _number(value)
     if number is not None or not isinstance(value, str):
         return number
@@ -180,7 +234,7 @@ def _moment(value: object) -> float | None:
 
 
 def http_date(text: str, wall: float) -> float | None:
-    """Unix seconds of an HTTP date in any of its three forms; None otherwise.
+    """Return the unix seconds of an HTTP date in any of its three forms; None otherwise.
 
     `wall` tells which century a year of two digits is in: none is more than 50 years ahead.
     """

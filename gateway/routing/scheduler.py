@@ -1,139 +1,166 @@
-"""The accounts' state: requests in flight, cool-downs, and which conversation lives where.
+"""Who serves a request: the accounts' slots, cool-downs, and the conversations that live on them.
 
-One owner for all of it, shared by every request's `Plan`, which makes the decisions. Sans-I/O: times are
-monotonic seconds that are passed in, and who waits for a slot leaves a callback.
+A request takes a `Lease`: the slot of the best account that is free now. If its first attempt succeeds, that is
+all there is; what follows a failure is decided in `retries`. One owner for all of it, shared by all requests.
+Sans-I/O: times are monotonic seconds that are passed in, and who waits for a slot leaves a callback.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
-from gateway.config import Account, Upstream
-from gateway.routing.circuit_breaker import NEVER, TICK, CircuitBreaker
-from gateway.routing.failures import Failure, FailureKind, Scope, Verdict
+from gateway.config import Upstream
+from gateway.routing.accounts import MAX_MODELS, AccountState, Target, UpstreamState
+from gateway.routing.circuit_breaker import TICK, CircuitBreaker
+from gateway.routing.conversations import Conversations
+from gateway.routing.cure_memory import CureMemory
+from gateway.routing.cures import Cure
+from gateway.routing.failures import Failure, FailureKind
+from gateway.routing.meanings import Meaning, meaning_of
 from gateway.routing.model_routes import Candidate
+from gateway.routing.policy import RULES, About
+from gateway.routing.sent import Features, no_features
+from gateway.routing.status import AccountStatus, Change, account_status, change_of
 
-MAX_CONVERSATIONS = 4096
-"""Bindings kept; the least recently used goes first."""
+UNREACHED = ("connect", "timeout")
+"""Rows of failures that any response shows to be over."""
 
-BOUND_FOR = 3600.0
-"""Seconds after its last use that a binding counts: no prompt cache lives longer."""
-
-MAX_MODELS = 256
-"""Wire models remembered per account: without a table their names are the client's to choose."""
-
-MAX_TUPLES = 1024
-"""Candidate tuples whose options are kept: as many as `routes` keeps names."""
+NO_RESPONSE = (FailureKind.CONNECT, FailureKind.REFRESH)
+"""How attempts fail to which the upstream did not respond."""
 
 
-class UpstreamState:
-    """One upstream as all of its accounts share it."""
+class Lease:
+    """An account's slot for one attempt.
 
-    __slots__ = ("health", "name")
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.health: CircuitBreaker | None = None
-
-    def __repr__(self) -> str:
-        return f"<UpstreamState {self.name} {self.health or '[SOUND]'}>"
-
-
-class AccountState:
-    """One account. `models` holds the health of wire models that failed."""
+    The attempt's owner calls `answered` with the head of a 2xx, `succeeded` when the response is committed, and in
+    any case `release` at the end. A failed attempt goes to `Retries.failed`, a committed response that ended badly
+    to `Scheduler.broke`: both release it.
+    """
 
     __slots__ = (
-        "asked",
-        "config",
-        "health",
-        "in_flight",
-        "last_used",
-        "models",
-        "upstream",
-        "wire_models",
+        "_held",
+        "_overflow",
+        "_scheduler",
+        "conversation",
+        "cures",
+        "fresh_cures",
+        "probes",
+        "refresh",
+        "started",
+        "target",
     )
 
-    def __init__(self, upstream: UpstreamState, config: Account, wire_models: frozenset[str]) -> None:
-        self.upstream = upstream
-        self.config = config
-        self.wire_models = wire_models
-        """What its upstream's table leads to; empty: any name."""
-        self.health: CircuitBreaker | None = None
-        self.models: dict[str, CircuitBreaker] = {}
-        self.in_flight = 0
-        self.last_used = -NEVER
-        self.asked: set[str] = set()
-        """Wire models asked for so far."""
+    def __init__(
+        self, scheduler: "Scheduler", target: Target, conversation: str, overflow: bool, now: float
+    ) -> None:
+        self._scheduler = scheduler
+        self._overflow = overflow
+        """The conversation's own account was only full: it stays bound there."""
+        self.probes: tuple[CircuitBreaker, ...] = ()
+        """What this attempt is the probe of."""
+        self._held = True
+        self.target = target
+        self.conversation = conversation
+        self.started = now
+        self.refresh = False
+        """The account's token was refused: get a fresh one first."""
+        self.cures: tuple[Cure, ...] = ()
+        """What is to be changed of the request: what its upstream is known to need, and what it was refused for."""
+        self.fresh_cures: tuple[Cure, ...] = ()
+        """Those that are remembered if this attempt succeeds."""
 
     def __repr__(self) -> str:
-        models = "".join(f" {name} {health}" for name, health in self.models.items())
-        where = f"{self.upstream.name}/{self.config.name}"
-        return f"<AccountState {where} {self.health or '[SOUND]'}{models}, {self.in_flight} in flight>"
+        state = "HELD" if self._held else "RELEASED"
+        return f"<Lease [{state}] {self.target.upstream}/{self.target.account} {self.target.wire_model}>"
+
+    def answered(self, now: float) -> None:
+        """Note that the head of a 2xx has come: who waits for this attempt as a probe need wait no longer."""
+        if self.probes:
+            for breaker in self.probes:
+                breaker.answered(now, self)
+            self._scheduler.wake()
+
+    def succeeded(self, now: float) -> None:
+        """Note that the response is committed. The slot stays taken until `release`."""
+        scheduler, state, conversation = self._scheduler, self.target.state, self.conversation
+        opened = False
+        if state.upstream.breaker is not None or state.breaker is not None or state.parts:
+            opened = scheduler.mend(self)
+        if conversation:
+            home = scheduler.conversations.home(conversation, now) if self._overflow else None
+            scheduler.conversations.bind(conversation, home or state, now)
+        if self.fresh_cures:
+            scheduler.cures.learn(self.target.upstream, self.target.wire_model, self.fresh_cures, now)
+        if self.probes:
+            self._leave()
+            opened = True
+        if opened:
+            scheduler.wake()
+
+    def release(self) -> None:
+        """Free the slot and wake who waits for one; does nothing the second time."""
+        if self._held:
+            self._held = False
+            self.target.state.in_flight -= 1
+            if self.probes:
+                self._leave()
+            if self._scheduler._waiting:
+                self._scheduler.wake()
+
+    def _leave(self) -> None:
+        for breaker in self.probes:
+            breaker.leave(self)
+        self.probes = ()
+
+
+class Ranked(NamedTuple):
+    """A target's place in the order in which they would be asked."""
+
+    target: Target
+    opens_at: float
+    """When its cool-downs let a request pass; 0.0 means now."""
+    rule: str
+    """Why they do not: the row of the failure table."""
+    full: bool
+    home: bool
+    """The conversation lives on its account."""
 
     @property
-    def full(self) -> bool:
-        """Whether one more request is one too many."""
-        return 0 < self.config.max_concurrent <= self.in_flight
-
-
-class Target:
-    """One way to serve a request: an account, and the wire model it would be asked for."""
-
-    __slots__ = ("account", "priority", "wire_model")
-
-    def __init__(self, account: AccountState, wire_model: str, priority: int) -> None:
-        self.account = account
-        self.wire_model = wire_model
-        self.priority = priority
-
-    def __repr__(self) -> str:
-        return f"<Target {self.wire_model} on {self.account!r}>"
-
-    def healths(self) -> Iterator[CircuitBreaker]:
-        """What has failed and would be in the way, widest scope first."""
-        account = self.account
-        for health in (account.upstream.health, account.health, account.models.get(self.wire_model)):
-            if health is not None:
-                yield health
-
-    def opens_at(self, now: float, *, upstream_early: bool = False, model_early: bool = False) -> float:
-        """When the cool-downs let a request pass; 0.0 means now."""
-        account = self.account
-        latest = 0.0
-        if account.upstream.health is not None:
-            latest = account.upstream.health.opens_at(now, early=upstream_early)
-        if account.health is not None:
-            latest = max(latest, account.health.opens_at(now))
-        if account.models and self.wire_model in account.models:
-            latest = max(latest, account.models[self.wire_model].opens_at(now, early=model_early))
-        return latest
-
-    def free_at(self, now: float) -> float:
-        """When every limit is really lifted, as far as is known; `now` at the earliest."""
-        return max([now, *(health.until for health in self.healths())])
-
-    def probed(self) -> bool:
-        """Whether a probe is under way on it."""
-        return any(health.prober is not None for health in self.healths())
+    def reason(self) -> str:
+        """Say why it stands where it does."""
+        state = self.target.state
+        words = [f"priority {self.target.priority}"]
+        if self.opens_at > 0.0:
+            words.insert(0, f"cooling down: {self.rule}")
+        elif self.full:
+            words.insert(0, f"full: {state.in_flight} of {state.limit} requests in flight")
+        if self.home:
+            words.append("the conversation's own account")
+        words.append(f"{state.in_flight} in flight")
+        return ", ".join(words)
 
 
 class Scheduler:
     """Every account's state. Made of the configuration's upstreams; outlives it through `adopt`."""
 
-    __slots__ = ("_bindings", "_options", "_waiting", "accounts")
+    __slots__ = ("_accounts", "_waiting", "conversations", "cures", "on_change")
 
     def __init__(self, upstreams: Sequence[Upstream]) -> None:
-        self.accounts: dict[tuple[str, str], AccountState] = {}
+        self._accounts: dict[tuple[str, str], AccountState] = {}
         """By (upstream, account name), in the configuration's order."""
         for upstream in upstreams:
             shared = UpstreamState(upstream.name)
             wire_models = frozenset(upstream.models.values())
             for account in upstream.accounts:
-                self.accounts[upstream.name, account.name] = AccountState(shared, account, wire_models)
-        self._bindings: dict[str, tuple[AccountState, float]] = {}
-        self._options: dict[tuple[Candidate, ...], tuple[Target, ...]] = {}
+                self._accounts[upstream.name, account.name] = AccountState(shared, account, wire_models)
+        self.conversations = Conversations()
+        self.cures = CureMemory()
+        self.cures.configure(upstreams)
+        self.on_change: Callable[[Change], None] = ignore
+        """Hears of everything that is closed or opened."""
         self._waiting: dict[object, Callable[[], None]] = {}
 
     def __repr__(self) -> str:
-        return f"<Scheduler {list(self.accounts.values())}>"
+        return f"<Scheduler {list(self._accounts.values())}>"
 
     def adopt(self, old: "Scheduler") -> None:
         """Go on where `old` was, for accounts with the same upstream and name; call before the first use.
@@ -141,58 +168,128 @@ class Scheduler:
         Requests under way with `old` go on counting in the same places. An account's own cool-down
         (login, billing) becomes half open: a reload is how an operator says that something was mended.
         """
-        upstreams = {state.upstream.name: state.upstream for state in old.accounts.values()}
-        for key, new in self.accounts.items():
-            state = old.accounts.get(key)
+        upstreams = {state.upstream.name: state.upstream for state in old._accounts.values()}
+        for key, new in self._accounts.items():
+            state = old._accounts.get(key)
             if state is None:
                 new.upstream = upstreams.get(key[0], new.upstream)
                 continue
-            state.config = new.config
+            state.limit, state.refreshable = new.limit, new.refreshable
             state.wire_models = new.wire_models
-            if state.health is not None:
-                state.health.half_open()
-            self.accounts[key] = state
-        self._bindings = old._bindings
+            if state.breaker is not None:
+                state.breaker.half_open()
+            self._accounts[key] = state
+        self.conversations = old.conversations
+        self.cures.adopt(old.cures)
         self._waiting = old._waiting
 
-    def options(self, candidates: Sequence[Candidate]) -> tuple[Target, ...]:
-        """Every account of the candidates' upstreams, best priority first, else in the given order."""
-        key = tuple(candidates)
-        known = self._options.get(key)
-        if known is None:
-            found = [
-                Target(account, candidate.wire_model, candidate.priority)
-                for candidate in key
-                for account in self.accounts.values()
-                if account.upstream.name == candidate.upstream
-            ]
-            known = tuple(sorted(found, key=lambda option: option.priority))
-            if len(self._options) >= MAX_TUPLES:
-                self._options.clear()
-            self._options[key] = known
-        return known
+    def targets(self, candidates: Sequence[Candidate]) -> tuple[Target, ...]:
+        """Return every account of the candidates' upstreams, best priority first, else in the given order."""
+        found = [
+            Target(account, candidate.wire_model, candidate.priority)
+            for candidate in candidates
+            for account in self._accounts.values()
+            if account.upstream.name == candidate.upstream
+        ]
+        return tuple(sorted(found, key=lambda target: target.priority))
 
-    # --- slots -------------------------------------------------------------------------------------
+    # --- choosing ----------------------------------------------------------------------------------
 
-    def take(self, option: Target, now: float, who: object) -> tuple[CircuitBreaker, ...]:
-        """A request goes to this account. Returns what it is the probe of."""
-        account = option.account
-        account.in_flight += 1
-        account.last_used = now
-        if option.wire_model not in account.asked and len(account.asked) < MAX_MODELS:
-            account.asked.add(option.wire_model)
-        if account.upstream.health is None and account.health is None and not account.models:
-            return ()
-        return tuple(health for health in option.healths() if health.enter(now, who))
+    def lease(
+        self,
+        targets: Sequence[Target],
+        conversation: str,
+        now: float,
+        features: Features = no_features,
+        *,
+        probe: bool = True,
+    ) -> Lease | None:
+        """Take the slot of the best account that can be asked now; None if there is none.
 
-    def release(self, option: Target, probed: Sequence[CircuitBreaker], who: object) -> None:
-        """The request has ended, in whatever way. Call `wake` when all of it is noted."""
-        option.account.in_flight -= 1
-        for health in probed:
-            health.leave(who)
+        `targets` come in the order of their priorities, as `targets` returns them. Best: by priority; then the
+        conversation's own; then fewest requests in flight; then least recently used. `conversation` must hold the
+        client's key name as well; "" for none. `features` says what the request uses, if that matters. Without `probe`
+        an account that must first be probed is left to others.
+        """
+        home = self.conversations.home(conversation, now) if conversation else None
+        best: Target | None = None
+        overflow = False
+        for target in targets:
+            state = target.state
+            if best is not None and target.priority > best.priority:
+                break
+            if (
+                state.upstream.breaker is not None or state.breaker is not None or state.parts
+            ) and target.is_shut(now, features, probe=probe):
+                continue
+            if 0 < state.limit <= state.in_flight:
+                overflow = overflow or state is home
+                continue
+            if state is home:
+                best = target
+                break
+            if (
+                best is None
+                or state.in_flight < best.state.in_flight
+                or (state.in_flight == best.state.in_flight and state.last_used < best.state.last_used)
+            ):
+                best = target
+        return None if best is None else self.take(best, conversation, home, overflow, now, features)
+
+    def rank(
+        self, targets: Sequence[Target], conversation: str, now: float, features: Features = no_features
+    ) -> tuple[Ranked, ...]:
+        """Return the targets in the order in which `lease` would take them: free ones, full ones, shut ones."""
+        home = self.conversations.home(conversation, now) if conversation else None
+        ranked = []
+        for target in targets:
+            opens_at = target.opens_at(now, features)
+            shut = [one for _, one in target.breakers(features) if one.opens_at(now) > now + TICK]
+            rule = max((one.until, one.rule.name) for one in shut if one.rule is not None)[1] if shut else ""
+            opens_at = opens_at if shut else 0.0
+            ranked.append(Ranked(target, opens_at, rule, target.state.full, target.state is home))
+        return tuple(
+            sorted(ranked, key=lambda place: (place.opens_at, place.full, *precedence(place.target, home)))
+        )
+
+    def take(
+        self,
+        target: Target,
+        conversation: str,
+        home: AccountState | None,
+        overflow: bool,
+        now: float,
+        features: Features = no_features,
+        *,
+        alone: bool = False,
+    ) -> Lease:
+        """Take this target's slot.
+
+        `home`: where the conversation lives. Without one it lives here for now, since requests that a client
+        sends at the same time belong together before the first succeeds. `overflow`: its home is only full.
+        `alone`: nothing else can serve the request.
+        """
+        state = target.state
+        if conversation and home is None:
+            self.conversations.bind(conversation, state, now, proven=False)
+        state.in_flight += 1
+        state.last_used = now
+        if target.wire_model not in state.asked and len(state.asked) < MAX_MODELS:
+            state.asked.add(target.wire_model)
+        lease = Lease(self, target, conversation, overflow, now)
+        if self.cures.active:
+            lease.cures = self.cures.known(target.upstream, target.wire_model, now)
+        if state.upstream.breaker is not None or state.breaker is not None or state.parts:
+            lease.probes = tuple(
+                breaker for _, breaker in target.breakers(features) if breaker.enter(now, lease, alone=alone)
+            )
+        return lease
+
+    # --- waiting -----------------------------------------------------------------------------------
 
     def on_free(self, callback: Callable[[], None]) -> Callable[[], None]:
-        """Have `callback` called once when a slot gets free or a probe ends; returns what takes it back."""
+        """Have `callback` called once when a slot gets free, a probe ends, or a success opens what was shut. Return
+        what takes it back."""
         token = object()
         self._waiting[token] = callback
 
@@ -203,102 +300,95 @@ class Scheduler:
 
     def wake(self) -> None:
         """Call everyone who waits, in the order they came."""
-        if not self._waiting:
-            return
         for token in tuple(self._waiting):
             callback = self._waiting.pop(token, None)
             if callback is not None:
                 callback()
 
-    # --- what attempts tell ------------------------------------------------------------------------
+    # --- how attempts went -------------------------------------------------------------------------
 
-    def failed(self, option: Target, verdict: Verdict, failure: Failure, now: float, started: float) -> None:
-        """An attempt begun at `started` failed: count it, and cool down what the verdict says."""
-        account, upstream = option.account, option.account.upstream
-        shared = upstream.health
-        # Any answer shows that the upstream can be reached.
-        reached = failure.kind is not FailureKind.CONNECT and shared is not None and shared.ended_by(started)
-        if reached and shared is not None and shared.forget("connect"):
-            upstream.health = None
-        scope = verdict.rule.scope
-        if scope is Scope.UPSTREAM:
-            upstream.health = health = upstream.health or CircuitBreaker()
-        elif scope is Scope.ACCOUNT:
-            account.health = health = account.health or CircuitBreaker()
-        elif scope is Scope.MODEL:
-            health = self._model_health(account, option.wire_model)
-        else:
+    def failed(
+        self, lease: Lease, meaning: Meaning, failure: Failure, now: float, *, again: bool = False
+    ) -> None:
+        """Count a failure, and cool down what its meaning names. `again`: its request has met the same before."""
+        target = lease.target
+        state, upstream, about = target.state, target.state.upstream, meaning.about
+        shared = upstream.breaker
+        if shared is not None and failure.kind not in NO_RESPONSE and shared.ended_by(lease.started):
+            if shared.rule is not None and shared.rule.name in UNREACHED:
+                self.on_change(change_of(target, About.UPSTREAM, "", shared, opened=True))
+            if shared.forget(*UNREACHED):
+                upstream.breaker = None
+        if about is About.REQUEST:
             return
-        health.fail(verdict, failure, now, started)
+        if meaning.rule.name == "forbidden" and state.forbid(target.wire_model, now):
+            meaning = Meaning(RULES["billing"])
+            about = meaning.about
+        if about is About.UPSTREAM:
+            upstream.breaker = breaker = upstream.breaker or CircuitBreaker()
+        elif about is About.ACCOUNT:
+            state.breaker = breaker = state.breaker or CircuitBreaker()
+            self.conversations.forget(state)
+        else:
+            breaker = state.part_breaker(target.wire_model, meaning.feature)
+        was = breaker.rule
+        breaker.fail(meaning, failure, now, lease.started, again=again)
+        if was is None and breaker.rule is not None:
+            self.on_change(change_of(target, about, meaning.feature, breaker, opened=False))
+        self.conversations.disappoint(lease.conversation, state)
 
-    @staticmethod
-    def _model_health(account: AccountState, wire_model: str) -> CircuitBreaker:
-        health = account.models.get(wire_model)
-        if health is None:
-            if len(account.models) >= MAX_MODELS:
-                del account.models[next(iter(account.models))]
-            health = account.models[wire_model] = CircuitBreaker()
-        return health
+    def broke(self, lease: Lease, failure: Failure | None, now: float, wall: float) -> None:
+        """Note that a committed response ended badly, and release the lease. An error event cools down as its type
+        says; a connection that broke says nothing about the next. `wall`: unix seconds."""
+        if failure is not None and failure.kind in (FailureKind.STATUS, FailureKind.STREAM_ERROR):
+            meaning = meaning_of(failure, wall, wire_model=lease.target.wire_model)
+            self.failed(lease, meaning, failure, now)
+        lease.release()
 
-    def succeeded(self, option: Target, started: float) -> None:
-        """An attempt begun at `started` succeeded: its upstream, account and model are sound."""
-        account = option.account
-        upstream = account.upstream
-        if upstream.health is not None and upstream.health.ended_by(started):
-            upstream.health = None
-        if account.health is not None and account.health.ended_by(started):
-            account.health = None
-        if account.models:
-            health = account.models.get(option.wire_model)
-            if health is not None and health.ended_by(started):
-                del account.models[option.wire_model]
-
-    # --- conversations -----------------------------------------------------------------------------
-
-    def bound(self, conversation: str, now: float) -> AccountState | None:
-        """The account that a conversation lives on."""
-        binding = self._bindings.get(conversation)
-        if binding is None or now - binding[1] > BOUND_FOR:
-            return None
-        return binding[0]
-
-    def bind(self, conversation: str, account: AccountState, now: float) -> None:
-        """A conversation lives on this account, and was used now."""
-        bindings = self._bindings
-        bindings.pop(conversation, None)
-        bindings[conversation] = (account, now)
-        if len(bindings) > MAX_CONVERSATIONS:
-            del bindings[next(iter(bindings))]
+    def mend(self, lease: Lease) -> bool:
+        """Throw away the breakers that a lease's success shows to be over: those of failures before it began. Return
+        whether that opens anything."""
+        target, started = lease.target, lease.started
+        state, upstream = target.state, target.state.upstream
+        ended: list[tuple[About, str, CircuitBreaker]] = []
+        if upstream.breaker is not None and upstream.breaker.ended_by(started):
+            ended.append((About.UPSTREAM, "", upstream.breaker))
+            upstream.breaker = None
+        if state.breaker is not None and state.breaker.ended_by(started):
+            ended.append((About.ACCOUNT, "", state.breaker))
+            state.breaker = None
+        for part, breaker in list(state.parts.items()):
+            # A feature is shown to be there by a request that was let in to find out.
+            served = part == (target.wire_model, "") or breaker in lease.probes
+            if served and breaker.ended_by(started):
+                ended.append((About.FEATURE if part[1] else About.MODEL, part[1], breaker))
+                del state.parts[part]
+        state.forbidden.pop(target.wire_model, None)
+        opened = [(about, feature, breaker) for about, feature, breaker in ended if breaker.rule is not None]
+        for about, feature, breaker in opened:
+            self.on_change(change_of(target, about, feature, breaker, opened=True))
+        return bool(opened)
 
     # --- for an operator ---------------------------------------------------------------------------
 
-    def ready(self, now: float, shown: Callable[[str], str] = str) -> tuple[bool, float | None, str]:
-        """(whether some account could serve a request now, else the earliest time, and the reason).
+    def reopen(self) -> None:
+        """End every cool-down and forget every failure: somebody knows that all is well again."""
+        for account in self._accounts.values():
+            account.breaker = account.upstream.breaker = None
+            account.parts.clear()
+            account.forbidden.clear()
+        self.wake()
 
-        Accounts that are only busy count as ready. The text names rules, and accounts as `shown` has them.
-        """
-        if not self.accounts:
-            return False, None, "no account is configured"
-        earliest = NEVER
-        reasons = []
-        for account in self.accounts.values():
-            until, reason = self._shut_until(account, now)
-            if until <= now:
-                return True, None, ""
-            earliest = min(earliest, until)
-            reasons.append(f"{account.upstream.name}/{shown(account.config.name)}: {reason}")
-        return False, earliest, "every account is cooling down: " + "; ".join(reasons)
+    def snapshot(self, now: float) -> tuple[AccountStatus, ...]:
+        """Return how every account is, in the configuration's order."""
+        return tuple(account_status(account, now) for account in self._accounts.values())
 
-    @staticmethod
-    def _shut_until(account: AccountState, now: float) -> tuple[float, str]:
-        """When an account can serve some model again, and the rule behind it; a past time for now."""
-        shut = [health for health in (account.upstream.health, account.health) if health is not None]
-        names = account.wire_models or account.asked
-        models = [account.models[name] for name in names if name in account.models]
-        if names and len(models) == len(names):
-            shut.append(min(models, key=lambda health: health.probe_at))
-        cooling = [health for health in shut if health.rule is not None and now + TICK < health.probe_at]
-        if not cooling:
-            return -NEVER, ""
-        last = max(cooling, key=lambda health: health.until)
-        return last.until, last.rule.name if last.rule is not None else ""
+
+def precedence(target: Target, home: AccountState | None) -> tuple[int, bool, int, float]:
+    """Return by what targets that could be asked are ordered: lowest first."""
+    state = target.state
+    return target.priority, state is not home, state.in_flight, state.last_used
+
+
+def ignore(change: Change) -> None:
+    """Do nothing about a change."""

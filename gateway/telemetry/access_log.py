@@ -2,17 +2,18 @@
 
 As text for people or as JSON for machines. Values that a client chose can neither start a line of their own
 nor look like another field. What is said is the caller's choice: bodies and credentials are never given here.
+Writing is left to `log_writer`.
 """
 
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Literal
+from typing import Any, Literal, NamedTuple
 
 import orjson
 
-from gateway.telemetry.usage import Usage
+Format = Literal["text", "json"]
 
 LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 """Request lines are "info"."""
@@ -22,6 +23,29 @@ LONGEST = 300
 
 MAX_ONCE = 1000
 """Different messages remembered as said; past that they are said again."""
+
+_MARKS = r"[!#-<>-\[\]-~]"
+
+PLAIN = re.compile(rf"(?:{_MARKS}{{1,{LONGEST}}}\n){{2}}(?:{_MARKS}{{0,{LONGEST}}}\n){{4}}")
+"""Method and path, then key, two models and account, a line each, none of which needs quotes or escapes: one match
+for what nearly every request has."""
+
+KILOBYTES_FROM, MEGABYTES_FROM = 10_000, 10_000_000
+"""Sizes from which larger units are used: up to four digits stand before the point."""
+
+
+COUNTS = ("input_tokens", "output_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
+"""Keys of a `usage` object."""
+
+
+class Place(NamedTuple):
+    """What is closed or opened; what is empty stands for all."""
+
+    upstream: str
+    account: str = ""
+    model: str = ""
+    """The wire model."""
+    feature: str = ""
 
 
 @dataclass(slots=True, eq=False)
@@ -42,6 +66,8 @@ class Record:
     upstream: str = ""
     account: str = ""
     attempts: int = 0
+    tried: tuple[str, ...] = ()
+    """Accounts that failed before the last one, each as `ACCOUNT:WHAT`: a status or a word such as `timeout`."""
     status: int = 0
     bytes_in: int = 0
     bytes_out: int = 0
@@ -55,33 +81,47 @@ class Record:
     outcome: str = ""
     """"ok", "canceled", "upstream_error", ..."""
     error: str = ""
-    """What went wrong, in short."""
+    """What went wrong in the end, in short."""
 
-    def take_usage(self, usage: Usage) -> None:
-        """Note the counts that `usage` knows; the rest stays."""
-        known = Usage(
-            self.input_tokens, self.output_tokens, self.cache_read_tokens, self.cache_creation_tokens
-        ).updated(usage)
-        self.input_tokens, self.output_tokens, self.cache_read_tokens, self.cache_creation_tokens = known
+    def take_usage(self, usage: object) -> None:
+        """Note the counts of a `usage` object; one that is missing, negative or of an odd type changes nothing."""
+        if type(usage) is not dict:
+            return
+        # Written out: once a request, and four calls would cost more than all the rest.
+        input, output, read, creation = map(usage.get, COUNTS)
+        if type(input) is int and input >= 0:
+            self.input_tokens = input
+        if type(output) is int and output >= 0:
+            self.output_tokens = output
+        if type(read) is int and read >= 0:
+            self.cache_read_tokens = read
+        if type(creation) is int and creation >= 0:
+            self.cache_creation_tokens = creation
 
 
-def text(record: Record) -> str:
-    """The line for people, without a line end."""
+def text(record: Record, stamp: str) -> str:
+    """Return the line for people, without a line end. `stamp` is the time of its beginning, as `timestamp` gives it."""
+    key, method, path, account = record.key, record.method, record.path, record.account
     asked, wire = record.model, record.wire_model
-    model = way = attempts = first = ""
+    if not PLAIN.fullmatch(f"{method}\n{path}\n{key}\n{asked}\n{wire}\n{account}\n"):
+        method, path = as_word(method), as_word(path)
+        key, account, asked, wire = (value and as_word(value) for value in (key, account, asked, wire))
+    line = f"{stamp} {record.request_id} {key or '-'} {method} {path}"
     if asked:
-        model = f" {_word(asked)} -> {_word(wire)}" if wire and wire != asked else f" {_word(asked)}"
+        line += f" {asked} -> {wire}" if wire and wire != asked else f" {asked}"
     if record.upstream:
-        way = f" {record.upstream}/{_word(record.account)}"
+        line += f" {record.upstream}/{account}"
+    line += f" {record.status} {record.outcome}"
     if record.attempts > 1:
-        attempts = f" attempts={record.attempts}"
-    if record.first_byte is not None:
-        first = f" first={_duration(record.first_byte)}"
-    line = (
-        f"{_clock(record.time)} {record.request_id} {_word(record.key or '-')} {_word(record.method)} "
-        f"{_word(record.path)}{model}{way} {record.status} {record.outcome}{attempts} "
-        f"in={_size(record.bytes_in)} out={_size(record.bytes_out)}{first} took={_duration(record.duration)}"
-    )
+        line += f" attempts={record.attempts}"
+    if record.tried:
+        line += f" tried={as_word(','.join(record.tried))}"
+    size_in, size_out, first, took = record.bytes_in, record.bytes_out, record.first_byte, record.duration
+    line += f" in={size_in}B" if size_in < KILOBYTES_FROM else f" in={_size(size_in)}"
+    line += f" out={size_out}B" if size_out < KILOBYTES_FROM else f" out={_size(size_out)}"
+    if first is not None:
+        line += f" first={first * 1000:.1f}ms" if first < 1 else f" first={first:.2f}s"
+    line += f" took={took * 1000:.1f}ms" if took < 1 else f" took={took:.2f}s"
     if record.input_tokens is not None:
         line += f" input={record.input_tokens}"
     if record.output_tokens is not None:
@@ -91,87 +131,151 @@ def text(record: Record) -> str:
     if record.cache_creation_tokens is not None:
         line += f" cache_creation={record.cache_creation_tokens}"
     if record.repairs:
-        line += " repairs=" + ",".join(record.repairs)
+        line += f" repairs={','.join(record.repairs)}"
     if record.error:
-        line += " error=" + _quoted(record.error)
+        line += f" error={_quoted(record.error)}"
     return line
 
 
-def json_line(record: Record) -> bytes:
-    """The line for machines, without a line end: every field, always, under its own name."""
+def json_line(record: Record) -> str:
+    """Return the line for machines, without a line end: every field, always, under its own name."""
+    first = record.first_byte
     return orjson.dumps(
         {
-            "time": record.time,
+            "time": round(record.time, 3),
             "request_id": record.request_id,
-            "key": _valid(record.key),
-            "method": _valid(record.method),
-            "path": _valid(record.path),
-            "model": _valid(record.model),
-            "wire_model": _valid(record.wire_model),
+            "key": _short(record.key),
+            "method": _short(record.method),
+            "path": _short(record.path),
+            "model": _short(record.model),
+            "wire_model": _short(record.wire_model),
             "upstream": record.upstream,
-            "account": _valid(record.account),
+            "account": _short(record.account),
             "attempts": record.attempts,
+            "tried": [_short(each) for each in record.tried],
             "status": record.status,
             "bytes_in": record.bytes_in,
             "bytes_out": record.bytes_out,
-            "first_byte": record.first_byte,
-            "duration": record.duration,
+            "first_byte": None if first is None else round(first, 3),
+            "duration": round(record.duration, 3),
             "input_tokens": record.input_tokens,
             "output_tokens": record.output_tokens,
             "cache_read_tokens": record.cache_read_tokens,
             "cache_creation_tokens": record.cache_creation_tokens,
             "repairs": record.repairs,
             "outcome": record.outcome,
-            "error": _valid(record.error),
+            "error": _short(record.error),
         }
-    )
+    ).decode()
+
+
+def message_line(format: Format, level: str, message: str, now: float, **fields: Any) -> str:
+    """Return a line about the gateway itself. `fields` are for machines only: the message says them, too."""
+    if format == "text":
+        return f"{timestamp(now)} {level}: {_escaped(message)}"
+    found = {name: _short(value) if isinstance(value, str) else value for name, value in fields.items()}
+    document = {"time": round(now, 3), "level": level, "message": _encodable(message), **found}
+    return orjson.dumps(document).decode()
 
 
 class AccessLog:
-    """Writes lines at or above a level. `write` gets each without its line end; `clock` gives unix time."""
+    """Makes lines at or above a level. `write` gets each without its line end; `clock` gives unix time; `flush` is
+    called behind a line that should not wait for others."""
 
-    __slots__ = ("_clock", "_format", "_level", "_said", "_write")
+    __slots__ = (
+        "_clock",
+        "_flush",
+        "_level",
+        "_requests",
+        "_said",
+        "_second",
+        "_second_text",
+        "_write",
+        "format",
+    )
 
     def __init__(
         self,
         write: Callable[[str], None],
-        format: Literal["text", "json"] = "text",
+        format: Format = "text",
         level: str = "info",
         clock: Callable[[], float] = time.time,
+        flush: Callable[[], None] = lambda: None,
     ) -> None:
         self._write = write
-        self._format = format
+        self.format: Format = format
         self._level = LEVELS[level]
+        self._requests = self.enabled("info")
         self._clock = clock
+        self._flush = flush
         self._said: set[str] = set()
+        # Requests come many a second: their time is formatted once for each.
+        self._second = -1
+        self._second_text = ""
 
     def enabled(self, level: str) -> bool:
-        """Whether a message of this level would be written: ask before building a costly one."""
+        """Return whether a message of this level would be written: ask before building a costly one."""
         return LEVELS[level] >= self._level
 
     def log(self, record: Record) -> None:
-        """A request has ended."""
-        if self.enabled("info"):
-            self._write(json_line(record).decode() if self._format == "json" else text(record))
+        """Write the line of a request that has ended."""
+        if not self._requests:
+            return
+        if self.format == "json":
+            self._write(json_line(record))
+            return
+        milliseconds = int(record.time * 1000)
+        second = milliseconds // 1000
+        if second != self._second:
+            self._second, self._second_text = second, _seconds(second)
+        self._write(text(record, f"{self._second_text}.{milliseconds % 1000:03d}Z"))
 
     def debug(self, message: str, *, once: bool = False) -> None:
-        """For whoever looks for a fault."""
-        self._message("debug", message, once)
+        """Say what somebody who looks for a fault wants to know: choices, cool-downs, cures, connections."""
+        self._say("debug", message, once)
 
     def info(self, message: str, *, once: bool = False) -> None:
-        """What happened, as it should."""
-        self._message("info", message, once)
+        """Say what happened as it should."""
+        self._say("info", message, once)
 
     def warning(self, message: str, *, once: bool = False) -> None:
-        """What an operator should know. `once`: said only the first time."""
-        self._message("warning", message, once)
+        """Say what an operator should know. `once`: only the first time."""
+        self._say("warning", message, once)
 
     def error(self, message: str, *, once: bool = False) -> None:
-        """What an operator must mend."""
-        self._message("error", message, once)
+        """Say what an operator must mend."""
+        self._say("error", message, once)
 
-    def _message(self, level: str, message: str, once: bool) -> None:
-        if not self.enabled(level):
+    def closed(
+        self, place: Place, *, about: str, rule: str, status: int = 0, words: str = "", seconds: float
+    ) -> None:
+        """Say that a place is not asked for `seconds`.
+
+        `about` is what the failure was about, `rule` the row of the failure table, `status` the response's, 0 without
+        one, and `words` are the upstream's own, censored by the caller.
+        """
+        until = self._clock() + seconds
+        line = f"closed {_shown(place)} about={about} rule={as_word(rule)}"
+        line += f" status={status}" if status else ""
+        line += f" until={timestamp(until)}"
+        line += f" error={_quoted(words)}" if words else ""
+        more: dict[str, Any] = {
+            "about": about,
+            "rule": rule,
+            "status": status,
+            "until": round(until, 3),
+            "error": words,
+        }
+        # A model that is limited is an ordinary day's; the others want somebody to look.
+        level = "warning" if about in ("account", "upstream") else "info"
+        self._say(level, line, event="closed", **place._asdict(), **more)
+
+    def opened(self, place: Place) -> None:
+        """Say that what was closed has served a request and is asked again."""
+        self._say("info", f"opened {_shown(place)}", event="opened", **place._asdict())
+
+    def _say(self, level: str, message: str, once: bool = False, **fields: Any) -> None:
+        if LEVELS[level] < self._level:
             return
         if once:
             if message in self._said:
@@ -179,51 +283,36 @@ class AccessLog:
             if len(self._said) >= MAX_ONCE:
                 self._said.clear()
             self._said.add(message)
-        now = self._clock()
-        if self._format == "json":
-            line = orjson.dumps({"time": now, "level": level, "message": _valid(message)}).decode()
-        else:
-            line = f"{_clock(now)} {level}: {_escaped(message)}"
-        self._write(line)
+        self._write(message_line(self.format, level, message, self._clock(), **fields))
+        if LEVELS[level] >= LEVELS["warning"]:
+            self._flush()
 
 
-def _clock(unix: float) -> str:
-    """UTC with milliseconds: `2026-01-31T08:05:00.250Z`."""
+def timestamp(unix: float) -> str:
+    """Return a time in UTC with milliseconds: `2026-01-31T08:05:00.250Z`."""
     milliseconds = int(unix * 1000)
-    return f"{_second(milliseconds // 1000)}.{milliseconds % 1000:03d}Z"
+    return f"{_seconds(milliseconds // 1000)}.{milliseconds % 1000:03d}Z"
 
 
-@lru_cache(maxsize=8)
-def _second(unix: int) -> str:
+def _seconds(unix: int) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(unix))
 
 
-def _duration(seconds: float) -> str:
-    return f"{seconds * 1000:.1f}ms" if seconds < 1 else f"{seconds:.2f}s"
-
-
 def _size(count: int) -> str:
-    """Bytes in the unit that leaves up to four digits before the point."""
-    if count < 10_000:
-        return f"{count}B"
-    if count < 10_000_000:
-        return f"{count / 1000:.1f}kB"
-    return f"{count / 1_000_000:.1f}MB"
+    return f"{count / 1e3:.1f}kB" if count < MEGABYTES_FROM else f"{count / 1e6:.1f}MB"
 
 
-def _word(value: str) -> str:
-    """A field's value; the same few come again and again."""
-    return _known_field(value) if len(value) <= LONGEST else _field(value)
+def _shown(place: Place) -> str:
+    shown = f"{place.upstream}/{as_word(place.account)}" if place.account else place.upstream
+    shown += f" model={as_word(place.model)}" if place.model else ""
+    return f"{shown} feature={place.feature}" if place.feature else shown
 
 
-def _field(value: str) -> str:
-    """One word: quoted where it would not look like one."""
+def as_word(value: str) -> str:
+    """Return a value as one word, quoted where it would not look like one."""
     if value.isprintable() and 0 < len(value) <= LONGEST and not any(mark in value for mark in ' "\\='):
         return value
     return _quoted(value)
-
-
-_known_field = lru_cache(maxsize=256)(_field)
 
 
 def _quoted(value: str) -> str:
@@ -232,7 +321,7 @@ def _quoted(value: str) -> str:
 
 
 def _escaped(value: str) -> str:
-    """Without line ends, terminal controls, invisible marks: as escapes."""
+    """Return a value with line ends, terminal controls and invisible marks as escapes."""
     if value.isprintable():
         return value
     return "".join(
@@ -244,9 +333,10 @@ def _cut(value: str) -> str:
     return value if len(value) <= LONGEST else value[:LONGEST] + "..."
 
 
-def _valid(value: str) -> str:
-    """Short, and without halves of surrogate pairs, which JSON in UTF-8 cannot hold."""
-    value = _cut(value)
-    if value.isascii():
-        return value
-    return value.encode("utf-8", "backslashreplace").decode()
+def _short(value: str) -> str:
+    return _encodable(_cut(value))
+
+
+def _encodable(value: str) -> str:
+    """Return a value without halves of surrogate pairs, which JSON in UTF-8 cannot hold."""
+    return value if value.isascii() else value.encode("utf-8", "backslashreplace").decode()

@@ -6,15 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from bench import installer, wrk
+from bench import installer
 from bench.cases import CASES, job_for
-from bench.flame import find_case
-from bench.load import Job
 from bench.peers import DEFAULT, PEERS, QUICK, choose
 from bench.peers.base import ROWS, Peer, Site
 from bench.programs import WIRE_MODELS
 from bench.run import order
-from bench.soak import config as soak_config
 from gateway.config import parse
 
 SITE = Site(port=40001, upstream_port=40002, directory=Path("/tmp/site"))
@@ -45,12 +42,6 @@ def test_the_gateways_config_is_one_that_it_takes(name: str) -> None:
     assert (config.server.port, relayed.base_url) == (40001, "http://127.0.0.1:40002")
     assert len(relayed.accounts) == 2
     assert set(relayed.models.values()) == set(translated.models.values()) == set(WIRE_MODELS)
-
-
-def test_the_soaks_config_is_one_that_the_gateway_takes() -> None:
-    config = parse(soak_config.render(40001, 40002), {})
-    assert {upstream.kind for upstream in config.upstreams} == {"anthropic", "gemini"}
-    assert all(len(upstream.accounts) == soak_config.ACCOUNTS for upstream in config.upstreams)
 
 
 def test_nginx_does_not_buffer() -> None:
@@ -95,13 +86,6 @@ def test_a_case_becomes_a_job(case: object) -> None:
     assert len(set(job.requests)) == len(job.requests) or found.shape == "small"
 
 
-def test_find_case() -> None:
-    assert find_case("small", "").name == "1 conn"
-    assert find_case("small", "64 conn").connections == 64
-    with pytest.raises(ValueError, match="1 conn, 16 conn, 64 conn"):
-        find_case("small", "65 conn")
-
-
 def test_pip_peers_are_installed_from_wheels_and_npm_peers_without_scripts() -> None:
     venv, pip = installer.commands(PEERS["smg"])
     assert venv[1:3] == ["-m", "venv"]
@@ -115,27 +99,3 @@ def test_start_up_code_is_found(tmp_path: Path) -> None:
     (tmp_path / "paths.pth").write_text("/some/where\n")
     (tmp_path / "evil.pth").write_text("import os; os.system('x')\n")
     assert installer.startup_code(tmp_path) == ["evil.pth"]
-
-
-WRK_LINE = (
-    b'{"requests":100,"microseconds":2000000,"p50":10.5,"p90":20,"p99":30,"max":40,'
-    b'"status":1,"connect":0,"read":0,"write":0,"timeout":0}'
-)
-
-
-def test_wrk_is_read() -> None:
-    result = wrk.read(b"Running 2s test\n\n" + WRK_LINE + b"\n")
-    assert result["seconds"] == 2.0
-    assert result["total"] == {"p50": 10.5, "p90": 20, "p99": 30, "max": 40}
-    assert result["errors"] == {"wrk: status": 1}
-
-
-def test_wrk_that_could_not_run() -> None:
-    with pytest.raises(ValueError, match="unable to connect"):
-        wrk.read(b"unable to connect to 127.0.0.1:1\n")
-
-
-@pytest.mark.parametrize(("kind", "seconds"), [("burst", 2.0), ("complete", 0.5)])
-def test_wrk_leaves_streams_and_short_runs_to_the_other_load(kind: str, seconds: float) -> None:
-    fields = {"kind": kind, "port": 1, "requests": [], "connections": 1, "seconds": seconds}
-    assert not wrk.serves(Job.read(json.dumps(fields)))

@@ -23,7 +23,7 @@ def test_agent_body_has_its_size_and_a_history_in_turns() -> None:
     assert len(roles) > 50
 
 
-def test_every_tool_result_answers_a_call_of_its_own() -> None:
+def test_every_tool_result_has_a_call_of_its_own() -> None:
     messages = requests.agent().body["messages"]
     blocks = [
         block for message in messages if isinstance(message["content"], list) for block in message["content"]

@@ -1,4 +1,4 @@
-"""Percentiles and medians: small sequences whose answers can be seen."""
+"""Percentiles and medians: small sequences whose results can be seen."""
 
 import pytest
 from hypothesis import given, settings
@@ -33,7 +33,7 @@ def test_percentile_refuses_a_share_beyond_its_range(share: float) -> None:
 
 
 @pytest.mark.parametrize("of", [lambda: percentile([], 0.5), lambda: median([]), lambda: over_rounds([])])
-def test_nothing_has_no_middle(of: object) -> None:
+def test_percentile_of_nothing(of: object) -> None:
     assert callable(of)
     with pytest.raises(ValueError, match="of nothing"):
         of()

@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 
 from gateway.config import loader
 from gateway.config.loader import AUTH, COUNTS, LIMITS, MAY_BE_ZERO, SERVER, TOP, find, load, parse, places
-from gateway.config.upstreams import ACCOUNT_KEYS
-from gateway.config.upstreams import KEYS as UPSTREAM_KEYS
+from gateway.config.upstreams import ACCOUNT_KEYS, keys_of
 from gateway.config.values import Config, ConfigError, Secret, Tls
 from gateway.http1.limits import Limits
 
@@ -66,7 +65,7 @@ api_key = "${file:zai_2}"
 [upstreams.gemini]
 preset = "gemini"
 priority = 1
-models = { "*" = "gemini-3-pro-preview" }
+models = { "*" = "gemini-3.1-pro-preview" }
 [[upstreams.gemini.accounts]]
 email = "g@example.com"
 api_key = "${GEMINI_API_KEY}"
@@ -212,6 +211,7 @@ WRONG: list[tuple[str, list[str]]] = [
     ("a = ", ["gateway.toml, line 1, column 5: Invalid value"]),
     (f'[server]\nx = "{CANARY}', ["gateway.toml, line 2, column 17: Unterminated string"]),
     ("a = 1\na = 2\n", ["gateway.toml, line 2, column 6: Cannot overwrite a value"]),
+    ('{"server": {}}', ["gateway.toml, line 1, column 1: Invalid statement; the file is TOML, not JSON"]),
     ("a = " + "[" * 5000, ["gateway.toml: arrays or tables are nested too deeply"]),
 ]
 
@@ -248,9 +248,10 @@ def test_what_stands_over_the_file() -> None:
     assert parse(text, ENVIRON).server.workers == 2
     assert parse(UPSTREAM, ENVIRON, port=9).server.port == 9
     assert parse("[server]\nport = 1" + UPSTREAM, ENVIRON).server.port == 1
+    assert parse("[server]\nport = -1" + UPSTREAM, ENVIRON, port=9).server.port == 9
     with pytest.raises(ConfigError, match=r"^server: must be a table"):
         parse("server = 1" + UPSTREAM, ENVIRON, port=9)
-    with pytest.raises(ConfigError, match=r"^server\.host: must be a host name"):
+    with pytest.raises(ConfigError, match=r"^--host: must be a host name"):
         parse(UPSTREAM, ENVIRON, host="http://x")
 
 
@@ -277,10 +278,6 @@ def test_what_stands_over_the_file() -> None:
         (
             '[server]\nhost = "0.0.0.0"\n[auth]\nmode = "off"',
             ["auth.mode: off on 0.0.0.0: whoever can reach it can use every account"],
-        ),
-        (
-            '[models]\n"a.*" = "zia/glm"\nb = "zai/glm"\nc = "meta/llama"\nd = "zia"',
-            ['models."a.*": no upstream has this name; did you mean "zai"?'],
         ),
     ],
 )
@@ -354,6 +351,8 @@ def test_the_password_database_stands_in_for_home() -> None:
 LITERAL = EXAMPLE.replace("${GATEWAY_API_KEY}", CANARY).replace("${ZAI_KEY_1}", CANARY)
 LITERAL = LITERAL.replace("${file:zai_2}", CANARY).replace("${GEMINI_API_KEY}", CANARY)
 
+
+UPSTREAM_KEYS = tuple(keys_of(""))
 
 FILE_KEYS = ("oauth_file", "ca_file", "certificate", "private_key")
 

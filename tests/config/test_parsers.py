@@ -16,9 +16,16 @@ DURATION = 'a duration with its unit, as "500ms", "10s", "5m" or "1h"'
 SIZE = 'a size as "64MiB", or a whole number of bytes'
 
 
+VARIABLE = 'is not a value but looks like a variable: write "${NAME}"'
+PLACEHOLDER = "is a placeholder: write the value itself, or a reference"
+OTHERS_VARIABLE = 'is how another program names a variable: write "${NAME}"'
+
+
 @pytest.fixture
 def reading(tmp_path: Path) -> Reading:
-    return Reading({"KEY": CANARY, "BLANK": "  ", "PADDED": f" {CANARY}\n", "TWO": "a b"}, tmp_path)
+    quoted = f'"{CANARY}"'
+    environ = {"KEY": CANARY, "BLANK": "  ", "PADDED": f" {CANARY}\n", "TWO": "a b", "QUOTED": quoted}
+    return Reading(environ, tmp_path)
 
 
 def problem(parse: Parser, reading: Reading, value: object) -> str:
@@ -110,8 +117,11 @@ def test_a_key_from_a_file(reading: Reading, tmp_path: Path) -> None:
     assert reading.literal_secrets == []
 
 
-def test_a_key_in_the_configuration_is_noted(reading: Reading) -> None:
-    assert parsers.secret(reading, "a.key", CANARY).reveal() == CANARY
+@pytest.mark.parametrize(
+    "key", [CANARY, "k", "xxx", "my-secret-key", "sk-ant-api03-A_B.c", "ABCDEF012345", "A_B"]
+)
+def test_a_key_in_the_configuration_is_noted(reading: Reading, key: str) -> None:
+    assert parsers.secret(reading, "a.key", key).reveal() == key
     assert reading.literal_secrets == ["a.key"]
 
 
@@ -132,6 +142,29 @@ def test_a_key_in_the_configuration_is_noted(reading: Reading) -> None:
         ("x${KEY}", 'a reference is the whole value: "${NAME}" or "${file:/path}"'),
         ("${KEY}${KEY}", 'a reference is the whole value: "${NAME}" or "${file:/path}"'),
         ("${1}", 'a reference is the whole value: "${NAME}" or "${file:/path}"'),
+        ("$MY_KEY", VARIABLE),
+        ("%MY_KEY%", VARIABLE),
+        ("{MY_KEY}", VARIABLE),
+        ("{{MY_KEY}}", VARIABLE),
+        ("MY_API_KEY", VARIABLE),
+        ("GITHUB_TOKEN_2", VARIABLE),
+        ("sk-ant-...", PLACEHOLDER),
+        ("<your key>", PLACEHOLDER),
+        ("YOUR_API-KEY", PLACEHOLDER),
+        ("changeme", PLACEHOLDER),
+        ("env(MY_KEY)", OTHERS_VARIABLE),
+        ("os.environ/MY_KEY", OTHERS_VARIABLE),
+        ("os.environ['MY_KEY']", OTHERS_VARIABLE),
+        ("env:MY_KEY", OTHERS_VARIABLE),
+        ("$env:MY_KEY", OTHERS_VARIABLE),
+        ("ENV.MY_KEY", OTHERS_VARIABLE),
+        ("process.env.MY_KEY", OTHERS_VARIABLE),
+        ("{env:MY_KEY}", OTHERS_VARIABLE),
+        (f'"{CANARY}"', "has quotes within its quotes: leave the inner ones out"),
+        (f"'{CANARY}'", "has quotes within its quotes: leave the inner ones out"),
+        ("${QUOTED}", "environment variable QUOTED has quotes around its value: leave them out"),
+        ("${file:quoted}", "file {dir}/quoted has quotes around its value: leave them out"),
+        (f"Bearer {CANARY}", 'holds "Bearer" beside the key: leave it out'),
         ("a b", "the secret must be printable ASCII without blanks: it is sent in a header"),
         ("${TWO}", "the secret must be printable ASCII without blanks: it is sent in a header"),
         ("${file:latin}", "the secret must be printable ASCII without blanks: it is sent in a header"),
@@ -140,6 +173,7 @@ def test_a_key_in_the_configuration_is_noted(reading: Reading) -> None:
 def test_bad_keys(reading: Reading, tmp_path: Path, value: object, text: str) -> None:
     (tmp_path / "empty").write_text("\n")
     (tmp_path / "big").write_bytes(b"x" * (2**20 + 1))
+    (tmp_path / "quoted").write_text(f"'{CANARY}'\n")
     (tmp_path / "latin").write_bytes(b"caf\xe9")
     assert problem(parsers.secret, reading, value) == text.replace("{dir}", str(tmp_path))
 
@@ -153,6 +187,22 @@ def test_pem_files(reading: Reading, tmp_path: Path, ending: str) -> None:
     assert problem(parse, reading, "bad.pem") == f"file {tmp_path}/bad.pem holds no PEM block {ending}"
     assert problem(parse, reading, "none") == f"file {tmp_path}/none cannot be read: {os.strerror(2)}"
     assert problem(parse, reading, "") == "is empty"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n",
+        "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nAAAA\n-----END RSA PRIVATE KEY-----\n",
+    ],
+)
+def test_a_key_with_a_passphrase(reading: Reading, tmp_path: Path, text: str) -> None:
+    file = tmp_path / "key.pem"
+    file.write_text(text)
+    said = problem(parsers.pem("PRIVATE KEY"), reading, "key.pem")
+    assert (
+        said == f"file {file} is encrypted, and nobody is asked for its passphrase: openssl pkey -in {file}"
+    )
 
 
 USER = {"type": "authorized_user", "client_id": "c", "client_secret": CANARY, "refresh_token": CANARY}

@@ -101,6 +101,15 @@ def test_the_nearest_known_word() -> None:
     assert unknown_key("a", []) == "unknown key; known here: "
 
 
+@pytest.mark.parametrize(
+    ("key", "known", "meant"),
+    [("Token", ["api_key"], "api_key"), ("url", ["base_url", "x"], "base_url"), ("bind", ["host"], "host")],
+)
+def test_other_programs_names_of_keys(key: str, known: list[str], meant: str) -> None:
+    assert unknown_key(key, known) == f'unknown key; did you mean "{meant}"?'
+    assert unknown_key(key, ["zzz"]) == "unknown key; known here: zzz"
+
+
 def test_problems_and_warnings_stay_on_one_line(reading: Reading) -> None:
     reading.problem("models.\x1b[2J", "line\nline")
     reading.warning("bell \x07, \u2028, caf\xe9")

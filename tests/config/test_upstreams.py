@@ -5,8 +5,10 @@ from typing import Any
 
 import pytest
 
+from gateway.config.kinds import CURES
+from gateway.config.presets import PRESETS
 from gateway.config.reading import Mistake, Reading
-from gateway.config.upstreams import KEYS, KIND_OF_KEY, upstream, upstreams
+from gateway.config.upstreams import upstream, upstreams
 from gateway.config.values import REPAIRS, REPAIRS_OF_KIND, Account, GeminiOptions, Secret, Upstream
 
 CANARY = "canary-51d0"
@@ -14,6 +16,8 @@ CANARY = "canary-51d0"
 PAYER = {"email": "me@example.com", "api_key": CANARY}
 CUSTOM = {"kind": "anthropic", "base_url": "https://example.com", "accounts": [PAYER]}
 GEMINI = {"preset": "gemini", "accounts": [PAYER]}
+
+KNOWN_CURES = ", ".join(f'"{name}"' for name in CURES)
 
 ANTHROPIC_REPAIRS = REPAIRS_OF_KIND["anthropic"]
 
@@ -57,6 +61,10 @@ def test_every_key(reading: Reading, tmp_path: Path) -> None:
         "ca_file": "ca.pem",
         "auth_header": "authorization",
         "stream_internally": True,
+        "cures": ["user_id"],
+        "no_cures": ["fields"],
+        "drop_betas": ["fast-*"],
+        "drop_fields": ["context_management", "tools.*.strict"],
         "accounts": [PAYER, {"name": "b", "api_key": "k", "max_concurrent": 9}],
     }
     found = made(reading, table)
@@ -68,6 +76,8 @@ def test_every_key(reading: Reading, tmp_path: Path) -> None:
         True,
     )
     assert found.max_concurrent == 4
+    assert (found.cures, found.no_cures, found.drop_betas) == (("user_id",), ("fields",), ("fast-*",))
+    assert found.drop_fields == ("context_management", "tools.*.strict")
     assert [(account.name, account.max_concurrent) for account in found.accounts] == [
         ("me@example.com", 4),
         ("b", 9),
@@ -139,23 +149,58 @@ def test_gemini_repairs(reading: Reading) -> None:
     assert without.repairs == {"thinking_cache_control"}
 
 
+@pytest.mark.parametrize("host", ["100.64.3.2", "gateway.example.com"])
+def test_http_where_nobody_else_can_listen(reading: Reading, host: str) -> None:
+    found = made(reading, {**CUSTOM, "base_url": f"http://{host}:8080", "plain_http": True})
+    assert found.base_url == f"http://{host}:8080"
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "[::1]", "192.168.1.5", "mac.local", "ollama"])
+def test_http_to_private_hosts(reading: Reading, host: str) -> None:
+    assert made(reading, {**CUSTOM, "base_url": f"http://{host}:8080"}).base_url == f"http://{host}:8080"
+
+
 WRONG: list[tuple[dict[str, Any], list[str]]] = [
     (
         {},
         [
-            'upstreams.u.kind: missing: write kind = "anthropic", kind = "gemini", or a preset',
+            'upstreams.u.kind: missing: write kind = "anthropic", kind = "gemini", kind = "openai", or a preset',
             'upstreams.u.base_url: missing: write "https://" and the host, or use a preset',
             "upstreams.u.accounts: missing: add [[upstreams.u.accounts]] with an email and an api_key",
         ],
     ),
     (
         {"preset": "anthorpic", "accounts": [PAYER]},
+        ["upstreams.u.preset: must be one of " + ", ".join(f'"{name}"' for name in PRESETS)],
+    ),
+    (
+        {"preset": "azure", "accounts": [PAYER]},
+        ['upstreams.u.base_url: missing: write "https://" and the host, or use a preset'],
+    ),
+    (
+        {"preset": "openai", "base_url": "https://h/v1/chat/completions", "accounts": [PAYER]},
+        ['upstreams.u.base_url: must end before "/chat/completions": the gateway adds it'],
+    ),
+    (
+        {"preset": "openai", "tool_ids": "10", "efforts": ["novel"], "accounts": [PAYER]},
         [
-            'upstreams.u.preset: must be one of "anthropic", "zai", "bigmodel", "moonshot", "deepseek", '
-            '"minimax", "openrouter", "gemini", "ollama", "lmstudio", "llamacpp"'
+            'upstreams.u.tool_ids: must be one of "any", "64", "40", "alnum9", "kimi"',
+            "upstreams.u.efforts: must hold one or more of "
+            '"none", "minimal", "low", "medium", "high", "xhigh", "max"',
         ],
     ),
-    ({**CUSTOM, "kind": "openai"}, ['upstreams.u.kind: must be one of "anthropic", "gemini"']),
+    (
+        {**GEMINI, "kind": "anthropic"},
+        ['upstreams.u.kind: preset "gemini" is of kind "gemini": leave one of them out'],
+    ),
+    ({**CUSTOM, "kind": "novel"}, ['upstreams.u.kind: must be one of "anthropic", "gemini", "openai"']),
+    (
+        {**CUSTOM, "api_key": CANARY, "email": "a"},
+        [
+            "upstreams.u.api_key: belongs to an account: write it below [[upstreams.u.accounts]]",
+            "upstreams.u.email: belongs to an account: write it below [[upstreams.u.accounts]]",
+        ],
+    ),
     ({**CUSTOM, "prority": 1}, ['upstreams.u.prority: unknown key; did you mean "priority"?']),
     ({**CUSTOM, "priority": -1}, ["upstreams.u.priority: must be from 0 to 1000"]),
     (
@@ -179,11 +224,21 @@ WRONG: list[tuple[dict[str, Any], list[str]]] = [
         {**GEMINI, "base_url": "https://example.com/v1beta"},
         ['upstreams.u.base_url: must end before "/v1": the gateway adds the rest'],
     ),
-    ({**CUSTOM, "schema": "json"}, ['upstreams.u.schema: only an upstream of kind "gemini" has this key']),
+    (
+        {**CUSTOM, "base_url": f"http://{CANARY}.example.com"},
+        [
+            "upstreams.u.base_url: plain http:// is for loopback and private hosts: write https://, or plain_http = "
+            "true if nobody else can listen on the way"
+        ],
+    ),
+    (
+        {**CUSTOM, "schema": "json"},
+        ['upstreams.u.schema: only an upstream of kind "gemini" or "openai" has this key'],
+    ),
     (
         {**GEMINI, "auth_header": "x-api-key", "stream_internally": True},
         [
-            'upstreams.u.auth_header: only an upstream of kind "anthropic" has this key',
+            'upstreams.u.auth_header: only an upstream of kind "anthropic" or "openai" has this key',
             'upstreams.u.stream_internally: only an upstream of kind "anthropic" has this key',
         ],
     ),
@@ -206,7 +261,8 @@ WRONG: list[tuple[dict[str, Any], list[str]]] = [
         {**CUSTOM, "repair": ["merge"]},
         [
             'upstreams.u.repair[0]: must be one of "cache_control", "merge_roles", "empty_text", '
-            '"tool_results", "foreign_thinking", "system_role", "deferred_tools", "attribution"'
+            '"tool_results", "foreign_thinking", "system_role", "deferred_tools", "attribution", '
+            '"tool_ids", "empty_results", "server_tools"'
         ],
     ),
     (
@@ -214,6 +270,37 @@ WRONG: list[tuple[dict[str, Any], list[str]]] = [
         [
             'upstreams.u: repair "attribution" is turned both on and off',
             'upstreams.u: repair "merge_roles" is turned both on and off',
+        ],
+    ),
+    (
+        {**CUSTOM, "cures": ["beta"], "no_cures": ["field"]},
+        [
+            f"upstreams.u.{key}[0]: must be one of {names}"
+            for key, names in (("cures", KNOWN_CURES), ("no_cures", f'"fields", {KNOWN_CURES}'))
+        ],
+    ),
+    (
+        {**CUSTOM, "cures": ["images", "betas"], "no_cures": ["betas"]},
+        ['upstreams.u: cure "betas" is turned both on and off'],
+    ),
+    (
+        {**CUSTOM, "drop_betas": ["a,b"], "drop_fields": ["a b", "tools.", "tools.0", "messages"]},
+        [
+            "upstreams.u.drop_betas[0]: must be one name of a beta, or a pattern with *: write each by itself",
+            "upstreams.u.drop_fields[0]: must be printable ASCII without blanks",
+            *(
+                f"upstreams.u.drop_fields[{index}]: must be a path of keys with dots, "
+                'as "context_management" or "tools.*.strict"'
+                for index in (1, 2)
+            ),
+            "upstreams.u.drop_fields[3]: is a field without which a request is another one",
+        ],
+    ),
+    (
+        {**GEMINI, "cures": ["betas"], "no_cures": ["betas"]},
+        [
+            'upstreams.u.cures: only an upstream of kind "anthropic" has this key',
+            'upstreams.u.no_cures[0]: must be one of "without_thinking"',
         ],
     ),
     (
@@ -292,7 +379,3 @@ def test_all_upstreams_are_read_in_order(reading: Reading) -> None:
     ]
     with pytest.raises(Mistake, match="must be a table, not an array"):
         upstreams(reading, "upstreams", [CUSTOM])
-
-
-def test_keys_of_one_kind_are_keys() -> None:
-    assert KIND_OF_KEY.keys() <= KEYS.keys()

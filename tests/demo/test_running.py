@@ -13,16 +13,14 @@ import pytest
 
 from gateway import demo
 from gateway.app import Gateway
-from gateway.config.values import Kind
 from gateway.demo import running
-from gateway.demo.accounts import ACCOUNTS
-from gateway.demo.anthropic import AnthropicUpstream
+from gateway.demo.upstream import ACCOUNTS, DemoUpstream
 from tests.support.client import Client, Response, ask, fetch
 
 
 @pytest.fixture
 def responses(monkeypatch: pytest.MonkeyPatch) -> list[Response]:
-    """What a demo answers that ends by itself after one request."""
+    """What a demo responds that ends by itself after one request."""
     responses = []
 
     async def ask_once(gateway: Gateway, reload: object) -> None:
@@ -34,14 +32,11 @@ def responses(monkeypatch: pytest.MonkeyPatch) -> list[Response]:
     return responses
 
 
-@pytest.mark.parametrize("kind", running.UPSTREAMS)
-def test_it_serves_until_stopped(
-    kind: Kind, responses: list[Response], capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert demo.serve(0, kind) == 0
+def test_demo_serves_until_stopped(responses: list[Response], capfd: pytest.CaptureFixture[str]) -> None:
+    assert demo.serve(0) == 0
 
     (response,) = responses
-    out, err = capsys.readouterr()
+    out, err = capfd.readouterr()
     assert response.header("x-account-email") in ACCOUNTS
     assert 'You said: "Hello"' in response.document["content"][0]["text"]
     assert "POST /v1/messages" in err
@@ -49,20 +44,20 @@ def test_it_serves_until_stopped(
     assert "127.0.0.1:0" not in out
 
 
-def test_a_port_in_use(responses: list[Response], capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_port_in_use(responses: list[Response], capfd: pytest.CaptureFixture[str]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        assert demo.serve(port, "anthropic") == 2
+        assert demo.serve(port) == 2
 
-    out, err = capsys.readouterr()
+    out, err = capfd.readouterr()
     assert out == ""
     assert err.count("\n") == 1
     assert f"cannot listen on 127.0.0.1 port {port}" in err
     assert not responses
 
 
-async def test_nothing_is_left_of_a_listener_and_what_it_was_asked_is_known() -> None:
-    upstream = running.Counted(AnthropicUpstream())
+async def test_a_listener_counts_posts_and_closes_its_connections() -> None:
+    upstream = running.Counted(DemoUpstream())
     async with running.listening(upstream) as port:
         waiting = await Client.connect(port)
         refused = await Client.connect(port)
@@ -82,10 +77,10 @@ async def test_nothing_is_left_of_a_listener_and_what_it_was_asked_is_known() ->
 
 
 def test_the_greeting_can_be_pasted() -> None:
-    text = running.greeting("http://127.0.0.1:8045")
+    text = running.greeting("http://127.0.0.1:8045", {})
 
     exports = re.findall(r"^  export (\w+)=(\S+)$", text, re.MULTILINE)
-    assert exports == [("ANTHROPIC_BASE_URL", "http://127.0.0.1:8045"), ("ANTHROPIC_API_KEY", "demo")]
+    assert exports == [("ANTHROPIC_BASE_URL", "http://127.0.0.1:8045"), ("ANTHROPIC_AUTH_TOKEN", "demo")]
     assert "\n  curl -N http://127.0.0.1:8045/v1/messages " in text
     assert all(account in text for account in ACCOUNTS)
 
@@ -98,7 +93,7 @@ def test_a_signal_ends_it(number: signal.Signals) -> None:
         patience = Timer(10.0, process.kill)
         patience.start()
         assert process.stdout is not None
-        paste = "".join(until(process.stdout, "Ctrl-C"))
+        paste = "".join(lines_until(process.stdout, "Ctrl-C"))
         process.send_signal(number)
         rest, errors = process.communicate()
         patience.cancel()
@@ -111,7 +106,7 @@ def test_a_signal_ends_it(number: signal.Signals) -> None:
     assert errors.endswith("requests that reached the embedded upstream: 0\n")
 
 
-def until(lines: IO[str], word: str) -> list[str]:
+def lines_until(lines: IO[str], word: str) -> list[str]:
     """Lines up to the one with the word."""
     read = []
     for line in lines:

@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 from anthropic import AsyncAnthropic, BadRequestError
 
-from gateway.demo.accounts import EVERY
-from gateway.demo.anthropic import MODELS, AnthropicUpstream
 from gateway.demo.running import configuration, listening
-from tests.support.running import Running, running, settle
+from gateway.demo.upstream import EVERY, MODELS, DemoUpstream
+from tests.support.loops import settle
+from tests.support.running import Running, running
 
 MODEL = "claude-demo"
 """Served as any name is; and one that no SDK will ever warn about."""
@@ -30,8 +30,8 @@ THINKING: Any = {"type": "enabled", "budget_tokens": 1024}
 @pytest.fixture
 async def gateway() -> AsyncIterator[Running]:
     async with (
-        listening(AnthropicUpstream(pause=0.0)) as port,
-        running(configuration(0, "anthropic", {}, port), listing=True) as gateway,
+        listening(DemoUpstream(pause=0.0)) as port,
+        running(configuration(0, port), listing=True) as gateway,
     ):
         yield gateway
 
@@ -135,7 +135,7 @@ async def test_thinking_that_was_signed_elsewhere_is_left_out_by_the_gateway(
     assert [line for line in gateway.lines if "without_thinking" in line]
 
 
-async def test_counting(client: AsyncAnthropic) -> None:
+async def test_count_tokens(client: AsyncAnthropic) -> None:
     counted = await client.messages.count_tokens(model=MODEL, messages=[user("Hello")])
     message = await create(client, user("Hello"))
 
@@ -156,10 +156,10 @@ async def test_the_second_account_takes_over_and_the_log_shows_it(
 
     await settle()
     lines = [line for line in gateway.lines if "POST /v1/messages" in line]
-    assert ["first@" in line for line in lines] == [True] * (EVERY - 1) + [False]
+    assert ["demo/first@" in line for line in lines] == [True] * (EVERY - 1) + [False]
     assert "second@demo.example 200 ok attempts=2" in lines[-1]
 
 
-async def test_what_the_upstream_refuses_reaches_the_client_in_its_words(client: AsyncAnthropic) -> None:
+async def test_an_upstream_400_reaches_the_client_in_its_words(client: AsyncAnthropic) -> None:
     with pytest.raises(BadRequestError, match="max_tokens: Input should be greater than or equal to 1"):
         await create(client, user("Hello"), max_tokens=0)

@@ -1,7 +1,6 @@
-"""The client's own dialect: which bytes and fields go upstream, and how answers are read."""
+"""The client's own dialect: which bytes and fields go upstream, and how responses are read."""
 
 import json
-from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -9,16 +8,13 @@ import pytest
 
 from gateway import __version__
 from gateway.config import Account, Secret, Upstream
-from gateway.dialects.anthropic import AnthropicDialect, base_path, forwarded_headers
-from gateway.dialects.base import Headers, Incoming, Outgoing, Purpose
-from gateway.http1 import lines
-from gateway.http1.forms import MAX_FORMS
-from gateway.http1.heads import parse_request_head
+from gateway.dialects.anthropic import AnthropicDialect, base_path, new_dialect
+from gateway.dialects.base import WITHOUT_THINKING, Cure, Outgoing, Purpose
 from gateway.messages.request import read_request
 from gateway.messages.stream import StreamWriter
 from gateway.routing.credentials import NO_CREDENTIAL, Credential
 from gateway.routing.failures import Failure, FailureKind
-from tests.http1.readings import head
+from tests.support.incoming import Incoming
 
 DIALECT = AnthropicDialect()
 KEY = Credential("api_key", Secret("sk-1"))
@@ -30,21 +26,14 @@ def upstream(**fields: Any) -> Upstream:
     return Upstream(name="up", kind="anthropic", **chosen)
 
 
-def incoming(
-    body: bytes = BODY,
-    *,
-    purpose: Purpose = "messages",
-    query: str = "",
-    headers: Headers = (),
-    stream: bool | None = None,
-) -> Incoming:
-    request = read_request(body)
-    chosen = request.stream if stream is None else stream
-    return Incoming(request=request, purpose=purpose, query=query, headers=headers, stream=chosen)
+def incoming(body: bytes = BODY, *, purpose: Purpose = "messages", query: str = "") -> Incoming:
+    return Incoming(parsed=read_request(body), purpose=purpose, query=query)
 
 
-def encode(asked: Incoming, *, model: str = "m", credential: Credential = KEY, **fields: Any) -> Outgoing:
-    return DIALECT.encode(upstream(**fields), credential, model, asked)
+def encode(
+    asked: Incoming, *, model: str = "m", stream: bool = True, cures: tuple[Cure, ...] = (), **fields: Any
+) -> Outgoing:
+    return DIALECT.encode(upstream(**fields), model, asked, stream=stream, cures=cures)
 
 
 # Where it goes.
@@ -109,15 +98,14 @@ def test_the_path_of_a_base_url() -> None:
     ],
 )
 def test_which_fields_go_upstream(name: bytes, passes: bool) -> None:
-    assert ((name, b"theirs") in forwarded_headers([(name, b"theirs")])) is passes
+    assert ((name, b"theirs") in DIALECT.forwarded([(name, b"theirs")])) is passes
 
 
 def test_what_is_added_where_it_is_absent() -> None:
-    assert forwarded_headers([]) == [
+    assert DIALECT.forwarded([]) == [
         (b"anthropic-version", b"2023-06-01"),
         (b"user-agent", f"messages-gateway/{__version__}".encode()),
         (b"content-type", b"application/json"),
-        (b"accept-encoding", b"identity"),
     ]
     given = [
         (b"content-type", b"application/json; charset=utf-8"),
@@ -127,10 +115,7 @@ def test_what_is_added_where_it_is_absent() -> None:
         (b"accept-encoding", b"gzip"),
         (b"anthropic-beta", b"b"),
     ]
-    assert forwarded_headers(given) == [
-        *(field for field in given if field[0] != b"accept-encoding"),
-        (b"accept-encoding", b"identity"),
-    ]
+    assert DIALECT.forwarded(given) == [field for field in given if field[0] != b"accept-encoding"]
 
 
 def test_fields_that_connection_names_stay_here() -> None:
@@ -141,12 +126,12 @@ def test_fields_that_connection_names_stay_here() -> None:
         (b"anthropic-beta", b"a"),
         (b"accept", b"*/*"),
     ]
-    names = [name for name, _ in forwarded_headers(head)]
-    assert names == [b"accept", b"anthropic-version", b"user-agent", b"content-type", b"accept-encoding"]
+    names = [name for name, _ in DIALECT.forwarded(head)]
+    assert names == [b"accept", b"anthropic-version", b"user-agent", b"content-type"]
 
 
 @pytest.mark.parametrize(
-    ("auth_header", "credential", "paying"),
+    ("auth_header", "credential", "expected"),
     [
         ("x-api-key", KEY, [(b"x-api-key", b"sk-1")]),
         ("authorization", KEY, [(b"authorization", b"Bearer sk-1")]),
@@ -155,86 +140,11 @@ def test_fields_that_connection_names_stay_here() -> None:
         ("authorization", NO_CREDENTIAL, []),
     ],
 )
-def test_who_pays(auth_header: Any, credential: Credential, paying: list[tuple[bytes, bytes]]) -> None:
-    theirs = [(b"authorization", b"Bearer client"), (b"x-api-key", b"client"), (b"x-app", b"cli")]
-    at = upstream(auth_header=auth_header)
-    for outgoing in (
-        DIALECT.encode(at, credential, "m", incoming(headers=theirs)),
-        DIALECT.models_request(at, credential),
-    ):
-        known = [field for field in outgoing.headers if field[0] in {b"x-api-key", b"authorization"}]
-        assert known == paying
-
-
-# Its form.
-
-
-def of_form(*text: bytes, start: bytes = b"POST /v1/messages HTTP/1.1") -> Incoming:
-    """A request whose head has a form that is known."""
-    for _ in range(3):
-        asked = parse_request_head(head(start, b"Host: localhost", *text, b"Content-Length: 2"))
-    assert asked.form is not None
-    query = asked.target.partition("?")[2]
-    purpose: Purpose = "count_tokens" if "count_tokens" in asked.target else "messages"
-    return replace(incoming(query=query, headers=asked.headers, purpose=purpose), form=asked.form)
-
-
-CLIENT = (b"X-App: cli", b"X-Api-Key: client-1", b"X-Request-Id: 1", b"anthropic-beta: a", b"X-Other: b")
-
-
-def test_requests_of_one_form_have_the_same_fields() -> None:
-    dialect, at = AnthropicDialect(), upstream()
-    first = dialect.encode(at, KEY, "m", of_form(*CLIENT))
-    again = of_form(CLIENT[0], b"X-Api-Key: client-2", b"X-Request-Id: 2", *CLIENT[3:])
-    assert isinstance(first.headers, tuple)
-    assert dialect.encode(at, KEY, "m", again).headers is first.headers
-    plain = AnthropicDialect().encode(at, KEY, "m", replace(again, form=None))
-    assert (list(plain.headers), plain.target) == (list(first.headers), first.target)
-    assert not any(b"client" in value for _, value in first.headers)
-
-
-def test_fields_of_no_known_form_are_not_to_be_kept() -> None:
-    """Whoever keeps what a tuple looks like would keep it for nothing."""
-    dialect = AnthropicDialect()
-    assert isinstance(dialect.encode(upstream(), KEY, "m", incoming()).headers, list)
-    assert dialect._known == {}
-
-
-def test_forms_upstreams_and_credentials_never_mix() -> None:
-    dialect = AnthropicDialect()
-    asked = [
-        of_form(*CLIENT),
-        of_form(*CLIENT, start=b"POST /v1/messages?beta=true HTTP/1.1"),
-        of_form(*CLIENT, start=b"POST /v1/messages/count_tokens HTTP/1.1"),
-        of_form(b"X-App: other", *CLIENT[1:]),
-    ]
-    # Two of each are equal, and yet are not the same.
-    places = [upstream(base_url=url) for url in ("https://h/a", "https://h/a", "https://h/b")]
-    places.append(upstream(base_url="https://h/a", auth_header="authorization"))
-    paying = [KEY, Credential("api_key", Secret("sk-1")), Credential("bearer", Secret("sk-2")), NO_CREDENTIAL]
-    for _ in range(2):
-        for each in asked:
-            for place in places:
-                for credential in paying:
-                    outgoing = dialect.encode(place, credential, "m", each)
-                    fresh = AnthropicDialect().encode(place, credential, "m", replace(each, form=None))
-                    assert (outgoing.target, list(outgoing.headers)) == (fresh.target, list(fresh.headers))
-
-
-@pytest.mark.parametrize("name", sorted(name for name in lines.VARYING if name.startswith(b"anthropic-")))
-def test_a_field_that_goes_upstream_is_this_requests_own(name: bytes) -> None:
-    dialect, at = AnthropicDialect(), upstream()
-    for value in (b"1", b"2", b"3"):
-        outgoing = dialect.encode(at, KEY, "m", of_form(name + b": " + value))
-        assert [theirs for known, theirs in outgoing.headers if known == name] == [value]
-
-
-def test_what_is_known_of_forms_is_bounded() -> None:
-    dialect = AnthropicDialect()
-    for number in range(3 * MAX_FORMS):
-        outgoing = dialect.encode(upstream(), KEY, "m", of_form(b"X-App: %d" % (number % 7)))
-        assert outgoing.headers[0] == (b"x-app", b"%d" % (number % 7))
-        assert len(dialect._known) <= MAX_FORMS
+def test_the_fields_that_every_request_carries(
+    auth_header: Any, credential: Credential, expected: list[tuple[bytes, bytes]]
+) -> None:
+    fields = DIALECT.fields(upstream(auth_header=auth_header), credential)
+    assert fields == [(b"accept-encoding", b"identity"), *expected]
 
 
 # Its body.
@@ -243,7 +153,7 @@ def test_what_is_known_of_forms_is_bounded() -> None:
 def test_a_request_that_needs_nothing_goes_as_it_came() -> None:
     asked = incoming()
     outgoing = encode(asked)
-    assert outgoing.body is asked.request.raw
+    assert outgoing.body is asked.parsed.raw
     assert outgoing.repairs == ()
 
 
@@ -282,14 +192,14 @@ def test_a_body_that_is_written_anew_says_the_same(value: bytes) -> None:
 )
 def test_a_stream_of_the_gateways_own(asked: bool, wanted: bool, body: bytes | dict[str, Any]) -> None:
     raw = BODY if asked else BODY.replace(b"true", b"false")
-    outgoing = encode(incoming(raw, stream=wanted))
+    outgoing = encode(incoming(raw), stream=wanted)
     expected = body if isinstance(body, bytes) else orjson.dumps({**orjson.loads(BODY), **body})
     assert outgoing.body == expected
     assert outgoing.repairs == ()
 
 
 def test_counting_never_streams() -> None:
-    assert encode(incoming(purpose="count_tokens", stream=False)).body == BODY
+    assert encode(incoming(purpose="count_tokens"), stream=False).body == BODY
 
 
 def test_without_thinking() -> None:
@@ -297,14 +207,67 @@ def test_without_thinking() -> None:
     thinking = {"type": "thinking", "thinking": "hm", "signature": "s"}
     document["messages"].append({"role": "assistant", "content": [thinking, {"type": "text", "text": "yes"}]})
     asked = incoming(orjson.dumps(document))
-    assert encode(asked).body == asked.request.raw
-    outgoing = encode(replace(asked, without_thinking=True))
-    assert outgoing.repairs == ("without_thinking",)
+    assert encode(asked).body == asked.parsed.raw
+    outgoing = encode(asked, cures=(WITHOUT_THINKING,))
+    assert outgoing.repairs == ()
     assert orjson.loads(outgoing.body)["messages"][1]["content"] == [{"type": "text", "text": "yes"}]
-    assert orjson.loads(asked.request.raw) == document
+    assert orjson.loads(asked.parsed.raw) == document
 
 
-# Answers.
+@pytest.mark.parametrize(
+    ("detail", "betas"),
+    [("b", [b"a", b"c"]), ("a,b", [b"c"]), ("a,b,c", []), ("", []), ("*", []), ("[ab]*", [b"c"])],
+)
+def test_betas_that_were_refused_are_left_out(detail: str, betas: list[bytes]) -> None:
+    headers = ((b"anthropic-beta", b"a, b"), (b"x-app", b"cli"), (b"anthropic-beta", b"c"))
+    asked = Incoming(parsed=read_request(BODY), headers=headers)
+    outgoing = encode(asked, cures=(Cure("betas", detail),))
+    assert outgoing.headers is not None
+    assert [value for name, value in outgoing.headers if name == b"anthropic-beta"] == betas
+    assert (b"x-app", b"cli") in outgoing.headers
+    assert list(outgoing.cured or ()) == ["betas"]
+
+
+@pytest.mark.parametrize("cure", [Cure("without_thinking"), Cure("betas", "other"), Cure("betas")])
+def test_a_cure_of_what_was_not_sent_changes_nothing(cure: Cure) -> None:
+    outgoing = encode(incoming(), cures=(cure,))
+    assert (outgoing.headers, outgoing.body, outgoing.cured) == (None, BODY, {})
+
+
+LIMIT = b"prompt exceeds max length"
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        (b'{"type":"error","error":{"type":"x","message":"%b"},"request_id":"r"}' % LIMIT, True),
+        (b'{"error":{"message":"%b"}}' % LIMIT, True),
+        (b'{"message":"%b"}' % LIMIT, True),
+        (LIMIT, True),
+        (b'{"error":{"type":"x","message":"prompt is too long"}}', False),
+        (b'{"error":{"type":"x","message":"other"}}', False),
+    ],
+)
+def test_a_limit_in_other_words_gets_those_of_the_api(body: bytes, expected: bool) -> None:
+    failure = Failure(kind=FailureKind.STATUS, status=400, body=body)
+    told = DIALECT.failure(failure, upstream(), "m", encode(incoming()))
+    healed = "prompt is too long: prompt exceeds max length"
+    assert (told.message == healed) == expected
+    assert (told.body != body) == expected
+    assert not expected or orjson.loads(told.body)["error"]["message"] == healed
+
+
+def test_a_cure_without_betas_leaves_the_fields_alone() -> None:
+    assert encode(incoming(), cures=(Cure("without_thinking"),)).headers is None
+    asked = Incoming(parsed=read_request(BODY), headers=((b"anthropic-beta", b"a, b"),))
+    assert encode(asked, cures=(Cure("betas", "other"),)).headers is None
+
+
+def test_a_cure_of_another_dialect_changes_nothing() -> None:
+    assert encode(incoming(), cures=(Cure("unknown"),)).body == BODY
+
+
+# Responses.
 
 
 def test_there_is_nothing_to_decode() -> None:
@@ -329,7 +292,7 @@ ERROR = b'{"type":"error","error":{"type":"overloaded_error","message":"too much
 )
 def test_a_failure_gets_the_words_of_its_body(fields: dict[str, Any], type: str, message: str) -> None:
     failure = Failure(kind=FailureKind.STATUS, status=529, headers=((b"a", b"b"),), **fields)
-    told = DIALECT.failure(failure)
+    told = DIALECT.failure(failure, upstream(), "m", Outgoing(target="/"))
     assert (told.type, told.message) == (type, message)
     assert (told.status, told.headers, told.body) == (failure.status, failure.headers, failure.body)
 
@@ -356,25 +319,26 @@ def test_a_count(body: bytes, count: int | None) -> None:
 
 
 def test_the_request_for_a_model_list() -> None:
-    outgoing = DIALECT.models_request(upstream(base_url="https://h/api"), KEY)
+    outgoing = DIALECT.models_request(upstream(base_url="https://h/api"))
     assert (outgoing.method, outgoing.target, outgoing.body) == ("GET", "/api/v1/models?limit=1000", b"")
     assert outgoing.headers == [
         (b"accept", b"application/json"),
         (b"anthropic-version", b"2023-06-01"),
         (b"user-agent", f"messages-gateway/{__version__}".encode()),
-        (b"accept-encoding", b"identity"),
-        (b"x-api-key", b"sk-1"),
     ]
 
 
 @pytest.mark.parametrize(
     ("body", "models"),
     [
-        (b'{"data":[{"id":"a","display_name":"A"},{"id":"b"}]}', [("a", "A"), ("b", "b")]),
-        (b'{"object":"list","data":[{"id":"a","object":"model"}]}', [("a", "a")]),
-        (b'{"data":[{"id":"a","display_name":null},{"id":""},{"id":1},{}]}', [("a", "a")]),
-        (b'{"data":[{"id":"a","display_name":7}]}', [("a", "a")]),
-        (b'{"data":[{"id":"a"},"b"]}', []),
+        (
+            b'{"data":[{"id":"a","display_name":"A","max_tokens":7,"type":"model"},{"id":"b"}]}',
+            [("a", "A", {"max_tokens": 7}), ("b", "b", {})],
+        ),
+        (b'{"object":"list","data":[{"id":"a","object":"model"}]}', [("a", "a", {})]),
+        (b'{"data":[{"id":"a","display_name":null},{"id":""},{"id":1},{}]}', [("a", "a", {})]),
+        (b'{"data":[{"id":"a","display_name":7}]}', [("a", "a", {})]),
+        (b'{"data":[{"id":"a"},"b"]}', [("a", "a", {})]),
         (b'{"data":[]}', []),
         (b'{"data":null}', []),
         (b'{"data":3}', []),
@@ -384,5 +348,9 @@ def test_the_request_for_a_model_list() -> None:
         (b"<html>", []),
     ],
 )
-def test_a_model_list(body: bytes, models: list[tuple[str, str]]) -> None:
-    assert DIALECT.models(body) == models
+def test_a_model_list(body: bytes, models: list[tuple[str, str, dict[str, Any]]]) -> None:
+    assert [tuple(model) for model in DIALECT.models(body)] == models
+
+
+def test_the_dialect_of_this_kind() -> None:
+    assert isinstance(new_dialect(lambda: 0.5, print), AnthropicDialect)

@@ -4,11 +4,11 @@ import orjson
 import pytest
 
 from gateway.config import Retry
+from tests.fakes.messages import Close, Script, message
 from tests.support.breaking import BREAKS, PAYLOAD, WIRE, break_at, delivered
 from tests.support.client import Response, ask
 from tests.support.clock import run
 from tests.support.stage import failing, staged
-from tests.support.upstream import Close, Script, message
 
 BODY = orjson.dumps(message("é"))
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n"
@@ -30,7 +30,7 @@ def check(offset: int, response: Response, accounts: list[str]) -> None:
 
 
 @pytest.mark.parametrize("framing", FRAMED)
-@pytest.mark.parametrize("kind", BREAKS)
+@pytest.mark.parametrize("kind", ["close", "reset"])  # silence is a timeout: see the failure table
 def test_an_answer_that_stops(framing: str, kind: str) -> None:
     wire = FRAMED[framing]
     body_at = wire.index(b"\r\n\r\n") + 4

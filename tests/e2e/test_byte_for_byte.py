@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from gateway.config import Intercept
+from tests.fakes.messages import ScriptedUpstream
 from tests.support.client import fetch
 from tests.support.running import config, running, upstream
 from tests.support.stage import good
-from tests.support.upstream import ScriptedUpstream
 
 FIXTURES = sorted((Path(__file__).parents[2] / "fixtures").glob("*.json"))
 

@@ -7,10 +7,7 @@ from random import Random
 import pytest
 
 from gateway.config import Retry
-from tests.support.client import ask
-from tests.support.clock import run
-from tests.support.running import Running, config, running, upstream
-from tests.support.upstream import (
+from tests.fakes.messages import (
     Close,
     Script,
     ScriptedUpstream,
@@ -19,6 +16,9 @@ from tests.support.upstream import (
     message,
     message_start,
 )
+from tests.support.client import ask
+from tests.support.clock import run
+from tests.support.running import Running, config, running, upstream
 
 ODDITIES = b"".join(
     [

@@ -7,11 +7,11 @@ import pytest
 
 from gateway.config import Retry
 from tests.dialects.gemini.support import check_grammar, chunk, read_events, sse
+from tests.fakes.messages import Close, Received, Reset, Script, Stall, chunked
 from tests.support.client import Response
 from tests.support.clock import run
 from tests.support.gemini import STREAM_HEAD, broken, detail, error_object, gemini, google_stream, message_of
 from tests.support.stage import staged
-from tests.support.upstream import Close, Received, Reset, Script, Stall, chunked
 
 USAGE = {"promptTokenCount": 100, "candidatesTokenCount": 20, "totalTokenCount": 120}
 SAID = {"text": "Good."}
@@ -61,9 +61,10 @@ MODES = ("stream", "whole")
         ([chunk(finish="PROHIBITED_CONTENT", usage=USAGE)], "refusal", "", 0),
         ([HALF, chunk(finish="RECITATION", usage=USAGE)], "refusal", "Half of it", 0),
         ([{"promptFeedback": {"blockReason": "SAFETY"}, "usageMetadata": USAGE}], "refusal", "", 0),
-        # What comes behind the first end is only counted.
-        ([chunk(SAID, finish="STOP", usage=USAGE), chunk(SAID, finish="STOP")], "end_turn", "Good.", 0),
-        ([chunk(SAID, finish="STOP"), chunk(CALL, finish="SAFETY", usage=USAGE)], "end_turn", "Good.", 0),
+        # Some servers give a reason with every event.
+        ([chunk(SAID, finish="STOP", usage=USAGE), chunk(SAID, finish="STOP")], "end_turn", "Good.Good.", 0),
+        ([chunk(SAID, finish="STOP"), chunk(CALL, finish="STOP", usage=USAGE)], "tool_use", "Good.", 1),
+        ([chunk(SAID, finish="STOP"), chunk(finish="SAFETY", usage=USAGE)], "refusal", "Good.", 0),
         ([chunk(SAID, finish="STOP"), {"usageMetadata": USAGE}], "end_turn", "Good.", 0),
     ],
 )
@@ -77,6 +78,52 @@ def test_an_end(chunks: list[Any], stop_reason: str, said: str, calls: int, mode
     called = [block for block in message["content"] if block["type"] == "tool_use"]
     assert [(call["name"], call["input"]) for call in called] == [("Bash", {"command": "ls"})] * calls
     assert len({call["id"] for call in called}) == calls
+
+
+EMPTY = {
+    "no part": [chunk(finish="STOP", usage=USAGE)],
+    "an empty text": [chunk({"text": ""}, finish="STOP", usage=USAGE)],
+    "a signature": [chunk({"text": "", "thoughtSignature": "eA=="}, finish="STOP", usage=USAGE)],
+}
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("kind", EMPTY)
+def test_an_empty_response_is_asked_for_once_more_on_the_same_account(kind: str, mode: str) -> None:
+    response, asked = ask_for(*EMPTY[kind], mode=mode, then=GOOD)
+    assert (text(message_of(response)), asked) == ("Good.", 2)
+    assert response.header("x-account-email") == "a@x"
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("kind", EMPTY)
+def test_a_response_that_is_empty_twice_is_passed_on_as_it_is(kind: str, mode: str) -> None:
+    response, asked = ask_for(*EMPTY[kind], mode=mode)
+    message = message_of(response)
+    assert (message["content"], message["stop_reason"], asked) == ([], "end_turn", 2)
+
+
+def test_thoughts_alone_are_asked_for_once_more_as_long_as_none_was_sent() -> None:
+    thoughts = [chunk(THOUGHT), chunk(finish="STOP", usage=USAGE)]
+    response, asked = ask_for(*thoughts, mode="whole", then=GOOD)
+    assert (text(message_of(response)), asked) == ("Good.", 2)
+    response, asked = ask_for(*thoughts, mode="stream", then=GOOD)
+    (thought,) = message_of(response)["content"]
+    assert (thought["thinking"], thought["signature"], asked) == ("Hm.", "gemini:", 1)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_an_empty_response_whose_body_breaks_off(mode: str) -> None:
+    def answer(request: Received) -> Script:
+        return [STREAM_HEAD + chunked([sse(chunk(finish="STOP", usage=USAGE))], end=False), Close()]
+
+    async def scenario() -> None:
+        async with staged(answer, "a@x", "b@x", made=gemini, retry=Retry()) as stage:
+            message = message_of(await stage.ask(mode))
+            assert (message["content"], len(stage.asked)) == ([], 2)
+            assert stage.cooling() == {}
+
+    run(scenario())
 
 
 # Ends that are none.
@@ -196,8 +243,12 @@ def test_a_break_behind_each_event(step: Any, mode: str) -> None:
                 assert asked == 1
                 assert complete(message_of(response))
             elif mode == "whole" or count == 0:
-                assert asked == 2
-                assert text(message_of(response)) == "Good."
+                if isinstance(step, Stall):
+                    # It may still be generating, and is paid for: this upstream is not asked again.
+                    assert (asked, response.status, response.error_type) == (1, 504, "timeout_error")
+                else:
+                    assert asked == 2
+                    assert text(message_of(response)) == "Good."
             else:
                 assert asked == 1
                 check_break(response, count)
@@ -329,6 +380,7 @@ def test_every_event_goes_out_as_it_comes() -> None:
     assert [delta["type"] for delta in deltas] == [
         "thinking_delta",
         "thinking_delta",
+        "signature_delta",
         "text_delta",
         "text_delta",
         "input_json_delta",

@@ -1,6 +1,7 @@
 """A Gemini upstream that refuses: whose turn it is then, for how long, and what the client is told."""
 
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import orjson
@@ -9,13 +10,13 @@ import pytest
 from gateway.config import Retry
 from gateway.dialects.gemini.signatures import BYPASS
 from tests.dialects.gemini.support import chunk
+from tests.fakes.messages import Received, Script, json_answer
 from tests.support.clock import run
 from tests.support.gemini import detail, gemini, google_error, google_stream, message_of
 from tests.support.stage import Answerer, account_of, staged
-from tests.support.upstream import Received, Script, json_answer
 
 GOOD = google_stream(chunk({"text": "Good."}, finish="STOP"))
-MODES = ("stream", "whole", "count")
+MODES = ("stream", "whole")
 
 
 def good(request: Received) -> Script:
@@ -58,6 +59,8 @@ HINTS: list[tuple[Script, float]] = [
     (limited(quota(quotaResetDelay="2h21m5.2s")), 8465.2),
     (limited(quota(quotaResetDelay="5s"), delay("30s")), 30.0),
     (limited(DAILY), 3600.0),
+    (limited(quota(quota_limit="GenerateRequestsPerDayPerProjectPerModel")), 3600.0),
+    (limited(quota(quota_limit="GenerateRequestsPerMinutePerProjectPerModel")), 5.0),
     (limited(DAILY, delay("30s")), 3600.0),
     (limited(DAILY, quota(quotaResetDelay="7h")), 25200.0),
     (limited(MINUTELY, delay("30s")), 30.0),
@@ -68,17 +71,37 @@ HINTS: list[tuple[Script, float]] = [
 ]
 
 
-@pytest.mark.parametrize("mode", ["stream", "count"])
 @pytest.mark.parametrize(("script", "seconds"), HINTS)
-def test_another_account_takes_over_for_as_long_as_the_limit_says(
-    script: Script, seconds: float, mode: str
-) -> None:
+def test_another_account_takes_over_for_as_long_as_the_limit_says(script: Script, seconds: float) -> None:
     async def scenario() -> None:
         async with staged(failing(script, "a"), "a@x", "b@x", made=gemini) as stage:
-            assert await stage.tell(mode, "one") == "a b = 200"
+            assert await stage.tell("stream", "one") == "a b = 200"
             assert stage.cooling() == {"up/a m": seconds}
-            assert await stage.tell(mode, "one") == "b = 200"
-            assert await stage.tell(mode, "another") == "b = 200"
+            assert await stage.tell("stream", "one") == "b = 200"
+            assert await stage.tell("stream", "another") == "b = 200"
+
+    run(scenario())
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        limited(delay("42s")),
+        google_error(403, "PERMISSION_DENIED", "No."),
+        google_error(401, "UNAUTHENTICATED", "No."),
+        google_error(500, "INTERNAL", "Oh."),
+        google_error(404, "NOT_FOUND", "No countTokens."),
+    ],
+)
+def test_a_count_that_fails_is_estimated_and_no_account_is_the_worse_for_it(script: Script) -> None:
+    async def scenario() -> None:
+        async with staged(
+            lambda r: script if ":countTokens" in r.target else GOOD, "a@x", made=gemini
+        ) as stage:
+            counted = await stage.ask("count")
+            assert (counted.status, counted.header("x-token-count")) == (200, "estimate")
+            assert stage.cooling() == {}
+            assert message_of(await stage.ask("whole"))["content"][0]["text"] == "Good."
 
     run(scenario())
 
@@ -130,7 +153,7 @@ REFUSALS: list[tuple[Script, str, dict[str, float]]] = [
         "a b = 200",
         {"up/a": 600.0},
     ),
-    (google_error(403, "PERMISSION_DENIED", "No."), "a b = 200", {"up/a": 60.0}),
+    (google_error(403, "PERMISSION_DENIED", "No."), "a b = 200", {"up/a m": 60.0}),
     (google_error(400, "FAILED_PRECONDITION", "Enable billing."), "a b = 200", {"up/a": 60.0}),
     (google_error(404, "NOT_FOUND", "No such model."), "a b = 200", {"up/a m": 600.0}),
     (google_error(500, "INTERNAL", "Oh."), "a b = 200", {}),
@@ -270,7 +293,7 @@ def test_a_refused_signature_is_left_out_once(wording: str, mode: str) -> None:
         assert [part.get("thoughtSignature") for part in model_parts(first)] == [
             "dGhlaXJz",
             "dGhlaXJz",
-            BYPASS,
+            None,
         ]
         assert [part.get("thoughtSignature") for part in model_parts(second)] == [BYPASS, BYPASS]
         assert all("functionCall" in part for part in model_parts(second))
@@ -288,9 +311,14 @@ def test_a_signature_that_is_refused_twice_goes_back(mode: str) -> None:
             assert WORDINGS[0] in response.message
             assert len(stage.asked) == 3
             assert stage.cooling() == {}
-            # It was about that request alone: the next one brings its signatures again.
+            # The signatures are forgotten: the next turn, with the same history, costs one request.
+            asked = len(stage.asked)
             assert (await with_results(stage, message, mode)).status == 200
-            assert model_parts(stage.asked[-1][1])[-2]["thoughtSignature"] == "dGhlaXJz"
+            assert len(stage.asked) == asked + 1
+            assert [part.get("thoughtSignature") for part in model_parts(stage.asked[-1][1])] == [
+                BYPASS,
+                None,
+            ]
 
     run(scenario())
 
@@ -316,6 +344,29 @@ def test_a_signature_that_is_refused_inside_a_stream(chunks: list[Any], mode: st
     run(scenario())
 
 
+@pytest.mark.parametrize("mode", MODES)
+def test_a_refused_field_is_left_out_and_stays_out(mode: str) -> None:
+    words = "Unknown name \"id\" at 'contents[1].parts[0].function_call': Cannot find field."
+
+    def answer(request: Received) -> Script:
+        return (
+            google_error(400, "INVALID_ARGUMENT", words) if b'"id":"toolu' in request.body else good(request)
+        )
+
+    left = [SIGNED]
+
+    async def scenario() -> None:
+        async with staged(lambda r: left.pop(0) if left else answer(r), "a@x", "b@x", made=gemini) as stage:
+            message = message_of(await stage.ask("stream"))
+            for asked in (3, 4):
+                assert message_of(await with_results(stage, message, mode))["content"][0]["text"] == "Good."
+                assert len(stage.asked) == asked
+            assert stage.cooling() == {}
+            assert any("cure:call_ids" in line for line in stage.running.lines)
+
+    run(scenario())
+
+
 # What is refused before anybody is asked.
 
 
@@ -325,6 +376,15 @@ def test_a_signature_that_is_refused_inside_a_stream(chunks: list[Any], mode: st
         ({"stop_sequences": list("abcdef")}, "at most 5"),
         ({"tools": [{"type": "computer_20250124", "name": "computer"}]}, "'computer'"),
         ({"thread": {"type": "create"}}, "without `thread`"),
+        ({"max_tokens": "9"}, "max_tokens: must be an integer"),
+        (
+            {"tools": [{"name": "__00000000"}, {"name": "", "input_schema": {}}]},
+            "tools.1.name: must not be empty",
+        ),
+        (
+            {"messages": [{"role": "assistant", "content": [{"type": "tool_use", "id": "t", "name": ""}]}]},
+            "messages.0.content.0.name: must not be empty",
+        ),
         (
             {
                 "messages": [
@@ -351,6 +411,21 @@ def test_what_cannot_be_translated(fields: dict[str, Any], words: str) -> None:
                 response = await stage.running.post({**document, "stream": stream})
                 assert (response.status, response.error_type) == (400, "invalid_request_error")
                 assert words in response.message
+            assert not stage.asked
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("path", ["", "/v1/projects/P/models/{model}:streamGenerateContent"])
+@pytest.mark.parametrize("model", ["../../v1/projects/OTHER/models/x", "..", "models/.", "a/../b"])
+def test_a_name_that_leads_out_of_the_path_is_no_model(model: str, path: str) -> None:
+    async def scenario() -> None:
+        made = partial(gemini, options={"path": path} if path else {})
+        async with staged(good, "a@x", made=made) as stage:
+            hi = {"model": model, "max_tokens": 9, "messages": [{"role": "user", "content": "hi"}]}
+            response = await stage.running.post(hi)
+            assert (response.status, response.error_type) == (404, "not_found_error")
+            assert model in response.message
             assert not stage.asked
 
     run(scenario())

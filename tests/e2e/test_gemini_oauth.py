@@ -11,13 +11,13 @@ import pytest
 
 from gateway.config import Account, Retry
 from tests.dialects.gemini.support import chunk
+from tests.fakes.messages import Close, Received, Script, ScriptedUpstream, Stall, Until, json_answer
 from tests.support.client import ask
 from tests.support.clock import run
 from tests.support.gemini import gemini, google_error, google_stream, message_of
 from tests.support.stage import Stage, staged
-from tests.support.upstream import Close, Received, Script, ScriptedUpstream, Stall, Until, json_answer
 
-MODES = ("stream", "count")
+MODES = ("stream", "whole")
 SECRETS = ("canary-client-secret", "canary-refresh-token")
 LIFE = 3600.0
 
@@ -195,19 +195,28 @@ def test_a_failure_ahead_of_time_is_no_failure(tmp_path: Path, clock: Clock) -> 
     run(scenario())
 
 
-@pytest.mark.parametrize("mode", MODES)
-def test_a_token_that_is_refused_is_replaced_once_and_the_same_account_asked(
-    tmp_path: Path, mode: str
-) -> None:
+def test_a_token_that_is_refused_is_replaced_once_and_the_same_account_asked(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with theatre(tmp_path, "a", "b", retry=Retry(max_attempts=1)) as t:
             t.good = lambda token: token != "a-1"
-            response = await t.stage.ask(mode)
+            response = await t.stage.ask("stream")
             assert response.status == 200
             assert response.header("x-account-email") == "a@x"
             assert response.header("x-gateway-attempts") == "2"
             assert (t.refreshed, t.seen) == (["a", "a"], ["a-1", "a-2"])
             assert t.stage.cooling() == {}
+
+    run(scenario())
+
+
+def test_a_token_that_is_refused_a_count_is_replaced_for_what_follows(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with theatre(tmp_path, "a") as t:
+            t.good = lambda token: token != "a-1"
+            response = await t.stage.ask("count")
+            assert (response.status, response.header("x-token-count")) == (200, "estimate")
+            assert await t.ask("stream") == 200
+            assert t.seen == ["a-1", "a-2"]
 
     run(scenario())
 
@@ -224,17 +233,16 @@ def test_when_many_are_refused_at_once_there_is_one_new_token(tmp_path: Path) ->
     run(scenario())
 
 
-@pytest.mark.parametrize("mode", MODES)
-def test_a_fresh_token_that_is_refused_is_an_account_that_is(tmp_path: Path, mode: str) -> None:
+def test_a_fresh_token_that_is_refused_is_an_account_that_is(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with theatre(tmp_path, "a", "b") as t:
             t.good = lambda token: token[0] != "a"
-            assert await t.stage.tell(mode) == "a a b = 200"
+            assert await t.stage.tell("stream") == "a a b = 200"
             assert t.stage.cooling() == {"up/a": 600.0}
-            assert await t.stage.tell(mode) == "b = 200"
+            assert await t.stage.tell("stream") == "b = 200"
             t.good = lambda token: False
             await asyncio.sleep(601)
-            response = await t.stage.ask(mode)
+            response = await t.stage.ask("stream")
             assert (response.status, response.error_type) == (503, "api_error")
             assert response.header("x-should-retry") == "false"
             assert "@x" in response.message
@@ -257,15 +265,14 @@ LOGINS: dict[str, tuple[Script, dict[str, float]]] = {
 }
 
 
-@pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("kind", LOGINS)
-def test_without_a_token_another_account_takes_over(tmp_path: Path, kind: str, mode: str) -> None:
+def test_without_a_token_another_account_takes_over(tmp_path: Path, kind: str) -> None:
     script, cooling = LOGINS[kind]
 
     async def scenario() -> None:
         async with theatre(tmp_path, "a", "b", retry=Retry()) as t:
             t.login = lambda account: script if account == "a" else None
-            response = await t.stage.ask(mode)
+            response = await t.stage.ask("stream")
             assert response.status == 200
             assert response.header("x-account-email") == "b@x"
             assert t.seen == ["b-1"]
@@ -274,15 +281,14 @@ def test_without_a_token_another_account_takes_over(tmp_path: Path, kind: str, m
     run(scenario())
 
 
-@pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("kind", LOGINS)
-def test_without_any_token_the_client_hears_whose_login_it_is(tmp_path: Path, kind: str, mode: str) -> None:
+def test_without_any_token_the_client_hears_whose_login_it_is(tmp_path: Path, kind: str) -> None:
     script, cooling = LOGINS[kind]
 
     async def scenario() -> None:
         async with theatre(tmp_path, "a", retry=Retry()) as t:
             t.login = lambda account: script
-            response = await t.stage.ask(mode)
+            response = await t.stage.ask("stream")
             assert (response.status, response.error_type) == (503, "api_error")
             assert (response.header("x-should-retry") == "false") == bool(cooling)
             assert ("a@x" if cooling else "token endpoint") in response.message
@@ -291,7 +297,7 @@ def test_without_any_token_the_client_hears_whose_login_it_is(tmp_path: Path, ki
             if not cooling:
                 t.login = lambda account: None
                 await asyncio.sleep(61)
-                assert await t.ask(mode) == 200
+                assert await t.ask("stream") == 200
 
     run(scenario())
 

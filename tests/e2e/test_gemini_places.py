@@ -5,19 +5,13 @@ from typing import Any
 
 import pytest
 
+from tests.fakes.gemini.server import GeminiUpstream, strict_upstream
+from tests.fakes.messages import ScriptedUpstream, json_answer
 from tests.support.agent import Agent
 from tests.support.client import Response, ask
-from tests.support.gemini import (
-    MODEL,
-    VERTEX,
-    StrictUpstream,
-    before,
-    gemini,
-    message_of,
-    strict_upstream,
-)
-from tests.support.running import Running, account, config, eventually, running, settle
-from tests.support.upstream import ScriptedUpstream, json_answer
+from tests.support.gemini import MODEL, VERTEX, before, gemini, message_of
+from tests.support.loops import eventually, settle
+from tests.support.running import Running, account, config, running
 
 PLACES: dict[str, tuple[dict[str, Any], str]] = {
     # options of the upstream; the path of its methods
@@ -30,7 +24,7 @@ PLACES: dict[str, tuple[dict[str, Any], str]] = {
 
 
 @pytest.fixture
-async def up() -> AsyncIterator[StrictUpstream]:
+async def up() -> AsyncIterator[GeminiUpstream]:
     async with strict_upstream() as up:
         yield up
 
@@ -41,7 +35,7 @@ async def count(gateway: Running, **fields: Any) -> Response:
 
 @pytest.mark.parametrize("stream", [True, False])
 @pytest.mark.parametrize("place", PLACES)
-async def test_a_session(up: StrictUpstream, place: str, stream: bool) -> None:
+async def test_a_session(up: GeminiUpstream, place: str, stream: bool) -> None:
     options, path = PLACES[place]
     async with running(before(up, options=options)) as gateway:
         agent = Agent(gateway, "claude-opus-5-5", stream=stream, thinking={"type": "adaptive"})
@@ -57,22 +51,22 @@ async def test_a_session(up: StrictUpstream, place: str, stream: bool) -> None:
         assert all(style in declared for declared in tools["functionDeclarations"])
 
 
-async def test_code_assist_says_in_its_own_way_when_to_come_back(up: StrictUpstream) -> None:
+async def test_code_assist_says_in_its_own_way_when_to_come_back(up: GeminiUpstream) -> None:
     options = PLACES["Code Assist"][0]
     async with running(before(up, options=options, limited=True)) as gateway:
         for number in range(3):
             response = await gateway.post(ask(f"Hello {number}", metadata={"user_id": "u_session_1"}))
             message_of(response)
         assert response.header("x-gateway-attempts") == "2"
-        cooling = [state.models for state in gateway.gateway.services.scheduler.accounts.values()]
-        (health,) = (health for models in cooling for health in models.values() if health.until > 0)
-        assert round(health.until - health.failed_at, 3) == 5.0
+        accounts = gateway.gateway.runtime.scheduler.snapshot(0.0)
+        (cooling,) = (one for account in accounts for one in account.cool_downs)
+        assert round(cooling.until - cooling.since, 3) == 5.0
 
     assert [asked.status for asked in up.asked] == [200, 200, 429, 200]
 
 
 @pytest.mark.parametrize("place", PLACES)
-async def test_tokens_are_counted_by_the_upstream(up: StrictUpstream, place: str) -> None:
+async def test_tokens_are_counted_by_the_upstream(up: GeminiUpstream, place: str) -> None:
     options, path = PLACES[place]
     tool = {"name": "Bash", "input_schema": {"type": "object", "properties": {"command": {"type": "string"}}}}
     async with running(before(up, options=options)) as gateway:
@@ -98,16 +92,22 @@ async def test_where_nothing_is_counted_it_is_estimated(status: int) -> None:
         assert len(up.requests) == 1, "not asked again for a while"
 
 
-async def test_a_count_that_is_none_is_no_answer() -> None:
+async def test_a_count_that_is_none_is_estimated() -> None:
     async with ScriptedUpstream() as up, running(config(gemini(up.url))) as gateway:
         up.script(json_answer(200, {"totalTokens": "many"}))
         counted = await count(gateway)
-        assert (counted.status, counted.error_type) == (502, "api_error")
+        assert (counted.status, counted.header("x-token-count")) == (200, "estimate")
 
 
 LIST = {
     "models": [
-        {"name": "models/a", "displayName": "A", "supportedGenerationMethods": ["generateContent"]},
+        {
+            "name": "models/a",
+            "displayName": "A",
+            "inputTokenLimit": 1000,
+            "outputTokenLimit": 50,
+            "supportedGenerationMethods": ["generateContent"],
+        },
         {"name": "models/embedding", "supportedGenerationMethods": ["embedContent"]},
     ]
 }
@@ -117,13 +117,14 @@ async def test_the_gemini_api_lists_its_models() -> None:
     async with ScriptedUpstream() as up:
         up.script(json_answer(200, LIST))
         async with running(config(gemini(up.url, models={"*": MODEL, "b": "c"})), listing=True) as gateway:
-            await eventually(lambda: len(gateway.gateway.services.catalogue.models) == 2)
+            await eventually(lambda: len(gateway.gateway.runtime.model_list.models) == 2)
             listed = (await gateway.get("/v1/models")).document["data"]
         (asked,) = up.requests
     assert [(model["id"], model["display_name"], model["owned_by"]) for model in listed] == [
         ("a", "A", "up"),
         ("b", "b", "gateway"),
     ]
+    assert (listed[0]["max_input_tokens"], listed[0]["max_tokens"]) == (1000, 50)
     assert (asked.method, asked.target) == ("GET", "/v1beta/models?pageSize=1000")
     assert asked.header("x-goog-api-key") == "key-of-one@example.com"
 

@@ -7,11 +7,7 @@ import orjson
 import pytest
 
 from gateway.config import Retry, Stream
-from tests.support.client import Response, ask
-from tests.support.clock import run
-from tests.support.running import Running, account, config, running, upstream
-from tests.support.stage import account_of
-from tests.support.upstream import (
+from tests.fakes.messages import (
     SSE_HEAD,
     Close,
     Received,
@@ -28,6 +24,10 @@ from tests.support.upstream import (
     stream_answer,
     text_events,
 )
+from tests.support.client import Response, ask
+from tests.support.clock import run
+from tests.support.running import Running, account, config, running, upstream
+from tests.support.stage import account_of
 
 PING = b'event: ping\ndata: {"type":"ping"}\n\n'
 EVENTS = [event for event in text_events("one two") if b"event: ping" not in event]
@@ -202,7 +202,7 @@ def test_attempts_go_on_behind_a_ping() -> None:
 FINAL = {
     # status of the upstream, its type: the type and the words that the client gets
     (400, "invalid_request_error"): ("invalid_request_error", "words"),
-    (401, "authentication_error"): ("api_error", 'upstream "up" refused account "b@x" (401)'),
+    (401, "authentication_error"): ("api_error", 'upstream "up" refused account "a@x" (401)'),
     (429, "rate_limit_error"): ("rate_limit_error", "words (no account is free for this request"),
     (500, "api_error"): ("api_error", "words"),
     (529, "overloaded_error"): ("overloaded_error", "words"),
@@ -239,12 +239,16 @@ def test_the_connection_ends_with_the_error() -> None:
     run(scenario())
 
 
-def test_a_whole_answer_behind_a_ping_is_an_error() -> None:
-    """It is no stream, and the client has been promised one."""
+def test_a_whole_message_behind_a_ping_is_written_as_its_events() -> None:
     answer: Script = [Sleep(16), *json_answer(200, message())]
-    response, asked = run(asked_in_vain({"a": answer, "b": answer}))
-    assert response.names == ["ping", "error"]
-    assert asked == "a"
+
+    async def scenario() -> None:
+        async with ScriptedUpstream(answer=lambda _: answer) as up, running(settings(url=up.url)) as g:
+            response = await g.post(ask(stream=True))
+            assert response.names[:2] == ["ping", "message_start"]
+            assert response.names[-1] == "message_stop"
+
+    run(scenario())
 
 
 def test_pings_while_waiting_for_an_account() -> None:

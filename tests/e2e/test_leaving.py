@@ -11,10 +11,7 @@ import orjson
 import pytest
 
 from gateway.config import Secret
-from tests.support.client import Client, ask
-from tests.support.clock import run
-from tests.support.running import Running, account, config, running, upstream
-from tests.support.upstream import (
+from tests.fakes.messages import (
     SSE_HEAD,
     Script,
     ScriptedUpstream,
@@ -26,6 +23,10 @@ from tests.support.upstream import (
     message_start,
     text_events,
 )
+from tests.support.client import Client, ask
+from tests.support.clock import run
+from tests.support.loops import eventually
+from tests.support.running import Running, account, config, running, upstream
 
 AT_ONCE = 0.05
 """Seconds of loop time."""
@@ -46,19 +47,10 @@ LEAVE = pytest.mark.parametrize("leave", [close, reset])
 Leave = Callable[[Client], None]
 
 
-async def until(true: Callable[[], bool]) -> None:
-    """Wait for it, but not long."""
-    for _ in range(int(AT_ONCE * 1000)):
-        if true():
-            return
-        await asyncio.sleep(0.001)
-    assert true()
-
-
 def free(g: Running) -> bool:
     """No slot is taken, no connection to an upstream is open or being made."""
-    in_flight = sum(state.in_flight for state in g.gateway.services.scheduler.accounts.values())
-    return in_flight == 0 and repr(g.gateway.services.pool) == "<Pool [Active: 0, Idle: 0, Dialling: 0]>"
+    in_flight = sum(account.in_flight for account in g.gateway.runtime.scheduler.snapshot(0.0))
+    return in_flight == 0 and g.pool_state() == "Active: 0, Idle: 0, Dialling: 0"
 
 
 class Peer(Protocol):
@@ -71,7 +63,7 @@ class Peer(Protocol):
 
 async def left_at_once(g: Running, up: Peer, lines: int = 1) -> None:
     """The client has just left: so has the gateway, and it begins nothing more."""
-    await until(lambda: up.open == 0 and free(g) and len(g.lines) == lines)
+    await eventually(lambda: up.open == 0 and free(g) and len(g.lines) == lines, AT_ONCE)
     assert " 499 canceled " in g.lines[-1]
     asked = up.connections, len(up.requests)
     await asyncio.sleep(100)
@@ -112,7 +104,7 @@ def test_leaving_an_upstream_that_was_asked(stream: bool, script: Script, leave:
             up.script(script)
             client = await g.connect()
             client.send("POST", "/v1/messages", ask(stream=stream))
-            await until(lambda: len(up.requests) == 1)
+            await eventually(lambda: len(up.requests) == 1, AT_ONCE)
             await asyncio.sleep(0.02)
             assert not g.lines
             assert up.open == 1
@@ -132,7 +124,7 @@ def test_leaving_a_kept_connection(leave: Leave) -> None:
             client = await g.connect()
             await client.request("POST", "/v1/messages", ask(stream=True))
             client.send("POST", "/v1/messages", ask(stream=True))
-            await until(lambda: len(up.requests) == 2)
+            await eventually(lambda: len(up.requests) == 2, AT_ONCE)
             assert up.connections == 1
             leave(client)
             await left_at_once(g, up, lines=2)
@@ -167,7 +159,7 @@ def test_leaving_while_waiting_for_a_slot(leave: Leave) -> None:
                 client.send("POST", "/v1/messages", ask(stream=True))
                 await asyncio.sleep(0.02)
             leave(second)
-            await until(lambda: len(g.lines) == 1)
+            await eventually(lambda: len(g.lines) == 1, AT_ONCE)
             assert " 499 canceled " in g.lines[0]
             assert up.open == 1
             leave(first)
@@ -192,11 +184,10 @@ def test_leaving_while_backing_off(refusal: Script, leave: Leave) -> None:
             up.script(refusal)
             client = await g.connect()
             client.send("POST", "/v1/messages", ask(stream=True))
-            await until(lambda: len(up.requests) == 1)
+            await eventually(lambda: len(up.requests) == 1, AT_ONCE)
             await asyncio.sleep(0.1)
             leave(client)
-            await until(lambda: len(g.lines) == 1)
-            assert " 499 canceled " in g.lines[0]
+            await eventually(lambda: " 499 canceled " in "".join(g.lines), AT_ONCE)
             await asyncio.sleep(100)
             assert len(up.requests) == 1
 
@@ -248,7 +239,7 @@ def test_leaving_while_connecting(how: str, leave: Leave) -> None:
             async with running(config(hanging)) as g:
                 client = await g.connect()
                 client.send("POST", "/v1/messages", ask(stream=True))
-                await until(lambda: up.connections == 1)
+                await eventually(lambda: up.connections == 1, AT_ONCE)
                 await asyncio.sleep(0.02)
                 leave(client)
                 await left_at_once(g, up)
@@ -265,7 +256,7 @@ def test_a_client_that_reads_nothing_makes_nobody_buffer() -> None:
             up.script([*FLOOD, end])
             client = await g.connect()
             client.send("POST", "/v1/messages", ask(stream=True))
-            await until(lambda: len(up.requests) == 1)
+            await eventually(lambda: len(up.requests) == 1, AT_ONCE)
             await asyncio.sleep(0.5)
             (connection,) = g.gateway.server.connections
             assert connection.transport.get_write_buffer_size() < 2**20

@@ -10,9 +10,7 @@ from typing import cast
 import orjson
 
 from gateway.config import Stream
-from tests.support.client import ask
-from tests.support.running import config, running, settle, upstream
-from tests.support.upstream import (
+from tests.fakes.messages import (
     SSE_HEAD,
     Received,
     ScriptedUpstream,
@@ -27,6 +25,9 @@ from tests.support.upstream import (
     stream_answer,
     text_events,
 )
+from tests.support.client import ask
+from tests.support.loops import settle
+from tests.support.running import config, running, upstream
 
 MB = 1024 * 1024
 

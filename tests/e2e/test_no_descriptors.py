@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.fakes.messages import ScriptedUpstream, json_answer, message
 from tests.support.client import Client, ask
 from tests.support.loops import LOOPS
 from tests.support.spawned import CONFIG, Spawned, get, limited, spawned
-from tests.support.upstream import ScriptedUpstream, json_answer, message
 
 NARROW = limited("-n 48")
 """So few, and no more."""
@@ -72,6 +72,9 @@ async def test_a_dial(tmp_path: Path) -> None:
                 assert (await client.request("POST", "/v1/messages", ask())).status == 200
                 others = flood(gateway)
                 await asyncio.sleep(0.3)
+                # What the upstream's model list was asked on is free again.
+                others += flood(gateway)
+                await asyncio.sleep(0.1)
                 refused = await client.request("POST", "/v1/messages", ask())
                 for other in others:
                     other.close()

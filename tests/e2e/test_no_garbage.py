@@ -11,11 +11,7 @@ import pytest
 from gateway.config import Auth, Config, Retry, Secret
 from gateway.messages.sse import EventDecoder
 from tests.dialects.gemini.support import chunk, sse
-from tests.support.client import Client, ask
-from tests.support.gemini import MODEL, STREAM_HEAD, gemini, google_error, google_stream
-from tests.support.loops import happens, on_each_loop, settle
-from tests.support.running import Running, config, running, upstream
-from tests.support.upstream import (
+from tests.fakes.messages import (
     SSE_HEAD,
     Close,
     Reset,
@@ -29,6 +25,10 @@ from tests.support.upstream import (
     stream_answer,
     text_events,
 )
+from tests.support.client import Client, ask
+from tests.support.gemini import MODEL, STREAM_HEAD, gemini, google_error, google_stream
+from tests.support.loops import eventually, on_each_loop, settle
+from tests.support.running import Running, config, running, upstream
 
 REQUESTS = 4
 """Of each kind, after as many that may leave what is made but once."""
@@ -165,7 +165,7 @@ class Visitor:
             ended = client.reader.at_eof() or response.header("connection") == "close"
             self._client = None if ended else client
         else:
-            await happens(lambda: len(self._up.requests) > asked)
+            await eventually(lambda: len(self._up.requests) > asked)
             if kind.until:
                 await client.reader.readuntil(kind.until)
         if self._client is None:
@@ -176,16 +176,14 @@ class Visitor:
         if self._client is not None:
             self._client.close()
             self._client = None
-        await happens(lambda: not self._g.gateway.server.connections)
+        await eventually(lambda: not self._g.gateway.server.connections)
         await settle()
 
     async def _over(self) -> None:
         """The request's upstreams are as they were, so that the next one goes the same way."""
-        states = self._g.gateway.services.scheduler.accounts.values()
-        await happens(lambda: not any(state.in_flight for state in states))
-        for state in states:
-            state.health = state.upstream.health = None
-            state.models.clear()
+        runtime = self._g.gateway.runtime
+        await eventually(lambda: not any(account.in_flight for account in runtime.scheduler.snapshot(0.0)))
+        runtime.scheduler.reopen()
 
 
 @pytest.mark.parametrize("kept", [True, False], ids=["keep-alive", "close"])

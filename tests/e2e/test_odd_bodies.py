@@ -2,8 +2,8 @@
 
 import pytest
 
+from tests.fakes.messages import ScriptedUpstream, json_answer, message
 from tests.support.running import config, running, upstream
-from tests.support.upstream import ScriptedUpstream, json_answer, message
 
 HEAD = b'{"model":"m","max_tokens":10,"messages":[{"role":"user","content":'
 

@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 
 from gateway.config import Auth, Retry, Secret
+from tests.fakes.messages import Received, Script, Sleep, error_answer
 from tests.support.client import ask
 from tests.support.clock import run
 from tests.support.running import account
 from tests.support.stage import Stage, account_of, failing, good, staged
-from tests.support.upstream import Received, Script, Sleep, error_answer
 
 LIMITED = error_answer(429, "rate_limit_error", "hourly limit", [("retry-after", "3600")])
 
@@ -27,7 +27,7 @@ async def served_by(stage: Stage, document: dict[str, Any], **headers: str) -> s
     return (response.header("x-account-email") or "")[:1]
 
 
-@pytest.mark.parametrize("mode", ["whole", "stream", "count"])
+@pytest.mark.parametrize("mode", ["whole", "stream"])
 def test_a_limited_account_is_left_at_once_and_by_everyone(mode: str) -> None:
     async def scenario() -> None:
         limited = {"a"}
@@ -140,7 +140,7 @@ def test_the_same_conversation_of_two_keys_is_two() -> None:
     run(scenario())
 
 
-@pytest.mark.parametrize("mode", ["whole", "stream", "count"])
+@pytest.mark.parametrize("mode", ["whole", "stream"])
 def test_a_full_account_is_waited_for(mode: str) -> None:
     async def scenario() -> None:
         one_at_a_time = account("a@x", max_concurrent=1)

@@ -14,8 +14,8 @@ import pytest
 import trustme
 
 from gateway.config import Auth, Config, Secret, Tls
-from gateway.demo.anthropic import MODELS, AnthropicUpstream
 from gateway.demo.running import configuration
+from gateway.demo.upstream import MODELS, DemoUpstream
 from gateway.http1.limits import Limits
 from gateway.http1.server import Server as Listener
 from tests.support.running import Running, running
@@ -57,7 +57,7 @@ async def in_front_of_the_demo(
     *, tls: Tls | None = None, upstream_tls: trustme.LeafCert | None = None, ca_file: Path | None = None
 ) -> AsyncIterator[Running]:
     """A gateway that asks for a key, before the demo's upstream; TLS on either side."""
-    listener = Listener(AnthropicUpstream(pause=0.0), Limits())
+    listener = Listener(DemoUpstream(pause=0.0), Limits())
     context = None
     if upstream_tls is not None:
         import ssl
@@ -75,7 +75,7 @@ async def in_front_of_the_demo(
 
 
 def configured(port: int, tls: Tls | None, ca_file: Path | None) -> Config:
-    base = configuration(0, "anthropic", {}, port)
+    base = configuration(0, port)
     upstream = replace(base.upstreams[0], models={"claude-*": "claude-demo"})
     if ca_file is not None:
         upstream = replace(upstream, base_url=f"https://localhost:{port}", ca_file=ca_file)

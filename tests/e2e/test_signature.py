@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 
 from gateway.config import Retry
+from tests.fakes.messages import Received, Script, error_answer
 from tests.support.clock import run
 from tests.support.stage import account_of, good, staged
-from tests.support.upstream import Received, Script, error_answer
 
 WORDINGS = (
     "messages.1.content.0: Invalid `signature` in `thinking` block",
@@ -54,26 +54,36 @@ class Refusing:
         return self._error if len(self.seen) <= self._times else good(request)
 
 
-@pytest.mark.parametrize("target", ["/v1/messages", "/v1/messages/count_tokens"])
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("wording", WORDINGS)
-def test_one_more_try_without_thinking(wording: str, stream: bool, target: str) -> None:
+def test_one_more_try_without_thinking(wording: str, stream: bool) -> None:
     upstream = Refusing(wording)
     document = history(THINKING, REDACTED, TEXT) | ({"stream": True} if stream else {})
 
     async def scenario() -> None:
         # Even the last attempt that is allowed gets it.
         async with staged(upstream, "a@x", "b@x", retry=Retry(max_attempts=1)) as stage:
-            response = await stage.running.post(document, target)
+            response = await stage.running.post(document)
             assert response.status == 200
             assert [account_of(request) for _, request in stage.asked] == ["a", "a"]
-            assert "repairs=without_thinking" in stage.running.lines[-1]
+            assert "repairs=cure:without_thinking" in stage.running.lines[-1]
             assert stage.cooling() == {}
 
     run(scenario())
     first, second = upstream.seen
     assert first == document
     assert second == document | {"messages": history(TEXT)["messages"]}
+
+
+@pytest.mark.parametrize("wording", WORDINGS)
+def test_a_count_that_is_refused_like_that_is_estimated(wording: str) -> None:
+    async def scenario() -> None:
+        async with staged(Refusing(wording), "a@x") as stage:
+            document = history(THINKING, REDACTED, TEXT)
+            response = await stage.running.post(document, "/v1/messages/count_tokens")
+            assert (response.status, response.header("x-token-count")) == (200, "estimate")
+
+    run(scenario())
 
 
 @pytest.mark.parametrize(
@@ -102,15 +112,23 @@ def test_thinking_ends_where_a_tool_call_would_have_to_begin_with_it(
     assert upstream.seen == [document, expected]
 
 
-@pytest.mark.parametrize("mode", ["whole", "stream", "count"])
-def test_a_second_refusal_goes_back_unchanged(mode: str) -> None:
+def test_a_second_refusal_goes_back_unchanged() -> None:
     async def scenario() -> None:
         async with staged(Refusing(times=9), "a@x", "b@x") as stage:
-            assert await stage.tell(mode) == "a a = 400"
-            response = await stage.ask(mode)
-            assert response.message == WORDINGS[0]
+            response = await stage.running.post(history(THINKING, TEXT))
+            assert [account_of(request) for _, request in stage.asked] == ["a", "a"]
+            assert (response.status, response.message) == (400, WORDINGS[0])
             assert response.header("request-id") == "req_upstream"
             assert response.header("x-gateway-attempts") == "2"
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("mode", ["whole", "stream", "count"])
+def test_a_request_without_history_has_nothing_that_could_be_refused(mode: str) -> None:
+    async def scenario() -> None:
+        async with staged(Refusing(times=9), "a@x", "b@x") as stage:
+            assert await stage.tell(mode) == "a = 400"
 
     run(scenario())
 

@@ -6,11 +6,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from tests.support.client import ask
-from tests.support.clock import run
-from tests.support.running import FAST, config, running, upstream
-from tests.support.stage import good, staged
-from tests.support.upstream import (
+from tests.fakes.messages import (
     Close,
     Script,
     ScriptedUpstream,
@@ -21,6 +17,10 @@ from tests.support.upstream import (
     stream_answer,
     text_events,
 )
+from tests.support.client import ask
+from tests.support.clock import run
+from tests.support.running import FAST, config, running, upstream
+from tests.support.stage import good, staged
 
 
 def joined(*scripts: Script) -> bytes:
@@ -66,11 +66,11 @@ def test_which_connections_are_used_again(stream: bool, script: Script, connecti
 def test_an_idle_connection_is_closed_in_time() -> None:
     async def scenario() -> None:
         async with staged(good, "a@x") as stage:
-            pool = stage.running.gateway.services.pool
+            state = stage.running.pool_state
             await stage.ask()
-            assert repr(pool) == "<Pool [Active: 0, Idle: 1, Dialling: 0]>"
+            assert state() == "Active: 0, Idle: 1, Dialling: 0"
             await asyncio.sleep(FAST.pool_idle_timeout + 0.01)
-            assert repr(pool) == "<Pool [Active: 0, Idle: 0, Dialling: 0]>"
+            assert state() == "Active: 0, Idle: 0, Dialling: 0"
 
     run(scenario())
 
@@ -117,7 +117,7 @@ def test_an_answer_before_the_request_was_read() -> None:
             for _ in range(2):
                 response = await g.post(ask("x" * 20_000_000))
                 assert (response.status, response.message) == (413, "too large")
-            assert repr(g.gateway.services.pool) == "<Pool [Active: 0, Idle: 0, Dialling: 0]>"
+            assert g.pool_state() == "Active: 0, Idle: 0, Dialling: 0"
             await asyncio.sleep(0.1)
 
     run(scenario())

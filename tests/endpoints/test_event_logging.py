@@ -2,8 +2,9 @@
 
 import pytest
 
-from tests.support.running import config, running, settle, upstream
-from tests.support.upstream import ScriptedUpstream
+from tests.fakes.messages import ScriptedUpstream
+from tests.support.loops import settle
+from tests.support.running import config, running, upstream
 
 
 @pytest.mark.parametrize(

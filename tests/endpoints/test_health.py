@@ -4,9 +4,11 @@ from typing import Any
 
 import pytest
 
+from gateway.config import Auth, Secret
+from tests.fakes.messages import ScriptedUpstream, error_answer, json_answer, message
 from tests.support.client import Response, ask
-from tests.support.running import config, running, settle, upstream
-from tests.support.upstream import ScriptedUpstream, error_answer, json_answer, message
+from tests.support.loops import settle
+from tests.support.running import config, running, upstream
 
 LIMIT = error_answer(429, "rate_limit_error", "wait", [("retry-after", "3600")])
 
@@ -64,6 +66,24 @@ async def test_one_account_that_could_serve_is_enough() -> None:
         async with running(config(upstream(up.url, "a@x", "b@x"))) as g:
             assert (await g.post(ask())).status == 200
             assert (await g.get("/readyz")).status == 200
+
+
+async def test_what_upstreams_refuse_is_shown_to_who_may_know() -> None:
+    auth = Auth(keys={"laptop": Secret("key-of-laptop")}, mode="all_except_health")
+    async with ScriptedUpstream() as up, running(config(upstream(up.url, "a@x"), auth=auth)) as g:
+        up.script(
+            error_answer(400, "invalid_request_error", "invalid beta flag"), json_answer(200, message())
+        )
+        laptop = {"x-api-key": "key-of-laptop"}
+        assert (await g.post(ask(), **laptop, **{"anthropic-beta": "odd-1"})).status == 200
+        known = (await g.get("/readyz", **laptop)).document
+        seconds = known["cures"][0].pop("seconds")
+        assert known == {
+            "status": "ready",
+            "cures": [{"upstream": "up", "model": "m", "cure": "betas", "detail": "odd-1"}],
+        }
+        assert 3500 < seconds <= 3600
+        assert (await g.get("/readyz")).document == {"status": "ready"}
 
 
 async def test_nobody_to_be_ready() -> None:

@@ -7,10 +7,11 @@ import pytest
 
 from gateway.config import Auth, Intercept, Secret
 from gateway.messages.collect import Collector
+from tests.fakes.messages import ScriptedUpstream
 from tests.support.client import ask
-from tests.support.running import config, running, settle, upstream
+from tests.support.loops import settle
+from tests.support.running import config, running, upstream
 from tests.support.stage import good
-from tests.support.upstream import ScriptedUpstream
 
 REMINDER = {"type": "text", "text": "<system-reminder>\nnever mind\n</system-reminder>"}
 
@@ -26,7 +27,6 @@ def warmup(content: Any = "Warmup", **fields: Any) -> dict[str, Any]:
         " Warmup\n",
         [{"type": "text", "text": "Warmup"}],
         [REMINDER, {"type": "text", "text": "Warmup"}],
-        [{"type": "tool_result", "tool_use_id": "t", "is_error": True, "content": "Warmup: skipped"}],
     ],
 )
 @pytest.mark.parametrize("stream", [False, True])

@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
-from tests.support.running import config, eventually, running, upstream
-from tests.support.upstream import ScriptedUpstream, Stall, json_answer
+from tests.fakes.messages import ScriptedUpstream, Stall, json_answer
+from tests.support.loops import eventually
+from tests.support.running import config, running, upstream
 
 NAMES = ["a", "b", "c", "d", "e"]
 
@@ -37,6 +38,7 @@ async def test_the_shape(path: str) -> None:
                     "created": created,
                     "created_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(created)),
                     "owned_by": "gateway",
+                    "lifecycle": "active",
                 }
             ],
             "has_more": False,
@@ -115,13 +117,40 @@ async def test_one_model(path: str) -> None:
     assert (response.status, response.document) == (200, listed[0])
 
 
-@pytest.mark.parametrize("id", ["nobody", "A", "a/", "%FF%FE"])
+@pytest.mark.parametrize(
+    ("query", "ids"),
+    [
+        ("?lifecycle[]=active", ["a", "n"]),
+        ("?lifecycle[]=deprecated", ["o"]),
+        ("?lifecycle=deprecated", ["o"]),
+        ("?lifecycle[]=active&lifecycle[]=deprecated", ["a", "n", "o"]),
+        ("?lifecycle[]=retired", []),
+    ],
+)
+async def test_models_of_a_lifecycle(query: str, ids: list[str]) -> None:
+    listing = {"data": [{"id": "o", "lifecycle": "deprecated"}, {"id": "n", "lifecycle": "active"}]}
+    async with ScriptedUpstream() as up:
+        up.script(json_answer(200, listing))
+        async with running(config(upstream(up.url), models={"a": "m"}), listing=True) as g:
+            await eventually(lambda: len(g.gateway.runtime.model_list.models) == 3)
+            document = (await g.get(f"/v1/models{query}")).document
+    assert [model["id"] for model in document["data"]] == ids
+
+
+async def test_a_model_that_a_pattern_serves() -> None:
+    async with running(config(upstream("http://127.0.0.1:9"), models={"claude-*": "m"})) as g:
+        response = await g.get("/models/claude-x")
+        assert (await g.get("/v1/models")).document["data"] == []
+    assert (response.status, response.document["id"]) == (200, "claude-x")
+
+
+@pytest.mark.parametrize("id", ["nobody", "A", "a/b", "%FF%FE"])
 async def test_a_model_that_is_not_there(id: str) -> None:
-    async with running(settings()) as g:
+    async with running(config(upstream("http://127.0.0.1:9", models={"a": "m"}))) as g:
         response = await g.get(f"/v1/models/{id}")
     assert (response.status, response.error_type) == (404, "not_found_error")
     if id.isalnum():
-        assert response.message == f"model: {id} is not listed here; GET /v1/models shows what is"
+        assert response.message == f"model: {id} is not served here; GET /v1/models shows what is"
 
 
 async def test_exact_names_and_what_upstreams_list() -> None:
@@ -142,7 +171,7 @@ async def test_exact_names_and_what_upstreams_list() -> None:
                 "alias",
                 "exact",
             ]
-            await eventually(lambda: len(g.gateway.services.catalogue.models) > 2)
+            await eventually(lambda: len(g.gateway.runtime.model_list.models) > 2)
             data = (await g.get("/v1/models")).document["data"]
     # No patterns, nothing that would be a 404, no duplicates, sorted.
     assert [(model["id"], model["display_name"], model["owned_by"]) for model in data] == [

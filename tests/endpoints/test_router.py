@@ -4,7 +4,8 @@ import pytest
 
 from gateway.endpoints import count_tokens, event_logging, health, messages, models
 from gateway.endpoints import root as hello
-from gateway.endpoints.router import ROUTES, Endpoint, allowed, find, not_found, wrong_method
+from gateway.endpoints.router import NO_MESSAGES_API, ROUTES, allowed, find, not_found, wrong_method
+from gateway.proxy.request import Endpoint
 
 TABLE: list[tuple[str, str, Endpoint, bool]] = [
     ("/healthz", "GET", health.healthz, True),
@@ -16,7 +17,16 @@ TABLE: list[tuple[str, str, Endpoint, bool]] = [
     ("/v1/models/claude", "GET", models.listing, False),
     ("/v1/models/claude-opus-4-5", "GET", models.one, False),
     ("/v1/models/zai/glm-4.7", "GET", models.one, False),
-    ("/v1/models/claude/", "GET", models.one, False),
+    ("/v1/models/claude/", "GET", models.listing, False),
+    ("/v1/models/", "GET", models.listing, False),
+    ("/v1/messages/", "POST", messages.messages, False),
+    ("/messages", "POST", messages.messages, False),
+    ("/messages/count_tokens", "POST", count_tokens.count_tokens, False),
+    ("/models", "GET", models.listing, False),
+    ("/models/zai/glm-4.7", "GET", models.one, False),
+    ("//v1/messages", "POST", messages.messages, False),
+    ("/healthz/", "GET", health.healthz, True),
+    ("//", "GET", hello.hello, True),
     ("/", "GET", hello.hello, True),
     ("/api/hello", "GET", hello.hello, True),
     ("/api/event_logging/batch", "POST", event_logging.event_logging, False),
@@ -50,18 +60,12 @@ def test_the_table_is_whole() -> None:
         "*",
         "/v1",
         "/v1/",
-        "/v1/messages/",
         "/v1/Messages",
-        "/messages",
-        "/v1/models/",
-        "/v1/v1/models/",
         "/v1/v1",
         "/v1/v1/",
         "/v1/v1/v1/messages",
         "/v1/v1/healthz",
         "/api",
-        "/healthz/",
-        "//",
         "/v2/messages",
         "/v1/%6dessages",
     ],
@@ -70,17 +74,38 @@ def test_no_route(path: str) -> None:
     assert find(path)[0] is None
 
 
-def test_what_is_said_of_a_path_that_is_none() -> None:
-    error = not_found("/v1/complete", "http://127.0.0.1:8045")
+BASE = "http://127.0.0.1:8045"
+ADVICE = f"set the client's base URL to {BASE} (without /v1)"
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        ("/nowhere", ""),
+        ("/v1", ""),
+        ("/V1/Messages", ""),
+        ("/v2/messages", f": {ADVICE}"),
+        ("/anthropic/v1/messages/count_tokens/", f": {ADVICE}"),
+        ("/api/models", f": {ADVICE}"),
+        ("/v1/complete", ": text completions are not served here; /v1/messages is"),
+        (
+            "/v1/messages/batches/b_1",
+            ": message batches are not served here; send each request to /v1/messages",
+        ),
+        ("/files", ": files are not served here; send their content in the message"),
+        ("/chat/completions", f": {NO_MESSAGES_API}"),
+        ("/v1/responses/", f": {NO_MESSAGES_API}"),
+    ],
+)
+def test_what_is_said_of_a_path_that_is_none(path: str, words: str) -> None:
+    error = not_found(path, BASE)
     assert (error.status, error.type, error.headers) == (404, "not_found_error", ())
-    assert error.message == (
-        "nothing is served at /v1/complete: set the client's base URL to http://127.0.0.1:8045 (without /v1)"
-    )
-    shown = [not_found("/" * length, "u").message for length in (200, 201)]
-    assert shown == [
-        f"nothing is served at {'/' * 200}{more}: set the client's base URL to u (without /v1)"
-        for more in ("", "...")
-    ]
+    assert error.message == f"nothing is served at {path}{words}"
+
+
+def test_a_very_long_path_is_not_repeated_whole() -> None:
+    shown = [not_found("/" * length, BASE).message for length in (200, 201)]
+    assert shown == [f"nothing is served at {'/' * 200}{more}" for more in ("", "...")]
 
 
 def test_what_is_said_of_a_wrong_method() -> None:

@@ -11,7 +11,7 @@ from tests.support.strategies import CANARY, CONFIGURATIONS, ENVIRON
 
 def shown(config: Config) -> str:
     gateway = Gateway(config, AccessLog(print, "text", "info"), environ={})
-    return f"{summary(config)} {config!r} {gateway.services!r} {gateway.services.scheduler!r}"
+    return f"{summary(config)} {config!r} {gateway.runtime!r} {gateway.runtime.scheduler!r}"
 
 
 def contract(text: str) -> None:

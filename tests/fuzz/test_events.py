@@ -11,7 +11,7 @@ def decoded(reads: list[bytes]) -> list[Event]:
     decoder = EventDecoder()
     events = [event for read in reads for event in decoder.feed(read)]
     decoder.end()
-    assert not decoder.partial
+    assert decoder.end() == []
     return events
 
 

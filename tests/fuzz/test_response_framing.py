@@ -1,25 +1,25 @@
-"""An upstream's answer that is taken for whole has the status and the payload that h11 finds in the same bytes; what
+"""An upstream's response that is taken for whole has the status and the payload that h11 finds in the same bytes; what
 h11 refuses, or finds cut, is refused."""
 
 from tests.fuzz.fuzz import fuzz_in_loop
-from tests.support.driven import answered
+from tests.support.driven import responded
 from tests.support.references import by_h11
-from tests.support.strategies import ANSWERS, CUTS, METHODS, cut
+from tests.support.strategies import CUTS, METHODS, RESPONSES, cut
 
 GOOD = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"
 
 
 async def contract(sent: bytes, cuts: list[int], method: str) -> None:
-    ours, _ = await answered(cut(sent, cuts), method)
+    ours, _ = await responded(cut(sent, cuts), method)
     theirs, _ = by_h11(sent, method)
     assert ours in (theirs, None)
 
 
 def test_h11_reads_the_same() -> None:
-    fuzz_in_loop(contract, ANSWERS, CUTS, METHODS, examples=200)
+    fuzz_in_loop(contract, RESPONSES, CUTS, METHODS, examples=200)
 
 
 async def test_what_is_whole_is_taken_and_what_is_cut_is_not() -> None:
     """Else it would do to refuse everything."""
-    assert (await answered([GOOD]))[0] == by_h11(GOOD, "GET")[0] == (200, b"hello")
-    assert (await answered([GOOD[:-1]]))[0] is by_h11(GOOD[:-1], "GET")[0] is None
+    assert (await responded([GOOD]))[0] == by_h11(GOOD, "GET")[0] == (200, b"hello")
+    assert (await responded([GOOD[:-1]]))[0] is by_h11(GOOD[:-1], "GET")[0] is None

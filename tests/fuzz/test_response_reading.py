@@ -1,18 +1,18 @@
-"""An upstream's answer, whatever its bytes: no exception, and its receiver hears one end, good or bad, with nothing
+"""An upstream's response, whatever its bytes: no exception, and its receiver hears one end, good or bad, with nothing
 behind it. The end and the payload are the same however the bytes were cut, and for who wants the framing, too."""
 
 from tests.fuzz.fuzz import fuzz_in_loop
-from tests.support.driven import answered
-from tests.support.strategies import ANSWERS, CUTS, METHODS, cut, singly
+from tests.support.driven import responded
+from tests.support.strategies import CUTS, METHODS, RESPONSES, cut, singly
 
 
 async def contract(sent: bytes, cuts: list[int], method: str) -> None:
-    whole, _ = await answered([sent], method)
+    whole, _ = await responded([sent], method)
     for reads in (cut(sent, cuts), singly(sent)):
-        assert (await answered(reads, method))[0] == whole
-        as_it_came, _ = await answered(reads, method, decode=False)
+        assert (await responded(reads, method))[0] == whole
+        as_it_came, _ = await responded(reads, method, decode=False)
         assert (as_it_came is None) == (whole is None)
 
 
-def test_an_upstreams_answer() -> None:
-    fuzz_in_loop(contract, ANSWERS, CUTS, METHODS, examples=120)
+def test_an_upstreams_response() -> None:
+    fuzz_in_loop(contract, RESPONSES, CUTS, METHODS, examples=120)

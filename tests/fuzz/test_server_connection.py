@@ -1,17 +1,17 @@
-"""A client's connection, whatever its bytes and however they are cut into reads: each request that was admitted gets
-one answer, in order; a refusal is the last thing said, and there the connection ends. Nothing raises or is left."""
+"""A client's connection, whatever its bytes and however they are cut into reads: each request that was accepted gets
+one response, in order; a refusal is the last thing said, and there the connection ends. Nothing raises or is left."""
 
 from tests.fuzz.fuzz import fuzz_in_loop
 from tests.support.driven import visit
 from tests.support.strategies import CUTS, REQUESTS, cut, singly
 
 
-async def outcome(reads: list[bytes]) -> tuple[list[int], list[tuple[str, bytes]], bool]:
+async def outcome(reads: list[bytes]) -> tuple[list[int], list[tuple[str, bytes | None]], bool]:
     made = await visit(reads)
-    answered = made.statuses()
-    assert all(status == 200 for status in answered[:-1])
-    assert len(answered) - made.answered in (0, made.over)
-    return answered, made.received, made.over
+    statuses = made.statuses()
+    assert all(status == 200 for status in statuses[:-1])
+    assert len(statuses) - made.responses in (0, made.over)
+    return statuses, made.received, made.over
 
 
 async def contract(sent: bytes, cuts: list[int]) -> None:

@@ -4,7 +4,7 @@ one after the other, and one end. It ends as a message only if the upstream's an
 import orjson
 
 from tests.fuzz.fuzz import fuzz_in_loop
-from tests.support.driven import delivered
+from tests.support.delivered import delivered
 from tests.support.references import received_events
 from tests.support.strategies import streams
 

@@ -2,7 +2,7 @@
 
 Each case is what one client sends on a fresh connection, and the outcomes that are right. Behind it goes
 `PROBE`, unless the case is cut (`cut`): then the client closes its side. The probe tells what became of the
-connection: it is answered where the outcome leaves the connection open, and must not be where it closes.
+connection: it is responded to where the outcome leaves the connection open, and must not be where it closes.
 The table is written for `LIMITS`, and for a server whose application takes every request.
 """
 
@@ -26,10 +26,10 @@ class Outcome:
     """One right way to take what was sent."""
 
     statuses: tuple[int, ...]
-    """Of the answers, in order; those of 1xx are not counted."""
+    """Of the responses, in order; those of 1xx are not counted."""
     received: tuple[Received, ...]
     closes: bool
-    """The server ends the connection after these answers, whatever else has been sent."""
+    """The server ends the connection after these responses, whatever else has been sent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,7 @@ def _field(line: bytes) -> bytes:
 
 
 def _refused(group: Group, cases: dict[str, bytes], *statuses: int, cut: bool = False) -> Iterable[Case]:
-    """One of these statuses (400 without any; 0: no answer), the end of the connection, and no request."""
+    """One of these statuses (400 without any; 0: no response), the end of the connection, and no request."""
     outcomes = tuple(Outcome((s,) if s else (), (), closes=True) for s in statuses or (400,))
     for name, sent in cases.items():
         yield Case(name, group, sent, outcomes, cut=cut)

@@ -8,39 +8,43 @@ from weakref import ref
 
 import pytest
 
-from gateway.http1.client_connection import BodyReceiver, ClientConnection
-from gateway.http1.heads import ResponseHead
+from gateway.http1.client_connection import MAX_INTERIM, ClientConnection, State
+from gateway.http1.heads import ResponseFacts
 from gateway.http1.limits import Limits
-from tests.http1.wire import Sink, Wire
+from gateway.http1.template import HeadTemplate
+from gateway.http1.upstream_request import UpstreamRequest
+from tests.http1.wire import Sink
 from tests.support.clock import run
 from tests.support.loops import settle
+from tests.support.wire import Wire
 
 LIMITS = replace(Limits(), max_head=200)
 
 
 class Talk:
-    """A request under way. The pool's notes stand among the receiver's, in order."""
+    """A request under way, and the pool of its connection, whose notes stand among the request's, in order."""
 
     def __init__(
         self,
         sink: Sink | None = None,
         *,
-        method: str = "POST",
         wire: Wire | None = None,
         limits: Limits = LIMITS,
+        pooled: bool = True,
     ) -> None:
         self.sink = sink or Sink()
         self.notes = self.sink.notes
         self.wire = wire or Wire()
+        self.template: HeadTemplate[ResponseFacts] | None = None
         self.connection = ClientConnection("http://up", limits)
-        self.connection.on_idle = lambda _: self.notes.append("idle")
-        self.connection.on_closed = lambda _: self.notes.append("closed")
+        if pooled:
+            self.connection.owner = self
         self.wire.join(self.connection)
-        self.ask(self.sink, method)
+        self.ask(self.sink)
 
-    def ask(self, sink: Sink, method: str = "POST") -> bytes:
+    def ask(self, sink: Sink) -> bytes:
         """Send a request; what went out."""
-        self.connection.send(method, b"HEAD.", b"BODY." if method == "POST" else b"", sink, 300.0)
+        self.connection.send(sink)
         return self.wire.heard()
 
     async def hear(self, *said: bytes | str) -> None:
@@ -52,6 +56,17 @@ class Talk:
                 await {"leave": self.wire.leave, "reset": self.wire.reset}[what]()
         await settle()
 
+    # The pool.
+
+    def idle(self, connection: ClientConnection) -> None:
+        self.notes.append("idle")
+
+    def closed(self, connection: ClientConnection) -> None:
+        self.notes.append("closed")
+
+    def connect(self, request: UpstreamRequest) -> None:
+        self.notes.append("connect")
+
 
 def ok(*fields: bytes, status: int = 200, version: bytes = b"1.1") -> bytes:
     return b"\r\n".join([b"HTTP/%b %d X" % (version, status), *fields, b"", b""])
@@ -60,11 +75,11 @@ def ok(*fields: bytes, status: int = 200, version: bytes = b"1.1") -> bytes:
 FIVE = ok(b"content-length: 5")
 CHUNKED = ok(b"transfer-encoding: chunked")
 UNTIL_CLOSE = ok()
-UNTRUSTED = "the upstream's answer cannot be trusted"
+UNTRUSTED = "the upstream's response cannot be trusted"
 BROKEN = "the upstream's body is broken"
 BAD_SIZE = f"{BROKEN}: a chunk's size line is not 1 to 16 hexadecimal digits and CRLF"
 CUT = f"{BROKEN}: the connection was closed before the end of the body"
-TOO_LARGE = "head: the upstream's answer has too large a head"
+TOO_LARGE = "failed: the upstream's response has too large a head"
 
 Case = tuple[list[bytes | str], list[str]]
 
@@ -103,69 +118,69 @@ AS_IT_IS: dict[str, Case] = {
         [CHUNKED + b"0\r\n\r\noops"],
         ["head 200", "closed", "end '0\\r\\n\\r\\n'"],
     ),
-    "bytes behind the answer, later": ([FIVE + b"hello", b"oops"], [*WHOLE, "closed"]),
-    "a second answer": ([FIVE + b"hello", FIVE + b"hello"], [*WHOLE, "closed"]),
-    "it leaves behind its answer": ([FIVE + b"hello", "leave"], [*WHOLE, "closed"]),
-    "it resets behind its answer": ([FIVE + b"hello", "reset"], [*WHOLE, "closed"]),
+    "bytes behind the response, later": ([FIVE + b"hello", b"oops"], [*WHOLE, "closed"]),
+    "a second response": ([FIVE + b"hello", FIVE + b"hello"], [*WHOLE, "closed"]),
+    "it leaves behind its response": ([FIVE + b"hello", "leave"], [*WHOLE, "closed"]),
+    "it resets behind its response": ([FIVE + b"hello", "reset"], [*WHOLE, "closed"]),
     # Heads that tell nothing yet.
     "continue": ([ok(status=100) + FIVE + b"hello"], WHOLE),
     "early hints": ([ok(b"link: </a>", status=103), ok(status=102), FIVE[:5], FIVE[5:] + b"hello"], WHOLE),
     # No head.
     "it leaves at once": (
         ["leave"],
-        ["closed", "head: the upstream closed the connection before it answered"],
+        ["closed", "failed: the upstream closed the connection before it responded"],
     ),
     "it leaves inside the head": (
         [FIVE[:-2], "leave"],
-        ["closed", "head: the upstream closed the connection before it answered"],
+        ["closed", "failed: the upstream closed the connection before it responded"],
     ),
     "it leaves behind a continue": (
         [ok(status=100), "leave"],
-        ["closed", "head: the upstream closed the connection before it answered"],
+        ["closed", "failed: the upstream closed the connection before it responded"],
     ),
-    "it resets": (["reset"], ["closed", "head: the upstream reset the connection before it answered"]),
+    "it resets": (["reset"], ["closed", "failed: the upstream reset the connection before it responded"]),
     "another protocol": (
         [ok(status=101)],
-        ["closed", f"head: {UNTRUSTED}: it switches protocols without being asked"],
+        ["closed", f"failed: {UNTRUSTED}: it switches protocols without being asked"],
     ),
     "not HTTP": (
         [b"SSH-2.0-x\r\n\r\n"],
-        ["closed", f"head: {UNTRUSTED}: its status line is not one of HTTP/1.1 or HTTP/1.0"],
+        ["closed", f"failed: {UNTRUSTED}: its status line is not one of HTTP/1.1 or HTTP/1.0"],
     ),
     "two lengths": (
         [ok(b"content-length: 5", b"content-length: 6") + b"hello"],
-        ["closed", f"head: {UNTRUSTED}: content-length is given more than once"],
+        ["closed", f"failed: {UNTRUSTED}: content-length is given more than once"],
     ),
     "length and chunks": (
         [ok(b"content-length: 5", b"transfer-encoding: chunked") + b"hello"],
         [
             "closed",
-            f"head: {UNTRUSTED}: content-length and transfer-encoding are both given; send one of them",
+            f"failed: {UNTRUSTED}: content-length and transfer-encoding are both given; send one of them",
         ],
     ),
     "too large a head, cut": ([b"HTTP/1.1 200 OK\r\n" + b"x: y\r\n" * 40], ["closed", TOO_LARGE]),
     "too large a head, whole": ([ok(b"x: " + b"y" * 200, b"content-length: 0")], ["closed", TOO_LARGE]),
     "a head that never ends": ([b"HTTP/1.1 200 OK\r\n", *[b"x: y\r\n"] * 40], ["closed", TOO_LARGE]),
     # Broken bodies.
-    "cut": ([FIVE + b"hell", "leave"], ["head 200", "body 'hell'", "closed", f"body: {CUT}"]),
-    "cut behind the head": ([FIVE, "leave"], ["head 200", "closed", f"body: {CUT}"]),
+    "cut": ([FIVE + b"hell", "leave"], ["head 200", "body 'hell'", "closed", f"failed: {CUT}"]),
+    "cut behind the head": ([FIVE, "leave"], ["head 200", "closed", f"failed: {CUT}"]),
     "cut chunks": (
         [CHUNKED + b"2\r\nhe\r\n", "leave"],
-        ["head 200", "body '2\\r\\nhe\\r\\n'", "closed", f"body: {CUT}"],
+        ["head 200", "body '2\\r\\nhe\\r\\n'", "closed", f"failed: {CUT}"],
     ),
     "reset": (
         [FIVE + b"hell", "reset"],
-        ["head 200", "body 'hell'", "closed", "body: the upstream reset the connection"],
+        ["head 200", "body 'hell'", "closed", "failed: the upstream reset the connection"],
     ),
     "reset where close is the end": (
         [UNTIL_CLOSE + b"hell", "reset"],
-        ["head 200", "body 'hell'", "closed", "body: the upstream reset the connection"],
+        ["head 200", "body 'hell'", "closed", "failed: the upstream reset the connection"],
     ),
     "a bad chunk": (
         [CHUNKED + b"2\r\nhe\r\n", b"zz\r\n"],
-        ["head 200", "body '2\\r\\nhe\\r\\n'", "closed", f"body: {BAD_SIZE}"],
+        ["head 200", "body '2\\r\\nhe\\r\\n'", "closed", f"failed: {BAD_SIZE}"],
     ),
-    "a bad chunk behind the head": ([CHUNKED + b"zz\r\n"], ["head 200", "closed", f"body: {BAD_SIZE}"]),
+    "a bad chunk behind the head": ([CHUNKED + b"zz\r\n"], ["head 200", "closed", f"failed: {BAD_SIZE}"]),
 }
 
 DECODED: dict[str, Case] = {
@@ -177,7 +192,7 @@ DECODED: dict[str, Case] = {
     "chunks in one read": ([CHUNKED + b"2\r\nhe\r\n3\r\nllo\r\n0\r\n\r\n"], WHOLE),
     "reads without payload": (
         [CHUNKED, b"5\r", b"\nhel", b"lo\r\n", b"0\r\n\r", b"\n"],
-        ["head 200", "body 'hel'", "body 'lo'", "idle", "end ''"],
+        ["head 200", "body ''", "body 'hel'", "body 'lo'", "body ''", "idle", "end ''"],
     ),
     "until close": (
         [UNTIL_CLOSE + b"he", b"llo", "leave"],
@@ -185,13 +200,13 @@ DECODED: dict[str, Case] = {
     ),
     "bytes behind the body": ([FIVE + b"helloHTTP/1.1"], DROPPED),
     "bytes behind the last chunk": ([CHUNKED + b"5\r\nhello\r\n0\r\n\r\noops"], DROPPED),
-    "a bad chunk": ([CHUNKED + b"2\r\nhe\r\nzz\r\n"], ["head 200", "closed", f"body: {BAD_SIZE}"]),
+    "a bad chunk": ([CHUNKED + b"2\r\nhe\r\nzz\r\n"], ["head 200", "closed", f"failed: {BAD_SIZE}"]),
 }
 
 
-async def check(sink: Sink, case: Case, method: str = "POST") -> None:
+async def check(sink: Sink, case: Case) -> None:
     said, notes = case
-    talk = Talk(sink, method=method)
+    talk = Talk(sink)
     await talk.hear(*said)
     open_still = "closed" not in notes
     assert talk.notes == notes
@@ -213,11 +228,11 @@ async def test_transcripts_of_the_payload(name: str) -> None:
 
 @pytest.mark.parametrize("said", [[FIVE], [ok()], [CHUNKED], [FIVE[:9], FIVE[9:]]])
 async def test_no_body_behind_HEAD(said: list[bytes | str]) -> None:
-    await check(Sink(), (said, ["head 200", "idle", "end ''"]), "HEAD")
+    await check(Sink(method="HEAD"), (said, ["head 200", "idle", "end ''"]))
 
 
 async def test_a_body_behind_HEAD_is_not_read() -> None:
-    await check(Sink(), ([FIVE + b"hello"], ["head 200", "closed", "end ''"]), "HEAD")
+    await check(Sink(method="HEAD"), ([FIVE + b"hello"], ["head 200", "closed", "end ''"]))
 
 
 @pytest.mark.parametrize("name", ["of known length", "continue", "chunks in one read"])
@@ -228,7 +243,7 @@ async def test_byte_by_byte(name: str) -> None:
     await talk.hear(*[said[at : at + 1] for at in range(len(said))])
     bodies = [note.partition(" ")[2].strip("'") for note in talk.notes[1:] if note != "idle"]
     assert "".join(bodies) == "hello"
-    assert talk.connection.state == "IDLE"
+    assert talk.connection.state is State.IDLE
 
 
 @pytest.mark.parametrize(("size", "note"), [(200, "idle"), (201, TOO_LARGE)])
@@ -257,7 +272,7 @@ async def test_before_anything_is_sent() -> None:
     assert repr(connection) == "<ClientConnection [http://up, NEW, Request Count: 0]>"
     wire = Wire()
     assert wire.join(connection) == b""
-    connection.send("GET", b"HEAD.", b"", Sink(), 300.0)
+    connection.send(Sink(body=b""))
     assert wire.heard() == b"HEAD."
 
 
@@ -266,7 +281,7 @@ async def test_bytes_that_nobody_asked_for() -> None:
     wire = Wire()
     wire.join(connection)
     wire.say(FIVE)
-    assert (connection.state, wire.state) == ("CLOSED", "ABORTED")
+    assert (connection.state, wire.state) == (State.CLOSED, "ABORTED")
 
 
 async def test_one_request_after_the_other() -> None:
@@ -275,24 +290,22 @@ async def test_one_request_after_the_other() -> None:
     sinks = [Sink(), Sink(decode=True), Sink()]
     for sink in sinks:
         talk.ask(sink)
-        assert not talk.connection.answered
         await talk.hear(FIVE + b"hello")
-        assert talk.connection.answered
         assert sink.notes == ["head 200", "end 'hello'"]
     assert talk.connection.requests == 4
 
 
-async def test_a_request_sent_when_the_answer_before_it_ends() -> None:
+async def test_a_request_sent_when_the_response_before_it_ends() -> None:
     """The connection is free before the receiver hears of the end."""
     talk = Talk()
-    second = Sink()
-    talk.sink.on_body = lambda: talk.connection.send("GET", b"NEXT.", b"", second, 300.0)
+    second = Sink(b"NEXT.", b"")
+    talk.sink.on_body = lambda: talk.connection.send(second)
     assert talk.wire.say(FIVE + b"hello") == b"NEXT."
     assert talk.wire.say(FIVE + b"again") == b""
     assert second.notes == ["head 200", "end 'again'"]
 
 
-async def test_an_answer_before_the_request_has_left() -> None:
+async def test_a_response_before_the_request_has_left() -> None:
     """An upstream that refuses a large body early may not read the rest of it."""
     talk = Talk()
     await talk.hear(FIVE + b"hello")
@@ -301,29 +314,48 @@ async def test_an_answer_before_the_request_has_left() -> None:
     talk.ask(early)
     await talk.hear(FIVE + b"hello")
     assert early.notes == ["head 200", "end 'hello'"]
-    assert (talk.connection.state, talk.wire.state) == ("CLOSED", "LOST")
+    assert (talk.connection.state, talk.wire.state) == (State.CLOSED, "LOST")
 
 
-# Whether a dead connection had begun to answer.
+# A connection that dies under a later request.
+
+NOT_STALE = "failed: the upstream closed the connection before it responded"
 
 
 @pytest.mark.parametrize(
-    ("said", "answered"),
+    ("said", "note"),
     [
-        ([], False),
-        ([b"H"], True),
-        ([ok(status=100)], True),
-        ([b"SSH-2.0-x\r\n\r\n"], True),
-        ([FIVE], True),
-        ([FIVE + b"he"], True),
+        ([], "connect"),
+        ([b"H"], NOT_STALE),
+        ([ok(status=100)], NOT_STALE),
+        ([b"SSH-2.0-x\r\n\r\n"], f"failed: {UNTRUSTED}: its status line is not one of HTTP/1.1 or HTTP/1.0"),
+        ([FIVE], f"failed: {CUT}"),
+        ([FIVE + b"he"], f"failed: {CUT}"),
     ],
 )
-async def test_whether_it_had_begun_to_answer(said: list[bytes | str], answered: bool) -> None:
-    talk = Talk()
+@pytest.mark.parametrize("pooled", [True, False])
+async def test_a_request_is_sent_again_if_its_response_had_not_begun(
+    said: list[bytes | str], note: str, pooled: bool
+) -> None:
+    talk = Talk(pooled=pooled)
     await talk.hear(FIVE + b"hello")
-    talk.ask(Sink())
+    second = Sink()
+    talk.ask(second)
+    del talk.notes[:]
+    assert (second.head, second.body) == (b"HEAD.", b"BODY.")
     await talk.hear(*said, "leave")
-    assert talk.connection.answered is answered
+    notes = [line for line in talk.notes + second.notes if line[:4] not in ("clos", "head", "body")]
+    assert notes == [note if pooled or note != "connect" else NOT_STALE]
+
+
+async def test_a_request_is_let_go_of_when_it_will_not_be_sent_again() -> None:
+    talk = Talk()
+    assert (talk.sink.head, talk.sink.body) == (b"", b"")
+    await talk.hear(FIVE + b"hello")
+    second = Sink()
+    talk.ask(second)
+    await talk.hear(FIVE)
+    assert (second.head, second.body) == (b"", b"")
 
 
 # Nobody wants it.
@@ -336,7 +368,7 @@ async def test_an_abort_says_no_word(said: list[bytes | str]) -> None:
     notes = list(talk.notes)
     talk.connection.abort()
     assert talk.notes == [*notes, "closed"]
-    assert (talk.connection.state, talk.wire.state) == ("CLOSED", "ABORTED")
+    assert (talk.connection.state, talk.wire.state) == (State.CLOSED, "ABORTED")
     await settle()
     talk.connection.abort()
     assert (talk.notes, talk.wire.state) == ([*notes, "closed"], "LOST")
@@ -366,26 +398,19 @@ async def test_a_body_that_is_not_wanted(said: bytes) -> None:
     assert talk.wire.state == "LOST"
 
 
-class Hasty(Sink):
-    """Cancels when it has seen the head, and all the same says that it would take the body."""
-
-    def head_received(self, connection: ClientConnection, head: ResponseHead) -> BodyReceiver | None:
-        connection.abort()
-        return super().head_received(connection, head)
-
-
 async def test_an_abort_at_the_head() -> None:
-    talk = Talk(Hasty())
-    await talk.hear(FIVE + b"hello")
-    assert talk.notes == ["closed", "head 200"]
-
-
-async def test_nobody_needs_to_be_told() -> None:
+    """All the same the request says that it would take the body."""
     talk = Talk()
-    talk.connection.on_idle = talk.connection.on_closed = None
+    talk.sink.on_head = talk.connection.abort
+    await talk.hear(FIVE + b"hello")
+    assert talk.notes == ["head 200", "closed"]
+
+
+async def test_a_connection_without_a_pool() -> None:
+    talk = Talk(pooled=False)
     await talk.hear(FIVE + b"hello", "leave")
     assert talk.notes == ["head 200", "end 'hello'"]
-    assert talk.connection.state == "CLOSED"
+    assert talk.connection.state is State.CLOSED
 
 
 class Lost(Wire):
@@ -395,7 +420,7 @@ class Lost(Wire):
         return False
 
 
-async def test_an_answer_that_ends_with_the_connection_leaves_none() -> None:
+async def test_a_response_that_ends_with_the_connection_leaves_none() -> None:
     talk = Talk(wire=Lost())
     await talk.hear(UNTIL_CLOSE + b"hello", "leave")
     assert talk.notes == ["head 200", "body 'hello'", "closed", "end ''"]
@@ -405,6 +430,232 @@ async def test_framing_tells_how_the_body_goes_on() -> None:
     talk = Talk()
     await talk.hear(CHUNKED + b"5\r\nhe")
     assert repr(talk.connection.framing) == "<Framing [chunked, 3 left]>"
+
+
+@pytest.mark.parametrize("count", [MAX_INTERIM, MAX_INTERIM + 1])
+@pytest.mark.parametrize("at_once", [True, False])
+async def test_how_many_interim_heads_may_come(count: int, at_once: bool) -> None:
+    interim = [ok(status=103)] * count
+    talk = Talk()
+    for _ in range(2):
+        talk.connection.send(talk.sink)
+        del talk.notes[:]
+        await talk.hear(*([b"".join(interim)] if at_once else interim), FIVE + b"hello")
+        if count > MAX_INTERIM:
+            assert talk.notes == ["closed", "failed: the upstream sent more than 10 interim heads"]
+            assert talk.wire.state == "LOST"
+            return
+        assert talk.notes == WHOLE
+
+
+async def test_the_pool_learns_what_heads_look_like() -> None:
+    talk = Talk()
+    await talk.hear(FIVE + b"hello")
+    learnt = talk.template
+    assert learnt is not None
+    for said, same in ((FIVE.replace(b"5", b"3") + b"you", True), (CHUNKED + b"0\r\n\r\n", False)):
+        talk.ask(Sink())
+        await talk.hear(said)
+        assert (talk.template is learnt, talk.connection.template is talk.template) == (same, True)
+
+
+async def test_a_head_that_is_not_learnt_leaves_the_last_one() -> None:
+    talk = Talk()
+    await talk.hear(FIVE + b"hello")
+    learnt = talk.template
+    talk.ask(Sink())
+    await talk.hear(ok(b"content-length: 5", b"x:y") + b"hello")
+    talk.ask(Sink())
+    await talk.hear(ok(b"content-length:5") + b"hello")
+    assert learnt is not talk.template is not None
+    assert talk.notes.count("idle") == 3
+
+
+# A request or a receiver that raises.
+
+
+def fail() -> None:
+    raise ValueError("oops")
+
+
+CRASHES: dict[str, Case] = {
+    "at the head": ([FIVE + b"hello"], ["head 200", "crash oops", "closed"]),
+    "in the body": ([FIVE + b"he"], ["head 200", "body 'he'", "crash oops"]),
+    "in the whole body": ([FIVE + b"hello"], ["head 200", "idle", "end 'hello'", "crash oops"]),
+    "at its end": (
+        [FIVE + b"he", b"llo"],
+        ["head 200", "body 'he'", "crash oops", "idle", "end 'llo'", "crash oops"],
+    ),
+    "at the failure": (["leave"], ["closed", NOT_STALE, "crash oops"]),
+}
+
+
+@pytest.mark.parametrize("name", CRASHES)
+async def test_a_request_that_raises_is_told_so(name: str) -> None:
+    said, notes = CRASHES[name]
+    talk = Talk()
+    if name == "at the head":
+        talk.sink.on_head = fail
+    talk.sink.on_body = talk.sink.on_failure = fail
+    await talk.hear(*said)
+    assert talk.notes == notes
+
+
+async def test_a_receiver_that_aborts_and_raises() -> None:
+    talk = Talk()
+
+    def abort() -> None:
+        talk.connection.abort()
+        fail()
+
+    talk.sink.on_body = abort
+    await talk.hear(FIVE + b"he")
+    assert talk.notes == ["head 200", "body 'he'", "closed", "crash oops"]
+
+
+# Another receiver for the rest.
+
+
+async def test_handing_over() -> None:
+    talk = Talk()
+    rest = Sink()
+    await talk.hear(FIVE + b"he")
+    assert talk.connection.serves(talk.sink)
+    talk.connection.hand_over(rest)
+    await talk.hear(b"llo")
+    assert talk.notes == ["head 200", "body 'he'", "idle"]
+    assert rest.notes == ["end 'llo'"]
+    assert not talk.connection.serves(talk.sink)
+
+
+async def test_handing_over_when_nothing_is_left() -> None:
+    talk = Talk()
+    await talk.hear(FIVE + b"hello")
+    talk.connection.hand_over(Sink())
+    assert talk.ask(Sink()) == b"HEAD.BODY."
+    await talk.hear(FIVE + b"hello")
+    assert talk.notes == [*WHOLE, "idle"]
+
+
+async def test_a_large_body_goes_out_behind_its_head() -> None:
+    talk = Talk()
+    await talk.hear(FIVE + b"hello")
+    assert talk.ask(Sink(body=b"x" * 100_000)) == b"HEAD." + b"x" * 100_000
+
+
+# One response among others: what comes in many small chunks is read a part in each turn of the loop.
+
+TINY = 10_000
+CHUNKS = b"1\r\nx\r\n" * TINY + b"0\r\n\r\n"
+ODD_CHUNKS = b"1;\r\nx\r\n" * 4000 + b"0\r\n\r\n"
+
+
+def received(notes: list[str]) -> tuple[list[str], int]:
+    """Notes other than of body that is not its end, and how much of a body of `x` was received in all."""
+    bodies = [note for note in notes if note.startswith(("body", "end"))]
+    others = [note for note in notes if not note.startswith(("body", "end"))]
+    return others, sum(note.count("x") for note in bodies)
+
+
+@pytest.mark.parametrize("decode", [False, True])
+@pytest.mark.parametrize(("body", "size"), [(CHUNKS, TINY), (ODD_CHUNKS, 4000)])
+@pytest.mark.parametrize("cut", [1, 30_000])
+async def test_many_small_chunks_in_one_read(decode: bool, body: bytes, size: int, cut: int) -> None:
+    talk = Talk(Sink(decode=decode))
+    said = CHUNKED + body
+    talk.wire.say(said[:cut])
+    talk.wire.say(said[cut:])
+    turns = 0
+    while talk.connection.state is State.ACTIVE:
+        await asyncio.sleep(0)
+        turns += 1
+    assert 1 < turns < 30
+    assert received(talk.notes) == (["head 200", "idle"], size)
+    assert talk.wire.reading
+    second = Sink()
+    talk.ask(second)
+    await talk.hear(FIVE + b"hello")
+    assert second.notes == ["head 200", "end 'hello'"]
+
+
+async def test_a_receiver_gets_the_same_bytes_in_the_same_order() -> None:
+    """Also where the transport gives what it had read before it was paused, as TLS does."""
+    talk = Talk()
+    body = (
+        b"".join(b"%x\r\n%b\r\n" % (len(text), text) for text in map(b"%d".__mod__, range(9000)))
+        + b"0\r\n\r\n"
+    )
+    for at in range(0, len(body), 20_000):
+        talk.connection.data_received((CHUNKED if not at else b"") + body[at : at + 20_000])
+    await settle(20)
+    got = "".join(note.partition(" ")[2].strip("'") for note in talk.notes if note[:4] in ("body", "end "))
+    assert got.encode().decode("unicode_escape").encode() == body
+    assert talk.connection.state is State.IDLE
+
+
+@pytest.mark.parametrize("how", ["leave", "reset"])
+@pytest.mark.parametrize(("body", "error"), [(CHUNKS, ""), (CHUNKS[:-5], "failed: ")])
+async def test_an_upstream_that_leaves_while_chunks_wait(how: str, body: bytes, error: str) -> None:
+    """What has come counts."""
+    talk = Talk(Sink(decode=True))
+    talk.wire.say(CHUNKED + body)
+    await talk.hear(how)
+    others, size = received(talk.notes)
+    assert (others[:2], size) == (["head 200", "closed"], TINY)
+    assert len(others) == (3 if error else 2)
+    assert all(note.startswith(error) for note in others[2:])
+    assert (talk.connection.state, talk.wire.state) == (State.CLOSED, "LOST")
+
+
+async def test_a_broken_chunk_among_those_that_wait() -> None:
+    talk = Talk(Sink(decode=True))
+    talk.wire.say(CHUNKED + CHUNKS[:-5] + b"zz\r\n")
+    assert talk.connection.state is State.ACTIVE
+    await settle(20)
+    others, size = received(talk.notes)
+    assert others == ["head 200", "closed", f"failed: {BAD_SIZE}"]
+    assert TINY - 4096 <= size <= TINY
+
+
+async def test_an_abort_while_chunks_wait() -> None:
+    talk = Talk(Sink(decode=True))
+    talk.wire.say(CHUNKED + CHUNKS)
+    talk.connection.abort()
+    notes = list(talk.notes)
+    await settle(20)
+    assert talk.notes == notes
+    assert talk.wire.state == "LOST"
+
+
+async def test_a_receiver_that_pauses_while_chunks_wait() -> None:
+    talk = Talk(Sink(decode=True))
+    talk.wire.say(CHUNKED + CHUNKS)
+    talk.connection.pause()
+    notes = list(talk.notes)
+    await settle(20)
+    assert (talk.notes, talk.wire.reading) == (notes, False)
+    for _ in range(2):
+        talk.connection.resume()
+        talk.connection.pause()
+    talk.connection.resume()
+    turns = 0
+    while talk.connection.state is State.ACTIVE:
+        await asyncio.sleep(0)
+        turns += 1
+    assert turns == 2
+    assert received(talk.notes) == (["head 200", "idle"], TINY)
+    assert talk.wire.reading
+
+
+async def test_a_receiver_that_pauses_at_each_part() -> None:
+    talk = Talk(Sink(decode=True))
+    talk.sink.on_body = talk.connection.pause
+    talk.wire.say(CHUNKED + CHUNKS)
+    for _ in range(20):
+        await settle()
+        talk.connection.resume()
+    assert received(talk.notes) == (["head 200", "idle"], TINY)
+    assert talk.wire.reading
 
 
 # The receiver's pace.
@@ -424,7 +675,7 @@ async def test_pausing() -> None:
     assert talk.notes == WHOLE
 
 
-async def test_pausing_is_for_answers_under_way() -> None:
+async def test_pausing_is_for_responses_under_way() -> None:
     talk = Talk()
     await talk.hear(FIVE + b"hello")
     talk.connection.pause()
@@ -446,14 +697,14 @@ async def test_resuming_a_connection_that_is_lost() -> None:
     talk.connection.pause()
     await talk.hear("reset")
     talk.connection.resume()
-    assert talk.notes == ["head 200", "closed", "body: the upstream reset the connection"]
+    assert talk.notes == ["head 200", "closed", "failed: the upstream reset the connection"]
 
 
 # Times.
 
 Step = tuple[float, bytes | Callable[[Talk], None]]
-NOT_BEGUN = "silent head: the upstream did not begin to answer in time"
-SILENT = "silent body: the upstream fell silent inside its answer"
+NOT_BEGUN = "silent: the upstream did not begin to respond in time"
+SILENT = "silent: the upstream fell silent inside its response"
 
 
 def pause(talk: Talk) -> None:
@@ -497,7 +748,7 @@ def test_times(name: str, decode: bool) -> None:
         await talk.wire.gone.wait()
         assert loop.time() - began == pytest.approx(lost, abs=0.5)
         assert [line for line in talk.notes if line != "closed"][-1] == note
-        assert talk.connection.state == "CLOSED"
+        assert talk.connection.state is State.CLOSED
 
     run(talk())
 

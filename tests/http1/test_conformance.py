@@ -3,11 +3,11 @@
 import asyncio
 import random
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import pytest
 
-from gateway.http1.exchange import Exchange
+from gateway.http1.exchange import Exchange, RequestHandler
 from gateway.http1.server import Server
 from gateway.http1.server_connection import ServerConnection
 from tests.http1.conformance import CASES, LIMITS, PROBE, Case, Group, Outcome, Received
@@ -27,21 +27,37 @@ class Echo:
     def __init__(self) -> None:
         self.received: list[Received] = []
 
-    def admit(self, exchange: Exchange) -> None:
-        def answer() -> None:
-            head = exchange.head
-            self.received.append((head.method, head.target, exchange.body))
-            exchange.respond(200, [(b"x-method", head.method.encode())], b"%d bytes" % len(exchange.body))
+    def accept(self, exchange: Exchange) -> RequestHandler:
+        exchange.handler = Echoing(self, exchange)
+        return exchange.handler
 
-        exchange.on_request = answer
-
-    def protocol_error(
-        self, status: int, message: str, exchange: Exchange | None
-    ) -> tuple[Sequence[tuple[bytes, bytes]], bytes]:
-        return [(b"content-type", b"text/plain")], message.encode()
+    def protocol_error(self, status: int, message: str, exchange: Exchange | None) -> tuple[bytes, bytes]:
+        return b"content-type: text/plain\r\n", message.encode()
 
 
-class Answers:
+class Echoing:
+    """One request."""
+
+    def __init__(self, echo: Echo, exchange: Exchange) -> None:
+        self.echo = echo
+        self.exchange = exchange
+
+    def request_received(self, body: bytes) -> None:
+        head = self.exchange.head
+        self.echo.received.append((head.method, head.target, body))
+        self.exchange.respond(200, b"%d bytes" % len(body), b"x-method: %b\r\n" % head.method.encode())
+
+    def writable(self, ready: bool) -> None:
+        pass
+
+    def ended(self) -> None:
+        pass
+
+    def crashed(self, error: Exception) -> None:
+        raise error
+
+
+class Responses:
     """What came back on a connection."""
 
     def __init__(self, raw: bytes) -> None:
@@ -68,22 +84,22 @@ class Answers:
 
 
 def fault(case: Case, raw: bytes, received: list[Received]) -> str | None:
-    """What is wrong with these answers to a case; None if they are one of its outcomes."""
-    answers = Answers(raw)
-    if answers.faults:
-        return f"{case.name}: {answers.faults}"
-    if any(right(case, outcome, answers, received) for outcome in case.outcomes):
+    """What is wrong with these responses to a case; None if they are one of its outcomes."""
+    responses = Responses(raw)
+    if responses.faults:
+        return f"{case.name}: {responses.faults}"
+    if any(right(case, outcome, responses, received) for outcome in case.outcomes):
         return None
-    return f"{case.name}: {answers.statuses}, {answers.continues} x 100, received {received}"
+    return f"{case.name}: {responses.statuses}, {responses.continues} x 100, received {received}"
 
 
-def right(case: Case, outcome: Outcome, answers: Answers, received: list[Received]) -> bool:
-    """Whether this is the outcome. The probe is answered exactly if the connection stays open."""
+def right(case: Case, outcome: Outcome, responses: Responses, received: list[Received]) -> bool:
+    """Whether this is the outcome. The probe is responded to exactly if the connection stays open."""
     probed = () if outcome.closes else (("GET", "/probe", b""),)
     return (
-        tuple(answers.statuses) == outcome.statuses + (200,) * len(probed)
+        tuple(responses.statuses) == outcome.statuses + (200,) * len(probed)
         and tuple(received) == outcome.received + probed
-        and answers.continues <= case.continues
+        and responses.continues <= case.continues
     )
 
 
@@ -119,7 +135,7 @@ async def converse(port: int, pieces: list[bytes], cut: bool) -> bytes:
     with socket.socket() as wire:
         wire.setblocking(False)
         await loop.sock_connect(wire, ("127.0.0.1", port))
-        answers = asyncio.ensure_future(read_all(wire))
+        responses = asyncio.ensure_future(read_all(wire))
         try:
             for piece in pieces:
                 await loop.sock_sendall(wire, piece)
@@ -129,7 +145,7 @@ async def converse(port: int, pieces: list[bytes], cut: bool) -> bytes:
         except ConnectionError:
             # The server reads no more; what it said is still to be read.
             pass
-        return await asyncio.wait_for(answers, PATIENCE)
+        return await asyncio.wait_for(responses, PATIENCE)
 
 
 async def read_all(wire: socket.socket) -> bytes:
@@ -206,7 +222,7 @@ class Wire(asyncio.Transport):
         return 0
 
     def pause_reading(self) -> None:
-        raise AssertionError("every request is answered at once")
+        raise AssertionError("every request is responded to at once")
 
 
 def fault_in_memory(case: Case, cut: Cut) -> str | None:

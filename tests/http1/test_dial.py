@@ -13,11 +13,13 @@ from pathlib import Path
 import pytest
 import trustme
 
-from gateway.http1.client_connection import ClientConnection, UpstreamError
-from gateway.http1.dial import Origin, _Tunnel, client_context, dial, origin_of, proxy_for
+from gateway.http1.client_connection import ClientConnection
+from gateway.http1.dial import Origin, client_context, dial, origin_of, proxy_for
 from gateway.http1.limits import Limits
-from tests.http1.wire import Sink, Wire
+from gateway.http1.upstream_request import ConnectError
+from tests.http1.wire import Sink
 from tests.support.loops import on_each_loop, settle
+from tests.support.wire import Wire
 
 QUICK = replace(Limits(), connect_timeout=0.05)
 """For what must fail by silence. Everything else gets all the time it wants."""
@@ -65,8 +67,8 @@ async def leave(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
     """Close at once."""
 
 
-async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """One request, one answer."""
+async def respond(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """One request, one response."""
     await reader.readuntil(b"\r\n\r\n")
     writer.write(OK)
     await reader.read()
@@ -74,7 +76,7 @@ async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> 
 
 def saying(data: bytes) -> Handler:
     async def say(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Answer the first bytes with these, and wait until the peer leaves."""
+        """Respond to the first bytes with these, and wait until the peer leaves."""
         await reader.read(2**16)
         writer.write(data)
         await reader.read()
@@ -145,15 +147,17 @@ def free_port() -> int:
 
 async def ask(connection: ClientConnection) -> list[str]:
     """Whether the connection serves."""
-    sink = Sink()
-    connection.send("GET", b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", b"", sink, 5.0)
+    sink = Sink(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", b"", method="GET")
+    connection.send(sink)
     await sink.over.wait()
     connection.abort()
     await settle()
     return sink.notes
 
 
-ANSWERED = ["head 200", "end 'hello'"]
+WHOLE = ["head 200", "end 'hello'"]
+
+PROXY = "http://proxy.test:3128"
 
 
 # Straight.
@@ -161,18 +165,18 @@ ANSWERED = ["head 200", "end 'hello'"]
 
 @on_each_loop
 async def test_tcp() -> None:
-    async with listening(answer) as port:
+    async with listening(respond) as port:
         connection = await dial(Origin("http", "127.0.0.1", port), Limits())
         assert repr(connection) == f"<ClientConnection [http://127.0.0.1:{port}, NEW, Request Count: 0]>"
-        assert await ask(connection) == ANSWERED
+        assert await ask(connection) == WHOLE
 
 
 @on_each_loop
 async def test_tls(trust: Trust) -> None:
-    async with listening(answer, trust.localhost) as port:
+    async with listening(respond, trust.localhost) as port:
         connection = await dial(Origin("https", "localhost", port, None, trust.ca_file), Limits())
         assert connection.transport.get_extra_info("ssl_object").selected_alpn_protocol() == "http/1.1"
-        assert await ask(connection) == ANSWERED
+        assert await ask(connection) == WHOLE
 
 
 @on_each_loop
@@ -182,17 +186,16 @@ async def test_ipv6() -> None:
             probe.bind(("::1", 0))
     except OSError:
         # A machine without IPv6: the name at least is told well.
-        with pytest.raises(UpstreamError, match=r"no connection to http://\[::1\]:9: "):
+        with pytest.raises(ConnectError, match=r"no connection to http://\[::1\]:9: "):
             await dial(Origin("http", "::1", 9), Limits())
         return
-    async with listening(answer, host="::1") as port:
-        assert await ask(await dial(Origin("http", "::1", port), Limits())) == ANSWERED
+    async with listening(respond, host="::1") as port:
+        assert await ask(await dial(Origin("http", "::1", port), Limits())) == WHOLE
 
 
-async def failing(origin: Origin, limits: Limits = QUICK) -> UpstreamError:
-    with pytest.raises(UpstreamError) as caught:
+async def failing(origin: Origin, limits: Limits = QUICK) -> ConnectError:
+    with pytest.raises(ConnectError) as caught:
         await dial(origin, limits)
-    assert caught.value.phase == "connect"
     await settle()
     return caught.value
 
@@ -326,23 +329,23 @@ async def test_a_dial_that_is_cancelled_leaves_nothing(trust: Trust, scheme: str
 
 @on_each_loop
 async def test_a_tunnel() -> None:
-    async with listening(answer) as port:
+    async with listening(respond) as port:
         proxy = Proxy(port)
         async with listening(proxy.handle) as at:
             origin = Origin("http", "up.test", 8080, f"http://127.0.0.1:{at}")
-            assert await ask(await dial(origin, Limits())) == ANSWERED
+            assert await ask(await dial(origin, Limits())) == WHOLE
         assert proxy.heads == [b"CONNECT up.test:8080 HTTP/1.1\r\nhost: up.test:8080\r\n\r\n"]
 
 
 @on_each_loop
 async def test_tls_in_a_tunnel(trust: Trust) -> None:
-    async with listening(answer, trust.localhost) as port:
+    async with listening(respond, trust.localhost) as port:
         proxy = Proxy(port)
         async with listening(proxy.handle) as at:
             origin = Origin("https", "localhost", 443, f"http://127.0.0.1:{at}", trust.ca_file)
             connection = await dial(origin, Limits())
             assert connection.transport.get_extra_info("ssl_object") is not None
-            assert await ask(connection) == ANSWERED
+            assert await ask(connection) == WHOLE
         assert proxy.heads == [b"CONNECT localhost:443 HTTP/1.1\r\nhost: localhost:443\r\n\r\n"]
 
 
@@ -356,21 +359,21 @@ async def test_tls_in_a_tunnel(trust: Trust) -> None:
     ],
 )
 async def test_a_proxy_with_a_password(credentials: str, pair: bytes) -> None:
-    async with listening(answer) as port:
+    async with listening(respond) as port:
         proxy = Proxy(port)
         async with listening(proxy.handle) as at:
             origin = Origin("http", "up.test", 80, f"http://{credentials}127.0.0.1:{at}")
-            assert await ask(await dial(origin, Limits())) == ANSWERED
+            assert await ask(await dial(origin, Limits())) == WHOLE
     scheme, _, value = proxy.heads[0].partition(b"proxy-authorization: ")[2].partition(b" ")
     assert (scheme, b64decode(value.strip())) == (b"Basic", pair)
 
 
 async def test_a_tunnel_to_an_ipv6_address() -> None:
-    async with listening(answer) as port:
+    async with listening(respond) as port:
         proxy = Proxy(port)
         async with listening(proxy.handle) as at:
             origin = Origin("http", "2001:db8::1", 80, f"http://127.0.0.1:{at}")
-            assert await ask(await dial(origin, Limits())) == ANSWERED
+            assert await ask(await dial(origin, Limits())) == WHOLE
     assert proxy.heads == [b"CONNECT [2001:db8::1]:80 HTTP/1.1\r\nhost: [2001:db8::1]:80\r\n\r\n"]
 
 
@@ -401,13 +404,13 @@ def without_secret(error: BaseException | None) -> bool:
         ),
         (
             saying(b"SSH-2.0-OpenSSH_9.6\r\n\r\n"),
-            "no connection to https://up.test: the proxy answered nonsense: the upstream's answer "
+            "no connection to https://up.test: the proxy sent nonsense: the upstream's response "
             "cannot be trusted: its status line is not one of HTTP/1.1 or HTTP/1.0",
             False,
         ),
         (
             saying(b"HTTP/1.1 200 OK\r\n" + b"x: y\r\n" * 10_000),
-            "no connection to https://up.test: the proxy answered with too large a head",
+            "no connection to https://up.test: the proxy sent too large a head",
             False,
         ),
         (leave, "no connection to https://up.test: the proxy closed the connection", False),
@@ -424,16 +427,20 @@ async def test_a_proxy_that_does_not_help(proxy: Handler, message: str, silent: 
     assert without_secret(error)
 
 
-async def test_a_proxy_that_says_more_than_it_was_asked() -> None:
-    """What comes behind its answer, before anybody could look at that, changes nothing."""
-    tunnel = _Tunnel(Origin("http", "up.test", 80), Limits())
+async def test_a_proxy_that_says_more_than_it_was_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What comes behind its response, before anybody could look at that, changes nothing."""
     wire = Wire()
-    wire.join(tunnel)
-    wire.say(b"HTTP/1.1 403 Forbidden\r\n\r\n")
-    wire.say(b"x" * 2**20)
-    await wire.leave()
-    with pytest.raises(UpstreamError, match=r"http://up\.test: the proxy refused the tunnel"):
-        await tunnel.established
+
+    async def connect(protocol: Callable[[], asyncio.Protocol], *_: object) -> tuple[Wire, asyncio.Protocol]:
+        wire.join(protocol())
+        wire.say(b"HTTP/1.1 403 Forbidden\r\n\r\n")
+        wire.say(b"x" * 2**20)
+        await wire.leave()
+        return wire, wire.protocol
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "create_connection", connect)
+    error = await failing(Origin("http", "up.test", 80, PROXY))
+    assert str(error) == "no connection to http://up.test: the proxy refused the tunnel with status 403"
 
 
 @pytest.mark.parametrize(
@@ -519,9 +526,6 @@ def test_an_origin_does_not_show_its_proxy() -> None:
 def test_equal_origins_share() -> None:
     made = [origin_of("https://a.test/x", proxy=None, ca_file=Path(name)) for name in ("a", "a", "b")]
     assert len(set(made)) == 2
-
-
-PROXY = "http://proxy.test:3128"
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from gateway.http1 import framing
 from gateway.http1.framing import LAST_CHUNK, Framing, chunk
 from gateway.http1.grammar import ProtocolError
-from gateway.http1.heads import RequestHead, ResponseHead
+from gateway.http1.heads import RequestHead, ResponseHead, parse_request_head, parse_response_head
 from tests.http1.conformance import CASES, SMUGGLED
 
 LENGTH = (b"content-length", b"5")
@@ -18,6 +18,18 @@ CHUNKED = (b"transfer-encoding", b"chunked")
 
 
 # Which framing a head announces.
+
+
+def head(*lines: bytes) -> bytes:
+    return b"".join(line + b"\r\n" for line in (*lines, b""))
+
+
+def request(*fields: tuple[bytes, bytes]) -> RequestHead:
+    return parse_request_head(head(b"POST / HTTP/1.1", b"Host: a", *map(b": ".join, fields)))
+
+
+def response(status: int, *fields: tuple[bytes, bytes]) -> ResponseHead:
+    return parse_response_head(head(b"HTTP/1.1 %d X" % status, *map(b": ".join, fields)))
 
 
 @pytest.mark.parametrize(
@@ -30,7 +42,7 @@ CHUNKED = (b"transfer-encoding", b"chunked")
     ],
 )
 def test_framing_of_a_request(headers: list[tuple[bytes, bytes]], mode: str, left: int) -> None:
-    found = Framing.for_request(RequestHead("POST", "/", headers, "1.1"))
+    found = Framing.for_request(request(*headers))
     assert (found.mode, found.chunk_left, found.ended) == (mode, left, mode == "none")
 
 
@@ -52,18 +64,18 @@ def test_framing_of_a_request(headers: list[tuple[bytes, bytes]], mode: str, lef
 def test_framing_of_a_response(
     status: int, headers: list[tuple[bytes, bytes]], method: str, mode: str, ended: bool
 ) -> None:
-    found = Framing.for_response(ResponseHead(status, b"", headers, "1.1"), method)
+    found = Framing.for_response(response(status, *headers), method)
     assert (found.mode, found.ended) == (mode, ended)
 
 
 def test_whose_fault_it_is() -> None:
-    request = Framing.for_request(RequestHead("POST", "/", [CHUNKED], "1.1"))
+    body = Framing.for_request(request(CHUNKED))
     with pytest.raises(ProtocolError, match="the request's body is broken") as caught:
-        request.feed(b"x")
+        body.feed(b"x")
     assert caught.value.status == 400
-    response = Framing.for_response(ResponseHead(200, b"", [LENGTH], "1.1"), "GET")
+    body = Framing.for_response(response(200, LENGTH), "GET")
     with pytest.raises(ProtocolError, match="the upstream's body is broken") as caught:
-        response.close()
+        body.close()
     assert caught.value.status == 502
 
 
@@ -172,6 +184,23 @@ def test_the_payload_of_a_long_chunk_is_not_copied() -> None:
     assert body.payload(data)[0] is data
 
 
+@pytest.mark.parametrize("extension", [b"", b";", b";a"])
+def test_many_small_chunks_are_followed_in_parts(extension: bytes) -> None:
+    body, whole = Framing("chunked"), Framing("chunked")
+    data = b"1%b\r\nx\r\n" % extension * 6000 + LAST_CHUNK + b"GET"
+    assert b"".join(whole.payload(data)) == b"x" * 6000
+    assert (whole.consumed, whole.ended, whole.more) == (len(data) - 3, True, False)
+    rest, parts, pieces = data, 0, list[bytes]()
+    while not body.ended:
+        size = body.feed(rest, pieces)
+        rest = rest[size:]
+        parts += 1
+        assert body.more is not body.ended
+        assert 0 < size <= len(data) - 3
+    assert 2 <= parts <= 20
+    assert (b"".join(pieces), rest) == (b"x" * 6000, b"GET")
+
+
 def test_a_cut_body_cannot_be_closed() -> None:
     body = Framing("chunked")
     body.feed(b"5\r\nhello\r\n0\r\n")
@@ -183,20 +212,6 @@ def test_chunk() -> None:
     assert chunk(b"x" * 26) == b"1a\r\n" + b"x" * 26 + b"\r\n"
     assert chunk(b"") == b""
     assert Framing("chunked").feed(chunk(b"a") + LAST_CHUNK) == 11
-
-
-def test_sizes_are_remembered_within_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(framing, "_sizes", {})
-    monkeypatch.setattr(framing, "_MEMO_SIZES", 4)
-    kept = []
-    for size in (1, 2, 3, 4, 5, 6, 0xFFFF, 0x10000):
-        body = Framing("chunked")
-        data = chunk(b"x" * size)
-        assert body.feed(data) == len(data)
-        assert body.at_chunk_boundary
-        kept.append(len(framing._sizes))
-    assert kept == [1, 2, 3, 4, 1, 2, 3, 3]
-    assert framing._sizes[b"ffff"] == 0xFFFF
 
 
 # What is refused.

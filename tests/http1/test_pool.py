@@ -1,44 +1,52 @@
 """Connections to upstreams: which one serves a request, what becomes of it, and what is told of that."""
 
 import asyncio
-from collections.abc import Iterable
+import os
+import select
+import socket
+import ssl
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
+import trustme
 
-from gateway.http1.client_connection import BodyReceiver, ClientConnection, UpstreamError
+from gateway.http1.client_connection import ClientConnection
 from gateway.http1.dial import Origin
-from gateway.http1.heads import ResponseHead
 from gateway.http1.limits import Limits
-from gateway.http1.pool import Call, Pool
-from tests.http1.wire import Sink, Wire
+from gateway.http1.pool import Pool
+from gateway.http1.upstream_request import ConnectError
+from tests.http1.wire import Sink
 from tests.support.clock import run
-from tests.support.loops import settle
+from tests.support.loops import eventually, on_each_loop, settle
+from tests.support.wire import Wire
 
-ONE = Origin("http", "one.test", 80)
-TWO = Origin("http", "two.test", 80)
+ORIGIN = Origin("http", "one.test", 80)
 
-ANSWER = b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello"
-HEAD, BODY = ANSWER[:-5], ANSWER[-5:]
+RESPONSE = b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello"
+HEAD, BODY = RESPONSE[:-5], RESPONSE[-5:]
 WHOLE = ["head 200", "end 'hello'"]
-CLOSED = "head: the upstream closed the connection before it answered"
+CLOSED = "failed: the upstream closed the connection before it responded"
 
 
 class Network:
-    """A pool and its upstreams: every connection that the pool makes ends in a wire here."""
+    """A pool and its upstream: every connection that the pool makes ends in a wire here."""
 
     def __init__(self, limits: Limits | None = None) -> None:
-        self.pool = Pool(limits or Limits(), self.dial)
+        self.pool = Pool(ORIGIN, limits or Limits(), self.dial)
         self.wires: list[Wire] = []
-        self.dialled: list[Origin] = []
+        self.dialled = 0
         self.closed_at_once = False
-        self.error: UpstreamError | None = None
+        self.error: Exception | None = None
         self.open = asyncio.Event()
         """Connections come about."""
         self.open.set()
 
     async def dial(self, origin: Origin, limits: Limits) -> ClientConnection:
-        self.dialled.append(origin)
+        assert origin is ORIGIN
+        self.dialled += 1
         await self.open.wait()
         if self.error is not None:
             raise self.error
@@ -50,15 +58,12 @@ class Network:
             await wire.leave()
         return connection
 
-    def send(self, sink: Sink, origin: Origin = ONE) -> Call:
-        return self.pool.send(origin, "POST", b"HEAD.", b"BODY.", sink, 300.0)
-
-    async def ask(self, origin: Origin = ONE) -> tuple[Sink, Call]:
+    async def ask(self) -> Sink:
         """A request that has been sent."""
         sink = Sink()
-        call = self.send(sink, origin)
+        self.pool.send(sink)
         await settle()
-        return sink, call
+        return sink
 
     async def idle(self, count: int = 1) -> list[Wire]:
         """So many connections that have served a request."""
@@ -66,7 +71,7 @@ class Network:
             await self.ask()
         wires = self.wires[-count:]
         for wire in wires:
-            wire.say(ANSWER)
+            wire.say(RESPONSE)
         assert self.shown == (0, count, 0)
         return wires
 
@@ -74,8 +79,8 @@ class Network:
     def shown(self) -> tuple[int, int, int]:
         """Active, idle, dialling, as the pool shows itself."""
         shown = repr(self.pool)
-        assert shown.startswith("<Pool [Active: ")
-        active, idle, dialling = (int(part.rpartition(" ")[2]) for part in shown[:-2].split(","))
+        assert shown.startswith("<Pool [http://one.test, Active: ")
+        active, idle, dialling = (int(part.rpartition(" ")[2]) for part in shown[:-2].split(",")[1:])
         return active, idle, dialling
 
     def lost(self) -> list[int]:
@@ -85,19 +90,18 @@ class Network:
 
 async def test_from_dialling_to_idle() -> None:
     net = Network()
-    assert repr(net.pool) == "<Pool [Active: 0, Idle: 0, Dialling: 0]>"
+    assert repr(net.pool) == "<Pool [http://one.test, Active: 0, Idle: 0, Dialling: 0]>"
     sink = Sink()
-    call = net.send(sink)
-    assert repr(net.pool) == "<Pool [Active: 0, Idle: 0, Dialling: 1]>"
+    net.pool.send(sink)
+    assert repr(net.pool) == "<Pool [http://one.test, Active: 0, Idle: 0, Dialling: 1]>"
     await settle()
-    assert repr(net.pool) == "<Pool [Active: 1, Idle: 0, Dialling: 0]>"
+    assert repr(net.pool) == "<Pool [http://one.test, Active: 1, Idle: 0, Dialling: 0]>"
     (wire,) = net.wires
     assert wire.heard() == b"HEAD.BODY."
-    assert call._body == b"", "nobody will send it again"
     wire.say(HEAD)
     assert net.shown == (1, 0, 0)
     wire.say(BODY)
-    assert repr(net.pool) == "<Pool [Active: 0, Idle: 1, Dialling: 0]>"
+    assert repr(net.pool) == "<Pool [http://one.test, Active: 0, Idle: 1, Dialling: 0]>"
     assert sink.notes == ["head 200", "end 'hello'"]
 
 
@@ -120,49 +124,32 @@ async def test_the_last_to_become_idle_is_the_newest() -> None:
     for _ in range(2):
         await net.ask()
     first, second = net.wires
-    second.say(ANSWER)
-    first.say(ANSWER)
+    second.say(RESPONSE)
+    first.say(RESPONSE)
     for wire in net.wires:
         wire.heard()
     await net.ask()
     assert (first.heard(), second.heard()) == (b"HEAD.BODY.", b"")
 
 
-@pytest.mark.parametrize(
-    ("other", "shared"),
-    [
-        (replace(ONE), True),
-        (TWO, False),
-        (replace(ONE, port=81), False),
-        (replace(ONE, scheme="https"), False),
-        (replace(ONE, proxy="http://proxy.test:3128"), False),
-    ],
-)
-async def test_what_is_shared(other: Origin, shared: bool) -> None:
+async def test_a_response_that_ends_the_connection() -> None:
     net = Network()
-    await net.idle()
-    await net.ask(other)
-    assert net.dialled == ([ONE] if shared else [ONE, other])
-
-
-async def test_an_answer_that_ends_the_connection() -> None:
-    net = Network()
-    sink, _ = await net.ask()
+    sink = await net.ask()
     net.wires[0].say(b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 5\r\n\r\nhello")
     assert (sink.notes, net.shown) == (WHOLE, (0, 0, 0))
 
 
-async def test_a_request_sent_when_an_answer_ends_uses_its_connection() -> None:
+async def test_a_request_sent_when_a_response_ends_uses_its_connection() -> None:
     net = Network()
-    sink, _ = await net.ask()
+    sink = await net.ask()
     second = Sink()
 
     def send_again() -> None:
-        net.send(second)
+        net.pool.send(second)
 
     sink.on_body = send_again
-    net.wires[0].say(ANSWER)
-    net.wires[0].say(ANSWER)
+    net.wires[0].say(RESPONSE)
+    net.wires[0].say(RESPONSE)
     assert (second.notes, len(net.wires)) == (WHOLE, 1)
 
 
@@ -172,21 +159,12 @@ async def test_a_request_sent_when_an_answer_ends_uses_its_connection() -> None:
 @pytest.mark.parametrize(("limit", "lost"), [(0, [0, 1, 2]), (1, [0, 1]), (2, [0]), (3, [])])
 async def test_the_oldest_idle_ones_are_too_many(limit: int, lost: list[int]) -> None:
     net = Network(replace(Limits(), pool_max_idle=limit))
-    sinks = [(await net.ask())[0] for _ in range(3)]
+    sinks = [await net.ask() for _ in range(3)]
     for wire in net.wires:
-        wire.say(ANSWER)
+        wire.say(RESPONSE)
     assert net.lost() == lost
     assert net.shown == (0, limit, 0)
     assert [sink.notes for sink in sinks] == [WHOLE] * 3
-
-
-async def test_each_origin_has_its_own_limit() -> None:
-    net = Network(replace(Limits(), pool_max_idle=1))
-    for origin in (ONE, TWO):
-        await net.ask(origin)
-    for wire in net.wires:
-        wire.say(ANSWER)
-    assert (net.lost(), net.shown) == ([], (0, 2, 0))
 
 
 def test_idle_ones_are_closed_in_time() -> None:
@@ -195,12 +173,11 @@ def test_idle_ones_are_closed_in_time() -> None:
         await net.idle(2)
         await asyncio.sleep(50)
         await net.ask()
-        net.wires[1].say(ANSWER)
+        net.wires[1].say(RESPONSE)
         await asyncio.sleep(11)
         assert (net.lost(), net.shown) == ([0], (0, 1, 0))
         await asyncio.sleep(50)
         assert (net.lost(), net.shown) == ([0, 1], (0, 0, 0))
-        assert net.pool._idle == {}
 
     run(story())
 
@@ -233,7 +210,7 @@ async def test_one_that_is_being_closed_is_passed_over() -> None:
 async def used_again(net: Network) -> tuple[Sink, Wire]:
     """A request on a connection that was idle."""
     (wire,) = await net.idle()
-    sink, _ = await net.ask()
+    sink = await net.ask()
     wire.heard()
     return sink, wire
 
@@ -246,7 +223,7 @@ async def test_a_stale_connection_is_replaced_silently(how: str) -> None:
     await settle()
     assert (sink.notes, net.shown) == ([], (1, 0, 0))
     assert net.wires[1].heard() == b"HEAD.BODY."
-    net.wires[1].say(ANSWER)
+    net.wires[1].say(RESPONSE)
     assert sink.notes == WHOLE
 
 
@@ -254,7 +231,7 @@ async def test_it_is_replaced_once_by_a_fresh_one() -> None:
     """Another idle one would be as stale."""
     net = Network()
     await net.idle(3)
-    sink, _ = await net.ask()
+    sink = await net.ask()
     await net.wires[2].leave()
     await settle()
     assert (len(net.wires), net.shown) == (4, (1, 2, 0))
@@ -265,18 +242,18 @@ async def test_it_is_replaced_once_by_a_fresh_one() -> None:
 async def test_replacing_may_fail() -> None:
     net = Network()
     sink, wire = await used_again(net)
-    net.error = UpstreamError("connect", "nobody is there")
+    net.error = ConnectError("nobody is there")
     await wire.leave()
     await settle()
-    assert (sink.notes, net.shown) == (["connect: nobody is there"], (0, 0, 0))
+    assert (sink.notes, net.shown) == (["failed: nobody is there"], (0, 0, 0))
 
 
 async def test_a_fresh_connection_is_not_replaced() -> None:
     net = Network()
-    sink, _ = await net.ask()
+    sink = await net.ask()
     await net.wires[0].leave()
     await settle()
-    assert (sink.notes, net.dialled) == ([CLOSED], [ONE])
+    assert (sink.notes, net.dialled) == ([CLOSED], 1)
 
 
 @pytest.mark.parametrize(
@@ -284,11 +261,11 @@ async def test_a_fresh_connection_is_not_replaced() -> None:
     [
         ([b"H", ""], CLOSED),
         ([b"HTTP/1.1 100 X\r\n\r\n", ""], CLOSED),
-        ([b"oops\r\n\r\n"], "head: the upstream's answer cannot be trusted"),
-        ([HEAD + b"hel", ""], "body: the upstream's body is broken"),
+        ([b"oops\r\n\r\n"], "failed: the upstream's response cannot be trusted"),
+        ([HEAD + b"hel", ""], "failed: the upstream's body is broken"),
     ],
 )
-async def test_one_that_had_begun_to_answer_is_not_replaced(said: Iterable[bytes], note: str) -> None:
+async def test_one_that_had_begun_to_respond_is_not_replaced(said: Iterable[bytes], note: str) -> None:
     net = Network()
     sink, wire = await used_again(net)
     for data in said:
@@ -298,7 +275,7 @@ async def test_one_that_had_begun_to_answer_is_not_replaced(said: Iterable[bytes
             await wire.leave()
     await settle()
     assert sink.notes[-1].startswith(note)
-    assert net.dialled == [ONE]
+    assert net.dialled == 1
 
 
 def test_silence_is_no_staleness() -> None:
@@ -306,8 +283,8 @@ def test_silence_is_no_staleness() -> None:
         net = Network()
         sink, _ = await used_again(net)
         await asyncio.sleep(301)
-        assert sink.notes == ["silent head: the upstream did not begin to answer in time"]
-        assert (net.dialled, net.shown) == ([ONE], (0, 0, 0))
+        assert sink.notes == ["silent: the upstream did not begin to respond in time"]
+        assert (net.dialled, net.shown) == (1, (0, 0, 0))
 
     run(story())
 
@@ -317,18 +294,38 @@ def test_silence_is_no_staleness() -> None:
 
 async def test_no_connection() -> None:
     net = Network()
-    net.error = UpstreamError("connect", "nobody is there")
-    sink, call = await net.ask()
-    assert sink.notes == ["connect: nobody is there"]
+    net.error = ConnectError("nobody is there")
+    sink = await net.ask()
+    assert sink.notes == ["failed: nobody is there"]
     assert (sink.error, net.shown) == (net.error, (0, 0, 0))
-    call.cancel()
+    net.pool.cancel(sink)
+
+
+@pytest.mark.parametrize(
+    ("error", "notes"),
+    [
+        (ConnectError("nobody is there"), ["failed: nobody is there", "crash oops"]),
+        (KeyError("x"), ["crash 'x'"]),
+    ],
+)
+async def test_an_exception_while_connecting_is_told(error: Exception, notes: list[str]) -> None:
+    def fail() -> None:
+        raise ValueError("oops")
+
+    net = Network()
+    net.error = error
+    sink = Sink()
+    sink.on_failure = fail
+    net.pool.send(sink)
+    await settle()
+    assert (sink.notes, sink.dialling, net.shown) == (notes, None, (0, 0, 0))
 
 
 async def test_a_connection_that_is_lost_before_its_first_request() -> None:
     net = Network()
     net.closed_at_once = True
-    sink, _ = await net.ask()
-    assert sink.notes == ["connect: the connection to http://one.test was closed as soon as it was made"]
+    sink = await net.ask()
+    assert sink.notes == ["failed: the connection to http://one.test was closed as soon as it was made"]
     assert net.shown == (0, 0, 0)
 
 
@@ -338,8 +335,8 @@ async def test_a_connection_that_is_lost_before_its_first_request() -> None:
 async def test_cancelled_while_dialling() -> None:
     net = Network()
     net.open.clear()
-    sink, call = await net.ask()
-    call.cancel()
+    sink = await net.ask()
+    net.pool.cancel(sink)
     await settle()
     assert net.shown == (0, 0, 0)
     net.open.set()
@@ -350,72 +347,61 @@ async def test_cancelled_while_dialling() -> None:
 @pytest.mark.parametrize("said", [b"", b"HTTP/1.1", HEAD, HEAD + b"hel"])
 async def test_cancelled_under_way(said: bytes) -> None:
     net = Network()
-    sink, call = await net.ask()
+    sink = await net.ask()
     net.wires[0].say(said)
     notes = list(sink.notes)
-    call.cancel()
+    net.pool.cancel(sink)
     assert (net.wires[0].state, net.shown) == ("ABORTED", (0, 0, 0))
-    call.cancel()
+    net.pool.cancel(sink)
     await settle()
-    assert (sink.notes, net.dialled) == (notes, [ONE])
+    assert (sink.notes, net.dialled) == (notes, 1)
 
 
 async def test_cancelled_when_it_is_over() -> None:
     net = Network()
-    _, call = await net.ask()
-    net.wires[0].say(ANSWER)
-    call.cancel()
+    sink = await net.ask()
+    net.wires[0].say(RESPONSE)
+    net.pool.cancel(sink)
     assert (net.lost(), net.shown) == ([], (0, 1, 0))
 
 
-async def test_a_call_that_is_over_cannot_harm_the_next() -> None:
+async def test_cancelled_when_it_is_over_and_another_is_under_way() -> None:
     net = Network()
-    _, call = await net.ask()
-    net.wires[0].say(ANSWER)
-    sink, _ = await net.ask()
-    call.cancel()
-    net.wires[0].say(ANSWER)
-    assert (sink.notes, len(net.wires)) == (WHOLE, 1)
+    first = await net.ask()
+    net.wires[0].say(RESPONSE)
+    second = await net.ask()
+    net.pool.cancel(first)
+    net.wires[0].say(RESPONSE)
+    assert (second.notes, len(net.wires)) == (WHOLE, 1)
 
 
 async def test_cancelled_while_a_stale_connection_is_replaced() -> None:
     net = Network()
     (wire,) = await net.idle()
-    sink, call = await net.ask()
+    sink = await net.ask()
     net.open.clear()
     await wire.leave()
     assert net.shown == (0, 0, 1)
-    call.cancel()
+    net.pool.cancel(sink)
     net.open.set()
     await settle()
     assert (sink.notes, len(net.wires), net.shown) == ([], 1, (0, 0, 0))
 
 
-class Unwilling(Sink):
-    """Cancels its call at the head."""
-
-    call: Call
-
-    def head_received(self, connection: ClientConnection, head: ResponseHead) -> BodyReceiver | None:
-        self.call.cancel()
-        return super().head_received(connection, head)
-
-
 async def test_cancelled_at_the_head() -> None:
     net = Network()
-    sink = Unwilling()
-    sink.call = net.send(sink)
-    await settle()
-    net.wires[0].say(ANSWER)
+    sink = await net.ask()
+    sink.on_head = lambda: net.pool.cancel(sink)
+    net.wires[0].say(RESPONSE)
     assert (sink.notes, net.lost(), net.shown) == (["head 200"], [0], (0, 0, 0))
 
 
 async def test_a_body_that_is_not_wanted() -> None:
     net = Network()
     sink = Sink(wanted=False)
-    net.send(sink)
+    net.pool.send(sink)
     await settle()
-    net.wires[0].say(ANSWER)
+    net.wires[0].say(RESPONSE)
     assert (sink.notes, net.lost(), net.shown) == (["head 200"], [0], (0, 0, 0))
 
 
@@ -424,11 +410,15 @@ async def test_a_body_that_is_not_wanted() -> None:
 
 async def test_closing() -> None:
     net = Network()
-    await net.idle(2)
-    await net.ask(TWO)
+    await net.idle(3)
+    await net.ask()
     net.open.clear()
-    sink, _ = await net.ask(TWO)
-    assert net.shown == (1, 2, 1)
+    for _ in range(2):
+        net.pool.send(Sink())
+    sink = await net.ask()
+    assert net.shown == (3, 0, 1)
+    net.wires[0].say(RESPONSE)
+    assert net.shown == (2, 1, 1)
     net.pool.close()
     await settle()
     assert (net.lost(), net.shown, sink.notes) == ([0, 1, 2], (0, 0, 0), [])
@@ -437,16 +427,147 @@ async def test_closing() -> None:
 async def test_a_connection_that_comes_when_the_pool_is_closed() -> None:
     net = Network()
     net.pool.close()
-    sink, _ = await net.ask()
+    sink = await net.ask()
     assert (sink.notes, net.lost(), net.shown) == ([], [0], (0, 0, 0))
 
 
-# Limits.
+# What is handed on to the next connection.
+
+
+async def test_a_connection_begins_with_the_last_head_that_was_learnt() -> None:
+    net = Network()
+    assert net.pool.template is None
+    sink = await net.ask()
+    first = sink.connection
+    net.wires[0].say(HEAD)
+    second = await net.ask()
+    assert first is not None is not second.connection
+    assert first.template is net.pool.template is second.connection.template is not None
 
 
 async def test_new_limits_reach_the_next_connection() -> None:
     net = Network()
     net.pool.limits = replace(Limits(), max_head=10)
-    sink, _ = await net.ask()
-    net.wires[0].say(ANSWER)
-    assert sink.notes == ["head: the upstream's answer has too large a head"]
+    sink = await net.ask()
+    net.wires[0].say(RESPONSE)
+    assert sink.notes == ["failed: the upstream's response has too large a head"]
+
+
+# Bytes that are the response to no request, over real sockets.
+
+
+class Upstream:
+    """Responds to each request on each connection."""
+
+    def __init__(self) -> None:
+        self.sockets: list[socket.socket] = []
+        """Of its connections; what is sent on them need not be TLS."""
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.sockets.append(socket.socket(fileno=os.dup(writer.get_extra_info("socket").fileno())))
+        with suppress(asyncio.IncompleteReadError, OSError):
+            while await reader.readuntil(b"\r\n\r\n"):
+                writer.write(RESPONSE)
+        writer.close()
+
+
+@asynccontextmanager
+async def upstream(authority: Path | None) -> AsyncIterator[tuple[Upstream, Pool]]:
+    """A pool and its upstream; over TLS with an authority's file for both."""
+    there, context = Upstream(), None
+    if authority is not None:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(authority.with_name("server.pem"))
+    server = await asyncio.start_server(there.serve, "127.0.0.1", 0, ssl=context)
+    port = server.sockets[0].getsockname()[1]
+    scheme = "http" if authority is None else "https"
+    pool = Pool(Origin(scheme, "localhost", port, None, authority), Limits())
+    try:
+        yield there, pool
+    finally:
+        pool.close()
+        server.close()
+        for connection in there.sockets:
+            connection.close()
+        await settle()
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("trust")
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(str(directory / "ca.pem"))
+    authority.issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(
+        str(directory / "server.pem")
+    )
+    return directory / "ca.pem"
+
+
+GET = b"GET / HTTP/1.1\r\nhost: a\r\n\r\n"
+
+
+def asking(pool: Pool) -> Sink:
+    """Send a request, in the same turn of the loop."""
+    sink = Sink(GET, b"")
+    pool.send(sink)
+    return sink
+
+
+async def ask(pool: Pool) -> list[str]:
+    """Send a request, and wait for the response."""
+    sink = asking(pool)
+    async with asyncio.timeout(5):
+        await sink.over.wait()
+    return sink.notes
+
+
+@pytest.mark.parametrize("secure", [False, True])
+@on_each_loop
+async def test_an_idle_connection_is_used_again(secure: bool, authority: Path) -> None:
+    """TLS says nothing on it by itself that would be taken for unasked bytes."""
+    async with upstream(authority if secure else None) as (there, pool):
+        for _ in range(5):
+            assert (await ask(pool))[-1] == "end 'hello'"
+        assert len(there.sockets) == 1
+
+
+@pytest.mark.parametrize("secure", [False, True])
+@pytest.mark.parametrize("unasked", [RESPONSE, b"\r\n\r\n\r\n", b""])
+@pytest.mark.parametrize("seen", [False, True])
+@on_each_loop
+async def test_unasked_bytes_and_an_end_keep_an_idle_connection_from_use(
+    secure: bool, unasked: bytes, seen: bool, authority: Path
+) -> None:
+    """Also where the loop has not read them: they wait in the socket when the next request comes."""
+    async with upstream(authority if secure else None) as (there, pool):
+        for _ in range(2):
+            await ask(pool)
+        for connections in (1, 2, 3):
+            assert len(there.sockets) == connections
+            if unasked:
+                there.sockets[-1].send(unasked)
+            else:
+                there.sockets[-1].shutdown(socket.SHUT_RDWR)
+            if seen:
+                await eventually(lambda: "Idle: 0" in repr(pool))
+            assert (await ask(pool))[-1] == "end 'hello'"
+
+
+@pytest.mark.parametrize("secure", [False, True])
+@on_each_loop
+async def test_a_second_response_in_the_same_read_ends_the_connection(secure: bool, authority: Path) -> None:
+    async with upstream(authority if secure else None) as (there, pool):
+        sink = Sink(GET + GET, b"")
+        pool.send(sink)
+        await sink.over.wait()
+        await eventually(lambda: "Idle: 0" in repr(pool))
+        assert await ask(pool) == WHOLE
+        assert len(there.sockets) == 2
+
+
+async def test_a_system_without_poll(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(select, "poll")
+    async with upstream(None) as (there, pool):
+        for _ in range(2):
+            assert (await ask(pool))[-1] == "end 'hello'"
+        assert len(there.sockets) == 1

@@ -12,17 +12,19 @@ from pathlib import Path
 import pytest
 import trustme
 
-from gateway.http1.client_connection import BodyReceiver, ClientConnection, UpstreamError
+from gateway.http1.client_connection import ClientConnection
 from gateway.http1.dial import Origin
-from gateway.http1.exchange import Exchange
+from gateway.http1.exchange import Application, Exchange, RequestHandler
 from gateway.http1.heads import ResponseHead
 from gateway.http1.limits import Limits
 from gateway.http1.pool import Pool
 from gateway.http1.server import Server
-from tests.http1.wire import Desk
+from gateway.http1.upstream_request import BodyReceiver, UpstreamError
+from tests.fakes.messages import ScriptedUpstream, chunked
+from tests.http1.wire import Desk, Sink
 from tests.support.client import Client
-from tests.support.loops import happens, on_each_loop, settle
-from tests.support.upstream import ScriptedUpstream, chunked
+from tests.support.loops import eventually as happens
+from tests.support.loops import on_each_loop, settle
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 LATER = b"GET /later HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -50,10 +52,10 @@ def tls(tmp_path_factory: pytest.TempPathFactory) -> Tls:
 
 @asynccontextmanager
 async def serving(
-    desk: Desk, limits: Limits | None = None, context: ssl.SSLContext | None = None
+    application: Application, limits: Limits | None = None, context: ssl.SSLContext | None = None
 ) -> AsyncIterator[tuple[Server, int]]:
     """A server that listens; when it goes, nothing may be left."""
-    server = Server(desk, limits or Limits())
+    server = Server(application, limits or Limits())
     port = await server.listen("127.0.0.1", 0, tls=context)
     try:
         yield server, port
@@ -70,7 +72,7 @@ async def until(server: Server, count: int) -> None:
 
 
 async def asked(desk: Desk) -> Exchange:
-    """Wait for a request that waits for its answer."""
+    """Wait for a request that waits for its response."""
     await happens(lambda: bool(desk.later))
     return desk.later[0]
 
@@ -93,7 +95,7 @@ async def test_serving() -> None:
     async with serving(desk) as (server, port), await Client.connect(port) as client:
         assert (await client.request("POST", "/", b"hello")).body == b"hello"
         assert (await client.request("GET", "/")).status == 200
-        assert [repr(c) for c in server.connections] == ["<ServerConnection [127.0.0.1, IDLE]>"]
+        assert [repr(c) for c in server.connections] == ["<ServerConnection [IDLE]>"]
     assert desk.received == [("POST", "/", b"hello"), ("GET", "/", b"")]
 
 
@@ -199,7 +201,7 @@ async def test_draining() -> None:
         late = await Client.connect(port)
         response = await late.request("GET", "/")
         assert (response.status, response.header("connection")) == (200, "close")
-        desk.later[0].respond(200, [], b"done")
+        desk.later[0].respond(200, b"done")
         response = await busy.response()
         assert (response.body, response.header("connection")) == (b"done", "close")
         assert await server.wait_closed(5)
@@ -268,7 +270,8 @@ async def test_a_client_that_leaves(tls: Tls, secure: bool, how: str) -> None:
         client = await Client.connect(port, tls=tls.client if secure else None)
         client.writer.write(LATER)
         exchange = await asked(desk)
-        exchange.start(200, [])
+        exchange.start(200)
+        exchange.write(b"some")
         if how == "reset":
             reset(client)
         elif how == "half-close" and not secure:
@@ -284,7 +287,7 @@ async def test_a_client_that_leaves(tls: Tls, secure: bool, how: str) -> None:
 
 
 @on_each_loop
-async def test_a_refused_body_does_not_cost_the_answer() -> None:
+async def test_a_refused_body_does_not_cost_the_response() -> None:
     """The client writes all of it before it reads. Closing at once would reset what it is about to read."""
     limits = replace(Limits(), max_body=1000, linger_timeout=5)
     async with serving(Desk(), limits) as (server, port), await Client.connect(port) as client:
@@ -307,8 +310,8 @@ MUCH = b"x" * 16 * 1024 * 1024
 @on_each_loop
 async def test_a_slow_reader_lives_and_one_that_reads_nothing_does_not(tls: Tls, secure: bool) -> None:
     desk = Desk()
-    desk.answer = lambda exchange: exchange.respond(200, [], MUCH)
-    # Over TLS the standard loop takes any answer at once, so that such a connection is closed as idle first.
+    desk.respond = lambda exchange, body: exchange.respond(200, MUCH)
+    # Over TLS the standard loop takes any response at once, so that such a connection is closed as idle first.
     limits = replace(Limits(), write_timeout=0.15, keep_alive_timeout=0.15)
     async with serving(desk, limits, tls.server if secure else None) as (server, port):
         with await asyncio.to_thread(small_socket, port, tls.client if secure else None) as ours:
@@ -332,41 +335,53 @@ def small_socket(port: int, context: ssl.SSLContext | None) -> socket.socket:
 # Together with the upstream's side.
 
 
-class Relay(Desk):
-    """Sends every request on, and relays what comes back, chunk by chunk as it is."""
+class Relay:
+    """An application that sends every request on, and relays what comes back, chunk by chunk as it is."""
 
-    def __init__(self, pool: Pool, origin: Origin) -> None:
-        super().__init__()
+    server: Server
+
+    def __init__(self, pool: Pool) -> None:
         self.pool = pool
-        self.origin = origin
-        self.answer = self.relay
         self.waited = 0
         """The most bytes that ever waited for the client."""
 
-    def relay(self, exchange: Exchange) -> None:
-        head = b"POST / HTTP/1.1\r\nhost: up\r\ncontent-length: %d\r\n\r\n" % len(exchange.body)
-        relaying = Relaying(self, exchange)
-        call = self.pool.send(self.origin, "POST", head, exchange.body, relaying, 5.0)
-        exchange.on_end = lambda: call.cancel() if exchange.gone else None
+    def accept(self, exchange: Exchange) -> RequestHandler:
+        exchange.handler = Relaying(self, exchange)
+        return exchange.handler
+
+    def protocol_error(self, status: int, message: str, exchange: Exchange | None) -> tuple[bytes, bytes]:
+        raise AssertionError
 
 
-class Relaying:
-    """One answer on its way."""
-
-    decode = False
+class Relaying(Sink):
+    """One request, to an upstream too, and its response on its way."""
 
     def __init__(self, relay: Relay, exchange: Exchange) -> None:
-        self.desk = relay
+        super().__init__()
+        self.relay = relay
         self.exchange = exchange
 
+    def request_received(self, body: bytes) -> None:
+        self.head = b"POST / HTTP/1.1\r\nhost: up\r\ncontent-length: %d\r\n\r\n" % len(body)
+        self.body = body
+        self.relay.pool.send(self)
+
+    def writable(self, ready: bool) -> None:
+        if self.connection is not None:
+            (self.connection.resume if ready else self.connection.pause)()
+
+    def ended(self) -> None:
+        if self.exchange.gone:
+            self.relay.pool.cancel(self)
+
     def head_received(self, connection: ClientConnection, head: ResponseHead) -> BodyReceiver:
-        self.exchange.on_flow = lambda flowing: connection.resume() if flowing else connection.pause()
-        self.exchange.start(head.status, [])
+        self.exchange.start(head.status)
         return self
 
-    def body_received(self, data: bytes, ended: bool) -> None:
-        self.exchange.write_raw(data)
-        self.desk.waited = max(self.desk.waited, self.exchange._wire.transport.get_write_buffer_size())
+    def body_received(self, raw: bytes, payload: bytes, ended: bool) -> None:
+        self.exchange.write_raw(raw)
+        waiting = [each.transport.get_write_buffer_size() for each in self.relay.server.connections]
+        self.relay.waited = max(self.relay.waited, *waiting)
         if ended:
             self.exchange.finish(framed=True)
 
@@ -375,16 +390,16 @@ class Relaying:
 
 
 @asynccontextmanager
-async def relaying(tls: Tls | None) -> AsyncIterator[tuple[Relay, ScriptedUpstream, Client]]:
-    """A client, a server that relays, and an upstream that sends MUCH; with TLS on both sides or on none."""
-    upstream = ScriptedUpstream(answer=lambda _: [STREAM])
+async def relaying(tls: Tls | None, said: bytes) -> AsyncIterator[tuple[Relay, ScriptedUpstream, Client]]:
+    """A client, a server that relays, and an upstream that says this; with TLS on both sides or on none."""
+    upstream = ScriptedUpstream(answer=lambda _: [said])
     await upstream.start(tls.server if tls is not None else None)
     scheme, file = ("http", None) if tls is None else ("https", tls.file)
-    relay = Relay(Pool(Limits()), Origin(scheme, "localhost", upstream.port, None, file))
+    relay = Relay(Pool(Origin(scheme, "localhost", upstream.port, None, file), Limits()))
     ours, theirs = (None, None) if tls is None else (tls.server, tls.client)
     try:
         async with (
-            serving(relay, context=ours) as (_, port),
+            serving(relay, context=ours) as (relay.server, port),
             await Client.connect(port, tls=theirs) as client,
         ):
             yield relay, upstream, client
@@ -395,13 +410,14 @@ async def relaying(tls: Tls | None) -> AsyncIterator[tuple[Relay, ScriptedUpstre
         await settle()
 
 
-STREAM = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n" + chunked([MUCH[:65_536]] * 256)
+STREAMED = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
+STREAM = STREAMED + chunked([MUCH[:65_536]] * 256)
 
 
 @pytest.mark.parametrize("secure", [False, True])
 @on_each_loop
 async def test_relaying_to_a_client_that_takes_its_time(tls: Tls, secure: bool) -> None:
-    async with relaying(tls if secure else None) as (relay, upstream, client):
+    async with relaying(tls if secure else None, STREAM) as (relay, upstream, client):
         for count in (1, 2):
             client.send("POST", "/", b"hello")
             await happens(lambda: relay.waited > 0)
@@ -410,15 +426,29 @@ async def test_relaying_to_a_client_that_takes_its_time(tls: Tls, secure: bool) 
             assert (response.status, response.complete, len(response.body)) == (200, True, len(MUCH))
             assert 0 < relay.waited < 1024 * 1024
             assert (upstream.connections, len(upstream.requests)) == (1, count)
-            assert repr(relay.pool) == "<Pool [Active: 0, Idle: 1, Dialling: 0]>"
+            assert repr(relay.pool).endswith(", Active: 0, Idle: 1, Dialling: 0]>")
 
 
 @pytest.mark.parametrize("secure", [False, True])
 @on_each_loop
 async def test_relaying_to_a_client_that_leaves(tls: Tls, secure: bool) -> None:
-    async with relaying(tls if secure else None) as (relay, upstream, client):
+    async with relaying(tls if secure else None, STREAM) as (relay, upstream, client):
         client.send("POST", "/", b"hello")
         await client.reader.readexactly(100_000)
         client.writer.transport.abort()
         await happens(lambda: upstream.open == 0)
-        assert repr(relay.pool) == "<Pool [Active: 0, Idle: 0, Dialling: 0]>"
+        assert repr(relay.pool).endswith(", Active: 0, Idle: 0, Dialling: 0]>")
+
+
+@pytest.mark.parametrize("secure", [False, True])
+@on_each_loop
+async def test_bodies_in_chunks_of_a_byte_both_ways(tls: Tls, secure: bool) -> None:
+    count = 30_000
+    body = b"1\r\nx\r\n" * count + b"0\r\n\r\n"
+    async with relaying(tls if secure else None, STREAMED + body) as (_, upstream, client):
+        for number in range(2):
+            client.writer.write(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n" + body)
+            response = await client.response("POST")
+            assert (response.status, response.complete, response.body) == (200, True, b"x" * count)
+            assert upstream.requests[number].body == b"x" * count
+        assert upstream.connections == 1

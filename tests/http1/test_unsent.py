@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from gateway.http1.unsent import unsent_bytes
-from tests.http1.wire import Wire
 from tests.support.loops import settle
+from tests.support.wire import Wire
 
 MUCH = 32 * 1024 * 1024
 """More than a system keeps for one connection."""

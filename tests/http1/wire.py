@@ -1,168 +1,18 @@
-"""A connection that the test holds in its hands: the transport, and those who stand around it. No test in here.
-
-`Wire` is a transport whose other end is the test. Nothing comes or goes by itself, and it is as strict as the
-stricter of the two loops: what one of them forgives and the other raises for, it raises for.
-"""
+"""Those who stand around a connection that the test holds in its hands (`tests.support.wire`). No test in here."""
 
 import asyncio
-import re
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Callable
 
-from gateway.http1.client_connection import BodyReceiver, ClientConnection, UpstreamError
-from gateway.http1.exchange import Exchange
+from gateway.http1.client_connection import ClientConnection
+from gateway.http1.exchange import Exchange, RequestHandler
 from gateway.http1.heads import ResponseHead
-
-_DATE = re.compile(rb"date: [A-Z][a-z]{2}, [0-9]{2} [A-Z][a-z]{2} [0-9]{4} [0-9:]{8} GMT\r\n")
-
-
-class Wire(asyncio.Transport):
-    """What a protocol sees of its connection; the peer is the test."""
-
-    def __init__(self, *, half_close: bool = True, peer: object = ("192.0.2.1", 1234)) -> None:
-        super().__init__({"peername": peer})
-        self.state = "OPEN"
-        """OPEN, CLOSING (what waits still goes out), ABORTED, LOST."""
-        self.ended = False
-        """No more will be written: the peer was told so."""
-        self.reading = True
-        self.waiting = 0
-        """Bytes that the peer has not taken."""
-        self.takes = True
-        """The peer takes at once what is written."""
-        self.written_at = 0.0
-        """Loop time of the last write."""
-        self.gone = asyncio.Event()
-        """The protocol knows that the connection is lost."""
-        self._half_close = half_close
-        self._written: list[bytes] = []
-        self._arrived: list[bytes] = []
-        self._high = 64 * 1024
-        self._pressed = False
-        self._losing = False
-
-    def __repr__(self) -> str:
-        return f"<Wire [{self.state}, {self.waiting} waiting]>"
-
-    # The test's side.
-
-    def join(self, protocol: asyncio.Protocol) -> bytes:
-        """Connect; what the protocol says at once."""
-        self.protocol = protocol
-        protocol.connection_made(self)
-        return self.heard()
-
-    def say(self, data: bytes) -> bytes:
-        """The peer sends this; what is written in the same call."""
-        if self.state == "OPEN":
-            self._arrived.append(data)
-            self._deliver()
-        return self.heard()
-
-    def heard(self) -> bytes:
-        """What was written since the last look, without Date."""
-        written = b"".join(self._written)
-        self._written.clear()
-        return _DATE.sub(b"", written)
-
-    @property
-    def unread(self) -> int:
-        """Bytes that arrived and that the protocol does not want yet."""
-        return sum(map(len, self._arrived))
-
-    def take(self, count: int) -> None:
-        """The peer takes some of what waits for it."""
-        self.waiting -= count
-        if self._pressed and self.waiting <= self._high // 4:
-            self._pressed = False
-            self.protocol.resume_writing()
-        if self.state == "CLOSING":
-            self._lose()
-
-    async def leave(self) -> None:
-        """The peer closes its side."""
-        if not self.protocol.eof_received():
-            self.close()
-        await asyncio.sleep(0)
-
-    async def reset(self) -> None:
-        """The peer resets the connection."""
-        self.abort(ConnectionResetError())
-        await asyncio.sleep(0)
-
-    def _deliver(self) -> None:
-        while self._arrived and self.reading and self.state == "OPEN":
-            self.protocol.data_received(self._arrived.pop(0))
-
-    def _lose(self, why: Exception | None = None) -> None:
-        if not (self.waiting or self._losing):
-            self._losing = True
-            asyncio.get_running_loop().call_soon(self._lost, why)
-
-    # The protocol's side.
-
-    def write(self, data: bytes | bytearray | memoryview) -> None:
-        if self.state == "LOST" or self.ended:
-            raise RuntimeError(f"write() on {self!r}")
-        if self.state == "ABORTED":
-            return
-        self._written.append(bytes(data))
-        self.written_at = asyncio.get_running_loop().time()
-        if self.takes:
-            return
-        self.waiting += len(data)
-        if self.waiting > self._high and not self._pressed:
-            self._pressed = True
-            self.protocol.pause_writing()
-
-    def can_write_eof(self) -> bool:
-        return self._half_close
-
-    def write_eof(self) -> None:
-        if not self._half_close or self.state == "LOST":
-            raise RuntimeError(f"write_eof() on {self!r}")
-        self.ended = True
-
-    def get_write_buffer_size(self) -> int:
-        return self.waiting
-
-    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
-        assert high is not None
-        self._high = high
-
-    def pause_reading(self) -> None:
-        self.reading = False
-
-    def resume_reading(self) -> None:
-        assert self.state != "LOST"
-        self.reading = True
-        asyncio.get_running_loop().call_soon(self._deliver)
-
-    def is_closing(self) -> bool:
-        return self.state != "OPEN"
-
-    def close(self) -> None:
-        if self.state == "OPEN":
-            self.state = "CLOSING"
-            self._lose()
-
-    def abort(self, why: Exception | None = None) -> None:
-        if self.state in ("OPEN", "CLOSING"):
-            self.state = "ABORTED"
-            self.waiting = 0
-            self._lose(why)
-
-    def _lost(self, why: Exception | None) -> None:
-        self.protocol.connection_lost(why)
-        self.state = "LOST"
-        self.gone.set()
-
+from gateway.http1.upstream_request import BodyReceiver, UpstreamError
 
 # Around a client's connection.
 
 
 class Desk:
-    """An application that notes what it is asked. Its answer is the request's body, or what `answer` says.
+    """An application that notes what it is asked. It responds with the request's body, or as `respond` says.
 
     A target that begins with `/no` is refused, one that begins with `/later` waits for the test.
     """
@@ -174,38 +24,61 @@ class Desk:
         """Method, target and body of each complete request."""
         self.later: list[Exchange] = []
         self.refusal = b"no"
-        self.answer: Callable[[Exchange], None] = lambda exchange: exchange.respond(200, [], exchange.body)
+        self.fails = ""
+        """What raises once it has been noted: accept, serve, writable or end."""
+        self.respond: Callable[[Exchange, bytes], None] = lambda exchange, body: exchange.respond(200, body)
 
-    def admit(self, exchange: Exchange) -> None:
+    def note(self, what: str, more: str = "") -> None:
+        self.notes.append(f"{what} {more}".strip())
+        if what == self.fails:
+            raise ValueError(what)
+
+    def accept(self, exchange: Exchange) -> RequestHandler | None:
         head = exchange.head
-        self.notes.append(f"admit {head.method} {head.target}")
-        exchange.on_end = partial(self._ended, exchange)
+        handler = exchange.handler = Service(self, exchange)
+        self.note("accept", f"{head.method} {head.target}")
         if head.target.startswith("/no"):
-            exchange.respond(401, [], self.refusal)
-        else:
-            exchange.on_request = partial(self._requested, exchange)
+            exchange.respond(401, self.refusal)
+            return None
+        return handler
 
-    def _requested(self, exchange: Exchange) -> None:
-        head = exchange.head
-        self.notes.append(f"serve {head.target}")
-        self.received.append((head.method, head.target, exchange.body))
+    def protocol_error(self, status: int, message: str, exchange: Exchange | None) -> tuple[bytes, bytes]:
+        return b"", message.encode()
+
+
+class Service:
+    """One request at a desk."""
+
+    def __init__(self, desk: Desk, exchange: Exchange) -> None:
+        self.desk = desk
+        self.exchange = exchange
+
+    def request_received(self, body: bytes) -> None:
+        head = self.exchange.head
+        self.desk.note("serve", head.target)
+        self.desk.received.append((head.method, head.target, body))
         if head.target.startswith("/later"):
-            self.later.append(exchange)
+            self.desk.later.append(self.exchange)
         else:
-            self.answer(exchange)
+            self.desk.respond(self.exchange, body)
 
-    def _ended(self, exchange: Exchange) -> None:
-        how = "gone" if exchange.gone else exchange.status
-        self.notes.append(f"end {exchange.head.target} {how}")
+    def writable(self, ready: bool) -> None:
+        self.desk.note("writable", str(ready))
 
-    def protocol_error(
-        self, status: int, message: str, exchange: Exchange | None
-    ) -> tuple[Sequence[tuple[bytes, bytes]], bytes]:
-        return [], message.encode()
+    def ended(self) -> None:
+        how = "gone" if self.exchange.gone else self.exchange.status
+        self.desk.note("end", f"{self.exchange.head.target} {how}")
+
+    def crashed(self, error: Exception) -> None:
+        self.desk.notes.append(f"crash in {error}")
+        if self.exchange.status:
+            self.exchange.abort()
+        else:
+            self.exchange.respond(500, b"crash")
 
 
-def answer(status: int, body: bytes = b"", *fields: bytes, close: bool = False) -> bytes:
-    """A whole answer as the edge writes it, without Date."""
+def response(status: int, body: bytes = b"", *fields: bytes, close: bool = False) -> bytes:
+    """Return a whole response as the edge writes it, without Date."""
     lines = [b"HTTP/1.1 %d " % status, *fields, b"content-length: %d" % len(body)]
     lines.append(b"connection: close" if close else b"connection: keep-alive")
     return b"\r\n".join(lines) + b"\r\n\r\n" + body
@@ -215,23 +88,40 @@ def answer(status: int, body: bytes = b"", *fields: bytes, close: bool = False) 
 
 
 class Sink:
-    """Receives one answer, head and body, and notes what it is told."""
+    """A request to an upstream that receives its response itself, head and body, and notes what it is told."""
 
-    def __init__(self, *, decode: bool = False, wanted: bool = True) -> None:
+    def __init__(
+        self,
+        head: bytes = b"HEAD.",
+        body: bytes = b"BODY.",
+        *,
+        method: str = "POST",
+        decode: bool = False,
+        wanted: bool = True,
+    ) -> None:
+        self.method = method
+        self.head = head
+        self.body = body
+        self.first_byte_timeout = 300.0
+        self.connection: ClientConnection | None = None
+        self.dialling: asyncio.Task[None] | None = None
         self.decode = decode
         self.wanted = wanted
         self.notes: list[str] = []
-        self.connection: ClientConnection | None = None
         self.error: UpstreamError | None = None
         self.over = asyncio.Event()
+        self.on_head: Callable[[], None] = lambda: None
         self.on_body: Callable[[], None] = lambda: None
+        self.on_failure: Callable[[], None] = lambda: None
 
     def head_received(self, connection: ClientConnection, head: ResponseHead) -> BodyReceiver | None:
-        self.connection = connection
         self.notes.append(f"head {head.status}")
+        self.on_head()
         return self if self.wanted else None
 
-    def body_received(self, data: bytes, ended: bool) -> None:
+    def body_received(self, raw: bytes, payload: bytes, ended: bool) -> None:
+        data = payload if self.decode else raw
+        assert self.decode or not payload or raw == payload
         self.notes.append(f"{'end' if ended else 'body'} {data.decode('latin-1')!r}")
         if ended:
             self.over.set()
@@ -239,7 +129,10 @@ class Sink:
 
     def failed(self, error: UpstreamError) -> None:
         self.error = error
-        silent = "silent " if error.timeout else ""
-        self.notes.append(f"{silent}{error.phase}: {error.message}")
         assert error.message == str(error)
+        self.notes.append(f"{'silent' if error.timeout else 'failed'}: {error.message}")
         self.over.set()
+        self.on_failure()
+
+    def crashed(self, error: Exception) -> None:
+        self.notes.append(f"crash {error}")

@@ -51,6 +51,9 @@ BROKEN = [
     jpeg(segment(0xE0, 16))[:25],
     jpeg(b"\xff\xe0\x00\x04\0\0oops"),
     jpeg(*[segment(0xE1, 65535)] * 3),
+    # So many segments and fill bytes that no camera writes them.
+    jpeg(b"\xff" * 2000),
+    jpeg(*[segment(0xE1, 2)] * 1000),
 ]
 
 

@@ -1,17 +1,23 @@
-"""messages/documents.py: what is read is written back, exactly, whoever has to do the reading."""
+"""messages/json_documents.py: what is read is written back, exactly, whoever has to do the reading."""
 
 import json
 import math
 from typing import Any
 
+import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.messages.json_documents import (
     MAX_DEPTH,
+    MAX_LENIENT,
+    MAX_VALUES,
+    TooLarge,
+    member_values,
     read_document,
     read_quickly,
+    spelled,
     with_every_digit,
     write_document,
 )
@@ -126,6 +132,63 @@ def test_nan_is_read_and_written() -> None:
 def test_what_cannot_be_read_says_where(raw: bytes, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         read_document(raw)
+
+
+def array(item: bytes, count: int, values: int) -> bytes:
+    """An array of `count` items with `values` values each; the array itself is one more."""
+    assert count % values == 0
+    return b"[" + b",".join([item] * (count // values)) + b"]"
+
+
+@pytest.mark.parametrize(
+    ("item", "values"),
+    [(b"0", 1), (b"[]", 1), (b"{ }", 1), (b'",[{"', 1), (b'{"a":"\\",","b" :\n[1]}', 4), (b"[[\t]]", 2)],
+)
+def test_a_document_holds_a_million_values_at_most(item: bytes, values: int) -> None:
+    fits = MAX_VALUES - values
+    assert len(read_quickly(array(item, fits, values))[0]) == fits // values
+    with pytest.raises(TooLarge, match="more than 1,000,000 values"):
+        read_quickly(array(item, MAX_VALUES, values))
+
+
+@pytest.mark.parametrize(
+    "text", [b"well, {this} is [prose], so ", b'\\"a\\": [1, 2], ', b"\\\\,", b",\xf0\x9f\x98\x80"]
+)
+def test_commas_and_brackets_of_texts_are_no_values(text: bytes) -> None:
+    raw = b'{"a":["' + text * MAX_VALUES + b'","",0]}'
+    assert len(read_quickly(raw)[0]["a"]) == 3
+
+
+@pytest.mark.parametrize("end", [b"", b'"', b'"}', b'" "" "" "" ', b"[]{}[] "])
+def test_what_is_no_document_is_counted_in_one_pass_too(end: bytes) -> None:
+    with pytest.raises(ValueError, match="line 1"):
+        read_quickly(b'{"a":"' + b"," * (3 * MAX_VALUES) + end * 10_000)
+
+
+def test_what_only_the_slow_reader_takes_is_bounded_outside_ascii() -> None:
+    for text in ("a", "é"):
+        raw = b"[NaN,%b]" % orjson.dumps(text * (MAX_LENIENT // len(text.encode()) - 10))
+        assert read_quickly(raw)[0][1][0] == text
+    with pytest.raises(TooLarge, match="more than 16 MiB and is not strictly JSON, or not UTF-8"):
+        read_quickly(raw + b" " * 20)
+    assert read_quickly(b'[NaN,"%b"]' % (b"a" * MAX_LENIENT))[1] is False
+
+
+@pytest.mark.parametrize(
+    ("raw", "values"),
+    [
+        (b"{}", []),
+        (b' { "key" : [1, {"key": 2}] , "a":{"key":"}"}} ', [b'[1, {"key": 2}]']),
+        (
+            b'{"a":"\\"key\\":1","key":"\\\\","k\\u0065y":[[]],"\\u006B\\u0065\\u0079":null}',
+            [b'"\\\\"', b"[[]]", b"null"],
+        ),
+        (b'{"a":[[[1],{"key":1}],{}],"key":{"a":[]},"key":-1.5e3}', [b'{"a":[]}', b"-1.5e3"]),
+        (b'{"ke":1,"keyy":2,"KEY":3,"a":"key","":{"key":"\\\\"},"key":true}', [b"true"]),
+    ],
+)
+def test_values_of_a_key_are_found_at_the_top(raw: bytes, values: list[bytes]) -> None:
+    assert [raw[start:end] for start, end in member_values(raw, spelled("key"))] == values
 
 
 def test_nesting_does_not_count_what_is_side_by_side() -> None:

@@ -1,5 +1,7 @@
 """messages/repair.py: each repair by a table, and what holds for all of them by properties."""
 
+import json
+import re
 from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
@@ -8,277 +10,30 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.messages.repair import REPAIRS, apply
-from tests.messages.samples import USUAL, client_requests, documents, frozen
+from gateway.messages.repair import NO_RESULT, REPAIRS, apply
+from gateway.messages.tool_repairs import NO_MESSAGE
+from tests.messages.samples import (
+    MARK,
+    USUAL,
+    assistant,
+    call,
+    client_requests,
+    documents,
+    found,
+    frozen,
+    history,
+    missing,
+    odd_documents,
+    reminder,
+    result,
+    search,
+    system,
+    text,
+    thought,
+    user,
+)
 
 EVERY = frozenset(REPAIRS)
-MARK: dict[str, Any] = {"cache_control": {"type": "ephemeral"}}
-NO_RESULT = "no result was provided"
-
-
-def text(text: str, **more: Any) -> dict[str, Any]:
-    return {"type": "text", "text": text, **more}
-
-
-def user(*content: Any, **more: Any) -> dict[str, Any]:
-    return {"role": "user", "content": content[0] if isinstance(content[0], str) else list(content), **more}
-
-
-def assistant(*content: Any) -> dict[str, Any]:
-    return {**user(*content), "role": "assistant"}
-
-
-def system(*content: Any, **more: Any) -> dict[str, Any]:
-    return {**user(*content, **more), "role": "system"}
-
-
-def call(id: str = "t1", **more: Any) -> dict[str, Any]:
-    return {"type": "tool_use", "id": id, "name": "Read", "input": {}, **more}
-
-
-def result(id: str = "t1", content: Any = "done", **more: Any) -> dict[str, Any]:
-    return {"type": "tool_result", "tool_use_id": id, "content": content, **more}
-
-
-def missing(id: str = "t1") -> dict[str, Any]:
-    return result(id, NO_RESULT, is_error=True)
-
-
-def reminder(content: str) -> str:
-    return f"<system-reminder>\n{content}\n</system-reminder>"
-
-
-def thought(signature: str, **more: Any) -> dict[str, Any]:
-    return {"type": "thinking", "thinking": "hm", "signature": signature, **more}
-
-
-def check(name: str, document: dict[str, Any], expected: dict[str, Any] | None) -> None:
-    """The repair makes `expected` of the document; None: it hands back the very same object."""
-    before = frozen(document)
-    repaired, changed = apply(document, {name})
-    alone = REPAIRS[name](document)
-    assert alone == repaired
-    if expected is None:
-        assert repaired is alone is document
-        assert changed == ()
-    else:
-        assert repaired == expected
-        assert changed == (name,)
-        assert apply(repaired, {name}) == (expected, ())
-    assert frozen(document) == before
-
-
-def history(*messages: dict[str, Any]) -> dict[str, Any]:
-    return {"model": "m", "messages": list(messages)}
-
-
-HISTORIES: dict[str, list[tuple[list[dict[str, Any]], list[dict[str, Any]] | None]]] = {
-    "merge_roles": [
-        ([], None),
-        ([user("a"), assistant("b"), user("c")], None),
-        ([user("a"), user("b"), assistant("c")], [user("a\n\nb"), assistant("c")]),
-        ([user("a"), user(text("b"), result())], [user(result(), text("a"), text("b"))]),
-        (
-            [assistant(thought("s"), text("a")), assistant(call())],
-            [assistant(thought("s"), text("a"), call())],
-        ),
-        ([user(text("a"), result())], None),
-        ([system("a"), system("b", output_config={})], None),
-        ([user("a"), system("b"), user("c")], None),
-        ([user("a"), {"role": "user"}], None),
-    ],
-    "empty_text": [
-        ([user("a"), assistant(text("b"), call())], None),
-        ([user(text(" \n"), text("a"))], [user(text("a"))]),
-        ([user({"type": "text"}, text("a"))], [user(text("a"))]),
-        ([user("a"), assistant(text("")), user("b")], [user("a\n\nb")]),
-        ([user("a"), assistant(" \t"), user(result())], [user(result(), text("a"))]),
-        ([user("a"), {"role": "assistant", "content": []}], [user("a")]),
-        ([user("a"), assistant(call()), user("")], [user("a"), assistant(call())]),
-        ([system(" "), user("a")], [user("a")]),
-        ([user(result(content="")), user(result("t2", [text("")]))], None),
-        ([{"role": "user"}, {"role": "user", "content": None}, user({"type": "text", "text": 5})], None),
-        ([user({"type": "image"}, "")], None),
-    ],
-    "tool_results": [
-        ([user("a"), assistant(call()), user(result())], None),
-        ([assistant(call("t1"), call("t2")), user(result("t2"), result("t1"), text("go"))], None),
-        ([assistant(call("t1")), user(text("a"), result("t1"))], None),
-        # Turns of several messages, and messages that take no turn.
-        ([assistant(call("t1")), assistant(call("t2")), user(result("t1")), user(result("t2"))], None),
-        ([assistant(call("t1")), system("s"), user(result("t1"))], None),
-        ([assistant(call()), user("stop")], [assistant(call()), user(missing(), text("stop"))]),
-        ([assistant(call())], [assistant(call()), user(missing())]),
-        ([assistant(call()), system("s")], [assistant(call()), user(missing()), system("s")]),
-        (
-            [assistant(call("t1"), call("t2"), call("t3")), user(result("t2"), text("a")), assistant("b")],
-            [
-                assistant(call("t1"), call("t2"), call("t3")),
-                user(result("t2"), missing("t1"), missing("t3"), text("a")),
-                assistant("b"),
-            ],
-        ),
-        (
-            [assistant(call()), system("s"), user("stop"), user("really")],
-            [assistant(call()), system("s"), user(missing(), text("stop")), user("really")],
-        ),
-        (
-            [assistant(call("t1")), user("x"), assistant(call("t2")), user("y")],
-            [
-                assistant(call("t1")),
-                user(missing("t1"), text("x")),
-                assistant(call("t2")),
-                user(missing("t2"), text("y")),
-            ],
-        ),
-        (
-            [assistant(call()), {"role": "user", "content": None}, assistant("b")],
-            [assistant(call()), user(missing()), {"role": "user", "content": None}, assistant("b")],
-        ),
-        # Results without their call: nowhere, too late, a second time.
-        ([user(result(content="done"))], [user(text("done"))]),
-        (
-            [assistant("a"), user(text("b"), result("t0"), result("t9", [text("c"), {"type": "image"}]))],
-            [assistant("a"), user(text("b"), text("done"), text("c"), {"type": "image"})],
-        ),
-        (
-            [assistant(call("t1")), user(text("b"), result("t0"), result("t1"))],
-            [assistant(call("t1")), user(result("t1"), text("b"), text("done"))],
-        ),
-        (
-            [assistant(call()), user("no"), assistant("a"), user(result())],
-            [assistant(call()), user(missing(), text("no")), assistant("a"), user(text("done"))],
-        ),
-        (
-            [assistant(call()), user(result(), result(content="again"))],
-            [assistant(call()), user(result(), text("again"))],
-        ),
-        ([user(result(content=" "))], [user(text("(an empty tool result)"))]),
-        ([user(result(content=[]))], [user(text("(an empty tool result)"))]),
-        ([user({"type": "tool_result", "tool_use_id": 5})], [user(text("(an empty tool result)"))]),
-        (
-            [user(result(content=[{"type": "tool_reference", "tool_name": "Fetch"}, text("")]))],
-            [user(text("Tool loaded: Fetch"))],
-        ),
-        (
-            [user(result(content=[thought("s"), "odd"]))],
-            [user(text('{"type":"thinking","thinking":"hm","signature":"s"}'), text('"odd"'))],
-        ),
-        # Only an assistant calls a client's tools, and a call has a name to answer to.
-        ([user(call()), assistant({"type": "server_tool_use", "id": "s1"})], None),
-        ([assistant({"type": "tool_use"}, {"type": "tool_use", "id": 5}, "tool_use")], None),
-        ([assistant("tool_use"), {"role": "odd", "content": [call()]}], None),
-    ],
-    "foreign_thinking": [
-        ([user("a"), assistant(thought("abc"), text("b"))], None),
-        ([user("a"), assistant(thought("gemini:abc"), text("b"))], [user("a"), assistant(text("b"))]),
-        ([user("a"), assistant(thought("")), user("b")], [user("a\n\nb")]),
-    ],
-    "system_role": [
-        ([user("a"), assistant("b")], None),
-        ([user("a"), system("s")], [user(text("a"), text(reminder("s")))]),
-        (
-            [user(text("a")), system(text("s", **MARK), text("t")), assistant("b")],
-            [user(text("a"), text(reminder("s"), **MARK), text(reminder("t"))), assistant("b")],
-        ),
-        ([system("s", output_config={}), user("a")], [user(text(reminder("s"))), user("a")]),
-        (
-            [user("a"), assistant(call()), system("s"), user(result())],
-            [user("a"), assistant(call()), user(text(reminder("s"))), user(result())],
-        ),
-        ([user("a"), system("s"), system("t")], [user(text("a"), text(reminder("s")), text(reminder("t")))]),
-        (
-            [user("a"), system("<system-reminder>s</system-reminder>")],
-            [user(text("a"), text("<system-reminder>s</system-reminder>"))],
-        ),
-        ([user("a"), system(" "), {"role": "system"}, {"role": "system", "content": []}], [user("a")]),
-        (
-            [user("a"), system({"type": "image"}, {"type": "text"})],
-            [user(text("a"), {"type": "image"}, {"type": "text"})],
-        ),
-        ([{"role": "user"}, system("s")], [{"role": "user"}, user(text(reminder("s")))]),
-    ],
-    "deferred_tools": [
-        ([user(result(content="tool_reference"), text("a"))], None),
-        (
-            [
-                user(
-                    result(
-                        content=[{"type": "tool_reference", "tool_name": "Fetch", **MARK}, text("x")], **MARK
-                    )
-                )
-            ],
-            [user(result(content=[text("Tool loaded: Fetch", **MARK), text("x")], **MARK))],
-        ),
-        ([user({"type": "tool_reference", "tool_name": "Fetch"})], [user(text("Tool loaded: Fetch"))]),
-        ([user(result(content=[text("x")]), call(input={"type": "tool_reference"}))], None),
-    ],
-    "cache_control": [
-        ([user("a"), assistant(text("b"), call(input=MARK)), user(result(content="c"))], None),
-        (
-            [user(text("a", **MARK)), assistant(call(input=MARK, **MARK), thought("s", **MARK))],
-            [user(text("a")), assistant(call(input=MARK), thought("s"))],
-        ),
-        (
-            [user(result(content=[text("a", **MARK), {"type": "odd", "inner": [MARK]}], **MARK))],
-            [user(result(content=[text("a"), {"type": "odd", "inner": [MARK]}]))],
-        ),
-    ],
-    "thinking_cache_control": [
-        ([user(text("a", **MARK)), assistant(thought("s"), call(**MARK))], None),
-        (
-            [
-                assistant(
-                    thought("s", **MARK),
-                    {"type": "redacted_thinking", "data": "x", **MARK},
-                    text("a", **MARK),
-                )
-            ],
-            [assistant(thought("s"), {"type": "redacted_thinking", "data": "x"}, text("a", **MARK))],
-        ),
-    ],
-}
-
-
-@pytest.mark.parametrize(
-    ("name", "before", "after"), [(name, *case) for name, cases in HISTORIES.items() for case in cases]
-)
-def test_histories(name: str, before: list[dict[str, Any]], after: list[dict[str, Any]] | None) -> None:
-    check(name, history(*before), None if after is None else history(*after))
-
-
-BILLING = text("x-anthropic-billing-header: cc_version=2.1")
-PLACEHOLDER = {"name": "DeferredToolPlaceholder", "input_schema": {}}
-READ = {"name": "Read", "input_schema": {"properties": MARK}}
-
-FIELDS: list[tuple[str, dict[str, Any], dict[str, Any] | None]] = [
-    ("attribution", {"system": [BILLING, text("a")]}, {"system": [text("a")]}),
-    ("attribution", {"system": [BILLING]}, {}),
-    ("attribution", {"system": [BILLING, BILLING, text("a"), BILLING]}, {"system": [text("a"), BILLING]}),
-    ("attribution", {"system": [text("a"), BILLING]}, None),
-    ("attribution", {"system": [text("a x-anthropic-billing-header")]}, None),
-    ("attribution", {"system": "x-anthropic-billing-header: a"}, None),
-    ("attribution", {"system": []}, None),
-    ("attribution", {"system": ["x"]}, None),
-    ("attribution", {"system": [{"type": "odd"}]}, None),
-    ("attribution", {}, None),
-    ("empty_text", {"system": [text(" "), text("a")]}, {"system": [text("a")]}),
-    ("empty_text", {"system": [text("")]}, {}),
-    ("empty_text", {"system": ""}, None),
-    ("empty_text", {"system": []}, None),
-    ("deferred_tools", {"tools": [READ, PLACEHOLDER]}, {"tools": [READ]}),
-    ("deferred_tools", {"tools": [READ]}, None),
-    ("deferred_tools", {"tools": "odd"}, None),
-    ("cache_control", {"system": [text("a", **MARK)], **MARK}, {"system": [text("a")]}),
-    ("cache_control", {"tools": [{**READ, **MARK}, READ]}, {"tools": [READ, READ]}),
-    ("cache_control", {"tools": [READ], "system": [text("a")], "metadata": MARK}, None),
-]
-
-
-@pytest.mark.parametrize(("name", "before", "after"), FIELDS)
-def test_fields(name: str, before: dict[str, Any], after: dict[str, Any] | None) -> None:
-    base = history(user("a"))
-    check(name, {**base, **before}, None if after is None else {**base, **after})
 
 
 def test_a_dialect_keeps_its_own_thinking() -> None:
@@ -313,6 +68,79 @@ def test_repairs_work_together_in_their_order() -> None:
         "tool_results",
         "cache_control",
     )
+
+
+CONTINUED = {"thread": {"type": "continue", "previous_message_id": "msg_1"}}
+
+
+@pytest.mark.parametrize(
+    ("messages", "expected"),
+    [
+        ([user(result("a:b"), text("go"))], None),
+        ([user(result()), user("go"), system("s"), system("s")], None),
+        ([system("s"), user(result("s1")), assistant("b"), user("c")], None),
+        ([assistant(call()), user(result("t9")), assistant("b")], None),
+        ([], None),
+        # What is wrong in itself, and what comes behind the first turn.
+        ([user(text(" "), result())], [user(result())]),
+        ([user(result(content="", is_error=True))], [user(result(content=NO_MESSAGE, is_error=True))]),
+        (
+            [user(result()), assistant(call("t2")), user("stop"), user(result("t3"))],
+            [user(result()), assistant(call("t2")), user(missing("t2"), text("done"), text("stop"))],
+        ),
+    ],
+)
+def test_nothing_is_known_of_what_came_before_a_continued_thread(
+    messages: list[dict[str, Any]], expected: list[dict[str, Any]] | None
+) -> None:
+    document = history(*messages, **CONTINUED)
+    repaired, changed = apply(document, EVERY)
+    assert repaired == history(*(messages if expected is None else expected), **CONTINUED)
+    assert (changed == ()) == (expected is None)
+    assert apply(repaired, EVERY) == (repaired, ())
+
+
+def test_a_thread_that_starts_is_a_history_like_others() -> None:
+    document = history(user(result()), thread={"type": "create"})
+    assert apply(document, USUAL)[1] == ("tool_results",)
+
+
+@st.composite
+def conversations(draw: st.DrawFn) -> tuple[list[dict[str, Any]], list[int]]:
+    """A history that grew turn by turn, as a client keeps it, with the lengths that it had when it was sent."""
+    odd = st.sampled_from(["t1", "t2", "Bash:0", "", "toolu_1", "toolu_2"])
+    messages: list[dict[str, Any]] = [user(draw(st.sampled_from(["go", " go"])))]
+    lengths = [1]
+    for _ in range(draw(st.integers(1, 5))):
+        calls = [call(draw(odd)) for _ in range(draw(st.integers(0, 3)))]
+        said = draw(
+            st.lists(
+                st.sampled_from([text("a"), text(" "), thought("gemini:x"), search(), found()]), max_size=3
+            )
+        )
+        messages.append(assistant(*said, *calls, text("b")))
+        results = [
+            result(block["id"], draw(st.sampled_from(["ok", "", []])), is_error=draw(st.booleans()))
+            for block in calls
+        ]
+        messages.append(user(*results[draw(st.integers(0, 1)) :], text("next")))
+        if draw(st.booleans()):
+            messages.append(system("env"))
+        lengths.append(len(messages))
+    return messages, lengths
+
+
+@settings(max_examples=100, deadline=None)
+@given(conversations(), st.sampled_from([USUAL, EVERY]))
+def test_what_an_upstream_has_seen_of_a_conversation_stays_the_same(
+    conversation: tuple[list[dict[str, Any]], list[int]], names: frozenset[str]
+) -> None:
+    messages, lengths = conversation
+    seen: list[dict[str, Any]] = []
+    for length in lengths:
+        repaired = apply(history(*messages[:length]), names)[0]["messages"]
+        assert repaired[: len(seen)] == seen
+        seen = repaired
 
 
 def test_repairs_that_are_off_change_nothing() -> None:
@@ -351,11 +179,24 @@ def test_repairing_twice_is_repairing_once_and_touches_no_original(
     assert again is repaired
 
 
+@settings(max_examples=200, deadline=None)
+@given(odd_documents(), names)
+def test_values_of_the_wrong_kind_are_no_matter_to_any_repair(
+    document: dict[str, Any], names: frozenset[str]
+) -> None:
+    before = json.dumps(document)
+    repaired, changed = apply(document, names)
+    assert json.dumps(document) == before
+    assert (repaired is document) == (changed == ())
+    assert apply(repaired, names) == (repaired, ())
+
+
 @settings(max_examples=60, deadline=None)
 @given(documents(), st.sampled_from([USUAL, EVERY]))
 def test_a_repaired_history_is_one_that_upstreams_take(
     document: dict[str, Any], names: frozenset[str]
 ) -> None:
+    document.pop("thread", None)
     repaired, _ = apply(document, names)
     messages = repaired["messages"]
     turns = [message for message in messages if message["role"] in ("user", "assistant")]
@@ -368,6 +209,12 @@ def test_a_repaired_history_is_one_that_upstreams_take(
             assert not all(isinstance(message["content"], (str, list)) for message in (first, second))
     for block in texts(messages):
         assert block["text"].strip()
+    ids = [id for message in turns if message["role"] == "assistant" for id in call_ids(message)]
+    assert len({*ids}) == len(ids)
+    assert all(re.fullmatch("[A-Za-z0-9_-]+", id) for id in ids)
+    for block in (block for message in messages for block in content_blocks(message)):
+        if block.get("type") == "tool_result" and block.get("is_error") is True:
+            assert block["content"].strip() if isinstance(block["content"], str) else block["content"]
     if names == EVERY:
         assert all(message["role"] != "system" for message in messages)
 
@@ -379,10 +226,10 @@ def test_data_is_never_touched(document: dict[str, Any], name: str) -> None:
     repaired, _ = apply(document, {name})
     for find in (inputs, schemas, result_texts):
         left, there = list(find(repaired)), list(find(document))
-        made_up = [NO_RESULT, "Tool loaded: Fetch"]
+        made_up = [NO_RESULT, NO_MESSAGE, "Tool loaded: Fetch"]
         assert all(item in [*there, *made_up] for item in left)
-        if name not in ("deferred_tools", "tool_results"):
-            assert left == there or name in ("merge_roles", "empty_text")
+        if name not in ("deferred_tools", "tool_results", "empty_results"):
+            assert left == there or name in ("merge_roles", "empty_text", "server_tools")
             assert sorted(map(repr, left)) == sorted(map(repr, there))
 
 
@@ -410,7 +257,8 @@ def following_user_turn(turns: list[dict[str, Any]], at: int) -> list[dict[str, 
 
 def texts(messages: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     for message in messages:
-        yield from (block for block in content_blocks(message) if block.get("type") == "text")
+        if message["role"] != "system" and message.keys() <= {"role", "content"}:
+            yield from (block for block in content_blocks(message) if block.get("type") == "text")
 
 
 def inputs(document: dict[str, Any]) -> Iterator[Any]:

@@ -1,10 +1,10 @@
-"""messages/sse.py: every form an event may have, cut anywhere, and the way back."""
+"""messages/sse.py: every form an event may have, cut anywhere."""
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.messages.sse import Event, EventDecoder, encode
+from gateway.messages.sse import Event, EventDecoder
 
 CASES = [
     (b"", []),
@@ -67,7 +67,6 @@ def test_any_split_is_the_whole(pieces: list[bytes], draw: st.DataObject) -> Non
     for start, end in zip([0, *cuts], [*cuts, len(raw)], strict=True):
         got += decoder.feed(raw[start:end])
     assert got == expected
-    assert decoder.partial == whole.partial
     assert decoder.end() == whole.end()
 
 
@@ -150,27 +149,7 @@ def test_the_end_gives_the_last_event_without_its_blank_line(raw: bytes, last: l
     decoder = EventDecoder()
     decoder.feed(raw)
     assert decoder.end() == last
-    assert not decoder.partial
     assert decoder.end() == []
-
-
-@pytest.mark.parametrize(
-    ("raw", "partial"),
-    [
-        (b"", False),
-        (b"\xef", True),
-        (b"data: a\n\n", False),
-        (b"data: a\n", True),
-        (b"data: a", True),
-        (b"event: a\n", True),
-        (b": comment\n", False),
-        (b"data: a\n\n\r", False),
-    ],
-)
-def test_partial_says_that_an_event_is_unfinished(raw: bytes, partial: bool) -> None:
-    decoder = EventDecoder()
-    decoder.feed(raw)
-    assert decoder.partial is partial
 
 
 @pytest.mark.parametrize("step", [1, 3, 1000])
@@ -211,31 +190,3 @@ def test_a_long_line_in_many_pieces_costs_no_more_than_its_length() -> None:
         decoder.feed(b"x" * 50)
     (event,) = decoder.feed(b"\n\n")
     assert len(event.data) == 5_000_000
-
-
-@pytest.mark.parametrize(
-    ("name", "data", "raw"),
-    [
-        ("ping", b"{}", b"event: ping\ndata: {}\n\n"),
-        ("", b"{}", b"data: {}\n\n"),
-        ("é", b"", "event: é\ndata: \n\n".encode()),
-        ("a", b"1\n2", b"event: a\ndata: 1\ndata: 2\n\n"),
-        ("a", b"1\r\n2\r3", b"event: a\ndata: 1\ndata: 2\ndata: 3\n\n"),
-    ],
-)
-def test_encode(name: str, data: bytes, raw: bytes) -> None:
-    assert encode(name, data) == raw
-
-
-@pytest.mark.parametrize("name", ["a\nb", "a\rb"])
-def test_encode_refuses_a_name_that_would_end_its_line(name: str) -> None:
-    with pytest.raises(ValueError, match="line end"):
-        encode(name, b"")
-
-
-@settings(max_examples=40, deadline=None)
-@given(st.lists(st.tuples(st.text(st.characters(exclude_characters="\r\n", codec="utf-8")), st.binary())))
-def test_what_was_encoded_is_decoded(events: list[tuple[str, bytes]]) -> None:
-    raw = b"".join(encode(name, data) for name, data in events)
-    expected = [Event(name, data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")) for name, data in events]
-    assert EventDecoder().feed(raw) == expected

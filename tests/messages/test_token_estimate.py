@@ -115,6 +115,11 @@ def test_a_very_long_text_is_sampled(sample: str) -> None:
     assert tokens(sample) == pytest.approx(40 * tokens(sample[:part]), rel=0.01)
 
 
+def test_very_many_blocks_are_not_all_looked_at() -> None:
+    many, more = ([{"type": "tool_result", "content": [{"a": 1}] * count}] for count in (100_000, 200_000))
+    assert tokens(more) == tokens(many)
+
+
 @pytest.mark.parametrize(
     "content",
     [

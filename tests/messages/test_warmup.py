@@ -7,7 +7,7 @@ import pytest
 
 from gateway.messages.collect import Collector
 from gateway.messages.sse import EventDecoder
-from gateway.messages.warmup import answer, events, is_quota_probe, is_warmup
+from gateway.messages.warmup import is_quota_probe, is_warmup, response_body, response_events
 from tests.messages.samples import client_requests
 
 REMINDER = "<system-reminder>\nbe kind\n</system-reminder>"
@@ -62,11 +62,21 @@ def failed(content: Any, **more: Any) -> dict[str, Any]:
     ],
 )
 def test_the_last_user_message_tells(content: Any, expected: bool) -> None:
-    assert is_warmup({"messages": [{"role": "user", "content": content}]}) is expected
+    """A prompt where it is the only message, failed calls where such a prompt came first."""
+    message = {"role": "user", "content": content}
+    begun = [WARMUP, {"role": "assistant", "content": [{"type": "tool_use"}]}]
+    failed_calls = isinstance(content, list) and any(
+        isinstance(block, dict) and block["type"] == "tool_result" for block in content
+    )
+    assert is_warmup({"messages": [message]}) is (expected and not failed_calls)
+    assert is_warmup({"messages": [*begun, message]}) is (expected and failed_calls)
+    assert not is_warmup({"messages": [{"role": "user", "content": "go"}, *begun[1:], message]})
 
 
 WARMUP = {"role": "user", "content": "Warmup"}
 SYSTEM = {"role": "system", "content": "# Environment"}
+FAILED = {"role": "user", "content": [failed("Warmup")]}
+ITERATION = failed("Warmup iteration 1 failed: connection refused")
 
 
 @pytest.mark.parametrize(
@@ -76,7 +86,15 @@ SYSTEM = {"role": "system", "content": "# Environment"}
         ([SYSTEM], False),
         ([WARMUP, SYSTEM], True),
         ([SYSTEM, WARMUP, SYSTEM, SYSTEM], True),
-        ([{"role": "user", "content": "hi"}, {"role": "assistant", "content": "ok"}, WARMUP], True),
+        ([{"role": "user", "content": "hi"}, {"role": "assistant", "content": "ok"}, WARMUP], False),
+        ([{"role": "assistant", "content": "ok"}, WARMUP], False),
+        ([WARMUP, dict(WARMUP)], False),
+        ([SYSTEM, WARMUP, {"role": "assistant", "content": "ok"}, FAILED, SYSTEM], True),
+        ([WARMUP, FAILED, {"role": "assistant", "content": "ok"}, FAILED], True),
+        ([{"role": "assistant", "content": "Warmup"}, FAILED], False),
+        ([{"role": "user", "content": "go"}, {"role": "assistant", "content": "ok"}, FAILED], False),
+        ([WARMUP, {"role": "assistant", "content": "ok"}, {"role": "user", "content": [ITERATION]}], True),
+        ([{"role": "user", "content": "test"}, {"role": "user", "content": [ITERATION]}], False),
         ([WARMUP, {"role": "assistant", "content": "Warmup"}], False),
         ([WARMUP, {"role": "assistant", "content": "ok"}, {"role": "user", "content": "hi"}], False),
         ([{"content": "Warmup"}], False),
@@ -92,8 +110,12 @@ def test_of_real_clients_only_warmups_are() -> None:
     assert not any(is_quota_probe(document) for _, document in client_requests())
 
 
-def test_a_long_chain_of_reminders_is_read_once() -> None:
-    assert is_warmup({"messages": [{"role": "user", "content": [text(REMINDER * 100_000), text("Warmup")]}]})
+@pytest.mark.parametrize(("length", "expected"), [(1024 * 1024, True), (1024 * 1024 + 1, False)])
+def test_a_message_that_is_too_long_is_none(length: int, expected: bool) -> None:
+    reminders = (REMINDER * (length // len(REMINDER))).ljust(length - len("Warmup"))
+    assert (
+        is_warmup({"messages": [{"role": "user", "content": [text(reminders), text("Warmup")]}]}) is expected
+    )
 
 
 @pytest.mark.parametrize(
@@ -116,7 +138,7 @@ def test_a_quota_probe(document: dict[str, Any], expected: bool) -> None:
 
 
 def test_the_answer() -> None:
-    message = orjson.loads(answer("claude-x", "msg_1"))
+    message = orjson.loads(response_body("claude-x", "msg_1"))
     assert message["content"] == [{"type": "text", "text": "OK"}]
     assert (message["id"], message["model"], message["stop_reason"]) == ("msg_1", "claude-x", "end_turn")
     assert (message["usage"]["input_tokens"], message["usage"]["output_tokens"]) == (1, 1)
@@ -124,7 +146,7 @@ def test_the_answer() -> None:
 
 def test_the_stream_is_the_six_events_and_tells_the_same_message() -> None:
     collector = Collector()
-    decoded = EventDecoder().feed(events("claude-x", "msg_1"))
+    decoded = EventDecoder().feed(response_events("claude-x", "msg_1"))
     for event in decoded:
         collector.feed(event)
     assert [event.name for event in decoded] == [
@@ -135,4 +157,4 @@ def test_the_stream_is_the_six_events_and_tells_the_same_message() -> None:
         "message_delta",
         "message_stop",
     ]
-    assert collector.message == orjson.loads(answer("claude-x", "msg_1"))
+    assert collector.message == orjson.loads(response_body("claude-x", "msg_1"))

@@ -1,11 +1,14 @@
 """`gateway check`'s text: what people read of a configuration, and never a secret."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import trustme
+from cryptography.hazmat.primitives import serialization
 
 from gateway.config import Account, Auth, Config, Secret, Server, Tls, Upstream
-from gateway.operator.check import summary
+from gateway.operator.check import problems, summary, who_serves
 
 CANARY = "canary-51d0"
 
@@ -66,10 +69,10 @@ upstream second: gemini, https://second.example.com, priority 1
   account        none, no key
   repairs        merge_roles
 
-routes: requested -> upstream: wire model, in the order in which they are asked
+routes: requested -> upstream: wire model. An exact name wins, then the pattern with more literal characters
+  exact -> first: big, second: claude-opus-5
   claude-haiku-* -> second: small
   claude-opus-* -> first: big, second: claude-opus-5
-  exact -> first: big, second: claude-opus-5
   * -> first: big, second: claude-opus-5
 
 WARNING: look here"""
@@ -94,7 +97,53 @@ def test_what_no_upstream_serves() -> None:
     config = Config(models={"fast": "small"}, upstreams=(FIRST,))
     assert summary(config).splitlines()[-4:] == [
         "  fast -> not served (404)",
-        "  claude-opus-* -> first: big",
         "  exact -> first: unchanged",
+        "  claude-opus-* -> first: big",
         "  * -> not served (404)",
     ]
+
+
+def test_who_serves_a_model_in_which_order() -> None:
+    config = Config(models={"haiku": "second/small", "any": "exact"}, upstreams=(SECOND, FIRST))
+    assert who_serves(config, "claude-opus-5") == (
+        True,
+        "claude-opus-5 is served by\n"
+        "  first: big, priority 0, accounts a@example.com, b@example.com\n"
+        "  else second: claude-opus-5, priority 1, accounts g@example.com, none",
+    )
+    assert who_serves(config, "haiku") == (
+        True,
+        "haiku, by [models] second/small, is served by\n"
+        "  second: small, priority 1, accounts g@example.com, none",
+    )
+    served, text = who_serves(Config(upstreams=(FIRST,)), "x")
+    assert (served, text) == (False, 'model "x" is not served here; served are: exact, claude-opus-*')
+
+
+def test_files_that_cannot_be_used_are_named(tmp_path: Path) -> None:
+    (tmp_path / "junk.pem").write_text("-----BEGIN CERTIFICATE-----\n????\n-----END CERTIFICATE-----\n")
+    lost = replace(FIRST, name="lost", ca_file=tmp_path / "lost.pem")
+    junk = replace(FIRST, ca_file=tmp_path / "junk.pem")
+    tls = Tls(certificate=tmp_path / "junk.pem", private_key=tmp_path / "junk.pem")
+    found = problems(Config(server=Server(tls=tls), upstreams=(SECOND, lost, junk)))
+    assert len(found) == 3
+    assert found[0].startswith(f"server.tls: {tmp_path}/junk.pem and ")
+    assert found[1].startswith(f"upstreams.lost.ca_file: {tmp_path}/lost.pem cannot be used: No such file")
+    assert found[2].startswith(f"upstreams.first.ca_file: {tmp_path}/junk.pem cannot be used: ")
+    assert problems(Config(upstreams=(SECOND,))) == []
+
+
+def test_nobody_is_asked_for_a_passphrase(tmp_path: Path) -> None:
+    issued = trustme.CA().issue_cert("localhost")
+    key = serialization.load_pem_private_key(issued.private_key_pem.bytes(), None)
+    sealed = key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.BestAvailableEncryption(b"secret"),
+    )
+    (tmp_path / "c.pem").write_bytes(issued.cert_chain_pems[0].bytes())
+    (tmp_path / "k.pem").write_bytes(sealed)
+    (said,) = problems(
+        Config(server=Server(tls=Tls(certificate=tmp_path / "c.pem", private_key=tmp_path / "k.pem")))
+    )
+    assert "cannot be used together" in said

@@ -6,8 +6,14 @@ from collections.abc import Callable
 
 import pytest
 
+from gateway.messages.errors import RequestError
 from gateway.proxy import content_encoding as decoding
-from gateway.proxy.content_encoding import UnreadableCoding, content_decoder
+from gateway.proxy.content_encoding import (
+    UnreadableCoding,
+    check_request_coding,
+    content_decoder,
+    decode_request,
+)
 
 PLAIN = b'{"type":"message","content":[]}' * 40
 
@@ -118,3 +124,49 @@ def test_many_members_that_stand_for_far_too_much(monkeypatch: pytest.MonkeyPatc
     assert decoded(b"gzip", [member, member, member]) == bytes(12_000)
     with pytest.raises(UnreadableCoding, match="far more than its size"):
         decoded(b"gzip", [member * 3])
+
+
+# Bodies of requests.
+
+
+@pytest.mark.parametrize(
+    ("value", "coding"),
+    [
+        (None, ""),
+        (b"", ""),
+        (b"Identity", ""),
+        (b" GZIP ", "gzip"),
+        (b"x-gzip", "x-gzip"),
+        (b"deflate", "deflate"),
+    ],
+)
+def test_the_coding_of_a_request(value: bytes | None, coding: str) -> None:
+    assert check_request_coding(value) == coding
+
+
+@pytest.mark.parametrize("value", [b"br", b"zstd", b"gzip, gzip"])
+def test_a_coding_of_a_request_that_is_not_supported(value: bytes) -> None:
+    with pytest.raises(RequestError) as raised:
+        check_request_coding(value)
+    assert raised.value.status == 400
+    assert raised.value.details == {"error_code": "request_body_encoding_unsupported"}
+
+
+@pytest.mark.parametrize(
+    ("coding", "encode"), [pair for name, pair in CODED.items() if "members" not in name]
+)
+def test_a_request_without_its_coding(coding: bytes, encode: Callable[[bytes], bytes]) -> None:
+    assert decode_request(coding.decode(), encode(PLAIN), len(PLAIN)) == PLAIN
+    with pytest.raises(RequestError) as raised:
+        decode_request(coding.decode(), encode(PLAIN), len(PLAIN) - 1)
+    assert raised.value.status == 413
+
+
+@pytest.mark.parametrize("coding", ["gzip", "deflate"])
+@pytest.mark.parametrize(
+    "body", [b"", b"plain", gzip.compress(PLAIN)[:-1], zlib.compress(PLAIN) + b"more"], ids=range(4)
+)
+def test_a_request_whose_coding_is_broken(coding: str, body: bytes) -> None:
+    with pytest.raises(RequestError, match=f"is not {coding}") as raised:
+        decode_request(coding, body, len(PLAIN) + 1)
+    assert raised.value.status == 400

@@ -1,4 +1,4 @@
-"""The last answer: whose words and headers it has, and that header and body tell one request id."""
+"""The last response: whose words and headers it has, and that header and body tell one request id."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,9 +7,10 @@ import orjson
 import pytest
 
 from gateway.config import Server
+from gateway.http1.heads import parse_response_head
 from gateway.proxy.error_response import ErrorResponse, error_response
 from gateway.routing.failures import Failure, FailureKind
-from gateway.routing.retries import GiveUp
+from gateway.routing.give_up import GiveUp, Sentence
 
 WORDS = b'{"type":"error", "error":{"type":"rate_limit_error","message":"wait"},"request_id":"req_theirs"}'
 
@@ -29,30 +30,38 @@ def stop(failure: Failure | None, **fields: Any) -> GiveUp:
     chosen: dict[str, Any] = {
         "account": "a@x",
         "status": 429,
-        "retry_at": None,
         "retry_after": None,
         "final": False,
-        "template": "account {account} failed",
+        "own_words": True,
+        "sentences": (Sentence("account ", "a@x", " failed: ", "no canary", "."),),
         **fields,
     }
     return GiveUp(failure=failure, upstream="up", **chosen)
 
 
-def answer(stop: GiveUp, *, expose: Any = "full", relays: bool = True) -> ErrorResponse:
-    return error_response(stop, Server(expose=expose), "req_ours", relays=relays)
+def censored(text: str) -> str:
+    return text.replace("canary", "***")
 
 
-def made_here(final: ErrorResponse) -> tuple[str, str]:
+def response(stop: GiveUp, *, expose: Any = "full", relays: bool = True) -> ErrorResponse:
+    return error_response(stop, Server(expose=expose), "req_ours", relays=relays, censored=censored)
+
+
+def fields_of(made: ErrorResponse) -> list[tuple[bytes, bytes]]:
+    return parse_response_head(b"HTTP/1.1 400 \r\n%b\r\n" % made.lines).headers
+
+
+def made_here(made: ErrorResponse) -> tuple[str, str]:
     """Type and message of a body in the protocol's shape, whose request id is the header's."""
-    document = orjson.loads(final.body)
-    headers = dict(final.headers)
+    document = orjson.loads(made.body)
+    headers = dict(fields_of(made))
     assert document == {
         "type": "error",
-        "error": {"type": final.type, "message": final.message},
+        "error": {"type": made.type, "message": made.message},
         "request_id": headers[b"request-id"].decode(),
     }
     assert headers[b"content-type"] == b"application/json"
-    return final.type, final.message
+    return made.type, made.message
 
 
 def test_an_upstreams_own_words_pass() -> None:
@@ -62,15 +71,15 @@ def test_an_upstreams_own_words_pass() -> None:
         (b"anthropic-ratelimit-requests-limit", b"5"),
         (b"set-cookie", b"a=b"),
     ]
-    final = answer(stop(failure(headers=headers)))
-    assert (final.status, final.body) == (429, WORDS)
-    assert final.headers == [headers[1], headers[2], headers[0]]
+    made = response(stop(failure(headers=headers)))
+    assert (made.status, made.body) == (429, WORDS)
+    assert fields_of(made) == [headers[1], headers[2], headers[0]]
 
 
 def test_words_without_a_type_or_an_id_get_them() -> None:
-    final = answer(stop(failure()))
-    assert final.headers == [(b"request-id", b"req_ours"), (b"content-type", b"application/json")]
-    assert final.body == WORDS
+    made = response(stop(failure()))
+    assert fields_of(made) == [(b"request-id", b"req_ours"), (b"content-type", b"application/json")]
+    assert made.body == WORDS
 
 
 @pytest.mark.parametrize(
@@ -91,19 +100,19 @@ def test_the_gateways_own_shape(relays: bool, failed: Failure | None, type: str,
         failed = Failure(
             kind=failed.kind, status=failed.status, body=failed.body, type=failed.type, headers=fields
         )
-    final = answer(stop(failed), relays=relays)
-    assert made_here(final) == (type, "account a@x failed")
+    made = response(stop(failed), relays=relays)
+    assert made_here(made) == (type, "account a@x failed: no ***.")
     known = b"req_theirs" if failed is not None and theirs else b"req_ours"
-    assert dict(final.headers)[b"request-id"] == known
-    assert final.status == 429
+    assert dict(fields_of(made))[b"request-id"] == known
+    assert made.status == 429
 
 
 @pytest.mark.parametrize(
     ("expose", "message"),
     [
-        ("full", "account a@x failed"),
-        ("masked", "account a***@x failed"),
-        ("none", "account of this upstream failed"),
+        ("full", "account a@x failed: no ***."),
+        ("masked", "account a***@x failed: no ***."),
+        ("none", "account of this upstream failed: no ***."),
     ],
 )
 def test_what_only_the_operator_can_mend(expose: Any, message: str) -> None:
@@ -111,9 +120,9 @@ def test_what_only_the_operator_can_mend(expose: Any, message: str) -> None:
         type="authentication_error",
         headers=[(b"request-id", b"req_theirs"), (b"retry-after", b"5"), (b"x-should-retry", b"true")],
     )
-    final = answer(stop(failed, status=503, final=True), expose=expose)
-    assert made_here(final) == ("api_error", message)
-    assert final.headers == [
+    made = response(stop(failed, status=503, final=True, own_words=False), expose=expose)
+    assert made_here(made) == ("api_error", message)
+    assert fields_of(made) == [
         (b"x-should-retry", b"false"),
         (b"request-id", b"req_ours"),
         (b"content-type", b"application/json"),
@@ -126,11 +135,16 @@ def test_the_earliest_time_replaces_the_upstreams_hints() -> None:
         (b"retry-after-ms", b"50000"),
         (b"anthropic-ratelimit-requests-reset", b"soon"),
     ]
-    final = answer(stop(failure(headers=headers), retry_at=1.0, retry_after=7))
-    assert final.headers[:2] == [headers[2], (b"retry-after", b"7")]
-    assert [name for name, _ in final.headers if name.startswith(b"retry-after")] == [b"retry-after"]
+    made = response(stop(failure(headers=headers), retry_after=7))
+    assert fields_of(made)[:2] == [headers[2], (b"retry-after", b"7")]
+    assert [name for name, _ in fields_of(made) if name.startswith(b"retry-after")] == [b"retry-after"]
 
 
 def test_without_an_earliest_time_the_upstreams_hints_stay() -> None:
-    final = answer(stop(failure(headers=[(b"retry-after", b"50")])))
-    assert dict(final.headers)[b"retry-after"] == b"50"
+    made = response(stop(failure(headers=[(b"retry-after", b"50")])))
+    assert dict(fields_of(made))[b"retry-after"] == b"50"
+
+
+def test_a_key_that_an_upstream_quotes_is_taken_out_of_its_words() -> None:
+    made = response(stop(failure(body=WORDS.replace(b"wait", b"bad key canary"))))
+    assert made.body == WORDS.replace(b"wait", b"bad key ***")

@@ -1,11 +1,8 @@
-"""The attempt loop over real sockets: what is sent, answered and logged, and that nothing is left behind."""
+"""The loop of attempts, in memory: who is asked, what the client gets, what is logged, and that nothing is left."""
 
 import asyncio
-import gzip
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import orjson
@@ -14,103 +11,120 @@ import pytest
 from gateway.config import Account, Auth, Config, Retry, Secret, Stream
 from gateway.dialects.anthropic import AnthropicDialect
 from gateway.messages.errors import RequestError
-from gateway.proxy import forward as attempts
-from gateway.proxy.forward import Forwarder
-from gateway.proxy.responses import relay
-from tests.support.client import Client, Response, ask
-from tests.support.clock import run
-from tests.support.running import Running, config, eventually, running, settle, upstream
-from tests.support.stage import failing, good, staged
-from tests.support.upstream import (
+from gateway.proxy import forward
+from gateway.proxy.attempt import Attempt
+from tests.fakes.messages import (
     SSE_HEAD,
     Close,
+    Reset,
     Script,
-    ScriptedUpstream,
     Sleep,
-    Stall,
-    Until,
     chunked,
     error_answer,
     event,
     json_answer,
     message,
-    message_start,
     stream_answer,
     text_events,
 )
+from tests.support.client import Response, ask
+from tests.support.clock import run
+from tests.support.explode import explode
+from tests.support.in_memory import InMemory, WireClient, in_memory
+from tests.support.loops import settle
+from tests.support.running import config, upstream
+from tests.support.tokens import Tokens
 
-LIMIT = error_answer(429, "rate_limit_error", "slow down", [("retry-after", "3600")])
+URL = "http://up.example"
 COUNT = "/v1/messages/count_tokens"
-QUICK = Stream(ping_after=1.0)
+GOOD = json_answer(200, message())
+GOOD_STREAM = stream_answer(text_events())
+LIMIT = error_answer(429, "rate_limit_error", "slow down", [("retry-after", "3600")])
+LIMIT_12 = error_answer(429, "rate_limit_error", "wait", [("retry-after", "12")])
+BODY = b'{ "id":"msg_1", "usage": {"input_tokens": 3, "output_tokens": 4}, "new": 1.0 }'
 
 
-async def line_of(g: Running) -> str:
-    """The one request line so far."""
-    await settle()
-    (line,) = [line for line in g.lines if " POST " in line]
-    return line
+def one(*accounts: str | Account, **fields: Any) -> Config:
+    """One upstream with these accounts."""
+    made = {key: fields.pop(key) for key in ("models", "stream_internally", "kind") if key in fields}
+    return config(upstream(URL, *(accounts or ("a@x",)), **made), **fields)
 
 
-def error_of(response: Response) -> tuple[str, str]:
+def asked_of(stage: InMemory) -> str:
+    """The accounts that were asked, by their letters."""
+    return "".join(request.account for request in stage.asked)
+
+
+def error_event(response: Response) -> tuple[str, str]:
     """Type and message of the error event that ends a stream; its request id is the head's."""
     last = response.events[-1]
-    assert last.name == "error"
     document = orjson.loads(last.data)
-    assert document["type"] == "error"
-    assert document["request_id"] == response.header("request-id")
+    assert (last.name, document["request_id"]) == ("error", response.header("request-id"))
     return document["error"]["type"], document["error"]["message"]
 
 
-# A good answer.
-
-
-BODY = b'{ "id":"msg_1", "usage": {"input_tokens": 3, "output_tokens": 4}, "new": 1.0 }'
+# A good response.
 
 HEAD = [
     ("request-id", "req_theirs"),
     ("anthropic-ratelimit-requests-remaining", "9"),
     ("set-cookie", "a=b"),
     ("server", "theirs"),
-    ("x-hop", "1"),
     ("connection", "keep-alive, x-hop"),
 ]
+ROUTED = {"x-account-email": "a@x", "x-mapped-model": "glm"}
 
 
-async def test_json_passes_byte_for_byte() -> None:
-    async with ScriptedUpstream() as up, running(config(upstream(up.url, "a@x", models={"m": "glm"}))) as g:
-        up.script(json_answer(200, BODY, HEAD))
-        response = await g.post(ask())
+def fields_of(response: Response) -> dict[str, str]:
+    return {name: value for name, value in response.headers if name not in {"date", "connection"}}
+
+
+async def test_a_json_response_passes_byte_for_byte() -> None:
+    async with in_memory(one("a@x", models={"m": "glm"})) as stage:
+        response = await stage.post(ask(), json_answer(200, BODY, HEAD))
         assert (response.status, response.body) == (200, BODY)
-        told = {name: value for name, value in response.headers if name not in {"date", "connection"}}
-        assert told == {
+        assert fields_of(response) == {
             "content-type": "application/json",
             "content-length": str(len(BODY)),
             "request-id": "req_theirs",
             "anthropic-ratelimit-requests-remaining": "9",
-            "x-account-email": "a@x",
-            "x-mapped-model": "glm",
+            **ROUTED,
         }
-        line = await line_of(g)
-        assert " - POST /v1/messages m -> glm up/a@x 200 ok in=" in line
-        assert f"in={len(orjson.dumps(ask()))}B" in line
-        assert " first=" in line
-        assert " took=" in line
-        assert line.endswith("input=3 output=4")
+        assert " - POST /v1/messages m -> glm up/a@x 200 ok in=" in stage.line
+        assert stage.line.endswith("input=3 output=4")
 
 
-async def test_everything_that_a_line_tells() -> None:
+async def test_a_streamed_response_passes_byte_for_byte() -> None:
+    async with in_memory(one("a@x", models={"m": "glm"})) as stage:
+        response = await stage.post(ask(stream=True), GOOD_STREAM)
+        assert response.body == b"".join(text_events())
+        assert fields_of(response) == {
+            "content-type": "text/event-stream; charset=utf-8",
+            "transfer-encoding": "chunked",
+            "request-id": "req_upstream",
+            "cache-control": "no-cache",
+            "x-accel-buffering": "no",
+            **ROUTED,
+        }
+        assert "200 ok" in stage.line
+        assert "attempts=" not in stage.line
+        assert "input=11 output=7 cache_read=5" in stage.line
+
+
+async def test_every_field_of_the_log_line() -> None:
     auth = Auth(mode="strict", keys={"laptop": Secret("sk-1")})
     body = ask(model="alias")
     body["messages"].append({"role": "user", "content": [{"type": "text", "text": " "}]})
-    async with ScriptedUpstream(answer=failing(LIMIT, "a")) as up:
-        at = upstream(up.url, "a@x", "b@x", models={"alias": "glm"})
-        async with running(config(at, auth=auth), format="json") as g:
-            began = time.time()
-            response = await g.post(body, "/v1/messages?beta=true", authorization="bearer sk-1")
-            await settle()
-            line = orjson.loads(g.lines[-1])
-    assert began <= line.pop("time") <= time.time()
-    assert 0.0 < line.pop("first_byte") <= line.pop("duration") < 5.0
+    settings = one("a@x", "b@x", models={"alias": "glm"}, auth=auth)
+    async with in_memory(settings, format="json") as stage:
+        began = time.time()
+        response = await stage.post(
+            body, LIMIT, GOOD, target="/v1/messages?beta=true", authorization="bearer sk-1"
+        )
+        line = orjson.loads(stage.lines[-1])
+    # Times have three decimals.
+    assert began - 0.001 <= line.pop("time") <= time.time() + 0.001
+    assert 0.0 <= line.pop("first_byte") <= line.pop("duration") < 5.0
     assert line.pop("bytes_out") > len(response.body)
     assert line == {
         "request_id": response.header("request-id"),
@@ -122,6 +136,7 @@ async def test_everything_that_a_line_tells() -> None:
         "upstream": "up",
         "account": "b@x",
         "attempts": 2,
+        "tried": ["a@x@up:429"],
         "status": 200,
         "bytes_in": len(orjson.dumps(body)),
         "input_tokens": 11,
@@ -130,253 +145,198 @@ async def test_everything_that_a_line_tells() -> None:
         "cache_creation_tokens": None,
         "repairs": ["empty_text"],
         "outcome": "ok",
-        "error": "slow down",
+        "error": "",
     }
-
-
-async def test_a_stream_and_its_head() -> None:
-    events = text_events()
-    async with ScriptedUpstream() as up, running(config(upstream(up.url, "a@x"))) as g:
-        up.script(stream_answer(events))
-        response = await g.post(ask(stream=True))
-        assert response.body == b"".join(events)
-        told = {name: value for name, value in response.headers if name not in {"date", "connection"}}
-        assert told == {
-            "content-type": "text/event-stream; charset=utf-8",
-            "transfer-encoding": "chunked",
-            "request-id": "req_upstream",
-            "x-account-email": "a@x",
-            "x-mapped-model": "m",
-            "cache-control": "no-cache",
-            "x-accel-buffering": "no",
-        }
-        line = await line_of(g)
-        assert "200 ok" in line
-        assert "input=11 output=7 cache_read=5" in line
-        assert "attempts=" not in line
-
-
-@pytest.mark.parametrize("stream", [False, True])
-async def test_a_request_id_where_the_upstream_gives_none(stream: bool) -> None:
-    async with ScriptedUpstream() as up, running(config(upstream(up.url))) as g:
-        head = SSE_HEAD.replace(b"request-id: req_upstream\r\n", b"")
-        up.script([head + chunked(text_events())] if stream else json_answer(200, message()))
-        response = await g.post(ask(stream=stream))
-        assert f" {response.header('request-id')} " in await line_of(g)
-
-
-async def test_json_without_a_type() -> None:
-    async with ScriptedUpstream() as up, running(config(upstream(up.url))) as g:
-        up.script([b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}"])
-        response = await g.post(ask())
-        assert (response.body, response.header("content-type")) == (b"{}", "application/json")
-
-
-@pytest.mark.parametrize(
-    ("expose", "email", "model"), [("full", "work@x", "m"), ("masked", "w***@x", "m"), ("none", None, None)]
-)
-async def test_what_is_told_of_the_account(expose: Any, email: str | None, model: str | None) -> None:
-    settings = config(upstream("http://127.0.0.1:9", "work@x"), server={"expose": expose})
-    async with ScriptedUpstream() as up:
-        settings = config(upstream(up.url, "work@x"), server={"expose": expose})
-        async with running(settings) as g:
-            up.script(json_answer(200, message()))
-            response = await g.post(ask())
-            assert response.header("x-account-email") == email
-            assert response.header("x-mapped-model") == model
-            assert "up/work@x" in await line_of(g)
-
-
-async def test_a_stream_asked_for_internally() -> None:
-    async with ScriptedUpstream() as up, running(config(upstream(up.url, stream_internally=True))) as g:
-        up.script(stream_answer(text_events("Hello there")))
-        response = await g.post(ask())
-        assert up.requests[0].document == {**ask(), "stream": True}
-        assert (response.status, response.header("content-type")) == (200, "application/json")
-        document = response.document
-        assert document["content"] == [{"type": "text", "text": "Hellothere"}]
-        assert document["stop_reason"] == "end_turn"
-        assert response.header("cache-control") is None
-        assert "input=11 output=7 cache_read=5" in await line_of(g)
-        # Counting is no stream.
-        up.script(json_answer(200, {"input_tokens": 2}))
-        await g.post(ask(), COUNT)
-        assert up.requests[1].document == ask()
-
-
-async def test_a_stream_asked_for_internally_that_breaks() -> None:
-    """Never half an answer with 200."""
-    retry = Retry(max_attempts=1)
-    async with (
-        ScriptedUpstream() as up,
-        running(config(upstream(up.url, stream_internally=True), retry=retry)) as g,
-    ):
-        up.script(stream_answer(text_events()[:-2]))
-        response = await g.post(ask())
-        assert (response.status, response.error_type) == (502, "api_error")
-        up.script(
-            stream_answer(
-                [*text_events()[:4], event("error", error={"type": "overloaded_error", "message": "x"})]
-            )
-        )
-        response = await g.post(ask())
-        assert (response.status, response.error_type) == (529, "overloaded_error")
-
-
-@pytest.mark.parametrize("stream", [False, True])
-async def test_an_upstream_that_compresses_anyway(stream: bool) -> None:
-    payload = b"".join(text_events()) if stream else BODY
-    kind = b"text/event-stream" if stream else b"application/json"
-    coded = gzip.compress(payload)
-    head = b"HTTP/1.1 200 OK\r\ncontent-type: %b\r\ncontent-encoding: gzip\r\ncontent-length: %d\r\n\r\n"
-    async with ScriptedUpstream() as up, running(config(upstream(up.url))) as g:
-        up.script([head % (kind, len(coded)) + coded[:20], coded[20:]])
-        response = await g.post(ask(stream=stream))
-        assert (response.status, response.body) == (200, payload)
-        assert response.header("content-encoding") is None
-        assert up.requests[0].header("accept-encoding") == "identity"
-
-
-async def test_a_coding_that_nobody_knows() -> None:
-    async with ScriptedUpstream() as up, running(config(upstream(up.url), retry=Retry(max_attempts=1))) as g:
-        up.script(json_answer(200, BODY, [("content-encoding", "br")]))
-        response = await g.post(ask())
-        assert (response.status, response.error_type) == (502, "api_error")
-        assert "compresses with 'br'" in response.message
-        await eventually(lambda: up.open == 0)
-
-
-# Counting.
-
-
-@pytest.mark.parametrize(
-    ("script", "how", "count"),
-    [
-        (json_answer(200, b'{ "input_tokens": 12 }'), "upstream", 12),
-        (error_answer(404, "not_found_error", "no such thing"), "estimate", None),
-        (error_answer(405, "invalid_request_error", "no such thing"), "estimate", None),
-        (error_answer(501, "api_error", "no such thing"), "estimate", None),
-    ],
-)
-async def test_counting(script: Script, how: str, count: int | None) -> None:
-    async with ScriptedUpstream() as up, running(config(upstream(up.url, "a@x"))) as g:
-        up.script(script)
-        response = await g.post(ask(), COUNT)
-        assert (response.status, response.header("x-token-count")) == (200, how)
-        if count is not None:
-            assert response.body == b'{ "input_tokens": 12 }'
-            assert response.header("x-account-email") == "a@x"
-        assert response.document["input_tokens"] == (count or response.document["input_tokens"])
-        assert f"input={response.document['input_tokens']}" in await line_of(g)
-        # An upstream that cannot count is not asked again at once.
-        assert (await g.post(ask(), COUNT)).header("x-token-count") == how
-        assert len(up.requests) == (2 if count is not None else 1)
-
-
-async def test_a_count_of_another_dialect() -> None:
-    async with ScriptedUpstream() as up, running(config(upstream(up.url, kind="gemini"))) as g:
-        up.script(json_answer(200, {"totalTokens": 31}))
-        response = await g.post(ask(), COUNT)
-        assert response.body == b'{"input_tokens":31}'
-        assert response.header("x-token-count") == "upstream"
-        assert up.requests[0].target.endswith("/models/m:countTokens")
-
-
-async def test_an_answer_without_a_count() -> None:
-    async with ScriptedUpstream() as up, running(config(upstream(up.url, "a@x", "b@x"))) as g:
-        up.script(json_answer(200, {}), json_answer(200, {"input_tokens": 3}))
-        response = await g.post(ask(), COUNT)
-        assert response.document == {"input_tokens": 3}
-        assert response.header("x-gateway-attempts") == "2"
-
-
-@pytest.mark.parametrize("estimated", [False, True])
-async def test_a_stream_teaches_where_something_was_estimated(estimated: bool) -> None:
-    text = "hello " * 1000
-    async with ScriptedUpstream() as up, running(config(upstream(up.url))) as g:
-        up.answer = failing(error_answer(404, "not_found_error", "no such thing"), "o")
-        if estimated:
-            await g.post(ask(text), COUNT)
-        up.answer = good
-        await g.post(ask(text, stream=True))
-        await settle()
-        services = g.gateway.services
-        taught = services.correction.apply("m", 1000)
-        assert (taught < 1000) is estimated
 
 
 # More than one attempt.
 
 
+@pytest.mark.parametrize(
+    "failure",
+    [
+        LIMIT,
+        error_answer(500, "api_error", "slow down"),
+        error_answer(401, "authentication_error", "slow down"),
+        json_answer(200, b""),
+        [SSE_HEAD + chunked(text_events()[:3])],
+        [SSE_HEAD + chunked([event("error", error={"type": "rate_limit_error", "message": "x"})])],
+        [Close()],
+        [Reset()],
+        [b"nonsense\r\n\r\n"],
+        json_answer(200, BODY, [("content-encoding", "br")]),
+    ],
+    ids=range(10),
+)
 @pytest.mark.parametrize("stream", [False, True])
-async def test_another_account_takes_over(stream: bool) -> None:
-    async with ScriptedUpstream() as up, running(config(upstream(up.url, "a@x", "b@x"))) as g:
-        up.answer = failing(LIMIT, "a")
-        response = await g.post(ask(stream=stream))
+async def test_another_account_takes_over(stream: bool, failure: Script) -> None:
+    async with in_memory(one("a@x", "b@x")) as stage:
+        response = await stage.post(ask(stream=stream), failure, GOOD_STREAM if stream else GOOD)
         assert (response.status, response.header("x-account-email")) == (200, "b@x")
         assert response.header("x-gateway-attempts") == "2"
-        assert [request.key for request in up.requests] == ["key-of-a@x", "key-of-b@x"]
-        line = await line_of(g)
-        assert "up/b@x 200 ok attempts=2" in line
-        # What went wrong on the way is told, too.
-        assert 'error="slow down"' in line
+        assert asked_of(stage) == "ab"
+        assert "up/b@x 200 ok attempts=2" in stage.line
+        assert stage.asked[0].body == stage.asked[1].body
 
 
-async def test_the_last_word_names_whose_it_is() -> None:
-    """The client gets the most useful failure, and the account and the model that are told belong to it."""
-    async with (
-        ScriptedUpstream() as one,
-        ScriptedUpstream() as two,
-        running(
-            config(
-                upstream(one.url, "a@x", name="one", models={"m": "wire-1"}),
-                upstream(two.url, "b@x", name="two", models={"m": "wire-2"}, priority=1),
-            )
-        ) as g,
-    ):
-        one.script(LIMIT)
-        two.script(error_answer(404, "not_found_error", "no such model"))
-        response = await g.post(ask())
+async def test_an_upstream_that_cannot_be_reached() -> None:
+    settings = config(
+        upstream("http://one", "a@x", name="one"), upstream("http://two", "b@x", name="two", priority=1)
+    )
+    async with in_memory(settings) as stage:
+        stage.refuse = lambda origin: origin.host == "one"
+        response = await stage.post(ask(), GOOD)
+        assert (response.status, response.header("x-account-email")) == (200, "b@x")
+        assert "tried=a@x@one:" in stage.line
+
+
+async def test_the_most_useful_failure_names_whose_it_is() -> None:
+    settings = config(
+        upstream("http://one", "a@x", name="one", models={"m": "wire-1"}),
+        upstream("http://two", "b@x", name="two", models={"m": "wire-2"}, priority=1),
+    )
+    async with in_memory(settings) as stage:
+        response = await stage.post(ask(), LIMIT, error_answer(404, "not_found_error", "no such model"))
         assert (response.status, response.message) == (429, "slow down")
         assert response.header("x-account-email") == "a@x"
         assert response.header("x-mapped-model") == "wire-1"
         assert response.header("x-gateway-attempts") == "2"
-        assert "m -> wire-1 one/a@x 429 upstream_error attempts=2" in await line_of(g)
+        assert "m -> wire-1 one/a@x 429 upstream_error attempts=2" in stage.line
+        # All are cooling down: no attempt, and no account's lines.
+        again = await stage.post(ask(stream=True))
+        assert (again.status, again.header("x-gateway-attempts"), len(stage.asked)) == (429, None, 2)
 
 
-@pytest.mark.parametrize("quoted", ["whole", "stream", "later"])
+@pytest.mark.parametrize("quoted", ["whole", "stream", "first of two"])
 async def test_a_key_that_an_upstream_quotes_is_not_logged(quoted: str) -> None:
-    async with ScriptedUpstream() as up, running(config(upstream(up.url, "a@x", "b@x"))) as g:
-        said = "invalid key key-of-a@x"
-        if quoted == "stream":
-            broken = [*text_events()[:4], event("error", error={"type": "api_error", "message": said})]
-            up.answer = failing(stream_answer(broken), "a")
-        else:
-            status = 401 if quoted == "later" else 400
-            up.answer = failing(error_answer(status, "authentication_error", said), "a")
-        response = await g.post(ask(stream=quoted == "stream"))
-        line = await line_of(g)
-        assert "key-of" not in line
-        assert "invalid key ***" in line
-        assert (response.status == 200) == (quoted != "whole")
+    said = "invalid key key-of-a@x"
+    scripts: dict[str, list[Script]] = {
+        "whole": [error_answer(400, "authentication_error", said)],
+        "first of two": [error_answer(401, "authentication_error", said), GOOD],
+        "stream": [
+            stream_answer([*text_events()[:4], event("error", error={"type": "api_error", "message": said})])
+        ],
+    }
+    async with in_memory(one("a@x", "b@x")) as stage:
+        await stage.post(ask(stream=quoted == "stream"), *scripts[quoted])
+        assert not any("key-of" in line for line in stage.lines)
+        assert any("invalid key ***" in line for line in stage.lines)
+
+
+def test_a_wait_for_the_only_account() -> None:
+    async def scenario() -> None:
+        async with in_memory(one(retry=Retry())) as stage:
+            client = stage.connect()
+            client.send("POST", "/v1/messages", ask())
+            await stage.play(LIMIT_12)
+            await asyncio.sleep(11.9)
+            await stage.turn()
+            assert len(stage.asked) == 1
+            await asyncio.sleep(0.2)
+            await stage.play(GOOD)
+            response = await client.response()
+            assert (response.status, response.header("x-gateway-attempts")) == (200, "2")
+            await client.leave()
+
+    run(scenario())
+
+
+async def test_a_slot_that_gets_free_is_taken() -> None:
+    async with in_memory(one(Account(name="a@x", max_concurrent=1))) as stage:
+        clients = [stage.connect() for _ in range(3)]
+        for client in clients:
+            client.send("POST", "/v1/messages", ask())
+        await stage.turn()
+        for number, client in enumerate(clients, 1):
+            assert len(stage.asked) == number
+            await stage.play(GOOD)
+            assert (await client.response()).status == 200
+            await client.leave()
+        assert len(stage.wires) == 1
+        assert not any("attempts=" in line for line in stage.lines)
+
+
+# Counting tokens.
+
+
+@pytest.mark.parametrize("status", [404, 405, 501])
+async def test_an_upstream_that_cannot_count_is_not_asked_again_at_once(status: int) -> None:
+    async with in_memory(one()) as stage:
+        for _ in range(2):
+            response = await stage.post(
+                ask(), *[error_answer(status, "x", "no such thing")][len(stage.asked) :], target=COUNT
+            )
+            assert (response.status, response.header("x-token-count")) == (200, "estimate")
+        assert len(stage.asked) == 1
+        # It was never held against the account.
+        assert (await stage.post(ask(), GOOD)).status == 200
+
+
+@pytest.mark.parametrize(
+    ("failure", "seconds"),
+    [
+        (error_answer(429, "rate_limit_error", "wait", [("retry-after", "30")]), 30.0),
+        (error_answer(429, "rate_limit_error", "wait"), 600.0),
+        (error_answer(500, "api_error", "oh"), 600.0),
+        (json_answer(200, {}), 600.0),
+        ([Close()], 600.0),
+    ],
+    ids=["limit with a hint", "limit", "error", "no count", "closed"],
+)
+def test_a_count_that_fails_is_estimated_and_harms_no_account(failure: Script, seconds: float) -> None:
+    async def scenario() -> None:
+        async with in_memory(one()) as stage:
+            response = await stage.post(ask(), failure, target=COUNT)
+            assert (response.status, response.header("x-token-count")) == (200, "estimate")
+            assert (await stage.post(ask(), GOOD)).status == 200
+            await asyncio.sleep(seconds - 1.0)
+            assert (await stage.post(ask(), target=COUNT)).header("x-token-count") == "estimate"
+            await asyncio.sleep(1.1)
+            count = json_answer(200, {"input_tokens": 3})
+            assert (await stage.post(ask(), count, target=COUNT)).document == {"input_tokens": 3}
+            assert len(stage.asked) == 3
+
+    run(scenario())
+
+
+async def test_a_count_of_a_request_that_is_wrong() -> None:
+    async with in_memory(one("a@x", "b@x")) as stage:
+        wrong = error_answer(400, "invalid_request_error", "messages: wrong")
+        response = await stage.post(ask(), wrong, target=COUNT)
+        assert (response.status, response.message) == (400, "messages: wrong")
+        assert asked_of(stage) == "a"
+
+
+async def test_a_count_is_estimated_where_no_account_can_be_had() -> None:
+    settings = one(Account(name="a@x", max_concurrent=1), retry=Retry(max_wait=0.0))
+    async with in_memory(settings) as stage:
+        client = stage.connect()
+        client.send("POST", "/v1/messages", ask())
+        await stage.turn()
+        response = await stage.post(ask(), target=COUNT)
+        assert (response.status, response.header("x-token-count")) == (200, "estimate")
+        await stage.play(GOOD)
+        await client.leave()
 
 
 # Pings, on a clock that jumps.
 
 
-def pinged(*scripts: Script, accounts: str = "a") -> tuple[Response, str]:
+def pinged(*scripts: Script, accounts: str = "a", target: str = "/v1/messages") -> tuple[Response, str]:
     """What a streaming client gets that is pinged after each silent second, and the request's line."""
 
     async def scenario() -> tuple[Response, str]:
-        names = [f"{name}@x" for name in accounts]
-        async with ScriptedUpstream() as up, running(config(upstream(up.url, *names), stream=QUICK)) as g:
-            up.script(*scripts)
-            async with await g.connect() as client:
-                response = await client.request("POST", "/v1/messages", ask(stream=True))
-                if response.names[-1:] == ["error"]:
-                    assert await client.reader.read() == b""
+        settings = one(*(f"{name}@x" for name in accounts), stream=Stream(ping_after=1.0))
+        async with in_memory(settings) as stage:
+            client = stage.connect()
+            client.send("POST", target, ask(stream=True))
+            await stage.play(*scripts)
+            response = await client.response()
             assert response.complete
-            return response, await line_of(g)
+            if response.names[-1:] == ["error"]:
+                assert client.wire.is_closing()
+            await client.leave()
+            return response, stage.line
 
     return run(scenario())
 
@@ -386,12 +346,12 @@ def names_of(events: Sequence[bytes]) -> list[str]:
 
 
 def test_a_ping_before_anything_else() -> None:
-    response, line = pinged([Sleep(2.5), *stream_answer(text_events())])
+    response, line = pinged([Sleep(2.5), *GOOD_STREAM])
     assert response.names == ["ping", "ping", *names_of(text_events())]
     assert response.header("content-type") == "text/event-stream; charset=utf-8"
     assert response.header("cache-control") == "no-cache"
     assert response.header("x-accel-buffering") == "no"
-    # Whose answer it will be is not known yet.
+    # Whose response it will be is not known yet.
     assert response.header("x-account-email") is None
     assert f" {response.header('request-id')} " in line
     assert " 200 ok" in line
@@ -399,7 +359,7 @@ def test_a_ping_before_anything_else() -> None:
 
 def test_attempts_go_on_behind_a_ping() -> None:
     failing = [Sleep(1.5), *error_answer(500, "api_error", "oh")]
-    response, line = pinged(failing, stream_answer(text_events()), accounts="ab")
+    response, line = pinged(failing, GOOD_STREAM, accounts="ab")
     assert response.names == ["ping", *names_of(text_events())]
     assert "200 ok attempts=2" in line
 
@@ -410,372 +370,309 @@ def test_attempts_go_on_behind_a_ping() -> None:
         (error_answer(400, "invalid_request_error", "messages: no"), "invalid_request_error", "messages: no"),
         (LIMIT, "rate_limit_error", "slow down"),
         (error_answer(401, "authentication_error", "bad key"), "api_error", "must check its credential"),
-        (error_answer(529, "overloaded_error", "too much"), "overloaded_error", "too much"),
-        ([Close()], "api_error", "could not be reached"),
-        (json_answer(200, message()), "api_error", "answered a streaming request without a stream"),
     ],
 )
 def test_a_failure_behind_a_ping(script: Script, type: str, words: str) -> None:
-    response, line = pinged([Sleep(1.5), *script], [Sleep(0.0), *script])
+    response, line = pinged([Sleep(1.5), *script])
     assert response.status == 200
-    assert response.names == ["ping"] * (len(response.names) - 1) + ["error"]
-    assert error_of(response)[0] == type
-    assert words in error_of(response)[1]
+    assert response.names == ["ping", "error"]
+    assert error_event(response)[0] == type
+    assert words in error_event(response)[1]
     assert " 200 upstream_error" in line
     assert words in line
 
 
-@pytest.mark.parametrize("target", ["/v1/messages", COUNT])
-def test_only_streams_are_pinged(target: str) -> None:
-    async def scenario() -> None:
-        async with ScriptedUpstream() as up, running(config(upstream(up.url), stream=QUICK)) as g:
-            up.script([Sleep(3.0), *json_answer(200, {"input_tokens": 1})])
-            response = await g.post(ask(stream=target == COUNT), target)
-            assert (response.status, response.document) == (200, {"input_tokens": 1})
-
-    run(scenario())
+def test_a_whole_response_behind_a_ping_becomes_a_stream() -> None:
+    response, line = pinged([Sleep(1.5), *GOOD])
+    assert response.names[:2] == ["ping", "message_start"]
+    assert response.names[-1] == "message_stop"
+    assert " 200 ok" in line
 
 
 EVENTS = text_events()
-CUT = len(b"".join(EVENTS[:4])) + 20
+WHOLE = b"".join(EVENTS)
+CUT = len(b"".join(EVENTS[:4]))
 
 
-@pytest.mark.parametrize(
-    ("at", "pings"), [(CUT, 0), (len(b"".join(EVENTS[:4])), 2)], ids=["inside an event", "between two"]
-)
-def test_a_pause_in_the_middle(at: int, pings: int) -> None:
-    whole = b"".join(EVENTS)
-    pieces = chunked([whole[:at]], end=False), chunked([whole[at:]])
+@pytest.mark.parametrize(("at", "pings"), [(CUT + 20, 0), (CUT, 2)], ids=["inside an event", "between two"])
+def test_a_pause_in_the_middle_of_a_stream(at: int, pings: int) -> None:
+    pieces = chunked([WHOLE[:at]], end=False), chunked([WHOLE[at:]])
     response, _ = pinged([SSE_HEAD, pieces[0], Sleep(2.5), pieces[1]])
-    assert response.body == whole[:at] + event("ping") * pings + whole[at:]
+    assert response.body == WHOLE[:at] + event("ping") * pings + WHOLE[at:]
+
+
+def test_a_count_is_not_pinged() -> None:
+    response, _ = pinged([Sleep(3.0), *json_answer(200, {"input_tokens": 1})], target=COUNT)
+    assert (response.status, response.document) == (200, {"input_tokens": 1})
 
 
 # What cannot be encoded.
 
 
-def refusing(upstream: object, credential: object, model: str, incoming: object) -> None:
+def refuse(*_: object, **__: object) -> Any:
     raise RequestError(400, "tools.0: this upstream has no such tool")
 
 
 async def test_a_request_that_an_upstream_cannot_be_sent(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(AnthropicDialect, "encode", lambda self, *args: refusing(*args))
-    async with ScriptedUpstream() as up, running(config(upstream(up.url))) as g:
-        response = await g.post(ask(stream=True))
+    monkeypatch.setattr(AnthropicDialect, "encode", refuse)
+    async with in_memory(one()) as stage:
+        response = await stage.post(ask(stream=True))
         assert (response.status, response.error_type) == (400, "invalid_request_error")
         assert response.message == "tools.0: this upstream has no such tool"
-        assert up.connections == 0
-        assert " 400 refused" in await line_of(g)
+        assert stage.wires == []
+        assert " 400 refused" in stage.line
 
 
-def test_the_same_behind_a_ping(monkeypatch: pytest.MonkeyPatch) -> None:
-    encode = AnthropicDialect.encode
-    asked: list[str] = []
+def second(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`encode` that is this function for the second attempt."""
+    encode, asked = AnthropicDialect.encode, list[None]()
 
-    def second_refuses(*args: Any) -> Any:
-        asked.append("once more")
-        if len(asked) > 1:
-            refusing(*args[1:])
-        return encode(*args)
+    def encode_or(*args: Any, **named: Any) -> Any:
+        asked.append(None)
+        return function() if len(asked) > 1 else encode(*args, **named)
 
-    monkeypatch.setattr(AnthropicDialect, "encode", second_refuses)
+    return encode_or
+
+
+def test_a_refusal_behind_a_ping(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(AnthropicDialect, "encode", second(refuse))
     response, line = pinged([Sleep(1.5), *LIMIT], accounts="ab")
-    assert error_of(response) == ("invalid_request_error", "tools.0: this upstream has no such tool")
+    assert error_event(response) == ("invalid_request_error", "tools.0: this upstream has no such tool")
     assert " 200 refused" in line
 
 
-# Clients that leave.
+# Clients that leave, and slow ones.
 
 
-async def leaves(g: Running, client: Client, when: Callable[[], object], *, stream: bool = True) -> str:
-    """A client leaves a little later than `when`; its line in the log."""
-    client.send("POST", "/v1/messages", ask(stream=stream))
-    await eventually(when)
-    await asyncio.sleep(0.005)
-    client.close()
-    await eventually(lambda: any("499" in line for line in g.lines))
-    return next(line for line in g.lines if "499" in line)
+async def asking(stage: InMemory, body: dict[str, Any], *scripts: Script) -> WireClient:
+    """A client whose request is under way."""
+    client = stage.connect()
+    client.send("POST", "/v1/messages", body)
+    await stage.play(*scripts) if scripts else await stage.turn()
+    return client
 
 
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize(
     "script",
     [
-        [Stall()],
-        [b"HTTP/1.1 200 OK\r\n", Stall()],
-        [SSE_HEAD, Stall()],
-        [SSE_HEAD, chunked(text_events()[:5], end=False), Stall()],
-        [b"HTTP/1.1 429 X\r\ncontent-length: 9\r\n\r\n{", Stall()],
+        [],
+        [b"HTTP/1.1 200 OK\r\n"],
+        [SSE_HEAD],
+        [SSE_HEAD, chunked(text_events()[:5], end=False)],
+        [b"HTTP/1.1 429 X\r\ncontent-length: 9\r\n\r\n{"],
     ],
     ids=["no head", "half a head", "no body", "half a body", "half an error"],
 )
 async def test_a_client_that_leaves_ends_the_upstreams_work(script: Script, stream: bool) -> None:
-    async with ScriptedUpstream() as up, running(config(upstream(up.url, "a@x", "b@x"))) as g:
-        up.script(script)
-        line = await leaves(g, await g.connect(), lambda: up.requests, stream=stream)
-        assert " up/a@x 499 canceled" in line
-        await eventually(lambda: up.left == 1)
-        # No other account is asked, and the slot is free: `running` looks.
-        assert len(up.requests) == 1
+    async with in_memory(one("a@x", "b@x")) as stage:
+        client = await asking(stage, ask(stream=stream), script)
+        await client.leave()
+        assert " up/a@x 499 canceled" in stage.line
+        assert stage.asked[0].wire.state == "LOST"
+        assert asked_of(stage) == "a"
+
+
+@pytest.mark.parametrize(
+    ("script", "line", "says"),
+    [
+        ([], "503 shutdown", b'"overloaded_error"'),
+        ([SSE_HEAD], "503 shutdown", b'"overloaded_error"'),
+        ([SSE_HEAD, chunked(text_events()[:5], end=False)], "200 shutdown", b"event: error\n"),
+    ],
+)
+async def test_a_gateway_that_stops_says_so(script: Script, line: str, says: bytes) -> None:
+    async with in_memory(one()) as stage:
+        client = await asking(stage, ask(stream=True), script)
+        await stage.gateway.stop(0.0)
+        assert says in (await client.response()).body
+        await client.leave()
+        assert f" up/a@x {line} " in stage.line
+        assert stage.asked[0].wire.state == "LOST"
+
+
+async def test_a_client_that_leaves_behind_the_last_event_has_had_everything() -> None:
+    async with in_memory(one()) as stage:
+        client = await asking(stage, ask(stream=True), [SSE_HEAD + chunked(text_events(), end=False)])
+        await client.leave()
+        assert " 200 ok" in stage.line
+        assert "output=7" in stage.line
+        # The upstream may end its response, so that its connection is kept.
+        stage.asked[0].wire.say(b"0\r\n\r\n")
+        assert stage.asked[0].wire.state == "OPEN"
+        assert (await stage.post(ask(), GOOD)).status == 200
+        assert len(stage.wires) == 1
 
 
 async def test_a_client_that_leaves_while_it_waits_for_a_slot() -> None:
-    at = Account(name="a@x", max_concurrent=1)
-    async with ScriptedUpstream() as up, running(config(upstream(up.url, at))) as g:
-        up.script([Stall()])
-        async with await g.connect() as first:
-            first.send("POST", "/v1/messages", ask())
-            await eventually(lambda: up.requests)
-            waiting = g.gateway.services.scheduler._waiting
-            assert " 499 canceled" in await leaves(g, await g.connect(), lambda: waiting)
-            assert not waiting
-            assert len(up.requests) == 1
-
-
-async def test_a_slot_that_gets_free_is_taken() -> None:
-    at = Account(name="a@x", max_concurrent=1)
-    async with ScriptedUpstream() as up, running(config(upstream(up.url, at))) as g:
-        up.script([Sleep(0.01), *json_answer(200, message())], json_answer(200, message()))
-        responses = await asyncio.gather(g.post(ask()), g.post(ask()), g.post(ask()))
-        assert [response.status for response in responses] == [200] * 3
-        assert up.connections == 1
-        assert not any("attempts=" in line for line in g.lines)
+    async with in_memory(one(Account(name="a@x", max_concurrent=1))) as stage:
+        first = await asking(stage, ask())
+        second = await asking(stage, ask())
+        await second.leave()
+        assert " 499 canceled" in stage.line
+        await stage.play(GOOD)
+        assert (await first.response()).status == 200
+        await first.leave()
+        assert len(stage.asked) == 1
 
 
 def test_a_client_that_leaves_while_it_waits_for_an_account() -> None:
     async def scenario() -> None:
-        async with staged(lambda _: LIMIT_12, "a@x", retry=Retry()) as stage:
-            client = await stage.running.connect()
-            client.send("POST", "/v1/messages", ask())
+        async with in_memory(one(retry=Retry())) as stage:
+            client = await asking(stage, ask(), LIMIT_12)
             await asyncio.sleep(5.0)
-            client.close()
+            await client.leave()
             await asyncio.sleep(60.0)
+            await stage.turn()
             assert len(stage.asked) == 1
-            assert " 499 canceled" in stage.running.lines[-1]
+            assert " 499 canceled" in stage.line
 
     run(scenario())
 
 
-LIMIT_12 = error_answer(429, "rate_limit_error", "wait", [("retry-after", "12")])
-
-
 async def test_a_slow_client_pauses_the_upstream() -> None:
-    """What it does not read yet is not gathered here."""
-    text = "x" * 100_000
-    delta = event("content_block_delta", index=0, delta={"type": "text_delta", "text": text})
-    body = [message_start(), *[delta] * 200, event("message_stop")]
-    async with (
-        ScriptedUpstream() as up,
-        running(config(upstream(up.url))) as g,
-        await g.connect() as client,
-    ):
-        up.script([SSE_HEAD, *(chunked([each], end=False) for each in body), chunked([])])
+    delta = event("content_block_delta", index=0, delta={"type": "text_delta", "text": "x" * 100_000})
+    async with in_memory(one()) as stage:
+        client = stage.connect()
+        client.wire.takes = False
         client.send("POST", "/v1/messages", ask(stream=True))
-        await eventually(lambda: up.requests)
-        await asyncio.sleep(0.05)
-        (connection,) = g.gateway.server.connections
-        assert connection.transport.get_write_buffer_size() < 1_000_000
-        assert not connection.transport.is_closing()
-        response = await client.response()
-        assert response.body == b"".join(body)
-        assert response.complete
+        await stage.play([SSE_HEAD, chunked([*text_events()[:4], delta, delta, delta], end=False)])
+        there = stage.asked[0].wire
+        assert not there.reading
+        client.wire.take(client.wire.waiting)
+        assert there.reading
+        there.say(chunked([*text_events()[4:]]))
+        assert (await client.response()).names[-1] == "message_stop"
+        client.wire.take(client.wire.waiting)
+        await client.leave()
 
 
-async def test_a_client_that_is_slow_before_there_is_an_answer() -> None:
-    async with ScriptedUpstream() as up, running(config(upstream(up.url))) as g, await g.connect() as client:
-        up.script([Sleep(0.02), *json_answer(200, message())])
-        client.send("POST", "/v1/messages", ask())
-        await eventually(lambda: up.requests)
-        (connection,) = g.gateway.server.connections
-        connection.pause_writing()
-        connection.resume_writing()
-        assert (await client.response()).status == 200
+async def test_a_client_that_is_slow_before_there_is_a_connection_or_an_attempt() -> None:
+    async with in_memory(one(Account(name="a@x", max_concurrent=1))) as stage:
+        clients = [stage.connect(), stage.connect()]
+        for client in clients:
+            client.send("POST", "/v1/messages", ask())
+            client.wire.protocol.pause_writing()
+            client.wire.protocol.resume_writing()
+        for client in clients:
+            await stage.play(GOOD)
+            assert (await client.response()).status == 200
+            await client.leave()
 
 
 # Accounts with tokens.
 
 
-class Login:
-    """An upstream behind tokens, and the endpoint that gives them."""
-
-    def __init__(self, up: ScriptedUpstream, tokens: ScriptedUpstream, file: Path) -> None:
-        self.up = up
-        self.tokens = tokens
-        uri = f"{tokens.url}/token"
-        file.write_bytes(
-            orjson.dumps({"client_id": "i", "client_secret": "s", "refresh_token": "r", "token_uri": uri})
-        )
-        self.account = Account(name="g@x", oauth_file=file)
-
-    def config(self, *others: str) -> Config:
-        return config(upstream(self.up.url, self.account, *others))
-
-    @property
-    def asked(self) -> list[str | None]:
-        return [request.key for request in self.up.requests]
-
-
-@pytest.fixture
-async def login(tmp_path: Path) -> Any:
-    async with ScriptedUpstream(answer=good) as up, ScriptedUpstream() as tokens:
-        tokens.script(token("t-1"), token("t-2"))
-        yield Login(up, tokens, tmp_path / "login.json")
-
-
-def token(value: str) -> Script:
-    return json_answer(200, {"access_token": value})
-
-
-async def test_a_token_is_fetched_once_and_used(login: Login) -> None:
-    async with running(login.config()) as g:
-        responses = await asyncio.gather(*(g.post(ask(stream=True)) for _ in range(3)))
-        responses.append(await g.post(ask()))
-        assert [response.status for response in responses] == [200] * 4
-        assert {response.header("x-account-email") for response in responses} == {"g@x"}
-        assert login.asked == ["Bearer t-1"] * 4
-        assert len(login.tokens.requests) == 1
-
-
-async def test_a_token_that_is_refused_is_replaced_on_the_same_account(login: Login) -> None:
-    refused = error_answer(401, "authentication_error", "no: t-1")
-    login.up.answer = lambda request: refused if request.key == "Bearer t-1" else good(request)
-    async with running(login.config("b@x")) as g:
-        response = await g.post(ask())
-        assert (response.status, response.header("x-account-email")) == (200, "g@x")
-        assert login.asked == ["Bearer t-1", "Bearer t-2"]
-        line = await line_of(g)
-        assert "t-1" not in line
-        # The old one is not asked for again.
-        await g.post(ask())
-        assert login.asked[2:] == ["Bearer t-2"]
+async def test_a_request_waits_for_a_token() -> None:
+    tokens = Tokens()
+    async with in_memory(one("g@x"), {"g@x": tokens}) as stage:
+        client = await asking(stage, ask())
+        assert stage.asked == []
+        tokens.tell("t-1")
+        await stage.play(GOOD)
+        assert (await client.response()).status == 200
+        assert stage.asked[0].key == "Bearer t-1"
+        await client.leave()
 
 
 @pytest.mark.parametrize("others", [(), ("b@x",)])
-async def test_a_login_that_has_ended(login: Login, others: Sequence[str]) -> None:
-    login.tokens.script(json_answer(400, {"error": "invalid_grant"}))
-    async with running(login.config(*others)) as g:
-        response = await g.post(ask())
+async def test_a_token_that_cannot_be_had(others: Sequence[str]) -> None:
+    tokens = Tokens()
+    async with in_memory(one("g@x", *others), {"g@x": tokens}) as stage:
+        client = await asking(stage, ask())
+        tokens.refuse(401, "the login has ended")
+        await stage.play(GOOD) if others else await stage.turn()
+        response = await client.response()
+        await client.leave()
         if others:
             assert (response.status, response.header("x-account-email")) == (200, "b@x")
-            assert "up/b@x 200 ok attempts=" in await line_of(g)
         else:
             assert (response.status, response.error_type) == (503, "api_error")
             assert response.header("x-should-retry") == "false"
             assert 'refused account "g@x" (401)' in response.message
-            assert response.header("x-account-email") == "g@x"
-            assert " up/g@x 503 upstream_error" in await line_of(g)
-        assert login.asked == ["key-of-b@x"] * len(others)
-        # The account is cooling down now: nobody asks for its token.
-        known = len(login.tokens.requests)
-        await g.post(ask("more"))
-        assert len(login.tokens.requests) == known
+            assert " up/g@x 503 upstream_error" in stage.line
+        assert tokens.refused_values == []
 
 
-async def test_a_token_endpoint_in_trouble(login: Login) -> None:
-    login.tokens.script(json_answer(500, {}))
-    async with running(login.config("b@x")) as g:
-        response = await g.post(ask())
-        assert (response.status, response.header("x-account-email")) == (200, "b@x")
+async def test_a_client_that_leaves_while_it_waits_for_a_token() -> None:
+    tokens = Tokens()
+    async with in_memory(one("g@x"), {"g@x": tokens}) as stage:
+        client = await asking(stage, ask())
+        await client.leave()
+        assert tokens.waiting == 0
+        assert " up/g@x 499 canceled" in stage.line
 
 
-async def test_a_client_that_leaves_while_it_waits_for_a_token(login: Login) -> None:
-    go = asyncio.Event()
-    login.tokens.script([Until(go), *token("t-1")])
-    async with running(login.config()) as g:
-        line = await leaves(g, await g.connect(), lambda: login.tokens.requests)
-        assert " up/g@x 499 canceled" in line
-        assert login.asked == []
-        go.set()
-        # The token that comes is kept for the next one.
-        assert (await g.post(ask())).status == 200
-        assert len(login.tokens.requests) == 1
-
-
-def test_whoever_waits_for_a_token_is_pinged(tmp_path: Path) -> None:
-    async def scenario() -> None:
-        async with ScriptedUpstream(answer=good) as up, ScriptedUpstream() as tokens:
-            tokens.script([Sleep(1.5), *token("t-1")])
-            login = Login(up, tokens, tmp_path / "login.json")
-            async with running(replace(login.config(), stream=QUICK)) as g:
-                response = await g.post(ask(stream=True))
-                assert response.names[:2] == ["ping", "message_start"]
-                assert response.names[-1] == "message_stop"
-
-    run(scenario())
+async def test_a_token_that_an_upstream_refuses_is_told_so() -> None:
+    tokens = Tokens("t-1")
+    async with in_memory(one("g@x", "b@x"), {"g@x": tokens}) as stage:
+        refused = error_answer(401, "authentication_error", "no: t-1")
+        response = await stage.post(ask(), refused, GOOD)
+        assert response.header("x-account-email") == "b@x"
+        assert tokens.refused_values == ["t-1"]
+        assert "t-1" not in stage.line
 
 
 # The gateway's own failures, wherever they happen: the request ends, and nothing stays behind.
 
-
-def explode(*_: object, **__: object) -> Any:
-    raise KeyError("secret text")
-
-
-PLACES: dict[str, tuple[Callable[[pytest.MonkeyPatch], None], Script]] = {
-    "head": (lambda patch: patch.setattr(attempts, "content_decoder", explode), json_answer(200, message())),
-    "end of a body": (
-        lambda patch: patch.setattr(Forwarder, "commit_whole", explode),
-        json_answer(200, message()),
-    ),
-    "middle of a body": (
-        lambda patch: patch.setattr(Forwarder, "commit_stream", explode),
-        [SSE_HEAD, chunked(text_events()[:5], end=False), Stall()],
-    ),
-    "end of a stream": (
-        lambda patch: patch.setattr(relay, "Ending", explode),
-        stream_answer(text_events()),
-    ),
-    "error": (lambda patch: patch.setattr(AnthropicDialect, "failure", explode), LIMIT),
-    "no connection": (lambda patch: patch.setattr(AnthropicDialect, "failure", explode), [Close()]),
-    "last word": (lambda patch: patch.setattr(attempts, "error_response", explode), LIMIT),
+PLACES: dict[str, tuple[object, str, Script]] = {
+    "first attempt": (AnthropicDialect, "encode", ()),
+    "head": (Attempt, "commit", GOOD),
+    "failure": (AnthropicDialect, "failure", LIMIT),
+    "no connection": (AnthropicDialect, "failure", [Close()]),
+    "last word": (forward, "error_response", LIMIT),
 }
 
 
 @pytest.mark.parametrize("place", PLACES)
 async def test_an_internal_error(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    patch, script = PLACES[place]
-    stream = "stream" in place or "middle" in place
-    async with ScriptedUpstream() as up, running(config(upstream(up.url))) as g:
-        up.script(script)
-        with monkeypatch.context() as patching:
-            patch(patching)
-            async with asyncio.timeout(1.0):
-                response = await g.post(ask(stream=stream))
-        if response.status == 500:
-            assert response.document["request_id"] == response.header("request-id")
-            assert response.error_type == "api_error"
-            assert "500 internal_error" in await line_of(g)
-        else:
-            assert place == "end of a stream"
-            assert not response.complete
-            assert "200 internal_error" in await line_of(g)
-        assert "internal error: KeyError at test_forward.py:" in g.lines[0]
-        assert not any("secret" in line for line in g.lines)
-        # Its slot is free again: `running` looks.
-        await eventually(lambda: repr(g.gateway.services.pool).startswith("<Pool [Active: 0"))
+    owner, name, script = PLACES[place]
+    monkeypatch.setattr(owner, name, explode)
+    async with in_memory(one()) as stage:
+        response = await stage.post(ask(), *[script] * bool(script))
+        assert (response.status, response.error_type) == (500, "api_error")
+        assert response.document["request_id"] == response.header("request-id")
+        assert "500 internal_error" in stage.line
+        assert any("internal error: KeyError at explode.py:" in line for line in stage.lines)
+        assert not any("secret" in line for line in stage.lines)
+        # That the slot is free again, `in_memory` looks.
 
 
 def test_an_internal_error_after_a_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     async def scenario() -> None:
-        scripts = [LIMIT_12]
-        async with staged(lambda r: scripts.pop() if scripts else good(r), "a@x", retry=Retry()) as stage:
-            encode = AnthropicDialect.encode
-
-            def later(*args: Any) -> Any:
-                return explode() if stage.asked else encode(*args)
-
-            monkeypatch.setattr(AnthropicDialect, "encode", later)
-            assert await stage.tell() == "a 12 = 500"
-            monkeypatch.undo()
-            assert await stage.tell() == "a = 200"
+        async with in_memory(one(retry=Retry())) as stage:
+            monkeypatch.setattr(AnthropicDialect, "encode", second(explode))
+            client = await asking(stage, ask(), LIMIT_12)
+            await asyncio.sleep(12.1)
+            await stage.turn()
+            assert (await client.response()).status == 500
+            await client.leave()
 
     run(scenario())
 
 
-async def test_an_internal_error_behind_a_token(login: Login, monkeypatch: pytest.MonkeyPatch) -> None:
-    login.tokens.script([Sleep(0.01), *token("t-1")])
-    async with running(login.config()) as g:
-        with monkeypatch.context() as patch:
-            patch.setattr(AnthropicDialect, "encode", explode)
-            responses = await asyncio.gather(g.post(ask()), g.post(ask()))
-        assert [response.status for response in responses] == [500, 500]
-        assert (await g.post(ask())).status == 200
+async def test_an_internal_error_behind_a_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    tokens = Tokens()
+    async with in_memory(one("g@x"), {"g@x": tokens}) as stage:
+        clients = [await asking(stage, ask()) for _ in range(2)]
+        monkeypatch.setattr(AnthropicDialect, "encode", explode)
+        tokens.tell("t-1")
+        for client in clients:
+            assert (await client.response()).status == 500
+            await client.leave()
+        monkeypatch.undo()
+        assert (await stage.post(ask(), GOOD)).status == 200
+
+
+def test_an_internal_error_of_a_ping(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scenario() -> None:
+        async with in_memory(one(stream=Stream(ping_after=1.0))) as stage:
+            monkeypatch.setattr(forward, "STREAM_LINES", None)
+            client = await asking(stage, ask(stream=True))
+            await asyncio.sleep(1.5)
+            monkeypatch.undo()
+            await settle()
+            assert (await client.response()).status == 500
+            await client.leave()
+
+    run(scenario())

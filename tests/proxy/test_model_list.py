@@ -1,294 +1,315 @@
 """The list of models in memory, and how upstreams are asked for theirs: whatever goes wrong changes nothing."""
 
+import asyncio
 import gzip
 import time
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import orjson
 import pytest
 
-from gateway.config import Upstream
+from gateway.config import GeminiOptions, Upstream
 from gateway.dialects.anthropic import AnthropicDialect
+from gateway.dialects.base import Dialect, ListedModel
 from gateway.dialects.gemini.dialect import GeminiDialect
 from gateway.http1.dial import origin_of
 from gateway.http1.pool import Pool
-from gateway.proxy.model_list import MAX_LIST, Model, ModelList, refresh
-from gateway.proxy.token_refresh import TokenRefresher
-from gateway.proxy.upstream import UpstreamClient
-from gateway.routing.credentials import Credential, OAuthToken, credential_of
-from tests.support.gemini import VERTEX, gemini
-from tests.support.running import FAST, account, eventually, settle, upstream
-from tests.support.upstream import Close, Reset, Script, ScriptedUpstream, Stall, chunked, json_answer
+from gateway.proxy.model_list import LIST_EVERY, MAX_LIST, ListKeeper, Model, ModelList
+from gateway.proxy.upstream import CredentialSource, Key, UpstreamClient
+from gateway.routing.credentials import credential_of
+from tests.fakes.messages import Close, Received, Reset, Script, ScriptedUpstream, Stall, json_answer
+from tests.support.clock import run
+from tests.support.explode import explode
+from tests.support.leftovers import leftovers
+from tests.support.loops import eventually, settle
+from tests.support.running import FAST, upstream
+from tests.support.tokens import Tokens
 
 
 def anything(name: str) -> bool:
     return True
 
 
-def ids(catalogue: ModelList) -> list[str]:
-    return [model.id for model in catalogue.models]
+def ids(model_list: ModelList) -> list[str]:
+    return list(model_list.models)
 
 
 def test_names_are_sorted_and_each_is_there_once() -> None:
-    catalogue = ModelList(["b", "a", "b", "C"], anything)
-    assert ids(catalogue) == ["C", "a", "b"]
-    assert {model.owned_by for model in catalogue.models} == {"gateway"}
+    model_list = ModelList(["b", "a", "b", "C"], anything)
+    assert ids(model_list) == ["C", "a", "b"]
+    assert {model.owned_by for model in model_list.models.values()} == {"gateway"}
 
 
 def test_when_a_model_was_created() -> None:
     now = int(time.time())
-    (model,) = ModelList(["a"], anything).models
+    (model,) = ModelList(["a"], anything).models.values()
     assert now <= model.created <= now + 2
-    assert Model("a", "A", "up", 0).created_at == "1970-01-01T00:00:00Z"
-    assert Model("a", "A", "up", 1790000000).created_at == "2026-09-21T14:13:20Z"
+    assert Model("a", "A", "up", 0, {}).document["created_at"] == "1970-01-01T00:00:00Z"
+    assert Model("a", "A", "up", 1790000000, {}).document["created_at"] == "2026-09-21T14:13:20Z"
+
+
+def test_what_an_upstream_says_of_a_model_is_kept() -> None:
+    model_list = ModelList([], anything)
+    more = {"created_at": "2025-01-01T00:00:00Z", "max_tokens": 64000, "lifecycle": "deprecated"}
+    model_list.listed("up", [ListedModel("a", "A", more)])
+    assert model_list.models["a"].document == {
+        "id": "a",
+        "object": "model",
+        "type": "model",
+        "display_name": "A",
+        "created": model_list.models["a"].created,
+        "owned_by": "up",
+        **more,
+    }
+
+
+def test_a_model_that_only_a_pattern_serves() -> None:
+    model_list = ModelList(["a"], lambda name: name != "hidden")
+    found = model_list.find("b")
+    assert found is not None
+    assert (found.id, found.display_name, found.owned_by) == ("b", "b", "gateway")
+    assert found.document["lifecycle"] == "active"
+    assert model_list.find("a") is model_list.models["a"]
+    assert model_list.find("hidden") is None
 
 
 def test_what_an_upstream_lists_is_shown_if_it_is_served() -> None:
-    catalogue = ModelList(["a"], lambda name: name != "hidden")
-    catalogue.listed("up", [("b", "B"), ("hidden", "H"), ("a", "Theirs")])
-    assert [(model.id, model.display_name, model.owned_by) for model in catalogue.models] == [
+    model_list = ModelList(["a"], lambda name: name != "hidden")
+    model_list.listed("up", [ListedModel("b", "B"), ListedModel("hidden", "H"), ListedModel("a", "Theirs")])
+    assert [(model.id, model.display_name, model.owned_by) for model in model_list.models.values()] == [
         ("a", "Theirs", "up"),
         ("b", "B", "up"),
     ]
     # A new list replaces that upstream's old one, and nobody else's.
-    catalogue.listed("other", [("c", "C")])
-    catalogue.listed("up", [("d", "D")])
-    assert ids(catalogue) == ["a", "c", "d"]
+    model_list.listed("other", [ListedModel("c", "C")])
+    model_list.listed("up", [ListedModel("d", "D")])
+    assert ids(model_list) == ["a", "c", "d"]
 
 
 def test_a_reload_keeps_the_lists_of_upstreams_that_stay(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gateway.proxy.model_list.time.time", lambda: 1000.0)
     old = ModelList(["a"], anything)
-    old.listed("stays", [("b", "B")])
-    old.listed("goes", [("c", "C")])
+    old.listed("stays", [ListedModel("b", "B")])
+    old.listed("goes", [ListedModel("c", "C")])
     monkeypatch.undo()
     new = ModelList(["x"], anything)
     new.adopt(old, ["stays", "comes"])
     assert ids(new) == ["b", "x"]
-    assert {model.created for model in new.models} == {1000}
+    assert {model.created for model in new.models.values()} == {1000}
 
 
 # Asking.
 
 
-def link_to(
-    at: Upstream, credentials: dict[str, Credential | TokenRefresher] | None = None
+def client_of(
+    at: Upstream, sources: dict[str, CredentialSource] | None = None, dialect: Dialect | None = None
 ) -> UpstreamClient:
+    pool = Pool(origin_of(at.base_url, proxy=None, ca_file=None), FAST)
     known = {account.name: credential_of(account) for account in at.accounts}
-    return UpstreamClient(
-        upstream=at,
-        origin=origin_of(at.base_url, proxy=None, ca_file=None),
-        dialect=AnthropicDialect(),
-        credentials=credentials or {name: credential for name, credential in known.items() if credential},
-    )
+    keys: dict[str, CredentialSource] = {name: Key(each) for name, each in known.items() if each is not None}
+    return UpstreamClient(at, pool, dialect or AnthropicDialect(), sources or keys)
+
+
+class Asking:
+    """A list keeper under way, and what it warned of."""
+
+    def __init__(self, model_list: ModelList, client: UpstreamClient) -> None:
+        self.client = client
+        self.warnings: list[str] = []
+        self.keeper = ListKeeper(model_list, client, self.warnings.append)
+        self.keeper.start()
 
 
 @asynccontextmanager
-async def asking(catalogue: ModelList, links: Iterable[UpstreamClient]) -> AsyncIterator[Pool]:
-    pool = Pool(FAST)
-    refresh(catalogue, links, pool)
-    yield pool
-    pool.close()
+async def asking(model_list: ModelList, client: UpstreamClient) -> AsyncIterator[Asking]:
+    made = Asking(model_list, client)
+    yield made
+    made.keeper.stop()
     await settle()
+    assert "Active: 0," in repr(client.pool)
+    client.pool.close()
+    await settle()
+    left = leftovers()
+    assert left == [], left
 
 
 LIST = {"data": [{"id": "b", "display_name": "B"}]}
 
 
-async def test_every_upstream_is_asked() -> None:
-    catalogue = ModelList(["a"], anything)
-    async with ScriptedUpstream() as one, ScriptedUpstream() as two:
-        one.script(json_answer(200, LIST))
-        two.script(json_answer(200, {"data": [{"id": "c"}]}))
-        links = [
-            link_to(upstream(one.url + "/api", "a@x", "b@x", name="one")),
-            link_to(upstream(two.url, name="two", auth_header="authorization")),
-        ]
-        async with asking(catalogue, links):
-            await eventually(lambda: len(catalogue.models) == 3)
-        assert [(model.id, model.owned_by) for model in catalogue.models] == [
-            ("a", "gateway"),
-            ("b", "one"),
-            ("c", "two"),
-        ]
-        (asked,) = one.requests
+async def test_an_upstream_is_asked_for_its_list() -> None:
+    model_list = ModelList(["a"], anything)
+    async with ScriptedUpstream() as up:
+        up.script(json_answer(200, LIST))
+        async with asking(model_list, client_of(upstream(up.url + "/api", "a@x", "b@x"))) as made:
+            await eventually(lambda: len(model_list.models) == 2)
+            assert made.warnings == []
+        (asked,) = up.requests
         assert (asked.method, asked.target, asked.body) == ("GET", "/api/v1/models?limit=1000", b"")
-        assert asked.header("host") == f"127.0.0.1:{one.port}"
+        assert asked.header("host") == f"127.0.0.1:{up.port}"
         assert asked.key == "key-of-a@x"
-        assert two.requests[0].key == "Bearer key-of-one@example.com"
 
 
 async def test_a_list_in_pieces_and_compressed() -> None:
-    catalogue = ModelList([], anything)
+    model_list = ModelList([], anything)
     body = gzip.compress(orjson.dumps(LIST))
     head = b"HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: %d\r\n\r\n" % len(body)
     async with ScriptedUpstream() as up:
         up.script([head, body[:9], body[9:]])
-        async with asking(catalogue, [link_to(upstream(up.url))]):
-            await eventually(lambda: catalogue.models)
-    assert ids(catalogue) == ["b"]
+        async with asking(model_list, client_of(upstream(up.url))):
+            await eventually(lambda: model_list.models)
+    assert ids(model_list) == ["b"]
 
 
-async def test_a_list_in_chunks() -> None:
-    catalogue = ModelList([], anything)
-    body = orjson.dumps(LIST)
-    head = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
+BOMB = gzip.compress(b'{"data":[{"id":"bomb"}]}' + b" " * (MAX_LIST + 1))
+NO_LIST: list[Script] = [
+    json_answer(404, {"error": "no list"}),
+    json_answer(204, b""),
+    json_answer(301, LIST, [("location", "/elsewhere")]),
+    json_answer(200, {"data": []}),
+    json_answer(200, b"<html>"),
+    json_answer(200, LIST, [("content-encoding", "br")]),
+    json_answer(200, LIST, [("content-encoding", "gzip")]),
+    json_answer(200, gzip.compress(orjson.dumps(LIST))[:-3], [("content-encoding", "gzip")]),
+    json_answer(200, BOMB, [("content-encoding", "gzip")]),
+    [b"HTTP/1.1 200 OK\r\ncontent-length: 999\r\n\r\n" + orjson.dumps(LIST), Close()],
+    [b"nonsense\r\n\r\n"],
+    [Close()],
+    [Reset()],
+]
+
+
+@pytest.mark.parametrize("script", NO_LIST, ids=range(len(NO_LIST)))
+async def test_where_one_account_gives_no_list_the_next_one_is_asked(script: Script) -> None:
+    model_list = ModelList([], anything)
     async with ScriptedUpstream() as up:
-        up.script([head + chunked([body[:9], body[9:]])])
-        async with asking(catalogue, [link_to(upstream(up.url))]):
-            await eventually(lambda: catalogue.models)
-    assert ids(catalogue) == ["b"]
+        up.script(script, json_answer(200, LIST))
+        async with asking(model_list, client_of(upstream(up.url, "a@x", "b@x"))) as made:
+            await eventually(lambda: model_list.models)
+            assert made.warnings == []
+        assert [request.key for request in up.requests] == ["key-of-a@x", "key-of-b@x"]
+
+
+@pytest.mark.parametrize("script", NO_LIST, ids=range(len(NO_LIST)))
+def test_an_upstream_that_gives_no_list_is_asked_again(script: Script) -> None:
+    async def scenario() -> None:
+        model_list, began = ModelList(["a"], anything), asyncio.get_running_loop().time()
+        model_list.listed("up", [ListedModel("old", "Old")])
+        asked: list[float] = []
+
+        def respond(request: Received) -> Script:
+            asked.append(round(asyncio.get_running_loop().time() - began))
+            return script
+
+        async with (
+            ScriptedUpstream(answer=respond) as up,
+            asking(model_list, client_of(upstream(up.url))) as made,
+        ):
+            await asyncio.sleep(1500.0)
+            # What it listed before stays, and it is told once.
+            assert ids(model_list) == ["a", "old"]
+            assert made.warnings == ['upstream "up" does not list its models; it is asked again']
+        assert asked[:9] == [0, 2, 6, 14, 30, 62, 126, 254, 510]
+        assert asked[9:] == [1022]
+
+    run(scenario())
+
+
+def test_a_list_is_asked_for_every_ten_minutes() -> None:
+    async def scenario() -> None:
+        model_list = ModelList([], anything)
+        async with ScriptedUpstream() as up:
+            up.answer = lambda _: json_answer(200, {"data": [{"id": f"list-{len(up.requests)}"}]})
+            async with asking(model_list, client_of(upstream(up.url))):
+                await asyncio.sleep(1.0)
+                for number in (1, 2, 3):
+                    assert ids(model_list) == [f"list-{number}"]
+                    await asyncio.sleep(LIST_EVERY)
+
+    run(scenario())
+
+
+async def test_an_upstream_that_serves_a_request_is_asked_at_once() -> None:
+    model_list = ModelList([], anything)
+    async with ScriptedUpstream() as up:
+        up.script(json_answer(503, {}), json_answer(200, LIST))
+        client = client_of(upstream(up.url))
+        async with asking(model_list, client):
+            await eventually(lambda: client.on_success)
+            assert client.on_success is not None
+            client.on_success()
+            await eventually(lambda: model_list.models)
+            assert client.on_success is None
 
 
 async def test_a_list_without_an_end_is_not_read_on(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gateway.proxy.model_list.MAX_LIST", 50)
     async with ScriptedUpstream() as up:
         up.script([b"HTTP/1.1 200 OK\r\ncontent-length: 9999\r\n\r\n" + b" " * 51, Stall()])
-        async with asking(ModelList([], anything), [link_to(upstream(up.url))]) as pool:
+        async with asking(ModelList([], anything), client_of(upstream(up.url))) as made:
             await eventually(lambda: up.left)
-            assert repr(pool) == "<Pool [Active: 0, Idle: 0, Dialling: 0]>"
+            assert repr(made.client.pool).endswith("Active: 0, Idle: 0, Dialling: 0]>")
 
 
-BOMB = gzip.compress(b'{"data":[{"id":"bomb"}]}' + b" " * (MAX_LIST + 1))
-
-
-@pytest.mark.parametrize(
-    "script",
-    [
-        json_answer(404, {"error": "no list"}),
-        json_answer(204, b""),
-        json_answer(301, LIST, [("location", "/elsewhere")]),
-        json_answer(200, {"data": []}),
-        json_answer(200, b"<html>"),
-        json_answer(200, LIST, [("content-encoding", "br")]),
-        json_answer(200, LIST, [("content-encoding", "gzip")]),
-        json_answer(200, gzip.compress(orjson.dumps(LIST))[:-3], [("content-encoding", "gzip")]),
-        json_answer(200, BOMB, [("content-encoding", "gzip")]),
-        [b"HTTP/1.1 200 OK\r\ncontent-length: 999\r\n\r\n" + orjson.dumps(LIST), Close()],
-        [b"nonsense\r\n\r\n"],
-        [Close()],
-        [Reset()],
-    ],
-    ids=range(13),
-)
-async def test_what_is_no_list_changes_nothing(script: Script) -> None:
-    catalogue = ModelList(["a"], anything)
-    catalogue.listed("up", [("old", "Old")])
-    async with ScriptedUpstream() as up:
-        up.script(script)
-        async with asking(catalogue, [link_to(upstream(up.url))]):
-            await eventually(lambda: up.requests)
-            for _ in range(20):
-                await settle()
-        assert ids(catalogue) == ["a", "old"]
-
-
-@pytest.mark.parametrize(("over", "names"), [(0, ["a", "b"]), (1, ["a"])])
-async def test_how_long_a_list_may_be(over: int, names: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gateway.proxy.model_list.MAX_LIST", len(orjson.dumps(LIST)) - over)
-    catalogue = ModelList(["a"], anything)
-    async with ScriptedUpstream() as up:
-        up.script(json_answer(200, LIST))
-        async with asking(catalogue, [link_to(upstream(up.url))]):
-            await eventually(lambda: up.requests)
-            for _ in range(20):
-                await settle()
-        assert ids(catalogue) == names
-
-
-async def test_the_end_of_the_pool_ends_the_asking() -> None:
-    catalogue = ModelList([], anything)
+async def test_an_end_while_a_list_is_asked_for() -> None:
     async with ScriptedUpstream() as up:
         up.script([Stall()])
-        async with asking(catalogue, [link_to(upstream(up.url))]) as pool:
+        async with asking(ModelList([], anything), client_of(upstream(up.url))):
             await eventually(lambda: up.requests)
-            assert repr(pool) == "<Pool [Active: 1, Idle: 0, Dialling: 0]>"
         await eventually(lambda: up.left == 1)
-        assert not catalogue.models
 
 
-async def test_who_has_no_list_is_not_asked() -> None:
-    catalogue = ModelList(["a"], anything)
+async def test_an_upstream_without_a_list_is_not_asked() -> None:
     async with ScriptedUpstream() as up:
-        link = link_to(gemini(up.url, options={"path": VERTEX}))
-        link.dialect = GeminiDialect(lambda: 0.5, print)
-        async with asking(catalogue, [link]) as pool:
-            assert repr(pool) == "<Pool [Active: 0, Idle: 0, Dialling: 0]>"
-        assert not up.requests
-    assert ids(catalogue) == ["a"]
+        options = GeminiOptions(path="/{model}:streamGenerateContent")
+        dialect = GeminiDialect(lambda: 0.5, print)
+        client = client_of(upstream(up.url, kind="gemini", options=options), dialect=dialect)
+        async with asking(ModelList([], anything), client) as made:
+            await settle()
+            assert made.warnings == []
+        assert not up.connections
 
 
 # Accounts whose token must be fetched first.
 
 
-def token_from(url: str) -> OAuthToken:
-    return OAuthToken(
-        orjson.dumps(
-            {"client_id": "i", "client_secret": "s", "refresh_token": "r", "token_uri": f"{url}/token"}
-        )
-    )
-
-
 async def test_a_token_is_waited_for() -> None:
-    catalogue = ModelList([], anything)
-    async with ScriptedUpstream() as up, ScriptedUpstream() as login:
-        login.script(json_answer(200, {"access_token": "t-1"}))
-        up.script(json_answer(200, LIST))
-        pool = Pool(FAST)
-        keeper = TokenRefresher(token_from(login.url), pool, None)
-        refresh(catalogue, [link_to(upstream(up.url, "a@x"), {"a@x": keeper})], pool)
-        assert not catalogue.models
-        await eventually(lambda: catalogue.models)
-        assert up.requests[0].key == "Bearer t-1"
-        # The next time it is there.
-        refresh(catalogue, [link_to(upstream(up.url, "a@x"), {"a@x": keeper})], pool)
-        await eventually(lambda: len(up.requests) == 2)
-        assert len(login.requests) == 1
-        pool.close()
-        await settle()
-
-
-async def test_a_token_that_does_not_come_changes_nothing() -> None:
-    catalogue = ModelList(["a"], anything)
-    async with ScriptedUpstream() as up, ScriptedUpstream() as login:
-        login.script(json_answer(400, {"error": "invalid_grant"}))
-        pool = Pool(FAST)
-        keeper = TokenRefresher(token_from(login.url), pool, None)
-        refresh(catalogue, [link_to(upstream(up.url, "a@x"), {"a@x": keeper})], pool)
-        await eventually(lambda: "IDLE" in repr(keeper))
-        await settle()
-        assert not up.requests
-        assert ids(catalogue) == ["a"]
-        pool.close()
-        await settle()
-
-
-async def test_one_token_is_enough() -> None:
-    catalogue = ModelList([], anything)
-    async with ScriptedUpstream() as up, ScriptedUpstream() as login:
-        login.script(json_answer(200, {"access_token": "t-1"}))
-        up.script(json_answer(200, LIST))
-        pool = Pool(FAST)
-        keepers = {name: TokenRefresher(token_from(login.url), pool, None) for name in ("a@x", "b@x")}
-        refresh(catalogue, [link_to(upstream(up.url, *keepers), {**keepers})], pool)
-        await eventually(lambda: catalogue.models)
-        await settle()
-        assert len(up.requests) == 1
-        pool.close()
-        await settle()
-
-
-async def test_whoever_can_pay_at_once_is_asked_first() -> None:
-    catalogue = ModelList([], anything)
+    model_list, tokens, others = ModelList([], anything), Tokens(), Tokens()
     async with ScriptedUpstream() as up:
         up.script(json_answer(200, LIST))
-        pool = Pool(FAST)
-        keeper = TokenRefresher(token_from("http://127.0.0.1:9"), pool, None)
-        paying = credential_of(account("b@x"))
-        assert paying is not None
-        refresh(catalogue, [link_to(upstream(up.url, "a@x", "b@x"), {"a@x": keeper, "b@x": paying})], pool)
-        await eventually(lambda: catalogue.models)
-        assert up.requests[0].key == "key-of-b@x"
-        pool.close()
-        await settle()
+        client = client_of(upstream(up.url, "a@x", "b@x"), {"a@x": tokens, "b@x": others})
+        async with asking(model_list, client):
+            # One is enough.
+            assert (tokens.waiting, others.waiting) == (1, 0)
+            tokens.tell("t-1")
+            await eventually(lambda: model_list.models)
+            assert up.requests[0].key == "Bearer t-1"
+
+
+async def test_a_token_that_does_not_come() -> None:
+    model_list, tokens = ModelList(["a"], anything), Tokens()
+    async with ScriptedUpstream() as up:
+        async with asking(model_list, client_of(upstream(up.url), {"a@x": tokens})) as made:
+            tokens.refuse(401, "the login has ended")
+            await settle()
+            assert len(made.warnings) == 1
+        assert not up.requests
+
+
+async def test_an_end_while_a_token_is_waited_for() -> None:
+    """What is stopped asks for nothing more, whatever comes."""
+    tokens = Tokens()
+    async with ScriptedUpstream() as up:
+        async with asking(ModelList([], anything), client_of(upstream(up.url), {"a@x": tokens})) as made:
+            made.keeper.stop()
+            tokens.tell("t-1")
+            await settle()
+        assert not up.connections
+
+
+async def test_an_internal_error_is_a_list_that_did_not_come(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(AnthropicDialect, "models", explode)
+    async with ScriptedUpstream() as up:
+        up.script(json_answer(200, LIST))
+        async with asking(ModelList([], anything), client_of(upstream(up.url))) as made:
+            await eventually(lambda: made.warnings)

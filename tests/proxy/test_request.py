@@ -1,42 +1,63 @@
-"""Every answer: its request id, the protocol's shape of errors, and one log line when the exchange has ended."""
+"""A client's request: the responses it can get, the shape of errors, and one log line when its exchange has ended."""
 
 import asyncio
+import gzip
 import re
+from typing import Any
 
 import orjson
 import pytest
 
-from gateway.http1.exchange import Exchange
 from gateway.messages.errors import RequestError
-from gateway.proxy.request import JSON, ClientRequest, guarded, new_id
-from gateway.routing.failures import Failure, FailureKind
-from gateway.telemetry.access_log import AccessLog
-from tests.support.attempt import Wire, exchange_on
-from tests.support.running import settle
+from gateway.messages.request import read_request
+from gateway.proxy.request import FORGOTTEN, Entrance, new_id
+from gateway.proxy.response_headers import JSON
+from gateway.telemetry.access_log import Record
+from tests.support.attempt import OneRequest
+from tests.support.loops import settle
 
 
-class Client:
-    """A client's request, and what became of it."""
+async def line_of(client: OneRequest) -> dict[str, Any]:
+    """The one line that is logged."""
+    await settle()
+    (line,) = client.lines
+    found: dict[str, Any] = orjson.loads(line)
+    return found
 
-    def __init__(self, method: str = "POST", *, level: str = "debug") -> None:
-        self.wire = Wire()
-        head = f"{method} /v1/messages?beta=secret-query HTTP/1.1\r\nHost: localhost\r\n\r\n"
-        self.exchange: Exchange = exchange_on(self.wire, head.encode())
-        self.lines: list[str] = []
-        self.answer = ClientRequest(self.exchange, AccessLog(self.lines.append, "json", level))
 
-    @property
-    def head(self) -> dict[str, str]:
-        """The answer's fields, its status under ""."""
-        status, *fields = self.wire.sent.partition(b"\r\n\r\n")[0].decode().split("\r\n")
-        return {"": status.split(" ")[1], **dict(field.split(": ", 1) for field in fields)}
+class Worker:
+    """Works on a request, and notes what it is told."""
 
-    async def line(self) -> dict[str, object]:
-        """The one line that is logged."""
-        await settle()
-        (line,) = self.lines
-        found: dict[str, object] = orjson.loads(line)
-        return found
+    def __init__(self, *, complete: bool = False, breaks_off: bool | Exception = False) -> None:
+        self.told: list[str] = []
+        self._complete = complete
+        self._breaks_off = breaks_off
+
+    def client_left(self) -> bool:
+        self.told.append("client left")
+        return self._complete
+
+    def cancel(self) -> None:
+        self.told.append("cancel")
+
+    def break_off(self, message: str) -> bool:
+        self.told.append("break off")
+        if isinstance(self._breaks_off, Exception):
+            raise self._breaks_off
+        return self._breaks_off
+
+    def flow(self, ready: bool) -> None:
+        self.told.append("ready" if ready else "slow")
+
+
+class Usage:
+    """Tells the usage of a response."""
+
+    def __init__(self, usage: object) -> None:
+        self._usage = usage
+
+    def tell_usage(self, record: Record) -> None:
+        record.take_usage(self._usage)
 
 
 def test_ids_look_like_the_apis() -> None:
@@ -45,28 +66,30 @@ def test_ids_look_like_the_apis() -> None:
     assert all(re.fullmatch("req_[0-9a-f]{24}", id) for id in ids)
 
 
-async def test_an_answer_of_the_gateways_own() -> None:
-    client = Client()
-    client.answer.cors = ((b"vary", b"origin"),)
-    client.answer.respond(200, b"{}", (JSON, (b"x-token-count", b"zero")))
+async def test_a_response_of_the_gateways_own() -> None:
+    client = OneRequest()
+    client.request.cors = b"vary: origin\r\n"
+    client.request.respond(200, b"{}", JSON + b"x-token-count: zero\r\n")
     head = client.head
-    assert (head[""], head["request-id"], head["content-length"]) == ("200", client.answer.request_id, "2")
+    assert (head[""], head["request-id"], head["content-length"]) == ("200", client.request.request_id, "2")
     assert (head["content-type"], head["x-token-count"], head["vary"]) == (
         "application/json",
         "zero",
         "origin",
     )
-    assert client.wire.body == b"{}"
-    line = await client.line()
+    assert client.body == b"{}"
+    line = await line_of(client)
     assert (line["status"], line["outcome"], line["error"]) == (200, "ok", "")
-    assert (line["method"], line["path"]) == ("POST", "/v1/messages")
-    assert line["request_id"] == client.answer.request_id
-    assert line["bytes_out"] == len(client.wire.sent)
+    assert (line["method"], line["path"], line["key"]) == ("POST", "/v1/messages", "laptop")
+    assert line["request_id"] == client.request.request_id
+    # The date was taken out of what was written.
+    assert line["bytes_out"] == len(client.sent) + len("date: Thu, 26 Nov 2026 15:30:00 GMT\r\n")
+    assert line["bytes_in"] == len(client.request.body)
 
 
-async def test_json_is_what_an_answer_is_if_nothing_else_is_said() -> None:
-    client = Client()
-    client.answer.respond(200, b"{}")
+async def test_a_response_is_json_if_nothing_else_is_said() -> None:
+    client = OneRequest()
+    client.request.respond(200, b"{}")
     assert client.head["content-type"] == "application/json"
 
 
@@ -90,156 +113,210 @@ async def test_json_is_what_an_answer_is_if_nothing_else_is_said() -> None:
     ],
 )
 async def test_an_error_of_the_gateways_own(status: int, type: str) -> None:
-    client = Client()
-    client.answer.cors = ((b"access-control-allow-origin", b"http://a"),)
-    client.answer.fail(RequestError(status, "what was wrong", headers=[(b"retry-after", b"1")]))
+    client = OneRequest()
+    client.request.cors = b"access-control-allow-origin: http://a\r\n"
+    client.request.fail(
+        RequestError(
+            status, "what was wrong", headers=[(b"retry-after", b"1")], details={"error_code": "some_code"}
+        )
+    )
     head = client.head
     assert (head[""], head["content-type"]) == (str(status), "application/json")
     assert (head["retry-after"], head["access-control-allow-origin"]) == ("1", "http://a")
-    assert orjson.loads(client.wire.body) == {
+    assert orjson.loads(client.body) == {
         "type": "error",
-        "error": {"type": type, "message": "what was wrong"},
+        "error": {"type": type, "message": "what was wrong", "details": {"error_code": "some_code"}},
         "request_id": head["request-id"],
     }
-    line = await client.line()
+    line = await line_of(client)
     assert (line["status"], line["outcome"], line["error"]) == (status, "refused", "what was wrong")
     assert line["request_id"] == head["request-id"]
 
 
 async def test_head_gets_the_head_alone() -> None:
-    client = Client("HEAD")
-    client.answer.fail(RequestError(404, "nothing"))
-    assert client.wire.body == b""
+    client = OneRequest("HEAD")
+    client.request.fail(RequestError(404, "nothing"))
+    assert client.body == b""
     assert int(client.head["content-length"]) > 0
 
 
+@pytest.mark.parametrize("outcome", ["", "upstream_error"])
+async def test_an_error_inside_a_stream_is_an_event(outcome: str) -> None:
+    client = OneRequest()
+    client.request.record.outcome = outcome
+    client.request.exchange.start(200)
+    client.request.refuse(RequestError(400, "what was wrong"))
+    assert b'\ndata: {"type":"error","error":{"type":"invalid_request_error"' in client.body
+    assert client.request.request_id.encode() in client.body
+    assert client.cut
+    line = await line_of(client)
+    assert (line["outcome"], line["error"]) == (outcome or "refused", "what was wrong")
+
+
+# Its end.
+
+
+@pytest.mark.parametrize(("complete", "status", "outcome"), [(False, 499, "canceled"), (True, 200, "ok")])
+async def test_a_client_that_leaves(complete: bool, status: int, outcome: str) -> None:
+    """One that leaves behind a complete stream has had everything."""
+    client, worker = OneRequest(), Worker(complete=complete)
+    client.request.worker = worker
+    client.request.exchange.start(200)
+    await client.wire.leave()
+    client.request.exchange.client_left()
+    assert worker.told == ["client left"]
+    line = await line_of(client)
+    assert (line["status"], line["outcome"]) == (status, outcome)
+
+
+async def test_a_client_that_leaves_before_anything_works_on_its_request() -> None:
+    client = OneRequest()
+    await client.wire.leave()
+    assert (await line_of(client))["status"] == 499
+
+
+async def test_nothing_is_cancelled_at_a_good_end() -> None:
+    client, worker = OneRequest(), Worker()
+    client.request.worker = worker
+    client.request.respond(200, b"")
+    await client.wire.leave()
+    assert worker.told == []
+    assert (await line_of(client))["status"] == 200
+
+
 @pytest.mark.parametrize(
-    ("failure", "words"),
+    ("worker", "told", "status"),
     [
-        (Failure(kind=FailureKind.STATUS, status=429, message="slow down"), "slow down"),
-        (Failure(kind=FailureKind.STATUS, status=503), "status 503"),
-        (Failure(kind=FailureKind.INCOMPLETE), "incomplete"),
+        (None, [], 503),
+        (Worker(), ["break off", "cancel"], 503),
+        (Worker(breaks_off=True), ["break off"], 0),
+        (Worker(breaks_off=ValueError()), ["break off", "cancel"], 500),
     ],
 )
-async def test_what_an_upstream_did_is_noted(failure: Failure, words: str) -> None:
-    client = Client()
-    client.answer.note(failure)
-    assert client.answer.record.error == words
+async def test_a_gateway_that_stops_ends_what_is_under_way(
+    worker: Worker | None, told: list[str], status: int
+) -> None:
+    client = OneRequest()
+    client.request.worker = worker
+    client.request.stop()
+    assert (client.request.exchange.status, client.request.record.outcome) == (status, "shutdown")
+    assert worker is None or worker.told == told
+    client.request.respond(200, b"")
 
 
-async def test_a_client_that_leaves_cancels() -> None:
-    client = Client()
-    told: list[str] = []
-    client.answer.cancel = lambda: told.append("cancel")
-    client.answer.on_logged = lambda: told.append("logged")
-    client.exchange.client_left()
-    assert told == ["cancel"]
-    line = await client.line()
-    assert (line["status"], line["outcome"]) == (499, "canceled")
-    assert told == ["cancel", "logged"]
+async def test_the_clients_pace_is_passed_on() -> None:
+    client, worker = OneRequest(), Worker()
+    client.wire.protocol.pause_writing()
+    client.request.worker = worker
+    client.wire.protocol.resume_writing()
+    client.wire.protocol.pause_writing()
+    assert worker.told == ["ready", "slow"]
+    client.request.respond(200, b"")
 
 
-@pytest.mark.parametrize("left", [False, True])
-async def test_nothing_is_cancelled_at_a_good_end_nor_twice(left: bool) -> None:
-    client = Client()
-    told: list[str] = []
-    if not left:
-        client.answer.cancel = lambda: told.append("cancel")
-        client.answer.respond(200, b"")
-    client.exchange.client_left()
-    client.exchange.client_left()
-    await client.line()
-    assert told == []
-
-
-async def test_what_was_told_of_the_outcome_stays() -> None:
-    client = Client()
-    client.answer.record.outcome = "warmup"
-    client.answer.respond(200, b"")
-    assert (await client.line())["outcome"] == "warmup"
+async def test_an_outcome_that_was_told_stays() -> None:
+    client = OneRequest()
+    client.request.record.outcome = "warmup"
+    client.request.respond(200, b"")
+    assert (await line_of(client))["outcome"] == "warmup"
 
 
 async def test_the_line_is_written_after_the_bytes_and_holds_the_usage() -> None:
-    client = Client()
-    body = b'{"usage":{"input_tokens":5,"output_tokens":7,"cache_read_input_tokens":1}}'
-    client.answer.body_for_usage = body
-    client.exchange.body = b"request"
+    client = OneRequest()
+    client.request.usage_source = Usage(
+        {
+            "input_tokens": 5,
+            "output_tokens": 7,
+            "cache_read_input_tokens": 1,
+            "cache_creation_input_tokens": "",
+        }
+    )
     await asyncio.sleep(0.002)
-    client.answer.respond(200, body)
+    client.request.respond(200, b"{}")
     assert client.lines == []
-    line = await client.line()
-    assert [line[f"{n}_tokens"] for n in ("input", "output", "cache_read", "cache_creation")] == [
-        5,
-        7,
-        1,
-        None,
-    ]
-    assert line["bytes_in"] == 7
-    duration = line["duration"]
-    assert isinstance(duration, float)
-    assert 0.002 <= duration < 1.0
+    line = await line_of(client)
+    counts = [line[f"{name}_tokens"] for name in ("input", "output", "cache_read", "cache_creation")]
+    assert counts == [5, 7, 1, None]
+    assert 0.002 <= line["duration"] < 1.0
 
 
-async def test_no_line_at_a_higher_level() -> None:
-    client = Client(level="warning")
-    client.answer.respond(200, b"")
+async def test_every_observer_hears_of_it() -> None:
+    client, heard = OneRequest(), list[Record]()
+    client.runtime.observers = (heard.append, *client.runtime.observers, heard.append)
+    client.request.respond(200, b"")
     await settle()
-    assert client.lines == []
+    assert heard == [client.request.record] * 2
 
 
-# An error of HTTP's own, in the middle of a request.
+async def test_a_request_that_was_refused_by_its_head_has_a_line_too() -> None:
+    client = OneRequest()
+    client.request.entrance = None
+    client.request.record.path = "/nowhere"
+    client.request.fail(RequestError(404, "nothing"))
+    line = await line_of(client)
+    assert (line["method"], line["path"], line["key"], line["status"]) == ("POST", "/nowhere", "", 404)
 
 
-async def test_the_answer_of_an_exchange() -> None:
-    client = Client()
-    assert ClientRequest.of(client.exchange, AccessLog(print)) is client.answer
-    fresh = exchange_on(Wire())
-    answer = ClientRequest.of(fresh, AccessLog(client.lines.append))
-    assert answer is not client.answer
-    assert ClientRequest.of(fresh, AccessLog(print)) is answer
-    fresh.on_end = client.lines.clear
-    assert ClientRequest.of(fresh, AccessLog(print)) is not answer
+async def test_what_a_dialect_sees_of_it() -> None:
+    client = OneRequest()
+    assert client.request.headers[0] == (b"host", b"localhost")
+    assert (client.request.purpose, client.request.query) == ("messages", "")
+    assert client.request.features() == frozenset()
+    assert client.request.thread_conversation("x" * 1000) == f"laptop/thread:{'x' * 128}"
+    client.request.respond(200, b"")
+
+
+async def test_a_body_in_a_content_coding() -> None:
+    client = OneRequest(coding="gzip")
+    assert client.request.record.bytes_in == len(gzip.compress(client.request.body, mtime=0))
+    assert orjson.loads(client.request.body)["model"] == "m"
+    client.request.respond(200, b"")
+
+
+# What it keeps, and what is learnt from it.
+
+
+@pytest.mark.parametrize("estimated", [False, True])
+async def test_a_body_that_is_not_needed_any_more_is_let_go_of(estimated: bool) -> None:
+    client = OneRequest()
+    client.request.record.wire_model = "m"
+    client.runtime.estimated |= {"m"} if estimated else set()
+    client.request.forget_body()
+    assert client.request.body == b""
+    # One whose tokens were estimated is compared with the response's usage.
+    assert (client.request.parsed is FORGOTTEN) is not estimated
+    client.request.respond(200, b"")
+
+
+@pytest.mark.parametrize("forgotten", [False, True])
+async def test_a_request_teaches_unless_it_is_forgotten(forgotten: bool) -> None:
+    """Its tokens may be estimated for the first time while its response is a stream already."""
+    client = OneRequest()
+    text = orjson.dumps({"model": "m", "messages": [{"role": "user", "content": "hello " * 1000}]})
+    client.request.parsed = read_request(text)
+    client.request.record.wire_model = "m"
+    if forgotten:
+        client.request.forget_body()
+    client.runtime.estimated.add("m")
+    client.request.usage_source = Usage({"input_tokens": 5000, "output_tokens": 1})
+    client.request.respond(200, b"")
+    await settle()
+    assert (client.runtime.correction.apply("m", 1000) == 1000) is forgotten
 
 
 # The gateway's own failure.
-
-
-class Worker:
-    """Works on an answer, and is called by others."""
-
-    def __init__(self, answer: ClientRequest) -> None:
-        self.answer = answer
-
-    @guarded
-    def work(self, text: str, *, times: int = 1) -> str:
-        """Repeats, or fails."""
-        if not text:
-            explode()
-        return text * times
-
-
-async def test_what_is_guarded_ends_its_request_where_it_fails() -> None:
-    client = Client()
-    worker = Worker(client.answer)
-    assert worker.work("a", times=3) == "aaa"
-    assert not client.exchange.ended
-    assert worker.work("") is None
-    assert client.head[""] == "500"
-    assert Worker.work.__doc__ == "Repeats, or fails."
-    await settle()
-    assert "secret" not in "".join(client.lines)
 
 
 def explode() -> None:
     raise ValueError("secret text of a request")
 
 
-async def crash(client: Client) -> str:
+async def crash(client: OneRequest) -> str:
     """What is logged besides the request's line."""
     try:
         explode()
     except ValueError as error:
-        client.answer.crashed(error)
+        client.request.crashed(error)
     message: str = orjson.loads(client.lines[0])["message"]
     await settle()
     line = orjson.loads(client.lines[1])
@@ -248,16 +325,15 @@ async def crash(client: Client) -> str:
     return message
 
 
-async def test_a_crash_before_the_answer() -> None:
-    client = Client()
-    told: list[str] = []
-    client.answer.cancel = lambda: told.append("cancel")
+async def test_a_crash_before_the_response() -> None:
+    client, worker = OneRequest(), Worker()
+    client.request.worker = worker
     message = await crash(client)
-    assert message.startswith(f"{client.answer.request_id}: internal error: ValueError at test_request.py:")
+    assert message.startswith(f"{client.request.request_id}: internal error: ValueError at test_request.py:")
     assert " explode < test_request.py:" in message
-    assert told == ["cancel"]
+    assert worker.told == ["cancel"]
     assert client.head[""] == "500"
-    document = orjson.loads(client.wire.body)
+    document = orjson.loads(client.body)
     assert document["error"] == {
         "type": "api_error",
         "message": "the gateway failed on this request; its log says where",
@@ -265,24 +341,49 @@ async def test_a_crash_before_the_answer() -> None:
     assert document["request_id"] == client.head["request-id"]
 
 
-async def test_a_crash_inside_the_answer() -> None:
-    client = Client()
-    client.exchange.start(200, [])
-    client.exchange.write(b"some")
+async def test_a_crash_inside_the_response() -> None:
+    client = OneRequest()
+    client.request.exchange.start(200)
+    client.request.exchange.write(b"some")
     await crash(client)
-    assert client.wire.body == b"4\r\nsome\r\n"
-    assert client.wire.ended
-    assert not client.wire.persistent
+    assert client.body == b"4\r\nsome\r\n"
+    assert client.cut
 
 
-async def test_a_crash_after_the_answer() -> None:
-    client = Client()
-    client.answer.respond(200, b"{}")
-    sent = client.wire.sent
-    try:
-        explode()
-    except ValueError as error:
-        client.answer.crashed(error)
+async def test_a_crash_after_the_response() -> None:
+    client = OneRequest()
+    client.request.respond(200, b"{}")
+    sent = client.sent
+    client.request.crashed(ValueError("secret"))
     await settle()
-    assert client.wire.sent == sent
+    assert client.sent == sent
     assert len(client.lines) == 2
+
+
+async def test_a_refusal_is_no_crash() -> None:
+    client = OneRequest()
+    client.request.crashed(RequestError(404, "not here"))
+    line = await line_of(client)
+    assert (line["status"], line["outcome"], line["error"]) == (404, "refused", "not here")
+
+
+# What follows from its head.
+
+
+@pytest.mark.parametrize("session", ["", "session-1"])
+async def test_another_key_makes_another_entrance(session: str) -> None:
+    client = OneRequest()
+    first = Entrance(
+        client.runtime, client.serve, "/p", "q", "laptop", b"vary: origin\r\n", session, "gzip", health=True
+    )
+    first.forwarded = "dialect", b"x-app: cli\r\n"
+    first.model, first.targets = "m", client.runtime.targets("m")
+    other = first.with_key("phone")
+    assert (other.path, other.query, other.cors, other.health) == ("/p", "q", b"vary: origin\r\n", True)
+    assert other.coding == "gzip"
+    assert (other.key, other.runtime, other.endpoint) == ("phone", client.runtime, first.endpoint)
+    assert (first.conversation, other.conversation) == (
+        ("laptop/session-1", "phone/session-1") if session else ("", "")
+    )
+    assert (other.model, other.targets) == ("", ())
+    client.request.respond(200, b"")

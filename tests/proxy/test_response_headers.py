@@ -1,33 +1,31 @@
-"""Head fields of answers: what of an upstream's comes through, and what is told about the way."""
+"""Header lines of responses: which of an upstream's come through, cold and warm, and who served the request."""
 
 from typing import Any
 
 import pytest
 
 from gateway.config import Server
-from gateway.http1.forms import MAX_FORMS
-from gateway.http1.grammar import ProtocolError
-from gateway.http1.heads import (
-    Headers,
-    ResponseHead,
-    parse_response_head,
-    render_lines,
-    render_response_head,
-)
-from gateway.proxy import response_headers as headers
+from gateway.http1.heads import Headers, ResponseHead, parse_response_head
 from gateway.proxy.response_headers import (
-    STREAM_HEADERS,
-    STREAM_LINES,
+    JSON,
     content_type_line,
     kept_headers,
-    kept_lines,
     masked,
+    routing_lines,
     shown_account,
-    way_headers,
-    way_lines,
-    with_request_id,
+    upstream_head,
 )
-from tests.http1.readings import forget, head
+
+
+def read(*lines: bytes, after: ResponseHead | None = None) -> ResponseHead:
+    """An upstream's head; `after`: the last one of its connection."""
+    raw = b"\r\n".join((b"HTTP/1.1 200 OK", *lines, b"", b""))
+    return parse_response_head(raw, after.template if after is not None else None)
+
+
+def fields_of(lines: bytes) -> Headers:
+    """The fields that these lines are."""
+    return parse_response_head(b"HTTP/1.1 200 \r\n%b\r\n" % lines).headers
 
 
 @pytest.mark.parametrize(
@@ -61,90 +59,77 @@ def test_what_of_an_upstreams_head_a_client_sees(name: bytes, kept: bool) -> Non
 def test_their_order_and_repetition_stay() -> None:
     fields = [(b"anthropic-b", b"2"), (b"retry-after", b"1"), (b"anthropic-b", b"1")]
     assert kept_headers([(b"server", b"x"), *fields]) == fields
+    assert kept_headers([(b"connection", b"close,\tAnthropic-B"), *fields]) == fields[1:2]
 
 
-def test_an_answer_has_one_request_id() -> None:
-    assert with_request_id([(b"a", b"b")], "req_ours") == [(b"a", b"b"), (b"request-id", b"req_ours")]
-    theirs = [(b"request-id", b"req_theirs"), (b"a", b"b")]
-    assert with_request_id(theirs, "req_ours") == theirs
+LIMITS = (b"anthropic-ratelimit-tokens-limit: 5", b"Retry-After: 1")
 
-
-ANSWERS: list[tuple[list[bytes], Headers]] = [
-    ([], [(b"request-id", b"req_ours")]),
-    ([b"Server: x", b"Set-Cookie: s3cret"], [(b"request-id", b"req_ours")]),
-    ([b"Request-Id: req_1"], [(b"request-id", b"req_1")]),
+KEPT: list[tuple[list[bytes], bytes]] = [
+    ([], b"request-id: req_ours\r\n"),
+    ([b"Server: x", b"Set-Cookie: s3cret"], b"request-id: req_ours\r\n"),
+    ([b"Request-Id: req_1"], b"request-id: req_1\r\n"),
     (
-        [
-            b"Date: x",
-            b"retry-after: 1",
-            b"X:y",
-            b"Anthropic-B:  2 ",
-            b"X-Should-Retry: true",
-            b"anthropic-b: 1",
-        ],
-        [
-            *((b"retry-after", b"1"), (b"anthropic-b", b"2"), (b"x-should-retry", b"true")),
-            *((b"anthropic-b", b"1"), (b"request-id", b"req_ours")),
-        ],
+        [b"Date: x", b"X:y", b"X-Should-Retry: true", b"Anthropic-B:  2 ", b"anthropic-b: 1%b%%"],
+        b"x-should-retry: true\r\nanthropic-b: 2\r\nanthropic-b: 1%b%%\r\nrequest-id: req_ours\r\n",
     ),
     (
-        [b"anthropic-ratelimit-tokens-limit: 5", b"Content-Length: 7", b"request-id: a", b"request-id: b"],
-        [(b"anthropic-ratelimit-tokens-limit", b"5"), (b"request-id", b"a"), (b"request-id", b"b")],
+        [*LIMITS, b"Content-Length: 7", b"request-id: a", b"request-id: b"],
+        b"anthropic-ratelimit-tokens-limit: 5\r\nretry-after: 1\r\nrequest-id: a\r\nrequest-id: b\r\n",
     ),
+    # A name may hold a percent sign, and this one is a secret's.
+    ([b"anthropic-%b-token: %d"], b"anthropic-%b-token: %d\r\nrequest-id: req_ours\r\n"),
+    # None of these has a template.
+    # What Connection names is of this hop.
+    ([b"Connection: close, Anthropic-Hop", b"anthropic-hop: 1"], b"request-id: req_ours\r\n"),
+    ([b"request-id:x"], b"request-id: x\r\n"),
+    ([b"retry-after: 1 "], b"retry-after: 1\r\nrequest-id: req_ours\r\n"),
 ]
 
 
-def in_lines(lines: bytes) -> Headers:
-    """The fields that these lines are."""
-    return parse_response_head(b"HTTP/1.1 200 \r\n" + lines + b"\r\n").headers
+@pytest.mark.parametrize(("text", "lines"), KEPT)
+def test_kept_lines_are_the_same_cold_and_warm(text: list[bytes], lines: bytes) -> None:
+    cold = read(*text)
+    about = upstream_head(cold)
+    assert about.lines(cold.values, "req_ours") == lines
+    warm = read(*text, after=cold)
+    assert warm.template is cold.template
+    for each in (about, upstream_head(warm)):
+        assert each.lines(warm.values, "req_ours") == lines
 
 
-def answered(text: list[bytes]) -> list[ResponseHead]:
-    """An answer's head as it is read for the first time, and when its form is known."""
-    forget()
-    raw = head(b"HTTP/1.1 200 OK", *text)
-    first, _, last = (parse_response_head(raw) for _ in range(3))
-    assert [each.form is not None for each in (first, last)] == [False, True]
-    return [first, last]
+def test_what_varies_in_a_head_is_this_heads_own() -> None:
+    first = read(b"request-id: one", b"anthropic-a: b", b"retry-after: 1")
+    about = upstream_head(first)
+    other = read(b"request-id: two", b"anthropic-a: b", b"retry-after: 2", after=first)
+    assert other.template is first.template
+    assert about.lines(other.values, "") == b"request-id: two\r\nanthropic-a: b\r\nretry-after: 2\r\n"
+    assert about.lines(first.values, "") == b"request-id: one\r\nanthropic-a: b\r\nretry-after: 1\r\n"
 
 
-@pytest.mark.parametrize(("text", "fields"), ANSWERS)
-def test_lines_are_kept_as_fields_are(text: list[bytes], fields: Headers) -> None:
-    for answer in answered(text):
-        for _ in ("the first time", "again"):
-            assert in_lines(kept_lines(answer, "req_ours")) == fields
+@pytest.mark.parametrize("name", [b"content-type", b"content-encoding"])
+def test_a_type_or_a_coding_that_varies_is_not_kept_for_the_next_head(name: bytes) -> None:
+    """A value that looks like a secret is not part of a template, wherever it stands."""
+    first = read(name + b": text/event-stream; token=1")
+    upstream_head(first)
+    other = read(name + b": application/json; token=2", after=first)
+    assert other.template is first.template
+    assert other.template is not None
+    assert other.template.known is None
+    about = upstream_head(other)
+    assert (about.content_type or about.coding) == b"application/json; token=2"
 
 
-def test_lines_of_a_form_are_of_this_answer() -> None:
-    *_, answer = answered([b"request-id: one", b"anthropic-a: b", b"retry-after: 1"])
-    kept_lines(answer, "req_ours")
-    other = parse_response_head(
-        head(b"HTTP/1.1 200 OK", b"request-id: two", b"anthropic-a: b", b"retry-after: 2")
-    )
-    assert other.form is answer.form
-    assert kept_lines(other, "req_ours") == b"request-id: two\r\nanthropic-a: b\r\nretry-after: 2\r\n"
+def test_the_content_of_a_response() -> None:
+    about = upstream_head(read(b"Content-Type: text/event-stream; charset=utf-8", b"Content-Encoding: gzip"))
+    assert (about.content_type, about.coding) == (b"text/event-stream; charset=utf-8", b"gzip")
+    assert about.content_type_line == b"content-type: text/event-stream; charset=utf-8\r\n"
+    about = upstream_head(read())
+    assert (about.content_type, about.content_type_line, about.coding) == (b"", b"", None)
 
 
-def test_what_is_known_of_forms_is_bounded() -> None:
-    for number in range(2 * MAX_FORMS):
-        *_, answer = answered([b"X: %d" % number, b"retry-after: 1"])
-        assert kept_lines(answer, "req_1") == b"retry-after: 1\r\nrequest-id: req_1\r\n"
-        assert len(headers._picks) <= MAX_FORMS
-
-
-def test_lines_of_the_gateways_own() -> None:
-    assert render_lines(STREAM_HEADERS) == STREAM_LINES
-    for _ in ("the first time", "again"):
-        assert content_type_line(b"text/event-stream; charset=utf-8") == (
-            b"content-type: text/event-stream; charset=utf-8\r\n"
-        )
-        assert way_lines("full", "a@x", "m", 2) == (
-            b"x-account-email: a@x\r\nx-mapped-model: m\r\nx-gateway-attempts: 2\r\n"
-        )
-        assert way_lines("none", "a@x", "m", 1) == b""
-        assert way_lines("masked", "a@x", "m", 1) == b"x-account-email: a***@x\r\nx-mapped-model: m\r\n"
-        with pytest.raises(ProtocolError):
-            content_type_line(b"a\r\nb: c")
+def test_a_content_type_that_no_line_can_hold() -> None:
+    assert content_type_line(b"a/b") == b"content-type: a/b\r\n"
+    assert content_type_line(b"a\x01") == content_type_line(b"a\r\nx: y") == JSON
 
 
 @pytest.mark.parametrize(
@@ -163,27 +148,17 @@ def test_a_masked_account(account: str, shown: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("expose", "attempts", "expected"),
+    ("expose", "expected"),
     [
-        ("full", 1, {"x-account-email": "work@example.com", "x-mapped-model": "glm-4.7"}),
-        (
-            "full",
-            2,
-            {"x-account-email": "work@example.com", "x-mapped-model": "glm-4.7", "x-gateway-attempts": "2"},
-        ),
-        ("masked", 1, {"x-account-email": "w***@example.com", "x-mapped-model": "glm-4.7"}),
-        ("none", 1, {}),
-        ("none", 3, {"x-gateway-attempts": "3"}),
+        ("full", b"x-account-email: work@example.com\r\nx-mapped-model: glm-4.7\r\n"),
+        ("masked", b"x-account-email: w***@example.com\r\nx-mapped-model: glm-4.7\r\n"),
+        ("none", b""),
     ],
 )
-def test_who_served_a_request(expose: Any, attempts: int, expected: dict[str, str]) -> None:
-    fields = way_headers(Server(expose=expose), "work@example.com", "glm-4.7", attempts)
-    assert {name.decode(): value.decode() for name, value in fields} == expected
-
-
-def test_nobody_is_named_where_nobody_served() -> None:
-    assert way_headers(Server(), "", "", 2) == [(b"x-gateway-attempts", b"2")]
-    assert shown_account(Server(expose="none"), "a@x") == ""
+def test_who_served_a_request(expose: Any, expected: bytes) -> None:
+    assert routing_lines(Server(expose=expose), "work@example.com", "glm-4.7") == expected
+    assert routing_lines(Server(expose=expose), "", "glm-4.7") == b""
+    assert (shown_account(Server(expose=expose), "a@x") == "") is (expose == "none")
 
 
 @pytest.mark.parametrize(
@@ -202,8 +177,5 @@ def test_nobody_is_named_where_nobody_served() -> None:
     ],
 )
 def test_a_name_that_a_client_chose_cannot_break_a_head(model: str, shown: str) -> None:
-    fields = way_headers(Server(), "é\n@x", model, 1)
-    answer = parse_response_head(render_response_head(200, fields))
-    assert answer.get(b"x-mapped-model") == shown.encode()
-    assert answer.get(b"x-account-email") == b"%C3%A9%0A@x"
-    assert in_lines(way_lines("full", "é\n@x", model, 1)) == answer.headers
+    fields = fields_of(routing_lines(Server(), "é\n@x", model))
+    assert fields == [(b"x-account-email", b"%C3%A9%0A@x"), (b"x-mapped-model", shown.encode())]

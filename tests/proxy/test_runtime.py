@@ -17,12 +17,12 @@ ESTIMATE = estimate(REQUEST.document)
 
 
 @pytest.fixture
-async def services() -> Runtime:
+async def runtime() -> Runtime:
     settings = config(upstream("https://h", account("a@x")), auth=Auth(keys={"k": Secret("canary")}))
-    return Gateway(settings, AccessLog(print), {}).services
+    return Gateway(settings, AccessLog(print), {}).runtime
 
 
-def answered(**counts: int | None) -> Record:
+def record_of(**counts: int | None) -> Record:
     record = Record(time=0.0, wire_model="m")
     record.output_tokens = 1
     for name, count in counts.items():
@@ -30,44 +30,43 @@ def answered(**counts: int | None) -> Record:
     return record
 
 
-def test_an_estimate_is_the_requests_own_at_first(services: Runtime) -> None:
-    assert services.count("m", REQUEST) == ESTIMATE
+def test_an_estimate_is_the_requests_own_at_first(runtime: Runtime) -> None:
+    assert runtime.count("m", REQUEST) == ESTIMATE
 
 
-def test_answers_teach(services: Runtime) -> None:
-    services.count("m", REQUEST)
+def test_responses_teach(runtime: Runtime) -> None:
+    runtime.count("m", REQUEST)
     for _ in range(50):
-        services.learn(
+        runtime.learn(
             REQUEST,
-            answered(input_tokens=ESTIMATE, cache_read_tokens=ESTIMATE, cache_creation_tokens=None),
+            record_of(input_tokens=ESTIMATE, cache_read_tokens=ESTIMATE, cache_creation_tokens=None),
         )
-    assert services.count("m", REQUEST) == pytest.approx(2 * ESTIMATE, rel=0.01)
-    assert services.count("other", REQUEST) == ESTIMATE
+    assert runtime.count("m", REQUEST) == pytest.approx(2 * ESTIMATE, rel=0.01)
+    assert runtime.count("other", REQUEST) == ESTIMATE
 
 
-def test_only_what_was_estimated_is_worth_learning(services: Runtime) -> None:
-    services.learn(REQUEST, answered(input_tokens=2 * ESTIMATE))
-    assert services.count("m", REQUEST) == ESTIMATE
+def test_only_what_was_estimated_is_worth_learning(runtime: Runtime) -> None:
+    runtime.learn(REQUEST, record_of(input_tokens=2 * ESTIMATE))
+    assert runtime.count("m", REQUEST) == ESTIMATE
 
 
 @pytest.mark.parametrize("output", [None, 0])
-def test_what_was_no_answer_teaches_nothing(services: Runtime, output: int | None) -> None:
-    services.count("m", REQUEST)
-    record = answered(input_tokens=2 * ESTIMATE)
+def test_what_was_no_answer_teaches_nothing(runtime: Runtime, output: int | None) -> None:
+    runtime.count("m", REQUEST)
+    record = record_of(input_tokens=2 * ESTIMATE)
     record.output_tokens = output
-    services.learn(REQUEST, record)
-    assert services.count("m", REQUEST) == ESTIMATE
+    runtime.learn(REQUEST, record)
+    assert runtime.count("m", REQUEST) == ESTIMATE
 
 
-def test_the_models_that_are_watched_are_bounded(services: Runtime) -> None:
+def test_the_models_that_are_watched_are_bounded(runtime: Runtime) -> None:
     for index in range(3 * Correction.MAX_MODELS):
-        services.count(f"m{index}", REQUEST)
-        assert len(services.estimated) <= Correction.MAX_MODELS
-    assert f"m{3 * Correction.MAX_MODELS - 1}" in services.estimated
+        runtime.count(f"m{index}", REQUEST)
+        assert len(runtime.estimated) <= Correction.MAX_MODELS
+    assert f"m{3 * Correction.MAX_MODELS - 1}" in runtime.estimated
 
 
-def test_nothing_secret_is_shown(services: Runtime) -> None:
-    shown = repr(services)
-    assert "a@x" in shown
-    assert "canary" not in shown
-    assert "key-of" not in shown
+def test_who_serves_a_model(runtime: Runtime) -> None:
+    (target,) = runtime.targets("m")
+    assert (target.upstream, target.account, target.wire_model) == ("up", "a@x", "m")
+    assert target.lines == b"x-account-email: a@x\r\nx-mapped-model: m\r\n"

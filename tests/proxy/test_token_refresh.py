@@ -6,11 +6,17 @@ from urllib.parse import parse_qs
 import orjson
 import pytest
 
+from gateway.http1.client_connection import ClientConnection
+from gateway.http1.dial import Origin, origin_of
+from gateway.http1.limits import Limits
 from gateway.http1.pool import Pool
-from gateway.proxy.token_refresh import MAX_ANSWER, TokenRefresher
+from gateway.proxy.token_refresh import MAX_RESPONSE, TokenRefresher
 from gateway.routing.credentials import Credential, OAuthToken, RefreshError
-from tests.support.running import FAST, eventually, settle
-from tests.support.upstream import Close, Reset, Script, ScriptedUpstream, Sleep, Stall, json_answer
+from tests.fakes.messages import Close, Reset, Script, ScriptedUpstream, Sleep, Stall, json_answer
+from tests.support.explode import explode
+from tests.support.loops import eventually, settle
+from tests.support.running import FAST
+from tests.support.wire import Wire
 
 Result = Credential | RefreshError
 
@@ -40,31 +46,36 @@ async def login() -> AsyncIterator[ScriptedUpstream]:
 
 
 @pytest.fixture
-async def pool() -> AsyncIterator[Pool]:
-    pool = Pool(FAST)
+async def pool(login: ScriptedUpstream) -> AsyncIterator[Pool]:
+    """The connections to it."""
+    pool = pool_to(login.url)
     yield pool
     pool.close()
     await settle()
 
 
-def keeper_of(pool: Pool, url: str, path: str = "/token") -> TokenRefresher:
+def pool_to(url: str) -> Pool:
+    return Pool(origin_of(url, proxy=None, ca_file=None), FAST)
+
+
+def refresher_of(pool: Pool, url: str, path: str = "/token") -> TokenRefresher:
     file = {
         "client_id": "id",
         "client_secret": "canary-cs",
         "refresh_token": "canary-rt&",
         "token_uri": url + path,
     }
-    return TokenRefresher(OAuthToken(orjson.dumps(file)), pool, None)
+    return TokenRefresher(OAuthToken(orjson.dumps(file)), pool)
 
 
 def token(value: str, life: float = 3600) -> Script:
     return json_answer(200, {"access_token": value, "expires_in": life})
 
 
-async def fetched(keeper: TokenRefresher) -> Result:
+async def fetched(refresher: TokenRefresher) -> Result:
     """What whoever waits is told."""
     told: list[Result] = []
-    keeper.wait(told.append)
+    refresher.wait(told.append)
     await eventually(lambda: told)
     assert len(told) == 1
     return told[0]
@@ -76,9 +87,9 @@ def value_of(result: Result | None) -> str | None:
 
 
 async def test_the_request_for_a_token(login: ScriptedUpstream, pool: Pool, clock: Clock) -> None:
-    keeper = keeper_of(pool, login.url)
+    refresher = refresher_of(pool, login.url)
     login.script(token("t-1"))
-    assert value_of(await fetched(keeper)) == "t-1"
+    assert value_of(await fetched(refresher)) == "t-1"
     (request,) = login.requests
     assert (request.method, request.target) == ("POST", "/token")
     assert request.header("host") == f"127.0.0.1:{login.port}"
@@ -100,44 +111,48 @@ async def test_where_the_request_goes(
     login: ScriptedUpstream, pool: Pool, clock: Clock, path: str, target: str
 ) -> None:
     login.script(token("t"))
-    await fetched(keeper_of(pool, login.url, path))
+    await fetched(refresher_of(pool, login.url, path))
     assert login.requests[0].target == target
 
 
-def test_a_token_uri_without_any_path() -> None:
-    keeper = TokenRefresher(
-        OAuthToken(
-            b'{"client_id":"i","client_secret":"s","refresh_token":"r","token_uri":"https://login.example"}'
-        ),
-        Pool(FAST),
-        "http://proxy.example:3128",
-    )
-    assert str(keeper._origin) == "https://login.example"
-    assert keeper._origin.proxy == "http://proxy.example:3128"
+async def test_a_token_uri_without_any_path(clock: Clock) -> None:
+    wire = Wire()
+
+    async def dial(origin: Origin, limits: Limits) -> ClientConnection:
+        connection = ClientConnection(origin, limits)
+        wire.join(connection)
+        return connection
+
+    pool = Pool(origin_of("https://login.example", proxy=None, ca_file=None), FAST, dial)
+    assert refresher_of(pool, "https://login.example", "").current() is None
+    await settle()
+    assert wire.heard().startswith(b"POST / HTTP/1.1\r\nhost: login.example\r\n")
+    pool.close()
+    await settle()
 
 
 async def test_one_refresh_for_all_who_wait(login: ScriptedUpstream, pool: Pool, clock: Clock) -> None:
-    keeper = keeper_of(pool, login.url)
+    refresher = refresher_of(pool, login.url)
     login.script([Sleep(0.01), *token("t-1")])
     told: list[Result] = []
-    assert keeper.current() is None
+    assert refresher.current() is None
     for _ in range(5):
-        keeper.wait(told.append)
-    assert repr(keeper) == "<TokenRefresher [REFRESHING, <OAuthToken [empty]>]>"
+        refresher.wait(told.append)
+    assert repr(refresher) == "<TokenRefresher [REFRESHING, <OAuthToken [empty]>]>"
     await eventually(lambda: len(told) == 5)
     assert {value_of(result) for result in told} == {"t-1"}
     assert len(login.requests) == 1
-    assert value_of(keeper.current()) == "t-1"
-    assert repr(keeper) == "<TokenRefresher [IDLE, <OAuthToken [until 1003600]>]>"
+    assert value_of(refresher.current()) == "t-1"
+    assert repr(refresher) == "<TokenRefresher [IDLE, <OAuthToken [until 1003600]>]>"
     assert len(login.requests) == 1
 
 
 async def test_who_takes_it_back_is_not_told(login: ScriptedUpstream, pool: Pool, clock: Clock) -> None:
-    keeper = keeper_of(pool, login.url)
+    refresher = refresher_of(pool, login.url)
     login.script(token("t-1"))
     told: list[Result] = []
-    take_back = keeper.wait(told.append)
-    others = [keeper.wait(told.append) for _ in range(2)]
+    take_back = refresher.wait(told.append)
+    others = [refresher.wait(told.append) for _ in range(2)]
     take_back()
     await eventually(lambda: told)
     await settle()
@@ -149,7 +164,7 @@ async def test_who_takes_it_back_is_not_told(login: ScriptedUpstream, pool: Pool
 async def test_whoever_is_told_may_send_others_home(
     login: ScriptedUpstream, pool: Pool, clock: Clock
 ) -> None:
-    keeper = keeper_of(pool, login.url)
+    refresher = refresher_of(pool, login.url)
     login.script(token("t-1"))
     told: list[str] = []
 
@@ -157,9 +172,9 @@ async def test_whoever_is_told_may_send_others_home(
         told.append("first")
         take_back()
 
-    keeper.wait(first)
-    take_back = keeper.wait(lambda result: told.append("second"))
-    keeper.wait(lambda result: told.append("third"))
+    refresher.wait(first)
+    take_back = refresher.wait(lambda result: told.append("second"))
+    refresher.wait(lambda result: told.append("third"))
     await eventually(lambda: told)
     await settle()
     assert told == ["first", "third"]
@@ -168,16 +183,16 @@ async def test_whoever_is_told_may_send_others_home(
 async def test_who_asks_again_when_told_waits_for_the_next_one(
     login: ScriptedUpstream, pool: Pool, clock: Clock
 ) -> None:
-    keeper = keeper_of(pool, login.url)
+    refresher = refresher_of(pool, login.url)
     login.script(json_answer(503, {}), token("t-2"))
     told: list[Result] = []
 
     def again(result: Result) -> None:
         told.append(result)
         if isinstance(result, RefreshError):
-            keeper.wait(again)
+            refresher.wait(again)
 
-    keeper.wait(again)
+    refresher.wait(again)
     await eventually(lambda: len(told) == 2)
     assert isinstance(told[0], RefreshError)
     assert value_of(told[1]) == "t-2"
@@ -186,64 +201,64 @@ async def test_who_asks_again_when_told_waits_for_the_next_one(
 async def test_nobody_waits_while_the_old_token_lasts(
     login: ScriptedUpstream, pool: Pool, clock: Clock
 ) -> None:
-    keeper = keeper_of(pool, login.url)
+    refresher = refresher_of(pool, login.url)
     login.script(token("t-1"), [Sleep(0.01), *token("t-2")])
-    await fetched(keeper)
+    await fetched(refresher)
     clock.now += 3600 - 301
-    assert value_of(keeper.current()) == "t-1"
-    assert "IDLE" in repr(keeper)
+    assert value_of(refresher.current()) == "t-1"
+    assert "IDLE" in repr(refresher)
     clock.now += 2
     # Asking only what is known begins nothing.
-    assert value_of(keeper.known) == "t-1"
-    assert "IDLE" in repr(keeper)
+    assert value_of(refresher.known) == "t-1"
+    assert "IDLE" in repr(refresher)
     # Five minutes before its end the next one is fetched, once, while the old one goes on serving.
-    assert [value_of(keeper.current()) for _ in range(3)] == ["t-1"] * 3
-    assert "REFRESHING" in repr(keeper)
-    await eventually(lambda: value_of(keeper.current()) == "t-2")
+    assert [value_of(refresher.current()) for _ in range(3)] == ["t-1"] * 3
+    assert "REFRESHING" in repr(refresher)
+    await eventually(lambda: value_of(refresher.current()) == "t-2")
     assert len(login.requests) == 2
 
 
 async def test_a_refresh_ahead_that_fails_harms_nobody(
     login: ScriptedUpstream, pool: Pool, clock: Clock
 ) -> None:
-    keeper = keeper_of(pool, login.url)
+    refresher = refresher_of(pool, login.url)
     login.script(token("t-1"), json_answer(500, {}), token("t-2"))
-    await fetched(keeper)
+    await fetched(refresher)
     clock.now += 3600 - 100
-    assert value_of(keeper.current()) == "t-1"
-    await eventually(lambda: "IDLE" in repr(keeper))
+    assert value_of(refresher.current()) == "t-1"
+    await eventually(lambda: "IDLE" in repr(refresher))
     assert len(login.requests) == 2
     # The next one who asks begins another try.
-    assert value_of(keeper.current()) == "t-1"
-    await eventually(lambda: value_of(keeper.current()) == "t-2")
+    assert value_of(refresher.current()) == "t-1"
+    await eventually(lambda: value_of(refresher.current()) == "t-2")
 
 
 async def test_a_token_that_has_ended_must_be_waited_for(
     login: ScriptedUpstream, pool: Pool, clock: Clock
 ) -> None:
-    keeper = keeper_of(pool, login.url)
+    refresher = refresher_of(pool, login.url)
     login.script(token("t-1"), token("t-2"))
-    await fetched(keeper)
+    await fetched(refresher)
     clock.now += 3600
-    assert keeper.known is None
-    assert keeper.current() is None
-    assert value_of(await fetched(keeper)) == "t-2"
+    assert refresher.known is None
+    assert refresher.current() is None
+    assert value_of(await fetched(refresher)) == "t-2"
     assert len(login.requests) == 2
 
 
 async def test_a_token_that_was_refused_is_forgotten_once(
     login: ScriptedUpstream, pool: Pool, clock: Clock
 ) -> None:
-    keeper = keeper_of(pool, login.url)
+    refresher = refresher_of(pool, login.url)
     login.script(token("t-1"), token("t-2"))
-    first = await fetched(keeper)
+    first = await fetched(refresher)
     assert isinstance(first, Credential)
-    keeper.refused(first)
-    assert keeper.current() is None
-    assert value_of(await fetched(keeper)) == "t-2"
+    refresher.refused(first)
+    assert refresher.current() is None
+    assert value_of(await fetched(refresher)) == "t-2"
     # Others who were refused the old one do not make it forget the new one.
-    keeper.refused(first)
-    assert value_of(keeper.current()) == "t-2"
+    refresher.refused(first)
+    assert value_of(refresher.current()) == "t-2"
     assert len(login.requests) == 2
 
 
@@ -260,11 +275,11 @@ async def test_a_token_that_was_refused_is_forgotten_once(
         (json_answer(200, {"access_token": "a\nb"}), 503, "gave no usable access_token"),
         (json_answer(200, b"<html>"), 503, "gave no usable access_token"),
         (
-            json_answer(200, {"access_token": "t", "more": "x" * MAX_ANSWER}),
+            json_answer(200, {"access_token": "t", "more": "x" * MAX_RESPONSE}),
             503,
             "gave no usable access_token",
         ),
-        ([Close()], 503, "the upstream closed the connection before it answered"),
+        ([Close()], 503, "the upstream closed the connection before it responded"),
         ([Reset()], 503, "the upstream"),
         ([b"HTTP/1.1 200 OK\r\ncontent-length: 99\r\n\r\n{", Close()], 503, "the"),
     ],
@@ -273,21 +288,21 @@ async def test_a_token_that_was_refused_is_forgotten_once(
 async def test_why_there_is_no_token(
     login: ScriptedUpstream, pool: Pool, clock: Clock, script: Script, status: int, words: str
 ) -> None:
-    keeper = keeper_of(pool, login.url)
+    refresher = refresher_of(pool, login.url)
     login.script(script)
-    error = await fetched(keeper)
+    error = await fetched(refresher)
     assert isinstance(error, RefreshError)
     assert error.status == status
     assert str(error).startswith(f"the token endpoint {login.url}/token")
     assert words in str(error)
     assert "canary" not in str(error) + repr(error)
-    assert keeper.current() is None
+    assert refresher.current() is None
 
 
-async def test_a_token_endpoint_that_is_not_there(pool: Pool, clock: Clock) -> None:
+async def test_a_token_endpoint_that_is_not_there(clock: Clock) -> None:
     async with ScriptedUpstream() as gone:
         url = gone.url
-    error = await fetched(keeper_of(pool, url))
+    error = await fetched(refresher_of(pool_to(url), url))
     assert isinstance(error, RefreshError)
     assert error.status == 503
     assert f"no connection to {url}" in str(error)
@@ -298,25 +313,35 @@ async def test_a_token_endpoint_that_is_silent(
 ) -> None:
     monkeypatch.setattr("gateway.proxy.token_refresh.PATIENCE", 0.02)
     login.script([Stall()])
-    error = await fetched(keeper_of(pool, login.url))
+    error = await fetched(refresher_of(pool, login.url))
     assert isinstance(error, RefreshError)
-    assert (error.status, "did not begin to answer in time" in str(error)) == (503, True)
+    assert (error.status, "did not begin to respond in time" in str(error)) == (503, True)
 
 
 async def test_each_answer_has_the_whole_limit(login: ScriptedUpstream, pool: Pool, clock: Clock) -> None:
-    keeper = keeper_of(pool, login.url)
-    login.script(json_answer(200, {"access_token": "t", "more": "x" * (MAX_ANSWER // 2)}))
+    refresher = refresher_of(pool, login.url)
+    login.script(json_answer(200, {"access_token": "t", "more": "x" * (MAX_RESPONSE // 2)}))
     for _ in range(4):
-        assert value_of(await fetched(keeper)) == "t"
+        assert value_of(await fetched(refresher)) == "t"
 
 
 async def test_a_token_in_pieces(login: ScriptedUpstream, pool: Pool, clock: Clock) -> None:
     (whole,) = token("t-1")
     assert isinstance(whole, bytes)
     login.script([whole[at : at + 9] for at in range(0, len(whole), 9)])
-    assert value_of(await fetched(keeper_of(pool, login.url))) == "t-1"
+    assert value_of(await fetched(refresher_of(pool, login.url))) == "t-1"
 
 
 def test_nothing_secret_is_shown() -> None:
-    keeper = keeper_of(Pool(FAST), "https://login.example")
-    assert repr(keeper) == "<TokenRefresher [IDLE, <OAuthToken [empty]>]>"
+    refresher = refresher_of(pool_to("https://login.example"), "https://login.example")
+    assert repr(refresher) == "<TokenRefresher [IDLE, <OAuthToken [empty]>]>"
+
+
+async def test_an_internal_error_is_no_token(
+    login: ScriptedUpstream, pool: Pool, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(OAuthToken, "accept", explode)
+    login.script(token("t-1"))
+    error = await fetched(refresher_of(pool, login.url))
+    assert isinstance(error, RefreshError)
+    assert (error.status, str(error)) == (503, f"the token endpoint {login.url}/token: KeyError")

@@ -4,13 +4,14 @@ import pytest
 
 from gateway.routing.circuit_breaker import (
     CAUSE_LENGTH,
-    NEVER,
     PROBE_EVERY,
     PROBE_PATIENCE,
     TICK,
     CircuitBreaker,
 )
-from gateway.routing.failures import RULES, Failure, FailureKind, Verdict
+from gateway.routing.failures import Failure, FailureKind
+from gateway.routing.meanings import Meaning
+from gateway.routing.policy import ALONE, NEVER, RULES
 
 SAID = Failure(
     kind=FailureKind.STATUS,
@@ -25,7 +26,7 @@ SAID = Failure(
 def fail(
     health: CircuitBreaker, name: str, now: float, started: float | None = None, hint: float | None = None
 ) -> None:
-    health.fail(Verdict(RULES[name], hint), SAID, now, now if started is None else started)
+    health.fail(Meaning(RULES[name], hint), SAID, now, now if started is None else started)
 
 
 def limited(hint: float = 10.0, now: float = 0.0) -> CircuitBreaker:
@@ -183,7 +184,7 @@ def test_the_cause_is_kept_without_its_bytes() -> None:
     health = CircuitBreaker()
     wordy = Failure(kind=FailureKind.STREAM_ERROR, type="overloaded_error", body=b"x" * 5000)
     for _ in range(2):
-        health.fail(Verdict(RULES["overloaded"]), wordy, 0.0, 0.0)
+        health.fail(Meaning(RULES["overloaded"]), wordy, 0.0, 0.0)
     assert health.cause == Failure(
         kind=FailureKind.STREAM_ERROR, status=529, message="x" * CAUSE_LENGTH, type="overloaded_error"
     )
@@ -200,7 +201,7 @@ def test_forget() -> None:
     health = CircuitBreaker()
     fail(health, "connect", 0.0)
     fail(health, "overloaded", 0.0)
-    assert not health.forget("connect")
+    assert not health.forget("connect", "timeout")
     assert health.failures == {"overloaded": 1}
     assert health.opens_at(0.0) == 0.0
     fail(health, "overloaded", 0.0)
@@ -209,6 +210,38 @@ def test_forget() -> None:
     assert health.forget("overloaded")
     assert (health.rule, health.cause, health.until) == (None, None, -NEVER)
     assert health.forget("unheard of")
+
+
+def test_a_failure_of_the_same_request_does_not_count_again() -> None:
+    health = CircuitBreaker()
+    fail(health, "connect", 0.0)
+    health.fail(Meaning(RULES["connect"]), SAID, 0.5, 0.5, again=True)
+    assert health.failures == {"connect": 1}
+    assert health.until == 1.5, "but its cool-down begins anew"
+    health.fail(Meaning(RULES["timeout"]), SAID, 0.6, 0.6, again=True)
+    assert health.failures == {"connect": 1, "timeout": 1}, "unless a success has ended what it met before"
+
+
+def test_a_request_without_alternative_waits_two_seconds_at_most() -> None:
+    health = CircuitBreaker()
+    for _ in range(6):
+        fail(health, "connect", 0.0)
+    assert (health.until, health.opens_at(1.0), health.opens_at(1.0, alone=True)) == (32.0, 32.0, ALONE)
+    assert health.free_at == ALONE
+    assert not health.enter(ALONE, "with a choice")
+    assert health.enter(ALONE, "without", alone=True)
+    assert health.opens_at(ALONE, alone=True) == ALONE + PROBE_PATIENCE
+    health.leave("without")
+    fail(health, "connect", 3.0, started=3.0)
+    assert health.opens_at(3.0, alone=True) == 3.0 + ALONE
+
+
+@pytest.mark.parametrize(("name", "hint"), [("overloaded with hint", 60.0), ("limit", 60.0), ("login", None)])
+def test_some_cool_downs_hold_for_everybody(name: str, hint: float | None) -> None:
+    health = CircuitBreaker()
+    assert health.alone_at == -NEVER
+    fail(health, name, 0.0, hint=hint)
+    assert health.opens_at(1.0, alone=True) == health.opens_at(1.0) == health.free_at == health.until
 
 
 def test_half_open() -> None:

@@ -1,29 +1,41 @@
-"""The last word: which failure, which status, which words."""
+"""The last word: which failure, which status, which words, and when to come back."""
 
 import pytest
 
-from gateway.routing.failures import Failure, FailureKind, judge
-from gateway.routing.give_up import FailedAttempt, give_up, span
-from gateway.routing.scheduler import Scheduler, Target
-from tests.routing.transcript import WALL, candidates, cast, failure
+from gateway.routing.accounts import Target
+from gateway.routing.failures import Failure, FailureKind, status_of
+from gateway.routing.give_up import WORDS, FailedAttempt, GiveUp, format_duration, give_up
+from gateway.routing.meanings import meaning_of
+from gateway.routing.scheduler import Scheduler
+from tests.routing.transcript import WALL, Stage, candidates, cast, failure
 
 NOW = 100.0
 
 Story = list[tuple[str, str]]
 
+IMAGES = frozenset({"images"})
 
-def options(names: str) -> dict[str, Target]:
+
+def targets(names: str) -> dict[str, Target]:
     upstreams = cast(names)
-    found = Scheduler(upstreams).options(candidates(upstreams))
-    return {option.account.config.name: option for option in found}
+    found = Scheduler(upstreams).targets(candidates(upstreams))
+    return {target.account: target for target in found}
 
 
-def attempt(option: Target, outcome: str | Failure) -> FailedAttempt:
+def attempt(target: Target, outcome: str | Failure) -> FailedAttempt:
     """A failed attempt whose cool-down has begun."""
     failed = failure(outcome.split()) if isinstance(outcome, str) else outcome
-    verdict = judge(failed, WALL)
-    Scheduler([]).failed(option, verdict, failed, NOW, NOW)
-    return FailedAttempt(option, failed, verdict.rule)
+    meaning = meaning_of(failed, WALL, wire_model=target.wire_model, features=IMAGES)
+    scheduler = Scheduler([])
+    lease = scheduler.take(target, "", None, False, NOW)
+    scheduler.failed(lease, meaning, failed, NOW)
+    lease.release()
+    status = meaning.status or status_of(failed)
+    return FailedAttempt(target, failed, meaning.rule, status, meaning.hint is not None)
+
+
+def plain(stop: GiveUp) -> str:
+    return stop.told(str, str)
 
 
 TOLD: list[tuple[Story, str, int, int | None, bool]] = [
@@ -36,15 +48,19 @@ TOLD: list[tuple[Story, str, int, int | None, bool]] = [
     ([("A", "429"), ("B", "529"), ("B", "500")], "A", 429, 1, False),
     ([("A", "529"), ("B", "500")], "A", 529, None, False),
     ([("A", "529"), ("A", "529"), ("B", "500")], "A", 529, 1, False),
+    ([("A", "529 retry-after=30")], "A", 529, 30, False),
+    ([("A", "503 retry-after=30"), ("B", "503 retry-after=40")], "B", 503, 30, False),
     ([("A", "500"), ("B", "503")], "B", 503, None, False),
     ([("A", "connect")], "A", 502, 1, False),
-    ([("A", "connect"), ("B", "404")], "A", 502, None, False),
-    ([("A", "500"), ("A", "500"), ("B", "404")], "A", 500, 1, False),
+    ([("A", "connect"), ("B", "model")], "A", 502, None, False),
+    ([("A", "500"), ("A", "500"), ("B", "404")], "A", 500, None, False),
     ([("A", "empty"), ("B", "401")], "A", 502, None, False),
-    ([("A", "401"), ("B", "404")], "A", 503, None, True),
+    ([("A", "page")], "A", 502, 1, False),
+    ([("A", "401"), ("B", "model")], "A", 503, None, True),
     ([("A", "402"), ("B", "403")], "B", 503, None, True),
     ([("A", "429 billing"), ("B", "429 billing")], "B", 503, None, True),
-    ([("A", "404"), ("B", "404")], "B", 404, None, False),
+    ([("A", "spent"), ("B", "blind")], "B", 404, None, True),
+    ([("A", "model"), ("B", "model")], "B", 404, None, False),
     ([("A", "400")], "A", 400, None, False),
     ([("A", "408")], "A", 408, None, False),
     ([("A", "307")], "A", 502, None, False),
@@ -54,22 +70,33 @@ TOLD: list[tuple[Story, str, int, int | None, bool]] = [
 
 @pytest.mark.parametrize(("story", "account", "status", "after", "final"), TOLD)
 def test_what_is_told(story: Story, account: str, status: int, after: int | None, final: bool) -> None:
-    cast_ = options("A B")
+    cast_ = targets("A B")
     attempts = [attempt(cast_[name], outcome) for name, outcome in story]
-    stop = give_up(list(cast_.values()), attempts, NOW)
+    stop = give_up(list(cast_.values()), attempts, NOW, lambda: IMAGES)
     assert (stop.account, stop.status, stop.retry_after, stop.final) == (account, status, after, final)
     assert stop.upstream == "a"
     assert stop.failure in [one.failure for one in attempts]
-    assert (stop.retry_at is None) == (after is None)
+    assert stop.own_words == (stop.status != 503 or not final)
+
+
+def test_a_feature_with_a_limit_of_its_own_is_worth_waiting_for() -> None:
+    cast_ = targets("A")
+    limited = failure(["429", "retry-after=60"])
+    meaning = meaning_of(limited, WALL, features=frozenset({"fast"}))
+    scheduler = Scheduler([])
+    scheduler.failed(scheduler.take(cast_["A"], "", None, False, NOW), meaning, limited, NOW)
+    told = FailedAttempt(cast_["A"], limited, meaning.rule, 429, True)
+    stop = give_up(list(cast_.values()), [told], NOW, lambda: frozenset({"fast"}))
+    assert (stop.status, stop.retry_after, stop.final, stop.own_words) == (429, 60, False, True)
 
 
 def test_a_timeout_keeps_its_status() -> None:
-    cast_ = options("A")
-    late = Failure(kind=FailureKind.CONNECT, status=504, message="no answer in 300 s")
+    cast_ = targets("A")
+    late = Failure(kind=FailureKind.CONNECT, status=504, message="no response in 300 s")
     assert give_up(list(cast_.values()), [attempt(cast_["A"], late)], NOW).status == 504
 
 
-WORDS: list[tuple[Story, str]] = [
+SAID: list[tuple[Story, str]] = [
     (
         [("A", "429 retry-after=8465")],
         "said with 429 (no account is free for this request; the first will be in 2 h 21 min)",
@@ -81,84 +108,141 @@ WORDS: list[tuple[Story, str]] = [
         'upstream "a" could not be reached: connection refused '
         "(no account is free for this request; the first will be in 1 s)",
     ),
-    ([("A", "empty")], 'upstream "a" ended its answer before any content'),
-    ([("A", "401")], 'upstream "a" refused account "A" (401): the operator must check its credential'),
+    ([("A", "empty")], 'upstream "a" ended its response before any content'),
+    ([("A", "contentless")], 'upstream "a" ended its response without any content'),
+    (
+        [("A", "401")],
+        'upstream "a" refused account "A" (401): the operator must check its credential: said with 401',
+    ),
+    (
+        [("A", "402")],
+        'upstream "a" refused account "A" (402): the operator must check its billing and permissions: '
+        "said with 402",
+    ),
     (
         [("A", "403")],
-        'upstream "a" refused account "A" (403): the operator must check its billing and permissions',
+        'upstream "a" refused model "m" for account "A" (403): the operator must check its billing and '
+        "permissions: said with 403",
     ),
 ]
 
 
-@pytest.mark.parametrize(("story", "message"), WORDS)
+@pytest.mark.parametrize(("story", "message"), SAID)
 def test_words(story: Story, message: str) -> None:
-    cast_ = options("A")
+    cast_ = targets("A")
     attempts = [attempt(cast_[name], outcome) for name, outcome in story]
-    assert give_up(list(cast_.values()), attempts, NOW).message == message
+    assert plain(give_up(list(cast_.values()), attempts, NOW)) == message
 
 
 SILENT = [
-    (Failure(kind=FailureKind.STATUS, status=500), 'upstream "a" answered 500'),
+    (Failure(kind=FailureKind.STATUS, status=500), 'upstream "a" responded with 500'),
     (
         Failure(kind=FailureKind.CONNECT),
         'upstream "a" could not be reached (no account is free for this request; the first will be in 1 s)',
     ),
     (
         Failure(kind=FailureKind.INCOMPLETE, message="no finish reason"),
-        'upstream "a" ended its answer before any content: no finish reason',
+        'upstream "a" ended its response before any content: no finish reason',
+    ),
+    (
+        Failure(kind=FailureKind.STATUS, status=401),
+        'upstream "a" refused account "A" (401): the operator must check its credential',
     ),
 ]
 
 
 @pytest.mark.parametrize(("failed", "message"), SILENT)
 def test_words_for_those_who_said_little(failed: Failure, message: str) -> None:
-    cast_ = options("A")
-    assert give_up(list(cast_.values()), [attempt(cast_["A"], failed)], NOW).message == message
+    cast_ = targets("A")
+    assert plain(give_up(list(cast_.values()), [attempt(cast_["A"], failed)], NOW)) == message
 
 
-def test_a_refusal_is_not_quoted_and_its_account_can_be_hidden() -> None:
-    cast_ = options("A")
-    refused = Failure(kind=FailureKind.STATUS, status=401, message="bad key sk-very-secret")
-    stop = give_up(list(cast_.values()), [attempt(cast_["A"], refused)], NOW)
-    assert "secret" not in stop.message
-    assert '"w***@example.com"' in stop.told_as("w***@example.com")
-    assert '"A"' not in stop.told_as("w***@example.com")
+def test_all_that_were_refused_are_named_and_can_be_masked_and_censored() -> None:
+    cast_ = targets("A B / C")
+    words = "bad key sk-very-secret " + "x" * 1000
+    refused = Failure(kind=FailureKind.STATUS, status=401, message=words)
+    attempts = [attempt(cast_[name], refused) for name in "AABC"]
+    stop = give_up(list(cast_.values()), attempts, NOW)
+    told = stop.told(lambda account: f"{account}***", lambda text: text.replace("sk-very-secret", "***"))
+    for upstream, account in ("aA", "aB", "cC"):
+        assert told.count(f'upstream "{upstream}" refused account "{account}***" (401)') == 1
+    assert "secret" not in told
+    assert told.count("x") < 3 * WORDS + 10
+
+
+def test_a_key_that_a_host_quotes_is_not_passed_on() -> None:
+    cast_ = targets("A")
+    quoted = Failure(
+        kind=FailureKind.STATUS, status=401, message="Incorrect API key provided: sk-pro**********9x."
+    )
+    assert plain(give_up(list(cast_.values()), [attempt(cast_["A"], quoted)], NOW)).endswith("provided: ***.")
+
+
+def test_why_no_token_could_be_got_is_for_the_log() -> None:
+    cast_ = targets("A")
+    token = Failure(kind=FailureKind.REFRESH, status=401, message="the token endpoint https://x answered 400")
+    for attempts in ([attempt(cast_["A"], token)], []):
+        assert plain(give_up(list(cast_.values()), attempts, NOW)).endswith("must check its credential")
 
 
 def test_without_an_attempt_the_cool_downs_are_told() -> None:
-    cast_ = options("A B")
+    cast_ = targets("A B")
     attempt(cast_["A"], "401")
     attempt(cast_["B"], "429 retry-after=50")
     stop = give_up(list(cast_.values()), [], NOW + 5)
-    assert (stop.account, stop.status, stop.retry_after) == ("B", 429, 45)
+    assert (stop.account, stop.status, stop.retry_after, stop.rule) == ("B", 429, 45, "limit")
     assert stop.failure == Failure(kind=FailureKind.STATUS, status=429, message="said with 429")
-    assert stop.retry_at == NOW + 50
+
+
+def test_the_reason_told_is_the_one_that_holds_now() -> None:
+    Stage("A").play(
+        """
+        00 p                    -> A
+        00 p 429 retry-after=25 -> stop 429 A after=25
+        30 q                    -> A
+        30 q connect            -> wait 0.25 slot
+        30.25 q                 -> A
+        30.25 q connect         -> wait 0.5 slot
+        30.75 q                 -> A
+        30.75 q connect         -> stop 502 A after=1
+        """
+    )
+    cast_ = targets("A")
+    attempt(cast_["A"], "429 retry-after=10")
+    scheduler, late = Scheduler([]), failure(["529", "retry-after=60"])
+    lease = scheduler.take(cast_["A"], "", None, False, NOW + 20)
+    scheduler.failed(lease, meaning_of(late, WALL), late, NOW + 20)
+    lease.release()
+    stop = give_up(list(cast_.values()), [], NOW + 21)
+    assert (stop.status, stop.rule) == (529, "overloaded with hint")
 
 
 def test_counts_that_shut_nothing_are_no_cause() -> None:
-    cast_ = options("A")
+    cast_ = targets("A")
     attempt(cast_["A"], "500")
     stop = give_up(list(cast_.values()), [], NOW)
-    assert (stop.status, stop.failure, stop.message) == (503, None, "no account can serve this request")
+    assert (stop.status, stop.failure, plain(stop)) == (503, None, "no account can serve this request")
 
 
 def test_busy() -> None:
-    cast_ = options("A:1 B")
-    cast_["A"].account.in_flight = 1
+    cast_ = targets("A:1 B")
+    Scheduler([]).take(cast_["A"], "", None, False, NOW)
     attempt(cast_["B"], "401")
     stop = give_up(list(cast_.values()), [], NOW)
-    assert (stop.status, stop.retry_after, stop.retry_at, stop.final) == (529, 1, NOW, False)
-    assert stop.message == "every account is busy and none got free in time"
-    attempt(cast_["A"], "403")
-    assert give_up(list(cast_.values()), [], NOW).status == 503, "busy, but shut as well"
+    assert (stop.status, stop.retry_after, stop.final) == (529, 1, False)
+    assert plain(stop) == "every account is busy and none got free in time"
+    shut = targets("A:1")
+    Scheduler([]).take(shut["A"], "", None, False, NOW)
+    attempt(shut["A"], "402")
+    assert give_up(list(shut.values()), [], NOW).status == 503, "busy, but shut as well"
 
 
 def test_nobody() -> None:
     stop = give_up([], [], NOW)
-    assert (stop.status, stop.message) == (503, "no account serves this model")
+    assert (stop.status, plain(stop)) == (503, "no account serves this model")
 
 
-SPANS = [
+DURATIONS = [
     (0.0, "1 s"),
     (0.4, "1 s"),
     (59.0, "59 s"),
@@ -174,6 +258,6 @@ SPANS = [
 ]
 
 
-@pytest.mark.parametrize(("seconds", "expected"), SPANS)
-def test_span(seconds: float, expected: str) -> None:
-    assert span(seconds) == expected
+@pytest.mark.parametrize(("seconds", "expected"), DURATIONS)
+def test_format_duration(seconds: float, expected: str) -> None:
+    assert format_duration(seconds) == expected

@@ -1,12 +1,14 @@
-"""Plans, by transcripts: what happened, and what they said next."""
+"""What follows a failure, by transcripts: what happened, and what came next."""
 
 import pytest
 
 from gateway.config import Retry
-from gateway.routing.failures import Failure, FailureKind
-from gateway.routing.retries import JITTER, GiveUp, Plan, Try
+from gateway.routing.model_routes import Candidate
+from gateway.routing.retries import JITTER, GiveUp
 from gateway.routing.scheduler import Scheduler
-from tests.routing.transcript import MODEL, WALL, Stage, candidates, cast, failure, told
+from gateway.routing.sent import Sent
+from gateway.routing.status import State
+from tests.routing.transcript import Request, Stage, cast, refused, told
 
 ROWS = {
     # connect, TLS, timeout, reset before the head
@@ -14,11 +16,11 @@ ROWS = {
         "A",
         """
         0.00 r         -> A
-        0.00 r connect -> wait 0.25
+        0.00 r connect -> wait 0.25 slot
         0.25 r         -> A
-        0.25 r connect -> wait 0.5
+        0.25 r connect -> wait 0.5 slot
         0.75 r         -> A
-        0.75 r connect -> stop 502 A after=4
+        0.75 r connect -> stop 502 A after=1
         """,
     ),
     "connect, another account of the same upstream, at once": (
@@ -26,9 +28,9 @@ ROWS = {
         """
         0.00 r         -> A
         0.00 r connect -> B
-        0.00 r connect -> wait 0.25
+        0.00 r connect -> wait 0.25 slot
         0.25 r         -> A
-        0.25 r connect -> stop 502 A after=4
+        0.25 r connect -> stop 502 A after=1
         """,
     ),
     "connect, another upstream first": (
@@ -45,7 +47,7 @@ ROWS = {
         """
         0.00 r         -> A
         0.00 r connect -> F
-        0.00 r connect -> wait 0.25
+        0.00 r connect -> wait 0.25 slot
         0.25 r         -> A
         0.25 r ok
         """,
@@ -132,14 +134,15 @@ ROWS = {
         9 s     -> A
         """,
     ),
-    "401 with OAuth, every account is refreshed, one at no cost": (
+    "401 with OAuth, every account is refreshed, at no cost": (
         "A* B* C",
         """
         0 r     -> A
         0 r 401 -> A refresh
         0 r 401 -> B
         0 r 401 -> B refresh
-        0 r 401 -> stop 503 B final
+        0 r 401 -> C
+        0 r 401 -> stop 503 C final
         """,
     ),
     # 402, 403, 429 of type billing_error
@@ -163,27 +166,58 @@ ROWS = {
         """,
     ),
     # 404
-    "404, one account": (
+    "404 about the model, one account": (
         "A",
         """
         0 r     -> A
-        0 r 404 -> stop 404 A
+        0 r model -> stop 404 A
         """,
     ),
-    "404, two accounts": (
+    "404 about the model, two accounts": (
         "A B",
         """
         0 r     -> A
-        0 r 404 -> B
-        0 r 404 -> stop 404 B
+        0 r model -> B
+        0 r model -> stop 404 B
         """,
     ),
-    "404, a fallback": (
+    "404 about the model, a fallback": (
         "A | F",
         """
         0 r     -> A
-        0 r 404 -> F
+        0 r model -> F
         0 r ok
+        """,
+    ),
+    "404 that says nothing of the model is about the request": (
+        "A B | F",
+        """
+        0 q      -> A
+        0 q file -> stop 404 A
+        1 r      -> B
+        2 s      -> A
+        """,
+    ),
+    # about a feature
+    "no images there: without them, then returned; text is served": (
+        "A B",
+        """
+        0 r       -> A
+        0 r blind -> A images
+        0 r blind -> B images
+        0 r blind -> stop 404 B final
+        """,
+    ),
+    # 400 about the account
+    "an empty purse behind a 400": (
+        "A B",
+        """
+        0 q       -> A
+        0 q spent -> B
+        0 q ok
+        1 r       -> B
+        1 s       -> B
+        1 s spent -> stop 503 B final
         """,
     ),
     # 408, 425
@@ -223,7 +257,9 @@ ROWS = {
         0.0 r 429 retry-after=1.5 -> B
         0.5 r 429 retry-after=2   -> wait 1
         1.5 r                     -> A
-        1.5 r 429 retry-after=1   -> stop 429 A after=1
+        1.5 r 429 retry-after=1   -> wait 1
+        2.5 r                     -> A
+        2.5 r 429 retry-after=1   -> stop 429 A after=1
         """,
     ),
     "a brief limit, the fallback is free": (
@@ -301,19 +337,21 @@ ROWS = {
         00 r     -> A
         00 r 429 -> wait 5
         05 r     -> A
-        05 r 429 -> wait 10
-        15 r     -> A
-        15 r 429 -> stop 429 A after=20
+        05 r 429 -> wait 5
+        10 r     -> A
+        10 r 429 -> stop 429 A after=5
         """,
     ),
     "a limit without hint, two accounts": (
         "A B",
         """
-        0 r     -> A
-        0 r 429 -> B
-        2 r 429 -> wait 3
-        5 r     -> A
-        5 r 429 -> stop 429 A after=2
+        00 r     -> A
+        00 r 429 -> B
+        02 r 429 -> wait 3
+        05 r     -> A
+        05 r 429 -> wait 5
+        10 r     -> A
+        10 r 429 -> stop 429 A after=1
         """,
     ),
     "a limit without hint, a fallback": (
@@ -334,7 +372,7 @@ ROWS = {
         0.5 r     -> A
         0.5 r 502 -> wait 1
         1.5 r     -> A
-        1.5 r 524 -> stop 524 A after=2
+        1.5 r 524 -> stop 524 A
         """,
     ),
     "a server's error, two accounts: then the first again": (
@@ -373,7 +411,7 @@ ROWS = {
         1 r     -> A
         1 r 529 -> wait 2
         3 r     -> A
-        3 r 529 -> stop 529 A after=2
+        3 r 529 -> stop 529 A
         """,
     ),
     "overloaded, another account of the same upstream is no help": (
@@ -398,6 +436,9 @@ ROWS = {
     "overloaded, and the same account is full by then": (
         "A:1 B",
         """
+        0.0 q@talk     -> A
+        0.0 q@talk ok
+        0.0 q@talk done
         0.0 r@talk     -> A
         0.0 r@talk 529 -> wait 1
         0.5 s@talk     -> A
@@ -421,6 +462,82 @@ ROWS = {
         0 r ok
         """,
     ),
+    "overloaded for as long as it says: no attempt before": (
+        "A",
+        """
+        0 r                   -> A
+        0 r 529 retry-after=8 -> wait 8
+        3 s                   -> wait 5
+        8 r                   -> A
+        8 r 529 retry-after=3600 -> stop 529 A after=3600
+        """,
+    ),
+    "a 503 with a hint, another account": (
+        "A B",
+        """
+        0 r                   -> A
+        0 r 503 retry-after=8 -> B
+        0 r 503 retry-after=6 -> wait 6
+        """,
+    ),
+    "a server that says not to ask again": (
+        "A B",
+        """
+        0 r                          -> A
+        0 r 500 x-should-retry=false -> B
+        0 r 500 x-should-retry=false -> stop 500 B
+        """,
+    ),
+    "an overloaded one that says not to ask again": (
+        "A B | F",
+        """
+        0 r                          -> A
+        0 r 529 x-should-retry=false -> F
+        0 r 529 x-should-retry=false -> stop 529 F
+        """,
+    ),
+    "a limit that says not to ask again is not waited for": (
+        "A",
+        """
+        0 r                                        -> A
+        0 r 429 retry-after=5 x-should-retry=false -> stop 429 A after=5
+        """,
+    ),
+    "a server that is loading its model": (
+        "A B",
+        """
+        0 r         -> A
+        0 r loading -> wait 1 slot
+        0 s         -> wait 1 slot
+        1 r         -> A
+        1 r ok
+        1 s         -> B
+        """,
+    ),
+    # no first byte in time
+    "a timeout: the same upstream is not asked again": (
+        "A B | F",
+        """
+        000 r         -> A
+        300 r timeout -> F
+        600 r timeout -> stop 504 F
+        """,
+    ),
+    "a page where a message is due, another upstream": (
+        "A B | F",
+        """
+        0 r      -> A
+        0 r page -> F
+        """,
+    ),
+    "a whole response without content: once more, then as it is": (
+        "A B",
+        """
+        0 r             -> A
+        0 r contentless -> A
+        0 r ok
+        """,
+    ),
     # a 200 stream whose first event is `error`
     **{
         f"the stream begins with {type}: as its status": (
@@ -435,7 +552,7 @@ ROWS = {
             "authentication_error": "B",
             "permission_error": "B",
             "billing_error": "B",
-            "not_found_error": "B",
+            "not_found_error": "stop 404 A",
             "rate_limit_error": "B",
             "api_error": "B",
             "timeout_error": "B",
@@ -495,25 +612,32 @@ ENDS = {
         0 r                    -> A
         0 r 429 retry-after=70 -> B
         0 r 429 retry-after=90 -> C
-        0 r 500                -> stop 429 B after=1
+        0 r 408                -> C
+        0 r 408                -> stop 429 B after=1
         """,
     ),
     "529 before 5xx": (
         "A / B / C",
         """
-        0 r     -> A
-        0 r 529 -> B
-        0 r 500 -> C
-        0 r 404 -> stop 529 A
+        0.0 r     -> A
+        0.0 r 529 -> B
+        0.0 r 500 -> C
+        0.0 r 401 -> wait 0.5
+        0.5 r     -> B
+        0.5 r 500 -> stop 529 A
         """,
     ),
     "5xx before the operator's trouble": (
         "A B C",
         """
-        0 r     -> A
-        0 r 500 -> B
-        0 r 401 -> C
-        0 r 403 -> stop 500 A
+        0.0 r     -> A
+        0.0 r 401 -> B
+        0.0 r 403 -> C
+        0.0 r 500 -> wait 0.5
+        0.5 r     -> C
+        0.5 r 500 -> wait 1
+        1.5 r     -> C
+        1.5 r 500 -> stop 500 C
         """,
     ),
     "the operator's trouble before 404": (
@@ -521,7 +645,7 @@ ENDS = {
         """
         0 r     -> A
         0 r 402 -> B
-        0 r 404 -> stop 503 A final
+        0 r model -> stop 503 A final
         """,
     ),
     "an earlier 429 before a 408": (
@@ -581,7 +705,7 @@ SHUT = {
         "A",
         """
         0 q     -> A
-        0 q 404 -> stop 404 A
+        0 q model -> stop 404 A
         9 r     -> stop 404 A
         """,
     ),
@@ -611,8 +735,8 @@ SHUT = {
         0.0 q      -> A
         0.0 q 529  -> wait 1
         0.1 r      -> B
-        0.1 r 529  -> wait 1
-        0.1 s      -> wait 1
+        0.1 r 529  -> wait 1 slot
+        0.1 s      -> wait 1 slot
         """,
     ),
     "a server's error shuts from the second in a row": (
@@ -622,8 +746,8 @@ SHUT = {
         0.0 q 500 -> wait 0.5
         0.1 q done
         0.1 r     -> A
-        0.1 r 500 -> wait 0.5
-        0.1 s     -> wait 1
+        0.1 r 500 -> wait 0.5 slot
+        0.1 s     -> wait 1 slot
         """,
     ),
     "a success in between ends the count": (
@@ -792,8 +916,8 @@ HALF_OPEN = {
         "A",
         """
         0.00 q         -> A
-        0.00 q connect -> wait 0.25
-        0.10 r         -> wait 0.9
+        0.00 q connect -> wait 0.25 slot
+        0.10 r         -> wait 0.9 slot
         0.25 q         -> A
         0.30 q ok
         0.30 s         -> A
@@ -803,7 +927,7 @@ HALF_OPEN = {
         "A",
         """
         0.00 q         -> A
-        0.00 q connect -> wait 0.25
+        0.00 q connect -> wait 0.25 slot
         1.00 r         -> A
         1.00 q         -> wait 12 slot
         1.50 r ok
@@ -828,7 +952,7 @@ HALF_OPEN = {
         0.0 r         -> A
         0.1 s         -> B
         0.2 s connect -> A
-        0.3 r 401     -> wait 0.9
+        0.3 r 401     -> wait 0.9 slot
         """,
     ),
     "an account that failed others is left alone": (
@@ -841,7 +965,7 @@ HALF_OPEN = {
         0 s     -> B
         0 s 500 -> A
         0 s done
-        0 p 500 -> wait 0.5
+        0 p 500 -> wait 0.5 slot
         """,
     ),
     "and for another's harder failure": (
@@ -1119,6 +1243,221 @@ def test_slots(name: str) -> None:
     Stage(names).play(transcript)
 
 
+REFUSED = {
+    "refusals cost no attempt while an account is left": (
+        "A B C D E",
+        """
+        0 r         -> A
+        0 r 401     -> B
+        0 r 402     -> C
+        0 r 403     -> D
+        0 r 429     -> E
+        0 r ok
+        """,
+    ),
+    "but each account is asked once": (
+        "A B C D",
+        """
+        0 r     -> A
+        0 r 401 -> B
+        0 r 403 -> C
+        0 r spent -> D
+        0 r product -> stop 503 D final
+        """,
+    ),
+    "what takes time costs": (
+        "A B C D",
+        """
+        0 r     -> A
+        0 r 500 -> B
+        0 r 401 -> C
+        0 r 500 -> D
+        0 r 500 -> stop 500 D
+        """,
+    ),
+    "an account that was refused loses its conversations": (
+        "A B",
+        """
+        0000 q@talk -> A
+        0000 q@talk ok
+        0000 q@talk done
+        1000 r      -> B
+        1000 s      -> A
+        1000 s 401  -> B
+        1000 s ok
+        1000 r done
+        1000 s done
+        1700 t@talk -> A
+        """,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_refusals_move_on_while_an_account_is_left(name: str) -> None:
+    names, transcript = REFUSED[name]
+    Stage(names).play(transcript)
+
+
+ALONE = {
+    "nothing else can serve: two seconds at most, however long it is away": (
+        "A",
+        """
+        00 q         -> A
+        00 q connect
+        00 q done
+        01 r         -> A
+        01 r connect
+        03 s         -> A
+        03 s connect
+        04 t         -> wait 1 slot
+        05 t         -> A
+        05 t connect -> wait 0.25 slot
+        """,
+    ),
+    "with a fallback the cool-down is as long as it is": (
+        "A | F",
+        """
+        00 q         -> A
+        00 q connect -> F
+        01 r         -> A
+        01 r connect -> F
+        02 s         -> F
+        03 s         -> A
+        """,
+    ),
+    "unless the fallback is shut": (
+        "A | F",
+        """
+        00 p                      -> A
+        00 p connect              -> F
+        01 q                      -> A
+        01 q connect              -> F
+        03 r                      -> A
+        03 r connect              -> F
+        03 r 429 retry-after=3600 -> wait 0.25 slot
+        03 s                      -> wait 2 slot
+        05 s                      -> A
+        """,
+    ),
+    "the first success lets everybody in": (
+        "A",
+        """
+        0.0 p         -> A
+        0.0 q         -> A
+        0.0 p connect -> wait 0.25 slot
+        0.1 r         -> wait 0.9 slot
+        0.25 p        -> A
+        0.25 p ok
+        0.3 r         -> A
+        0.3 s         -> A
+        """,
+    ),
+    "a request counts one failure": (
+        "A",
+        """
+        0.00 q         -> A
+        0.00 q connect -> wait 0.25 slot
+        0.25 q         -> A
+        0.25 q connect -> wait 0.5 slot
+        0.75 q         -> A
+        0.75 q connect -> stop 502 A after=1
+        1.00 r         -> wait 0.75 slot
+        """,
+    ),
+    "what the upstream says counts all the same": (
+        "A",
+        """
+        0 q                    -> A
+        0 q 529 retry-after=60 -> stop 529 A after=60
+        9 r                    -> stop 529 A after=51
+        """,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ALONE)
+def test_an_upstream_without_alternative_is_not_held_back_for_long(name: str) -> None:
+    names, transcript = ALONE[name]
+    Stage(names).play(transcript)
+
+
+CURED = {
+    "a cure costs no attempt, and each is tried once": (
+        Retry(max_attempts=1),
+        "A B",
+        """
+        0 r          -> A
+        0 r metadata -> A fields
+        0 r metadata -> stop 400 A
+        """,
+    ),
+    "at most three": (
+        Retry(),
+        "A",
+        """
+        0 r           -> A
+        0 r metadata  -> A fields
+        0 r signature -> A fields stripped
+        0 r user_id   -> A fields stripped user_id
+        0 r blind     -> stop 404 A final
+        """,
+    ),
+    "a success is remembered for an hour, for its upstream": (
+        Retry(),
+        "A B / C",
+        """
+        0000 r          -> A
+        0000 r metadata -> A fields
+        0000 r ok
+        0000 r done
+        0001 s          -> B fields
+        0001 t          -> C
+        0001 s done
+        0001 t done
+        0002 u          -> A fields
+        0002 u metadata -> stop 400 A
+        3600 v          -> B
+        """,
+    ),
+    "a signature is this request's own": (
+        Retry(),
+        "A",
+        """
+        0 r           -> A
+        0 r signature -> A stripped
+        0 r ok
+        1 s           -> A
+        """,
+    ),
+    "another upstream gets the request as it was": (
+        Retry(),
+        "A | F",
+        """
+        0 r          -> A
+        0 r metadata -> A fields
+        0 r 500      -> F
+        """,
+    ),
+    "and what did not help is not remembered": (
+        Retry(),
+        "A",
+        """
+        0 r          -> A
+        0 r metadata -> A fields
+        0 r 400      -> stop 400 A
+        1 s          -> A
+        """,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CURED)
+def test_a_refusal_with_a_cure_is_sent_again(name: str) -> None:
+    retry, names, transcript = CURED[name]
+    Stage(names, retry).play(transcript)
+
+
 BUDGETS = {
     "one attempt": (
         Retry(max_attempts=1),
@@ -1136,34 +1475,6 @@ BUDGETS = {
         0 r 401       -> A refresh
         0 r signature -> A stripped
         0 r 401       -> stop 503 A final
-        """,
-    ),
-    "the free one is for the account that asked for it": (
-        Retry(max_attempts=1),
-        "A:1* B",
-        """
-        0 r@talk     -> A
-        0 r@talk 401 -> A refresh
-        0 r@talk done
-        1 s@talk     -> A
-        1 s@talk signature
-        1 t          -> B
-        1 u@talk     -> A
-        1 s@talk     -> wait 20 slot
-        3 u@talk done
-        3 s@talk     -> A stripped
-        3 s@talk 500 -> stop 500 A
-        """,
-    ),
-    "it lapses when another account is taken instead": (
-        Retry(max_attempts=2),
-        "A:1* B",
-        """
-        0 r@talk     -> A
-        0 r@talk 401
-        0 s@talk     -> A
-        1 r@talk     -> B
-        1 r@talk 500 -> stop 500 B
         """,
     ),
     "no waiting": (
@@ -1186,6 +1497,16 @@ BUDGETS = {
         1.2 r       -> A
         """,
     ),
+    "connects count as waits": (
+        Retry(max_attempts=9),
+        "A",
+        """
+        00.00 r         -> A
+        10.00 r connect -> wait 0.25 slot
+        10.25 r         -> A
+        20.25 r connect -> stop 502 A after=1
+        """,
+    ),
     "waits add up": (
         Retry(max_attempts=9, max_wait=3.0),
         "A",
@@ -1195,7 +1516,7 @@ BUDGETS = {
         0.5 r     -> A
         0.5 r 500 -> wait 1
         1.5 r     -> A
-        9.5 r 500 -> stop 500 A after=2
+        9.5 r 500 -> stop 500 A
         """,
     ),
 }
@@ -1231,33 +1552,15 @@ def test_jitter_makes_waits_longer_never_shorter_and_keeps_the_budget() -> None:
     assert JITTER == 0.2
 
 
-def test_a_try_says_everything() -> None:
-    stage = Stage("A* | F")
-    stage.play("0 r -> A")
-    plan = stage.plans["r"]
-    plan.failed(0.0, WALL, failure(["401"]))
-    assert plan.next(0.0) == Try("a", "A", MODEL, 2, without_thinking=False, refresh=True)
-    plan.failed(0.0, WALL, failure(["signature"]))
-    assert plan.next(0.0) == Try("a", "A", MODEL, 3, without_thinking=True, refresh=False)
-    plan.failed(0.0, WALL, failure(["403"]))
-    assert plan.next(0.0) == Try("f", "F", MODEL, 4, without_thinking=True, refresh=False)
-    assert plan.attempts == 4
-    assert plan.failures == [
-        ("A", failure(["401"])),
-        ("A", failure(["signature"])),
-        ("A", failure(["403"])),
-    ]
-
-
-def test_broken_answers_are_among_the_failures() -> None:
-    stage = Stage("A")
-    stage.play("0 r -> A")
-    plan = stage.plans["r"]
-    plan.succeeded(0.0)
-    broken = Failure(kind=FailureKind.CONNECT, message="reset")
-    plan.broke(1.0, WALL, broken)
-    assert plan.failures == [("A", broken)]
-    assert stage.scheduler.accounts["a", "A"].in_flight == 0
+def test_attempts_are_counted_with_and_without_a_first_lease() -> None:
+    stage = Stage("A:1")
+    stage.play("0 q -> A\n0 r -> wait 20 slot")
+    waiting = stage.requests["r"].retries
+    assert waiting.attempts == 0
+    stage.play("1 q done\n1 r -> A")
+    assert waiting.attempts == 1
+    stage.play("1 r 500 -> wait 0.5\n1.5 r -> A")
+    assert waiting.attempts == 2
 
 
 def test_waiting_requests_are_woken() -> None:
@@ -1279,7 +1582,8 @@ def test_every_end_frees_a_slot(outcome: str) -> None:
     stage.scheduler.on_free(lambda: woken.append(True))
     stage.play(f"1 q {outcome}")
     assert woken == [True]
-    assert stage.scheduler.accounts["a", "A"].in_flight == 0
+    (account,) = stage.scheduler.snapshot(1.0)
+    assert account.in_flight == 0
 
 
 @pytest.mark.parametrize("outcome", ["ok", "answered", "done", "400", "429"])
@@ -1305,44 +1609,101 @@ def test_an_answer_that_probes_nothing_wakes_nobody() -> None:
     stage.play("1 r answered\n1 r ok")
 
 
-def test_misuse_is_refused() -> None:
-    stage = Stage("A")
-    stage.play("0 r -> A")
-    plan = stage.plans["r"]
-    with pytest.raises(RuntimeError, match="not reported"):
-        plan.next(0.0)
-    plan.done(0.0)
-    with pytest.raises(RuntimeError, match="no attempt"):
-        plan.failed(0.0, WALL, failure(["500"]))
-    with pytest.raises(RuntimeError, match="no attempt"):
-        plan.succeeded(0.0)
-    with pytest.raises(RuntimeError, match="no attempt"):
-        plan.broke(0.0, WALL, None)
+def test_a_caller_can_ask_what_was_met_and_who_was_tried() -> None:
+    stage = Stage("A B")
+    stage.play("0 r -> A\n0 r contentless -> A\n0 r 401 -> B\n0 r 500")
+    retries = stage.requests["r"].retries
+    assert retries.has_met("empty")
+    assert not retries.has_met("limit")
+    assert retries.tried == (("A", "a", 0), ("A", "a", 401), ("B", "a", 500))
+
+
+def test_a_second_model_refused_within_the_hour_closes_the_account() -> None:
+    scheduler = Scheduler(cast("A"))
+
+    def forbidden(model: str, now: float) -> None:
+        request = Request(scheduler, scheduler.targets([Candidate("a", model, 0)]))
+        assert told(request.next(now)) == "A"
+        request.report(now, ["403"])
+
+    def state() -> State:
+        return scheduler.snapshot(5000.0)[0].state
+
+    forbidden("big", 0.0)
+    forbidden("small", 4000.0)
+    assert state() is State.FREE
+    served = Request(scheduler, scheduler.targets([Candidate("a", "small", 0)]))
+    assert told(served.next(4990.0)) == "A"
+    served.report(4990.0, ["ok"])
+    forbidden("tiny", 4999.0)
+    assert state() is State.FREE, "a success in between"
+    forbidden("other", 5000.0)
+    assert state() is State.CLOSED
+
+
+def test_a_feature_that_one_account_does_not_have_goes_to_another_at_once() -> None:
+    scheduler = Scheduler(cast("A B"))
+    targets = scheduler.targets([Candidate("a", "m", 0)])
+    headers = [(b"anthropic-beta", b"context-1m-2025-08-07")]
+    long, plain = Sent({}, headers), Sent({})
+    words = refused(429, "Extra usage is required for long context requests.")
+
+    def request(sent: Sent, now: float) -> tuple[Request, str]:
+        made = Request(scheduler, targets, sent=sent)
+        return made, told(made.next(now))
+
+    first, account = request(long, 0.0)
+    assert account == "A"
+    first.failed(0.0, words)
+    assert told(first.next(0.0)) == "B"
+    first.report(0.0, ["ok"])
+    first.report(0.0, ["done"])
+    assert request(long, 1.0)[1] == "B"
+    assert request(plain, 2.0)[1] == "A"
+    last, account = request(long, 4.0)
+    assert account == "B"
+    last.failed(4.0, words)
+    assert told(last.next(4.0)) == "stop 429 B final"
+    assert request(plain, 5.0)[1] == "A"
+    assert told(request(long, 6.0)[0].next(6.0)) == "stop 429 B final"
+
+
+def test_counting_requests_do_not_probe() -> None:
+    stage = Stage("A B")
+    stage.play("0 q -> A\n0 q 429 retry-after=30 -> B\n0 q 429 retry-after=90 -> stop 429 B after=30")
+    assert stage.scheduler.lease(stage.targets, "", 40.0, probe=False) is None
+    stage.play("40 r -> A\n41 r ok")
+    lease = stage.scheduler.lease(stage.targets, "", 42.0, probe=False)
+    assert lease is not None
+    lease.release()
+
+
+def test_a_lease_is_released_once() -> None:
+    stage = Stage("A:1")
+    stage.play("0 q -> A\n1 q 500\n1 q done\n1 q done\n1 r -> A")
+    (account,) = stage.scheduler.snapshot(1.0)
+    assert account.in_flight == 1
 
 
 def test_nobody_at_all() -> None:
-    upstreams = cast("A")
-    plan = Plan(Scheduler(upstreams), (), "", Retry(), lambda: 0.0)
-    stop = plan.next(0.0)
+    stop = Request(Scheduler(cast("A")), ()).next(0.0)
     assert isinstance(stop, GiveUp)
     assert told(stop) == "stop 503 -"
     assert stop.failure is None
-    assert stop.message == "no account serves this model"
+    assert stop.told(str, str) == "no account serves this model"
 
 
 def test_wire_models_cool_down_by_themselves() -> None:
-    upstreams = cast("A")
-    scheduler = Scheduler(upstreams)
+    scheduler = Scheduler(cast("A"))
 
-    def plan(model: str) -> Plan:
-        found = [type(one)(one.upstream, model, 0) for one in candidates(upstreams)]
-        return Plan(scheduler, found, "", Retry(), lambda: 0.0)
+    def request(model: str) -> Request:
+        return Request(scheduler, scheduler.targets([Candidate("a", model, 0)]))
 
-    first = plan("big")
-    assert isinstance(first.next(0.0), Try)
-    first.failed(0.0, WALL, failure(["429", "retry-after=60"]))
-    assert isinstance(plan("big").next(1.0), GiveUp)
-    assert isinstance(plan("small").next(1.0), Try)
+    first = request("big")
+    assert told(first.next(0.0)) == "A"
+    first.report(0.0, ["429", "retry-after=60"])
+    assert isinstance(request("big").next(1.0), GiveUp)
+    assert told(request("small").next(1.0)) == "A"
 
 
 def test_a_timer_may_be_a_little_early() -> None:

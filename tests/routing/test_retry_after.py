@@ -93,6 +93,44 @@ HEADERS: list[tuple[dict[str, str], float | None]] = [
         60.0,
     ),
     ({"anthropic-ratelimit-requests-limit": "50"}, None),
+    # the overage ends later than the window that is waited for
+    (
+        {
+            "anthropic-ratelimit-unified-5h-status": "rejected",
+            "anthropic-ratelimit-unified-5h-reset": "1800007200",
+            "anthropic-ratelimit-unified-overage-status": "rejected",
+            "anthropic-ratelimit-unified-overage-reset": "1801728000",
+        },
+        7200.0,
+    ),
+    (
+        {
+            "anthropic-ratelimit-unified-5h-status": "allowed",
+            "anthropic-ratelimit-unified-5h-reset": "1800007200",
+            "anthropic-ratelimit-unified-overage-status": "rejected",
+            "anthropic-ratelimit-unified-overage-reset": "1801728000",
+        },
+        1728000.0,
+    ),
+    # x-ratelimit-reset-*
+    ({"x-ratelimit-reset-requests": "6m0s", "x-ratelimit-remaining-requests": "0"}, 360.0),
+    ({"x-ratelimit-reset-tokens": "1.5", "x-ratelimit-remaining-tokens": "0"}, 1.5),
+    (
+        {
+            "x-ratelimit-reset-requests": "10s",
+            "x-ratelimit-remaining-requests": "0",
+            "x-ratelimit-reset-tokens": "20s",
+            "x-ratelimit-remaining-tokens": "0",
+        },
+        20.0,
+    ),
+    ({"x-ratelimit-reset-tokens": "6m0s", "x-ratelimit-remaining-tokens": "12"}, None),
+    ({"x-ratelimit-reset-tokens": "-1", "x-ratelimit-remaining-tokens": "0"}, None),
+    ({"x-ratelimit-reset-tokens": "0", "x-ratelimit-remaining-tokens": "0"}, None),
+    ({"x-ratelimit-reset-tokens": "soon", "x-ratelimit-remaining-tokens": "0"}, None),
+    ({"x-ratelimit-reset": "1800000060000", "x-ratelimit-remaining": "0"}, 60.0),
+    ({"x-ratelimit-reset": "1799999999000", "x-ratelimit-remaining": "0"}, None),
+    ({"retry-after": "3", "x-ratelimit-reset-requests": "6m0s", "x-ratelimit-remaining-requests": "0"}, 3.0),
     # never read
     ({"x-ratelimit-reset": "60", "date": "Fri, 15 Jan 2027 08:00:30 GMT"}, None),
 ]
@@ -102,6 +140,27 @@ HEADERS: list[tuple[dict[str, str], float | None]] = [
 def test_headers(headers: dict[str, str], expected: float | None) -> None:
     fields = [(name.encode(), value.encode()) for name, value in headers.items()]
     assert read_hint(fields, b"", WALL) == expected
+
+
+def test_the_errors_type_names_the_bucket() -> None:
+    headers = [(b"x-ratelimit-reset-tokens", b"20s"), (b"x-ratelimit-reset-requests", b"90s")]
+    assert read_hint(headers, b"", WALL, type="tokens") == 20.0
+    assert read_hint(headers, b"", WALL) is None
+
+
+INNER = [
+    ({"metadata": {"headers": {"X-RateLimit-Reset": "1800000060000", "X-RateLimit-Remaining": "0"}}}, 60.0),
+    ({"metadata": {"headers": {"Retry-After": 7}}}, 7.0),
+    ({"metadata": {"headers": []}}, None),
+    ({"metadata": "none"}, None),
+    ({"message": '"metadata"'}, None),
+]
+
+
+@pytest.mark.parametrize(("error", "expected"), INNER)
+def test_headers_of_an_inner_host(error: dict[str, object], expected: float | None) -> None:
+    assert read_hint([], orjson.dumps({"error": error}), WALL) == expected
+    assert read_hint([(b"retry-after", b"3")], orjson.dumps({"error": error}), WALL) == 3.0
 
 
 def google(*details: object) -> bytes:
@@ -125,6 +184,8 @@ DAY = "GenerateRequestsPerDayPerProjectPerModel-FreeTier"
 MINUTE = "GenerateContentInputTokensPerModelPerMinute-FreeTier"
 
 BODIES: list[tuple[bytes, float | None]] = [
+    (google(error_info(quota_limit="GenerateRequestsPerDayPerProject")), UNKNOWN_DAY),
+    (google(error_info(quota_limit="RequestsPerMinute")), None),
     (google(retry_info("42s")), 42.0),
     (google(retry_info("1.5s")), 1.5),
     (google(retry_info({"seconds": 3, "nanos": 500_000_000})), 3.5),

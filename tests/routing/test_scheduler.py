@@ -1,40 +1,56 @@
-"""The accounts' shared state: slots, health, conversations, reloads, readiness."""
+"""Choosing an account, slots, waiting, what failures and successes change, reloads."""
+
+import sys
+from types import FrameType
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from gateway.config import Account, Secret, Upstream
-from gateway.routing.circuit_breaker import PROBE_PATIENCE
-from gateway.routing.failures import judge
+from gateway.config import Account, Upstream
+from gateway.routing.accounts import Target
+from gateway.routing.meanings import meaning_of
 from gateway.routing.model_routes import Candidate
-from gateway.routing.scheduler import (
-    BOUND_FOR,
-    MAX_CONVERSATIONS,
-    MAX_MODELS,
-    MAX_TUPLES,
-    AccountState,
-    Scheduler,
-    Target,
-)
-from tests.routing.transcript import MODEL, WALL, candidates, cast, failure
+from gateway.routing.scheduler import Lease, Scheduler
+from gateway.routing.status import State
+from tests.routing.transcript import WALL, candidates, cast, failure
 
 
 def made(names: str) -> tuple[Scheduler, dict[str, Target]]:
+    """A scheduler, and its targets by account."""
     upstreams = cast(names)
     scheduler = Scheduler(upstreams)
-    found = scheduler.options(candidates(upstreams))
-    return scheduler, {option.account.config.name: option for option in found}
+    return scheduler, {target.account: target for target in scheduler.targets(candidates(upstreams))}
+
+
+def take(scheduler: Scheduler, target: Target, now: float = 0.0) -> Lease:
+    return scheduler.take(target, "", None, False, now)
 
 
 def fail(
-    scheduler: Scheduler, option: Target, outcome: str, now: float = 0.0, started: float | None = None
+    scheduler: Scheduler, target: Target, outcome: str, now: float = 0.0, started: float | None = None
 ) -> None:
     failed = failure(outcome.split())
-    scheduler.failed(option, judge(failed, WALL), failed, now, now if started is None else started)
+    lease = take(scheduler, target, now if started is None else started)
+    scheduler.failed(lease, meaning_of(failed, WALL, wire_model=target.wire_model), failed, now)
+    lease.release()
 
 
-def test_options_are_in_order_of_priority_then_of_the_configuration() -> None:
+def succeed(scheduler: Scheduler, target: Target, started: float) -> None:
+    lease = take(scheduler, target, started)
+    lease.succeeded(started)
+    lease.release()
+
+
+def shut(scheduler: Scheduler, target: Target, now: float = 0.0) -> float:
+    """Seconds from `now` until a target can be asked; 0.0 for now."""
+    (ranked,) = scheduler.rank([target], "", now)
+    return max(0.0, ranked.opens_at - now)
+
+
+def test_targets_are_in_order_of_priority_then_of_the_configuration() -> None:
     scheduler, _ = made("A B / C | D | E F")
-    found = scheduler.options(
+    found = scheduler.targets(
         [
             Candidate("e", "m3", 2),
             Candidate("a", "m1", 0),
@@ -43,8 +59,7 @@ def test_options_are_in_order_of_priority_then_of_the_configuration() -> None:
             Candidate("c", "m1", 0),
         ]
     )
-    told = [(option.account.config.name, option.wire_model, option.priority) for option in found]
-    assert told == [
+    assert [(target.account, target.wire_model, target.priority) for target in found] == [
         ("A", "m1", 0),
         ("B", "m1", 0),
         ("C", "m1", 0),
@@ -54,154 +69,148 @@ def test_options_are_in_order_of_priority_then_of_the_configuration() -> None:
     ]
 
 
-def test_options_are_kept_but_not_without_end() -> None:
-    scheduler, _ = made("A")
-    first = scheduler.options((Candidate("a", "first", 0),))
-    assert scheduler.options([Candidate("a", "first", 0)]) is first
-    for index in range(MAX_TUPLES):
-        scheduler.options((Candidate("a", f"m{index}", 0),))
-    assert scheduler.options((Candidate("a", "first", 0),)) is not first
+def test_a_lease_takes_and_frees_a_slot() -> None:
+    scheduler, cast_ = made("A:2")
+    targets = tuple(cast_.values())
+    first, second = (scheduler.lease(targets, "", 3.0) for _ in range(2))
+    assert first is not None
+    assert second is not None
+    assert scheduler.lease(targets, "", 3.0) is None
+    assert (first.started, first.target, first.refresh, first.cures) == (3.0, cast_["A"], False, ())
+    assert repr(first) == "<Lease [HELD] a/A m>"
+    for _ in range(2):
+        first.release()
+    assert repr(first) == "<Lease [RELEASED] a/A m>"
+    assert scheduler.lease(targets, "", 3.0) is not None
+    assert scheduler.lease(targets, "", 3.0) is None
 
 
-def test_slots() -> None:
-    scheduler, cast_ = made("A:2 B")
-    option = cast_["A"]
-    for full in (False, True):
-        assert scheduler.take(option, 3.0, "who") == ()
-        assert option.account.full is full
-    assert (option.account.in_flight, option.account.last_used) == (2, 3.0)
-    scheduler.release(option, (), "who")
-    assert not option.account.full
-    for _ in range(100):
-        scheduler.take(cast_["B"], 0.0, "who")
-    assert not cast_["B"].account.full
+def test_nobody_can_be_asked() -> None:
+    assert Scheduler([]).lease((), "", 0.0) is None
+
+
+steps = st.lists(
+    st.tuples(
+        st.sampled_from("ABCF"),
+        st.sampled_from(["connect", "401", "429 retry-after=9", "500", "500", "529", "take", "ok", "talk"]),
+    ),
+    max_size=12,
+)
+
+
+@given(steps=steps, conversation=st.sampled_from(["", "talk"]))
+def test_a_lease_goes_to_whom_the_ranking_names_first(
+    steps: list[tuple[str, str]], conversation: str
+) -> None:
+    scheduler, cast_ = made("A:1 B:2 / C | F:1")
+    for number, (name, outcome) in enumerate(steps):
+        target, now = cast_[name], number * 0.7
+        if outcome == "take":
+            take(scheduler, target, now)
+        elif outcome == "talk":
+            scheduler.conversations.bind("talk", target.state, now)
+        elif outcome == "ok":
+            succeed(scheduler, target, now)
+        else:
+            fail(scheduler, target, outcome, now)
+    now = len(steps) * 0.7
+    first = scheduler.rank(tuple(cast_.values()), conversation, now)[0]
+    lease = scheduler.lease(tuple(cast_.values()), conversation, now)
+    if lease is None:
+        assert first.opens_at > now or first.full
+    else:
+        assert lease.target is first.target
+        assert not first.full
+
+
+def test_ranking_tells_why() -> None:
+    scheduler, cast_ = made("A B:1 C / D | F")
+    take(scheduler, cast_["B"])
+    fail(scheduler, cast_["D"], "401")
+    scheduler.conversations.bind("talk", cast_["C"].state, 0.0)
+    ranked = scheduler.rank(tuple(cast_.values()), "talk", 1.0)
+    assert [(one.target.account, one.reason) for one in ranked] == [
+        ("C", "priority 0, the conversation's own account, 0 in flight"),
+        ("A", "priority 0, 0 in flight"),
+        ("F", "priority 1, 0 in flight"),
+        ("B", "full: 1 of 1 requests in flight, priority 0, 1 in flight"),
+        ("D", "cooling down: login, priority 0, 0 in flight"),
+    ]
 
 
 SCOPES = [
-    # outcome, then who is shut: A for this model, A for another, B of the same upstream, C of another
+    # outcomes, then who is shut: A for this model, A for another, B of the same upstream, C of another
     ("connect", (True, True, True, False)),
     ("401", (True, True, False, False)),
-    ("403", (True, True, False, False)),
-    ("404", (True, False, False, False)),
+    ("402", (True, True, False, False)),
+    ("product", (True, True, False, False)),
+    ("spent", (True, True, False, False)),
+    ("403", (True, False, False, False)),
+    ("model", (True, False, False, False)),
+    ("404", (False, False, False, False)),
+    ("file", (False, False, False, False)),
+    ("metadata", (False, False, False, False)),
+    ("signature", (False, False, False, False)),
+    ("loading", (True, True, True, False)),
+    ("page", (True, True, True, False)),
+    ("timeout", (True, True, True, False)),
+    ("503 retry-after=9", (True, False, False, False)),
+    ("529 retry-after=9", (True, True, True, False)),
     ("429", (True, False, False, False)),
     ("429 retry-after=9", (True, False, False, False)),
     ("400", (False, False, False, False)),
     ("empty", (False, False, False, False)),
     ("500", (False, False, False, False)),
     ("529", (False, False, False, False)),
+    ("500, 500", (True, False, False, False)),
+    ("529, 529", (True, True, True, False)),
 ]
 
 
-@pytest.mark.parametrize(("outcome", "shut"), SCOPES)
-def test_what_a_failure_shuts(outcome: str, shut: tuple[bool, ...]) -> None:
+@pytest.mark.parametrize(("outcomes", "expected"), SCOPES)
+def test_what_a_failure_shuts(outcomes: str, expected: tuple[bool, ...]) -> None:
     scheduler, cast_ = made("A B / C")
-    other_model = Target(cast_["A"].account, "other", 0)
-    fail(scheduler, cast_["A"], outcome)
-    everyone = (cast_["A"], other_model, cast_["B"], cast_["C"])
-    assert tuple(option.opens_at(0.0) > 0.0 for option in everyone) == shut
-
-
-@pytest.mark.parametrize(
-    ("outcome", "shut"), [("500", (True, False, False, False)), ("529", (True, True, True, False))]
-)
-def test_what_a_second_failure_shuts(outcome: str, shut: tuple[bool, ...]) -> None:
-    scheduler, cast_ = made("A B / C")
-    other_model = Target(cast_["A"].account, "other", 0)
-    for _ in range(2):
+    other_model = scheduler.targets([Candidate("a", "other", 0)])[0]
+    for outcome in outcomes.split(", "):
         fail(scheduler, cast_["A"], outcome)
     everyone = (cast_["A"], other_model, cast_["B"], cast_["C"])
-    assert tuple(option.opens_at(0.0) > 0.0 for option in everyone) == shut
-
-
-def test_the_widest_cool_down_decides() -> None:
-    scheduler, cast_ = made("A")
-    option = cast_["A"]
-    fail(scheduler, option, "429 retry-after=10")
-    fail(scheduler, option, "402")
-    fail(scheduler, option, "connect")
-    assert option.opens_at(0.0) == 60.0
-    assert option.free_at(0.0) == 60.0
-    assert option.free_at(70.0) == 70.0
-    assert [health.until for health in option.healths()] == [1.0, 60.0, 10.0]
-    assert option.opens_at(0.5, upstream_early=True, model_early=True) == 60.0
-
-
-def test_early_passes_only_its_own_scope() -> None:
-    scheduler, cast_ = made("A")
-    option = cast_["A"]
-    for _ in range(2):
-        fail(scheduler, option, "500")
-    fail(scheduler, option, "connect")
-    assert option.opens_at(0.0, upstream_early=True, model_early=True) == 0.0
-    assert option.opens_at(0.0, upstream_early=True) == 1.0
-    assert option.opens_at(0.0, model_early=True) == 1.0
+    assert tuple(shut(scheduler, target) > 0.0 for target in everyone) == expected
 
 
 def test_a_success_ends_what_it_shows_to_be_over() -> None:
     scheduler, cast_ = made("A")
-    option = cast_["A"]
-    other = Target(option.account, "other", 0)
+    target = cast_["A"]
+    other, third = (scheduler.targets([Candidate("a", name, 0)])[0] for name in ("other", "third"))
     fail(scheduler, other, "429", now=5.0)
     for outcome in ("402", "429", "connect"):
-        fail(scheduler, option, outcome, now=5.0)
-    scheduler.succeeded(option, started=4.0)
-    assert len(list(option.healths())) == 3, "it was under way before"
-    scheduler.succeeded(Target(option.account, "third", 0), started=4.0)
-    scheduler.succeeded(option, started=5.0)
-    assert list(option.healths()) == []
-    assert list(other.healths()) != []
+        fail(scheduler, target, outcome, now=5.0)
+    succeed(scheduler, target, started=4.0)
+    assert shut(scheduler, target, 5.0) == 60.0, "it was under way before"
+    succeed(scheduler, third, started=4.0)
+    succeed(scheduler, target, started=5.0)
+    assert (shut(scheduler, target, 5.0), shut(scheduler, other, 5.0)) == (0.0, 5.0)
 
 
-def test_a_success_of_a_sound_account_changes_nothing() -> None:
-    scheduler, cast_ = made("A")
-    before = repr(scheduler)
-    scheduler.succeeded(cast_["A"], started=0.0)
-    assert repr(scheduler) == before
-
-
-def test_any_answer_shows_that_an_upstream_can_be_reached() -> None:
+def test_any_response_shows_that_an_upstream_can_be_reached() -> None:
     scheduler, cast_ = made("A B")
     fail(scheduler, cast_["A"], "connect", now=5.0)
     fail(scheduler, cast_["B"], "429", now=6.0, started=4.0)
-    assert cast_["A"].opens_at(5.0) == 6.0, "it was under way before"
+    assert shut(scheduler, cast_["A"], 5.0) == 1.0, "it was under way before"
     fail(scheduler, cast_["B"], "400", now=6.0)
-    assert cast_["A"].opens_at(5.0) == 0.0
+    assert shut(scheduler, cast_["A"], 5.0) == 0.0
     fail(scheduler, cast_["A"], "529", now=7.0)
     fail(scheduler, cast_["A"], "connect", now=7.0)
     fail(scheduler, cast_["A"], "500", now=7.0)
-    health = cast_["A"].account.upstream.health
-    assert health is not None
-    assert health.failures == {"overloaded": 1}
+    assert shut(scheduler, cast_["A"], 7.0) == 0.0
+    fail(scheduler, cast_["A"], "529", now=8.0)
+    assert shut(scheduler, cast_["A"], 8.0) == 1.0, "the overload before still counts"
 
 
-def test_probes() -> None:
+def test_a_token_that_cannot_be_got_shows_nothing_of_the_upstream() -> None:
     scheduler, cast_ = made("A B")
-    option = cast_["A"]
-    fail(scheduler, option, "429 retry-after=10")
-    fail(scheduler, option, "connect")
-    assert not option.probed()
-    probed = scheduler.take(option, 10.0, "probe")
-    assert probed == tuple(option.healths())
-    assert option.probed()
-    assert cast_["B"].probed(), "the upstream is"
-    assert scheduler.take(option, 10.0, "other") == ()
-    assert option.opens_at(10.0) == 10.0 + PROBE_PATIENCE
-    scheduler.release(option, probed, "probe")
-    assert not option.probed()
-    assert option.opens_at(10.0) == 0.0
-
-
-def test_models_are_forgotten_before_they_are_too_many() -> None:
-    scheduler, cast_ = made("A")
-    account = cast_["A"].account
-    for index in range(MAX_MODELS + 5):
-        option = Target(account, f"m{index}", 0)
-        scheduler.take(option, 0.0, "who")
-        fail(scheduler, option, "404")
-    assert len(account.models) == MAX_MODELS
-    assert len(account.asked) == MAX_MODELS
-    assert "m4" not in account.models
-    assert "m5" in account.models
+    fail(scheduler, cast_["A"], "connect", now=5.0)
+    fail(scheduler, cast_["B"], "tokenless", now=5.5)
+    assert shut(scheduler, cast_["A"], 5.5) == 0.5
 
 
 def test_those_who_wait_are_called_once_in_order() -> None:
@@ -235,137 +244,63 @@ def test_whoever_is_called_may_wait_again_or_take_another_back() -> None:
     assert called == ["first", "first"]
 
 
-def test_bindings_end() -> None:
-    scheduler, cast_ = made("A")
-    account = cast_["A"].account
-    assert scheduler.bound("talk", 0.0) is None
-    scheduler.bind("talk", account, 0.0)
-    assert scheduler.bound("talk", BOUND_FOR) is account
-    assert scheduler.bound("talk", BOUND_FOR + 1) is None
-
-
-def test_the_least_recently_used_binding_goes_first() -> None:
-    scheduler, cast_ = made("A")
-    account = cast_["A"].account
-    for index in range(MAX_CONVERSATIONS):
-        scheduler.bind(f"talk {index}", account, 0.0)
-    scheduler.bind("talk 0", account, 1.0)
-    scheduler.bind("one more", account, 1.0)
-    assert scheduler.bound("talk 0", 1.0) is account
-    assert scheduler.bound("talk 1", 1.0) is None
-    assert scheduler.bound("talk 2", 1.0) is account
-
-
-# --- readiness -------------------------------------------------------------------------------------
-
-READY = [
-    ("A", [], (True, None, "")),
-    ("A", [("A", "400")], (True, None, "")),
-    ("A", [("A", "500")], (True, None, "")),
-    ("A B", [("A", "401")], (True, None, "")),
-    ("A", [("A", "401")], (False, 600.0, "a/A: login")),
-    ("A B", [("A", "401"), ("B", "403")], (False, 60.0, "a/A: login; a/B: billing")),
-    ("A B", [("A", "connect")], (False, 1.0, "a/A: connect; a/B: connect")),
-    ("A / C", [("A", "connect")], (True, None, "")),
-    ("A", [("A", "429 retry-after=9000")], (False, 9000.0, "a/A: limit")),
-    ("A", [("A", "connect"), ("A", "429 retry-after=70")], (False, 70.0, "a/A: limit")),
-]
-
-
-@pytest.mark.parametrize(("names", "story", "expected"), READY)
-def test_ready(names: str, story: list[tuple[str, str]], expected: tuple[bool, float | None, str]) -> None:
-    scheduler, cast_ = made(names)
-    for name, outcome in story:
-        scheduler.take(cast_[name], 0.0, "who")
-        fail(scheduler, cast_[name], outcome)
-    ready, earliest, reason = scheduler.ready(0.0)
-    assert (ready, earliest, reason.removeprefix("every account is cooling down: ")) == expected
-    if earliest is not None:
-        assert scheduler.ready(earliest)[0]
-
-
-def test_nobody_is_not_ready() -> None:
-    assert Scheduler([]).ready(0.0) == (False, None, "no account is configured")
-
-
-def test_busy_is_ready() -> None:
-    scheduler, cast_ = made("A:1")
-    scheduler.take(cast_["A"], 0.0, "who")
-    assert scheduler.ready(0.0)[0]
-
-
-def test_an_account_is_ready_while_one_of_its_models_is() -> None:
-    scheduler, cast_ = made("A")
-    account = cast_["A"].account
-    for model in ("m", "n"):
-        scheduler.take(Target(account, model, 0), 0.0, "who")
-    fail(scheduler, Target(account, "m", 0), "404")
-    assert scheduler.ready(0.0)[0]
-    fail(scheduler, Target(account, "n", 0), "429 retry-after=30")
-    assert scheduler.ready(0.0)[:2] == (False, 30.0)
-
-
-def test_models_that_a_table_names_count_without_being_asked_for() -> None:
-    account = Account(name="A", api_key=Secret("k"))
-    upstream = Upstream(
-        name="a",
-        kind="anthropic",
-        base_url="https://x",
-        models={"big-*": "big", "small-*": "small"},
-        accounts=(account,),
-    )
-    scheduler = Scheduler([upstream])
-    big, small = (Target(scheduler.accounts["a", "A"], name, 0) for name in ("big", "small"))
-    fail(scheduler, big, "429 retry-after=30")
-    assert scheduler.ready(0.0)[0]
-    fail(scheduler, small, "429 retry-after=40")
-    assert scheduler.ready(0.0)[:2] == (False, 30.0)
+def test_everything_can_be_opened_again() -> None:
+    scheduler, cast_ = made("A B / C")
+    for outcome in ("connect", "401", "429", "403", "529"):
+        fail(scheduler, cast_["A"], outcome)
+    woken: list[bool] = []
+    scheduler.on_free(lambda: woken.append(True))
+    scheduler.reopen()
+    assert woken == [True]
+    assert all(one.state is State.FREE and not one.cool_downs for one in scheduler.snapshot(0.0))
 
 
 # --- reload ----------------------------------------------------------------------------------------
 
 
-def adopted(old: Scheduler, names: str) -> Scheduler:
-    new = Scheduler(cast(names))
+def adopted(old: Scheduler, names: str) -> tuple[Scheduler, dict[str, Target]]:
+    """What a reload makes of `old`."""
+    upstreams = cast(names)
+    new = Scheduler(upstreams)
     new.adopt(old)
-    return new
-
-
-def state(scheduler: Scheduler, upstream: str, account: str) -> AccountState:
-    return scheduler.accounts[upstream, account]
+    return new, {target.account: target for target in new.targets(candidates(upstreams))}
 
 
 def test_a_reload_keeps_what_is_known() -> None:
     old, cast_ = made("A B / C")
-    a = cast_["A"].account
-    old.take(cast_["A"], 1.0, "who")
-    old.bind("talk", a, 1.0)
-    fail(old, cast_["A"], "429 retry-after=60")
+    lease = old.lease(tuple(cast_.values()), "talk", 1.0)
+    assert lease is not None
     fail(old, cast_["C"], "connect")
-    new = adopted(old, "A:1 D / C")
-    assert list(new.accounts) == [("a", "A"), ("a", "D"), ("c", "C")]
-    assert state(new, "a", "A") is a
-    assert a.config.max_concurrent == 1
-    assert a.full
-    assert new.bound("talk", 2.0) is a
-    new_options = {o.account.config.name: o for o in new.options(candidates(cast("A:1 D / C")))}
-    assert new_options["A"].opens_at(0.0) == 60.0
-    assert new_options["C"].opens_at(0.0) == 1.0
-    assert state(new, "a", "D").upstream is a.upstream, "an upstream's accounts share its health"
+    new, new_cast = adopted(old, "A:1 D / C")
+    assert [(one.account, one.in_flight, one.cause) for one in new.snapshot(0.5)] == [
+        ("A", 1, ""),
+        ("D", 0, ""),
+        ("C", 0, "connect"),
+    ]
+    targets = tuple(new_cast.values())
+    ranked = new.rank(targets, "talk", 2.0)
+    assert [(one.target.account, one.full, one.home) for one in ranked][-1] == ("A", True, True)
     woken: list[bool] = []
     new.on_free(lambda: woken.append(True))
-    old.release(cast_["A"], (), "who")
-    old.wake()
-    assert (woken, a.full) == ([True], False)
+    lease.release()
+    assert woken == [True]
+    assert new.rank(targets, "talk", 2.0)[0].target.account == "A"
+
+
+def test_accounts_that_a_reload_adds_share_their_upstreams_cool_down() -> None:
+    old, cast_ = made("A")
+    fail(old, cast_["A"], "connect")
+    new, _ = adopted(old, "A D")
+    assert [one.cause for one in new.snapshot(0.5)] == ["connect", "connect"]
 
 
 def test_a_reload_lets_a_refused_login_be_tried_again() -> None:
     old, cast_ = made("A")
     fail(old, cast_["A"], "401")
-    new = adopted(old, "A")
-    option = new.options(candidates(cast("A")))[0]
-    assert option.opens_at(0.0) == 0.0
-    assert len(new.take(option, 0.0, "probe")) == 1
+    new, cast_ = adopted(old, "A")
+    targets = tuple(cast_.values())
+    assert new.lease(targets, "", 0.0) is not None
+    assert new.lease(targets, "", 0.0) is None, "the first one is the probe"
 
 
 def test_an_account_of_the_same_name_elsewhere_is_another() -> None:
@@ -375,21 +310,36 @@ def test_an_account_of_the_same_name_elsewhere_is_another() -> None:
         [Upstream(name="b", kind="anthropic", base_url="https://x", accounts=(Account(name="A"),))]
     )
     new.adopt(old)
-    assert state(new, "b", "A").health is None
+    assert [one.cool_downs for one in new.snapshot(0.0)] == [()]
 
 
 def test_it_can_be_looked_at() -> None:
     scheduler, cast_ = made("A:2 B")
-    scheduler.take(cast_["A"], 0.0, "who")
     fail(scheduler, cast_["A"], "429 retry-after=9")
+    take(scheduler, cast_["A"])
     assert repr(scheduler) == (
         "<Scheduler [<AccountState a/A [SOUND]"
         " m <CircuitBreaker [COOLING, until 9.000, probe at 9.000, limit x1]>, 1 in flight>,"
         " <AccountState a/B [SOUND], 0 in flight>]>"
     )
-    assert repr(cast_["B"]) == f"<Target {MODEL} on <AccountState a/B [SOUND], 0 in flight>>"
-    assert repr(cast_["B"].account.upstream) == "<UpstreamState a [SOUND]>"
-    fail(scheduler, cast_["A"], "connect")
-    assert repr(cast_["B"].account.upstream) == (
-        "<UpstreamState a <CircuitBreaker [COOLING, until 1.000, probe at 1.000, connect x1]>>"
-    )
+
+
+@pytest.mark.parametrize("names", ["A", "A B", "A:4 B:4 C:4 | F"])
+def test_a_request_whose_first_attempt_succeeds_costs_few_calls(names: str) -> None:
+    scheduler, cast_ = made(names)
+    targets = tuple(cast_.values())
+    called: list[str] = []
+
+    def count(frame: FrameType, event: str, _: object) -> None:
+        if event == "call" and "routing" in frame.f_code.co_filename:
+            called.append(frame.f_code.co_name)
+
+    sys.setprofile(count)
+    try:
+        lease = scheduler.lease(targets, "talk", 1.0)
+        assert lease is not None
+        lease.succeeded(2.0)
+        lease.release()
+    finally:
+        sys.setprofile(None)
+    assert len(called) <= 8, called

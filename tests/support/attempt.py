@@ -1,62 +1,103 @@
-"""What stands around the reader of an upstream's answer: a client's wire in memory, an attempt that notes what it is
-told, and an upstream connection that is fed by hand."""
+"""What stands around the reader of an upstream's response: a client on a wire, an attempt that notes what it is told,
+and an upstream connection that is fed by hand."""
 
 import asyncio
+import gzip
 from collections.abc import Callable
-from typing import cast
 
 import orjson
 
-from gateway.dialects.base import Incoming
-from gateway.http1.client_connection import ClientConnection, UpstreamError
+from gateway.app import Gateway
+from gateway.dialects.anthropic import AnthropicDialect
+from gateway.dialects.base import Dialect, Outgoing
+from gateway.http1.client_connection import ClientConnection, State
 from gateway.http1.exchange import Exchange
-from gateway.http1.heads import ResponseHead, parse_request_head, parse_response_head
-from gateway.http1.limits import Limits
+from gateway.http1.heads import ResponseHead, parse_response_head
+from gateway.http1.server import Server
+from gateway.http1.server_connection import ServerConnection
+from gateway.http1.upstream_request import UpstreamError
 from gateway.messages.request import read_request
-from gateway.proxy.request import ClientRequest
-from gateway.proxy.responses.reader import Reader
+from gateway.proxy.request import ClientRequest, Entrance
+from gateway.proxy.response_headers import UpstreamHead, upstream_head
+from gateway.proxy.responses import Decoded, Reader
+from gateway.proxy.upstream import UpstreamClient
 from gateway.routing.failures import Failure
 from gateway.telemetry.access_log import AccessLog
 from tests.support.client import ask
-from tests.support.running import FAST
+from tests.support.running import FAST, config, upstream
+from tests.support.wire import Wire
 
 
-class Wire:
-    """A connection that only remembers: the client's, or the transport of an upstream's."""
+class OneRequest:
+    """A client's connection, and the request that it sent; nobody responds to it but the test."""
 
-    def __init__(self) -> None:
-        self.loop = asyncio.get_running_loop()
-        self.transport = cast(asyncio.Transport, self)
-        self.persistent = True
-        self.sent = b""
-        self.ended = False
-        self.aborted = False
+    request: ClientRequest
 
-    def write(self, data: bytes) -> None:
-        self.sent += data
+    def __init__(
+        self,
+        method: str = "POST",
+        *,
+        stream: bool = True,
+        version: str = "1.1",
+        coding: str = "",
+    ) -> None:
+        self.lines: list[str] = []
+        """What was logged."""
+        log = AccessLog(self.lines.append, "json", "debug")
+        self.runtime = Gateway(config(upstream("http://up.example")), log, environ={}).runtime
+        self.wire = Wire()
+        self._sent = b""
+        server = Server(self, FAST)
+        body = orjson.dumps(ask(stream=stream))
+        self._coding = coding
+        if coding:
+            body = gzip.compress(body, mtime=0)
+        head = (
+            f"{method} /v1/messages HTTP/{version}\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n"
+        )
+        self.wire.join(ServerConnection(server))
+        self.wire.say(head.encode() + body)
 
-    def exchange_ended(self) -> None:
-        self.ended = True
+    def accept(self, exchange: Exchange) -> ClientRequest:
+        self.request = ClientRequest(exchange, self.runtime)
+        self.request.entrance = Entrance(
+            self.runtime, self.serve, "/v1/messages", "", "laptop", b"", "", self._coding, health=False
+        )
+        return self.request
 
-    def abort(self) -> None:
-        self.aborted = True
+    def serve(self, request: ClientRequest) -> None:
+        """The endpoint."""
+        request.parsed = read_request(request.body)
 
-    def is_closing(self) -> bool:
-        return self.aborted
+    def protocol_error(self, status: int, message: str, exchange: Exchange | None) -> tuple[bytes, bytes]:
+        raise AssertionError(message)
 
-    def get_write_buffer_size(self) -> int:
-        return 0
+    @property
+    def sent(self) -> bytes:
+        """Everything that the client got, without Date."""
+        self._sent += self.wire.heard()
+        return self._sent
 
     @property
     def body(self) -> bytes:
-        """What was sent behind the head."""
+        """What came behind the head."""
         return self.sent.partition(b"\r\n\r\n")[2]
 
+    @property
+    def head(self) -> dict[str, str]:
+        """The response's fields, its status under ""."""
+        status, *fields = self.sent.partition(b"\r\n\r\n")[0].decode().split("\r\n")
+        return {"": status.split(" ")[1], **dict(field.split(": ", 1) for field in fields)}
 
-def exchange_on(
-    wire: Wire, head: bytes = b"POST /v1/messages HTTP/1.1\r\nHost: localhost\r\n\r\n"
-) -> Exchange:
-    return Exchange(wire, parse_request_head(head), "127.0.0.1", wire.loop.time())
+    @property
+    def kept(self) -> bool:
+        """The response has ended, and another request may follow it."""
+        return self.request.exchange.ended and self.wire.state == "OPEN"
+
+    @property
+    def cut(self) -> bool:
+        """The response has ended, and the connection with it."""
+        return self.request.exchange.ended and self.wire.state != "OPEN"
 
 
 def head_of(*fields: bytes, status: int = 200) -> ResponseHead:
@@ -66,44 +107,46 @@ def head_of(*fields: bytes, status: int = 200) -> ResponseHead:
     )
 
 
-def incoming(*, stream: bool = True, model: str = "m") -> Incoming:
-    request = read_request(orjson.dumps(ask(model=model, stream=stream)))
-    return Incoming(request=request, purpose="messages", query="", headers=(), stream=stream)
-
-
 class Recorder:
-    """An attempt that notes what it is told, in one line a call."""
+    """An attempt that notes what its reader tells it, in one line a call."""
 
-    def __init__(self, *, stream: bool = True, version: str = "1.1") -> None:
-        self.lines: list[str] = []
-        """What was logged."""
+    about: UpstreamHead
+
+    def __init__(self, dialect: Dialect | None = None, *, stream: bool = True, version: str = "1.1") -> None:
+        self.client = OneRequest(stream=stream, version=version)
+        self.request = self.client.request
         self.told: list[str] = []
         self.failures: list[Failure] = []
-        self.wire = Wire()
-        head = f"POST /v1/messages HTTP/{version}\r\nHost: localhost\r\n\r\n".encode()
-        exchange = exchange_on(self.wire, head)
-        self.answer = ClientRequest(exchange, AccessLog(self.lines.append, "text", "debug"))
-        self.incoming = incoming(stream=stream)
+        self.takes_empty = False
+        self.beginning = b""
+        """What was there of the response when it was committed."""
+        there = self.client.runtime.upstreams["up"]
+        self.upstream = UpstreamClient(
+            there.upstream, there.pool, dialect or AnthropicDialect(), there.credentials
+        )
+        self.outgoing = Outgoing(target="/")
+        self.connection: ClientConnection | None = None
+        self.reader: Reader | None = None
+
+    def linger(self) -> None:
+        self.told.append("linger")
 
     def abandon(self) -> None:
         self.told.append("abandon")
+        if self.connection is not None:
+            self.connection.abort()
 
     def failed(self, failure: Failure) -> None:
         self.failures.append(failure)
         self.told.append(f"failed: {failure.status} {failure.type}: {failure.message}")
 
-    def failed_early(self, message: str, *, timeout: bool = False) -> None:
-        self.told.append(f"failed early{' by timeout' * timeout}: {message}")
+    def ended_early(self, message: str, *, timeout: bool = False) -> None:
+        self.told.append(f"ended early{' by timeout' * timeout}: {message}")
 
-    def commit_stream(self, content_type: bytes | None, head: ResponseHead) -> None:
-        self.told.append(f"stream {(content_type or b'').decode()}".strip())
-        if not self.answer.exchange.started:
-            self.answer.exchange.start(200, [])
-
-    def commit_whole(
-        self, body: bytes, content_type: bytes | None, head: ResponseHead, *extra: tuple[bytes, bytes]
-    ) -> None:
-        self.told.append(f"whole {(content_type or b'').decode()} {body.decode()}")
+    def commit(self, head: ResponseHead, content_type_line: bytes, beginning: bytes) -> bytes:
+        self.beginning = beginning
+        self.told.append(f"commit {content_type_line.decode().strip()}")
+        return content_type_line
 
     def done(self) -> None:
         self.told.append("done")
@@ -115,26 +158,51 @@ class Recorder:
         self.told.append(f"broke: {message}")
 
 
-class Taker:
-    """The receiver of an upstream's answer; `make` gives its reader."""
+MakeReader = Callable[[ClientConnection, ResponseHead], tuple[Reader, Reader | Decoded]]
+"""Gives the reader, and who takes the body for it."""
 
-    def __init__(self, make: Callable[[ClientConnection, ResponseHead], Reader]) -> None:
+
+class UpstreamSide:
+    """An upstream's connection on a wire, which was sent one request; `make` gives the reader of its response."""
+
+    def __init__(self, attempt: Recorder, make: MakeReader) -> None:
+        self.method = "POST"
+        self.head = b"POST / HTTP/1.1\r\n\r\n"
+        self.body = b""
+        self.first_byte_timeout = 5.0
+        self.connection: ClientConnection | None = None
+        self.dialling: asyncio.Task[None] | None = None
+        self._attempt = attempt
         self._make = make
-        self.reader: Reader | None = None
+        self.wire = Wire()
+        self.there = ClientConnection("upstream", FAST)
+        attempt.connection = self.there
+        self.wire.join(self.there)
+        self.there.send(self)
 
-    def head_received(self, connection: ClientConnection, head: ResponseHead) -> Reader:
-        self.reader = self._make(connection, head)
-        return self.reader
+    def head_received(self, connection: ClientConnection, head: ResponseHead) -> "Reader | Decoded":
+        """See `http1.client_connection.UpstreamRequest`."""
+        self._attempt.about = upstream_head(head)
+        self._attempt.reader, receiver = self._make(connection, head)
+        return receiver
 
     def failed(self, error: UpstreamError) -> None:
+        """There was no head."""
         raise AssertionError(error.message)
 
+    def crashed(self, error: Exception) -> None:
+        """As an attempt does it."""
+        self._attempt.request.crashed(error)
 
-def upstream_connection(
-    make: Callable[[ClientConnection, ResponseHead], Reader], *, limits: Limits = FAST
-) -> ClientConnection:
-    """A connection to an upstream that was asked something, to be fed with `data_received`."""
-    connection = ClientConnection("upstream", limits)
-    connection.connection_made(cast(asyncio.BaseTransport, Wire()))
-    connection.send("POST", b"", b"", Taker(make), 5.0)
-    return connection
+    def say(self, *reads: bytes) -> None:
+        """The upstream sends these, a read each."""
+        for read in reads:
+            self.wire.say(read)
+
+    async def close(self) -> None:
+        """The upstream closes its side."""
+        await self.wire.leave()
+
+    @property
+    def closed(self) -> bool:
+        return self.there.state is State.CLOSED

@@ -17,10 +17,10 @@ from urllib.parse import quote
 from gateway.config import Retry
 from gateway.config.values import REPAIRS_OF_KIND
 from gateway.endpoints.router import MODEL, ROUTES
+from tests.fakes.messages import Received, Script, ScriptedUpstream, json_answer, stream_answer
 from tests.support.client import ask, fetch
 from tests.support.running import config, running, upstream
 from tests.support.stage import good
-from tests.support.upstream import Received, Script, ScriptedUpstream, json_answer, stream_answer
 
 TEMPTATIONS = [
     *("http://127.0.0.1:1/x", "https://example.com/x.png", "file:///etc/passwd", "//127.0.0.1:1/"),

@@ -12,11 +12,7 @@ from anthropic._streaming import SSEDecoder
 
 from gateway.config import Stream
 from gateway.messages.sse import Event, EventDecoder
-from tests.support.client import Response, ask
-from tests.support.clock import run
-from tests.support.running import Running, config, running, upstream
-from tests.support.stage import account_of, cooling
-from tests.support.upstream import (
+from tests.fakes.messages import (
     SSE_HEAD,
     Close,
     Received,
@@ -27,6 +23,10 @@ from tests.support.upstream import (
     Step,
     event,
 )
+from tests.support.client import Response, ask
+from tests.support.clock import run
+from tests.support.running import Running, config, running, upstream
+from tests.support.stage import account_of, cooling
 
 
 def _delta(index: int, kind: str, key: str, value: str) -> bytes:

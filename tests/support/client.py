@@ -97,6 +97,10 @@ class Client:
             lines += ["Content-Type: application/json", f"Content-Length: {len(body)}"]
         self.writer.write(("\r\n".join(lines) + "\r\n\r\n").encode() + body)
 
+    async def receive(self) -> bytes:
+        """Read what has come, nothing at the end."""
+        return await self.reader.read(2**16)
+
     async def response(self, method: str = "GET") -> Response:
         """Read one answer; one that breaks off comes with `complete` False."""
         connection = h11.Connection(h11.CLIENT, max_incomplete_event_size=2**20)
@@ -114,7 +118,7 @@ class Client:
                 break
             if item is h11.NEED_DATA:
                 try:
-                    data = await self.reader.read(2**16)
+                    data = await self.receive()
                 except ConnectionError:
                     break
                 connection.receive_data(data)

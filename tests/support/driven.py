@@ -2,26 +2,24 @@
 
 import asyncio
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gateway.dialects.anthropic import AnthropicDialect
-from gateway.dialects.base import Dialect, Outgoing
+from gateway.dialects.base import Dialect
 from gateway.dialects.gemini.dialect import GeminiDialect
-from gateway.http1.client_connection import ClientConnection, UpstreamError
-from gateway.http1.exchange import Exchange
+from gateway.http1.client_connection import ClientConnection, State
+from gateway.http1.exchange import Exchange, RequestHandler
 from gateway.http1.heads import ResponseHead
 from gateway.http1.limits import Limits
 from gateway.http1.server import Server
 from gateway.http1.server_connection import ServerConnection
+from gateway.http1.upstream_request import UpstreamError
 from gateway.messages.errors import RequestError, error_body
 from gateway.messages.request import MessagesRequest, read_request
-from gateway.proxy.responses.choose import choose_response
 from tests.http1.conformance import LIMITS
-from tests.http1.wire import Wire
-from tests.support.attempt import Recorder, upstream_connection
 from tests.support.leftovers import leftovers
-from tests.support.references import Answer
+from tests.support.references import Response
+from tests.support.wire import Wire
 
 DIALECTS: dict[str, Dialect] = {
     "anthropic": AnthropicDialect(),
@@ -32,22 +30,44 @@ DIALECTS: dict[str, Dialect] = {
 
 
 class _Counter:
-    """An application that takes every request and answers how large its body was."""
+    """An application that takes every request and responds with the size of its body."""
 
     def __init__(self) -> None:
-        self.exchanges: list[Exchange] = []
+        self.requests: list[_Counted] = []
 
-    def admit(self, exchange: Exchange) -> None:
-        self.exchanges.append(exchange)
-        exchange.on_request = lambda: exchange.respond(200, [], b"%d" % len(exchange.body))
+    def accept(self, exchange: Exchange) -> RequestHandler:
+        handler = exchange.handler = _Counted(exchange)
+        self.requests.append(handler)
+        return handler
 
-    def protocol_error(
-        self, status: int, message: str, exchange: Exchange | None
-    ) -> tuple[Sequence[tuple[bytes, bytes]], bytes]:
-        return [], message.encode()
+    def protocol_error(self, status: int, message: str, exchange: Exchange | None) -> tuple[bytes, bytes]:
+        return b"", message.encode()
 
 
-_ANSWER = re.compile(
+class _Counted:
+    """One request."""
+
+    def __init__(self, exchange: Exchange) -> None:
+        self.exchange = exchange
+        self.body: bytes | None = None
+        self.ends = 0
+
+    def request_received(self, body: bytes) -> None:
+        assert self.body is None
+        self.body = body
+        self.exchange.respond(200, b"%d" % len(body))
+
+    def writable(self, ready: bool) -> None:
+        pass
+
+    def ended(self) -> None:
+        self.ends += 1
+
+    def crashed(self, error: Exception) -> None:
+        raise error
+
+
+_RESPONSE = re.compile(
     rb"HTTP/1\.1 (\d{3}) \r\n(?:[a-z-]+: [^\r]*\r\n)*content-length: (\d+)\r\n(?:[a-z-]+: .*\r\n)+\r\n"
 )
 
@@ -59,23 +79,24 @@ class Visit:
     said: bytes
     """All that was written, without Date."""
     methods: list[str]
-    """Of the requests that were admitted."""
-    received: list[tuple[str, bytes]]
-    """Their targets and bodies."""
-    answered: int
+    """Of the requests that were accepted."""
+    received: list[tuple[str, bytes | None]]
+    """Their targets and bodies; None for a body that did not come whole."""
+    responses: int
+    """How many of them were responded to."""
     over: bool
     """The gateway ended the connection."""
 
     def statuses(self) -> list[int]:
-        """Those of what was said, which must be nothing but whole answers."""
+        """Return those of what was said, which must be nothing but whole responses."""
         found: list[int] = []
         said = self.said.replace(b"HTTP/1.1 100 Continue\r\n\r\n", b"")
         while said:
-            answer = _ANSWER.match(said)
-            assert answer is not None, said
+            response = _RESPONSE.match(said)
+            assert response is not None, said
             bodiless = self.methods[len(found) : len(found) + 1] == ["HEAD"]
-            found.append(int(answer[1]))
-            said = said[answer.end() + (0 if bodiless else int(answer[2])) :]
+            found.append(int(response[1]))
+            said = said[response.end() + (0 if bodiless else int(response[2])) :]
         return found
 
 
@@ -85,24 +106,31 @@ async def visit(reads: list[bytes]) -> Visit:
     server = Server(application, LIMITS)
     said = wire.join(ServerConnection(server)) + b"".join(map(wire.say, reads))
     over = wire.ended or wire.is_closing()
-    answered = sum(exchange.ended for exchange in application.exchanges)
+    exchanges = [request.exchange for request in application.requests]
+    responses = sum(exchange.ended for exchange in exchanges)
     if not wire.is_closing():
         await wire.leave()
     await asyncio.wait_for(wire.gone.wait(), 1000)
-    assert all(exchange.ended for exchange in application.exchanges)
+    assert all(exchange.ended for exchange in exchanges)
+    assert all(request.ends == 1 for request in application.requests)
     assert (server.connections, leftovers()) == (set(), [])
-    heads = [exchange.head for exchange in application.exchanges]
-    received = [(exchange.head.target, exchange.body) for exchange in application.exchanges]
-    return Visit(said, [head.method for head in heads], received, answered, over)
+    received = [(request.exchange.head.target, request.body) for request in application.requests]
+    return Visit(said, [exchange.head.method for exchange in exchanges], received, responses, over)
 
 
 # An upstream's.
 
 
 class _Taker:
-    """Receives one answer, head and body, and knows that nothing may come behind its end."""
+    """A request that receives its response itself, and knows that nothing may come behind its end."""
 
-    def __init__(self, decode: bool) -> None:
+    head = body = b""
+    first_byte_timeout = 5.0
+    connection: ClientConnection | None = None
+    dialling: asyncio.Task[None] | None = None
+
+    def __init__(self, method: str, decode: bool) -> None:
+        self.method = method
         self.decode = decode
         self.status = 0
         self.pieces: list[bytes] = []
@@ -113,33 +141,35 @@ class _Taker:
         self.status = head.status
         return self
 
-    def body_received(self, data: bytes, ended: bool) -> None:
+    def body_received(self, raw: bytes, payload: bytes, ended: bool) -> None:
         assert self.status
         assert not self.ends
-        self.pieces.append(data)
+        self.pieces.append(payload if self.decode else raw)
         if ended:
             self.ends.append("well")
 
     def failed(self, error: UpstreamError) -> None:
         assert not self.ends
-        assert error.phase == ("body" if self.status else "head")
         self.ends.append(error.message)
 
+    def crashed(self, error: Exception) -> None:
+        raise error
 
-async def answered(reads: list[bytes], method: str = "GET", *, decode: bool = True) -> tuple[Answer, bool]:
-    """What is made of an upstream's answer, and whether its connection was kept; then the upstream closes."""
-    taker, wire = _Taker(decode), Wire()
+
+async def responded(reads: list[bytes], method: str = "GET", *, decode: bool = True) -> tuple[Response, bool]:
+    """What is made of an upstream's response, and whether its connection was kept; then the upstream closes."""
+    taker, wire = _Taker(method, decode), Wire()
     connection = ClientConnection("there", Limits())
     wire.join(connection)
-    connection.send(method, b"", b"", taker, 5.0)
+    connection.send(taker)
     for read in reads:
         wire.say(read)
-    kept = connection.state == "IDLE"
+    kept = connection.state is State.IDLE
     if not wire.is_closing():
         await wire.leave()
     await asyncio.wait_for(wire.gone.wait(), 1000)
     assert len(taker.ends) == 1
-    assert (connection.state, leftovers()) == ("CLOSED", [])
+    assert (connection.state, leftovers()) == (State.CLOSED, [])
     return (taker.status, b"".join(taker.pieces)) if taker.ends == ["well"] else None, kept
 
 
@@ -159,31 +189,3 @@ def refused_in_words(error: RequestError) -> None:
     assert error.status == 400
     assert error.message
     error_body(error.status, error.message, "req_1")
-
-
-# From an upstream's connection to a client's.
-
-_ENDS = ("done", "broke", "failed", "whole")
-
-
-async def delivered(reads: list[bytes], kind: str, *, stream: bool) -> tuple[str, bytes]:
-    """How the attempt ended, and what was written to the client until then."""
-    attempt = Recorder(stream=stream)
-    outgoing = Outgoing(method="POST", target="/", headers=(), body=b"")
-    connection = upstream_connection(
-        lambda connection, head: choose_response(
-            attempt, connection, head, None, DIALECTS[kind], outgoing, 10_000
-        )
-    )
-    for read in reads:
-        if connection.state != "CLOSED" and "abandon" not in attempt.told:
-            connection.data_received(read)
-    if "abandon" in attempt.told:
-        connection.abort()
-    connection.connection_lost(None)
-    await asyncio.sleep(0)
-    assert leftovers() == []
-    assert not any("internal error" in line for line in attempt.lines)
-    (end,) = [told.partition(":")[0].partition(" ")[0] for told in attempt.told if told.startswith(_ENDS)]
-    assert attempt.answer.exchange.ended == (end in ("done", "broke"))
-    return end, attempt.wire.sent

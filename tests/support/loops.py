@@ -36,8 +36,10 @@ async def settle(turns: int = 5) -> None:
         await asyncio.sleep(0)
 
 
-async def happens(condition: Callable[[], bool]) -> None:
-    """Wait until it is so."""
-    async with asyncio.timeout(5):
-        for _ in iter(condition, True):
-            await asyncio.sleep(0.0005)
+async def eventually(condition: Callable[[], object], within: float = 5.0) -> None:
+    """Wait until it is so; fails after `within` seconds of the loop's time."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + within
+    while not condition():
+        assert loop.time() < deadline, "it did not happen"
+        await asyncio.sleep(0.001)

@@ -1,26 +1,27 @@
-"""What others read in the same bytes: h11 in an answer, the standard's own words in an event stream."""
+"""What others read in the same bytes: h11 in a response, the standard's own words in an event stream."""
 
 import re
 
 import h11
 
-from gateway.messages.sse import BOM, Event, EventDecoder
+from gateway.messages.json_documents import BOM
+from gateway.messages.sse import Event, EventDecoder
 
-Answer = tuple[int, bytes] | None
-"""Status and payload; None for an answer that is refused, or cut."""
+Response = tuple[int, bytes] | None
+"""Status and payload; None for a response that is refused, or cut."""
 
 
-def by_h11(sent: bytes, method: str) -> tuple[Answer, bytes]:
-    """The answer to a request of that method, and what follows it; the connection is closed behind all that."""
+def by_h11(sent: bytes, method: str) -> tuple[Response, bytes]:
+    """The response to a request of that method, and what follows it; the connection is closed behind all that."""
     connection = h11.Connection(h11.CLIENT)
     connection.send(h11.Request(method=method, target="/", headers=[("Host", "a")]))
     connection.send(h11.EndOfMessage())
     connection.receive_data(sent)
-    answer = _next_answer(connection)
-    return answer, connection.trailing_data[0]
+    response = _next_response(connection)
+    return response, connection.trailing_data[0]
 
 
-def _next_answer(connection: h11.Connection) -> Answer:
+def _next_response(connection: h11.Connection) -> Response:
     status, payload, closed = 0, b"", False
     try:
         while not isinstance(event := connection.next_event(), h11.EndOfMessage):
@@ -39,7 +40,7 @@ def _next_answer(connection: h11.Connection) -> Answer:
 
 
 def received_events(sent: bytes) -> tuple[list[Event], bool]:
-    """The events that a client finds in a streamed answer that h11 reads to it, and whether the answer is whole."""
+    """The events that a client finds in a streamed response that h11 reads to it, and whether the response is whole."""
     client = h11.Connection(h11.CLIENT)
     client.send(h11.Request(method="POST", target="/", headers=[("Host", "a"), ("Content-Length", "0")]))
     client.send(h11.EndOfMessage())

@@ -1,7 +1,6 @@
 """A gateway under test, in this process, and the check that it leaves nothing behind."""
 
-import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any, Literal
@@ -12,6 +11,7 @@ from gateway.http1.limits import Limits
 from gateway.telemetry.access_log import AccessLog
 from tests.support.client import Client, Response, fetch
 from tests.support.leftovers import leftovers
+from tests.support.loops import settle
 
 FAST = Limits(
     header_timeout=5.0,
@@ -75,7 +75,13 @@ class Running:
 
     @property
     def url(self) -> str:
-        return self.gateway.services.base_url
+        return self.gateway.runtime.base_url
+
+    def pool_state(self, upstream: str = "") -> str:
+        """Return the connections to an upstream, the first without a name, as their pool counts them."""
+        upstreams = self.gateway.runtime.upstreams
+        pool = upstreams[upstream or next(iter(upstreams))].pool
+        return repr(pool).partition(", ")[2].removesuffix("]>")
 
     async def post(
         self, body: bytes | dict[str, Any], target: str = "/v1/messages", **headers: str
@@ -94,14 +100,18 @@ class Running:
 
 @asynccontextmanager
 async def running(
-    config: Config, *, listing: bool = False, format: Literal["text", "json"] = "text"
+    config: Config,
+    *,
+    listing: bool = False,
+    format: Literal["text", "json"] = "text",
+    level: Literal["info", "debug"] = "info",
 ) -> AsyncIterator[Running]:
-    """A gateway that serves `config`; at the end nothing of it may be left. It logs in `format`.
+    """A gateway that serves `config`; at the end nothing of it may be left. It logs in `format`, at `level`.
 
     The upstreams' model lists are not asked for unless `listing` is set, so that scripts stay short.
     """
     lines: list[str] = []
-    gateway = Gateway(config, AccessLog(lines.append, format, "debug"), environ={})
+    gateway = Gateway(config, AccessLog(lines.append, format, level), environ={})
     await gateway.start(listing=listing)
     _gateways.add(gateway)
     try:
@@ -110,25 +120,11 @@ async def running(
         await gateway.stop(0.0)
         await settle()
         _gateways.discard(gateway)
-        assert repr(gateway.services.pool) == "<Pool [Active: 0, Idle: 0, Dialling: 0]>"
+        for each in gateway.runtime.upstreams.values():
+            assert repr(each.pool).endswith("Active: 0, Idle: 0, Dialling: 0]>")
         assert not gateway.server.connections
-        for state in gateway.services.scheduler.accounts.values():
-            assert state.in_flight == 0, state
+        for account in gateway.runtime.scheduler.snapshot(0.0):
+            assert account.in_flight == 0, account
         left = leftovers()
         # While another gateway runs in this loop, what is there may be its.
         assert _gateways or not left, left
-
-
-async def settle(turns: int = 5) -> None:
-    """Let the loop do what is due."""
-    for _ in range(turns):
-        await asyncio.sleep(0)
-
-
-async def eventually(condition: Callable[[], object]) -> None:
-    """Wait for what is about to happen; fails after a second."""
-    for _ in range(1000):
-        if condition():
-            return
-        await asyncio.sleep(0.001)
-    raise AssertionError("it did not happen")

@@ -7,13 +7,11 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, Literal
 
 from gateway.config import Account, Stream, Upstream
-from gateway.routing.circuit_breaker import CircuitBreaker
-from tests.support.client import Response, ask
-from tests.support.running import Running, config, running, upstream
-from tests.support.upstream import (
+from gateway.routing.policy import About
+from tests.fakes.messages import (
     Received,
     Script,
     ScriptedUpstream,
@@ -22,6 +20,8 @@ from tests.support.upstream import (
     stream_answer,
     text_events,
 )
+from tests.support.client import Response, ask
+from tests.support.running import Running, config, running, upstream
 
 Answerer = Callable[[Received], Script]
 
@@ -76,17 +76,11 @@ class Stage:
 def cooling(running: Running) -> dict[str, float]:
     """What cools down, and for how many seconds in all: `up`, `up/a` or `up/a m`."""
     found: dict[str, float] = {}
-
-    def note(name: str, health: CircuitBreaker | None) -> None:
-        if health is not None and health.rule is not None:
-            found[name] = round(health.until - health.failed_at, 3)
-
-    for account in running.gateway.services.scheduler.accounts.values():
-        name = f"{account.upstream.name}/{account.config.name.partition('@')[0]}"
-        note(account.upstream.name, account.upstream.health)
-        note(name, account.health)
-        for model, health in account.models.items():
-            note(f"{name} {model}", health)
+    for account in running.gateway.runtime.scheduler.snapshot(0.0):
+        name = f"{account.upstream}/{account.account.partition('@')[0]}"
+        names = {About.UPSTREAM: account.upstream, About.ACCOUNT: name}
+        for one in account.cool_downs:
+            found[names.get(one.about, f"{name} {one.wire_model}")] = round(one.until - one.since, 3)
     return found
 
 
@@ -108,6 +102,7 @@ async def staged(
     *accounts: str | Account,
     spare: bool = False,
     made: Callable[..., Upstream] = upstream,
+    level: Literal["info", "debug"] = "info",
     **fields: Any,
 ) -> AsyncIterator[Stage]:
     """A gateway with upstream `up` and these accounts; `spare`: and a fallback with account c. All answer by
@@ -123,6 +118,6 @@ async def staged(
         upstreams: list[Upstream] = [made(up.url, *accounts)]
         if spare:
             upstreams.append(made(other.url, "c@x", name="spare", priority=1))
-        async with running(config(*upstreams, **fields)) as g:
-            g.gateway.services.random = lambda: 0.0
+        async with running(config(*upstreams, **fields), level=level) as g:
+            g.gateway.runtime.random = lambda: 0.0
             yield Stage(g, asked)

@@ -10,10 +10,10 @@ import orjson
 from hypothesis import strategies as st
 
 from gateway.config.starter import STARTER
-from gateway.messages.sse import BOM
+from gateway.messages.json_documents import BOM
+from tests.fakes.messages import chunked, event, message_start, text_events
 from tests.http1.conformance import CASES
 from tests.messages.samples import documents
-from tests.support.upstream import chunked, event, message_start, text_events
 
 CUTS = st.lists(st.integers(0, 600), max_size=5)
 """Where bytes are cut into reads."""
@@ -52,7 +52,7 @@ REQUESTS = edited(
     [b"\r\n", b"\n", b"\r", b"\r\n\r\n", b" ", b":", b"0", b"5", b"\x00", b"\x16", b";", b"close"],
 )
 
-# What an upstream answers.
+# What an upstream responds.
 
 _STARTS = [
     *[b"HTTP/1.1 200 OK\r\n"] * 2,
@@ -69,7 +69,7 @@ _WHOLE = [
 ]
 
 METHODS = st.sampled_from(["GET", "GET", "HEAD"])
-ANSWERS = edited(
+RESPONSES = edited(
     st.sampled_from(_WHOLE)
     | st.builds(
         lambda before, start, fields, body, behind: b"".join([before, start, *fields, b"\r\n", body, behind]),
@@ -129,7 +129,7 @@ _STREAM_HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n"
 
 
 def streams(kind: str) -> st.SearchStrategy[list[bytes]]:
-    """The reads of a streamed answer of an upstream of that kind: in chunks or until the close, whole or not."""
+    """The reads of a streamed response of an upstream of that kind: in chunks or until the close, whole or not."""
     events = st.lists(st.sampled_from([*_GOOD[kind], *_BAD[kind]]), max_size=12).map(b"".join)
     payloads = edited(st.just(b"".join(_GOOD[kind])) | events, [*_STREAM_JUNK, b"event: error\n"])
     return st.builds(_reads, payloads, CUTS, CUTS, st.sampled_from([0, 0, 0, 0, 0, 1, 5, 100]))

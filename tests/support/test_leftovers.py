@@ -7,15 +7,26 @@ import pytest
 
 from gateway.http1.client_connection import ClientConnection
 from gateway.http1.deadline import Deadline
+from gateway.http1.exchange import Exchange
 from gateway.http1.limits import Limits
 from gateway.http1.server import Server
-from tests.http1.wire import Desk
+from tests.fakes.messages import ScriptedUpstream
 from tests.support.leftovers import leftovers
-from tests.support.running import config, running, settle, upstream
-from tests.support.upstream import ScriptedUpstream
+from tests.support.loops import settle
+from tests.support.running import config, running, upstream
 
 
-async def test_the_tests_own_are_not_told() -> None:
+class Nobody:
+    """An application that no request reaches."""
+
+    def accept(self, exchange: Exchange) -> None:
+        raise AssertionError(exchange.head)
+
+    def protocol_error(self, status: int, message: str, exchange: Exchange | None) -> tuple[bytes, bytes]:
+        raise AssertionError(message)
+
+
+async def test_leftovers_of_the_test_itself_are_ignored() -> None:
     async def wait() -> None:
         await asyncio.sleep(60)
 
@@ -31,7 +42,7 @@ async def test_the_tests_own_are_not_told() -> None:
     waiting.cancel()
 
 
-async def test_tasks_are_told() -> None:
+async def test_pending_tasks_are_leftovers() -> None:
     event = asyncio.Event()
     task = asyncio.get_running_loop().create_task(event.wait())
     assert [line.partition(" name=")[0] for line in leftovers()] == ["is left: <Task pending"]
@@ -40,11 +51,11 @@ async def test_tasks_are_told() -> None:
     assert leftovers() == []
 
 
-async def test_timers_are_told() -> None:
+async def test_armed_timers_are_leftovers() -> None:
     loop = asyncio.get_running_loop()
     deadline = Deadline(loop, print)
     deadline.set(60.0)
-    other = loop.call_later(60, partial(Server(Desk(), Limits()).drain))
+    other = loop.call_later(60, partial(Server(Nobody(), Limits()).drain))
     told = leftovers()
     assert len(told) == 2
     assert "Deadline._fire" in told[0] + told[1]
@@ -53,9 +64,9 @@ async def test_timers_are_told() -> None:
     assert leftovers() == []
 
 
-async def test_connections_are_told_until_they_are_closed() -> None:
+async def test_open_connections_are_leftovers() -> None:
     loop = asyncio.get_running_loop()
-    server = Server(Desk(), Limits())
+    server = Server(Nobody(), Limits())
     port = await server.listen("127.0.0.1", 0)
     transport, _ = await loop.create_connection(
         lambda: ClientConnection("there", Limits()), "127.0.0.1", port
@@ -70,7 +81,7 @@ async def test_connections_are_told_until_they_are_closed() -> None:
     assert leftovers() == []
 
 
-async def test_a_gateway_that_leaves_something_fails_its_test() -> None:
+async def test_leftovers_fail_the_test_of_a_gateway() -> None:
     deadline = Deadline(asyncio.get_running_loop(), print)
     with pytest.raises(AssertionError, match="Deadline"):
         async with running(config(upstream("http://127.0.0.1:9"))):

@@ -7,8 +7,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.telemetry.access_log import LONGEST, MAX_ONCE, AccessLog, Record, json_line, text
-from gateway.telemetry.usage import Usage
+from gateway.telemetry.access_log import (
+    LONGEST,
+    MAX_ONCE,
+    AccessLog,
+    Place,
+    Record,
+    json_line,
+    message_line,
+    timestamp,
+)
+from gateway.telemetry.access_log import text as text_at
+from tests.support.calls import calls
 
 TIME = 1_800_000_000.25
 
@@ -19,6 +29,10 @@ def record(**changes: Any) -> Record:
     )
 
 
+def text(record: Record) -> str:
+    return text_at(record, timestamp(record.time))
+
+
 FULL: dict[str, Any] = {
     "key": "laptop",
     "model": "claude-opus-4-5",
@@ -26,6 +40,7 @@ FULL: dict[str, Any] = {
     "upstream": "zai",
     "account": "work@example.com",
     "attempts": 2,
+    "tried": ("dead@example.com:401", "full@example.com:429"),
     "status": 200,
     "bytes_in": 49_123,
     "bytes_out": 3_210,
@@ -47,6 +62,7 @@ LINES: list[tuple[dict[str, Any], str]] = [
     (
         FULL,
         f"{HEAD} laptop POST /v1/messages claude-opus-4-5 -> glm-4.7 zai/work@example.com 200 ok attempts=2"
+        " tried=dead@example.com:401,full@example.com:429"
         " in=49.1kB out=3210B first=830.0ms took=12.40s"
         " input=1200 output=560 cache_read=48000 cache_creation=0 repairs=empty_text,merge_roles",
     ),
@@ -59,6 +75,10 @@ LINES: list[tuple[dict[str, Any], str]] = [
         {"model": "m", "status": 404, "outcome": "refused", "error": 'model "m" is not served\nhere'},
         f"{HEAD} - POST /v1/messages m 404 refused in=0B out=0B took=0.0ms"
         ' error="model \\"m\\" is not served\\nhere"',
+    ),
+    (
+        {"status": 503, "outcome": "refused", "tried": ("a b:429",)},
+        f'{HEAD} - POST /v1/messages 503 refused tried="a b:429" in=0B out=0B took=0.0ms',
     ),
     (
         {"status": 499, "outcome": "canceled", "bytes_in": 12_345_678, "bytes_out": 9_999, "duration": 61.0},
@@ -80,6 +100,7 @@ def test_json_has_every_field() -> None:
         "method": "POST",
         "path": "/v1/messages",
         **FULL,
+        "tried": ["dead@example.com:401", "full@example.com:429"],
         "repairs": ["empty_text", "merge_roles"],
     }
     assert orjson.loads(json_line(record())).keys() == orjson.loads(line).keys()
@@ -135,16 +156,16 @@ def test_a_record_is_one_line_in_both_formats(fields: dict[str, str]) -> None:
         assert found[name] == value.encode("utf-8", "backslashreplace").decode()
 
 
+def test_times_in_json_have_three_decimals() -> None:
+    made = orjson.loads(json_line(record(time=TIME + 0.0001234, first_byte=0.12345, duration=1.23456)))
+    assert (made["time"], made["first_byte"], made["duration"]) == (TIME, 0.123, 1.235)
+    assert message_line("json", "info", "m", TIME + 0.0001234) == (
+        '{"time":1800000000.25,"level":"info","message":"m"}'
+    )
+
+
 def test_long_values_are_cut_in_json() -> None:
     assert orjson.loads(json_line(record(model="é" * 5000)))["model"] == "é" * LONGEST + "..."
-
-
-def test_take_usage_keeps_what_is_known() -> None:
-    made = record(input_tokens=5)
-    made.take_usage(Usage(output=1, cache_read=2, cache_creation=3))
-    made.take_usage(Usage(output=9))
-    counts = made.input_tokens, made.output_tokens, made.cache_read_tokens, made.cache_creation_tokens
-    assert counts == (5, 9, 2, 3)
 
 
 class Sink:
@@ -152,11 +173,16 @@ class Sink:
 
     def __init__(self, format: Literal["text", "json"] = "text", level: str = "info") -> None:
         self.lines: list[str] = []
-        self.log = AccessLog(self.lines.append, format, level, clock=lambda: TIME)
+        self.flushed: list[int] = []
+        """How many lines there were when they were to be written at once."""
+        self.log = AccessLog(self.lines.append, format, level, lambda: TIME, self.flush)
+
+    def flush(self) -> None:
+        self.flushed.append(len(self.lines))
 
 
 def test_log_writes_the_format_that_was_asked_for() -> None:
-    for format, line in (("text", text(record())), ("json", json_line(record()).decode())):
+    for format, line in (("text", text(record())), ("json", json_line(record()))):
         sink = Sink("json" if format == "json" else "text")
         sink.log.log(record())
         assert sink.lines == [line]
@@ -232,3 +258,70 @@ def test_the_clock_is_unix_time() -> None:
     lines: list[str] = []
     AccessLog(lines.append, "json", "info").info("m")
     assert orjson.loads(lines[0])["time"] > TIME - 20 * 365 * 86_400
+
+
+def test_warnings_and_errors_do_not_wait_for_other_lines() -> None:
+    sink = Sink()
+    sink.log.info("m")
+    sink.log.log(record())
+    assert sink.flushed == []
+    sink.log.warning("m")
+    sink.log.error("m")
+    assert sink.flushed == [3, 4]
+
+
+def test_records_of_one_second_and_of_others_have_their_own_times() -> None:
+    sink = Sink()
+    for seconds in (0.0, 0.5, 1.0, 0.0):
+        sink.log.log(record(time=TIME + seconds))
+    assert [line[:24] for line in sink.lines] == [
+        "2027-01-15T08:00:00.250Z",
+        "2027-01-15T08:00:00.750Z",
+        "2027-01-15T08:00:01.250Z",
+        "2027-01-15T08:00:00.250Z",
+    ]
+
+
+CLOSINGS = [
+    (Place("zai"), "upstream", "warning", "zai"),
+    (Place("zai", "work@example.com"), "account", "warning", "zai/work@example.com"),
+    (Place("zai", "work@example.com", "glm-4.7"), "model", "info", "zai/work@example.com model=glm-4.7"),
+    (Place("zai", "", "a b", "fast"), "feature", "info", 'zai model="a b" feature=fast'),
+]
+
+
+@pytest.mark.parametrize(("place", "about", "level", "shown"), CLOSINGS)
+def test_closed_and_opened_say_what_why_and_until_when(
+    place: Place, about: str, level: str, shown: str
+) -> None:
+    sink = Sink()
+    sink.log.closed(place, about=about, rule="login", status=401, words='your "key"\nis wrong', seconds=600.0)
+    sink.log.closed(place, about=about, rule="connect", seconds=0.0)
+    sink.log.opened(place)
+    assert sink.lines == [
+        f"2027-01-15T08:00:00.250Z {level}: closed {shown} about={about} rule=login status=401"
+        ' until=2027-01-15T08:10:00.250Z error="your \\"key\\"\\nis wrong"',
+        f"2027-01-15T08:00:00.250Z {level}: closed {shown} about={about} rule=connect"
+        " until=2027-01-15T08:00:00.250Z",
+        f"2027-01-15T08:00:00.250Z info: opened {shown}",
+    ]
+    sink = Sink("json")
+    sink.log.closed(place, about=about, rule="login", status=401, words="é" * 500, seconds=600.0)
+    sink.log.opened(place)
+    closed, opened = map(orjson.loads, sink.lines)
+    fields = place._asdict()
+    assert opened.items() >= {"level": "info", "event": "opened", **fields}.items()
+    more = {"about": about, "rule": "login", "status": 401, "until": TIME + 600}
+    assert closed.items() >= {"level": level, "event": "closed", **more, **fields}.items()
+    assert closed["error"] == "é" * LONGEST + "..."
+
+
+def test_the_line_of_an_ordinary_request_costs_few_calls() -> None:
+    lines: list[str] = []
+    log = AccessLog(lines.append)
+    made = record(**{**FULL, "tried": (), "repairs": ()})
+    log.log(made)
+    python, c = calls(log.log, made)
+    # `log`, `text`, and the size of a body above 10 kB; a match, and the own `append` of this test.
+    assert (python, c) == (3, 2)
+    assert len(lines) == 2

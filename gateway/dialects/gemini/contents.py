@@ -1,71 +1,74 @@
 """The history on its way to Gemini: `messages` become `contents`.
 
-Promises Gemini's rules whatever the history looks like: turns alternate and begin with the user's, no
-turn is without parts, and every function call is answered once, in its order, at the beginning of the
-next turn. Signatures go back where they belong. What each block becomes is a table at the end.
+Keeps Gemini's rules for any history: it begins with a user's turn, no turn is without parts,
+and every function call is answered once, in its order, in a content that stands right behind the call and holds
+nothing else (Vertex AI refuses a content that mixes). Signatures go back where they belong. What each block
+becomes is the table in parts.py.
 """
 
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
-from gateway.dialects.gemini.signatures import BYPASS, SignatureStore, unmarked
-from gateway.dialects.gemini.tools import ToolNames
+from gateway.dialects.gemini.families import Family
+from gateway.dialects.gemini.parts import Part, PartMaker, UnsupportedSource, may_stand_in_result
+from gateway.dialects.gemini.signatures import BYPASS, Signatures
+from gateway.dialects.tool_names import ToolNames
 from gateway.messages.errors import RequestError
-from gateway.messages.json_documents import write_document
-
-Part = dict[str, Any]
 
 NO_RESULT = "no result was provided"
 
-MIME_OF_ENDING: Mapping[str, str] = {
-    "png": "image/png",
-    "jpg": "image/jpeg",
-    "jpeg": "image/jpeg",
-    "gif": "image/gif",
-    "webp": "image/webp",
-    "pdf": "application/pdf",
-}
-"""For a URL, which comes without a type."""
+SEE_BELOW = "(see below)"
+"""The text of a result that is only an image or a document, where these stand in another content."""
 
-MIME_OF_BLOCK: Mapping[str, str] = {"image": "image/jpeg", "document": "application/pdf"}
-"""For a URL that does not tell either."""
+BEFORE_MODEL = {"text": "(continued)"}
+"""What the user says where a history begins with the model. An empty text is refused."""
+
+AFTER_MODEL = {"text": "(continue)"}
+"""What the user says behind a history that ends with the model, where that is refused."""
+
+Open = tuple[str, str]
+"""A call that waits for its result: id and wire name."""
 
 
-class UnsupportedSource(Exception):
-    """An image or document that Gemini cannot be given. Carries the block's `source`."""
+@dataclass(slots=True)
+class _UserTurn:
+    """What was said since the model's last turn."""
 
-    def __init__(self, kind: str, source: object) -> None:
-        super().__init__(kind)
-        self.kind = kind
-        self.source = source
+    responses: dict[str, deque[Part]] = field(default_factory=dict)
+    """Responses to open calls by their ids."""
+    strays: list[Part] = field(default_factory=list)
+    """Responses to calls that are nowhere in the history."""
+    others: list[Part] = field(default_factory=list)
+    """All the rest."""
+
+    def __bool__(self) -> bool:
+        return bool(self.responses or self.strays or self.others)
 
 
 class Contents:
     """The turns of one request, built message by message."""
 
     def __init__(
-        self, names: ToolNames, signatures: SignatureStore | None, warn: Callable[[str], None]
+        self, kind: Family, names: ToolNames, signatures: Signatures | None, make: PartMaker
     ) -> None:
         """`signatures` None: no thinking goes back, and every call gets the bypass value."""
+        self._kind = kind
         self._names = names
         self._signatures = signatures
-        self._warn = warn
-        self.turns: list[dict[str, Any]] = []
-        self._called: set[str] = set()
-        """Ids of every call so far."""
-        self._open: list[tuple[str, str]] = []
-        """(id, wire name) of the calls in the last model turn, which the next user turn must answer."""
-        self._awaited: list[str] = []
-        """Ids of those that have no result yet."""
-        self._answers: dict[str, list[tuple[dict[str, str], list[Part]]]] = {}
-        """The user turn being built: the responses (each with its media) to those calls,"""
-        self._strays: list[Part] = []
-        """responses to calls that are nowhere in the history,"""
-        self._others: list[Part] = []
-        """and all the rest."""
+        self._make = make
+        self._turns: list[dict[str, Any]] = []
+        self._called: dict[str, str] = {}
+        """Id of every call so far -> its wire name."""
+        self._open: list[Open] = []
+        """The calls in the last model turn."""
+        self._awaited: Counter[str] = Counter()
+        """Id -> how many of them have no result yet."""
+        self._user = _UserTurn()
 
     def add(self, message: Mapping[str, Any]) -> None:
-        """The next message. Raises UnsupportedSource."""
+        """Add the next message. Raises UnsupportedSource."""
         content = message.get("content")
         blocks: Iterable[Any] = content if isinstance(content, list) else (content,)
         if message.get("role") == "assistant":
@@ -73,149 +76,164 @@ class Contents:
         else:
             self._add_user(blocks)
 
-    def end(self) -> list[dict[str, Any]]:
-        """All turns."""
+    def end(self, *, by_user: bool) -> list[dict[str, Any]]:
+        """Return all turns. `by_user`: the last one must be the user's."""
         self._close_user()
-        return self.turns
+        if by_user and self._turns and self._turns[-1]["role"] == "model":
+            self._turns.append({"role": "user", "parts": [AFTER_MODEL]})
+        return self._turns
 
     def _add_user(self, blocks: Iterable[Any]) -> None:
         for block in blocks:
             if isinstance(block, dict) and block.get("type") == "tool_result":
                 self._add_result(block)
             else:
-                self._add_block(block, self._others)
+                self._user.others += self._make.parts(block)
 
     def _add_result(self, block: Mapping[str, Any]) -> None:
         id = block.get("tool_use_id")
         id = id if isinstance(id, str) else ""
-        text, media = self._result_content(block.get("content"))
-        response = {"error": text} if block.get("is_error") is True else {"result": text}
-        if id not in self._called:
-            self._strays += [_response(self._names.wire(id), id, response), *media]
-        elif id in self._awaited:
-            self._awaited.remove(id)
-            self._answers.setdefault(id, []).append((response, media))
-        else:
+        name = self._called.get(id) or self._names.wire(id or "unknown")
+        texts: list[str] = []
+        inside: list[Part] = []
+        behind: list[Part] = []
+        for part in self._make.parts_of(block.get("content")):
+            if "text" in part:
+                texts.append(part["text"])
+            else:
+                (inside if self._kind.media_in_results and may_stand_in_result(part) else behind).append(part)
+        text = "\n".join(texts)
+        if id in self._called and not self._awaited[id]:
             # A second or a late result: there is no call left that it could answer.
-            if text.strip():
-                self._others.append({"text": text})
-            self._others += media
+            self._user.others += [{"text": text}] if text else []
+            behind = inside + behind
+        else:
+            value = text or (SEE_BELOW if behind else "")
+            response = self._response(id, name, "error" if block.get("is_error") is True else "result", value)
+            if inside:
+                response["functionResponse"]["parts"] = inside
+            if id in self._called:
+                self._awaited[id] -= 1
+                self._user.responses.setdefault(id, deque()).append(response)
+            else:
+                self._user.strays.append(response)
+        if behind:
+            self._user.others += [{"text": f"[from tool result {name}:]"}, *behind]
 
-    def _result_content(self, content: object) -> tuple[str, list[Part]]:
-        """A tool result's text, and its images and documents as parts."""
-        if isinstance(content, str):
-            return content, []
-        parts: list[Part] = []
-        for block in content if isinstance(content, list) else ():
-            self._add_block(block, parts)
-        texts = [part["text"] for part in parts if "text" in part]
-        return "\n".join(texts), [part for part in parts if "text" not in part]
+    def _response(self, id: str, name: str, key: str, value: str) -> Part:
+        response: dict[str, Any] = {"name": name}
+        if id and self._kind.ids:
+            response["id"] = id
+        return {"functionResponse": {**response, "response": {key: value}}}
 
     def _add_model(self, blocks: Iterable[Any]) -> None:
         parts: list[Part] = []
-        calls: list[tuple[str, str]] = []
+        calls: list[Open] = []
         thought = ""
         for block in blocks:
             kind = block.get("type") if isinstance(block, dict) else None
             if kind == "tool_use":
-                calls.append(self._add_call(block, thought if not calls else "", parts))
+                calls.append(self._add_call(block, "" if calls else thought, parts))
             elif kind == "thinking":
                 thought = self._add_thinking(block, parts) or thought
             else:
-                before = len(parts)
-                self._add_block(block, parts)
-                if kind == "text" and len(parts) > before and self._signatures:
-                    signature = self._signatures.of_text(block["text"])
-                    if signature:
-                        parts[-1]["thoughtSignature"] = signature
+                made = self._make.parts(block)
+                if kind == "text" and made and self._signs:
+                    self._sign(made[0], self._signs.of_text(block["text"]))
+                parts += made
         if parts:
             # Two model messages with nothing said between them are one turn, its calls still open.
-            if self._answers or self._strays or self._others:
+            if self._user:
                 self._close_user()
+            if not self._turns:
+                self._turns.append({"role": "user", "parts": [BEFORE_MODEL]})
             self._append("model", parts)
             for call in calls:
                 self._open.append(call)
-                self._awaited.append(call[0])
+                self._awaited[call[0]] += 1
+                self._called[call[0]] = call[1]
+
+    @property
+    def _signs(self) -> Signatures | None:
+        """The signatures, if any go back to this family."""
+        return self._signatures if self._kind.signatures else None
+
+    def _sign(self, part: Part, signature: str) -> None:
+        if signature:
+            part["thoughtSignature"] = signature
 
     def _add_thinking(self, block: Mapping[str, Any], parts: list[Part]) -> str:
-        """Returns the signature; a block without one of Gemini's is left out."""
-        signature = unmarked(block.get("signature")) if self._signatures is not None else ""
+        """Add a thinking block that has a signature of Gemini's, and return that; leave out any other."""
+        signature = self._signs.of_thinking(block.get("signature")) if self._signs else ""
         if signature:
             text = block.get("thinking")
             text = text if isinstance(text, str) else ""
             parts.append({"text": text, "thought": True, "thoughtSignature": signature})
         return signature
 
-    def _add_call(self, block: Mapping[str, Any], thought: str, parts: list[Part]) -> tuple[str, str]:
-        """`thought`: the signature of the thinking before it, if it may have that one. Returns the id and
-        the wire name."""
+    def _add_call(self, block: Mapping[str, Any], thought: str, parts: list[Part]) -> Open:
+        """Add a call. `thought`: the signature of the thinking before it, if the call may have that one."""
         id = block.get("id")
         id = id if isinstance(id, str) else ""
-        name = self._names.wire(str(block.get("name", "")))
+        name = self._names.wire(block["name"])
         input = block.get("input")
         call: dict[str, Any] = {"name": name}
         call["args"] = input if isinstance(input, dict) else {} if input is None else {"input": input}
-        if id:
+        if id and self._kind.ids:
             call["id"] = id
-        known = (self._signatures.of_call(id) or thought) if self._signatures is not None else ""
-        parts.append({"functionCall": call, "thoughtSignature": known or BYPASS})
-        self._called.add(id)
+        part: Part = {"functionCall": call}
+        if self._kind.signatures:
+            self._sign(part, BYPASS if self._signatures is None else self._signatures.of_call(id) or thought)
+        parts.append(part)
         return id, name
 
-    def _add_block(self, block: object, parts: list[Part]) -> None:
-        """A block that is neither a call, nor a result, nor thinking of the model."""
-        if isinstance(block, str):
-            if block.strip():
-                parts.append({"text": block})
-        elif isinstance(block, dict):
-            kind = block.get("type")
-            make = _PARTS.get(kind) if isinstance(kind, str) else None
-            part = make(block) if make else self._unknown(block)
-            if part:
-                parts.append(part)
-
-    def _unknown(self, block: Mapping[str, Any]) -> Part | None:
-        kind = block.get("type")
-        if _holds_binary(block):
-            self._warn(f"content blocks of type {kind} cannot be translated: left out")
-            return None
-        self._warn(f"content blocks of type {kind} are unknown: sent as their JSON")
-        return {"text": write_document(block).decode()}
-
     def _append(self, role: str, parts: list[Part]) -> None:
-        if self.turns and self.turns[-1]["role"] == role:
-            self.turns[-1]["parts"].extend(parts)
-            return
-        if not self.turns and role == "model":
-            self.turns.append({"role": "user", "parts": [{"text": ""}]})
-        self.turns.append({"role": role, "parts": parts})
+        if self._turns and self._turns[-1]["role"] == role:
+            self._turns[-1]["parts"].extend(parts)
+        else:
+            self._turns.append({"role": role, "parts": parts})
 
     def _close_user(self) -> None:
         """End the user turn, if anything was said in it or a call waits for it."""
-        parts: list[Part] = []
+        if self._kind.signatures and self._open:
+            self._bypass(self._turns[-1]["parts"])
+        responses: list[Part] = []
         for id, name in self._open:
-            answers = self._answers.get(id)
-            response, media = answers.pop(0) if answers else ({"error": NO_RESULT}, [])
-            parts += [_response(name, id, response), *media]
-        parts += self._strays + self._others
-        self._open, self._awaited, self._answers, self._strays, self._others = [], [], {}, [], []
-        if parts:
-            self._append("user", parts)
+            known = self._user.responses.get(id)
+            response = known.popleft() if known else self._response(id, name, "error", NO_RESULT)
+            # Two calls with one id may have two names.
+            response["functionResponse"]["name"] = name
+            responses.append(response)
+        responses += self._user.strays
+        # Two contents in a row, not one: a content that holds responses holds nothing else.
+        for parts in (responses, self._user.others):
+            if parts:
+                self._turns.append({"role": "user", "parts": parts})
+        self._open, self._awaited, self._user = [], Counter(), _UserTurn()
+
+    def _bypass(self, parts: list[Part]) -> None:
+        """Let a model turn pass in which no call has a signature; unsigned siblings of a signed call are right."""
+        calls = [part for part in parts if "functionCall" in part]
+        if not any("thoughtSignature" in part for part in calls):
+            calls[0]["thoughtSignature"] = BYPASS
 
 
 def gemini_contents(
     messages: Iterable[Mapping[str, Any]],
     original: Iterable[Mapping[str, Any]],
+    *,
+    kind: Family,
     names: ToolNames,
-    signatures: SignatureStore | None,
+    signatures: Signatures | None,
     warn: Callable[[str], None],
+    by_user: bool = False,
 ) -> list[dict[str, Any]]:
-    """`contents` for the (repaired) messages.
+    """Return `contents` for the (repaired) messages. `by_user`: the last turn must be the user's.
 
-    Raises RequestError(400) for an image or document that cannot be sent, naming its place in the
-    `original` messages, those that the client knows.
+    Raises RequestError(400) for an image or document that cannot be sent, naming its place in the `original`
+    messages, those that the client knows.
     """
-    contents = Contents(names, signatures, warn)
+    contents = Contents(kind, names, signatures, PartMaker(warn))
     try:
         for message in messages:
             contents.add(message)
@@ -227,11 +245,11 @@ def gemini_contents(
             f"{place}: the source of this {error.kind} (type {given!r}) cannot be sent to a Gemini model; "
             "base64, url and text sources can",
         ) from None
-    return contents.end()
+    return contents.end(by_user=by_user)
 
 
 def _place(messages: Iterable[Mapping[str, Any]], source: object) -> str:
-    """Where the block with this very `source` is. Repairs copy blocks but never look into a source."""
+    """Return where the block with this very `source` is. Repairs copy blocks but never look into a source."""
     for i, message in enumerate(messages):
         content = message.get("content")
         for j, block in enumerate(content if isinstance(content, list) else ()):
@@ -244,70 +262,3 @@ def _place(messages: Iterable[Mapping[str, Any]], source: object) -> str:
                 if isinstance(inside, dict) and "source" in inside and inside["source"] is source:
                     return f"messages.{i}.content.{j}.content.{k}"
     return "messages"
-
-
-def _response(name: str, id: str, response: dict[str, str]) -> Part:
-    named = {"name": name, "id": id} if id else {"name": name}
-    return {"functionResponse": {**named, "response": response}}
-
-
-def _text_part(block: Mapping[str, Any]) -> Part | None:
-    text = block.get("text")
-    return {"text": text} if isinstance(text, str) and text.strip() else None
-
-
-def _media_part(block: Mapping[str, Any]) -> Part | None:
-    """An image's or a document's part. Raises UnsupportedSource."""
-    source = block.get("source")
-    kind = str(block["type"])
-    given = source.get("type") if isinstance(source, dict) else None
-    if isinstance(source, dict):
-        data = source.get("url" if given == "url" else "data")
-        if isinstance(data, str):
-            if given == "base64" and isinstance(source.get("media_type"), str):
-                return {"inlineData": {"mimeType": source["media_type"], "data": data}}
-            if given == "text":
-                return {"text": data} if data.strip() else None
-            if given == "url":
-                return {"fileData": {"fileUri": data, "mimeType": _mime_of_url(data, kind)}}
-    raise UnsupportedSource(kind, source)
-
-
-def _mime_of_url(url: str, kind: str) -> str:
-    path = url.partition("?")[0].partition("#")[0]
-    return MIME_OF_ENDING.get(path.rpartition(".")[2].lower(), MIME_OF_BLOCK[kind])
-
-
-def _left_out(block: Mapping[str, Any]) -> None:
-    return None
-
-
-def _tool_reference(block: Mapping[str, Any]) -> Part:
-    return {"text": f"Tool loaded: {block.get('tool_name')}"}
-
-
-_PARTS: Mapping[str, Callable[[Mapping[str, Any]], Part | None]] = {
-    "text": _text_part,
-    "image": _media_part,
-    "document": _media_part,
-    "thinking": _left_out,
-    "redacted_thinking": _left_out,
-    "tool_reference": _tool_reference,
-}
-"""Block type -> its part; None: left out. Calls, results and thinking with a signature are turns' work."""
-
-
-def _holds_binary(block: Mapping[str, Any]) -> bool:
-    """Whether an unknown block carries data that is no text."""
-    rest: list[object] = [block]
-    while rest:
-        value = rest.pop()
-        if isinstance(value, dict):
-            if value.get("type") == "base64" or (
-                "data" in value and value.keys() & {"media_type", "mime_type"}
-            ):
-                return True
-            rest.extend(value.values())
-        elif isinstance(value, list):
-            rest.extend(value)
-    return False

@@ -1,8 +1,8 @@
 """Gemini's errors as the Messages protocol would say them.
 
-A Google error is `{"error": {code, message, status, details}}`, or a list of one. What it means for
-accounts and retries is judged elsewhere, by status; here the status is made to say what the error says
-(a bad key comes as a 400), and a prompt that is too long gets the words by which clients know it.
+A Google error is `{"error": {code, message, status, details}}`, or a list of one. What it means for accounts and
+retries is judged in routing; here the status is made to say what the error says (a bad key comes as a 400), and
+what clients recover from (a prompt that is too long, too large a max_tokens) gets the words by which they know it.
 """
 
 import re
@@ -43,6 +43,12 @@ STATUS_OF_SPECIAL: Mapping[tuple[int, str], int] = {
 """(HTTP status, code or reason) -> the status that says it. FAILED_PRECONDITION is documented as "not
 available in your country, enable billing": the account's trouble. A cancelled call was not the client's."""
 
+LONGEST = 4096
+"""Characters of a message that are searched for the words below; Google's have some 500."""
+
+_MAX_TOKENS = re.compile(
+    r"maxOutputTokens value of (\d+) .{0,40}range is from \d+ \(inclusive\) to (\d+) \(exclusive\)"
+)
 _TOO_LONG = re.compile(r"exceeds the maximum number of tokens|input token count", re.IGNORECASE)
 _TOO_LONG_NUMBERS = re.compile(r"token count\D{0,40}?([\d,]+)\D.*?([\d,]*\d{3})", re.IGNORECASE | re.DOTALL)
 
@@ -51,8 +57,10 @@ SHOWN_BODY = 500
 
 
 def translated(failure: Failure) -> Failure:
-    """The failure with status, type and message of the Messages protocol; the body stays, it holds the
-    retry hints. A failure without a body (no connection) stays as it is."""
+    """Return the failure with status, type and message of the Messages protocol.
+
+    The body stays, it holds the retry hints. A failure without a body (no connection) stays as it is.
+    """
     error = read_error(failure.body)
     if error is None:
         if not failure.status:
@@ -60,7 +68,7 @@ def translated(failure: Failure) -> Failure:
         message = (
             failure.message or failure.body[: 4 * SHOWN_BODY].decode("utf-8", "replace")[:SHOWN_BODY].strip()
         )
-        message = message or f"the upstream answered with status {failure.status}"
+        message = message or f"the upstream responded with status {failure.status}"
         return replace(failure, message=message, type=error_type(failure.status))
     code = error.get("status")
     code = code if isinstance(code, str) else ""
@@ -68,14 +76,14 @@ def translated(failure: Failure) -> Failure:
     for special in (code, *_reasons(error)):
         status = STATUS_OF_SPECIAL.get((status, special), status)
     text = error.get("message")
-    text = text if isinstance(text, str) and text else code or f"the upstream answered with status {status}"
-    if status == 400 and _TOO_LONG.search(text):
-        text = _too_long(text)
+    text = text if isinstance(text, str) and text else code or f"the upstream responded with status {status}"
+    if status == 400:
+        text = _healing(text)
     return replace(failure, status=status, type=error_type(status), message=text)
 
 
 def read_error(body: bytes) -> dict[str, Any] | None:
-    """The error object of a Google error body; None if it is not one."""
+    """Return the error object of a Google error body; None if it is not one."""
     try:
         document = orjson.loads(body)
     except orjson.JSONDecodeError:
@@ -98,9 +106,20 @@ def _reasons(error: Mapping[str, Any]) -> list[str]:
     return [reason for reason in reasons if isinstance(reason, str)]
 
 
-def _too_long(text: str) -> str:
-    """Clients compact their history when they read these words."""
-    numbers = _TOO_LONG_NUMBERS.search(text)
+def output_limit(text: str) -> int:
+    """Return the most tokens of output that a refused model can write, as the refusal says; 0 if it does not."""
+    found = _MAX_TOKENS.search(text, 0, LONGEST)
+    return int(found[2]) - 1 if found else 0
+
+
+def _healing(text: str) -> str:
+    """Return a message with the words in front by which clients recover: they compact, or ask for less."""
+    found = _MAX_TOKENS.search(text, 0, LONGEST)
+    if found:
+        return f"max_tokens: {found[1]} > {output_limit(text)}, which is the maximum allowed output. {text}"
+    if not _TOO_LONG.search(text, 0, LONGEST):
+        return text
+    numbers = _TOO_LONG_NUMBERS.search(text, 0, LONGEST)
     if numbers is None:
         return f"prompt is too long: {text}"
     given, most = (group.replace(",", "") for group in numbers.groups())

@@ -1,19 +1,24 @@
 """A Messages request as the body of `generateContent`.
 
-Everything but the history (contents.py) and the tools (tools.py, schema.py) is here: the system prompt
-and the generation settings. Nothing is invented: a setting that the client did not send is not sent.
+Everything but the history (contents.py) and the tools (tools.py, schema/) is here: the system prompt and the
+generation settings. A setting that the client did not send is not sent. Thinking is the exception: without a
+word about it, one protocol has it off and the other on.
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from gateway.config import Upstream
 from gateway.dialects.gemini.contents import gemini_contents
-from gateway.dialects.gemini.schema.clean import SchemaCache
-from gateway.dialects.gemini.signatures import SignatureStore
+from gateway.dialects.gemini.families import Family
+from gateway.dialects.gemini.schema.clean import Schemas
+from gateway.dialects.gemini.signatures import Signatures
 from gateway.dialects.gemini.thinking import thinking_config
-from gateway.dialects.gemini.tools import gemini_tools, tool_config, tool_names
+from gateway.dialects.gemini.tools import NAMES, gemini_tools, tool_config
+from gateway.dialects.tool_names import ToolNames, tool_names
 from gateway.messages.errors import RequestError
+from gateway.messages.json_documents import write_document
 from gateway.messages.request import BILLING_HEADER
 
 MAX_STOP_SEQUENCES = 5
@@ -27,41 +32,46 @@ SETTINGS: tuple[tuple[str, str], ...] = (
 )
 """Settings that only change their name."""
 
+JSON_INSTRUCTION = "Your whole response must be JSON, without a code fence, that fits this JSON Schema:"
+"""Before the schema of the output in the system instruction, for models that take none beside tools."""
 
-THREADS_UNSUPPORTED = {"error_code": "thread_unsupported_request"}
-"""By these details an SDK knows that it must send the whole history; it then does so by itself."""
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Encoding:
+    """What the encoding of a request depends on besides the request."""
+
+    upstream: Upstream
+    kind: Family
+    schemas: Schemas
+    signatures: Signatures | None
+    """None: thinking stays behind and every call gets the bypass value."""
+    warn: Callable[[str], None]
 
 
 def gemini_request(
-    document: Mapping[str, Any],
-    original: Mapping[str, Any],
-    *,
-    upstream: Upstream,
-    wire_model: str,
-    schemas: SchemaCache,
-    signatures: SignatureStore | None,
-    warn: Callable[[str], None],
-) -> tuple[dict[str, Any], dict[str, str]]:
-    """The body for a repaired `document`, and the tool names that were changed (theirs -> the client's).
+    document: Mapping[str, Any], original: Mapping[str, Any], how: Encoding
+) -> tuple[dict[str, Any], ToolNames]:
+    """Return the body for a repaired `document`, and the names of its tools.
 
-    `original` is the document before repairs, for places in error messages. `signatures` None: thinking
-    stays behind and every call gets the bypass value. Raises RequestError(400).
+    `original` is the document before repairs, for places in error messages; its fields were checked. Raises
+    RequestError(400).
     """
-    if document.get("thread") is not None:
-        # Its later requests hold only what is new: without the history they mean something else.
-        raise RequestError(
-            400,
-            "thread: a Gemini model keeps no conversation; send the whole of it without `thread`",
-            details=THREADS_UNSUPPORTED,
-        )
-    names = tool_names(document.get("tools"))
-    body: dict[str, Any] = {}
+    names = tool_names(NAMES, document.get("tools"))
+    tools = gemini_tools(document.get("tools"), how.upstream, names, how.schemas, how.warn)
+    settings, instruction = _generation_config(document, how, has_tools=bool(tools))
     system = _system_parts(document.get("system"))
-    if system:
-        body["systemInstruction"] = {"parts": system}
-    tools = gemini_tools(document.get("tools"), upstream, names, schemas, warn)
+    if instruction:
+        system.append({"text": instruction})
+    body: dict[str, Any] = {"systemInstruction": {"parts": system}} if system else {}
     body["contents"] = gemini_contents(
-        document.get("messages", ()), original.get("messages", ()), names, signatures, warn
+        document["messages"],
+        original["messages"],
+        kind=how.kind,
+        names=names,
+        signatures=how.signatures,
+        warn=how.warn,
+        # Vertex AI refuses newer models a history that ends with the model.
+        by_user=how.kind.ends_with_user and how.upstream.options.path is not None,
     )
     if tools:
         body["tools"] = tools
@@ -71,13 +81,13 @@ def gemini_request(
         )
         if config:
             body["toolConfig"] = config
-    settings = _generation_config(document, upstream, wire_model, schemas)
     if settings:
         body["generationConfig"] = settings
-    return body, names.changed
+    return body, names
 
 
 def _system_parts(system: object) -> list[dict[str, str]]:
+    """Return the parts of the system prompt, without Claude Code's attribution line and blank texts."""
     blocks = system if isinstance(system, list) else [system]
     texts = [block.get("text") if isinstance(block, dict) else block for block in blocks]
     if texts and isinstance(texts[0], str) and texts[0].startswith(BILLING_HEADER):
@@ -86,29 +96,36 @@ def _system_parts(system: object) -> list[dict[str, str]]:
 
 
 def _generation_config(
-    document: Mapping[str, Any], upstream: Upstream, wire_model: str, schemas: SchemaCache
-) -> dict[str, Any]:
+    document: Mapping[str, Any], how: Encoding, *, has_tools: bool
+) -> tuple[dict[str, Any], str]:
+    """Return `generationConfig`, and what the system instruction must say in place of a setting."""
     config: dict[str, Any] = {}
     for theirs, ours in SETTINGS:
         value = document.get(theirs)
         if value is not None:
             config[ours] = value
+    if config.get("maxOutputTokens", 0) > how.kind.max_output:
+        config["maxOutputTokens"] = how.kind.max_output
     stops = document.get("stop_sequences")
-    if stops and isinstance(stops, list):
+    if stops:
         if len(stops) > MAX_STOP_SEQUENCES:
             raise RequestError(
                 400,
                 f"stop_sequences: {len(stops)} given, but a Gemini model takes at most {MAX_STOP_SEQUENCES}",
             )
         config["stopSequences"] = stops
-    thinking = thinking_config(document, wire_model)
+    thinking = thinking_config({**document, "max_tokens": config.get("maxOutputTokens")}, how.kind)
     if thinking:
         config["thinkingConfig"] = thinking
     output = document.get("output_config")
-    form = output.get("format") if isinstance(output, dict) else document.get("output_format")
-    if isinstance(form, dict) and form.get("type") == "json_schema":
-        config["responseMimeType"] = "application/json"
-        style = upstream.options.schema
-        key = "responseJsonSchema" if style == "json" else "responseSchema"
-        config[key] = schemas.answer(form.get("schema"), style)
-    return config
+    form = output.get("format") if isinstance(output, dict) else None
+    form = form or document.get("output_format")
+    if not isinstance(form, dict) or form.get("type") != "json_schema":
+        return config, ""
+    if has_tools and not how.kind.form_beside_tools:
+        return config, f"{JSON_INSTRUCTION}\n{write_document(form.get('schema') or {}).decode()}"
+    config["responseMimeType"] = "application/json"
+    schema = how.schemas.output(form.get("schema"))
+    if schema is not None:
+        config["responseJsonSchema" if how.schemas.form == "json" else "responseSchema"] = schema
+    return config, ""

@@ -1,8 +1,9 @@
-"""Gemini's answer as Messages events.
+"""Gemini's response as Messages events.
 
-One decoder an answer: payload bytes of the event stream in, calls to a StreamWriter out. Promises that
-nothing is made up: an answer that breaks off, or ends for a reason that is no ending, is a StreamFailure.
-The message's end is written when the upstream's body ends, because usage may come after the last content.
+One decoder a response: payload bytes of the event stream in, calls to a StreamWriter out. Promises that nothing
+is made up: a response that breaks off, or ends for a reason that is no ending, is a StreamFailure. The message's
+end is written when the upstream's body ends, because usage, and from some servers content, may come after the
+first event that says why it stopped.
 """
 
 from collections.abc import Callable, Mapping
@@ -13,15 +14,19 @@ import orjson
 from gateway.dialects.base import StreamFailure
 from gateway.dialects.gemini.errors import translated
 from gateway.dialects.gemini.grounding import Grounding
-from gateway.dialects.gemini.signatures import SignatureStore, marked, new_id
+from gateway.dialects.gemini.signatures import Signatures, marked
+from gateway.dialects.ids import new_id
+from gateway.dialects.json_stream import StreamOrJson
+from gateway.dialects.tool_names import ToolNames
+from gateway.messages.errors import error_type
 from gateway.messages.json_documents import read_document, write_document
-from gateway.messages.sse import EventDecoder
 from gateway.messages.stream import StreamWriter
 from gateway.routing.failures import Failure, FailureKind
 
 STOP_REASONS: Mapping[str, str] = {
     "STOP": "end_turn",
     "MAX_TOKENS": "max_tokens",
+    "CONTINUATION": "max_tokens",
     "SAFETY": "refusal",
     "RECITATION": "refusal",
     "LANGUAGE": "refusal",
@@ -32,12 +37,18 @@ STOP_REASONS: Mapping[str, str] = {
     "IMAGE_SAFETY": "refusal",
     "IMAGE_PROHIBITED_CONTENT": "refusal",
     "IMAGE_RECITATION": "refusal",
+    "IMAGE_OTHER": "refusal",
+    "NO_IMAGE": "refusal",
+    "ESCALATION": "refusal",
 }
 """`finishReason` -> `stop_reason`. Any other one (MALFORMED_FUNCTION_CALL, UNEXPECTED_TOOL_CALL, OTHER, ...)
-is no ending: the answer failed."""
+is no ending: the response failed."""
 
-UNSIGNED = "MISSING_THOUGHT_SIGNATURE"
-"""The one such reason that is about the request; as a 400 it leads to the try without thinking."""
+REFUSALS: Mapping[str, tuple[int, str]] = {
+    "MISSING_THOUGHT_SIGNATURE": (400, "a thought_signature is missing"),
+    "PUP_LIMITED_DISABLED": (403, "the account may not be served"),
+}
+"""Reasons that stand for an error response: its status, and what it says."""
 
 _PLAIN_CHUNK = frozenset({"candidates", "usageMetadata", "modelVersion", "responseId", "createTime"})
 _PLAIN_CANDIDATE = frozenset({"content", "index", "safetyRatings"})
@@ -45,21 +56,28 @@ _PLAIN_CANDIDATE = frozenset({"content", "index", "safetyRatings"})
 
 EARLY = "upstream ended the stream early"
 
+LONGEST_REASON = 100
+"""Characters shown of a reason that is not known."""
+
 
 class GeminiDecoder:
-    """Translates one answer."""
+    """Translates one response."""
 
     __slots__ = (
         "_called",
+        "_empty",
         "_events",
         "_grounding",
         "_names",
         "_open",
         "_random",
+        "_said",
         "_signatures",
         "_signed",
         "_started",
         "_stop",
+        "_stops_early",
+        "_streams",
         "_text",
         "_text_signature",
         "_usage",
@@ -69,16 +87,19 @@ class GeminiDecoder:
     def __init__(
         self,
         writer: StreamWriter,
-        names: Mapping[str, str],
-        signatures: SignatureStore,
+        names: ToolNames,
+        signatures: Signatures,
         random: Callable[[], float],
+        *,
+        streams: bool,
     ) -> None:
-        """`names`: tool names that were changed, theirs -> the client's."""
+        """`names`: those of the request's tools. `random` gives [0, 1). `streams`: what is written is sent at once."""
+        self._streams = streams
         self._writer = writer
         self._names = names
         self._signatures = signatures
         self._random = random
-        self._events = EventDecoder()
+        self._events = StreamOrJson()
         self._usage: dict[str, Any] = {}
         self._grounding: Grounding | None = None
         self._started = False
@@ -90,23 +111,44 @@ class GeminiDecoder:
         """The open text block's pieces, in case a signature comes for it."""
         self._text_signature = ""
         self._called = False
+        self._said = False
+        """A text or a call was written."""
         self._stop = ""
+        self._stops_early = False
+        """Content came after a reason to stop: the upstream gives one with every event."""
+        self._empty = False
+        """The caller knows that the response holds nothing."""
 
     @property
     def complete(self) -> bool:
-        """The upstream said that its answer is over; whatever happens to the body now, `end` may follow."""
-        return bool(self._stop)
+        """The upstream said that its response is over: `end` may follow, even if the rest of the body is lost."""
+        return bool(self._stop) and not self._stops_early
 
     def feed(self, data: bytes) -> None:
-        """Payload bytes, cut anywhere. Raises StreamFailure."""
+        """Take payload bytes, cut anywhere. Raises StreamFailure."""
         try:
             events = self._events.feed(data)
         except ValueError as error:
             raise _failed(FailureKind.INCOMPLETE, str(error)) from None
         for event in events:
-            data = event.data
-            if self._open != "text" or self._stop or not self._more_text(data):
-                self._event(data)
+            if self._open != "text" or self._stop or not self._more_text(event):
+                self._event(event)
+
+    def end(self) -> None:
+        """Take note that the body ended. Raises StreamFailure if the response did not.
+
+        Also raises it, of kind EMPTY, for a response that holds nothing but thoughts, as long as none of these was
+        sent; called again, `end` writes the response as it is.
+        """
+        for event in self._events.end():
+            self._event(event)
+        if not self._stop:
+            raise _failed(FailureKind.INCOMPLETE, EARLY)
+        said = self._said or (self._streams and self._writer.has_content)
+        if self._stop == "end_turn" and not said and not self._empty:
+            self._empty = True
+            raise _failed(FailureKind.EMPTY, "the upstream sent an empty response")
+        self._finish()
 
     def _more_text(self, data: bytes) -> bool:
         """Take the event of which there are most: more of the text, and perhaps usage. False: it is another one."""
@@ -132,14 +174,6 @@ class GeminiDecoder:
             self._text.append(text)
         return True
 
-    def end(self) -> None:
-        """The body ended. Raises StreamFailure if the answer did not."""
-        for event in self._events.end():
-            self._event(event.data)
-        if not self._stop:
-            raise _failed(FailureKind.INCOMPLETE, EARLY)
-        self._finish()
-
     def _event(self, data: bytes) -> None:
         document = self._read(data)
         for item in document if isinstance(document, list) else (document,):
@@ -148,7 +182,7 @@ class GeminiDecoder:
                 self._chunk(inner if isinstance(inner, dict) else item)
 
     def _read(self, data: bytes) -> Any:
-        """An event's JSON. `[DONE]` and what is not JSON before the answer's beginning are nothing."""
+        """Read an event's JSON; None for `[DONE]` and for what is not JSON before the response begins."""
         try:
             # Arguments may hold integers of which orjson alone would lose digits.
             return read_document(data) if b'"args"' in data else orjson.loads(data)
@@ -166,17 +200,16 @@ class GeminiDecoder:
         usage = chunk.get("usageMetadata")
         if isinstance(usage, dict):
             self._usage.update(usage)
-        if self._stop:
-            return
-        if "error" in chunk:
+        if "error" in chunk and not self.complete:
             raise _reported(chunk)
         candidates = chunk.get("candidates")
         candidate = candidates[0] if isinstance(candidates, list) and candidates else None
-        parts: object = ()
+        parts: list[Any] = []
         reason: object = None
         if isinstance(candidate, dict):
             content = candidate.get("content")
-            parts = content.get("parts") if isinstance(content, dict) else ()
+            listed = content.get("parts") if isinstance(content, dict) else None
+            parts = [part for part in listed if isinstance(part, dict)] if isinstance(listed, list) else []
             reason = candidate.get("finishReason")
             grounding = candidate.get("groundingMetadata")
             if isinstance(grounding, dict):
@@ -186,23 +219,27 @@ class GeminiDecoder:
         if not self._started and (parts or stop or usage):
             self._started = True
             self._writer.start(messages_usage(self._usage))
-        for part in parts if isinstance(parts, list) else ():
-            if isinstance(part, dict):
-                self._part(part)
-        self._stop = stop
+        if self._stop and any(_says_something(part) for part in parts):
+            self._stops_early = True
+        for part in parts:
+            self._part(part)
+        self._stop = stop or self._stop
 
     def _judged(self, reason: object, chunk: Mapping[str, Any]) -> str:
-        """The stop reason, "" if the answer goes on. Raises StreamFailure for a reason that is no ending,
-        before the event's content is written: what goes with it is not to be kept."""
+        """Return the stop reason, "" if the response goes on.
+
+        Raises StreamFailure for a reason that is no ending, before the event's content is written: what goes with
+        it is not to be kept.
+        """
         if not isinstance(reason, str) or reason in ("", "FINISH_REASON_UNSPECIFIED"):
             feedback = chunk.get("promptFeedback")
             return "refusal" if isinstance(feedback, dict) and feedback.get("blockReason") else ""
         stop = STOP_REASONS.get(reason)
         if stop is None:
-            message = f"the upstream stopped with {reason}"
-            if reason == UNSIGNED:
-                message = f"the upstream stopped with {reason}: a thought_signature is missing"
-                raise _failed(FailureKind.STREAM_ERROR, message, 400, "invalid_request_error")
+            message = f"the upstream stopped with {reason[:LONGEST_REASON]}"
+            if reason in REFUSALS:
+                status, why = REFUSALS[reason]
+                raise _failed(FailureKind.STREAM_ERROR, f"{message}: {why}", status, error_type(status))
             raise _failed(FailureKind.UNUSABLE, message)
         return stop
 
@@ -216,7 +253,7 @@ class GeminiDecoder:
                 self._say(text, signature)
         elif isinstance(part.get("functionCall"), dict):
             self._call(part["functionCall"], signature)
-        elif isinstance(part.get("inlineData"), dict):
+        elif isinstance(part.get("inlineData"), dict) and part.get("thought") is not True:
             self._say(_markdown(part["inlineData"]), signature)
         elif signature:
             self._say("", signature)
@@ -226,6 +263,7 @@ class GeminiDecoder:
             if self._open != "text":
                 self._close()
                 self._open = "text"
+            self._said = True
             self._writer.text(text)
             self._text.append(text)
         if isinstance(signature, str) and signature:
@@ -256,17 +294,20 @@ class GeminiDecoder:
             self._sign(signature)
         self._close()
         self._open = "call"
-        self._called = True
+        self._called = self._said = True
         name = str(call.get("name", ""))
         args = call.get("args")
         self._writer.tool_use(
             id,
-            self._names.get(name, name),
+            self._names.original(name),
             write_document(args) if isinstance(args, dict) and args else b"{}",
         )
 
     def _close(self) -> None:
-        """Content of another kind comes, or none: the open block is complete."""
+        """Complete the open block: content of another kind comes, or none."""
+        if self._open == "thinking" and not self._signed:
+            # Clients throw away thinking without a signature, or send it back as prose.
+            self._writer.signature(marked(""))
         if self._text_signature:
             self._signatures.remember_text("".join(self._text), self._text_signature)
             self._text_signature = ""
@@ -276,6 +317,7 @@ class GeminiDecoder:
     def _finish(self) -> None:
         if self._writer.finished:
             return
+        self._close()
         usage = messages_usage(self._usage)
         if self._grounding is not None:
             searches = self._grounding.write(
@@ -283,15 +325,19 @@ class GeminiDecoder:
             )
             if searches:
                 usage["server_tool_use"] = {"web_search_requests": searches}
-        self._close()
         stop = "tool_use" if self._called and self._stop == "end_turn" else self._stop
         self._writer.finish(stop, usage)
 
 
-def messages_usage(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """Gemini's `usageMetadata` as a `usage` object.
+def _says_something(part: Mapping[str, Any]) -> bool:
+    """Return whether a part is content: an empty text, which may carry a signature, is none."""
+    return bool(part.get("text") or part.get("functionCall") or part.get("inlineData"))
 
-    Thinking tokens come on top of the answer's, except where the total shows that they are among them.
+
+def messages_usage(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """Return Gemini's `usageMetadata` as a `usage` object.
+
+    Thinking tokens come on top of the candidates', except where the total shows that they are among them.
     """
     prompt = _count(metadata, "promptTokenCount") + _count(metadata, "toolUsePromptTokenCount")
     cached = _count(metadata, "cachedContentTokenCount")
@@ -323,7 +369,7 @@ def _failed(kind: FailureKind, message: str, status: int = 0, type: str = "api_e
 
 
 def _reported(chunk: Mapping[str, Any]) -> StreamFailure:
-    """An error object inside the stream: judged like the status it names."""
+    """Return the failure for an error object inside the stream: judged like the status it names."""
     failure = translated(Failure(kind=FailureKind.STREAM_ERROR, body=write_document(chunk)))
     message = failure.message or "the upstream reported an error"
     return StreamFailure(failure, failure.type or "api_error", message)

@@ -1,96 +1,71 @@
 """What `thinking` and `output_config.effort` mean to each family of Gemini models.
 
-The families differ in how thinking is turned down: a budget in tokens (2.5), a level (3 and later), not
-at all (2.0 and before). The table holds what Google documents; a model that it does not know is taken for
-one of the newest family, with the values that every member of it accepts.
+The Messages protocol does not think unless it is asked to, so a request that says nothing gets the least that
+the family can do: thoughts would eat a small `max_tokens`.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
+from gateway.dialects.gemini.families import Family
 
-@dataclass(frozen=True, slots=True)
-class Family:
-    """One family's ways to think. Budgets are tokens."""
+LOW_BUDGET = 4_096
+MEDIUM_BUDGET = 16_384
+"""Budgets up to these are `low` and `medium`, larger ones `high`: Claude Code asks for 1,024 to 31,999."""
 
-    uses: str
-    """"budget", "level" or "" (does not think)."""
-    least: int = 0
-    most: int = 0
-    off: int = 0
-    """The budget for no thinking, or for as little as there can be."""
-    lowest: str = "low"
-    """The level for no thinking, or for as little as there can be."""
+ORDER = ("minimal", "low", "medium", "high")
 
-
-_NO_THINKING = Family("")
-
-FAMILIES: tuple[tuple[str, Family], ...] = (
-    ("gemini-2.5-flash-lite", Family("budget", least=512, most=24576, off=0)),
-    ("gemini-2.5-flash", Family("budget", least=1, most=24576, off=0)),
-    ("gemini-2.5-pro", Family("budget", least=128, most=32768, off=128)),
-    ("gemini-2.5", Family("budget", least=128, most=24576, off=128)),
-    ("gemini-2.0", _NO_THINKING),
-    ("gemini-1", _NO_THINKING),
-    ("gemma", _NO_THINKING),
-    ("learnlm", _NO_THINKING),
-    ("gemini-3-flash", Family("level", lowest="minimal")),
-    ("gemini-3.1-flash", Family("level", lowest="minimal")),
-    ("gemini-3.5-flash", Family("level", lowest="minimal")),
-    ("gemini-3.6-flash", Family("level", lowest="minimal")),
-    ("", Family("level", lowest="low")),
-)
-"""Beginning of the wire model -> family, first match."""
-
-LEVELS: Mapping[str, str] = {"low": "low", "medium": "medium", "high": "high", "xhigh": "high", "max": "high"}
+EFFORTS: Mapping[str, str] = {
+    "low": "low",
+    "medium": "medium",
+    "high": "high",
+    "xhigh": "high",
+    "max": "high",
+}
 """`output_config.effort` -> `thinkingLevel`."""
 
 DEFAULT_EFFORT = "high"
-"""What the Messages API takes when `thinking` is adaptive and no effort is named."""
+"""What the Messages API takes when thinking is on and no effort is named."""
 
 DYNAMIC = -1
 """The budget with which the model decides."""
 
 
-def family(wire_model: str) -> Family:
-    """The family that a model belongs to."""
-    name = wire_model.rpartition("/")[2].lower()
-    return next(family for prefix, family in FAMILIES if name.startswith(prefix))
-
-
-def thinking_config(document: Mapping[str, Any], wire_model: str) -> dict[str, Any] | None:
-    """`generationConfig.thinkingConfig` for a request; None when it says nothing about thinking."""
+def thinking_config(document: Mapping[str, Any], kind: Family) -> dict[str, Any] | None:
+    """Return `generationConfig.thinkingConfig` for a request; None for a family that does not think."""
+    if not kind.levels and not kind.has_budget:
+        return None
     thinking = document.get("thinking")
     output = document.get("output_config")
     mode = thinking.get("type") if isinstance(thinking, dict) else None
     effort = output.get("effort") if isinstance(output, dict) else None
-    if mode not in ("enabled", "adaptive", "disabled"):
-        mode = None
-    if mode is None and not isinstance(effort, str):
-        return None
-    kind = family(wire_model)
-    if not kind.uses:
-        return None
-    if mode == "disabled":
-        least = {"thinkingBudget": kind.off} if kind.uses == "budget" else {"thinkingLevel": kind.lowest}
+    is_on = mode in ("enabled", "adaptive")
+    if mode == "disabled" or (not is_on and not isinstance(effort, str)):
+        least: dict[str, Any] = (
+            {"thinkingBudget": kind.off} if kind.has_budget else {"thinkingLevel": kind.levels[0]}
+        )
         return {"includeThoughts": False, **least}
-    config: dict[str, Any] = {"includeThoughts": True} if mode else {}
+    config: dict[str, Any] = {"includeThoughts": is_on}
     budget = thinking.get("budget_tokens") if isinstance(thinking, dict) and mode == "enabled" else None
-    if isinstance(budget, int):
-        config["thinkingBudget"] = _fitting(budget, document.get("max_tokens"), kind)
-    elif kind.uses == "budget":
-        config["thinkingBudget"] = DYNAMIC
+    if kind.has_budget:
+        config["thinkingBudget"] = DYNAMIC if budget is None else _fitting(budget, document, kind)
+    elif budget is not None:
+        wanted = "low" if budget <= LOW_BUDGET else "medium" if budget <= MEDIUM_BUDGET else "high"
+        config["thinkingLevel"] = _level(wanted, kind)
     else:
-        named = effort if isinstance(effort, str) else DEFAULT_EFFORT
-        config["thinkingLevel"] = LEVELS.get(named, DEFAULT_EFFORT)
+        config["thinkingLevel"] = _level(EFFORTS.get(str(effort), DEFAULT_EFFORT), kind)
     return config
 
 
-def _fitting(budget: int, max_tokens: object, kind: Family) -> int:
-    """The budget within the family's bounds and below `max_tokens`; where both cannot be, dynamic."""
-    if kind.uses == "budget":
-        budget = max(kind.least, min(budget, kind.most))
-    if isinstance(max_tokens, int) and budget >= max_tokens:
-        budget = max_tokens - 1
-    return budget if budget >= max(kind.least, 1) else DYNAMIC
+def _level(wanted: str, kind: Family) -> str:
+    """Return a level, or the next higher one that the family has; `high` is in every family."""
+    return next(level for level in ORDER[ORDER.index(wanted) :] if level in kind.levels)
+
+
+def _fitting(budget: float, document: Mapping[str, Any], kind: Family) -> int:
+    """Return the budget within the family's bounds and below `max_tokens`; where both cannot be, dynamic."""
+    fitting = max(kind.least, min(int(budget), kind.most))
+    most = document.get("max_tokens")
+    if most is not None and fitting >= most:
+        fitting = int(most) - 1
+    return fitting if fitting >= max(kind.least, 1) else DYNAMIC

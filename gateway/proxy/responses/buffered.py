@@ -1,93 +1,278 @@
-"""Answers that are read to their end before anything is said: JSON bodies and errors.
+"""Responses that are read to their end before anything is said: JSON bodies, errors, token counts.
 
 Nothing has reached the client until the last byte is here, so whatever breaks can still go elsewhere.
 """
 
-from collections.abc import Callable
+from dataclasses import replace
 
-from gateway.http1.client_connection import UpstreamError
-from gateway.http1.framing import Mode
+import orjson
+
+from gateway.dialects.base import Dialect
 from gateway.http1.heads import ResponseHead
-from gateway.messages.json_documents import read_document
-from gateway.proxy.content_encoding import ContentDecoder, UnreadableCoding
-from gateway.proxy.request import guarded
-from gateway.proxy.responses.reader import ResponseSink
-from gateway.routing.failures import Failure, FailureKind
+from gateway.http1.upstream_request import UpstreamError
+from gateway.messages.collect import Collector
+from gateway.messages.json_documents import read_document, write_document
+from gateway.messages.replay import message_events
+from gateway.messages.sse import EventDecoder
+from gateway.proxy.response_headers import EVENT_STREAM, JSON, STREAM_LINES
+from gateway.proxy.responses import ResponseSink
+from gateway.proxy.responses.events import failure_of, is_event_stream, kind_of
+from gateway.routing.failures import Failure, FailureKind, failure_in
+from gateway.telemetry.access_log import Record
+from gateway.telemetry.usage import usage_of_json_body
 
 MAX_ERROR = 1024 * 1024
 """Bytes of an error's body that are kept; real ones have less than one KiB."""
 
 
-class BufferedResponse:
-    """Gathers a body, its codings undone, and hands it over once."""
+class Buffer:
+    """Gathers a body of at most `limit` bytes."""
 
-    __slots__ = ("_attempt", "_broken", "_content", "_limit", "_pieces", "_size", "_take", "answer", "decode")
+    __slots__ = ("_limit", "_pieces", "_size")
 
-    def __init__(
-        self,
-        attempt: ResponseSink,
-        content: ContentDecoder | None,
-        limit: int,
-        take: Callable[[bytes], None],
-        broken: Callable[[], None] | None = None,
-    ) -> None:
-        """`take` gets the body. One of more than `limit` bytes is a failure. `broken` is called instead of telling
-        the attempt of a failure, where the head alone says enough."""
-        self.decode = True
-        self.answer = attempt.answer
-        self._attempt = attempt
-        self._content = content
+    def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._take = take
-        self._broken = broken
         self._pieces: list[bytes] = []
         self._size = 0
 
-    def body_received(self, data: bytes, ended: bool) -> None:
-        try:
-            if self._content is not None:
-                data = self._content.feed(data)
-                if ended:
-                    self._content.end()
-            self._size += len(data)
-            if self._size > self._limit:
-                self._fail(f"the upstream's answer is larger than {self._limit} bytes")
+    def add(self, payload: bytes, ended: bool) -> bytes | None:
+        """Return the body once it is complete. Raise UpstreamError when it is too large."""
+        self._size += len(payload)
+        if self._size > self._limit:
+            raise UpstreamError(f"the upstream's response is larger than {self._limit} bytes")
+        if ended and not self._pieces:
+            return payload
+        self._pieces.append(payload)
+        return b"".join(self._pieces) if ended else None
+
+
+class BufferedResponse:
+    """A whole response of the client's own dialect, passed on as it is, whatever its label says.
+
+    An event stream in it is collected, and what is no message is a failure. Where only the close of the connection
+    ended it, half a response looks like a whole one: then its JSON must tell.
+    """
+
+    __slots__ = ("_body", "_buffer", "_head", "_limit", "_sink", "decode")
+
+    def __init__(self, sink: ResponseSink, head: ResponseHead, limit: int) -> None:
+        self.decode = True
+        self._sink = sink
+        self._head = head
+        self._limit = limit
+        self._buffer: Buffer | None = None
+        """Made for a body that comes in more than one read."""
+        self._body = b""
+
+    def body_received(self, raw: bytes, payload: bytes, ended: bool) -> None:
+        """Take the next bytes; respond with the last."""
+        body = payload
+        if not ended or self._buffer is not None or len(payload) > self._limit:
+            self._buffer = self._buffer or Buffer(self._limit)
+            try:
+                whole = self._buffer.add(payload, ended)
+            except UpstreamError as error:
+                self._sink.abandon()
+                self.failed(error)
                 return
-            self._pieces.append(data)
-            if ended:
-                self._take(self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces))
-        except UnreadableCoding as error:
-            self._fail(str(error))
-        except Exception as error:
-            self.answer.crashed(error)
+            if whole is None:
+                return
+            body = whole
+        sink = self._sink
+        line = sink.about.content_type_line or JSON
+        # Bytes that nearly every message has, and no error; half a message may have them, too.
+        framed = self._head.content_length is not None or self._head.chunked
+        if not framed or b'"type":"message"' not in body or b'"content":[{' not in body:
+            judged = self._judge(body)
+            if judged is None:
+                return
+            line, body = (line, body) if judged is body else (JSON, judged)
+        self._body = body
+        respond_whole(sink, self._head, line, body)
+        sink.request.usage_source = self
 
-    def _fail(self, message: str) -> None:
-        self._attempt.abandon()
-        self.failed(UpstreamError("body", message))
+    def _judge(self, body: bytes) -> bytes | None:
+        """Return the message that a body holds; None when that is none, which the sink has been told."""
+        sink, head = self._sink, self._head
+        if is_event_stream(body):
+            return self._collect(body)
+        if not body:
+            sink.ended_early("the upstream's response is empty")
+            return None
+        if head.content_length is None and not head.chunked and not _is_json(body):
+            sink.ended_early("the upstream closed the connection inside its response")
+            return None
+        failure = failure_in(body)
+        if failure is None and is_empty_message(body) and not sink.takes_empty:
+            failure = Failure(kind=FailureKind.EMPTY, status=502, message="the upstream's message is empty")
+        if failure is not None:
+            sink.failed(replace(failure, headers=tuple(head.headers)))
+            return None
+        return body
 
-    @guarded
+    def _collect(self, body: bytes) -> bytes | None:
+        """Return the message that an event stream tells."""
+        collector, decoder = Collector(), EventDecoder()
+        try:
+            for event in (*decoder.feed(body), *decoder.end()):
+                if kind_of(event) == "error":
+                    self._sink.failed(failure_of(event, self._head))
+                    return None
+                collector.feed(event)
+        except ValueError as error:
+            self._sink.ended_early(f"the upstream's stream: {error}")
+            return None
+        if collector.message is None:
+            self._sink.ended_early("the upstream ended its response early")
+            return None
+        return write_document(collector.message)
+
     def failed(self, error: UpstreamError) -> None:
-        if self._broken is not None:
-            self._broken()
-        else:
-            self._attempt.failed_early(error.message, timeout=error.timeout)
+        """Say that the body broke off."""
+        self._sink.ended_early(error.message, timeout=error.timeout)
 
     def can_ping(self) -> bool:
+        """Return True: nothing of this response is on its way."""
         return True
 
+    def is_complete(self) -> bool:
+        """Return False: the response is given with its last byte."""
+        return False
 
-def relay_whole(attempt: ResponseSink, head: ResponseHead, mode: Mode, body: bytes) -> None:
-    """A whole answer of the client's own dialect, passed on as it is.
+    def tell_usage(self, record: Record) -> None:
+        """Read the body's token counts."""
+        record.take_usage(usage_of_json_body(self._body))
 
-    Where only the close of the connection ended it (`mode`), half an answer looks like a whole one: then its JSON
-    must tell.
+
+class TokenCount:
+    """An upstream's count of a request's tokens."""
+
+    __slots__ = ("_buffer", "_dialect", "_head", "_sink", "decode")
+
+    def __init__(self, sink: ResponseSink, head: ResponseHead, dialect: Dialect) -> None:
+        self.decode = True
+        self._sink = sink
+        self._head = head
+        self._dialect = dialect
+        self._buffer = Buffer(MAX_ERROR)
+
+    def body_received(self, raw: bytes, payload: bytes, ended: bool) -> None:
+        """Take the next bytes; respond with the last."""
+        try:
+            body = self._buffer.add(payload, ended)
+        except UpstreamError as error:
+            self._sink.abandon()
+            self.failed(error)
+            return
+        if body is None:
+            return
+        count = self._dialect.count(body)
+        if count is None:
+            self._sink.ended_early("the upstream's response holds no token count")
+            return
+        if not self._dialect.relays:
+            body = b'{"input_tokens":%d}' % count
+        self._sink.request.record.input_tokens = count
+        respond_whole(self._sink, self._head, JSON, body, b"x-token-count: upstream\r\n")
+
+    def failed(self, error: UpstreamError) -> None:
+        """Say that the body broke off."""
+        self._sink.ended_early(error.message, timeout=error.timeout)
+
+    def can_ping(self) -> bool:
+        """Return True: nothing of this response is on its way."""
+        return True
+
+    def is_complete(self) -> bool:
+        """Return False: the response is given with its last byte."""
+        return False
+
+
+class ErrorReader:
+    """A response with an error status. A redirect is one too, since none is followed.
+
+    Even an error whose body breaks off is judged by its status.
     """
-    if not body:
-        attempt.failed_early("the upstream's answer is empty")
-    elif mode == "close" and not _is_json(body):
-        attempt.failed_early("the upstream closed the connection inside its answer")
-    else:
-        attempt.commit_whole(body, head.get(b"content-type"), head)
+
+    __slots__ = ("_buffer", "_head", "_sink", "decode")
+
+    def __init__(self, sink: ResponseSink, head: ResponseHead) -> None:
+        self.decode = True
+        self._sink = sink
+        self._head = head
+        self._buffer = Buffer(MAX_ERROR)
+
+    def body_received(self, raw: bytes, payload: bytes, ended: bool) -> None:
+        """Take the next bytes; tell of the failure with the last."""
+        try:
+            body = self._buffer.add(payload, ended)
+        except UpstreamError as error:
+            self._sink.abandon()
+            self.failed(error)
+            return
+        if body is not None:
+            self._refuse(body)
+
+    def failed(self, error: UpstreamError) -> None:
+        """Go by the status alone: the body broke off."""
+        self._refuse(b"")
+
+    def can_ping(self) -> bool:
+        """Return True: nothing of this response is on its way."""
+        return True
+
+    def is_complete(self) -> bool:
+        """Return False: the response is given with its last byte."""
+        return False
+
+    def _refuse(self, body: bytes) -> None:
+        head = self._head
+        redirects = head.status < 400
+        message = f"the upstream redirects ({head.status}), which is not followed: correct its base_url"
+        self._sink.failed(
+            Failure(
+                kind=FailureKind.STATUS,
+                status=502 if redirects else head.status,
+                headers=tuple(head.headers),
+                body=b"" if redirects else body,
+                message=message if redirects else "",
+            )
+        )
+
+
+def respond_whole(
+    sink: ResponseSink, head: ResponseHead, content_type_line: bytes, body: bytes, more: bytes = b""
+) -> None:
+    """Respond with a whole body, or with its events to a client that asked for a stream. `more`: header lines besides
+    those of `head` and the routing."""
+    request = sink.request
+    if request.purpose == "messages" and request.parsed.stream:
+        _respond_events(sink, head, body)
+        return
+    lines = sink.commit(head, content_type_line, body)
+    sink.done()
+    request.exchange.respond(200, body, lines + more)
+
+
+def _respond_events(sink: ResponseSink, head: ResponseHead, body: bytes) -> None:
+    """Write a whole message as the events of a stream, also behind pings."""
+    exchange = sink.request.exchange
+    lines = sink.commit(head, EVENT_STREAM, body)
+    events = message_events(read_document(body))
+    sink.done()
+    if not exchange.status:
+        exchange.start(200, lines + STREAM_LINES)
+    exchange.write(events)
+    exchange.finish()
+
+
+def is_empty_message(body: bytes) -> bool:
+    """Return whether a message has no content and cost nothing."""
+    try:
+        message = orjson.loads(body)
+        return not message["content"] and message["usage"]["output_tokens"] == 0
+    except (orjson.JSONDecodeError, KeyError, TypeError):
+        return False
 
 
 def _is_json(body: bytes) -> bool:
@@ -96,19 +281,3 @@ def _is_json(body: bytes) -> bool:
     except ValueError:
         return False
     return True
-
-
-def refuse_whole(attempt: ResponseSink, head: ResponseHead, body: bytes) -> None:
-    """A whole answer with an error status. A redirect is one too, since none is followed."""
-    redirects = head.status < 400
-    attempt.failed(
-        Failure(
-            kind=FailureKind.STATUS,
-            status=502 if redirects else head.status,
-            headers=tuple(head.headers),
-            body=b"" if redirects else body,
-            message=f"the upstream redirects ({head.status}), which is not followed: correct its base_url"
-            if redirects
-            else "",
-        )
-    )

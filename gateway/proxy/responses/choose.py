@@ -1,39 +1,34 @@
-"""Which reader takes a good answer: relayed or translated, streamed or whole."""
+"""Which reader takes a good response: relayed or translated, streamed or whole."""
 
-from functools import partial
+from typing import TYPE_CHECKING
 
-from gateway.dialects.base import Dialect, Outgoing
 from gateway.http1.client_connection import ClientConnection
 from gateway.http1.heads import ResponseHead
 from gateway.messages.stream import StreamWriter
-from gateway.proxy.content_encoding import ContentDecoder
 from gateway.proxy.request import new_id
-from gateway.proxy.responses.buffered import BufferedResponse, relay_whole
-from gateway.proxy.responses.reader import Reader, ResponseSink
-from gateway.proxy.responses.relay import StreamRelay
-from gateway.proxy.responses.translate import Collection, Translation
+from gateway.proxy.responses import Decoded, Reader
+from gateway.proxy.responses.buffered import BufferedResponse
+from gateway.proxy.responses.collect import Collection
+from gateway.proxy.responses.relay import Holding
+from gateway.proxy.responses.translate import Translation
+
+if TYPE_CHECKING:
+    from gateway.proxy.attempt import Attempt
 
 
 def choose_response(
-    attempt: ResponseSink,
-    connection: ClientConnection,
-    head: ResponseHead,
-    content: ContentDecoder | None,
-    dialect: Dialect,
-    outgoing: Outgoing,
-    limit: int,
+    attempt: "Attempt", head: ResponseHead, connection: ClientConnection, decoded: Decoded | None
 ) -> Reader:
-    """The reader for the 2xx answer to `outgoing`. A whole answer may have `limit` bytes."""
-    request = attempt.incoming.request
+    """Return the reader for the 2xx response to an attempt. `decoded`: what undoes its content coding."""
+    parsed, dialect = attempt.request.parsed, attempt.upstream.dialect
     if dialect.relays:
-        if not (head.get(b"content-type") or b"").startswith(b"text/event-stream"):
-            whole = partial(relay_whole, attempt, head, connection.framing.mode)
-            return BufferedResponse(attempt, content, limit, whole)
-        if request.stream:
-            return StreamRelay(attempt, connection, head, content)
-        return Collection(attempt, head, content, None, None)
-    writer = StreamWriter(message_id=new_id("msg_"), model=request.model)
-    decoder = dialect.decoder(attempt.incoming, outgoing, writer)
-    if request.stream:
-        return Translation(attempt, head, content, decoder, writer)
-    return Collection(attempt, head, content, decoder, writer)
+        # What it really is, its first bytes say.
+        if not parsed.stream:
+            return BufferedResponse(attempt, head, attempt.request.runtime.config.server.limits.max_body)
+        raw = head.chunked and decoded is None and attempt.request.exchange.head.version == "1.1"
+        return Holding(attempt, head, connection.framing if raw else None, decoded or connection)
+    writer = StreamWriter(message_id=new_id("msg_"), model=parsed.model)
+    decoder = dialect.decoder(attempt.request, attempt.outgoing, writer)
+    if parsed.stream:
+        return Translation(attempt, head, decoder, writer)
+    return Collection(attempt, head, decoder, writer)

@@ -1,26 +1,36 @@
-"""Upstream bytes to client bytes, untouched: a streamed answer of the client's own dialect.
+"""Upstream bytes to client bytes, untouched: a streamed response of the client's own dialect.
 
-What stands before the first content is held back, so that a failure up to there can go to another account. From then
-on each read of the upstream's socket is one write to the client's, in the same call. Usage is read from the first
-events and from a short tail, kept by reference. Nothing here changes or delays a byte, but for the last few that end
-a chunked body: those wait until the answer is known to be complete.
+`Holding` keeps what stands before the first content, so that a failure up to there can go to another account. From
+then on `Relaying` has the connection: each read of the upstream's socket is one write to the client's, in the same
+call. Usage is read from the first bytes and from a short tail, kept by reference, after the response has left. Nothing
+here changes or delays a byte, but for the last few that end a chunked body: those wait until the response is known to
+be complete.
 """
 
-import orjson
+import re
 
-from gateway.http1.client_connection import ClientConnection, UpstreamError
 from gateway.http1.framing import Framing, chunk
 from gateway.http1.heads import ResponseHead
-from gateway.messages.errors import STATUS_OF_TYPE, error_event
-from gateway.messages.sse import Event, EventDecoder
-from gateway.proxy.content_encoding import ContentDecoder, UnreadableCoding
-from gateway.proxy.request import guarded
-from gateway.proxy.responses.reader import ResponseSink
+from gateway.http1.upstream_request import UpstreamError
+from gateway.messages.protocol import MESSAGES
+from gateway.messages.sse import EventDecoder
+from gateway.proxy.response_headers import EVENT_STREAM, STREAM_LINES
+from gateway.proxy.responses import ResponseSink, Source
+from gateway.proxy.responses.buffered import BufferedResponse
+from gateway.proxy.responses.events import (
+    Ending,
+    failure_of,
+    has_content,
+    is_event_stream,
+    kind_of,
+    may_become_event_stream,
+    take_usage_of_stream,
+)
 from gateway.routing.failures import Failure, FailureKind
-from gateway.telemetry.usage import UNKNOWN, usage_of_message_delta, usage_of_message_start
+from gateway.telemetry.access_log import Record
 
 HOLD = 64 * 1024
-"""Bytes held back for want of content; whoever sends more without any gets them passed on."""
+"""Maximum bytes held while waiting for the first content event; beyond it they are passed on without any."""
 
 TAIL = 8 * 1024
 """Bytes at the end of a stream in which its last events are looked for; those take about 500."""
@@ -31,315 +41,320 @@ MAX_PADDING = 1024 * 1024
 HIDE_PARTIAL = b"event: ping\n\n"
 """Turns an unfinished event into one that clients skip: a later `event:` line overrides the earlier."""
 
+_STOPS = re.compile(
+    rb'\nevent: message_stop\ndata: \{"type": ?"message_stop" ?\}\n\n(?:\r\n0\r\n\r\n)?\Z'
+).search
+"""The end of a complete stream as most write it: its last event, and the last chunk."""
 
-def kind_of(event: Event) -> str:
-    """An event's type: its name, or for a server that names none, what its data says."""
-    if event.name:
-        return event.name
-    try:
-        kind = orjson.loads(event.data)["type"]
-    except (orjson.JSONDecodeError, KeyError, TypeError):
-        return ""
-    return kind if isinstance(kind, str) else ""
+_OPENS = re.compile(
+    rb"(?:event: (?:message_start|ping)\ndata: [^\n]*\n\n"
+    rb'|event: content_block_start\ndata: [^\n]*"content_block": ?\{"type": ?"(?:text|thinking)", ?'
+    rb'"(?:text|thinking)": ?""(?:, ?"signature": ?"")?\}[^\n]*\n\n)*'
+).fullmatch
+"""Whole events without content as most write them, before any that has some."""
 
-
-def has_content(event: Event) -> bool:
-    """Whether a client would lose something if the answer began again after this event."""
-    kind = kind_of(event)
-    if kind in {"message_start", "ping"}:
-        return False
-    if kind == "content_block_start":
-        try:
-            block = orjson.loads(event.data)["content_block"]
-            return bool(block[block["type"]]) if block["type"] in {"text", "thinking"} else True
-        except (orjson.JSONDecodeError, KeyError, TypeError):
-            return True
-    return True
+_DELTA = re.compile(rb"^event: content_block_delta\ndata: [^\n]*\n\n", re.MULTILINE).search
+"""A whole event with content as most write it."""
 
 
-def names_stop_reason(event: Event) -> bool:
-    """Whether a `message_delta` says why the answer ended: nothing of its content is missing then."""
-    try:
-        return orjson.loads(event.data)["delta"]["stop_reason"] is not None
-    except (orjson.JSONDecodeError, KeyError, TypeError):
-        return False
-
-
-def failure_of(event: Event, head: ResponseHead | None) -> Failure:
-    """An `error` event as the failure that its type stands for. `head`: what the answer began with, if the
-    event followed at once, so that its fields are about the same moment."""
-    try:
-        error = orjson.loads(event.data)["error"]
-        type, message = str(error["type"]), str(error["message"])
-    except (orjson.JSONDecodeError, KeyError, TypeError):
-        type, message = "api_error", event.data.decode("utf-8", "replace")
-    return Failure(
-        kind=FailureKind.STREAM_ERROR,
-        status=STATUS_OF_TYPE.get(type, 500),
-        headers=tuple(head.headers) if head is not None else (),
-        body=event.data,
-        message=message,
-        type=type,
-    )
-
-
-class Tail:
-    """The last reads of a stream, at least TAIL bytes of them, kept by reference."""
-
-    __slots__ = ("_new", "_old", "_size")
-
-    def __init__(self, framing: Framing | None) -> None:
-        """`framing` stands before the first read; None where reads are payload already."""
-        self._old: tuple[Framing | None, list[bytes]] = (None, [])
-        self._new: tuple[Framing | None, list[bytes]] = (framing, [])
-        self._size = 0
-
-    def add(self, data: bytes, framing: Framing | None) -> None:
-        """One more read; `framing` stands behind it."""
-        self._new[1].append(data)
-        self._size += len(data)
-        if self._size > TAIL:
-            self._old = self._new
-            self._new = (framing.copy() if framing is not None else None, [])
-            self._size = 0
-
-    def payload(self) -> bytes:
-        """The tail without its framing."""
-        framing, reads = self._old if self._old[1] else self._new
-        everything = b"".join((*reads, *self._new[1])) if self._old[1] else b"".join(reads)
-        return everything if framing is None else b"".join(framing.copy().payload(everything))
-
-
-class Ending:
-    """What a stream's last events say."""
-
-    __slots__ = ("complete", "error", "usage")
-
-    def __init__(self, payload: bytes) -> None:
-        self.complete = False
-        """The upstream finished its answer."""
-        self.error: Event | None = None
-        self.usage = UNKNOWN
-        decoder = EventDecoder()
-        try:
-            events = decoder.feed(payload)
-        except ValueError:
-            return
-        for event in events:
-            kind = kind_of(event)
-            if kind == "message_stop":
-                self.complete = True
-            elif kind == "message_delta":
-                self.usage = usage_of_message_delta(event.data)
-                self.complete = self.complete or names_stop_reason(event)
-            elif kind == "error":
-                self.error = event
-
-
-class StreamRelay:
-    """Reads one streamed answer and writes it to the client."""
+class Holding:
+    """Reads a stream up to its first content."""
 
     __slots__ = (
-        "_attempt",
-        "_committed",
-        "_content",
         "_events",
-        "_exchange",
         "_framing",
         "_head",
         "_held",
-        "_peek",
-        "_pending",
+        "_is_known",
+        "_payload",
+        "_sink",
         "_size",
-        "_start",
-        "_tail",
-        "answer",
+        "_source",
         "decode",
     )
 
     def __init__(
-        self,
-        attempt: ResponseSink,
-        connection: ClientConnection,
-        head: ResponseHead,
-        content: ContentDecoder | None,
+        self, sink: ResponseSink, head: ResponseHead, framing: Framing | None, source: Source
     ) -> None:
-        self.answer = attempt.answer
-        self._attempt = attempt
-        self._exchange = exchange = attempt.answer.exchange
+        """`framing`: that of the connection, where its chunks may pass as they came; None: they are framed anew."""
+        self.decode = True
+        self._sink = sink
         self._head = head
-        self._content = content
-        framing = connection.framing
-        raw = framing.mode == "chunked" and content is None and exchange.head.version == "1.1"
-        self.decode = not raw
-        """Chunks pass as they came where both sides have them; anything else is framed anew."""
-        self._framing = framing if raw else None
-        self._peek = framing.copy() if raw else None
-        self._tail = Tail(framing.copy() if raw else None)
-        self._events = EventDecoder()
+        self._framing = framing
+        self._source = source
+        self._events: EventDecoder | None = None
         self._held: list[bytes] = []
+        """What goes to the client."""
+        self._payload: list[bytes] = []
+        self._is_known = False
+        """It is a stream: enough has come to tell."""
         self._size = 0
-        self._start = b""
-        """The data of message_start, until its counts are read."""
-        self._pending = b""
-        self._committed = False
 
-    # The connection calls these.
+    def body_received(self, raw: bytes, payload: bytes, ended: bool) -> None:
+        """Look for content in the next bytes."""
+        self._held.append(payload if self._framing is None else raw)
+        self._payload.append(payload)
+        if payload[:6] != b"event:" and not self._is_stream():
+            self._take_whole(raw, ended)
+            return
+        self._size += len(raw)
+        if self._has_content(payload):
+            self._commit(ended)
+        elif not self._held:
+            return
+        elif self._size > HOLD:
+            self._commit(ended)
+        elif ended:
+            self._sink.ended_early("the upstream's response ended before it had any content")
 
-    def body_received(self, data: bytes, ended: bool) -> None:
-        try:
-            if self._content is not None:
-                data = self._content.feed(data)
-                if ended:
-                    self._content.end()
-            if not self._committed:
-                self._look(data, ended)
-            elif ended:
-                self._end(data)
-            else:
-                self._pass(data)
-        except UnreadableCoding as error:
-            self._attempt.abandon()
-            self.failed(UpstreamError("body", str(error)))
-        except Exception as error:
-            self.answer.crashed(error)
-
-    @guarded
-    def failed(self, error: UpstreamError) -> None:
-        if self._committed:
-            self._break("timeout_error" if error.timeout else "api_error", error.message)
-        else:
-            self._attempt.failed_early(error.message, timeout=error.timeout)
-
-    def can_ping(self) -> bool:
-        """An event of our own could stand here without cutting one of the upstream's."""
-        if not self._committed:
+    def _is_stream(self) -> bool:
+        """Return whether what came is a stream, or may yet be one: its bytes say so, and if they do not, its label."""
+        if self._is_known:
             return True
-        if self._framing is not None and (not self._framing.at_chunk_boundary or self._pending):
-            return False
-        return self._tail.payload().endswith((b"\n\n", b"\r\n\r\n", b"\r\r"))
+        # As many pieces as bytes are looked at: more would be joined again with every read.
+        beginning = b"".join(self._payload[:64])
+        if not is_event_stream(beginning):
+            if may_become_event_stream(beginning):
+                return True
+            labelled = self._sink.about.content_type.lower().startswith(b"text/event-stream")
+            if not labelled or beginning.lstrip().startswith(b"{"):
+                return False
+        self._is_known = True
+        return True
 
-    # Before the first content.
+    def _take_whole(self, raw: bytes, ended: bool) -> None:
+        """Read a response that is no stream to its end."""
+        limit = self._sink.request.runtime.config.server.limits.max_body
+        whole = self._sink.reader = BufferedResponse(self._sink, self._head, limit)
+        if not ended:
+            self._source.hand_over(whole)
+        whole.body_received(raw, b"".join(self._payload), ended)
 
-    def _look(self, data: bytes, ended: bool) -> None:
-        self._held.append(data)
-        self._size += len(data)
-        payload = data if self._peek is None else b"".join(self._peek.payload(data))
+    def _has_content(self, payload: bytes) -> bool:
+        """Look at the bytes where they are plain, else decode them; tell of an error among them."""
+        if self._events is None:
+            if _OPENS(payload) is not None:
+                return False
+            if _DELTA(payload) is not None and b"error" not in payload:
+                return True
+            self._events = EventDecoder()
+            payload = b"".join(self._payload)
         try:
             events = self._events.feed(payload)
         except ValueError:
-            events = []
-            self._size += HOLD
+            return True
         for event in events:
             kind = kind_of(event)
-            if kind == "message_start":
-                self._start = event.data
-            elif kind == "error":
-                self._attempt.abandon()
-                self._attempt.failed(failure_of(event, self._head))
-                return
-            elif has_content(event):
-                self._commit(ended)
-                return
-        if self._size > HOLD:
-            self._commit(ended)
-        elif ended:
-            self._attempt.failed_early("the upstream's answer ended before it had any content")
+            if kind == "error":
+                self._fail(failure_of(event, self._head))
+                return False
+            if kind == "message_stop" and not self._sink.takes_empty:
+                self._fail(
+                    Failure(kind=FailureKind.EMPTY, status=502, message="the upstream's message is empty")
+                )
+                return False
+            if has_content(event):
+                return True
+        return False
+
+    def _fail(self, failure: Failure) -> None:
+        self._held.clear()
+        self._sink.abandon()
+        self._sink.failed(failure)
+
+    def _content_type(self) -> bytes:
+        """Return the label of the client's stream: the upstream's, if that says what it is."""
+        about = self._sink.about
+        return (
+            about.content_type_line if about.content_type.startswith(b"text/event-stream") else EVENT_STREAM
+        )
 
     def _commit(self, ended: bool) -> None:
-        data = b"".join(self._held)
-        self._held.clear()
-        self._committed = True
-        self._attempt.commit_stream(self._head.get(b"content-type"), self._head)
-        # A stream may live for an hour.
-        del self._head, self._events, self._peek
+        sink, request = self._sink, self._sink.request
+        beginning = b"".join(self._payload)
+        lines = sink.commit(self._head, self._content_type(), beginning)
+        request.forget_body()
+        relaying = Relaying(sink, self._framing, beginning)
+        request.usage_source = sink.reader = relaying
+        if not ended:
+            self._source.hand_over(relaying)
+        if not request.exchange.status:
+            request.exchange.start(200, lines + STREAM_LINES)
+        held = b"".join(self._held)
+        relaying.body_received(held, held, ended)
+
+    def failed(self, error: UpstreamError) -> None:
+        """Say that the body broke off."""
+        self._sink.ended_early(error.message, timeout=error.timeout)
+
+    def can_ping(self) -> bool:
+        """Return True: nothing of this response is on its way."""
+        return True
+
+    def is_complete(self) -> bool:
+        """Return False: nothing has been given."""
+        return False
+
+
+class Relaying:
+    """Writes the rest of a stream to the client as it comes."""
+
+    __slots__ = (
+        "_before",
+        "_exchange",
+        "_first",
+        "_framing",
+        "_last",
+        "_older",
+        "_pending",
+        "_sink",
+        "_size",
+        "decode",
+    )
+
+    def __init__(self, sink: ResponseSink, framing: Framing | None, first: bytes) -> None:
+        """`first`: the payload up to the first content, which comes as the first bytes."""
+        self.decode = framing is None
+        self._sink = sink
+        self._exchange = sink.request.exchange
+        self._framing = framing
+        self._first = first
+        self._pending = b""
+        """The end of what came that is held back: a chunk's size that is cut, or the body's last chunk."""
+        self._older: tuple[Framing | None, list[bytes]] | None = None
+        self._before = framing.copy() if framing is not None and not framing.ended else None
+        """Where the framing stood before `_last`."""
+        self._last: list[bytes] = []
+        """The last reads, and in `_older` those before them: at least TAIL bytes, kept by reference."""
+        self._size = -1
+
+    def body_received(self, raw: bytes, payload: bytes, ended: bool) -> None:
+        """Pass the next bytes on."""
+        framing = self._framing
+        data = payload if framing is None else raw
+        if self._size < 0:
+            # The first bytes are kept as `first`.
+            self._size = 0
+        else:
+            self._last.append(data)
+            self._size += len(data)
+            if self._size > TAIL:
+                self._older = self._before, self._last
+                self._before = framing.copy() if framing is not None else None
+                self._last = []
+                self._size = 0
         if ended:
             self._end(data)
-        else:
-            self._pass(data)
-            self.answer.record.take_usage(usage_of_message_start(self._start))
-            self._start = b""
-
-    # From the first content on.
-
-    def _pass(self, data: bytes) -> None:
-        framing = self._framing
-        self._tail.add(data, framing)
-        if framing is None:
-            self._exchange.write(data)
-            return
-        if self._pending:
-            data = self._pending + data
-            self._pending = b""
-        unsettled = framing.unsettled
-        if unsettled:
-            self._pending = data[-unsettled:]
-            data = data[:-unsettled]
-        if data:
-            self._exchange.write_raw(data)
-
-    def _end(self, data: bytes) -> None:
-        """The upstream's body ended as HTTP has it. Whether the answer is complete, its last events say."""
-        framing = self._framing
-        self._tail.add(data, None if framing is None else framing)
-        ending = Ending(self._tail.payload())
-        record = self.answer.record
-        if self._start:
-            record.take_usage(usage_of_message_start(self._start))
-        record.take_usage(ending.usage)
-        last = b""
-        if framing is None:
+        elif framing is None:
             self._exchange.write(data)
         else:
-            data = self._pending + data
-            self._pending = b""
-            data, last = data[: -framing.unsettled], data[-framing.unsettled :]
+            if self._pending:
+                data = self._pending + data
+                self._pending = b""
+            unsettled = framing.unsettled
+            if unsettled:
+                self._pending = data[-unsettled:]
+                data = data[:-unsettled]
             if data:
                 self._exchange.write_raw(data)
-        if ending.error is not None:
-            self._attempt.broke(failure_of(ending.error, None))
-            self._exchange.finish_and_close()
-        elif ending.complete:
-            self._attempt.done()
-            if last:
-                self._exchange.write_raw(last)
-            self._exchange.finish(framed=bool(last))
-        else:
-            self._say_broken("api_error", "the upstream ended its answer early")
 
-    def _break(self, type: str, message: str) -> None:
-        """The upstream's body broke off."""
-        ending = Ending(self._tail.payload())
-        self._attempt.answer.record.take_usage(ending.usage)
-        if ending.error is None:
-            self._say_broken(type, message)
+    def _tail(self) -> bytes:
+        """Return the payload of the last bytes: at least TAIL of them, or all."""
+        if self._older is None:
+            return self._first + _payload(self._before, self._last) if self._last else self._first
+        framing, reads = self._older
+        return _payload(framing, [*reads, *self._last])
+
+    def tell_usage(self, record: Record) -> None:
+        """Read the token counts, as far as they were told."""
+        take_usage_of_stream(record, self._first, self._tail())
+
+    def _end(self, data: bytes) -> None:
+        """End the response as the upstream's body did. Whether it is complete, its last events say."""
+        framing, exchange = self._framing, self._exchange
+        complete, error = self._is_plainly_complete(data), None
+        if not complete:
+            ending = Ending(self._tail())
+            complete, error = ending.complete, ending.error
+        data = self._pending + data
+        self._pending = b""
+        if error is None and complete:
+            self._sink.done()
+            if framing is None:
+                exchange.write(data)
+            else:
+                exchange.write_raw(data)
+            exchange.finish(framed=framing is not None)
+            return
+        if framing is None:
+            exchange.write(data)
+        elif len(data) > framing.unsettled:
+            # Without the last chunk, so that an error can follow.
+            exchange.write_raw(data[: -framing.unsettled])
+        if error is None:
+            self._say_broken("api_error", "the upstream ended its response early")
         else:
-            self._attempt.broke(failure_of(ending.error, None))
+            self._sink.broke(failure_of(error, None))
+            exchange.finish_and_close()
+
+    def _is_plainly_complete(self, data: bytes) -> bool:
+        """Return True where the bytes alone show a complete stream without an error."""
+        # 96 bytes hold all that the pattern can match.
+        if _STOPS(data[-96:]) is None:
+            return False
+        before = self._older[1] if self._older is not None else (self._first,)
+        return b"event: error" not in b"".join((*before, *self._last))
+
+    def failed(self, error: UpstreamError) -> None:
+        """Tell the client that the upstream's body broke off."""
+        ending = Ending(self._tail())
+        if ending.error is None:
+            self._say_broken("timeout_error" if error.timeout else "api_error", error.message)
+        else:
+            self._sink.broke(failure_of(ending.error, None))
             self._exchange.abort()
 
+    def can_ping(self) -> bool:
+        """Return whether an event of our own could stand here without cutting one of the upstream's."""
+        if self._framing is not None and (not self._framing.at_chunk_boundary or self._pending):
+            return False
+        return self._tail().endswith((b"\n\n", b"\r\n\r\n", b"\r\r"))
+
+    def is_complete(self) -> bool:
+        """Return whether the last event has been passed on."""
+        return not self._pending and Ending(self._tail()).complete
+
     def _say_broken(self, type: str, message: str) -> None:
-        """One `event: error`, then the connection ends. An event that was cut is hidden, not completed: a
+        """Write one `event: error`, then end the connection. An event that was cut is hidden, not completed: a
         client would run a tool call whose stop it saw."""
-        answer = self._attempt.answer
-        payload = self._tail.payload()
-        text = error_event(type, message, answer.request_id)
+        sink, exchange = self._sink, self._exchange
+        payload = self._tail()
+        text = MESSAGES.error_event(type, message, sink.request.request_id)
         if not payload.endswith((b"\n\n", b"\r\n\r\n", b"\r\r")):
             line_end = b"" if payload.endswith(b"\n") else b"\n"
             text = b"".join((_rest_of_character(payload), line_end, HIDE_PARTIAL, text))
-        self._attempt.broke(None, message)
+        sink.broke(None, message)
         if self._framing is None:
-            self._exchange.write(text)
+            exchange.write(text)
         elif self._framing.chunk_left > MAX_PADDING:
-            self._exchange.abort()
+            exchange.abort()
             return
         else:
-            self._exchange.write_raw(_closing(self._framing, text))
-        self._exchange.finish_and_close()
+            exchange.write_raw(_closing(self._framing, text))
+        exchange.finish_and_close()
+
+
+def _payload(framing: Framing | None, reads: list[bytes]) -> bytes:
+    """Return reads without their framing, which stood so before them."""
+    data = b"".join(reads)
+    return data if framing is None else b"".join(framing.copy().payload(data))
 
 
 def _rest_of_character(payload: bytes) -> bytes:
-    """What makes a character whole that was cut at the end of `payload`: clients that read lines as UTF-8 before
-    they look at events would find nothing else, not even the error."""
+    """Return what makes a character whole that was cut at the end of `payload`.
+
+    Clients that read lines as UTF-8 before they look at events would find nothing else, not even the error.
+    """
     for have in (1, 2, 3):
         first = payload[-have] if have <= len(payload) else 0
         if first >= 0xC0:
@@ -353,7 +368,9 @@ def _rest_of_character(payload: bytes) -> bytes:
 
 
 def _closing(framing: Framing, text: bytes) -> bytes:
-    """`text` behind a body that stopped where `framing` stands: what is missing of the chunk that was cut
-    is made of `text` and blank lines."""
+    """Return `text` for behind a body that stopped where `framing` stands.
+
+    What is missing of the chunk that was cut is made of `text` and blank lines.
+    """
     left = framing.chunk_left
     return text[:left].ljust(left, b"\n") + framing.chunk_end + chunk(text[left:])

@@ -1,24 +1,30 @@
 """What the tests of this room share: an upstream, ways to encode and decode, and the answer's grammar."""
 
 import random
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import orjson
 
 from gateway.config import Secret, Upstream
 from gateway.config.values import REPAIRS_OF_KIND, GeminiOptions
-from gateway.dialects.base import Incoming, Outgoing, Purpose
-from gateway.dialects.gemini.dialect import GeminiDialect
+from gateway.dialects.base import Cure, Outgoing, Purpose, StreamFailure
+from gateway.dialects.gemini.dialect import GeminiDialect, new_dialect
 from gateway.dialects.gemini.response import GeminiDecoder
-from gateway.dialects.gemini.signatures import SignatureStore
+from gateway.dialects.gemini.signatures import Signatures
+from gateway.dialects.gemini.tools import NAMES
+from gateway.dialects.tool_names import ToolNames
 from gateway.messages.request import read_request
 from gateway.messages.sse import EventDecoder
 from gateway.messages.stream import StreamWriter
 from gateway.routing.credentials import Credential
+from gateway.routing.failures import FailureKind
+from tests.fakes.gemini.rules import check_request
+from tests.support.incoming import Incoming
 
 KEY = Credential("api_key", Secret("k-1"))
-MODEL = "gemini-3-pro-preview"
+HI = [{"role": "user", "parts": [{"text": "hi"}]}]
+MODEL = "gemini-3.1-pro-preview"
 
 
 def upstream(
@@ -33,23 +39,15 @@ def upstream(
     )
 
 
-def incoming(
-    document: Mapping[str, Any], *, purpose: Purpose = "messages", without_thinking: bool = False
-) -> Incoming:
+def incoming(document: Mapping[str, Any], *, purpose: Purpose = "messages") -> Incoming:
     """A client's request."""
-    return Incoming(
-        request=read_request(orjson.dumps({"model": "claude", "messages": [], **document})),
-        purpose=purpose,
-        query="beta=true",
-        headers=[],
-        stream=True,
-        without_thinking=without_thinking,
-    )
+    raw = orjson.dumps({"model": "claude", "messages": [], **document})
+    return Incoming(parsed=read_request(raw), purpose=purpose, query="beta=true")
 
 
 def dialect(warnings: list[str] | None = None) -> GeminiDialect:
     """A dialect of its own, with randomness that repeats."""
-    return GeminiDialect(random.Random(1).random, (warnings if warnings is not None else []).append)
+    return new_dialect(random.Random(1).random, (warnings if warnings is not None else []).append)
 
 
 def encoded(
@@ -58,11 +56,12 @@ def encoded(
     *,
     by: GeminiDialect | None = None,
     model: str = MODEL,
-    without_thinking: bool = False,
+    purpose: Purpose = "messages",
+    cures: Collection[Cure] = (),
 ) -> Outgoing:
     """The request that goes to the upstream."""
-    asked = incoming(document, without_thinking=without_thinking)
-    return (by or dialect()).encode(to or upstream(), KEY, model, asked)
+    asked = incoming(document, purpose=purpose)
+    return (by or dialect()).encode(to or upstream(), model, asked, stream=True, cures=cures)
 
 
 def body(document: Mapping[str, Any], to: Upstream | None = None, **how: Any) -> dict[str, Any]:
@@ -70,6 +69,11 @@ def body(document: Mapping[str, Any], to: Upstream | None = None, **how: Any) ->
     read = orjson.loads(encoded(document, to, **how).body)
     assert isinstance(read, dict)
     return read
+
+
+def validate_request(found: dict[str, Any], model: str = MODEL, *, vertex: bool = False) -> None:
+    """Raise for a body that Google would refuse; one of no messages is left to it."""
+    check_request(found if found.get("contents") else {**found, "contents": HI}, model, vertex=vertex)
 
 
 def sse(*chunks: Any) -> bytes:
@@ -94,11 +98,22 @@ class Answer:
     """An answer being decoded."""
 
     def __init__(
-        self, names: Mapping[str, str] | None = None, signatures: SignatureStore | None = None, seed: int = 1
+        self,
+        names: ToolNames | None = None,
+        signatures: Signatures | None = None,
+        seed: int = 1,
+        *,
+        streams: bool = True,
     ) -> None:
         self.writer = StreamWriter(message_id="msg_1", model="claude")
-        self.signatures = signatures or SignatureStore()
-        self.decoder = GeminiDecoder(self.writer, names or {}, self.signatures, random.Random(seed).random)
+        self.signatures = signatures or Signatures()
+        self.decoder = GeminiDecoder(
+            self.writer,
+            names or ToolNames(NAMES),
+            self.signatures,
+            random.Random(seed).random,
+            streams=streams,
+        )
 
     def feed(self, *pieces: bytes) -> "Answer":
         for piece in pieces:
@@ -106,11 +121,20 @@ class Answer:
         return self
 
     def end(self) -> list[dict[str, Any]]:
-        """The whole answer's events, checked."""
-        self.decoder.end()
-        events = self.events()
+        """The whole answer's events, checked; also of one that is empty, as it is."""
+        events = self.rest()
         check_grammar(events)
         return events
+
+    def rest(self) -> list[dict[str, Any]]:
+        """The events that are left at the answer's end."""
+        try:
+            self.decoder.end()
+        except StreamFailure as failure:
+            if failure.failure.kind is not FailureKind.EMPTY:
+                raise
+            self.decoder.end()
+        return self.events()
 
     def events(self) -> list[dict[str, Any]]:
         return read_events(self.writer.take())

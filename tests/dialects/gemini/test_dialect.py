@@ -1,5 +1,4 @@
 import json
-from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -7,15 +6,15 @@ import pytest
 
 from gateway import __version__
 from gateway.config import Secret
-from gateway.dialects.base import Dialect, Incoming
-from gateway.dialects.gemini.dialect import WARNINGS_KEPT
+from gateway.dialects.base import WITHOUT_THINKING, Dialect, ListedModel, Purpose
+from gateway.dialects.gemini.dialect import OUTPUTS_KEPT
 from gateway.dialects.gemini.signatures import BYPASS
+from gateway.messages.errors import RequestError
 from gateway.messages.request import read_request
 from gateway.messages.stream import StreamWriter
 from gateway.routing.credentials import NO_CREDENTIAL, Credential
 from gateway.routing.failures import Failure, FailureKind
 from tests.dialects.gemini.support import (
-    KEY,
     MODEL,
     body,
     chunk,
@@ -26,8 +25,9 @@ from tests.dialects.gemini.support import (
     read_events,
     sse,
     upstream,
+    validate_request,
 )
-from tests.dialects.gemini.validate import validate_request
+from tests.support.incoming import Incoming
 
 HI = {"messages": [{"role": "user", "content": "hi"}]}
 CONTENTS = [{"role": "user", "parts": [{"text": "hi"}]}]
@@ -107,9 +107,9 @@ TARGETS: list[tuple[str, dict[str, Any], str, str, str]] = [
 )
 def test_targets(options: dict[str, Any], model: str, generate: str, count: str) -> None:
     to = upstream(**options)
-    for purpose, expected in (("messages", generate), ("count_tokens", count)):
-        asked = incoming(HI, purpose="messages" if purpose == "messages" else "count_tokens")
-        outgoing = dialect().encode(to, KEY, model, asked)
+    expectations: list[tuple[Purpose, str]] = [("messages", generate), ("count_tokens", count)]
+    for purpose, expected in expectations:
+        outgoing = encoded(HI, to, model=model, purpose=purpose)
         assert (outgoing.method, outgoing.target) == ("POST", expected)
 
 
@@ -124,12 +124,13 @@ CREDENTIALS = [
 
 @pytest.mark.parametrize(("credential", "headers"), CREDENTIALS)
 def test_headers(credential: Credential, headers: list[tuple[bytes, bytes]]) -> None:
-    outgoing = dialect().encode(upstream(), credential, MODEL, incoming(HI))
-    assert list(outgoing.headers) == [(b"content-type", b"application/json"), AGENT, *headers]
-    assert credential.secret.reveal() not in outgoing.target or not headers
-    listed = dialect().models_request(upstream(), credential)
+    made = dialect()
+    assert list(made.fields(upstream(), credential)) == [AGENT, *headers]
+    theirs = [(b"anthropic-version", b"2023-06-01"), (b"x-api-key", b"theirs"), (b"user-agent", b"theirs")]
+    assert list(made.forwarded(theirs)) == [(b"content-type", b"application/json")]
+    listed = made.models_request(upstream())
     assert listed is not None
-    assert list(listed.headers) == [AGENT, *headers]
+    assert listed.headers == ()
 
 
 def test_the_envelope() -> None:
@@ -137,7 +138,13 @@ def test_the_envelope() -> None:
     assert found == {
         "model": MODEL,
         "project": "p",
-        "request": {"contents": CONTENTS, "generationConfig": {"maxOutputTokens": 5}},
+        "request": {
+            "contents": CONTENTS,
+            "generationConfig": {
+                "maxOutputTokens": 5,
+                "thinkingConfig": {"includeThoughts": False, "thinkingLevel": "low"},
+            },
+        },
     }
 
 
@@ -152,8 +159,7 @@ COUNTS: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("options", "expected"), [case[1:] for case in COUNTS], ids=[case[0] for case in COUNTS]
 )
 def test_counting(options: dict[str, Any], expected: dict[str, Any]) -> None:
-    asked = incoming({**HI, "max_tokens": 5}, purpose="count_tokens")
-    outgoing = dialect().encode(upstream(**options), KEY, "m", asked)
+    outgoing = encoded({**HI, "max_tokens": 5}, upstream(**options), model="m", purpose="count_tokens")
     assert orjson.loads(outgoing.body) == expected
 
 
@@ -175,14 +181,14 @@ def test_count(answer: bytes, expected: int | None) -> None:
 
 
 def test_models_request() -> None:
-    outgoing = dialect().models_request(upstream(base_url="https://h/p"), KEY)
+    outgoing = dialect().models_request(upstream(base_url="https://h/p"))
     assert outgoing is not None
     assert (outgoing.method, outgoing.target, outgoing.body) == ("GET", "/p/v1beta/models?pageSize=1000", b"")
 
 
 @pytest.mark.parametrize("options", [{"path": VERTEX}, {"envelope": "code_assist", "project": "p"}])
 def test_where_there_is_no_list_none_is_asked_for(options: dict[str, Any]) -> None:
-    assert dialect().models_request(upstream(**options), KEY) is None
+    assert dialect().models_request(upstream(**options)) is None
 
 
 @pytest.mark.parametrize(
@@ -194,24 +200,42 @@ def test_where_there_is_no_list_none_is_asked_for(options: dict[str, Any]) -> No
                     {
                         "name": "models/a",
                         "displayName": "A",
+                        "inputTokenLimit": 1048576,
+                        "outputTokenLimit": 65536,
                         "supportedGenerationMethods": ["generateContent"],
                     },
                     {"name": "models/b", "supportedGenerationMethods": ["embedContent", 5]},
-                    {"name": "models/c", "displayName": ""},
+                    {"name": "models/c", "displayName": "", "inputTokenLimit": "5", "outputTokenLimit": 0},
                     {"name": "tunedModels/d", "supportedGenerationMethods": ["streamGenerateContent"]},
                     {"name": 5},
                     5,
                 ]
             },
-            [("a", "A"), ("c", "c"), ("tunedModels/d", "tunedModels/d")],
+            [
+                ("a", "A", {"max_input_tokens": 1048576, "max_tokens": 65536}),
+                ("c", "c", {}),
+                ("tunedModels/d", "tunedModels/d", {}),
+            ],
         ),
         ({"models": 5}, []),
         ({}, []),
         ([], []),
     ],
 )
-def test_models(answer: Any, expected: list[tuple[str, str]]) -> None:
-    assert dialect().models(orjson.dumps(answer)) == expected
+def test_models(answer: Any, expected: list[tuple[str, str, dict[str, int]]]) -> None:
+    assert dialect().models(orjson.dumps(answer)) == [ListedModel(*model) for model in expected]
+
+
+def test_limits_of_models_are_bounded() -> None:
+    made = dialect()
+    for start in range(0, 2 * OUTPUTS_KEPT, 1000):
+        models = [{"name": f"models/m{n}", "outputTokenLimit": 10} for n in range(start, start + 1000)]
+        made.models(orjson.dumps({"models": models}))
+
+    def sent(model: str) -> Any:
+        return body({**HI, "max_tokens": 99}, by=made, model=model)["generationConfig"]["maxOutputTokens"]
+
+    assert (sent("m0"), sent(f"m{OUTPUTS_KEPT}")) == (10, 99)
 
 
 def test_repairs_are_named() -> None:
@@ -225,8 +249,8 @@ def test_repairs_are_named() -> None:
 def test_arguments_are_passed_as_they_are(value: str) -> None:
     raw = """{"model":"m","messages":[{"role":"user","content":"hi"},{"role":"assistant","content":[
         {"type":"tool_use","id":"t1","name":"Bash","input":{"n":VALUE}}]}]}""".replace("VALUE", value)
-    asked = replace(incoming(HI), request=read_request(raw.encode()))
-    sent = json.loads(dialect().encode(upstream(), KEY, MODEL, asked).body)
+    asked = Incoming(parsed=read_request(raw.encode()))
+    sent = json.loads(dialect().encode(upstream(), MODEL, asked, stream=True).body)
     args = sent["contents"][1]["parts"][0]["functionCall"]["args"]
     assert json.dumps(args["n"]) == value
 
@@ -238,14 +262,13 @@ def test_warnings_are_said_once() -> None:
     for _ in range(3):
         encoded(odd, by=made)
     assert warnings == ["content blocks of type odd are unknown: sent as their JSON"]
-    many = [{"type": f"odd{n}"} for n in range(WARNINGS_KEPT + 10)]
-    encoded({"messages": [{"role": "user", "content": many}]}, by=made)
-    assert len(warnings) == WARNINGS_KEPT
 
 
 def test_failure() -> None:
     raw = b'{"error":{"code":404,"message":"models/x is not found","status":"NOT_FOUND"}}'
-    failure = dialect().failure(Failure(kind=FailureKind.STATUS, status=404, body=raw))
+    failure = dialect().failure(
+        Failure(kind=FailureKind.STATUS, status=404, body=raw), upstream(), MODEL, encoded(HI)
+    )
     assert (failure.status, failure.type, failure.message) == (
         404,
         "not_found_error",
@@ -268,9 +291,9 @@ class TestRound:
     def history(self, **how: Any) -> tuple[list[dict[str, Any]], Any]:
         made = dialect()
         tools = [{"name": "Bash"}]
-        asked: Incoming = incoming({**HI, "tools": tools})
+        asked = incoming({**HI, "tools": tools})
         writer = StreamWriter(message_id="msg_1", model="claude")
-        decoder = made.decoder(asked, made.encode(upstream(), KEY, MODEL, asked), writer)
+        decoder = made.decoder(asked, made.encode(upstream(), MODEL, asked, stream=True), writer)
         decoder.feed(sse(*self.ANSWER))
         decoder.end()
         said = message(read_events(writer.take()))
@@ -298,13 +321,65 @@ class TestRound:
         assert thought == {"text": "Let me see.", "thought": True, "thoughtSignature": "c2lnMQ=="}
         assert first["thoughtSignature"] == "c2lnMQ=="
         assert first["functionCall"]["args"] == {"type": "x"}
-        assert second["thoughtSignature"] == BYPASS
+        assert "thoughtSignature" not in second
 
     def test_after_a_restart(self) -> None:
         messages, _ = self.history()
         parts = self.parts(messages, dialect())
-        assert [part["thoughtSignature"] for part in parts] == ["c2lnMQ==", "c2lnMQ==", BYPASS]
+        assert [part.get("thoughtSignature") for part in parts] == ["c2lnMQ==", "c2lnMQ==", None]
 
-    def test_the_second_try(self) -> None:
-        first, second = self.parts(*self.history(), without_thinking=True)
+    def test_after_a_refused_signature(self) -> None:
+        messages, made = self.history()
+        first, second = self.parts(messages, made, cures=(WITHOUT_THINKING,))
         assert first["thoughtSignature"] == second["thoughtSignature"] == BYPASS
+        # The next turn is right at once: what was refused is forgotten.
+        first, second = self.parts(messages, made)
+        assert (first["thoughtSignature"], "thoughtSignature" in second) == (BYPASS, False)
+
+
+@pytest.mark.parametrize("options", [{}, {"path": VERTEX}], ids=["Gemini API", "Vertex AI"])
+@pytest.mark.parametrize(
+    "model",
+    [
+        "",
+        "/",
+        "models/",
+        "..",
+        ".",
+        "models/..",
+        "tunedModels/.",
+        "../../v1/projects/OTHER/x",
+        "models/../x",
+        "a//b",
+    ],
+)
+def test_names_that_lead_elsewhere_are_refused(model: str, options: dict[str, Any]) -> None:
+    with pytest.raises(RequestError, match="model: ") as caught:
+        encoded(HI, upstream(**options), model=model)
+    assert caught.value.status == 404
+    assert repr(model) in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("model", "generate"),
+    [
+        ("publishers/google/models/x", None),
+        ("x/y", None),
+        ("..%2f..", "/v1beta/models/..%252f..:streamGenerateContent?alt=sse"),
+        ("a:countTokens", "/v1beta/models/a%3AcountTokens:streamGenerateContent?alt=sse"),
+        ("a?b#c", "/v1beta/models/a%3Fb%23c:streamGenerateContent?alt=sse"),
+        ("a\\..\\b\r\n", "/v1beta/models/a%5C..%5Cb%0D%0A:streamGenerateContent?alt=sse"),
+    ],
+)
+def test_names_of_other_forms(model: str, generate: str | None) -> None:
+    if generate is None:
+        with pytest.raises(RequestError, match="`tunedModels/x`"):
+            encoded(HI, model=model)
+    else:
+        assert encoded(HI, model=model).target == generate
+
+
+@pytest.mark.parametrize("purpose", ["messages", "count_tokens"])
+def test_a_slash_stays_inside_the_one_segment_of_a_configured_path(purpose: Purpose) -> None:
+    found = encoded(HI, upstream(path="/v1/a/{model}/b:generate"), model="x/y", purpose=purpose).target
+    assert found.startswith("/v1/a/x%2Fy/b:")

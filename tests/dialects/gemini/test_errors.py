@@ -1,7 +1,7 @@
 import orjson
 import pytest
 
-from gateway.dialects.gemini.errors import read_error, translated
+from gateway.dialects.gemini.errors import output_limit, read_error, translated
 from gateway.routing.failures import Failure, FailureKind
 
 
@@ -36,13 +36,13 @@ STATUSES: list[tuple[int, bytes, int, str, str]] = [
         b'{"error":{"status":5,"details":5}}',
         400,
         "invalid_request_error",
-        "the upstream answered with status 400",
+        "the upstream responded with status 400",
     ),
     (400, b'{"error":{"message":"m","details":[5,{"reason":5}]}}', 400, "invalid_request_error", "m"),
     # no Google error
     (502, b"<html>Bad Gateway</html>\n", 502, "api_error", "<html>Bad Gateway</html>"),
     (502, b"x" * 900, 502, "api_error", "x" * 500),
-    (502, b"", 502, "api_error", "the upstream answered with status 502"),
+    (502, b"", 502, "api_error", "the upstream responded with status 502"),
     (404, b'{"error":"gone"}', 404, "not_found_error", '{"error":"gone"}'),
     (404, b"[]", 404, "not_found_error", "[]"),
     (500, b"5", 500, "api_error", "5"),
@@ -82,6 +82,29 @@ def test_a_prompt_that_is_too_long(text: str, expected: str) -> None:
     assert (failure.status, failure.type) == (400, "invalid_request_error")
     assert failure.message.startswith(expected)
     assert failure.message.endswith(text)
+
+
+OUTPUT = (
+    "Unable to submit request because it has a maxOutputTokens value of 128000 but the supported range is from 1 "
+    "(inclusive) to 65537 (exclusive). Update the value and try again."
+)
+
+
+def test_too_many_tokens_of_output() -> None:
+    failure = Failure(kind=FailureKind.STATUS, status=400, body=body(400, "INVALID_ARGUMENT", OUTPUT))
+    found = translated(failure)
+    assert found.message.startswith("max_tokens: 128000 > 65536, which is the maximum ")
+    assert found.message.endswith(OUTPUT)
+    assert output_limit(OUTPUT) == output_limit(found.message) == 65536
+
+
+@pytest.mark.parametrize(
+    "text", ["", "maxOutputTokens is too large", "token count 1 " * 10_000, "9" * 100_000]
+)
+def test_texts_of_other_kinds_stay(text: str) -> None:
+    assert output_limit(text) == 0
+    found = translated(Failure(kind=FailureKind.STATUS, status=400, body=body(400, "INVALID_ARGUMENT", text)))
+    assert found.message == (text or "INVALID_ARGUMENT")
 
 
 @pytest.mark.parametrize(

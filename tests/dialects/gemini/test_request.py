@@ -4,14 +4,18 @@ from typing import Any
 import orjson
 import pytest
 
-from gateway.dialects.gemini.schema.clean import SchemaCache
+from gateway.dialects.gemini.schema.clean import Form, Schemas
+from gateway.dialects.json_schema.cache import SchemaCache
 from gateway.messages.errors import RequestError
-from tests.dialects.gemini.support import body, dialect, encoded, upstream
-from tests.dialects.gemini.validate import validate_json_schema, validate_openapi_schema, validate_request
+from tests.dialects.gemini.support import MODEL, body, dialect, encoded, upstream, validate_request
+from tests.fakes.gemini.schemas import validate_json_schema, validate_openapi_schema
 
 HI = {"messages": [{"role": "user", "content": "hi"}]}
 TOOL = {"name": "Read", "input_schema": {"type": "object", "properties": {"a": {"type": "string"}}}}
 SCHEMA = {"type": "object", "properties": {"a": {"type": "string", "minLength": 1}}}
+
+LEAST = {"includeThoughts": False, "thinkingLevel": "low"}
+"""What is sent for no thinking."""
 
 DOCUMENTS: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("no more than was asked", {}, {}),
@@ -33,7 +37,7 @@ DOCUMENTS: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
         {"systemInstruction": {"parts": [{"text": "b"}]}},
     ),
     ("no system prompt", {"system": [], "metadata": {"user_id": "u"}}, {}),
-    ("a system prompt that is none", {"system": [5, {"text": 5}]}, {}),
+    ("a system prompt of nothing", {"system": [{"text": None}, {"type": "later"}, None]}, {}),
     (
         "settings",
         {"max_tokens": 100, "temperature": 0, "top_p": 0.5, "top_k": 3, "stop_sequences": ["a", "b"]},
@@ -109,8 +113,76 @@ DOCUMENTS: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
 @pytest.mark.parametrize("repairs", [upstream().repairs, frozenset()], ids=["repaired", "as it came"])
 def test_request(document: dict[str, Any], expected: dict[str, Any], repairs: frozenset[str]) -> None:
     found = body({**HI, **document}, upstream(repairs=repairs))
-    assert found == {"contents": [{"role": "user", "parts": [{"text": "hi"}]}], **expected}
+    settings = {"thinkingConfig": LEAST, **expected.get("generationConfig", {})}
+    contents = [{"role": "user", "parts": [{"text": "hi"}]}]
+    assert found == {"contents": contents, **expected, "generationConfig": settings}
     validate_request(found)
+
+
+def test_max_tokens_are_lowered_to_what_the_model_can_write() -> None:
+    def sent(given: Any, model: str = MODEL, **options: Any) -> tuple[Any, bool]:
+        outgoing = encoded({**HI, "max_tokens": given}, upstream(**options), model=model)
+        settings = orjson.loads(outgoing.body)["generationConfig"]
+        return settings.get("maxOutputTokens"), "max_tokens" in outgoing.repairs
+
+    assert sent(128_000) == (65_536, True)
+    assert sent(65_536) == (65_536, False)
+    assert sent(65_537.0) == (65_536, True)
+    assert sent(None) == (None, False)
+    assert sent(32_000, "gemini-2.0-flash") == (8_192, True)
+    assert sent(128_000, max_output_tokens=100_000) == (100_000, True)
+    assert sent(64_000, max_output_tokens=1000) == (1000, True)
+
+
+def test_max_tokens_follow_the_upstreams_list() -> None:
+    made = dialect()
+    model = {"name": "models/gemini-9", "outputTokenLimit": 300_000}
+    odd = [{"name": "models/gemini-8", "outputTokenLimit": limit} for limit in ("5", 0, True, None)]
+    made.models(orjson.dumps({"models": [model, *odd]}))
+    for name, limit in (("gemini-9", 300_000), ("models/gemini-9", 300_000), ("gemini-8", 65_536)):
+        found = body({**HI, "max_tokens": 1_000_000}, by=made, model=name)
+        assert found["generationConfig"]["maxOutputTokens"] == limit
+
+
+@pytest.mark.parametrize("model", ["gemini-2.5-pro", "gemma-4-31b-it"])
+def test_a_form_beside_tools_goes_into_the_system_instruction_of_older_models(model: str) -> None:
+    document = {
+        **HI,
+        "system": "Be kind.",
+        "output_config": {"format": {"type": "json_schema", "schema": SCHEMA}},
+    }
+    found = body({**document, "tools": [TOOL]}, model=model)
+    validate_request(found, model)
+    assert "responseMimeType" not in found["generationConfig"]
+    first, second = (part["text"] for part in found["systemInstruction"]["parts"])
+    assert first == "Be kind."
+    assert orjson.loads(second.partition("\n")[2]) == SCHEMA
+    alone = body(document, model=model)
+    validate_request(alone, model)
+    assert "responseJsonSchema" in alone["generationConfig"]
+    assert len(alone["systemInstruction"]["parts"]) == 1
+
+
+def test_a_form_beside_tools_stays_one_for_newer_models() -> None:
+    document = {**HI, "tools": [TOOL], "output_config": {"format": {"type": "json_schema", "schema": SCHEMA}}}
+    found = body(document)
+    validate_request(found)
+    assert "responseJsonSchema" in found["generationConfig"]
+
+
+def test_a_form_that_is_too_large() -> None:
+    large = {"type": "object", "properties": {f"p{n}": {"type": "string"} for n in range(10_000)}}
+    document = {**HI, "output_config": {"format": {"type": "json_schema", "schema": large}}}
+    assert body(document)["generationConfig"]["responseJsonSchema"]["type"] == "object"
+    older = body(document, upstream(schema="openapi"))["generationConfig"]
+    assert older["responseMimeType"] == "application/json"
+    assert "responseSchema" not in older
+
+
+def test_wrong_values_are_refused_by_name() -> None:
+    with pytest.raises(RequestError, match="max_tokens: must be an integer") as caught:
+        body({**HI, "max_tokens": "10"})
+    assert caught.value.status == 400
 
 
 def test_the_answers_form_in_the_older_schema() -> None:
@@ -118,6 +190,10 @@ def test_the_answers_form_in_the_older_schema() -> None:
     found = body(document, upstream(schema="openapi"))["generationConfig"]
     assert found["responseSchema"]["type"] == "OBJECT"
     assert "responseJsonSchema" not in found
+
+
+def test_a_model_that_does_not_think_is_told_nothing() -> None:
+    assert body(HI, model="gemini-2.0-flash").keys() == {"contents"}
 
 
 def test_too_many_stop_sequences() -> None:
@@ -141,10 +217,9 @@ def test_changed_names_go_through_all_places() -> None:
             ],
         }
     )
-    (wire,) = outgoing.names
-    assert outgoing.names == {wire: "my tool"}
     found = orjson.loads(outgoing.body)
     validate_request(found)
+    wire = found["tools"][0]["functionDeclarations"][0]["name"]
     assert outgoing.body.count(f'"{wire}"'.encode()) == 4
     assert b"my tool" not in outgoing.body
 
@@ -219,16 +294,22 @@ def test_what_real_clients_send(path: Path, schema: str) -> None:
             assert "DeferredToolPlaceholder" not in str(found.get("tools"))
 
 
+FORMS: tuple[Form, ...] = ("json", "openapi")
+
+
 def test_all_schemas_of_real_clients_survive() -> None:
+    warnings: list[str] = []
     cache = SchemaCache()
     count = 0
     for path in FIXTURES:
         for request in orjson.loads(path.read_bytes()):
             tools = request["body"].get("tools", ()) if isinstance(request["body"], dict) else ()
+            plain, older = (Schemas(cache, form, warnings.append) for form in FORMS)
             for tool in tools:
                 if tool.get("input_schema", {}).get("properties"):
                     count += 1
-                    validate_json_schema(cache.parameters(tool["input_schema"], "json"))
-                    validate_openapi_schema(cache.parameters(tool["input_schema"], "openapi"))
+                    validate_json_schema(plain.parameters(tool["input_schema"]))
+                    validate_openapi_schema(older.parameters(tool["input_schema"]))
     assert count > 100
-    assert len(cache) < count
+    assert len(cache) < 2 * count
+    assert warnings == []

@@ -8,7 +8,9 @@ from hypothesis import strategies as st
 
 from gateway.dialects.base import StreamFailure
 from gateway.dialects.gemini.response import STOP_REASONS, messages_usage
-from gateway.dialects.gemini.signatures import SignatureStore
+from gateway.dialects.gemini.signatures import Signatures
+from gateway.dialects.gemini.tools import NAMES
+from gateway.dialects.tool_names import ToolNames
 from gateway.messages.repair import speaks_of_signature
 from gateway.routing.failures import FailureKind
 from tests.dialects.gemini.support import Answer, check_grammar, chunk, decoded, message, sse
@@ -39,7 +41,7 @@ def text(value: str) -> dict[str, Any]:
     return {"type": "text", "text": value}
 
 
-def thinking(value: str, signature: str = "") -> dict[str, Any]:
+def thinking(value: str, signature: str = "gemini:") -> dict[str, Any]:
     return {"type": "thinking", "thinking": value, "signature": signature}
 
 
@@ -51,7 +53,7 @@ ANSWERS: list[tuple[str, list[Any], list[dict[str, Any]], str]] = [
     ("text", [chunk(say("Hel")), chunk(say("lo"), finish="STOP")], [text("Hello")], "end_turn"),
     ("parts of one chunk", [chunk(say("Hel"), say("lo"), finish="STOP")], [text("Hello")], "end_turn"),
     ("nothing but an end", [chunk(finish="STOP")], [], "end_turn"),
-    ("an end of its own", [chunk(say("a")), chunk(finish="STOP")], [text("a")], "end_turn"),
+    ("an end of its own", [chunk(say("a")), chunk(say("")), chunk(finish="STOP")], [text("a")], "end_turn"),
     (
         "thinking",
         [chunk(think("hm")), chunk(think(" ok", thoughtSignature="S")), chunk(say("a"), finish="STOP")],
@@ -127,6 +129,18 @@ ANSWERS: list[tuple[str, list[Any], list[dict[str, Any]], str]] = [
         "end_turn",
     ),
     (
+        "an image of a thought",
+        [
+            chunk(
+                {"inlineData": {"mimeType": "image/png", "data": "aWs="}, "thought": True},
+                say("a"),
+                finish="STOP",
+            )
+        ],
+        [text("a")],
+        "end_turn",
+    ),
+    (
         "a sound",
         [chunk({"inlineData": {"mimeType": "audio/wav", "data": "aWs="}}, finish="STOP")],
         [text("[audio/wav](data:audio/wav;base64,aWs=)")],
@@ -185,11 +199,29 @@ ANSWERS: list[tuple[str, list[Any], list[dict[str, Any]], str]] = [
         "end_turn",
     ),
     (
-        "events after the end",
-        [chunk(say("a"), finish="STOP"), chunk(say("b"), call(), finish="OTHER"), {"error": {"code": 500}}],
+        "nothing after the end",
+        [chunk(say("a"), finish="STOP"), chunk(say("")), {"error": {"code": 500}}],
         [text("a")],
         "end_turn",
     ),
+    (
+        "a reason with every event",
+        [
+            chunk(say("a"), finish="STOP"),
+            chunk(say("b"), finish="STOP"),
+            chunk(call(), finish="STOP"),
+        ],
+        [text("ab"), tool_use()],
+        "tool_use",
+    ),
+    (
+        "content behind a first reason",
+        [chunk(finish="STOP"), chunk(think("hm")), chunk(say("a")), chunk(say("b"), finish="MAX_TOKENS")],
+        [thinking("hm"), text("ab")],
+        "max_tokens",
+    ),
+    ("a reason in front of a text", [chunk(finish="STOP"), chunk(say("a"))], [text("a")], "end_turn"),
+    ("thoughts alone", [chunk(think("hm"), finish="STOP")], [thinking("hm")], "end_turn"),
 ]
 
 
@@ -246,8 +278,7 @@ def test_any_answer_keeps_the_grammar(data: st.DataObject) -> None:
     reason = data.draw(st.sampled_from(sorted(STOP_REASONS)))
     answer.feed(sse(chunk(finish=reason, usage=USAGE)))
     assert answer.decoder.complete
-    answer.decoder.end()
-    check_grammar(events + answer.events())
+    check_grammar(events + answer.rest())
 
 
 class TestStart:
@@ -274,10 +305,10 @@ class TestTolerance:
         assert message(events)["content"] == [text("a")]
 
     def test_what_is_not_json_before_the_answer(self) -> None:
-        assert Answer().feed(b"data: hello\n\n", sse(chunk(finish="STOP"))).end()
+        assert Answer().feed(b"data: hello\n\n", sse(chunk(say("a"), finish="STOP"))).end()
 
     def test_what_is_not_json_after_the_answer(self) -> None:
-        assert Answer().feed(sse(chunk(finish="STOP")), b"data: {\n\n").end()
+        assert Answer().feed(sse(chunk(say("a"), finish="STOP")), b"data: {\n\n").end()
 
     def test_what_is_not_json_in_the_answer_is_a_failure(self) -> None:
         answer = Answer().feed(sse(chunk(say("a"))))
@@ -366,7 +397,8 @@ class TestUsage:
     def test_the_last_word_counts(self) -> None:
         found = message(
             decoded(
-                chunk(say("a"), usage={"promptTokenCount": 9, "cachedContentTokenCount": 4}),
+                chunk(say("a"), usage={"promptTokenCount": 8, "cachedContentTokenCount": 3}),
+                chunk(say("b"), usage={"promptTokenCount": 9, "cachedContentTokenCount": 4}),
                 chunk(finish="STOP", usage={"promptTokenCount": 10, "candidatesTokenCount": 1}),
                 {"usageMetadata": {"candidatesTokenCount": 5}},
             )
@@ -401,6 +433,61 @@ class TestEnds:
         failure = caught.value.failure
         assert (failure.kind, failure.status) == (FailureKind.STREAM_ERROR, 400)
         assert speaks_of_signature(failure.message)
+
+    def test_an_account_that_may_not_be_served_is_a_403(self) -> None:
+        with pytest.raises(StreamFailure, match="PUP_LIMITED_DISABLED: the account") as caught:
+            decoded(chunk(finish="PUP_LIMITED_DISABLED"))
+        failure = caught.value.failure
+        assert (failure.kind, failure.status, failure.type) == (
+            FailureKind.STREAM_ERROR,
+            403,
+            "permission_error",
+        )
+        assert caught.value.type == "permission_error"
+
+    def test_a_reason_that_is_no_ending_counts_after_a_first_one(self) -> None:
+        answer = Answer().feed(sse(chunk(say("a"), finish="STOP")))
+        with pytest.raises(StreamFailure, match="MALFORMED_FUNCTION_CALL"):
+            answer.feed(sse(chunk(finish="MALFORMED_FUNCTION_CALL")))
+
+    @pytest.mark.parametrize(
+        "chunks",
+        [
+            [chunk(finish="STOP")],
+            [chunk(say(""), think(""), finish="STOP")],
+            [chunk(say("", thoughtSignature="S")), chunk(finish="STOP", usage=USAGE)],
+            [chunk({"functionCall": None}, finish="STOP")],
+        ],
+    )
+    def test_an_empty_response_is_told_once_and_then_written_as_it_is(self, chunks: list[Any]) -> None:
+        for streams in (True, False):
+            answer = Answer(streams=streams).feed(sse(*chunks))
+            assert answer.decoder.complete
+            with pytest.raises(StreamFailure, match="empty response") as caught:
+                answer.decoder.end()
+            assert caught.value.failure.kind is FailureKind.EMPTY
+            assert not answer.writer.has_content
+            assert message(answer.end())["content"] == []
+
+    def test_thoughts_alone_are_empty_as_long_as_none_was_sent(self) -> None:
+        said = sse(chunk(think("hm")), chunk(finish="STOP"))
+        Answer(streams=True).feed(said).decoder.end()
+        answer = Answer(streams=False).feed(said)
+        with pytest.raises(StreamFailure, match="empty response"):
+            answer.decoder.end()
+        assert message(answer.end())["content"] == [thinking("hm")]
+
+    def test_other_endings_may_be_empty(self) -> None:
+        for reason in ("MAX_TOKENS", "SAFETY"):
+            Answer().feed(sse(chunk(finish=reason))).decoder.end()
+
+    def test_a_reason_with_every_event_does_not_complete_the_response(self) -> None:
+        answer = Answer().feed(sse(chunk(say("a"), finish="STOP")))
+        assert answer.decoder.complete
+        answer.feed(sse(chunk(say("b"), finish="STOP")))
+        assert not answer.decoder.complete
+        with pytest.raises(StreamFailure):
+            answer.feed(sse({"error": {"code": 500, "message": "x", "status": "INTERNAL"}}))
 
     @pytest.mark.parametrize("chunks", [[], [{}], [chunk(say("a"))], [chunk(call())]])
     def test_early(self, chunks: list[Any]) -> None:
@@ -451,13 +538,13 @@ class TestErrors:
 
 class TestSignatures:
     def test_of_calls_are_remembered_by_the_clients_id(self) -> None:
-        store = SignatureStore()
+        store = Signatures()
         found = message(decoded(chunk(call(signed="S"), call(), finish="STOP"), signatures=store))
         first, second = (block["id"] for block in found["content"])
         assert (store.of_call(first), store.of_call(second)) == ("S", "")
 
     def test_of_texts_are_remembered_by_the_whole_text(self) -> None:
-        store = SignatureStore()
+        store = Signatures()
         decoded(
             chunk(say("Hel", thoughtSignature="old")),
             chunk(say("lo")),
@@ -467,7 +554,7 @@ class TestSignatures:
         assert (store.of_text("Hello"), store.of_text("Hel")) == ("S", "")
 
     def test_of_each_text(self) -> None:
-        store = SignatureStore()
+        store = Signatures()
         decoded(
             chunk(
                 say("a", thoughtSignature="A"), call(), say("b"), think("c"), say("d", thoughtSignature="D")
@@ -479,10 +566,21 @@ class TestSignatures:
 
 
 def test_changed_tool_names_change_back() -> None:
-    found = message(
-        decoded(chunk(call("my_tool_1"), call("Bash"), finish="STOP"), names={"my_tool_1": "my tool"})
-    )
-    assert [block["name"] for block in found["content"]] == ["my tool", "Bash"]
+    names = ToolNames(NAMES, ["Bash", "my tool"])
+    calls = [call(name) for name in (names.wire("my tool"), "Bash", "default_api:Bash", "other")]
+    found = message(decoded(chunk(*calls, finish="STOP"), names=names))
+    assert [block["name"] for block in found["content"]] == ["my tool", "Bash", "Bash", "other"]
+
+
+@pytest.mark.parametrize("size", [1, 7, 10_000])
+def test_a_json_array_in_place_of_an_event_stream(size: int) -> None:
+    chunks = [chunk(say('[{"a\\')), chunk(call(a="}]"), finish="STOP", usage=USAGE)]
+    body = b"[" + b"\r\n,\r\n".join(map(orjson.dumps, chunks)) + b"\r\n]\r\n"
+    answer = Answer().feed(*(body[at : at + size] for at in range(0, len(body), size)))
+    found = message(answer.end())
+    assert [block["type"] for block in found["content"]] == ["text", "tool_use"]
+    assert found["content"][1]["input"] == {"a": "}]"}
+    assert found["usage"]["output_tokens"] == 5
 
 
 GROUNDING = {

@@ -2,15 +2,29 @@ from typing import Any
 
 import pytest
 
+from gateway.dialects.gemini.families import family
 from gateway.dialects.gemini.thinking import thinking_config
+from tests.fakes.gemini.models import ABILITIES, ability
+from tests.fakes.gemini.rules import check_thinking
 
 ENABLED = {"type": "enabled", "budget_tokens": 4000}
 ADAPTIVE = {"type": "adaptive", "display": "omitted"}
 DISABLED = {"type": "disabled"}
 
+PRO_3, PRO, FLASH, NEW_FLASH = (
+    "gemini-3-pro-preview",
+    "gemini-3.1-pro-preview",
+    "gemini-3-flash-preview",
+    "gemini-3.8-flash",
+)
 
-def effort(value: Any) -> dict[str, Any]:
-    return {"output_config": {"effort": value}}
+
+def enabled(budget: Any, **more: Any) -> dict[str, Any]:
+    return {"thinking": {"type": "enabled", "budget_tokens": budget}, **more}
+
+
+def effort(value: Any, **more: Any) -> dict[str, Any]:
+    return {"output_config": {"effort": value}, **more}
 
 
 def budget(tokens: int, shown: bool = True) -> dict[str, Any]:
@@ -22,48 +36,76 @@ def level(name: str, shown: bool = True) -> dict[str, Any]:
 
 
 CASES: list[tuple[str, dict[str, Any], dict[str, Any] | None]] = [
-    ("gemini-3-pro-preview", {}, None),
-    ("gemini-3-pro-preview", {"thinking": None, "output_config": None}, None),
-    ("gemini-3-pro-preview", {"thinking": {"type": "later"}, **effort(5)}, None),
-    # a budget
-    ("gemini-3-pro-preview", {"thinking": ENABLED}, budget(4000)),
-    ("gemini-2.5-pro", {"thinking": ENABLED}, budget(4000)),
-    ("gemini-2.5-pro", {"thinking": ENABLED, "max_tokens": 1001}, budget(1000)),
-    ("gemini-2.5-pro", {"thinking": ENABLED, "max_tokens": 4001}, budget(4000)),
-    ("gemini-2.5-pro", {"thinking": ENABLED, "max_tokens": 100}, budget(-1)),
-    ("gemini-3-pro", {"thinking": ENABLED, "max_tokens": 1}, budget(-1)),
-    ("gemini-2.5-flash", {"thinking": {**ENABLED, "budget_tokens": 31999}}, budget(24576)),
-    ("gemini-2.5-flash-lite", {"thinking": {**ENABLED, "budget_tokens": 5}}, budget(512)),
-    ("gemini-2.5-pro", {"thinking": {"type": "enabled"}}, budget(-1)),
-    ("gemini-3-pro", {"thinking": {"type": "enabled"}}, level("high")),
-    # a level
-    ("gemini-3-pro", {"thinking": ADAPTIVE, **effort("low")}, level("low")),
-    ("gemini-3-pro", {"thinking": ADAPTIVE, **effort("medium")}, level("medium")),
-    ("gemini-4-ultra", {"thinking": ADAPTIVE, **effort("high")}, level("high")),
-    ("gemini-3-pro", {"thinking": ADAPTIVE, **effort("xhigh")}, level("high")),
-    ("gemini-3-pro", {"thinking": ADAPTIVE, **effort("max")}, level("high")),
-    ("gemini-3-pro", {"thinking": ADAPTIVE, **effort("other")}, level("high")),
-    ("gemini-3-pro", {"thinking": ADAPTIVE}, level("high")),
-    ("gemini-3-pro", effort("low"), {"thinkingLevel": "low"}),
-    ("models/gemini-2.5-pro", {"thinking": ADAPTIVE, **effort("low")}, budget(-1)),
-    ("gemini-2.5-flash", effort("low"), {"thinkingBudget": -1}),
-    # none
+    # nothing is said, or nothing that is known: the least
+    (PRO, {}, level("low", shown=False)),
+    (PRO, {"thinking": None, "output_config": None}, level("low", shown=False)),
+    (PRO, {"thinking": {"type": "later"}, "output_config": {"effort": None}}, level("low", shown=False)),
+    (FLASH, {}, level("minimal", shown=False)),
+    (NEW_FLASH, {}, level("low", shown=False)),
+    ("gemma-4-31b-it", {}, level("minimal", shown=False)),
+    ("gemini-2.5-flash", {}, budget(0, shown=False)),
+    ("gemini-2.5-pro", {"max_tokens": 64}, budget(128, shown=False)),
+    # disabled
     ("gemini-2.5-flash", {"thinking": DISABLED}, budget(0, shown=False)),
     ("gemini-2.5-flash-lite", {"thinking": DISABLED}, budget(0, shown=False)),
     ("gemini-2.5-pro", {"thinking": DISABLED}, budget(128, shown=False)),
-    ("gemini-3-pro-preview", {"thinking": DISABLED, **effort("high")}, level("low", shown=False)),
-    ("gemini-3-flash-preview", {"thinking": DISABLED}, level("minimal", shown=False)),
-    ("gemini-3.8-flash", {"thinking": DISABLED}, level("low", shown=False)),
-    ("my-own-model", {"thinking": DISABLED}, level("low", shown=False)),
+    (PRO_3, effort("high", thinking=DISABLED), level("low", shown=False)),
+    (FLASH, {"thinking": DISABLED}, level("minimal", shown=False)),
+    # a budget, for families that have one
+    ("gemini-2.5-pro", enabled(4000), budget(4000)),
+    ("gemini-2.5-pro", enabled(4000.0), budget(4000)),
+    ("gemini-2.5-pro", enabled(4000, max_tokens=1001), budget(1000)),
+    ("gemini-2.5-pro", enabled(4000, max_tokens=4001), budget(4000)),
+    ("gemini-2.5-pro", enabled(4000, max_tokens=100), budget(-1)),
+    ("gemini-2.5-flash", enabled(31999), budget(24576)),
+    ("gemini-2.5-flash-lite", enabled(5), budget(512)),
+    ("gemini-2.5-pro", {"thinking": {"type": "enabled"}}, budget(-1)),
+    # the same as a level, for the others
+    (PRO, enabled(1), level("low")),
+    (PRO, enabled(4096), level("low")),
+    (PRO, enabled(4097), level("medium")),
+    (PRO, enabled(16384), level("medium")),
+    (PRO, enabled(16385), level("high")),
+    (PRO, {"thinking": {"type": "enabled"}}, level("high")),
+    (PRO_3, enabled(4096), level("low")),
+    (PRO_3, enabled(10000), level("high")),
+    ("gemma-4-31b-it", enabled(1), level("high")),
+    # adaptive, and effort alone
+    (PRO, effort("low", thinking=ADAPTIVE), level("low")),
+    (PRO, effort("medium", thinking=ADAPTIVE), level("medium")),
+    (PRO_3, effort("medium", thinking=ADAPTIVE), level("high")),
+    ("gemini-4-ultra", effort("high", thinking=ADAPTIVE), level("high")),
+    (PRO, effort("xhigh", thinking=ADAPTIVE), level("high")),
+    (PRO, effort("max", thinking=ADAPTIVE), level("high")),
+    (PRO, effort("other", thinking=ADAPTIVE), level("high")),
+    (PRO, {"thinking": ADAPTIVE}, level("high")),
+    (PRO, effort("low"), level("low", shown=False)),
+    ("gemini-2.5-pro", effort("low", thinking=ADAPTIVE), budget(-1)),
+    ("gemini-2.5-flash", effort("low"), budget(-1, shown=False)),
     # models that do not think
-    ("gemini-2.0-flash", {"thinking": ENABLED}, None),
+    ("gemini-2.0-flash", enabled(4000), None),
     ("gemma-3-27b-it", {"thinking": DISABLED}, None),
 ]
 
 
 @pytest.mark.parametrize(("model", "document", "expected"), CASES)
 def test_thinking_config(model: str, document: dict[str, Any], expected: dict[str, Any] | None) -> None:
-    assert thinking_config(document, model) == expected
+    assert thinking_config(document, family(model)) == expected
+
+
+THINKINGS = [
+    {},
+    {"thinking": DISABLED},
+    {"thinking": ADAPTIVE},
+    *map(effort, ("low", "medium", "high", "max")),
+]
+BUDGETS = [enabled(n, max_tokens=most) for n in (1, 127, 5000, 20000, 100_000) for most in (1, 600, 64_000)]
+
+
+@pytest.mark.parametrize("model", ABILITIES)
+@pytest.mark.parametrize("document", [*THINKINGS, *BUDGETS])
+def test_google_takes_it(model: str, document: dict[str, Any]) -> None:
+    check_thinking(thinking_config(document, family(model)), ability(model))
 
 
 @pytest.mark.parametrize(
@@ -76,8 +118,9 @@ def test_thinking_config(model: str, document: dict[str, Any], expected: dict[st
     ],
 )
 def test_budgets_of_a_family(model: str, least: int, most: int, off: int) -> None:
-    for asked, sent in ((0, least), (least, least), (least + 1, least + 1), (most + 1, most)):
-        assert thinking_config({"thinking": {**ENABLED, "budget_tokens": asked}}, model) == budget(sent)
-    assert thinking_config({"thinking": {**ENABLED}, "max_tokens": least + 1}, model) == budget(least)
-    assert thinking_config({"thinking": {**ENABLED}, "max_tokens": least}, model) == budget(-1)
-    assert thinking_config({"thinking": DISABLED}, model) == budget(off, shown=False)
+    kind = family(model)
+    for asked, sent in ((1, least), (least, least), (least + 1, least + 1), (most + 1, most)):
+        assert thinking_config(enabled(asked), kind) == budget(sent)
+    assert thinking_config(enabled(4000, max_tokens=least + 1), kind) == budget(least)
+    assert thinking_config(enabled(4000, max_tokens=least), kind) == budget(-1)
+    assert thinking_config({"thinking": DISABLED}, kind) == budget(off, shown=False)

@@ -2,10 +2,13 @@ from typing import Any
 
 import pytest
 
-from gateway.dialects.gemini.schema.clean import SchemaCache
-from gateway.dialects.gemini.tools import LEGAL_NAME, ToolNames, gemini_tools, tool_config, tool_names
+from gateway.dialects.gemini.schema.clean import Schemas
+from gateway.dialects.gemini.tools import NAMES, gemini_tools, tool_config
+from gateway.dialects.json_schema.cache import SchemaCache
+from gateway.dialects.tool_names import ToolNames, tool_names
 from gateway.messages.errors import RequestError
 from tests.dialects.gemini.support import upstream
+from tests.fakes.gemini.rules import check_tools
 
 OBJECT = {"type": "object", "properties": {"a": {"type": "string"}}}
 PLAIN = {"name": "Read", "description": "Reads.", "input_schema": OBJECT}
@@ -13,57 +16,16 @@ SEARCH = {"type": "web_search_20250305", "name": "web_search", "max_uses": 8}
 CODE = {"type": "code_execution_20250825", "name": "code_execution"}
 
 
-class TestNames:
-    @pytest.mark.parametrize("name", ["Read", "mcp__a__b", "a.b:c-d", "_x", "x" * 64])
-    def test_legal_ones_stay(self, name: str) -> None:
-        names = ToolNames()
-        assert names.wire(name) == name
-        assert names.changed == {}
-
-    @pytest.mark.parametrize("name", ["my tool", "a/b", "ümlaut", "x" * 65, "1st", "", "-", "日本", "\ud800"])
-    def test_others_are_changed_the_same_way_each_time(self, name: str) -> None:
-        names = ToolNames()
-        wire = names.wire(name)
-        assert LEGAL_NAME.fullmatch(wire)
-        assert names.wire(name) == wire
-        assert ToolNames(["Read", name]).wire(name) == wire
-        assert names.changed == {wire: name}
-
-    def test_they_stay_different(self) -> None:
-        names = ToolNames()
-        given = ["a b", "a/b", "a_b", "x" * 65, "x" * 66]
-        assert len({names.wire(name) for name in given}) == 5
-
-    def test_a_tool_may_have_the_name_that_another_would_get(self) -> None:
-        first = ToolNames().wire("a b")
-        names = ToolNames(["a b", first])
-        assert names.wire(first) == first
-        assert names.wire("a b") not in ("a b", first)
-
-    def test_a_name_from_the_history_may_be_taken(self) -> None:
-        names = ToolNames(["a b"])
-        taken = names.wire("a b")
-        other = names.wire(taken)
-        assert other != taken
-        assert names.changed == {taken: "a b", other: taken}
-
-    @pytest.mark.parametrize("tools", [None, 5, [], [5, {}, {"name": 5}]])
-    def test_no_tools(self, tools: Any) -> None:
-        assert tool_names(tools).changed == {}
-
-    def test_of_a_request(self) -> None:
-        assert tool_names([{"name": "Read"}]).wire("Read") == "Read"
-
-
 def made(tools: Any, warnings: list[str] | None = None, **options: Any) -> list[dict[str, Any]]:
     warn = (warnings if warnings is not None else []).append
-    return gemini_tools(tools, upstream(**options), tool_names(tools), SchemaCache(), warn)
+    to = upstream(**options)
+    schemas = Schemas(SchemaCache(), to.options.schema, warn)
+    return gemini_tools(tools, to, tool_names(NAMES, tools), schemas, warn)
 
 
 TOOLS: list[tuple[str, Any, list[dict[str, Any]]]] = [
     ("none", None, []),
     ("no list", {"a": 1}, []),
-    ("no tool", [5], []),
     (
         "functions in one list",
         [
@@ -109,6 +71,50 @@ def test_the_older_form() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    "tool",
+    [
+        {"type": "bash_20250124", "name": "bash"},
+        {"type": "text_editor_20250728", "name": "str_replace_based_edit_tool", "max_characters": 10},
+        {"type": "memory_20250818", "name": "memory"},
+    ],
+)
+@pytest.mark.parametrize("form", ["json", "openapi"])
+def test_typed_tools_that_the_client_runs_become_functions(tool: dict[str, Any], form: str) -> None:
+    found = made([tool, PLAIN], schema=form)
+    check_tools({"tools": found})
+    declared = found[0]["functionDeclarations"][0]
+    assert declared["name"] == tool["name"]
+    parameters = declared["parametersJsonSchema" if form == "json" else "parameters"]
+    assert "command" in parameters["properties"]
+
+
+@pytest.mark.parametrize("form", ["json", "openapi"])
+def test_a_schema_that_is_too_large(form: str) -> None:
+    warnings: list[str] = []
+    large = {"type": "object", "properties": {f"p{n}": {"type": "string"} for n in range(10_000)}}
+    tool = {"name": "T", "description": "Does.", "input_schema": large}
+    ((declared,),) = (one["functionDeclarations"] for one in made([tool], warnings, schema=form))
+    note = "(the schema of this object is too large to be passed on)"
+    if form == "json":
+        assert declared["parametersJsonSchema"] == {"type": "object", "description": note}
+    else:
+        assert declared == {"name": "T", "description": f"Does. {note}"}
+    assert len(warnings) == 1
+
+
+def test_computer_use_is_refused_with_the_reason() -> None:
+    computer = {
+        "type": "computer_20250124",
+        "name": "computer",
+        "display_width_px": 1,
+        "display_height_px": 1,
+    }
+    with pytest.raises(RequestError, match=r"'computer'.*trained to point at screenshots") as caught:
+        made([computer])
+    assert caught.value.status == 400
+
+
 def test_search_beside_others_is_left_out() -> None:
     warnings: list[str] = []
     assert "googleSearch" not in str(made([SEARCH, PLAIN], warnings))
@@ -143,11 +149,11 @@ CHOICES: list[tuple[Any, dict[str, Any] | None]] = [
 
 @pytest.mark.parametrize(("choice", "expected"), CHOICES)
 def test_tool_config(choice: Any, expected: dict[str, Any] | None) -> None:
-    config = tool_config(choice, ToolNames())
+    config = tool_config(choice, ToolNames(NAMES))
     assert config == (expected and {"functionCallingConfig": expected})
 
 
 def test_a_forced_tool_goes_by_its_wire_name() -> None:
-    names = ToolNames(["a b"])
+    names = ToolNames(NAMES, ["a b"])
     config = tool_config({"type": "tool", "name": "a b"}, names)
     assert config == {"functionCallingConfig": {"mode": "ANY", "allowedFunctionNames": [names.wire("a b")]}}

@@ -1,141 +1,259 @@
-"""Answers that are read to their end: gathered, decoded, limited, and judged when they break off."""
+"""Responses that are read to their end: gathered, limited, and judged when they break off."""
 
-import gzip
-from functools import partial
-
+import orjson
 import pytest
 
-from gateway.http1.client_connection import UpstreamError
-from gateway.http1.framing import Mode
-from gateway.proxy.content_encoding import content_decoder
-from gateway.proxy.responses.buffered import BufferedResponse, refuse_whole, relay_whole
-from gateway.proxy.responses.reader import Reader
+from gateway.dialects.anthropic import AnthropicDialect
+from gateway.dialects.gemini.dialect import GeminiDialect
+from gateway.http1.upstream_request import UpstreamError
+from gateway.messages.sse import EVENT_LIMIT
+from gateway.proxy.response_headers import upstream_head
+from gateway.proxy.responses import Reader
+from gateway.proxy.responses.buffered import MAX_ERROR, BufferedResponse, ErrorReader, TokenCount
+from tests.fakes.messages import event, message, text_events
 from tests.support.attempt import Recorder, head_of
+from tests.support.loops import settle
+from tests.support.references import received_events
 
-BODY = b'{"type": "message"}'
+BODY = b'{"type": "message", "usage": {"input_tokens": 5, "output_tokens": 7}}'
+LENGTH = b"content-length: %d" % len(BODY)
+GEMINI = GeminiDialect(lambda: 0.5, print)
+TOO_LARGE = "ended early: the upstream's response is larger than {} bytes"
 
 
-def read(attempt: Recorder, *, coding: bytes | None = None, limit: int = 1000) -> tuple[Reader, list[bytes]]:
-    """A reader, and what it hands over."""
-    taken: list[bytes] = []
-    return BufferedResponse(attempt, content_decoder(coding), limit, taken.append), taken
+def buffered(attempt: Recorder, *fields: bytes, limit: int = 1000) -> BufferedResponse:
+    head = head_of(*fields)
+    attempt.about = upstream_head(head)
+    return BufferedResponse(attempt, head, limit)
+
+
+def error_reader(attempt: Recorder, *fields: bytes, status: int = 429) -> ErrorReader:
+    return ErrorReader(attempt, head_of(*fields, status=status))
+
+
+def feed(reader: Reader, body: bytes, size: int = 1000, *, ended: bool = True) -> None:
+    """Feed a body in reads of this size; `ended`: the last one is the body's last."""
+    assert reader.decode
+    assert reader.can_ping()
+    assert not reader.is_complete()
+    reads = [body[at : at + size] for at in range(0, len(body), size)] or [b""]
+    for number, read in enumerate(reads, 1):
+        reader.body_received(b"raw", read, ended and number == len(reads))
+
+
+# A whole response.
 
 
 @pytest.mark.parametrize("size", [1, 7, 1000])
-@pytest.mark.parametrize("coding", [None, b"gzip"])
-async def test_a_body_in_pieces(size: int, coding: bytes | None) -> None:
-    attempt = Recorder()
-    reader, taken = read(attempt, coding=coding)
-    assert reader.decode
-    assert reader.can_ping()
-    raw = BODY if coding is None else gzip.compress(BODY)
-    for at in range(0, len(raw), size):
-        assert not taken
-        reader.body_received(raw[at : at + size], at + size >= len(raw))
-    assert taken == [BODY]
-    assert attempt.told == []
+@pytest.mark.parametrize("type_line", [b"content-type: application/json; x=y", b"content-type: text/plain"])
+async def test_a_whole_response_is_passed_on_byte_for_byte(size: int, type_line: bytes) -> None:
+    attempt = Recorder(stream=False)
+    feed(buffered(attempt, type_line, LENGTH), BODY, size)
+    assert attempt.told == [f"commit {type_line.decode()}", "done"]
+    assert attempt.client.body == BODY
+    assert attempt.client.kept
+    await settle()
+    assert (attempt.request.record.input_tokens, attempt.request.record.output_tokens) == (5, 7)
 
 
-async def test_one_piece_is_not_copied() -> None:
-    reader, taken = read(Recorder())
-    reader.body_received(BODY, True)
-    assert taken[0] is BODY
+async def test_a_response_without_a_content_type_is_json() -> None:
+    attempt = Recorder(stream=False)
+    feed(buffered(attempt, LENGTH), BODY)
+    assert attempt.client.head["content-type"] == "application/json"
 
 
-@pytest.mark.parametrize("coding", [None, b"gzip"])
+@pytest.mark.parametrize("size", [1, 250, 10_000])
 @pytest.mark.parametrize("over", [0, 1])
-async def test_a_body_that_is_too_large(over: int, coding: bytes | None) -> None:
-    """Counted as it is read, not as it is coded."""
-    attempt = Recorder()
-    reader, taken = read(attempt, coding=coding, limit=500)
-    for _ in range(2):
-        body = b"x" * 250 + b"x" * over
-        reader.body_received(body if coding is None else gzip.compress(body), False)
+async def test_a_response_has_a_size_limit(size: int, over: int) -> None:
+    attempt = Recorder(stream=False)
+    reader = buffered(attempt, b"content-length: 9999", limit=500)
+    body = b'{"id":"%b"}' % (b"x" * (491 + over))
+    for at in range(0, len(body), size):
+        if not attempt.told:
+            reader.body_received(b"", body[at : at + size], at + size >= len(body))
     if over:
-        assert attempt.told == [
-            "abandon",
-            "failed early: the upstream's answer is larger than 500 bytes",
-        ]
+        assert attempt.told == ["abandon", TOO_LARGE.format(500)]
     else:
-        reader.body_received(b"", True)
-        assert taken == [b"x" * 500]
+        assert attempt.client.body == body
+
+
+@pytest.mark.parametrize("field", [b"content-length: 0", b"transfer-encoding: chunked", b"connection: close"])
+async def test_an_empty_response_is_none(field: bytes) -> None:
+    attempt = Recorder(stream=False)
+    feed(buffered(attempt, field), b"")
+    assert attempt.told == ["ended early: the upstream's response is empty"]
+
+
+async def test_half_a_response_that_only_the_close_of_the_connection_ended() -> None:
+    body = orjson.dumps(message("Hello there"))
+    for length in range(1, len(body)):
+        attempt = Recorder(stream=False)
+        feed(buffered(attempt), body[:length])
+        assert attempt.told == ["ended early: the upstream closed the connection inside its response"]
+    attempt = Recorder(stream=False)
+    feed(buffered(attempt), body)
+    assert attempt.client.body == body
 
 
 @pytest.mark.parametrize(
-    ("raw", "words"), [(b"plain", "is broken"), (gzip.compress(BODY)[:-1], "ends early")], ids=["", "cut"]
+    ("body", "told"),
+    [
+        (b"<html>", "failed: 502 : "),
+        (BODY[:9], "failed: 502 : "),
+        (b"[]", "failed: 502 : "),
+        (b'{"error":{"type":"overloaded_error","message":"no"}}', "failed: 200 : "),
+        (b'{"content":[],"usage":{"output_tokens":0}}', "failed: 502 : the upstream's message is empty"),
+    ],
 )
-async def test_a_coding_that_is_broken(raw: bytes, words: str) -> None:
-    attempt = Recorder()
-    reader, taken = read(attempt, coding=b"gzip")
-    reader.body_received(raw, True)
-    assert attempt.told[0] == "abandon"
-    assert attempt.told[1].startswith("failed early: the upstream's gzip body")
-    assert words in attempt.told[1]
-    assert not taken
+async def test_a_good_status_whose_body_is_no_message(body: bytes, told: str) -> None:
+    attempt = Recorder(stream=False)
+    feed(buffered(attempt, b"retry-after: 3", b"content-length: %d" % len(body)), body)
+    assert attempt.told == [told]
+    assert (b"retry-after", b"3") in attempt.failures[0].headers
+
+
+async def test_an_empty_message_is_passed_on_the_second_time() -> None:
+    attempt = Recorder(stream=False)
+    attempt.takes_empty = True
+    body = b'{"content":[],"usage":{"output_tokens":0}}'
+    feed(buffered(attempt, b"content-length: 9"), body)
+    assert attempt.client.body == body
+
+
+# An event stream, whatever its label says.
+
+
+@pytest.mark.parametrize("size", [1, 1000])
+@pytest.mark.parametrize("last", [b"", b"\n"])
+async def test_an_event_stream_is_collected(size: int, last: bytes) -> None:
+    attempt = Recorder(stream=False)
+    payload = b"".join(text_events("Hello there")).removesuffix(b"\n") + last
+    feed(buffered(attempt, b"content-type: text/event-stream"), payload, size)
+    message = orjson.loads(attempt.client.body)
+    assert message["content"] == [{"type": "text", "text": "Hellothere"}]
+    assert attempt.client.head["content-type"] == "application/json"
+    await settle()
+    assert attempt.request.record.output_tokens == 7
+
+
+ERROR = event("error", error={"type": "overloaded_error", "message": "too much"})
+EARLY = "ended early: the upstream ended its response early"
+
+
+@pytest.mark.parametrize(
+    ("payload", "told"),
+    [
+        (b"".join(text_events()[:-1]), EARLY),
+        (b": nothing\n\n", EARLY),
+        (b"".join(text_events()[:4]) + ERROR, "failed: 529 overloaded_error: too much"),
+        (
+            b"data: " + b"x" * EVENT_LIMIT,
+            f"ended early: the upstream's stream: an event of the stream is larger than {EVENT_LIMIT} bytes",
+        ),
+    ],
+    ids=range(4),
+)
+async def test_an_event_stream_that_is_no_whole_message(payload: bytes, told: str) -> None:
+    attempt = Recorder(stream=False)
+    feed(buffered(attempt, limit=2 * EVENT_LIMIT), payload, 2 * EVENT_LIMIT)
+    assert attempt.told == [told]
+    assert attempt.client.sent == b""
 
 
 @pytest.mark.parametrize("silent", [False, True])
-async def test_a_body_that_breaks_off(silent: bool) -> None:
+@pytest.mark.parametrize("kind", ["response", "count"])
+async def test_a_body_that_breaks_off(kind: str, silent: bool) -> None:
+    attempt = Recorder(stream=False)
+    reader: Reader = buffered(attempt, LENGTH)
+    if kind == "count":
+        reader = TokenCount(attempt, head_of(), AnthropicDialect())
+    feed(reader, BODY[:9], ended=False)
+    reader.failed(UpstreamError("gone", timeout=silent))
+    assert attempt.told == [f"ended early{' by timeout' * silent}: gone"]
+    assert attempt.client.sent == b""
+
+
+@pytest.mark.parametrize("pinged", [False, True])
+async def test_a_whole_response_to_a_client_that_asked_for_a_stream(pinged: bool) -> None:
     attempt = Recorder()
-    reader, taken = read(attempt)
-    reader.body_received(BODY, False)
-    reader.failed(UpstreamError("body", "gone", timeout=silent))
-    assert attempt.told == [f"failed early{' by timeout' * silent}: gone"]
-    assert not taken
+    if pinged:
+        attempt.request.exchange.start(200)
+    body = orjson.dumps(message("Hello there"))
+    feed(buffered(attempt, b"content-length: %d" % len(body)), body)
+    assert attempt.told == ["commit content-type: text/event-stream; charset=utf-8", "done"]
+    events, whole = received_events(attempt.client.sent)
+    assert [events[0].name, events[-1].name] == ["message_start", "message_stop"]
+    assert any(b"Hello there" in each.data for each in events)
+    assert whole
+    assert attempt.client.kept
 
 
-async def test_where_the_head_says_enough() -> None:
-    attempt = Recorder()
-    refused = partial(refuse_whole, attempt, head_of(b"retry-after: 30", status=429))
-    reader = BufferedResponse(attempt, None, 5, refused, partial(refused, b""))
-    reader.failed(UpstreamError("body", "gone"))
-    assert attempt.told == ["failed: 429 : "]
-    assert (b"retry-after", b"30") in attempt.failures[0].headers
-    reader.body_received(b"longer than five", False)
-    assert attempt.told[1:] == ["abandon", "failed: 429 : "]
+# A count of tokens.
 
 
-@pytest.mark.parametrize("mode", ["length", "chunked", "close"])
-async def test_a_whole_answer_is_passed_on(mode: Mode) -> None:
-    attempt = Recorder()
-    relay_whole(attempt, head_of(b"content-type: application/json; x=y"), mode, BODY)
-    assert attempt.told == [f"whole application/json; x=y {BODY.decode()}"]
+@pytest.mark.parametrize("size", [1, 1000])
+@pytest.mark.parametrize(
+    ("dialect", "body", "told"),
+    [
+        (AnthropicDialect(), b'{ "input_tokens": 12 }', b'{ "input_tokens": 12 }'),
+        (GEMINI, b'{"totalTokens": 12}', b'{"input_tokens":12}'),
+    ],
+)
+async def test_a_token_count(
+    dialect: AnthropicDialect | GeminiDialect, body: bytes, told: bytes, size: int
+) -> None:
+    attempt = Recorder(stream=False)
+    feed(TokenCount(attempt, head_of(), dialect), body, size)
+    assert attempt.told == ["commit content-type: application/json", "done"]
+    assert attempt.client.body == told
+    assert attempt.client.head["x-token-count"] == "upstream"
+    assert attempt.request.record.input_tokens == 12
 
 
-@pytest.mark.parametrize("mode", ["none", "length", "chunked", "close"])
-async def test_an_empty_answer_is_none(mode: Mode) -> None:
-    attempt = Recorder()
-    relay_whole(attempt, head_of(), mode, b"")
-    assert attempt.told == ["failed early: the upstream's answer is empty"]
+@pytest.mark.parametrize("body", [b"", b"{}", b"[]", b'{"input_tokens":"x"}', b"<html>"])
+async def test_a_response_that_holds_no_token_count(body: bytes) -> None:
+    attempt = Recorder(stream=False)
+    feed(TokenCount(attempt, head_of(), AnthropicDialect()), body)
+    assert attempt.told == ["ended early: the upstream's response holds no token count"]
 
 
-async def test_half_an_answer_that_the_close_ended() -> None:
-    for length in range(1, len(BODY)):
-        attempt = Recorder()
-        relay_whole(attempt, head_of(), "close", BODY[:length])
-        assert attempt.told == ["failed early: the upstream closed the connection inside its answer"]
+async def test_a_token_count_that_is_too_large() -> None:
+    attempt = Recorder(stream=False)
+    feed(TokenCount(attempt, head_of(), AnthropicDialect()), b"x" * (MAX_ERROR + 1), MAX_ERROR + 1)
+    assert attempt.told == ["abandon", TOO_LARGE.format(MAX_ERROR)]
 
 
-async def test_what_has_a_framing_of_its_own_need_be_no_json() -> None:
-    attempt = Recorder()
-    relay_whole(attempt, head_of(b"content-type: text/plain"), "length", BODY[:-1])
-    assert attempt.told == [f"whole text/plain {BODY[:-1].decode()}"]
+# An error.
 
 
+@pytest.mark.parametrize("size", [1, 1000])
 @pytest.mark.parametrize("status", [400, 401, 429, 500, 529])
-async def test_an_error_keeps_its_words(status: int) -> None:
+async def test_an_error_keeps_its_words(status: int, size: int) -> None:
     attempt = Recorder()
-    refuse_whole(attempt, head_of(status=status), BODY)
+    feed(error_reader(attempt, b"retry-after: 30", status=status), BODY, size)
     (failure,) = attempt.failures
     assert (failure.status, failure.body, failure.message) == (status, BODY, "")
-    assert failure.headers == ((b"request-id", b"req_upstream"),)
+    assert failure.headers == ((b"request-id", b"req_upstream"), (b"retry-after", b"30"))
 
 
 @pytest.mark.parametrize("status", [300, 301, 302, 304, 307, 308])
 async def test_a_redirect_is_an_error_that_teaches(status: int) -> None:
     attempt = Recorder()
-    refuse_whole(attempt, head_of(b"location: http://elsewhere/", status=status), b"<html>")
+    feed(error_reader(attempt, b"location: http://elsewhere/", status=status), b"<html>")
     assert attempt.told == [
         f"failed: 502 : the upstream redirects ({status}), which is not followed: correct its base_url"
     ]
+    assert attempt.failures[0].body == b""
+
+
+@pytest.mark.parametrize("how", ["broken off", "too large"])
+async def test_an_error_without_its_whole_body_is_judged_by_its_status(how: str) -> None:
+    attempt = Recorder()
+    reader = error_reader(attempt)
+    if how == "too large":
+        feed(reader, b"x" * (MAX_ERROR + 1), MAX_ERROR + 1, ended=False)
+    else:
+        feed(reader, BODY, ended=False)
+        reader.failed(UpstreamError("gone"))
+    assert attempt.told == ["abandon"] * (how == "too large") + ["failed: 429 : "]
     assert attempt.failures[0].body == b""

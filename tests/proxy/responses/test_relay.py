@@ -10,26 +10,19 @@ from collections.abc import Sequence
 import orjson
 import pytest
 
-from gateway.http1.client_connection import ClientConnection, UpstreamError
+from gateway.http1.client_connection import ClientConnection
 from gateway.http1.framing import Framing
-from gateway.messages.errors import error_event
-from gateway.messages.sse import Event, EventDecoder
+from gateway.http1.heads import ResponseHead
+from gateway.http1.upstream_request import UpstreamError
+from gateway.messages.protocol import MESSAGES
+from gateway.messages.sse import EVENT_LIMIT, Event, EventDecoder
 from gateway.proxy.content_encoding import content_decoder
-from gateway.proxy.responses import relay
-from gateway.proxy.responses.relay import (
-    HOLD,
-    MAX_PADDING,
-    TAIL,
-    Ending,
-    StreamRelay,
-    Tail,
-    failure_of,
-    has_content,
-    kind_of,
-    names_stop_reason,
-)
-from tests.support.attempt import Recorder, head_of, upstream_connection
-from tests.support.upstream import chunked, event, text_events
+from gateway.proxy.responses import Decoded, Reader
+from gateway.proxy.responses.relay import HOLD, MAX_PADDING, TAIL, Holding
+from tests.fakes.messages import chunked, event, message, text_events
+from tests.support.attempt import Recorder, UpstreamSide
+from tests.support.explode import explode
+from tests.support.loops import settle
 
 EVENTS = text_events()
 START, BLOCK, PING, DELTA = EVENTS[:4]
@@ -41,42 +34,55 @@ STOP = event("message_delta", delta={"stop_reason": "end_turn"}, usage={"output_
 class Stage:
     """A client, the relay, and an upstream that is fed by hand."""
 
-    def __init__(self, *fields: bytes, version: str = "1.1", coding: bytes | None = None) -> None:
+    def __init__(
+        self,
+        *fields: bytes,
+        version: str = "1.1",
+        coding: bytes | None = None,
+        label: str = "text/event-stream",
+    ) -> None:
         self.attempt = Recorder(version=version)
-        self.wire = self.attempt.wire
-        self.readers: list[StreamRelay] = []
+        self.client = self.attempt.client
+        self.up = UpstreamSide(self.attempt, self._make)
+        self._coding = coding
+        self._version = version
+        lines = (b"HTTP/1.1 200 OK", b"content-type: " + label.encode(), *fields, b"", b"")
+        self.up.say(b"\r\n".join(lines))
 
-        def make(connection: ClientConnection, head: object) -> StreamRelay:
-            kept = head_of(b"content-type: text/event-stream")
-            content = content_decoder(coding)
-            self.readers.append(StreamRelay(self.attempt, connection, kept, content))
-            return self.readers[0]
-
-        self.connection = upstream_connection(make)
-        self.connection.data_received(b"\r\n".join((b"HTTP/1.1 200 OK", *fields, b"", b"")))
+    def _make(self, connection: ClientConnection, head: ResponseHead) -> tuple[Reader, Reader | Decoded]:
+        """As `choose` does it."""
+        content = content_decoder(self._coding)
+        decoded = Decoded(self.attempt, content) if content is not None else None
+        raw = head.chunked and decoded is None and self._version == "1.1"
+        reader = Holding(self.attempt, head, connection.framing if raw else None, decoded or connection)
+        if decoded is not None:
+            decoded.hand_over(reader)
+        return reader, decoded or reader
 
     @property
-    def reader(self) -> StreamRelay:
-        return self.readers[0]
+    def reader(self) -> Reader:
+        """Who takes the body at present."""
+        assert self.attempt.reader is not None
+        return self.attempt.reader
 
     @property
     def told(self) -> list[str]:
         return self.attempt.told
 
     def feed(self, *reads: bytes) -> None:
-        for data in reads:
-            self.connection.data_received(data)
+        self.up.say(*reads)
 
-    def close(self, error: Exception | None = None) -> None:
-        self.connection.connection_lost(error)
+    @property
+    def payload(self) -> bytes:
+        """What the client got, without its framing."""
+        if b"transfer-encoding: chunked" not in self.client.sent:
+            return self.client.body
+        return b"".join(bytes(piece) for piece in Framing("chunked").payload(self.client.body))
 
     @property
     def events(self) -> list[Event]:
-        """What a client makes of what it got."""
-        payload = self.wire.body
-        if b"transfer-encoding: chunked" in self.wire.sent:
-            payload = b"".join(bytes(piece) for piece in Framing("chunked").payload(payload))
-        return [each for each in EventDecoder().feed(payload) if each.name != "ping"]
+        """What a client makes of it."""
+        return [each for each in EventDecoder().feed(self.payload) if each.name != "ping"]
 
 
 def raw() -> Stage:
@@ -88,8 +94,12 @@ def chunks(*payloads: bytes) -> list[bytes]:
     return [chunked([payload], end=False) for payload in payloads]
 
 
+def pieces(data: bytes, size: int) -> Sequence[bytes]:
+    return [data[at : at + size] for at in range(0, len(data), size)]
+
+
 LAST = b"0\r\n\r\n"
-COMMIT = "stream text/event-stream"
+COMMIT = "commit content-type: text/event-stream"
 
 
 # The way through.
@@ -98,27 +108,26 @@ COMMIT = "stream text/event-stream"
 @pytest.mark.parametrize("size", [1, 2, 7, 64, 100_000])
 async def test_chunks_pass_as_they_came(size: int) -> None:
     stage = raw()
-    assert not stage.reader.decode
     wire = b"".join(chunks(*EVENTS)) + LAST
     stage.feed(*(wire[at : at + size] for at in range(0, len(wire), size)))
-    assert stage.wire.body == wire
+    assert stage.client.body == wire
     assert stage.told == [COMMIT, "done"]
-    assert stage.wire.ended
-    assert stage.wire.persistent
-    record = stage.attempt.answer.record
+    assert stage.client.kept
+    await settle()
+    record = stage.attempt.request.record
     assert (record.input_tokens, record.cache_read_tokens, record.output_tokens) == (11, 5, 7)
 
 
 async def test_each_read_is_one_write_in_the_same_call() -> None:
     stage = raw()
     stage.feed(*chunks(START, BLOCK, PING))
-    assert stage.wire.sent == b""
+    assert stage.client.sent == b""
     stage.feed(*chunks(DELTA))
     known = b"".join(chunks(START, BLOCK, PING, DELTA))
-    assert stage.wire.body == known
+    assert stage.client.body == known
     piece = chunks(b"event: unknown\ndata: {\n\n: a comment\n\n")[0]
     stage.feed(piece)
-    assert stage.wire.body == known + piece
+    assert stage.client.body == known + piece
 
 
 @pytest.mark.parametrize("size", [1, 13, 100_000])
@@ -134,18 +143,17 @@ async def test_each_read_is_one_write_in_the_same_call() -> None:
 async def test_another_framing(fields: list[bytes], version: str, framed: bool, size: int) -> None:
     """Framed anew where the two sides differ."""
     stage = Stage(*fields, version=version)
-    assert stage.reader.decode
     body = chunked([PAYLOAD]) if b"transfer-encoding: chunked" in fields else PAYLOAD
     stage.feed(*(body[at : at + size] for at in range(0, len(body), size)))
     if b"connection: close" in fields:
-        stage.close()
+        await stage.up.close()
     assert stage.told == [COMMIT, "done"]
     if framed:
-        assert stage.wire.sent.endswith(LAST)
+        assert stage.client.sent.endswith(LAST)
         assert stage.events == [each for each in EventDecoder().feed(PAYLOAD) if each.name != "ping"]
     else:
-        assert stage.wire.body == PAYLOAD
-        assert not stage.wire.persistent
+        assert stage.client.body == PAYLOAD
+        assert stage.client.cut
 
 
 @pytest.mark.parametrize("size", [1, 50, 100_000])
@@ -162,7 +170,7 @@ async def test_a_coding_that_breaks_before_and_after_the_content() -> None:
     stage = Stage(b"transfer-encoding: chunked", coding=b"gzip")
     stage.feed(*chunks(b"plain"))
     assert stage.told[0] == "abandon"
-    assert stage.told[1].startswith("failed early: the upstream's gzip body is broken")
+    assert stage.told[1].startswith("ended early: the upstream's gzip body is broken")
     stage = Stage(b"transfer-encoding: chunked", coding=b"deflate")
     coder = zlib.compressobj()
     first = coder.compress(PAYLOAD) + coder.flush(zlib.Z_SYNC_FLUSH)
@@ -182,16 +190,16 @@ async def test_a_coding_that_breaks_before_and_after_the_content() -> None:
 async def test_an_end_before_any_content_can_go_elsewhere(count: int) -> None:
     stage = raw()
     stage.feed(*chunks(*EVENTS[:count]), LAST)
-    assert stage.told == ["failed early: the upstream's answer ended before it had any content"]
-    assert stage.wire.sent == b""
+    assert stage.told == ["ended early: the upstream's response ended before it had any content"]
+    assert stage.client.sent == b""
 
 
 @pytest.mark.parametrize("silent", [False, True])
 async def test_a_break_before_any_content_can_go_elsewhere(silent: bool) -> None:
     stage = raw()
     stage.feed(*chunks(START))
-    stage.reader.failed(UpstreamError("body", "gone", timeout=silent))
-    assert stage.told == [f"failed early{' by timeout' * silent}: gone"]
+    stage.reader.failed(UpstreamError("gone", timeout=silent))
+    assert stage.told == [f"ended early{' by timeout' * silent}: gone"]
 
 
 @pytest.mark.parametrize("before", [[], [START], [START, BLOCK, PING]])
@@ -200,8 +208,8 @@ async def test_an_error_before_any_content_can_go_elsewhere(before: list[bytes])
     stage.feed(*chunks(*before, ERROR))
     assert stage.told == ["abandon", "failed: 529 overloaded_error: too much"]
     (failure,) = stage.attempt.failures
-    assert failure.headers[0] == (b"request-id", b"req_upstream")
-    assert stage.wire.sent == b""
+    assert failure.headers[0] == (b"content-type", b"text/event-stream")
+    assert stage.client.sent == b""
 
 
 async def test_what_is_too_much_to_hold_is_passed_on() -> None:
@@ -211,13 +219,12 @@ async def test_what_is_too_much_to_hold_is_passed_on() -> None:
     assert stage.told == []
     stage.feed(ping, ping)
     assert stage.told == [COMMIT]
-    assert stage.wire.body.startswith(ping)
+    assert stage.client.body.startswith(ping)
 
 
-async def test_an_event_that_is_too_long_to_look_at_is_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(relay, "EventDecoder", lambda: EventDecoder(limit=50))
+async def test_an_event_that_is_too_long_to_look_at_is_passed_on() -> None:
     stage = raw()
-    stage.feed(*chunks(b"event: ping\ndata: " + b"x" * 100))
+    stage.feed(*chunks(b"event: ping\ndata: " + b"x" * EVENT_LIMIT))
     assert stage.told == [COMMIT]
 
 
@@ -232,7 +239,6 @@ async def test_an_event_that_is_too_long_to_look_at_is_passed_on(monkeypatch: py
         event("content_block_start", index=0, content_block={"type": "text", "text": "Hi"}),
         STOP,
         b"event: content_block_start\ndata: no json\n\n",
-        b"data: [DONE]\n\n",
         event("new_kind"),
     ],
 )
@@ -246,6 +252,55 @@ async def test_everything_in_one_read() -> None:
     stage = raw()
     stage.feed(b"".join(chunks(*EVENTS)) + LAST)
     assert stage.told == [COMMIT, "done"]
+
+
+async def test_an_empty_message_goes_elsewhere_the_first_time() -> None:
+    wire = b"".join(chunks(START, *EVENTS[-1:])) + LAST
+    stage = raw()
+    stage.feed(wire)
+    assert stage.told == ["abandon", "failed: 502 : the upstream's message is empty"]
+    stage = raw()
+    stage.attempt.takes_empty = True
+    stage.feed(wire)
+    assert stage.told == [COMMIT, "done"]
+    assert stage.client.body == wire
+
+
+# What is no stream, whatever its label says.
+
+MESSAGE = orjson.dumps(message("Hello there"))
+
+
+@pytest.mark.parametrize("size", [1, 20, 100_000])
+@pytest.mark.parametrize("body", [MESSAGE, b" \r\n" + MESSAGE])
+async def test_a_whole_message_becomes_a_stream(body: bytes, size: int) -> None:
+    stage = Stage(b"content-length: %d" % len(body))
+    stage.feed(*pieces(body, size))
+    assert stage.told == ["commit content-type: text/event-stream; charset=utf-8", "done"]
+    assert any(b"Hello there" in each.data for each in stage.events)
+    assert stage.events[-1].name == "message_stop"
+    assert stage.client.kept
+
+
+@pytest.mark.parametrize(
+    ("label", "told"),
+    [
+        ("text/html", "failed: 502 : "),
+        ("text/event-stream", "ended early: the upstream's response ended before it had any content"),
+    ],
+)
+async def test_a_page_instead_of_a_stream(label: str, told: str) -> None:
+    """Only the label can tell whether unknown lines are a stream's."""
+    stage = Stage(b"content-length: 12", label=label)
+    stage.feed(b"<html>\n\n", b"more")
+    assert stage.told == [told]
+
+
+async def test_a_stream_with_another_label_is_a_stream() -> None:
+    stage = Stage(b"transfer-encoding: chunked", label="application/json")
+    stage.feed(*chunks(*EVENTS), LAST)
+    assert stage.told == ["commit content-type: text/event-stream; charset=utf-8", "done"]
+    assert stage.client.body == b"".join(chunks(*EVENTS)) + LAST
 
 
 # The end.
@@ -267,18 +322,37 @@ async def test_everything_in_one_read() -> None:
         ([b"event: message_stop\r\ndata: {}\r\n\r\n"], True),
     ],
 )
-async def test_whether_an_answer_is_complete(last: list[bytes], complete: bool, size: int) -> None:
+async def test_whether_a_stream_is_complete(last: list[bytes], complete: bool, size: int) -> None:
     stage = raw()
     wire = b"".join(chunks(*EVENTS[:4], *last)) + LAST
     stage.feed(*(wire[at : at + size] for at in range(0, len(wire), size)))
-    assert stage.wire.ended
+    assert stage.attempt.request.exchange.ended
     if complete:
         assert stage.told == [COMMIT, "done"]
-        assert stage.wire.body == wire
+        assert stage.client.body == wire
     else:
-        assert stage.told == [COMMIT, "broke: the upstream ended its answer early"]
+        assert stage.told == [COMMIT, "broke: the upstream ended its response early"]
         assert [each.name for each in stage.events][-1] == "error"
-        assert not stage.wire.persistent
+        assert stage.client.cut
+
+
+@pytest.mark.parametrize("ending", [b"", ERROR])
+async def test_an_incomplete_stream_without_chunks(ending: bytes) -> None:
+    payload = START + DELTA + ending
+    stage = Stage(b"content-length: %d" % len(payload))
+    stage.feed(payload)
+    expected = "529 overloaded_error: too much" if ending else "the upstream ended its response early"
+    assert stage.told == [COMMIT, f"broke: {expected}"]
+    assert [each.name for each in stage.events] == ["message_start", "content_block_delta", "error"]
+    assert stage.client.cut
+
+
+async def test_a_stream_behind_a_ping_has_one_head() -> None:
+    stage = raw()
+    stage.attempt.request.exchange.start(200)
+    stage.feed(*chunks(*EVENTS), LAST)
+    assert stage.client.sent.count(b"HTTP/1.1 200") == 1
+    assert stage.client.body == b"".join(chunks(*EVENTS)) + LAST
 
 
 async def test_an_error_of_the_upstream_passes_and_ends_the_connection() -> None:
@@ -286,17 +360,17 @@ async def test_an_error_of_the_upstream_passes_and_ends_the_connection() -> None
     wire = b"".join(chunks(START, DELTA, ERROR)) + LAST
     stage.feed(wire)
     assert stage.told == [COMMIT, "broke: 529 overloaded_error: too much"]
-    assert stage.wire.body == wire
-    assert not stage.wire.persistent
+    assert stage.client.body == wire
+    assert stage.client.cut
 
 
 async def test_the_same_with_the_connection_cut_behind_it() -> None:
     stage = raw()
     stage.feed(*chunks(START, DELTA, ERROR))
-    stage.close(ConnectionResetError())
+    await stage.up.wire.reset()
     assert stage.told == [COMMIT, "broke: 529 overloaded_error: too much"]
-    assert stage.wire.body == b"".join(chunks(START, DELTA, ERROR))
-    assert stage.wire.ended
+    assert stage.client.body == b"".join(chunks(START, DELTA, ERROR))
+    assert stage.attempt.request.exchange.ended
 
 
 @pytest.mark.parametrize("silent", [False, True])
@@ -304,51 +378,94 @@ async def test_the_same_with_the_connection_cut_behind_it() -> None:
 async def test_a_break_in_the_middle(fields: list[bytes], silent: bool) -> None:
     """At every byte: what was complete stays, what was cut is hidden, and one error follows."""
     for cut in range(len(chunks(DELTA)[0]) + 1):
-        check_break(Stage(*fields), cut, silent)
+        check_break(Stage(*fields), cut, silent, framed=b"chunked" in fields[0])
 
 
-def check_break(stage: Stage, cut: int, silent: bool) -> None:
-    framed = not stage.reader.decode
+def check_break(stage: Stage, cut: int, silent: bool, *, framed: bool) -> None:
     pieces = chunks(START, DELTA, DELTA) if framed else [START, DELTA, DELTA]
     stage.feed(*pieces[:2])
     if pieces[2][:cut]:
         stage.feed(pieces[2][:cut])
-    stage.reader.failed(UpstreamError("body", "it broke", timeout=silent))
+    stage.reader.failed(UpstreamError("it broke", timeout=silent))
     assert stage.told == [COMMIT, "broke: it broke"]
     names = [each.name for each in stage.events]
     whole = cut >= len(DELTA) + (4 if framed else 0)
     assert names == ["message_start", *["content_block_delta"] * (1 + whole), "error"]
     document = orjson.loads(stage.events[-1].data)
     assert document["error"] == {"type": "timeout_error" if silent else "api_error", "message": "it broke"}
-    assert document["request_id"] == stage.attempt.answer.request_id
-    assert stage.wire.ended
-    assert not stage.wire.persistent
+    assert document["request_id"] == stage.attempt.request.request_id
+    assert stage.client.cut
 
 
 async def test_a_break_between_two_events_adds_nothing_but_the_error() -> None:
     stage = raw()
     stage.feed(*chunks(START, DELTA))
-    stage.reader.failed(UpstreamError("body", "it broke"))
-    error = error_event("api_error", "it broke", stage.attempt.answer.request_id)
-    assert stage.wire.body == b"".join(chunks(START, DELTA)) + chunked([error])
+    stage.reader.failed(UpstreamError("it broke"))
+    error = MESSAGES.error_event("api_error", "it broke", stage.attempt.request.request_id)
+    assert stage.client.body == b"".join(chunks(START, DELTA)) + chunked([error])
 
 
 async def test_a_chunk_too_large_to_fill_up() -> None:
     stage = raw()
     stage.feed(*chunks(START, DELTA), b"%x\r\nevent: x" % (MAX_PADDING + 100))
-    sent = stage.wire.sent
-    stage.close()
+    sent = stage.client.sent
+    await stage.up.close()
     assert stage.told[-1].startswith("broke: ")
-    assert stage.wire.sent == sent
-    assert stage.wire.ended
-    assert not stage.wire.persistent
+    assert stage.client.sent == sent
+    assert stage.client.cut
 
 
-async def test_usage_is_read_from_a_broken_answer_too() -> None:
+async def test_usage_is_read_from_a_broken_stream_too() -> None:
     stage = raw()
     stage.feed(*chunks(*EVENTS[:4], STOP))
-    stage.close()
-    assert stage.attempt.answer.record.output_tokens == 3
+    await stage.up.close()
+    await settle()
+    assert stage.attempt.request.record.output_tokens == 3
+
+
+@pytest.mark.parametrize("size", [500, 5000, 3 * TAIL])
+@pytest.mark.parametrize("coding", [None, b"gzip"])
+async def test_the_end_of_a_long_stream_is_found(size: int, coding: bytes | None) -> None:
+    """However long the stream, and however it was cut: its usage is read, and a break in it hides what was cut."""
+    many = [DELTA] * (8 * TAIL // len(DELTA))
+    stage = Stage(b"transfer-encoding: chunked", coding=coding)
+    payload = b"".join([*EVENTS[:4], *many, *EVENTS[4:]])
+    wire = chunked([gzip.compress(payload)]) if coding else b"".join(chunks(*pieces(payload, 1000))) + LAST
+    stage.feed(*pieces(wire, size))
+    assert stage.told == [COMMIT, "done"]
+    await settle()
+    record = stage.attempt.request.record
+    assert (record.input_tokens, record.output_tokens) == (11, 7)
+
+
+@pytest.mark.parametrize("pieces_of_end", [1, 5])
+async def test_an_error_far_up_in_the_last_bytes_is_seen(pieces_of_end: int) -> None:
+    """A stream that ends as a complete one does, but for an error among its last events."""
+    stage = raw()
+    wire = b"".join(chunks(START, DELTA, ERROR, *EVENTS[-2:])) + LAST
+    stage.feed(*pieces(wire, -(-len(wire) // pieces_of_end)))
+    assert stage.told == [COMMIT, "broke: 529 overloaded_error: too much"]
+
+
+@pytest.mark.parametrize(
+    ("character", "have"), [(mark, have) for mark in "é漢😀\ud7ff\U0010ffff" for have in range(1, 5)]
+)
+async def test_a_cut_character_is_made_whole_before_the_error(character: str, have: int) -> None:
+    """Clients decode lines as UTF-8 before they look at events."""
+    encoded = character.encode()[:have]
+    stage = Stage(b"content-length: 9999")
+    stage.feed(START, DELTA, b"event: content_block_delta\ndata: " + encoded)
+    stage.reader.failed(UpstreamError("it broke"))
+    stage.payload.decode()
+    assert [each.name for each in stage.events] == ["message_start", "content_block_delta", "error"]
+
+
+async def test_a_body_cut_inside_the_first_bytes_of_a_character_is_short_enough_to_look_at() -> None:
+    stage = Stage(b"content-length: 9999")
+    stage.feed(b"\x80")
+    stage.feed(DELTA)
+    stage.reader.failed(UpstreamError("it broke"))
+    assert stage.events[-1].name == "error"
 
 
 # Pings of the gateway's own.
@@ -379,135 +496,32 @@ async def test_the_same_where_there_are_no_chunks(end: bytes, safe: bool) -> Non
     assert stage.reader.can_ping() is safe
 
 
+@pytest.mark.parametrize(
+    ("events", "complete"), [(EVENTS, True), (EVENTS[:-1], True), (EVENTS[:-2], False), (EVENTS[:2], False)]
+)
+async def test_whether_the_client_has_had_everything(events: list[bytes], complete: bool) -> None:
+    """A client that leaves behind the last event has lost nothing."""
+    stage = raw()
+    wire = b"".join(chunks(*events))
+    stage.feed(wire)
+    assert stage.reader.is_complete() is complete
+    stage.feed(b"5\r\n")
+    assert not stage.reader.is_complete() or complete
+    stage.reader.failed(UpstreamError("gone"))
+
+
 # The gateway's own failure.
 
 
-def explode(*_: object) -> None:
-    raise KeyError("secret")
-
-
-@pytest.mark.parametrize("where", ["_look", "_pass", "_end", "_break"])
-async def test_an_internal_error_ends_the_request(where: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(StreamRelay, where, explode)
+@pytest.mark.parametrize("place", ["commit", "done", "broke"])
+async def test_an_internal_error_ends_the_request(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
     stage = raw()
+    monkeypatch.setattr(stage.attempt, place, explode)
     stage.feed(*chunks(START, DELTA))
-    if where == "_end":
-        stage.feed(LAST)
-    elif where == "_break":
-        stage.reader.failed(UpstreamError("body", "gone"))
-    assert stage.wire.ended
-    assert "internal error: KeyError" in stage.attempt.lines[0]
-    assert "secret" not in stage.attempt.lines[0]
-    stage.connection.abort()
-
-
-# Small parts.
-
-
-def decoded(text: bytes) -> Event:
-    (found,) = EventDecoder().feed(text)
-    return found
-
-
-@pytest.mark.parametrize(
-    ("text", "kind"),
-    [
-        (b"event: ping\ndata: {}\n\n", "ping"),
-        (b'event: a\ndata: {"type":"b"}\n\n', "a"),
-        (b'data: {"type":"ping"}\n\n', "ping"),
-        (b'data: {"type":3}\n\n', ""),
-        (b"data: {}\n\n", ""),
-        (b"data: []\n\n", ""),
-        (b"data: [DONE]\n\n", ""),
-    ],
-)
-def test_the_kind_of_an_event(text: bytes, kind: str) -> None:
-    assert kind_of(decoded(text)) == kind
-
-
-@pytest.mark.parametrize(
-    ("block", "content"),
-    [
-        ({"type": "text", "text": ""}, False),
-        ({"type": "text", "text": "x"}, True),
-        ({"type": "thinking", "thinking": "", "signature": ""}, False),
-        ({"type": "thinking", "thinking": "x"}, True),
-        ({"type": "redacted_thinking", "data": ""}, True),
-        ({"type": "tool_use"}, True),
-        ({"type": "text"}, True),
-        ({"type": []}, True),
-        ({}, True),
-        ([], True),
-        (None, True),
-    ],
-)
-def test_the_content_of_a_block(block: object, content: bool) -> None:
-    assert has_content(decoded(event("content_block_start", content_block=block))) is content
-
-
-@pytest.mark.parametrize(
-    ("text", "named"),
-    [
-        (STOP, True),
-        (event("message_delta", delta={"stop_reason": None}), False),
-        (event("message_delta", delta={}), False),
-        (event("message_delta", delta=None), False),
-        (event("message_delta"), False),
-        (b"event: message_delta\ndata: x\n\n", False),
-    ],
-)
-def test_a_stop_reason(text: bytes, named: bool) -> None:
-    assert names_stop_reason(decoded(text)) is named
-
-
-@pytest.mark.parametrize(
-    ("text", "status", "type", "message"),
-    [
-        (ERROR, 529, "overloaded_error", "too much"),
-        (event("error", error={"type": "new_error", "message": "m"}), 500, "new_error", "m"),
-        (
-            event("error", error={"message": "m"}),
-            500,
-            "api_error",
-            '{"type":"error","error":{"message":"m"}}',
-        ),
-        (event("error", error=None), 500, "api_error", '{"type":"error","error":null}'),
-        (b"event: error\ndata: oh \xff\n\n", 500, "api_error", "oh \ufffd"),
-    ],
-)
-def test_an_error_event_as_a_failure(text: bytes, status: int, type: str, message: str) -> None:
-    failure = failure_of(decoded(text), head_of())
-    assert (failure.status, failure.type, failure.message) == (status, type, message)
-    assert failure.body == decoded(text).data
-
-
-@pytest.mark.parametrize("size", [1, 100, TAIL, 3 * TAIL])
-@pytest.mark.parametrize("framed", [False, True])
-def test_the_tail_is_long_enough_and_bounded(size: int, framed: bool) -> None:
-    payload = bytes(range(256)) * (6 * TAIL // 256)
-    framing = Framing("chunked") if framed else None
-    tail = Tail(framing.copy() if framing is not None else None)
-    wire = b"".join(chunks(*pieces(payload, 1000))) if framed else payload
-    seen = 0
-    for read in pieces(wire, size):
-        if framing is not None:
-            framing.feed(read)
-        tail.add(read, framing)
-        seen += len(read)
-        if seen % 4096 < size:
-            known = tail.payload()
-            assert payload[: len(payload)].find(known[-50:]) >= 0
-            assert len(known) <= 2 * TAIL + 2 * size
-    known = tail.payload()
-    assert payload.endswith(known)
-    assert len(known) >= TAIL
-
-
-def pieces(data: bytes, size: int) -> Sequence[bytes]:
-    return [data[at : at + size] for at in range(0, len(data), size)]
-
-
-def test_an_event_too_long_for_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(relay, "EventDecoder", lambda: EventDecoder(limit=50))
-    ending = Ending(b"data: " + b"x" * 100 + b"\n\n")
-    assert (ending.complete, ending.error) == (False, None)
+    if place == "done":
+        stage.feed(*chunks(STOP), LAST)
+    elif place == "broke":
+        await stage.up.close()
+    assert stage.attempt.request.exchange.ended
+    assert "internal error: KeyError" in stage.client.lines[0]
+    assert "secret" not in stage.client.lines[0]

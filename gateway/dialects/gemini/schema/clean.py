@@ -1,43 +1,30 @@
-"""Tool and answer schemas: what JSON Schema says, in the words that Gemini's API knows.
+"""Tool and output schemas: what JSON Schema says, in the words that Gemini's API knows.
 
-One pass cleans any JSON Schema into the documented subset: constraints without a place in it move
-into the description, `allOf` is merged, every `$ref` points into the root's `$defs`. Whatever comes in
-(booleans, cycles, a hundred levels, keywords with wrong values) something valid comes out. The other,
-older form is made from that in openapi.py; both are remembered by content, because an agent sends the
-same tools with every request.
+One pass cleans any JSON Schema into the documented subset: constraints without a place in it move into the
+description, `allOf` is merged, every `$ref` points into the root's `$defs`. Booleans, cycles, a
+hundred levels, keywords with wrong values: what comes out is always valid. The other, older form is
+made from that in openapi.py.
 """
 
-from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
-from gateway.dialects.gemini.schema.cycles import loosen_cycles
-from gateway.dialects.gemini.schema.merge import Merger, Steps
-from gateway.dialects.gemini.schema.openapi import count_nodes, to_openapi
-from gateway.messages.json_documents import write_document
+from gateway.dialects.gemini.schema.openapi import parameters_to_openapi, to_openapi
+from gateway.dialects.json_schema.budget import REQUEST_WORK, TOO_LARGE, Budget
+from gateway.dialects.json_schema.cache import Clean, SchemaCache
+from gateway.dialects.json_schema.cycles import loosen_cycles
+from gateway.dialects.json_schema.merge import TYPES, Merger
+from gateway.dialects.json_schema.notes import NOTE_LENGTH, describe, note
 
 Schema = dict[str, Any]
 Form = Literal["json", "openapi"]
-
-CACHED = 1024
-"""Schemas kept: fifty tool sets of twenty."""
-
-CACHED_SIZE = 64 * 1024
-"""Bytes of JSON above which a schema is cleaned afresh; real ones have 0.5 to 8 KiB."""
 
 MAX_DEPTH = 64
 """Schema levels kept; deeper ones accept anything. Google's own readers stop at 100 levels of JSON, and a
 level here costs three frames of Python's 1,000."""
 
-GROWTH = 4
-ROOM = 500
-"""Schemas looked at for one root: GROWTH x its dicts and lists, and ROOM more. Definitions that are joined
-into many places fit; ones that double with each reference do not, and accept anything where it ends."""
-
-NOTE_LENGTH = 240
-"""Characters of a constraint's value that a description repeats."""
-
-TYPES = frozenset({"string", "number", "integer", "boolean", "array", "object", "null"})
+LONGEST_NAME = 64
+"""Characters of a definition's name."""
 
 NOTED = frozenset(
     {
@@ -82,75 +69,75 @@ STRUCTURE = frozenset({"type", "$ref", "properties", "items", "prefixItems", "an
 ANNOTATIONS = frozenset({"description", "title", "nullable"})
 
 
-class SchemaCache:
-    """Cleaned schemas by content: the newest `capacity` of them."""
+class Schemas:
+    """The schemas of one request, on their way into one of the API's two forms."""
 
-    def __init__(self, capacity: int = CACHED) -> None:
-        self._capacity = capacity
-        self._known: OrderedDict[tuple[str, bytes], Schema | None] = OrderedDict()
+    def __init__(self, cache: SchemaCache, form: Form, warn: Callable[[str], None]) -> None:
+        """`warn` hears of a schema that is too large to be translated."""
+        self.form = form
+        self._cache = cache
+        self._budget = Budget(REQUEST_WORK)
+        self._warn = warn
 
-    def __len__(self) -> int:
-        return len(self._known)
+    def parameters(self, schema: object) -> Schema | None:
+        """Return the form of a tool's `input_schema`, not to be changed; None if it asks for no parameters.
 
-    def parameters(self, schema: object, form: Form) -> Schema | None:
-        """A tool's `input_schema`; None for one that says nothing (no parameters). Not to be changed."""
-        return self._get("parameters", schema, form, _parameters)
+        TOO_LARGE for one that is: the older form takes no such object without properties.
+        """
+        return self._get(_older_parameters if self.form == "openapi" else _parameters, schema)
 
-    def answer(self, schema: object, form: Form) -> Schema:
-        """The schema of a structured answer. Not to be changed."""
-        return self._get("answer", schema, form, _answer) or {}
+    def output(self, schema: object) -> Schema | None:
+        """Return the form of a structured output's schema, not to be changed; None for any JSON."""
+        if self.form == "json":
+            return self._get(clean, schema)
+        found = self._get(_older_output, schema)
+        return None if found is TOO_LARGE else found
 
-    def _get(
-        self, use: str, schema: object, form: Form, make: Callable[[object, Form], Schema | None]
-    ) -> Schema | None:
-        content = write_document(schema)
-        key = (use + form, content)
-        known = self._known
-        if key in known:
-            known.move_to_end(key)
-            return known[key]
-        made = make(schema, form)
-        if len(content) <= CACHED_SIZE:
-            known[key] = made
-            if len(known) > self._capacity:
-                known.popitem(last=False)
-        return made
+    def _get(self, clean: Clean, schema: object) -> Schema | None:
+        return self._cache.get(clean.__name__, schema, clean, self._budget, self._warn)
 
 
-def _parameters(schema: object, form: Form) -> Schema | None:
-    cleaned = clean(schema)
+def _parameters(schema: object, budget: Budget) -> Schema | None:
+    cleaned = clean(schema, budget)
     if cleaned.keys() <= {"type", "description", "title", "nullable", "additionalProperties"} or (
         not cleaned.get("properties", True) and "anyOf" not in cleaned and "oneOf" not in cleaned
     ):
         return None
-    cleaned = {**cleaned, "type": "object"}
-    return to_openapi(cleaned, parameters=True) if form == "openapi" else cleaned
+    return {**cleaned, "type": "object"}
 
 
-def _answer(schema: object, form: Form) -> Schema:
-    cleaned = clean(schema)
-    return to_openapi(cleaned, parameters=False) if form == "openapi" else cleaned
+def _older_parameters(schema: object, budget: Budget) -> Schema | None:
+    cleaned = _parameters(schema, budget)
+    return None if cleaned is None else parameters_to_openapi(cleaned, budget)
 
 
-def clean(schema: object) -> Schema:
-    """The schema in the subset of JSON Schema that the API documents for `parametersJsonSchema`."""
-    return _Cleaner(schema).result()
+def _older_output(schema: object, budget: Budget) -> Schema:
+    return to_openapi(clean(schema, budget), budget)
+
+
+def clean(schema: object, budget: Budget) -> Schema:
+    """Return the schema in the subset of JSON Schema that the API documents for `parametersJsonSchema`.
+
+    Raises SchemaTooLarge when that costs more than `budget`.
+    """
+    return _Cleaner(schema, budget).result()
 
 
 class _Cleaner:
     """One schema being cleaned. Definitions are cleaned one after the other, when something points there."""
 
-    def __init__(self, root: object) -> None:
+    def __init__(self, root: object, budget: Budget) -> None:
         self._root = root
-        self._steps = Steps(ROOM + GROWTH * count_nodes(root))
-        self._merger = Merger(root, self._steps)
+        self._budget = budget
+        self._merger = Merger(root, budget)
         self._names: dict[str, str] = {}
         """Pointer in the original -> name in `$defs`."""
+        self._numbers: dict[str, int] = {}
+        """A definition's plain name -> how many of that name there are; every name that is taken is a key."""
         self._waiting: list[tuple[str, object]] = []
-        self._inside: tuple[str, ...] = ()
-        """The pointers whose targets were joined into what is being cleaned."""
 
     def result(self) -> Schema:
+        """Return the whole, cleaned."""
         root = self._root
         if isinstance(root, dict) and isinstance(root.get("$ref"), str):
             # Parameters must be an object themselves, not point to one.
@@ -166,10 +153,11 @@ class _Cleaner:
         return cleaned
 
     def schema(self, schema: object, depth: int) -> Schema:
-        """A (sub)schema; {} accepts anything."""
+        """Return a (sub)schema, cleaned; {} accepts anything."""
+        self._budget.charge()
         if schema is False:
             return {"description": "(no value is valid here)"}
-        if not isinstance(schema, dict) or depth > MAX_DEPTH or not self._steps.take():
+        if not isinstance(schema, dict) or depth > MAX_DEPTH:
             return {}
         if "allOf" in schema:
             return self._merged(schema, depth)
@@ -177,50 +165,79 @@ class _Cleaner:
             return self._reference(schema, depth)
         out: Schema = {}
         notes: list[str] = []
+        self._budget.charge(len(schema))
         for key, value in schema.items():
             rule = _RULES.get(key)
             if rule is not None:
                 rule(self, key, value, depth + 1, out, notes)
             elif key in NOTED and _says_something(key, value):
-                notes.append(_note(key, value))
-        _settle(out, notes)
-        if notes:
-            first = out.get("description")
-            out["description"] = " ".join([first, *notes] if first else notes)
+                notes.append(self.note(key, value))
+        self._settle(out, notes)
+        describe(out, notes)
         return out
 
+    def note(self, key: str, value: object) -> str:
+        """Return a keyword without a place in the subset as words."""
+        return note(key, value, self._budget)
+
     def _merged(self, schema: Mapping[str, Any], depth: int) -> Schema:
-        outside = self._inside
-        merged, self._inside = self._merger.merged(schema, depth, outside)
+        merged, followed = self._merger.merged(schema, depth)
+        inside = self._merger.inside
+        entered = [pointer for pointer in followed if pointer not in inside]
+        inside.update(entered)
         cleaned = self.schema(merged, depth + 1)
-        self._inside = outside
+        inside.difference_update(entered)
         return cleaned
 
     def _reference(self, schema: Mapping[str, Any], depth: int) -> Schema:
-        """The API allows nothing beside a `$ref`: annotations go around it, anything else is merged with
-        what it points to."""
+        """Clean a schema with a `$ref`.
+
+        The API allows nothing beside one: annotations go around it, anything else is merged with what it
+        points to.
+        """
         pointer = schema["$ref"]
+        self._budget.charge(len(schema))
         rest = {key: value for key, value in schema.items() if key != "$ref"}
         found, target = self._merger.resolve(pointer)
         if not found:
-            rest["description"] = " ".join(filter(None, [_text(rest.get("description")), f"(see {pointer})"]))
+            describe(rest, [f"(see {pointer[:NOTE_LENGTH]})"])
             return self.schema(rest, depth + 1)
-        beside = self.schema(rest, depth + 1)
-        if not beside.keys() <= ANNOTATIONS:
-            return self._merged({"allOf": [{"$ref": pointer}, rest]}, depth)
-        there = {"$ref": "#/$defs/" + self._definition(pointer, target)}
-        return {"anyOf": [there], **beside} if beside else there
+        if not rest.keys() & RESTRICTIONS:
+            there = {"$ref": "#/$defs/" + self._definition(pointer, target)}
+            beside = self.schema(rest, depth + 1)
+            return {"anyOf": [there], **beside} if beside else there
+        return self._merged({"allOf": [{"$ref": pointer}, rest]}, depth)
 
     def _definition(self, pointer: str, target: object) -> str:
+        """Return the name in `$defs` of what a pointer leads to."""
         name = self._names.get(pointer)
         if name is None:
-            last = pointer.rpartition("/")[2].strip("#")
+            last = pointer.rpartition("/")[2].strip("#")[:LONGEST_NAME]
             plain = "".join(c if c.isascii() and (c.isalnum() or c in "_-.") else "_" for c in last) or "root"
-            taken = set(self._names.values())
-            name = next(n for n in _numbered(plain) if n not in taken)
+            self._budget.charge(1 + len(plain) // 8)
+            name = plain
+            while name in self._numbers:
+                self._budget.charge()
+                self._numbers[plain] += 1
+                name = f"{plain}_{self._numbers[plain]}"
+            self._numbers[name] = 1
             self._names[pointer] = name
             self._waiting.append((name, target))
         return name
+
+    def _settle(self, out: Schema, notes: list[str]) -> None:
+        """Adjust keywords that depend on each other, once all of them are there."""
+        if "const" in out:
+            out["enum"] = [out.pop("const")]
+        if "required" in out:
+            # The API refuses a required name that is not among the properties.
+            known = out.get("properties", {})
+            missing = [name for name in out["required"] if name not in known]
+            if missing:
+                notes.append(self.note("required", missing))
+            out["required"] = [name for name in out["required"] if name in known]
+            if not out["required"]:
+                del out["required"]
 
     # One method a kind of keyword: (keyword, value, depth, cleaned schema so far, notes).
 
@@ -242,6 +259,7 @@ class _Cleaner:
 
     def keep_type(self, key: str, value: object, depth: int, out: Schema, notes: list[str]) -> None:
         names = [value] if isinstance(value, str) else value if isinstance(value, list) else []
+        self._budget.charge(len(names))
         types = list(dict.fromkeys(n.lower() for n in names if isinstance(n, str) and n.lower() in TYPES))
         if types:
             out["type"] = types[0] if len(types) == 1 else types
@@ -249,17 +267,19 @@ class _Cleaner:
     def keep_enum(self, key: str, value: object, depth: int, out: Schema, notes: list[str]) -> None:
         if not isinstance(value, list) or "const" in out:
             return
-        plain = [v for v in value if _plain(v)]
+        self._budget.charge(len(value))
+        # The API refuses an empty word.
+        plain = [v for v in value if _plain(v) and v != ""]
         if plain:
             out["enum"] = plain
         if len(plain) < len(value):
-            notes.append(_note("enum", value))
+            notes.append(self.note("enum", value))
 
     def const(self, key: str, value: object, depth: int, out: Schema, notes: list[str]) -> None:
-        if _plain(value):
+        if _plain(value) and value != "":
             out["const"] = value
         else:
-            notes.append(_note("const", value))
+            notes.append(self.note("const", value))
 
     def one(self, key: str, value: object, depth: int, out: Schema, notes: list[str]) -> None:
         if isinstance(value, list):  # older drafts' way to write a tuple
@@ -274,7 +294,7 @@ class _Cleaner:
         if any(STRUCTURE & member.keys() for member in members):
             out[key] = members
         elif members:
-            notes.append(_note(key, value))
+            notes.append(self.note(key, value))
 
     def named(self, key: str, value: object, depth: int, out: Schema, notes: list[str]) -> None:
         if isinstance(value, dict):
@@ -282,6 +302,7 @@ class _Cleaner:
 
     def names(self, key: str, value: object, depth: int, out: Schema, notes: list[str]) -> None:
         if isinstance(value, list):
+            self._budget.charge(len(value))
             out[key] = list(dict.fromkeys(name for name in value if isinstance(name, str)))
 
 
@@ -309,20 +330,8 @@ _RULES: Mapping[str, _Rule] = {
 }
 """What is kept, and how. `$ref`, `$defs` and `allOf` are not here: they are about the whole schema."""
 
-
-def _settle(out: Schema, notes: list[str]) -> None:
-    """Keywords that depend on each other, once all of them are there."""
-    if "const" in out:
-        out["enum"] = [out.pop("const")]
-    if "required" in out:
-        # The API refuses a required name that is not among the properties.
-        known = out.get("properties", {})
-        missing = [name for name in out["required"] if name not in known]
-        if missing:
-            notes.append(_note("required", missing))
-        out["required"] = [name for name in out["required"] if name in known]
-        if not out["required"]:
-            del out["required"]
+RESTRICTIONS = frozenset({*_RULES, "allOf"}) - ANNOTATIONS
+"""Keywords that cannot stand around a `$ref`."""
 
 
 def _says_something(key: str, value: object) -> bool:
@@ -334,24 +343,5 @@ def _says_something(key: str, value: object) -> bool:
 
 
 def _plain(value: object) -> bool:
-    """Whether an `enum` may hold it."""
+    """Return whether an `enum` may hold this value."""
     return value is None or isinstance(value, (str, int)) or (isinstance(value, float) and abs(value) < 1e300)
-
-
-def _note(key: str, value: object) -> str:
-    text = value if isinstance(value, str) else write_document(value).decode()
-    if len(text) > NOTE_LENGTH:
-        text = text[:NOTE_LENGTH] + "…"
-    return f"({key}: {text})"
-
-
-def _text(value: object) -> str:
-    return value if isinstance(value, str) else ""
-
-
-def _numbered(name: str) -> Any:
-    yield name
-    number = 2
-    while True:
-        yield f"{name}_{number}"
-        number += 1

@@ -1,14 +1,16 @@
 """The older schema form: the subset of OpenAPI 3.0 that `parameters` and `responseSchema` take.
 
-Made from a cleaned JSON Schema (schema.py). There are no references (they are written out, to a fixed
-depth), no type lists and no `oneOf`; an array says what its items are, and beside `anyOf` stands nothing
-that restricts.
+Made from a cleaned JSON Schema (clean.py). There are no references (they are written out, to a fixed depth),
+no type lists and no `oneOf`; an array says what its items are, an object what its properties are, and beside
+`anyOf` stands nothing at all: what is said about all choices is said in each.
 """
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from gateway.messages.json_documents import write_document
+from gateway.dialects.json_schema.budget import Budget, SchemaTooLarge, count_nodes
+from gateway.dialects.json_schema.notes import NOTE_LENGTH, describe, note
 
 Schema = dict[str, Any]
 
@@ -51,119 +53,107 @@ _IMPLIED = (
 _LIMITS = ("format", "minItems", "maxItems", "minimum", "maximum")
 
 _ANY = "(any JSON value)"
+_ANY_OBJECT = "(a JSON object)"
 
 
-def to_openapi(cleaned: Schema, *, parameters: bool) -> Schema:
-    """The same schema in the older form. With `parameters`, an object whatever it was."""
+def to_openapi(cleaned: Schema, budget: Budget) -> Schema:
+    """Return the same schema in the older form. Raises SchemaTooLarge."""
+    return _one(_written(cleaned, budget))
+
+
+def parameters_to_openapi(cleaned: Schema, budget: Budget) -> Schema | None:
+    """Return a function's parameters in the older form, always an object; None for one without properties.
+
+    Raises SchemaTooLarge.
+    """
+    members = _written(cleaned, budget)
+    out = members[0]
+    if len(members) > 1:
+        out = _one_object(members)
+        out.update((key, cleaned[key]) for key in ("title", "description") if key in cleaned)
+    return out if out.get("properties") else None
+
+
+def _written(cleaned: Schema, budget: Budget) -> list[Schema]:
+    """Write the root's choices; plainly, if they would grow too much."""
     defs = cleaned.get("$defs", {})
     root = {key: value for key, value in cleaned.items() if key != "$defs"}
-    most = ROOM + GROWTH * count_nodes(cleaned)
+    nodes = count_nodes(cleaned)
+    most = ROOM + GROWTH * nodes
+    budget.charge(nodes)
+    work = Budget(min(most, budget.left))
     try:
-        out = _Writer(defs, most, plain=False).schema(root, 0, 0)
-    except _TooLarge:
-        out = {}
-    if not out or count_nodes(out, most) > most:
-        out = _Writer(defs, most, plain=True).schema(root, 0, 0)
-    if parameters and out.get("type") != "OBJECT":
-        out = _one_object(out)
-    return out
-
-
-def count_nodes(value: object, most: float = float("inf")) -> int:
-    """The dicts and lists in a document, each place counted; stops soon after `most`."""
-    count = 0
-    rest = [value]
-    while rest and count <= most:
-        one = rest.pop()
-        if isinstance(one, dict):
-            count += 1
-            rest.extend(one.values())
-        elif isinstance(one, list):
-            count += 1
-            rest.extend(one)
-    return count
-
-
-class _TooLarge(Exception):
-    """The schema is not worth going on with."""
+        members = _Writer(defs, work, plain=False).members(root, 0, 0)
+        # A property may stand in several choices: what is one dict here is written several times.
+        if count_nodes(members, most) <= most:
+            return members
+    except SchemaTooLarge:
+        pass
+    finally:
+        budget.charge(min(most, budget.left) - max(work.left, 0))
+    return _Writer(defs, budget, plain=True).members(root, 0, 0)
 
 
 class _Writer:
-    def __init__(self, defs: Mapping[str, Schema], most: int, *, plain: bool) -> None:
-        """At most `most` schemas are written. `plain`: no reference is written out, and of choices only
-        the first stays."""
-        self._left = most
+    def __init__(self, defs: Mapping[str, Schema], budget: Budget, *, plain: bool) -> None:
+        """`plain`: no reference is written out, and of choices only the first stays."""
+        self._budget = budget
         self._defs = {} if plain else defs
         self._plain = plain
 
     def schema(self, schema: Schema, depth: int, inlined: int) -> Schema:
-        """`inlined`: how many references led here."""
-        self._left -= 1
-        if self._left < 0:
-            raise _TooLarge
-        notes: list[str] = []
+        """Write one (sub)schema. `inlined`: how many references led here. Raises SchemaTooLarge."""
+        return _one(self.members(schema, depth, inlined))
+
+    def members(self, schema: Schema, depth: int, inlined: int) -> list[Schema]:
+        """Write a (sub)schema as choices of one type each, without choices in them. Raises SchemaTooLarge."""
+        self._budget.charge()
         if "$ref" in schema:
             name = schema["$ref"].removeprefix("#/$defs/")
             if inlined >= MAX_INLINED_DEPTH or name not in self._defs:
-                return {"type": "OBJECT", "description": f"(a nested {name})"}
-            return self.schema(self._defs[name], depth, inlined + 1)
+                return [{"type": "STRING", "description": f"{_ANY_OBJECT[:-1]}: {name})"}]
+            return self.members(self._defs[name], depth, inlined + 1)
         if depth > MAX_DEPTH:
-            return {"type": "STRING", "description": _ANY}
-        out: Schema = {key: schema[key] for key in ("title", "description") if key in schema}
-        choices = schema.get("anyOf") or schema.get("oneOf")
+            return [{"type": "STRING", "description": _ANY}]
+        notes: list[str] = []
+        choices = schema.get("anyOf") or schema.get("oneOf") or []
         if "anyOf" in schema and "oneOf" in schema:
-            notes.append(_note("oneOf", schema["oneOf"]))
+            notes.append(note("oneOf", schema["oneOf"], self._budget))
         if choices and self._plain:
-            notes.append(_note("any of", choices))
+            notes.append(note("any of", choices, self._budget))
             choices = choices[:1]
-        types, nullable = self._types(schema, bool(choices))
+        types, nullable = _types(schema, bool(choices))
         body = self._body(schema, types, depth, inlined, notes)
         if choices:
-            self._choose(out, body, types, choices, depth, inlined)
-        elif len(types) == 1:
-            out["type"] = types[0]
-            out.update(_part(body, types[0], notes))
-        elif types:
-            out["anyOf"] = [{"type": name, **_part(body, name, [])} for name in types]
+            real = [choice for choice in choices if choice.get("type") != "null"]
+            nullable = nullable or len(real) < len(choices)
+            written = (self.members(_typed(choice, types), depth + 1, inlined) for choice in real)
+            members = [self._with(member, body) for group in written for member in group]
         else:
-            out["type"] = "STRING"
-            notes.append(_ANY)
-        if nullable or schema.get("nullable") is True:
-            out["nullable"] = True
-        if notes:
-            out["description"] = " ".join([out["description"], *notes] if "description" in out else notes)
-        return out
-
-    def _types(self, schema: Schema, has_choices: bool) -> tuple[list[str], bool]:
-        """(types in the API's names, whether null is one more)."""
-        given = schema.get("type", [])
-        names = [name.upper() for name in ([given] if isinstance(given, str) else given)]
-        nullable = "NULL" in names or None in schema.get("enum", ())
-        types = [name for name in names if name != "NULL"]
-        if not types and not has_choices:
-            types = [name for keyword, name in _IMPLIED if keyword in schema][:1]
-            if not types and "enum" in schema:
-                types = ["STRING"]
-            elif not types and names:
-                types = ["STRING"]  # only null: a string that may be null
-        return types, nullable
+            said = notes if len(types) == 1 else []
+            members = [{"type": name, **_part(body, name, said)} for name in types]
+        if not members:
+            members = [{"type": "STRING"}]
+            notes.extend([] if choices else [_ANY])
+        self._annotate(members, schema, notes, nullable or schema.get("nullable") is True)
+        return members
 
     def _body(
         self, schema: Schema, types: list[str], depth: int, inlined: int, notes: list[str]
     ) -> dict[str, Any]:
-        """The keywords that restrict, each already in the older form."""
+        """Write the keywords that restrict."""
         out: Schema = {key: schema[key] for key in _LIMITS if key in schema}
         if "enum" in schema:
             values = [value for value in schema["enum"] if value is not None]
             if values and all(isinstance(value, str) for value in values) and types in ([], ["STRING"]):
                 out["enum"] = values
             elif values:
-                notes.append(_note("one of", values))
+                notes.append(note("one of", values, self._budget))
         if "items" in schema:
             out["items"] = self.schema(schema["items"], depth + 1, inlined)
         elif "prefixItems" in schema:
-            members = [self.schema(member, depth + 1, inlined) for member in schema["prefixItems"]]
-            out["items"] = members[0] if len(members) == 1 else {"anyOf": members}
+            groups = [self.members(member, depth + 1, inlined) for member in schema["prefixItems"]]
+            out["items"] = _one([member for group in groups for member in group])
         elif "ARRAY" in types:
             out["items"] = {"type": "STRING", "description": _ANY}
         if "properties" in schema:
@@ -173,37 +163,61 @@ class _Writer:
         if "required" in schema:
             out["required"] = schema["required"]
         if isinstance(schema.get("additionalProperties"), dict) and schema["additionalProperties"]:
-            notes.append(_note("additionalProperties", schema["additionalProperties"]))
+            notes.append(note("additionalProperties", schema["additionalProperties"], self._budget))
         return out
 
-    def _choose(
-        self, out: Schema, body: Schema, types: list[str], choices: list[Schema], depth: int, inlined: int
-    ) -> None:
-        """`anyOf`: what restricts all choices goes into each of them."""
-        members = []
-        for choice in choices:
-            if choice.get("type") == "null":
-                out["nullable"] = True
-                continue
-            typed = choice
-            if "type" not in choice and len(types) == 1 and not choice.keys() & {"$ref", "anyOf", "oneOf"}:
-                typed = {**choice, "type": types[0].lower()}
-            member = self.schema(typed, depth + 1, inlined)
-            members.append(_with(member, body))
-        if len(members) == 1:
-            only = members[0]
-            texts = [text for text in (out.get("description"), only.get("description")) if text]
-            out.update(only)
-            if texts:
-                out["description"] = " ".join(dict.fromkeys(texts))
-        elif members:
-            out["anyOf"] = members
-        else:
-            out["type"] = "STRING"
+    def _with(self, member: Schema, body: Schema) -> Schema:
+        """Return a choice that also keeps to what stands beside all choices."""
+        beside = _part(body, member["type"], [])
+        if not beside:
+            return member
+        out = {**beside, **member}
+        if "properties" in beside and "properties" in member:
+            self._budget.charge(len(beside["properties"]) + len(member["properties"]))
+            out["properties"] = {**beside["properties"], **member["properties"]}
+        if "required" in beside and "required" in member:
+            self._budget.charge(len(beside["required"]) + len(member["required"]))
+            out["required"] = list(dict.fromkeys([*beside["required"], *member["required"]]))
+        return out
+
+    def _annotate(self, members: list[Schema], schema: Schema, notes: list[str], nullable: bool) -> None:
+        """Say in each choice what is said of all; from the second on, long texts only in part."""
+        title, description = schema.get("title"), schema.get("description")
+        text = " ".join([description, *notes] if description else notes)
+        for index, member in enumerate(members):
+            if title:
+                member.setdefault("title", title if not index else title[:NOTE_LENGTH])
+            if text:
+                known = member.pop("description", "")
+                said = text if not index else text[:NOTE_LENGTH]
+                self._budget.charge_text(len(said) + len(known))
+                member["description"] = said if known in ("", said) else f"{said} {known}"
+            if nullable:
+                member["nullable"] = True
+
+
+def _types(schema: Schema, has_choices: bool) -> tuple[list[str], bool]:
+    """Return a schema's types in the API's names, and whether null is one more."""
+    given = schema.get("type", [])
+    names = [name.upper() for name in ([given] if isinstance(given, str) else given)]
+    nullable = "NULL" in names or None in schema.get("enum", ())
+    types = [name for name in names if name != "NULL"]
+    if not types and not has_choices:
+        types = [name for keyword, name in _IMPLIED if keyword in schema][:1]
+        if not types and (names or "enum" in schema):
+            types = ["STRING"]  # for only null: a string that may be null
+    return types, nullable
+
+
+def _typed(choice: Schema, types: list[str]) -> Schema:
+    """Return a choice with the one type that is said of all choices, if it names none."""
+    if "type" in choice or len(types) != 1 or choice.keys() & {"$ref", "anyOf", "oneOf"}:
+        return choice
+    return {**choice, "type": types[0].lower()}
 
 
 def _part(body: Schema, type: str, notes: list[str]) -> Schema:
-    """What of `body` is about values of this type."""
+    """Return what of `body` is about values of this type."""
     out = {key: body[key] for key in KEYWORDS_OF_TYPE[type] if key in body}
     if "format" in body and body["format"] not in FORMATS.get(type, ()):
         out.pop("format", None)
@@ -211,41 +225,36 @@ def _part(body: Schema, type: str, notes: list[str]) -> Schema:
     return out
 
 
-def _with(member: Schema, body: Schema) -> Schema:
-    """A choice that also keeps to what stands beside all choices."""
-    if "anyOf" in member:
-        return {**member, "anyOf": [_with(inner, body) for inner in member["anyOf"]]}
-    beside = _part(body, member["type"], [])
-    out = {**beside, **member}
-    if "properties" in beside and "properties" in member:
-        out["properties"] = {**beside["properties"], **member["properties"]}
-    if "required" in beside and "required" in member:
-        out["required"] = list(dict.fromkeys([*beside["required"], *member["required"]]))
+def _one(members: Iterable[Schema]) -> Schema:
+    """Return choices as one schema."""
+    finished = [_finished(member) for member in members]
+    return finished[0] if len(finished) == 1 else {"anyOf": finished}
+
+
+def _finished(member: Schema) -> Schema:
+    """Return a choice as the API takes it: an object without properties as text that says so."""
+    if member["type"] != "OBJECT" or member.get("properties"):
+        return member
+    out: Schema = {key: member[key] for key in ("title", "description", "nullable") if key in member}
+    out["type"] = "STRING"
+    describe(out, [_ANY_OBJECT])
     return out
 
 
-def _one_object(schema: Schema) -> Schema:
-    """Choices between objects as one object: parameters are never a choice. Required is what all require."""
+def _one_object(members: list[Schema]) -> Schema:
+    """Return a choice between objects as one object: parameters are never a choice.
+
+    Required is what all require.
+    """
+    objects = [member for member in members if member["type"] == "OBJECT"]
     properties: Schema = {}
-    required: list[list[str]] = []
-    rest = [schema]
-    while rest:
-        member = rest.pop(0)
-        if "anyOf" in member:
-            rest.extend(member["anyOf"])
-        elif member["type"] == "OBJECT":
-            properties = {**member.get("properties", {}), **properties}
-            required.append(member.get("required", []))
-    out: Schema = {key: schema[key] for key in ("title", "description") if key in schema}
-    out["type"] = "OBJECT"
-    if properties:
-        out["properties"] = properties
-    always = [name for name in required[0] if all(name in names for names in required)] if required else []
+    required: Counter[str] = Counter()
+    for member in objects:
+        for name, schema in member.get("properties", {}).items():
+            properties.setdefault(name, schema)
+        required.update(member.get("required", ()))
+    out: Schema = {"type": "OBJECT", "properties": properties}
+    always = [name for name, times in required.items() if times == len(objects)]
     if always:
         out["required"] = always
     return out
-
-
-def _note(key: str, value: object) -> str:
-    text = write_document(value).decode()
-    return f"({key}: {text[:240]}{'…' if len(text) > 240 else ''})"

@@ -6,9 +6,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.dialects.gemini.schema.clean import SchemaCache, clean
-from gateway.dialects.gemini.schema.openapi import to_openapi
-from tests.dialects.gemini.validate import validate_json_schema, validate_openapi_schema
+from gateway.dialects.gemini.schema.clean import Form, Schemas, clean
+from gateway.dialects.gemini.schema.openapi import parameters_to_openapi, to_openapi
+from gateway.dialects.json_schema.budget import MAX_WORK, TOO_LARGE, Budget, SchemaTooLarge
+from gateway.dialects.json_schema.cache import SchemaCache
+from tests.dialects.json_schema.growth import SCHEMAS
+from tests.fakes.gemini.schemas import validate_json_schema, validate_openapi_schema
 
 STRING = {"type": "string"}
 
@@ -51,6 +54,13 @@ CASES: list[tuple[str, Any, Any]] = [
     ),
     ("enum of objects", {"enum": [[1]]}, {"description": "(enum: [[1]])"}),
     ("enum no list", {"enum": "a"}, {}),
+    ("enum with an empty word", {"enum": ["", "a"]}, {"enum": ["a"], "description": '(enum: ["","a"])'}),
+    (
+        "enum of an empty word",
+        {"type": "string", "enum": [""]},
+        {"type": "string", "description": '(enum: [""])'},
+    ),
+    ("const empty", {"const": ""}, {"description": "(const: )"}),
     (
         "constraints",
         {"type": "string", "description": "An id.", "pattern": "^a$", "minLength": 2},
@@ -236,10 +246,15 @@ CASES: list[tuple[str, Any, Any]] = [
 )
 def test_clean(schema: Any, expected: Any) -> None:
     before = orjson.dumps(schema)
-    cleaned = clean(schema)
+    cleaned = clean(schema, Budget())
     validate_json_schema(cleaned)
     assert cleaned == (schema if expected is None else expected)
     assert orjson.dumps(schema) == before
+
+
+def schemas(form: Form = "json", warnings: list[str] | None = None) -> Schemas:
+    """The schemas of a request of its own."""
+    return Schemas(SchemaCache(), form, (warnings if warnings is not None else []).append)
 
 
 def nested(levels: int) -> dict[str, Any]:
@@ -250,8 +265,8 @@ def nested(levels: int) -> dict[str, Any]:
 
 
 def test_fifty_levels_are_kept() -> None:
-    assert clean(nested(50)) == nested(50)
-    older = SchemaCache().parameters(nested(50), "openapi")
+    assert clean(nested(50), Budget()) == nested(50)
+    older = schemas("openapi").parameters(nested(50))
     validate_openapi_schema(older)
     for _ in range(50):
         assert older is not None
@@ -260,17 +275,48 @@ def test_fifty_levels_are_kept() -> None:
 
 
 def test_too_many_levels_end_in_anything() -> None:
-    cleaned = clean(nested(190))
+    cleaned = clean(nested(190), Budget())
     validate_json_schema(cleaned)
     assert cleaned["properties"]["a"]["properties"]["a"]["type"] == "object"
 
 
+@pytest.mark.parametrize("form", ["json", "openapi"])
 @pytest.mark.parametrize("keyword", ["allOf", "anyOf"])
-def test_doubling_references_are_bounded(keyword: str) -> None:
+def test_doubling_references_are_bounded(keyword: str, form: Form) -> None:
     defs: dict[str, Any] = {f"d{n}": {keyword: [{"$ref": f"#/$defs/d{n + 1}"}] * 2} for n in range(60)}
-    cleaned = clean({"allOf": [{"$ref": "#/$defs/d0"}], "$defs": defs | {"d60": STRING}})
-    validate_json_schema(cleaned)
-    assert len(orjson.dumps(to_openapi(cleaned, parameters=False))) < 2_000_000
+    warnings: list[str] = []
+    found = schemas(form, warnings).output(
+        {"allOf": [{"$ref": "#/$defs/d0"}], "$defs": defs | {"d60": STRING}}
+    )
+    if keyword == "allOf":
+        assert found == (TOO_LARGE if form == "json" else None)
+        assert warnings == ["a schema is too large to be translated: sent as one that takes any object"]
+    else:
+        assert len(orjson.dumps(found)) < 2_000_000
+        assert warnings == []
+
+
+@pytest.mark.parametrize("name", SCHEMAS)
+def test_the_budget_is_charged_as_the_schema_grows(name: str) -> None:
+    """What a loop inside C goes over is charged too: that loop shows in no profile."""
+
+    def units(n: int) -> int:
+        budget = Budget(MAX_WORK)
+        try:
+            parameters_to_openapi({**clean(SCHEMAS[name](n), budget), "type": "object"}, budget)
+        except SchemaTooLarge:
+            return MAX_WORK
+        return MAX_WORK - budget.left
+
+    assert units(1000) <= 2.3 * units(500)
+
+
+@pytest.mark.parametrize("form", ["json", "openapi"])
+@pytest.mark.parametrize("name", ["doubling references", "references beside restrictions"])
+def test_what_references_multiply_is_stopped_by_the_budget(name: str, form: Form) -> None:
+    warnings: list[str] = []
+    assert schemas(form, warnings).parameters(SCHEMAS[name](500)) is TOO_LARGE
+    assert len(warnings) == 1
 
 
 NAMES = ("a", "b", "$ref", "type", "properties", "allOf", "required", "enum", "const", "$defs", "é ü", "")
@@ -349,71 +395,61 @@ def test_any_schema_becomes_a_valid_one(seed: int) -> None:
     rng = Random(seed)
     for _ in range(10):
         root = any_root(rng)
-        cleaned = clean(root)
+        cleaned = clean(root, Budget())
         validate_json_schema(cleaned)
-        parameters = rng.random() < 0.5
-        older = to_openapi(cleaned, parameters=parameters)
-        validate_openapi_schema(older)
-        assert older.get("type") == "OBJECT" or not parameters
+        validate_openapi_schema(to_openapi(cleaned, Budget()))
+        older = parameters_to_openapi({**cleaned, "type": "object"}, Budget())
+        if older is not None:
+            assert older["type"] == "OBJECT"
+            validate_openapi_schema(older)
 
 
-class TestCache:
-    def test_the_same_content_is_cleaned_once(self) -> None:
-        cache = SchemaCache()
-        schema = {"type": "object", "properties": {"a": STRING}}
-        assert cache.parameters(schema, "json") is cache.parameters(dict(schema), "json")
-        assert cache.answer(schema, "json") is cache.answer(schema, "json")
-        assert cache.parameters(schema, "openapi") != cache.parameters(schema, "json")
-        assert len(cache) == 3
+def test_forms_and_uses_are_cached_apart() -> None:
+    cache = SchemaCache()
+    schema = {"type": "object", "properties": {"a": STRING}}
+    found = [Schemas(cache, form, print).parameters(schema) for form in ("json", "openapi") for _ in range(2)]
+    assert found[0] is found[1]
+    assert found[2] is found[3]
+    assert found[0] != found[2]
+    assert Schemas(cache, "json", print).output(schema) == schema
+    assert len(cache) == 3
 
-    def test_the_least_recently_used_goes(self) -> None:
-        cache = SchemaCache(2)
-        one = cache.answer({"title": "1"}, "json")
-        cache.answer({"title": "2"}, "json")
-        assert cache.answer({"title": "1"}, "json") is one
-        cache.answer({"title": "3"}, "json")
-        assert len(cache) == 2
-        assert cache.answer({"title": "1"}, "json") is one
 
-    def test_a_huge_schema_is_not_kept(self) -> None:
-        cache = SchemaCache()
-        assert cache.answer({"description": "x" * 70_000}, "json")
-        assert len(cache) == 0
+@pytest.mark.parametrize(
+    "schema",
+    [
+        None,
+        {},
+        {"type": "object"},
+        {"type": "object", "properties": {}, "required": [], "additionalProperties": False},
+        {"properties": {}, "$schema": "x"},
+        {"type": "object", "properties": {}, "additionalProperties": STRING, "title": "t"},
+    ],
+)
+def test_no_parameters(schema: Any) -> None:
+    assert schemas("json").parameters(schema) is None
+    assert schemas("openapi").parameters(schema) is None
 
-    @pytest.mark.parametrize(
-        "schema",
-        [
-            None,
-            {},
-            {"type": "object"},
-            {"type": "object", "properties": {}, "required": [], "additionalProperties": False},
-            {"properties": {}, "$schema": "x"},
-            {"type": "object", "properties": {}, "additionalProperties": STRING, "title": "t"},
-        ],
-    )
-    def test_no_parameters(self, schema: Any) -> None:
-        assert SchemaCache().parameters(schema, "json") is None
-        assert SchemaCache().parameters(schema, "openapi") is None
 
-    @pytest.mark.parametrize(
-        "schema",
-        [
-            {"properties": {"a": STRING}},
-            {"anyOf": [{"properties": {"a": STRING}}]},
-            {"properties": {}, "oneOf": [{"properties": {"a": STRING}}]},
-        ],
-    )
-    def test_parameters_are_an_object(self, schema: Any) -> None:
-        found = SchemaCache().parameters(schema, "json")
-        assert found is not None
-        assert found["type"] == "object"
-        older = SchemaCache().parameters(schema, "openapi")
-        assert older is not None
-        assert older["type"] == "OBJECT"
-        assert older["properties"] == {"a": {"type": "STRING"}}
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"properties": {"a": STRING}},
+        {"anyOf": [{"properties": {"a": STRING}}]},
+        {"properties": {}, "oneOf": [{"properties": {"a": STRING}}]},
+    ],
+)
+def test_parameters_are_an_object(schema: Any) -> None:
+    found = schemas("json").parameters(schema)
+    assert found is not None
+    assert found["type"] == "object"
+    older = schemas("openapi").parameters(schema)
+    assert older is not None
+    assert older["type"] == "OBJECT"
+    assert older["properties"] == {"a": {"type": "STRING"}}
 
-    def test_an_answer_may_be_anything(self) -> None:
-        cache = SchemaCache()
-        assert cache.answer({}, "json") == {}
-        assert cache.answer(STRING, "json") == STRING
-        assert cache.answer(STRING, "openapi") == {"type": "STRING"}
+
+def test_an_output_may_be_anything() -> None:
+    assert schemas("json").output({}) == {}
+    assert schemas("json").output(STRING) == STRING
+    assert schemas("openapi").output(STRING) == {"type": "STRING"}

@@ -2,8 +2,9 @@ from typing import Any
 
 import pytest
 
-from gateway.dialects.gemini.schema.openapi import MAX_INLINED_DEPTH, count_nodes, to_openapi
-from tests.dialects.gemini.validate import validate_openapi_schema
+from gateway.dialects.gemini.schema.openapi import MAX_INLINED_DEPTH, parameters_to_openapi, to_openapi
+from gateway.dialects.json_schema.budget import Budget, count_nodes
+from tests.fakes.gemini.schemas import validate_openapi_schema
 
 STRING = {"type": "string"}
 ANY = {"type": "STRING", "description": "(any JSON value)"}
@@ -60,12 +61,37 @@ CASES: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     (
         "a map",
         {"type": "object", "additionalProperties": STRING},
-        {"type": "OBJECT", "description": '(additionalProperties: {"type":"string"})'},
+        {"type": "STRING", "description": '(additionalProperties: {"type":"string"}) (a JSON object)'},
     ),
     (
         "choices",
-        {"description": "d", "anyOf": [STRING, {"type": "boolean"}]},
-        {"description": "d", "anyOf": [{"type": "STRING"}, {"type": "BOOLEAN"}]},
+        {"description": "d", "title": "t", "nullable": True, "anyOf": [STRING, {"type": "boolean"}]},
+        {
+            "anyOf": [
+                {"type": "STRING", "title": "t", "description": "d", "nullable": True},
+                {"type": "BOOLEAN", "title": "t", "description": "d", "nullable": True},
+            ]
+        },
+    ),
+    (
+        "choices and null, with words of their own",
+        {"description": "d", "anyOf": [{**STRING, "description": "s"}, {"type": ["boolean", "null"]}]},
+        {
+            "anyOf": [
+                {"type": "STRING", "description": "d s"},
+                {"type": "BOOLEAN", "description": "d", "nullable": True},
+            ]
+        },
+    ),
+    (
+        "types with words",
+        {"description": "d", "type": ["string", "boolean", "null"]},
+        {
+            "anyOf": [
+                {"type": "STRING", "description": "d", "nullable": True},
+                {"type": "BOOLEAN", "description": "d", "nullable": True},
+            ]
+        },
     ),
     ("one choice and null", {"anyOf": [STRING, {"type": "null"}]}, {"type": "STRING", "nullable": True}),
     ("choice of null", {"anyOf": [{"type": "null"}]}, {"type": "STRING", "nullable": True}),
@@ -77,7 +103,12 @@ CASES: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     (
         "two sorts of choices",
         {"anyOf": [STRING, {"type": "boolean"}], "oneOf": [{}]},
-        {"anyOf": [{"type": "STRING"}, {"type": "BOOLEAN"}], "description": "(oneOf: [{}])"},
+        {
+            "anyOf": [
+                {"type": "STRING", "description": "(oneOf: [{}])"},
+                {"type": "BOOLEAN", "description": "(oneOf: [{}])"},
+            ]
+        },
     ),
     (
         "choices beside properties",
@@ -112,12 +143,8 @@ CASES: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
         },
         {
             "anyOf": [
-                {
-                    "anyOf": [
-                        {"type": "NUMBER", "minimum": 1, "maximum": 3},
-                        {"type": "NUMBER", "minimum": 1, "maximum": 4},
-                    ]
-                },
+                {"type": "NUMBER", "minimum": 1, "maximum": 3},
+                {"type": "NUMBER", "minimum": 1, "maximum": 4},
                 {"type": "INTEGER", "minimum": 1, "description": "(one of: [5])"},
             ]
         },
@@ -130,12 +157,15 @@ CASES: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     (
         "a reference to nothing",
         {"properties": {"a": {"$ref": "#/$defs/x"}}},
-        {"type": "OBJECT", "properties": {"a": {"type": "OBJECT", "description": "(a nested x)"}}},
+        {"type": "OBJECT", "properties": {"a": {"type": "STRING", "description": "(a JSON object: x)"}}},
     ),
     (
         "a long note",
         {"additionalProperties": {"description": "x" * 300}, "type": "object"},
-        {"type": "OBJECT", "description": '(additionalProperties: {"description":"' + "x" * 224 + "…)"},
+        {
+            "type": "STRING",
+            "description": '(additionalProperties: {"description":"' + "x" * 224 + "…) (a JSON object)",
+        },
     ),
 ]
 
@@ -144,21 +174,22 @@ CASES: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("schema", "expected"), [case[1:] for case in CASES], ids=[case[0] for case in CASES]
 )
 def test_to_openapi(schema: dict[str, Any], expected: dict[str, Any]) -> None:
-    out = to_openapi(schema, parameters=False)
+    out = to_openapi(schema, Budget())
     validate_openapi_schema(out)
     assert out == expected
 
 
 def test_a_tree_is_written_out_to_a_fixed_depth() -> None:
     node = {"type": "object", "properties": {"more": {"$ref": "#/$defs/node"}}}
-    out = to_openapi({"$ref": "#/$defs/node", "$defs": {"node": node}}, parameters=True)
+    out = parameters_to_openapi({"$ref": "#/$defs/node", "$defs": {"node": node}}, Budget())
     for _ in range(MAX_INLINED_DEPTH):
+        assert out is not None
         assert out["type"] == "OBJECT"
         out = out["properties"]["more"]
-    assert out == {"type": "OBJECT", "description": "(a nested node)"}
+    assert out == {"type": "STRING", "description": "(a JSON object: node)"}
 
 
-PARAMETERS: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
+PARAMETERS: list[tuple[str, dict[str, Any], dict[str, Any] | None]] = [
     (
         "one object of choices",
         {
@@ -180,23 +211,29 @@ PARAMETERS: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
             "required": ["a"],
         },
     ),
-    ("choices that require nothing", {"anyOf": [{"type": "object"}, STRING]}, {"type": "OBJECT"}),
-    ("no object at all", {**STRING, "description": "d"}, {"type": "OBJECT", "description": "d"}),
+    (
+        "choices that require nothing",
+        {"description": "d", "anyOf": [{"properties": {"a": STRING}, "required": ["a"]}, {"type": "object"}]},
+        {"description": "d", "type": "OBJECT", "properties": {"a": {"type": "STRING"}}},
+    ),
+    ("choices of nothing", {"anyOf": [{"type": "object"}, STRING]}, None),
+    ("no object at all", {**STRING, "description": "d"}, None),
+    ("no properties", {"type": "object"}, None),
 ]
 
 
 @pytest.mark.parametrize(
     ("schema", "expected"), [case[1:] for case in PARAMETERS], ids=[case[0] for case in PARAMETERS]
 )
-def test_parameters(schema: dict[str, Any], expected: dict[str, Any]) -> None:
-    assert to_openapi(schema, parameters=True) == expected
+def test_parameters(schema: dict[str, Any], expected: dict[str, Any] | None) -> None:
+    assert parameters_to_openapi(schema, Budget()) == expected
 
 
 def test_too_many_levels() -> None:
     schema: dict[str, Any] = {"type": "integer"}
     for _ in range(80):
         schema = {"type": "array", "items": schema}
-    out = to_openapi(schema, parameters=False)
+    out = to_openapi(schema, Budget())
     for _ in range(65):
         out = out["items"]
     assert out == ANY
@@ -208,12 +245,15 @@ class TestGrowth:
             f"d{n}": {"properties": {k: {"$ref": f"#/$defs/d{n + 1}"} for k in "abcdefgh"}} for n in range(8)
         }
         schema = {"$ref": "#/$defs/d0", "$defs": {**two, "d8": STRING}}
-        out = to_openapi(
-            {"properties": {"x": schema, "y": STRING}, "$defs": schema["$defs"]}, parameters=True
+        out = parameters_to_openapi(
+            {"type": "object", "properties": {"x": schema, "y": STRING}, "$defs": schema["$defs"]}, Budget()
         )
         assert out == {
             "type": "OBJECT",
-            "properties": {"x": {"type": "OBJECT", "description": "(a nested d0)"}, "y": {"type": "STRING"}},
+            "properties": {
+                "x": {"type": "STRING", "description": "(a JSON object: d0)"},
+                "y": {"type": "STRING"},
+            },
         }
 
     def test_choices_that_double(self) -> None:
@@ -224,12 +264,8 @@ class TestGrowth:
                 "properties": {"a": schema},
                 "anyOf": [{"required": []}, {"required": []}],
             }
-        out = to_openapi(schema, parameters=True)
+        out = parameters_to_openapi(schema, Budget())
+        assert out is not None
         validate_openapi_schema(out)
         assert count_nodes(out) < 500
         assert out["description"].startswith("(any of: ")
-
-
-def test_count_nodes() -> None:
-    assert count_nodes({"a": [1, {"b": []}], "c": "x"}) == 4
-    assert count_nodes([[], [], [], []], 2) == 3

@@ -1,0 +1,117 @@
+"""Refusals of Gemini models that have a cure: a family, as its name was read, has not what was sent.
+
+A cure takes one ability away from the family of the request's model; the request is then encoded as for a family
+without it. So a model of tomorrow that differs costs one refusal an hour, and no user has to wait for a release.
+"""
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, replace
+from typing import Any
+
+from gateway.dialects.gemini.errors import output_limit
+from gateway.dialects.gemini.families import Family
+from gateway.routing.cures import MESSAGES_CURES, Cure, CureRow, Detail, Refusal
+from gateway.routing.sent import Sent, kind_of
+from gateway.routing.signals import any_of
+
+
+@dataclass(frozen=True, slots=True)
+class Ability:
+    """One ability of families, and how it is refused."""
+
+    name: str
+    """Of the cure."""
+    words: tuple[str, ...]
+    """Regular expressions, of which one is in the refusal."""
+    was_sent: Callable[[Sent], bool]
+    """Tells whether the request used it."""
+    without: dict[str, Any]
+    """The family's fields where it is missing."""
+
+
+def _blocks(*kinds: str) -> Callable[[Sent], bool]:
+    return lambda sent: any(kind_of(block) in kinds for block in sent.blocks())
+
+
+def _has_form(sent: Sent) -> bool:
+    output = sent.document.get("output_config")
+    return bool(sent.document.get("output_format") or (isinstance(output, dict) and output.get("format")))
+
+
+ABILITIES = (
+    Ability(
+        "call_ids",
+        # "Unknown name "id" at 'contents[1].parts[0].function_call': Cannot find field."
+        (r"unknown name .{0,3}\bid\b.{1,60}\bfunction_?(call|response)",),
+        _blocks("tool_use", "tool_result"),
+        {"ids": False},
+    ),
+    Ability(
+        "result_media",
+        # "`function_response.parts` is not supported for this model."
+        (r"\bfunction_?response\.parts\b", r"unknown name .{0,3}\bparts\b.{1,60}\bfunction_?response"),
+        _blocks("image", "document"),
+        {"media_in_results": False},
+    ),
+    Ability(
+        "signatures",
+        # "Unknown name "thoughtSignature" at 'contents[1].parts[0]': Cannot find field."
+        (r"unknown name .{0,3}\bthought_?signature\b",),
+        _blocks("tool_use", "thinking", "text"),
+        {"signatures": False},
+    ),
+    Ability(
+        "form_beside_tools",
+        # "Function calling with a response mime type: 'application/json' is unsupported"
+        (r"\bfunction calling with (a )?response mime type\b",),
+        _has_form,
+        {"form_beside_tools": False},
+    ),
+    Ability(
+        "thinking_config",
+        # "Thinking level is not supported for this model.", "thinking_level MEDIUM is not supported by this model."
+        (
+            r"\bthinking[_ ]?(level|budget|config)\b.{0,60}\b(not supported|unsupported|not enabled|invalid)\b",
+        ),
+        lambda sent: True,
+        {"levels": (), "has_budget": False},
+    ),
+)
+"""Each is sent by default to the families that have it by their names."""
+
+MAX_TOKENS = "max_tokens"
+"""The cure for more output than the model can write; its detail is what it can."""
+
+
+def _lower(refusal: Refusal, sent: Sent) -> str | None:
+    limit, asked = output_limit(refusal.message), sent.document.get("max_tokens")
+    return str(limit) if isinstance(asked, (int, float)) and asked > limit else None
+
+
+def _if_sent(ability: Ability) -> Detail:
+    return lambda refusal, sent: "" if ability.was_sent(sent) else None
+
+
+CURES = (
+    *(
+        CureRow(
+            name=one.name, says=any_of(*one.words).search, detail=_if_sent(one), statuses=frozenset({400})
+        )
+        for one in ABILITIES
+    ),
+    CureRow(name=MAX_TOKENS, says=output_limit, detail=_lower, statuses=frozenset({400})),
+    *(row for row in MESSAGES_CURES if row.name == "without_thinking"),
+)
+"""The first row that fits is taken."""
+
+_WITHOUT = {ability.name: ability.without for ability in ABILITIES}
+
+
+def cured(kind: Family, cures: Collection[Cure]) -> Family:
+    """Return the family without what `cures` take away."""
+    for name, detail in cures:
+        if name in _WITHOUT:
+            kind = replace(kind, **_WITHOUT[name])
+        elif name == MAX_TOKENS:
+            kind = replace(kind, max_output=int(detail))
+    return kind

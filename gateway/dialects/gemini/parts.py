@@ -1,0 +1,188 @@
+"""Content blocks as Gemini's parts: a table of block types, and what kinds of media there may be.
+
+Calls, results and thinking are turns' work (contents.py).
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from gateway.messages.json_documents import write_document
+
+Part = dict[str, Any]
+
+IN_RESULTS = frozenset({"image/png", "image/jpeg", "image/webp", "application/pdf", "text/plain"})
+"""Media types that may stand inside a function's response."""
+
+MEDIA = IN_RESULTS | {
+    "image/heic",
+    "image/heif",
+    *(
+        f"audio/{kind}"
+        for kind in ("aac", "aiff", "flac", "m4a", "mp3", "mp4", "mpeg", "mpga", "ogg", "opus")
+    ),
+    *(f"audio/{kind}" for kind in ("pcm", "wav", "webm", "x-aac", "x-wav")),
+    *(
+        f"video/{kind}"
+        for kind in ("3gpp", "avi", "mov", "mp4", "mpeg", "mpegps", "mpg", "quicktime", "webm")
+    ),
+    *(f"video/{kind}" for kind in ("wmv", "x-flv")),
+}
+"""Media types that Google documents. Any other is refused, and since it stays in the history, in every turn."""
+
+ALIASES: Mapping[str, str] = {"image/jpg": "image/jpeg", "application/x-pdf": "application/pdf"}
+"""Names that clients use for a documented type."""
+
+MIME_OF_ENDING: Mapping[str, str] = {
+    "png": "image/png",
+    "jpg": "image/jpeg",
+    "jpeg": "image/jpeg",
+    "gif": "image/gif",
+    "svg": "image/svg+xml",
+    "webp": "image/webp",
+    "pdf": "application/pdf",
+    "txt": "text/plain",
+}
+"""For a URL, which comes without a type."""
+
+MIME_OF_BLOCK: Mapping[str, str] = {"image": "image/jpeg", "document": "application/pdf"}
+"""For a URL that does not tell either."""
+
+
+class UnsupportedSource(Exception):
+    """An image or document that Gemini cannot be given. Carries the block's `source`."""
+
+    def __init__(self, kind: str, source: object) -> None:
+        super().__init__(kind)
+        self.kind = kind
+        self.source = source
+
+
+class PartMaker:
+    """Makes parts of content blocks."""
+
+    def __init__(self, warn: Callable[[str], None]) -> None:
+        """`warn` hears of what cannot be translated."""
+        self._warn = warn
+
+    def parts_of(self, content: object) -> list[Part]:
+        """Return the parts of a content: of a string, or of each block in a list. Raises UnsupportedSource."""
+        blocks = content if isinstance(content, list) else (content,)
+        return [part for block in blocks for part in self.parts(block)]
+
+    def parts(self, block: object) -> list[Part]:
+        """Return the part of one block, or nothing for one that says nothing. Raises UnsupportedSource."""
+        if isinstance(block, str):
+            return [{"text": block}] if block.strip() else []
+        if not isinstance(block, dict):
+            return []
+        kind = block.get("type")
+        make = _PARTS.get(kind) if isinstance(kind, str) else None
+        part = make(self, block) if make else self._other(block)
+        return [part] if part else []
+
+    def text(self, block: Mapping[str, Any]) -> Part | None:
+        """Return a text block's part."""
+        text = block.get("text")
+        return {"text": text} if isinstance(text, str) and text.strip() else None
+
+    def media(self, block: Mapping[str, Any]) -> Part | None:
+        """Return an image's or a document's part. Raises UnsupportedSource."""
+        source = block.get("source")
+        kind = str(block["type"])
+        given = source.get("type") if isinstance(source, dict) else None
+        if isinstance(source, dict):
+            data = source.get("url" if given == "url" else "data")
+            if isinstance(data, str):
+                if given == "base64" and isinstance(source.get("media_type"), str):
+                    mime = _plain_type(source["media_type"])
+                    return self._if_known(kind, mime, {"inlineData": {"mimeType": mime, "data": data}})
+                if given == "text":
+                    return {"text": data} if data.strip() else None
+                if given == "url":
+                    mime = _mime_of_url(data, kind)
+                    return self._if_known(kind, mime, {"fileData": {"fileUri": data, "mimeType": mime}})
+        raise UnsupportedSource(kind, source)
+
+    def _if_known(self, kind: str, mime: str, part: Part) -> Part:
+        if mime in MEDIA:
+            return part
+        self._warn(f"{kind}s of type {mime} cannot be read by Gemini models: replaced by a note")
+        name = mime or kind
+        return {"text": f"({'an' if name[0] in 'aeiou' else 'a'} {name}, which this model cannot read)"}
+
+    def nothing(self, block: Mapping[str, Any]) -> Part | None:
+        """Leave a block out."""
+        return None
+
+    def tool_reference(self, block: Mapping[str, Any]) -> Part:
+        """Return the note that a tool was loaded."""
+        return {"text": f"Tool loaded: {block.get('tool_name')}"}
+
+    def found_pages(self, block: Mapping[str, Any]) -> Part | None:
+        """Return titles and addresses of an earlier web search; what is encrypted means nothing here."""
+        listed = block.get("content")
+        pages = [page for page in (listed if isinstance(listed, list) else ()) if isinstance(page, dict)]
+        lines = [
+            f"- {page.get('title') or page['url']}: {page['url']}"
+            for page in pages
+            if isinstance(page.get("url"), str)
+        ]
+        return {"text": "\n".join(["[found on the web:]", *lines])} if lines else None
+
+    def _other(self, block: Mapping[str, Any]) -> Part | None:
+        kind = block.get("type")
+        if isinstance(kind, str) and kind.endswith("_tool_result"):
+            # The provider's own tools: their results are for the provider's own models.
+            self._warn(f"content blocks of type {kind} cannot be translated: left out")
+            return None
+        if _holds_binary(block):
+            self._warn(f"content blocks of type {kind} cannot be translated: left out")
+            return None
+        self._warn(f"content blocks of type {kind} are unknown: sent as their JSON")
+        return {"text": write_document(block).decode()}
+
+
+_PARTS: Mapping[str, Callable[[PartMaker, Mapping[str, Any]], Part | None]] = {
+    "text": PartMaker.text,
+    "image": PartMaker.media,
+    "document": PartMaker.media,
+    "thinking": PartMaker.nothing,
+    "redacted_thinking": PartMaker.nothing,
+    "server_tool_use": PartMaker.nothing,
+    "mcp_tool_use": PartMaker.nothing,
+    "web_search_tool_result": PartMaker.found_pages,
+    "tool_reference": PartMaker.tool_reference,
+}
+"""Block type -> its part."""
+
+
+def may_stand_in_result(part: Part) -> bool:
+    """Return whether a media part may stand inside a function's response."""
+    return "inlineData" in part and part["inlineData"]["mimeType"] in IN_RESULTS
+
+
+def _plain_type(given: str) -> str:
+    """Return a media type without parameters, in small letters, by its documented name."""
+    plain = given.partition(";")[0].strip().lower()[:100]
+    return ALIASES.get(plain, plain)
+
+
+def _mime_of_url(url: str, kind: str) -> str:
+    path = url.partition("?")[0].partition("#")[0]
+    return MIME_OF_ENDING.get(path.rpartition(".")[2].lower(), MIME_OF_BLOCK[kind])
+
+
+def _holds_binary(block: Mapping[str, Any]) -> bool:
+    """Return whether an unknown block carries data that is no text."""
+    rest: list[object] = [block]
+    while rest:
+        value = rest.pop()
+        if isinstance(value, dict):
+            if value.get("type") == "base64" or (
+                "data" in value and value.keys() & {"media_type", "mime_type"}
+            ):
+                return True
+            rest.extend(value.values())
+        elif isinstance(value, list):
+            rest.extend(value)
+    return False

@@ -1,0 +1,93 @@
+"""Where requests go: to the Gemini API, to Vertex AI (`path` in the upstream's options), or to an endpoint that
+wraps requests and responses in the `code_assist` envelope.
+
+A model's name comes from clients and is part of a URL that is asked with an account's credential: only documented
+forms of names pass, and whatever stands in a segment of a path cannot leave it.
+"""
+
+from typing import Any
+
+from gateway.config import GeminiOptions, Upstream
+from gateway.messages.errors import RequestError
+
+GENERATE = "streamGenerateContent"
+COUNT = "countTokens"
+
+CODE_ASSIST_VERSION = "v1internal"
+
+COLLECTIONS = ("models", "tunedModels")
+"""What a model's resource name begins with; plain names are of the first."""
+
+_PLAIN = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
+
+
+def target(upstream: Upstream, wire_model: str, method: str) -> str:
+    """Return path and query for GENERATE or COUNT. Raises RequestError(404) for a name that no model can have."""
+    options: GeminiOptions = upstream.options
+    base = base_path(upstream)
+    query = "?alt=sse" if method == GENERATE else ""
+    if options.path is not None:
+        path, asked, rest = options.path.partition("?")
+        path = path.replace("{model}", _segment(wire_model))
+        if method == COUNT:
+            path = f"{path.rpartition(':')[0]}:{COUNT}"
+        if asked and query and "alt=" not in rest:
+            query = f"?{rest}&alt=sse"
+        elif asked:
+            query = f"?{rest}" if method == GENERATE else ""
+        return base + path + query
+    if options.envelope == "code_assist":
+        return f"{base}/{CODE_ASSIST_VERSION}:{method}{query}"
+    collection, id = _resource(wire_model)
+    return f"{base}/{options.version}/{collection}/{_quoted(id)}:{method}{query}"
+
+
+def enveloped(body: dict[str, Any], upstream: Upstream, wire_model: str) -> dict[str, Any]:
+    """Return the body of a request to generate, in an envelope if the upstream wants one."""
+    if upstream.options.envelope == "code_assist":
+        return {"model": wire_model, "project": upstream.options.project, "request": body}
+    return body
+
+
+def counted(body: dict[str, Any], upstream: Upstream, wire_model: str) -> dict[str, Any]:
+    """Return the body of a countTokens request; settings are left out, they hold no tokens."""
+    kept = {key: value for key, value in body.items() if key not in ("generationConfig", "toolConfig")}
+    if upstream.options.path is not None:
+        return kept
+    request = {"model": "/".join(_resource(wire_model)), **kept}
+    return {"request" if upstream.options.envelope == "code_assist" else "generateContentRequest": request}
+
+
+def base_path(upstream: Upstream) -> str:
+    """Return the path of an upstream's base URL."""
+    _, slash, path = upstream.base_url.partition("://")[2].partition("/")
+    return slash + path
+
+
+def _resource(wire_model: str) -> tuple[str, str]:
+    """Return collection and id of a model: `x`, `models/x` or `tunedModels/x`. Raises RequestError(404)."""
+    collection, slash, id = wire_model.rpartition("/")
+    if (slash and collection not in COLLECTIONS) or id in ("", ".", ".."):
+        raise _no_model(wire_model)
+    return collection or COLLECTIONS[0], id
+
+
+def _segment(wire_model: str) -> str:
+    """Return a model's name as one segment of a path. Raises RequestError(404)."""
+    name = wire_model.removeprefix("models/")
+    if not {"", ".", ".."}.isdisjoint(name.split("/")):
+        raise _no_model(wire_model)
+    return _quoted(name)
+
+
+def _no_model(wire_model: str) -> RequestError:
+    return RequestError(
+        404,
+        f"model: {wire_model!r} is no name of a Gemini model; those are `x`, `models/x` and `tunedModels/x`",
+    )
+
+
+def _quoted(text: str) -> str:
+    """Return a text as it may stand in a segment of a path."""
+    raw = text.encode("utf-8", "replace")
+    return text if _PLAIN.issuperset(raw) else "".join(chr(c) if c in _PLAIN else f"%{c:02X}" for c in raw)

@@ -1,0 +1,1 @@
+"""JSON Schemas of tools and structured outputs, as far as every translated dialect treats them alike."""

@@ -1,0 +1,144 @@
+"""A host's error as the Messages protocol would say it: status, type, message.
+
+What it means for accounts and retries is judged elsewhere, by these; here the status is made to say what
+the error says (an empty purse comes as 429, a missing model as 400), and a prompt or a limit that is too
+large gets the words by which clients heal.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import NamedTuple
+
+from gateway.dialects.base import StreamFailure
+from gateway.dialects.limits import limit_in
+from gateway.dialects.openai.sent import Sent
+from gateway.dialects.said import Said, is_error, read_error
+from gateway.messages.errors import STATUS_OF_TYPE, error_type
+from gateway.routing.failures import Failure, FailureKind
+
+__all__ = ["is_error", "reported", "status_of", "translated"]
+
+STATUS_OF_WORD: Mapping[str, int] = {
+    **STATUS_OF_TYPE,
+    "context_length_exceeded": 400,
+    "exceed_context_size_error": 400,
+    "invalid_encrypted_content": 400,
+    "invalid_prompt": 400,
+    "bad_request_error": 400,
+    "badrequesterror": 400,
+    "model_not_found": 404,
+    "notfounderror": 404,
+    "rate_limit_exceeded": 429,
+    "rate_limit_reached_error": 429,
+    "too_many_requests": 429,
+    "server_error": 500,
+    "internal_server_error": 500,
+    "internalservererror": 500,
+    "server_is_overloaded": 529,
+    "service_unavailable_error": 503,
+    "unavailable_error": 503,
+    "timeout": 504,
+}
+"""Code or type -> status, where an error inside a stream brings no HTTP status."""
+
+
+class Meaning(NamedTuple):
+    """One row: an error with one of these words means this status."""
+
+    status: int
+    codes: frozenset[str] = frozenset()
+    """Of codes and types."""
+    words: re.Pattern[str] | None = None
+    """In the message."""
+    only: frozenset[int] = frozenset()
+    """Statuses that it is for; none: any."""
+
+
+def _words(pattern: str) -> re.Pattern[str]:
+    return re.compile(pattern, re.IGNORECASE)
+
+
+def _codes(words: str) -> frozenset[str]:
+    return frozenset(words.split())
+
+
+MEANINGS: tuple[Meaning, ...] = (
+    # OpenAI, Kimi, MiniMax, DashScope, GLM: an empty purse under 429, 400, 402 and 500.
+    Meaning(
+        402,
+        _codes(
+            "insufficient_quota exceeded_current_quota_error insufficient_balance_error arrearage "
+            "billing_not_active billing_hard_limit_reached 1113"
+        ),
+        _words(r"insufficient balance"),
+    ),
+    # GLM 1000 to 1004; MiniMax has 1004 for a login, too.
+    Meaning(401, _codes("invalid_api_key 1000 1001 1002 1003 1004"), only=frozenset({0, 200, 400, 401, 403})),
+    Meaning(529, _codes("engine_overloaded_error overloaded_error server_is_overloaded")),
+    # Groq's flex tier.
+    Meaning(529, only=frozenset({498})),
+    # z.ai's limits of rate and of a window.
+    Meaning(429, _codes("1302 1303 1305 1308 1310 1316 1317"), only=frozenset({0, 200, 400, 403, 429, 500})),
+    # Not a missing model: no provider takes what was sent.
+    Meaning(400, words=_words(r"no endpoints found"), only=frozenset({404})),
+    # OpenAI; DeepSeek; OpenRouter; GLM; Mistral: one meaning, four forms.
+    Meaning(
+        404,
+        _codes("model_not_found 1211 1500 invalid_model"),
+        _words(r"model not exist|not a valid model id|(the )?model \S+ (does not exist|not found|is not found)"),
+        only=frozenset({400, 404, 422}),
+    ),
+    # llama.cpp, LM Studio.
+    Meaning(503, words=_words(r"loading model|model is unloaded|model has crashed")),
+    # OpenAI and Azure, DashScope, GLM.
+    Meaning(400, _codes("content_filter content_policy_violation data_inspection_failed datainspectionfailed 1301")),
+    Meaning(400, only=frozenset({422})),
+)  # fmt: skip
+"""The first row that fits decides; none: the status as it came."""
+
+NAMES_MODEL = re.compile(r"\bmodels?\b|deployment", re.IGNORECASE)
+
+
+def translated(failure: Failure, sent: Sent) -> Failure:
+    """Return the failure with status, type and message of the Messages protocol; the body stays, it holds
+    retry hints. A failure without status and body (no connection) stays as it is."""
+    if not failure.body and not failure.status:
+        return failure
+    said = read_error(failure.body)
+    status = failure.status if failure.status >= 400 else 0
+    limit = limit_in(said, status, sent.max_tokens)
+    if limit is not None:
+        return replace(failure, status=limit.status, type=error_type(limit.status), message=limit.text)
+    status = status_of(said, status)
+    message = said.message or failure.message or f"the upstream responded with status {status}"
+    if failure.status == 404 and status == 404 and not _names_model(said, sent):
+        message = f"{message} (asked: {sent.url}; is the upstream's base_url right?)"
+    return replace(failure, status=status, type=error_type(status), message=message)
+
+
+def status_of(said: Said, status: int) -> int:
+    """Return the status that says what the error says; `status` 0: none came."""
+    for meaning in MEANINGS:
+        if meaning.only and status not in meaning.only:
+            continue
+        if not meaning.codes and meaning.words is None:
+            return meaning.status
+        if not meaning.codes.isdisjoint(said.words) or (meaning.words and meaning.words.search(said.message)):
+            return meaning.status
+    if status:
+        return status
+    if said.code.isdigit() and 400 <= int(said.code) <= 599:
+        return int(said.code)
+    return next((STATUS_OF_WORD[word] for word in said.words if word in STATUS_OF_WORD), 500)
+
+
+def reported(data: bytes, sent: Sent) -> StreamFailure:
+    """Return the failure for an error object inside a 200: judged like the status it names."""
+    failure = translated(Failure(kind=FailureKind.STREAM_ERROR, body=data), sent)
+    return StreamFailure(failure, failure.type, failure.message)
+
+
+def _names_model(said: Said, sent: Sent) -> bool:
+    text = said.message
+    return bool(sent.model and sent.model in text) or NAMES_MODEL.search(text) is not None

@@ -1,0 +1,271 @@
+"""A chat.completions response as Messages events.
+
+One decoder a response: payload bytes in, calls to a StreamWriter out. Input is sniffed, not believed: a
+stream, one JSON document, or an array of chunks, under any label. Promises that nothing is made up: a
+response that breaks off, or ends for a reason that is no ending, is a StreamFailure.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+
+from gateway.dialects.base import StreamFailure
+from gateway.dialects.openai.failures import is_error, reported
+from gateway.dialects.openai.output import Output
+from gateway.dialects.openai.reasoning import text_of
+from gateway.dialects.openai.sent import Sent
+from gateway.dialects.openai.sniffer import Sniffer
+from gateway.dialects.openai.usage import usage_in
+from gateway.messages.json_documents import read_document
+from gateway.routing.failures import Failure, FailureKind
+
+STOP_REASONS: Mapping[str, str] = {
+    "stop": "end_turn",
+    "eos": "end_turn",
+    "end": "end_turn",
+    "end_turn": "end_turn",
+    "stop_sequence": "end_turn",
+    "tool_calls": "end_turn",
+    "function_call": "end_turn",
+    "tool_use": "end_turn",
+    "length": "max_tokens",
+    "max_tokens": "max_tokens",
+    "content_filter": "refusal",
+    "safety": "refusal",
+}
+"""`finish_reason` -> `stop_reason`; calls make `tool_use` of `end_turn`. Any other word is no ending."""
+
+OVERFLOWED = "model_context_window_exceeded"
+"""z.ai's word for a prompt that does not fit."""
+
+REASONING = ("reasoning_content", "reasoning", "reasoning_text")
+"""Fields of a delta that hold reasoning, copies of each other."""
+
+EARLY = "upstream ended the stream early"
+
+_PLAIN_DELTA = frozenset({"content", "role"})
+"""Keys of a delta that brings text and nothing else to act on."""
+
+_CHOICE_SAYS_MORE = frozenset({"message", "error", "usage"})
+_CHUNK_SAYS_MORE = frozenset({"error", "base_resp", "x_groq"})
+"""Keys beside it that are acted on, too."""
+
+_HOLDS_OBJECT = re.compile(rb'"arguments":\s?\{')
+
+
+class ChatDecoder:
+    """Translates one response."""
+
+    __slots__ = ("_output", "_over", "_sent", "_sniffer", "_stop", "_stop_sequence", "_usage")
+
+    def __init__(self, output: Output, sent: Sent) -> None:
+        self._output = output
+        self._sent = sent
+        self._sniffer = Sniffer()
+        self._usage: Mapping[str, Any] | None = None
+        self._stop = ""
+        self._stop_sequence = ""
+        self._over = False
+
+    @property
+    def complete(self) -> bool:
+        """The upstream said that its response is over, and it can be: `end` may follow."""
+        is_ended = bool(self._stop or self._output.cut)
+        return self._over or (is_ended and self._output.is_sound(self._stop, self._usage))
+
+    def feed(self, data: bytes) -> None:
+        """Take payload bytes, cut anywhere. Raises StreamFailure."""
+        try:
+            events = self._sniffer.feed(data)
+        except ValueError as error:
+            raise _failed(str(error)) from None
+        output = self._output
+        for name, data in events:
+            if name or not output.in_text or not self._more_text(data):
+                self._event(name, data)
+
+    def end(self) -> None:
+        """Take the end of the payload. Raises StreamFailure if the response did not end."""
+        for name, data in self._sniffer.end():
+            self._event(name, data)
+        self._finish()
+
+    def _more_text(self, data: bytes) -> bool:
+        """Take the chunk of which there are most: more of the text. False: it is another one."""
+        try:
+            document = orjson.loads(data)
+            (choice,) = document["choices"]
+            delta = choice["delta"]
+            text = delta["content"]
+        except (KeyError, TypeError, ValueError):
+            return False
+        if (
+            type(text) is not str
+            or not text
+            or choice.get("finish_reason")
+            or (len(delta) > 1 and not _PLAIN_DELTA.issuperset(delta))
+            or not _CHOICE_SAYS_MORE.isdisjoint(choice)
+            or not _CHUNK_SAYS_MORE.isdisjoint(document)
+            or document.get("usage")
+        ):
+            return False
+        self._output.more_text(text)
+        return True
+
+    def _event(self, name: str, data: bytes) -> None:
+        if self._over:
+            return
+        if name == "error":
+            raise reported(data, self._sent)
+        data = data.strip()
+        if not data:
+            return
+        if data == b"[DONE]":
+            self._done()
+            return
+        try:
+            # Arguments may be an object with integers of which orjson alone would lose digits.
+            document = read_document(data) if _HOLDS_OBJECT.search(data) else orjson.loads(data)
+        except ValueError:
+            document = self._read_oddly(data)
+        for item in document if isinstance(document, list) else (document,):
+            if isinstance(item, dict):
+                self._chunk(item, data)
+
+    def _read_oddly(self, data: bytes) -> Any:
+        try:
+            return read_document(data)
+        except ValueError as error:
+            if not self._output.started:
+                # A proxy's greeting; should nothing else come, that is said.
+                return None
+            raise _failed(f"the upstream sent an event that cannot be read: {error}") from None
+
+    def _chunk(self, chunk: Mapping[str, Any], data: bytes) -> None:
+        if self._output.cut:
+            self._usage = usage_in(chunk, {}) or self._usage
+            return
+        if is_error(chunk):
+            raise reported(data, self._sent)
+        choices = chunk.get("choices")
+        choice = choices[0] if isinstance(choices, list) and choices else None
+        choice = choice if isinstance(choice, dict) else {}
+        if choice.get("error"):
+            raise reported(orjson.dumps({"error": choice["error"]}), self._sent)
+        usage = usage_in(chunk, choice)
+        if usage is not None:
+            self._usage = usage
+        delta = choice.get("delta")
+        message = choice.get("message")
+        if isinstance(message, dict):
+            self._delta(message, whole=True)
+        elif isinstance(delta, dict):
+            self._delta(delta, whole=False)
+        reason = choice.get("finish_reason")
+        if isinstance(reason, str) and reason and not self._stop:
+            self._stop = self._judged(reason, data)
+            self._stop_sequence = self._matched(choice)
+        if self._stop or usage is not None:
+            self._output.start(self._usage)
+
+    def _delta(self, delta: Mapping[str, Any], *, whole: bool) -> None:
+        output = self._output
+        self._reasoning(delta)
+        content = delta.get("content")
+        for part in content if isinstance(content, list) else (content,):
+            self._part(part)
+        for image in _list(delta.get("images")):
+            url = image.get("image_url") if isinstance(image, dict) else None
+            url = url.get("url") if isinstance(url, dict) else url
+            if isinstance(url, str) and url:
+                output.text(f"![image]({url})")
+        if isinstance(delta.get("refusal"), str) and delta["refusal"]:
+            output.refuse(delta["refusal"])
+        for annotation in _list(delta.get("annotations")):
+            output.annotate(annotation)
+        legacy = delta.get("function_call")
+        if isinstance(legacy, dict):
+            output.call({"function": legacy}, 0)
+        for place, call in enumerate(_list(delta.get("tool_calls"))):
+            if isinstance(call, dict):
+                # Elements of a whole message are calls of their own, whatever they call themselves.
+                output.call(call, place if whole else call.get("index"))
+
+    def _reasoning(self, delta: Mapping[str, Any]) -> None:
+        entries = [entry for entry in _list(delta.get("reasoning_details")) if isinstance(entry, dict)]
+        field, text = "", ""
+        for field in REASONING:
+            value = delta.get(field)
+            if isinstance(value, str) and value:
+                text = value
+                break
+        said = "".join(text_of(entry) for entry in entries)
+        if entries:
+            self._output.think(
+                said or text, "details", [*entries, *([len(text)] if text and not said else [])]
+            )
+        elif text:
+            self._output.think(text, field)
+
+    def _part(self, part: object) -> None:
+        """Take a content string, or a part of a content list."""
+        if isinstance(part, str):
+            self._output.tagged(part)
+        elif isinstance(part, dict) and isinstance(part.get("text"), str):
+            self._output.text(part["text"])
+        elif isinstance(part, dict) and part.get("type") == "thinking":
+            thinking = part.get("thinking")
+            for inner in thinking if isinstance(thinking, list) else (thinking,):
+                text = inner.get("text") if isinstance(inner, dict) else inner
+                if isinstance(text, str):
+                    self._output.think(text, "parts")
+
+    def _judged(self, reason: str, data: bytes) -> str:
+        """Return the stop reason. Raises StreamFailure for a word that is no ending."""
+        word = reason.lower()
+        if word == OVERFLOWED:
+            message = "prompt is too long: the upstream's context window is exceeded"
+            failure = Failure(
+                kind=FailureKind.STREAM_ERROR,
+                status=400,
+                message=message,
+                type="invalid_request_error",
+                body=data,
+            )
+            raise StreamFailure(failure, failure.type, message)
+        stop = STOP_REASONS.get(word)
+        if stop is None:
+            raise _failed(f"the upstream stopped with {reason!r}")
+        return stop
+
+    def _matched(self, choice: Mapping[str, Any]) -> str:
+        """Return the client's stop sequence that a host names: vLLM and SGLang do."""
+        for key in ("stop_reason", "matched_stop"):
+            if choice.get(key) in self._sent.stop_sequences:
+                return str(choice[key])
+        return ""
+
+    def _done(self) -> None:
+        """Take `[DONE]`: after a finish the response is complete, whatever becomes of the body."""
+        if not self._stop and not self._output.cut and not self._sent.traits.finish and self._output.started:
+            self._stop = "end_turn"
+        self._finish()
+
+    def _finish(self) -> None:
+        if self._over:
+            return
+        if not self._stop and not self._output.cut:
+            raise _failed(EARLY)
+        self._over = True
+        self._output.finish(self._stop, self._stop_sequence, self._usage)
+
+
+def _list(value: object) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _failed(message: str) -> StreamFailure:
+    failure = Failure(kind=FailureKind.INCOMPLETE, status=502, message=message)
+    return StreamFailure(failure, "api_error", message)

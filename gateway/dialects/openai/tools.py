@@ -1,0 +1,101 @@
+"""Tools on their way to an OpenAI-compatible host, and which of them may be called."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from gateway.config.openai_traits import Traits
+from gateway.dialects.client_tools import as_function
+from gateway.dialects.openai.schema import Schemas
+from gateway.dialects.tool_names import NameRule, ToolNames
+from gateway.messages.errors import RequestError
+
+NAMES = NameRule(first="A-Za-z0-9_-", characters="A-Za-z0-9_-")
+"""What the API takes as a function's name."""
+
+WORDS: Mapping[str, str] = {"auto": "auto", "any": "required", "none": "none"}
+"""`tool_choice.type` -> the word for it."""
+
+WEB_SEARCH = "web_search_"
+"""Beginning of the server tool's types, one a version."""
+
+
+class Tools:
+    """The functions of one request, in the shape that both wires share."""
+
+    def __init__(
+        self,
+        tools: object,
+        traits: Traits,
+        names: ToolNames,
+        schemas: Schemas,
+        upstream: str,
+        warn: Callable[[str], None],
+    ) -> None:
+        """Take a request's `tools`, for the upstream of this name.
+
+        Raises RequestError(400) for a server tool that the host lacks.
+        """
+        self.functions: list[dict[str, Any]] = []
+        """`{name, description, parameters}` of each."""
+        self.overflow: list[str] = []
+        """What did not fit into descriptions, for the end of the system prompt."""
+        self.body: Mapping[str, Any] = {}
+        """Fields for the whole request: the host's own web search."""
+        self._traits = traits
+        self._names = names
+        self._schemas = schemas
+        searches = ""
+        for tool in tools if isinstance(tools, list) else ():
+            kind = tool.get("type")
+            function = tool if "input_schema" in tool or kind in (None, "custom") else as_function(tool)
+            if function is not None:
+                self.functions.append(self._function(function))
+            elif kind.startswith(WEB_SEARCH):
+                searches = kind
+            elif traits.unsupported_tools == "error":
+                raise _unsupported(tool.get("name", kind), kind, upstream)
+            else:
+                warn(f"the tool type {kind} is unknown to the upstream {upstream}: left out")
+        if searches and self.functions:
+            warn(f"web search cannot stand beside other tools at the upstream {upstream}: left out")
+        elif searches and traits.web_search:
+            self.body = traits.web_search
+        elif searches and traits.unsupported_tools == "error":
+            raise _unsupported("web_search", searches, upstream)
+
+    def _function(self, tool: Mapping[str, Any]) -> dict[str, Any]:
+        function: dict[str, Any] = {"name": self._names.wire(str(tool.get("name", "")))}
+        description = tool.get("description")
+        if isinstance(description, str) and description:
+            limit = self._traits.description_limit
+            if limit and len(description) > limit:
+                self.overflow.append(f"More about the tool {function['name']}: {description[limit:]}")
+                description = description[:limit]
+            function["description"] = description
+        function["parameters"] = self._schemas.parameters(tool.get("input_schema"))
+        return function
+
+    def choice(self, choice: object) -> object:
+        """Return what `tool_choice` becomes: a word, the name of a function as `{"name"}`, or None for nothing.
+
+        Where the host knows no names, the named tool becomes the only one.
+        """
+        kind = choice.get("type") if isinstance(choice, dict) else None
+        if not self.functions or self._traits.tool_choice == "auto" or not isinstance(choice, dict):
+            return None
+        if kind != "tool":
+            return WORDS.get(str(kind))
+        name = self._names.wire(str(choice.get("name", "")))
+        named = [function for function in self.functions if function["name"] == name]
+        if self._traits.tool_choice == "full" or not named:
+            return {"name": name}
+        self.functions = named
+        return "required"
+
+
+def _unsupported(name: object, kind: object, upstream: str) -> RequestError:
+    return RequestError(
+        400,
+        f"tools: {name!r} (type {kind!r}) is a tool of Anthropic's, and the upstream {upstream!r} has no such tool; "
+        'remove it, or set unsupported_tools = "drop"',
+    )

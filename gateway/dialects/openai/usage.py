@@ -1,0 +1,65 @@
+"""Token counts, as hosts report them and as the Messages protocol does."""
+
+from collections.abc import Mapping
+from typing import Any
+
+CHARACTERS_A_TOKEN = 4
+"""Of a response whose host reports no usage. A client that reads 0 never compacts its history."""
+
+
+def usage_in(chunk: Mapping[str, Any], choice: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """Return the usage that a chunk brings, wherever its host puts it; None for none."""
+    groq = chunk.get("x_groq")
+    for place in (chunk, choice, groq if isinstance(groq, dict) else {}):
+        usage = place.get("usage")
+        if isinstance(usage, dict) and usage:
+            return usage
+    return None
+
+
+def messages_usage(usage: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a `usage` object of the Messages protocol for one of chat.completions or of Responses.
+
+    Cached tokens are among those of the prompt. Reasoning is among those of the completion, except where the
+    total shows that it comes on top (xAI).
+    """
+    prompt = count(usage, "prompt_tokens") or count(usage, "input_tokens")
+    completion = count(usage, "completion_tokens") or count(usage, "output_tokens")
+    details = _inner(usage, "prompt_tokens_details") or _inner(usage, "input_tokens_details")
+    cached = (
+        count(details, "cached_tokens")
+        or count(usage, "prompt_cache_hit_tokens")
+        or count(usage, "cached_tokens")
+    )
+    written = count(details, "cache_write_tokens")
+    reasoning = count(_inner(usage, "completion_tokens_details"), "reasoning_tokens")
+    if reasoning and count(usage, "total_tokens") == prompt + completion + reasoning:
+        completion += reasoning
+    return {
+        "input_tokens": max(prompt - cached - written, 0),
+        "cache_creation_input_tokens": written,
+        "cache_read_input_tokens": cached,
+        "output_tokens": completion,
+    }
+
+
+def estimated(input_tokens: int, characters: int) -> dict[str, Any]:
+    """Return a `usage` object for a response whose host reported none."""
+    output = -(-characters // CHARACTERS_A_TOKEN)
+    return {
+        "input_tokens": input_tokens,
+        "cache_creation_input_tokens": 0,
+        "cache_read_input_tokens": 0,
+        "output_tokens": output,
+    }
+
+
+def count(usage: Mapping[str, Any], key: str) -> int:
+    """Return a count, 0 for what is none."""
+    value = usage.get(key)
+    return value if type(value) is int and value > 0 else 0
+
+
+def _inner(usage: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    value = usage.get(key)
+    return value if isinstance(value, dict) else {}

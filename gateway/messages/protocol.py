@@ -1,0 +1,46 @@
+"""ClientProtocol: how a protocol that clients speak says an error, and that it is still alive.
+
+One object a protocol, so that whatever responds to clients needs no words of its own.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from gateway.messages.errors import error_body, error_event
+from gateway.messages.stream import PING
+
+
+class ErrorBody(Protocol):
+    """Writes the body of an error response."""
+
+    def __call__(
+        self,
+        status: int,
+        message: str,
+        request_id: str,
+        *,
+        type: str | None = None,
+        details: Mapping[str, str] | None = None,
+    ) -> bytes:
+        """Return the body, with the type that belongs to `status` unless `type` is given."""
+
+
+class ErrorEvent(Protocol):
+    """Writes the event that ends a stream with an error."""
+
+    def __call__(self, type: str, message: str, request_id: str) -> bytes:
+        """Return the whole event."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClientProtocol:
+    """What the gateway itself says in one protocol."""
+
+    error_body: ErrorBody
+    error_event: ErrorEvent
+    ping: bytes
+    """An event that says nothing but that the stream is alive."""
+
+
+MESSAGES = ClientProtocol(error_body=error_body, error_event=error_event, ping=PING)

@@ -1,0 +1,61 @@
+"""A whole Message -> the events that a stream of it would have had."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from gateway.messages.json_documents import write_document
+
+_EMPTY: dict[str, dict[str, Any]] = {
+    "text": {"text": ""},
+    "thinking": {"thinking": "", "signature": ""},
+    "input": {"input": {}},
+}
+"""What a block holds when it starts, by the key that its deltas fill."""
+
+
+def message_events(message: dict[str, Any]) -> bytes:
+    """Return the event stream of a message that `read_document` has read; what is unknown in it is kept."""
+    events = [
+        _event(
+            "message_start", message={**message, "content": [], "stop_reason": None, "stop_sequence": None}
+        )
+    ]
+    content = message.get("content")
+    for index, block in enumerate(content if isinstance(content, list) else ()):
+        events += _block(index, block)
+    delta = {key: message.get(key) for key in ("stop_reason", "stop_sequence")}
+    usage = message.get("usage")
+    events.append(_event("message_delta", delta=delta, usage=usage if isinstance(usage, dict) else {}))
+    events.append(_event("message_stop"))
+    return b"".join(events)
+
+
+def _block(index: int, block: Any) -> Iterator[bytes]:
+    """Yield the events of one block; one of an unknown type comes whole with its start."""
+    key = next((key for key in _EMPTY if isinstance(block, dict) and key in block), "")
+    start = {**block, **_EMPTY[key]} if key else block
+    if key == "text":
+        start.pop("citations", None)
+    yield _event("content_block_start", index=index, content_block=start)
+    for delta in _deltas(key, block):
+        yield _event("content_block_delta", index=index, delta=delta)
+    yield _event("content_block_stop", index=index)
+
+
+def _deltas(key: str, block: Any) -> Iterator[dict[str, Any]]:
+    """Yield what fills a block that started empty."""
+    if key == "text":
+        yield {"type": "text_delta", "text": block["text"]}
+        citations = block.get("citations")
+        for citation in citations if isinstance(citations, list) else ():
+            yield {"type": "citations_delta", "citation": citation}
+    elif key == "thinking":
+        yield {"type": "thinking_delta", "thinking": block["thinking"]}
+        if block.get("signature"):
+            yield {"type": "signature_delta", "signature": block["signature"]}
+    elif key == "input":
+        yield {"type": "input_json_delta", "partial_json": write_document(block["input"]).decode()}
+
+
+def _event(name: str, **fields: Any) -> bytes:
+    return b"event: %b\ndata: %b\n\n" % (name.encode(), write_document({"type": name, **fields}))

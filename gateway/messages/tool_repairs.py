@@ -1,0 +1,305 @@
+"""Repairs of tool calls and their results: that each has its partner, and an id that any upstream takes.
+
+Pure functions like those of content_repairs.py. What each makes of a turn follows from that turn and those before it,
+so that a history's beginning comes out the same with every turn that is added, and an upstream's cache knows it.
+"""
+
+import re
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from gateway.messages.content_repairs import without_references
+from gateway.messages.history import (
+    Block,
+    Document,
+    Message,
+    blocks_of,
+    changed_blocks,
+    changed_message_blocks,
+    is_blank,
+    is_tool_result,
+    unless_blank,
+    with_contents,
+)
+from gateway.messages.json_documents import write_document
+
+NO_RESULT = "no result was provided"
+NO_MESSAGE = "the tool failed without a message"
+NO_CONTENT = "(an empty tool result)"
+
+TOOL_ID = re.compile(r"[A-Za-z0-9_-]+")
+"""Ids of calls that every host takes."""
+
+_TEXT = ("text",)
+
+_USER_KINDS = ("text", "image", "document", "search_result")
+"""Blocks that a tool result and a user's message may both hold."""
+
+
+def tool_ids(document: Document) -> Document:
+    """Give a call whose id is empty, used before or of odd characters another one, and its result the same."""
+    return with_tool_ids(document, TOOL_ID.fullmatch, lambda number: f"toolu_{number}")
+
+
+def with_tool_ids(
+    document: Document, is_fine: Callable[[str], object], new_id: Callable[[int], str]
+) -> Document:
+    """Give each call whose id is not fine, or was used before, a new one, and its result the same.
+
+    `new_id` makes an id of a call's number among all calls of the history. A result belongs to the first call of its
+    id, in the turn before it, that has none yet.
+    """
+    used: set[str] = set()
+    calls: dict[str, deque[str]] = {}
+    """What became of the ids of the assistant's turn."""
+    number = 0
+    is_answering = False
+
+    def change(block: Block) -> Block:
+        nonlocal number
+        key = "id" if block["type"] == "tool_use" else "tool_use_id"
+        old = block.get(key)
+        if not isinstance(old, str):
+            return block
+        if key == "tool_use_id":
+            new = calls[old].popleft() if calls.get(old) else old
+        else:
+            number += 1
+            new = old
+            if old in used or not is_fine(old):
+                new = new_id(number)
+                while new in used:
+                    new += "_"
+            used.add(new)
+            calls.setdefault(old, deque()).append(new)
+        return block if new == old else {**block, key: new}
+
+    contents = []
+    for message in document["messages"]:
+        role, content = message.get("role"), message.get("content")
+        if role == "assistant" and is_answering:
+            calls.clear()
+        if role in ("assistant", "user"):
+            is_answering = role == "user"
+            if type(content) is list:
+                content = changed_blocks(content, change, ("tool_result" if is_answering else "tool_use",))
+        contents.append(content)
+    return with_contents(document, contents)
+
+
+def tool_results(document: Document) -> Document:
+    """Give each tool call of an assistant's turn its result in the user's turn after it, and leave no other result.
+
+    A missing result is made up as an error; a result that belongs to no call of the turn before it (its
+    call is gone, or has a result already) becomes text.
+    """
+    turns = _Turns()
+    for message in document["messages"]:
+        role = message.get("role")
+        if role == "assistant":
+            turns.assistant(message)
+        elif role == "user":
+            turns.user(message)
+        else:
+            turns.out.append(message)
+    turns.end()
+    return {**document, "messages": turns.out} if turns.changed else document
+
+
+def empty_results(document: Document) -> Document:
+    """Remove blank text blocks inside tool results, and put words into a failed one that has none."""
+    return changed_message_blocks(document, _with_words, ("tool_result",))
+
+
+def server_tools(document: Document) -> Document:
+    """Remove a call of a server's tool without its result in the same turn, and a result without its call.
+
+    A call stays without one where the upstream is to go on with it: if its turn is the last, or calls tools of the
+    client as well. Then the result comes in a later turn.
+    """
+    messages = document["messages"]
+    contents: list[Any] = []
+    waiting: set[str] = set()
+    """Calls of turns before whose results are still to come."""
+    turn = _ServerTurn()
+    for message in messages:
+        content = message.get("content")
+        if message.get("role") == "user":
+            turn.drop(contents, waiting)
+            turn = _ServerTurn()
+        elif message.get("role") == "assistant" and type(content) is list:
+            turn.add(len(contents), content)
+        contents.append(content)
+    turn.drop(contents, waiting, is_last=True)
+    return with_contents(document, contents)
+
+
+def is_server_call(kind: object) -> bool:
+    """Return whether blocks of a type are calls that a server runs: `server_tool_use`, `mcp_tool_use`, ..."""
+    return isinstance(kind, str) and kind.endswith("_tool_use")
+
+
+def is_server_result(kind: object) -> bool:
+    """Return whether blocks of a type are results of such calls: `web_search_tool_result`, ..."""
+    return isinstance(kind, str) and kind.endswith("_tool_result")
+
+
+class _ServerTurn:
+    """The server tools of an assistant's turn, which may be several messages."""
+
+    def __init__(self) -> None:
+        self._contents: list[tuple[int, list[Any]]] = []
+        """Places among the history's contents, and contents."""
+        self._calls: set[str] = set()
+        self._results: set[str] = set()
+        self._calls_client = False
+        """Tools of the client are called as well."""
+
+    def add(self, at: int, content: list[Any]) -> None:
+        """Take the content of one more message of the turn."""
+        self._contents.append((at, content))
+        for block in content:
+            kind = block.get("type") if type(block) is dict else None
+            if kind == "tool_use":
+                self._calls_client = True
+            elif is_server_call(kind) and isinstance(block.get("id"), str):
+                self._calls.add(block["id"])
+            elif is_server_result(kind) and isinstance(block.get("tool_use_id"), str):
+                self._results.add(block["tool_use_id"])
+
+    def drop(self, contents: list[Any], waiting: set[str], is_last: bool = False) -> None:
+        """Put contents without what has no partner into their places."""
+        goes_on = is_last or self._calls_client
+
+        def change(block: Block) -> Block | None:
+            kind = block.get("type")
+            if is_server_call(kind):
+                id = block.get("id")
+                stays = goes_on or not isinstance(id, str) or id in self._results
+            elif is_server_result(kind):
+                id = block.get("tool_use_id")
+                stays = not isinstance(id, str) or id in self._calls or id in waiting
+            else:
+                return block
+            return block if stays else None
+
+        for at, content in self._contents:
+            contents[at] = changed_blocks(content, change)
+        if goes_on:
+            waiting |= self._calls
+
+
+class _Turns:
+    """Walks a history and gives each assistant turn's calls their results in the user turn that follows it.
+
+    A turn may be several messages, with messages of other roles in between.
+    """
+
+    def __init__(self) -> None:
+        self.out: list[Message] = []
+        self.changed = False
+        self._calls: dict[str, None] = {}
+        """Calls of the current turns that have no result yet, in order."""
+        self._assistant = -1
+        """Where in `out` the assistant's turn ends."""
+        self._user = -1
+        """Where in `out` the user's turn after it begins; -1 before it has begun."""
+
+    def assistant(self, message: Message) -> None:
+        """Take a message of the assistant's."""
+        if self._user >= 0:
+            self.end()
+        self._assistant = len(self.out)
+        self.out.append(message)
+        content = message.get("content")
+        if type(content) is list:
+            for block in content:
+                if (
+                    type(block) is dict
+                    and block.get("type") == "tool_use"
+                    and isinstance(block.get("id"), str)
+                ):
+                    self._calls[block["id"]] = None
+
+    def user(self, message: Message) -> None:
+        """Take a message of the user's."""
+        if self._user < 0:
+            self._user = len(self.out)
+        content = message.get("content")
+        if type(content) is list:
+            results: list[Any] = []
+            rest: list[Any] = []
+            is_stray = False
+            for block in content:
+                if not is_tool_result(block):
+                    rest.append(block)
+                elif self._is_due(block):
+                    results.append(block)
+                else:
+                    rest.extend(_as_text(block))
+                    is_stray = True
+            if is_stray:
+                message = {**message, "content": results + rest}
+                self.changed = True
+        self.out.append(message)
+
+    def end(self) -> None:
+        """Close the turns: calls that have no result by now get one."""
+        if self._calls:
+            self.changed = True
+            self._add_results([_missing(call) for call in self._calls])
+            self._calls = {}
+        self._user = -1
+
+    def _is_due(self, result: Block) -> bool:
+        """Return whether the result is the first for one of the calls."""
+        call = result.get("tool_use_id")
+        if not isinstance(call, str) or call not in self._calls:
+            return False
+        del self._calls[call]
+        return True
+
+    def _add_results(self, results: list[Any]) -> None:
+        """Put results behind those that the user's turn begins with, or into a turn of their own."""
+        message = self.out[self._user] if self._user >= 0 else {}
+        content = message.get("content")
+        if not isinstance(content, (str, list)):
+            self.out.insert(self._assistant + 1, {"role": "user", "content": results})
+            return
+        blocks = blocks_of(content)
+        first = next((at for at, block in enumerate(blocks) if not is_tool_result(block)), len(blocks))
+        self.out[self._user] = {**message, "content": [*blocks[:first], *results, *blocks[first:]]}
+
+
+def _missing(call: str) -> Block:
+    """Return the result of a call that has none."""
+    return {"type": "tool_result", "tool_use_id": call, "is_error": True, "content": NO_RESULT}
+
+
+def _with_words(result: Block) -> Block:
+    """Return a tool result without blank text blocks, and with words if it failed without any."""
+    content = kept = result.get("content")
+    if type(content) is list:
+        kept = changed_blocks(content, unless_blank, _TEXT)
+    if result.get("is_error") is True and (kept is None or kept == [] or is_blank(kept)):
+        kept = NO_MESSAGE
+    return result if kept is content else {**result, "content": kept}
+
+
+def _as_text(result: Block) -> list[Any]:
+    """Return what a tool result holds, as blocks that a user's message may hold."""
+    content = result.get("content")
+    blocks = blocks_of(content) if isinstance(content, (str, list)) else []
+    inner = [_as_user_block(block) for block in blocks]
+    return changed_blocks(inner, unless_blank, _TEXT) or [{"type": "text", "text": NO_CONTENT}]
+
+
+def _as_user_block(block: Any) -> Any:
+    """Return a block of a tool result as one of a user's message."""
+    kind = block.get("type") if isinstance(block, dict) else None
+    if kind in _USER_KINDS:
+        return block
+    if kind == "tool_reference":
+        return without_references(block)
+    return {"type": "text", "text": write_document(block).decode()}

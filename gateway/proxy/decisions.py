@@ -1,0 +1,56 @@
+"""Lines of level debug about one request: who is asked and why not another, what failures mean, cures and waits.
+
+They are made only where the log wants them. No body, no secret and no words of an upstream are in them.
+"""
+
+from collections.abc import Sequence
+
+from gateway.routing.accounts import Target
+from gateway.routing.give_up import FailedAttempt
+from gateway.routing.retries import GiveUp, Wait
+from gateway.routing.scheduler import Lease, Ranked
+from gateway.telemetry.access_log import as_word
+
+MAX_OTHERS = 8
+"""Accounts of which a line says why they are not asked: more would be no line to read."""
+
+
+def asks(lease: Lease, number: int, ranked: Sequence[Ranked], tried: Sequence[tuple[str, str]]) -> str:
+    """Say who is asked for attempt `number`, and why the others are not. `tried`: accounts that failed before, each
+    with its upstream."""
+    target = lease.target
+    line = f"attempt {number} asks {_place(target)} model={as_word(target.wire_model)}"
+    if lease.cures:
+        line += f" cures={as_word(';'.join(':'.join(filter(None, cure)) for cure in lease.cures))}"
+    others = [
+        f"{_place(place.target)} ({'failed before, ' if _who(place.target) in tried else ''}{place.reason})"
+        for place in ranked
+        if place.target is not target
+    ]
+    more = f", and {len(others) - MAX_OTHERS} more" if len(others) > MAX_OTHERS else ""
+    return f"{line}; not {', '.join(others[:MAX_OTHERS])}{more}" if others else line
+
+
+def fails(attempt: FailedAttempt) -> str:
+    """Say what a failure means."""
+    rule = attempt.rule
+    line = f"{_place(attempt.target)} failed: about={rule.about.value} rule={as_word(rule.name)}"
+    line += f" status={attempt.status}" if attempt.status else ""
+    if attempt.cure is not None:
+        line += f" cure={as_word(':'.join(filter(None, attempt.cure)))}"
+    return line
+
+
+def goes_on(step: Wait | GiveUp) -> str:
+    """Say that nobody is asked now."""
+    if isinstance(step, Wait):
+        return f"waits {step.seconds:.2f} s" + (", or until an account is free" if step.for_slot else "")
+    return f"gives up: {step.rule or 'no account is free'}, status={step.status}"
+
+
+def _who(target: Target) -> tuple[str, str]:
+    return target.account, target.upstream
+
+
+def _place(target: Target) -> str:
+    return f"{target.upstream}/{as_word(target.account)}"

@@ -1,0 +1,106 @@
+"""What upstreams are known to refuse, so that the next request is sent right at once."""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from gateway.config import Upstream
+from gateway.routing.cures import Cure
+
+REMEMBERED_FOR = 3600.0
+"""Seconds. One refusal an hour, which comes at once, is the price of noticing that a host has learnt."""
+
+MAX_KEPT = 256
+"""Upstreams with a wire model of which cures are remembered; the oldest goes first."""
+
+MAX_CURES = 16
+"""Cures remembered for each: their details hold what clients send."""
+
+Place = tuple[str, str]
+"""Upstream and wire model."""
+
+NOTHING: Mapping[str, tuple[Cure, ...]] = {}
+
+
+class Remembered(NamedTuple):
+    """A cure that is applied from the start, for an operator to see."""
+
+    upstream: str
+    wire_model: str
+    """Empty for all of an upstream's models: the configuration says so."""
+    cure: Cure
+    until: float
+    """Monotonic seconds."""
+
+
+class CureMemory:
+    """Cures by upstream and wire model. Times are monotonic seconds."""
+
+    __slots__ = ("_always", "_never", "active", "kept")
+
+    def __init__(self) -> None:
+        self.active = False
+        """Whether there is anything to apply, so that requests need not ask."""
+        self.kept: dict[Place, dict[Cure, float]] = {}
+        """Until when each is remembered."""
+        self._always: Mapping[str, tuple[Cure, ...]] = NOTHING
+        self._never: Mapping[str, frozenset[str]] = {}
+
+    def configure(self, upstreams: Sequence[Upstream]) -> None:
+        """Take over what the configuration says of each upstream: cures that are always applied, and those that
+        never are."""
+        always = {upstream.name: stated(upstream) for upstream in upstreams}
+        self._always = {name: cures for name, cures in always.items() if cures}
+        self._never = {upstream.name: frozenset(upstream.no_cures) for upstream in upstreams}
+        self.active = self.active or bool(self._always)
+
+    def adopt(self, old: "CureMemory") -> None:
+        """Remember what `old` has learnt, and what requests under way with it still learn, after a reload."""
+        self.kept = old.kept
+        self.active = self.active or bool(self.kept)
+
+    def never(self, upstream: str) -> frozenset[str]:
+        """Return the names of the cures that are turned off."""
+        return self._never.get(upstream, frozenset())
+
+    def known(self, upstream: str, wire_model: str, now: float) -> tuple[Cure, ...]:
+        """Return the cures to apply from the start."""
+        learnt = self.kept.get((upstream, wire_model), {})
+        never = self.never(upstream)
+        lasting = (cure for cure, until in learnt.items() if now < until and cure.name not in never)
+        return tuple(dict.fromkeys((*self._always.get(upstream, ()), *lasting)))
+
+    def learn(self, upstream: str, wire_model: str, cures: Sequence[Cure], now: float) -> None:
+        """Remember that these cures made an upstream serve a request."""
+        place = upstream, wire_model
+        learnt = self.kept.pop(place, {})
+        lasting = [(cure, until) for cure, until in learnt.items() if now < until]
+        learning = [(cure, now + REMEMBERED_FOR) for cure in cures]
+        self.kept[place] = dict([*lasting, *learning][-MAX_CURES:])
+        self.active = True
+        if len(self.kept) > MAX_KEPT:
+            del self.kept[next(iter(self.kept))]
+
+    def remembered(self, now: float) -> tuple[Remembered, ...]:
+        """Return everything that is applied from the start."""
+        always = [
+            Remembered(upstream, "", cure, float("inf"))
+            for upstream, cures in self._always.items()
+            for cure in cures
+        ]
+        learnt = [
+            Remembered(upstream, wire_model, cure, until)
+            for (upstream, wire_model), cures in self.kept.items()
+            for cure, until in cures.items()
+            if now < until
+        ]
+        return (*always, *learnt)
+
+
+def stated(upstream: Upstream) -> tuple[Cure, ...]:
+    """Return the cures that the configuration states for an upstream."""
+    cures = [Cure(name) for name in upstream.cures]
+    if upstream.drop_betas:
+        cures.append(Cure("betas", ",".join(upstream.drop_betas)))
+    if upstream.drop_fields:
+        cures.append(Cure("fields", ",".join(upstream.drop_fields)))
+    return tuple(cures)

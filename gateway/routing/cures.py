@@ -1,0 +1,249 @@
+"""Cures: what is changed of a request that an upstream refused, so that it serves it after all.
+
+A refusal that names something that we sent gets one more try on the same account with that thing changed. Here stand
+the refusals that are known, each with what of the request it needs to have been there; what a cure does to a document
+is the work of those who encode requests. A cure is a name and a detail, so that it can be remembered and shown.
+"""
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from gateway.messages.repair import speaks_of_signature
+from gateway.routing.error_bodies import read_error
+from gateway.routing.failures import Failure, FailureKind, message_of, status_of
+from gateway.routing.meanings import LONGEST
+from gateway.routing.paths import find_fields
+from gateway.routing.sent import DOCUMENTS, IMAGES, Sent, kind_of
+from gateway.routing.signals import REFUSALS, SIGNALS, any_of
+
+MAX_CURES = 3
+"""Cures in one request: a host that still refuses then means something else."""
+
+MAX_FIELDS = 8
+"""Fields that one refusal may name: each is looked for in all of the document."""
+
+MARKS = 4
+"""Blocks with `cache_control` that a request may have."""
+
+
+class Cure(NamedTuple):
+    """One change of a request."""
+
+    name: str
+    detail: str = ""
+    """What exactly is changed, where the name alone does not say: fields' paths, betas' names, with commas."""
+
+
+WITHOUT_THINKING = Cure("without_thinking")
+"""A signature was refused: the history is sent without thinking."""
+
+
+class Refusal(NamedTuple):
+    """What a refusal says."""
+
+    status: int
+    message: str
+    param: str
+
+
+Detail = Callable[[Refusal, Sent], str | None]
+"""Returns a cure's detail, or None if what is refused was not sent."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CureRow:
+    """One row of the table: which refusals, and what of our request they need to have been there."""
+
+    name: str
+    says: Callable[[str], object]
+    """Tells whether a message (at most 8,192 characters) is such a refusal: anything true."""
+    detail: Detail
+    statuses: frozenset[int] = REFUSALS
+    remembered: bool = True
+    """What cured one request is applied from the start to those that follow; else it is for this request only."""
+
+
+FindCure = Callable[[Sent, Sequence[Cure], frozenset[str]], tuple[Cure, bool] | None]
+"""Finds the cure for a failure, from what was sent, what was changed of it already, and the names that are turned
+off; also says whether to remember it."""
+
+
+def find_cure(
+    rows: Sequence[CureRow], failure: Failure, sent: Sent, applied: Sequence[Cure], never: frozenset[str]
+) -> tuple[Cure, bool] | None:
+    """Return the cure for a failure, and whether to remember it; None if there is none.
+
+    `applied`: what was already changed of the request; a second refusal of the same kind has no cure. `never`: names of
+    cures that are turned off.
+    """
+    if failure.kind not in (FailureKind.STATUS, FailureKind.STREAM_ERROR):
+        return None
+    error = read_error(failure.body)
+    refusal = Refusal(status_of(failure), message_of(failure)[:LONGEST], failure.param or error.param)
+    for row in rows:
+        if refusal.status not in row.statuses or row.name in never or not row.says(refusal.message):
+            continue
+        detail = row.detail(refusal, sent)
+        if detail is not None:
+            cure = Cure(row.name, detail)
+            return None if cure in applied else (cure, row.remembered)
+    return None
+
+
+# --- what must have been sent ----------------------------------------------------------------------
+
+
+def _if(found: Callable[[Sent], object]) -> Detail:
+    return lambda refusal, sent: "" if found(sent) else None
+
+
+def _history(sent: Sent) -> bool:
+    return any(message.get("role") == "assistant" for message in sent.messages())
+
+
+def _system_message(sent: Sent) -> bool:
+    return any(message.get("role") == "system" for message in sent.messages())
+
+
+def _marks(sent: Sent) -> bool:
+    system: Any = sent.document.get("system")
+    blocks = [*(system if isinstance(system, list) else ()), *sent.tools(), *sent.blocks()]
+    return sum(isinstance(block, dict) and "cache_control" in block for block in blocks) > MARKS
+
+
+def _deferred(sent: Sent) -> bool:
+    return any("defer_loading" in tool for tool in sent.tools()) or any(
+        kind_of(block) == "tool_reference" for block in sent.blocks()
+    )
+
+
+def _user_id(sent: Sent) -> bool:
+    metadata = sent.document.get("metadata")
+    return isinstance(metadata, dict) and isinstance(metadata.get("user_id"), str)
+
+
+def _adaptive(sent: Sent) -> bool:
+    thinking = sent.document.get("thinking")
+    return isinstance(thinking, dict) and thinking.get("type") == "adaptive"
+
+
+_PATTERN = re.compile(r"[`'\"](\^[^`'\"]{1,200})[`'\"]")
+
+
+def _tool_ids(refusal: Refusal, sent: Sent) -> str | None:
+    """Return the pattern that ids must match, "" if it is not told."""
+    if not any(kind_of(block) == "tool_use" for block in sent.blocks()):
+        return None
+    pattern = _PATTERN.search(refusal.message)
+    return pattern[1] if pattern is not None else ""
+
+
+def _named_betas(refusal: Refusal, sent: Sent) -> str | None:
+    """Return the betas that are named, or else all that were sent."""
+    # Patterns are the configuration's: a client's, once remembered, would take every other client's betas away.
+    betas = [beta for beta in sent.betas() if re.fullmatch(r"[\w.-]+", beta)]
+    named = [beta for beta in betas if re.search(rf"(?<![\w-]){re.escape(beta)}(?![\w-])", refusal.message)]
+    return ",".join(dict.fromkeys(named or betas)) or None
+
+
+_FIELDS = (
+    re.compile(r"([\w.\[\]-]+): Extra inputs are not permitted", re.IGNORECASE),
+    re.compile(
+        r"\b(?:unknown|unexpected|unrecognized|unsupported|additional|extra)(?: request)?"
+        r" (?:fields?|propert(?:y|ies)|parameters?|arguments?|keys?|inputs?|name)(?: supplied| name)?"
+        r"[^\w`'\".]{1,3}[`'\"]?([\w.\[\]-]+)",
+        re.IGNORECASE,
+    ),
+    re.compile(
+        r"[`'\"]([\w.\[\]-]+)[`'\"]\W+(?:is |was )?(?:unexpected|an? (?:unknown|unexpected|unrecognized)|not permitted"
+        r"|not allowed|(?:is )?unsupported)",
+        re.IGNORECASE,
+    ),
+)
+"""How hosts name fields that they do not know: pydantic; Go, serde, OpenAI, Google; JSON schema validators."""
+
+_EXTRA = any_of(
+    r"extra inputs? (are|is) not permitted",
+    *(form.pattern for form in _FIELDS[1:]),
+)
+
+
+def _fields(refusal: Refusal, sent: Sent) -> str | None:
+    """Return the paths of the fields that are refused and that were sent."""
+    named = [match[1] for form in _FIELDS for match in form.finditer(refusal.message)]
+    if refusal.param:
+        named.append(refusal.param)
+    few = list(dict.fromkeys(named))[:MAX_FIELDS]
+    paths = dict.fromkeys(path for name in few for path in find_fields(sent.document, name))
+    return ",".join(paths) or None
+
+
+def _input(feature: str) -> CureRow:
+    """Return the row for a kind of input that is not supported, in the words of its signal."""
+    (words,) = (
+        one.words for one in SIGNALS if one.rule == "feature" and one.feature == feature and one.words
+    )
+    return CureRow(name=feature, says=words.search, detail=_if(lambda sent: feature in sent.features()))
+
+
+MESSAGES_CURES = (
+    CureRow(name="fields", says=_EXTRA.search, detail=_fields),
+    CureRow(
+        name="betas",
+        says=any_of(
+            r"invalid beta\b", r"unexpected value\(s\).{1,400}`?anthropic-beta`?", r"unknown beta\b"
+        ).search,
+        detail=_named_betas,
+    ),
+    CureRow(
+        name="adaptive_thinking",
+        says=any_of(r"\badaptive\b", r"\bthinking\.type\b").search,
+        detail=_if(_adaptive),
+    ),
+    CureRow(
+        name="without_thinking",
+        says=speaks_of_signature,
+        statuses=frozenset({400}),
+        detail=_if(_history),
+        remembered=False,
+    ),
+    CureRow(
+        name="user_id",
+        says=any_of(r"\buser_id\b.{0,200}\b(pattern|match|invalid|characters|length|longer)\b").search,
+        detail=_if(_user_id),
+    ),
+    CureRow(
+        name="cache_marks",
+        says=any_of(r"maximum of \d+ blocks with `?cache_control").search,
+        detail=_if(_marks),
+    ),
+    CureRow(
+        name="tool_ids",
+        says=any_of(
+            r"\btool(_use|_call|_result)?\w*\W{0,3}\bids? must be unique",
+            r"(\bid|tool_use_id)\b\W.{0,80}\bpattern\b",
+            r"\btool[ _](call|use)[ _]id\b.{0,80}\bmust be\b",
+        ).search,
+        detail=_tool_ids,
+    ),
+    CureRow(
+        name="system_role",
+        says=any_of(
+            r"unexpected role\W+system",
+            r"\brole\b.{0,80}\bsystem\b.{0,40}\b(not|unsupported|unexpected|invalid)\b",
+            r"\bsystem\b.{0,40}\brole\b.{0,40}\b(not|unsupported|unexpected|invalid)\b",
+            r"\brole\b.{0,60}(should be|must be|expected).{0,60}\buser\b.{0,30}\bassistant\b",
+        ).search,
+        detail=_if(_system_message),
+    ),
+    CureRow(
+        name="deferred_tools",
+        says=any_of(r"\btool_reference\b", r"\bdefer_loading\b").search,
+        detail=_if(_deferred),
+    ),
+    _input(IMAGES),
+    _input(DOCUMENTS),
+)
+"""What hosts of the Messages protocol refuse. The first row that fits is taken."""

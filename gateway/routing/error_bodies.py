@@ -1,0 +1,136 @@
+"""The one reader of error bodies: every shape in which a host says what went wrong, made into one value.
+
+    {"type": "error", "error": {"type", "message", "details": {"error_code"}}}      the Messages protocol
+    {"error": {"message", "type", "code", "param", "metadata": {"raw"}}}            OpenAI and its likes, OpenRouter
+    {"error": {"code", "status", "message", "details": [{"reason"}]}}, [ {...} ]    Google
+    {"error": "text"}, {"object": "error", "message", "code"}                       Ollama, Mistral, vLLM
+    {"detail": "text"}, {"detail": [{"loc", "msg", "type"}]}, {"errors": [...]}     FastAPI
+    {"code", "msg" or "message", "success": false}                                  z.ai, Spring
+    {"base_resp": {"status_code", "status_msg"}}                                    MiniMax
+
+What an error means is read in `meanings`.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+CONTENT = ("content", "choices", "candidates", "output", "input_tokens", "totalTokens", "data", "models")
+"""What a good response has; one with a `code` beside it is no error."""
+
+FINE = (None, "", 0, 200, "0", "200", "ok", "success")
+"""Codes that say that nothing went wrong."""
+
+DEEPEST = 3
+"""How often an error may stand in another: a gateway's, its host's, that one's."""
+
+LONGEST = 8192
+"""Characters kept of a message; those of the known wordings have 500."""
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorBody:
+    """What an error body says. Fields that are not there stay empty."""
+
+    type: str = ""
+    codes: tuple[str, ...] = ()
+    """Codes and reasons, lower case, numbers as text; those of MiniMax begin with `base_resp.`, since their numbers
+    mean other things than those of others."""
+    param: str = ""
+    """The field that is complained of, as a path with dots."""
+    message: str = ""
+
+
+def read_error(body: bytes) -> ErrorBody:
+    """Return what an error body says; an empty ErrorBody if it has none of the known shapes."""
+    try:
+        document: Any = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return ErrorBody()
+    return _read(document, DEEPEST)
+
+
+def is_error(document: Any) -> bool:
+    """Return whether the JSON body of a 200 reports an error instead of holding what was asked for."""
+    if isinstance(document, list):
+        return bool(document) and is_error(document[0])
+    if not isinstance(document, dict):
+        return False
+    if document.get("type") == "error" or document.get("error"):
+        return True
+    if any(document.get(name) for name in CONTENT):
+        return False
+    resp = document.get("base_resp")
+    code = resp.get("status_code") if isinstance(resp, dict) else document.get("code")
+    return document.get("success") is False or not (code in FINE or isinstance(code, dict | list))
+
+
+def _read(document: Any, depth: int) -> ErrorBody:
+    if isinstance(document, list) and document:
+        document = document[0]
+    if not isinstance(document, dict):
+        return ErrorBody()
+    error: Any = document.get("error") or document.get("errors") or document
+    if isinstance(error, list):
+        error = error[0] if error else document
+    if isinstance(error, str):
+        error = {**document, "message": _text(document.get("message")) or error}
+    if not isinstance(error, dict):
+        return ErrorBody()
+    resp = error.get("base_resp")
+    if isinstance(resp, dict):
+        return ErrorBody(
+            "", (f"base_resp.{resp.get('status_code')}",), "", _text(resp.get("status_msg"))[:LONGEST]
+        )
+    param, message = _text(error.get("param")), _text(error.get("message")) or _text(error.get("msg"))
+    if not message and "detail" in error:
+        param, message = _detail(error["detail"])
+    kind = _text(error.get("type"))
+    codes = [error.get("code"), error.get("status"), document.get("code"), *_reasons(error.get("details"))]
+    inner = _inner(error.get("metadata"), depth) if depth else ErrorBody()
+    if inner.message and inner.message not in message:
+        message = f"{message}: {inner.message}" if message else inner.message
+    named = (str(code).lower() for code in codes if code not in FINE and isinstance(code, str | int))
+    return ErrorBody(
+        "" if kind == "error" else kind,
+        tuple(dict.fromkeys((*named, *inner.codes))),
+        param or inner.param,
+        message[:LONGEST],
+    )
+
+
+def _reasons(details: Any) -> list[object]:
+    """Return the reasons that Google and the Messages protocol give in an error's details."""
+    if isinstance(details, dict):
+        return [details.get("error_code")]
+    if not isinstance(details, list):
+        return []
+    return [detail.get("reason") for detail in details if isinstance(detail, dict)]
+
+
+def _detail(detail: Any) -> tuple[str, str]:
+    """Return the field and the words of FastAPI's `detail`."""
+    if isinstance(detail, list) and detail:
+        detail = detail[0]
+    if not isinstance(detail, dict):
+        return "", _text(detail)
+    place = detail.get("loc")
+    parts = [str(part) for part in place if part != "body"] if isinstance(place, list) else []
+    words = _text(detail.get("msg")) or _text(detail.get("message"))
+    return ".".join(parts), f"{'.'.join(parts)}: {words}" if parts else words
+
+
+def _inner(metadata: Any, depth: int) -> ErrorBody:
+    """Return the inner host's error, which OpenRouter passes on as text in `metadata.raw`."""
+    raw = metadata.get("raw") if isinstance(metadata, dict) else None
+    if isinstance(raw, str):
+        try:
+            raw = orjson.loads(raw)
+        except orjson.JSONDecodeError:
+            return ErrorBody(message=raw)
+    return _read(raw, depth - 1)
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else ""

@@ -1,0 +1,81 @@
+"""What was asked for, as far as a refusal may be about it: read only after a failure."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from gateway.routing.failures import Headers
+
+CONTEXT_1M, FAST, IMAGES, DOCUMENTS, AUDIO = "context-1m", "fast", "images", "documents", "audio"
+"""Features that an account, or a model there, may not have."""
+
+FEATURE_OF_BLOCK = {"image": IMAGES, "document": DOCUMENTS, "audio": AUDIO, "input_audio": AUDIO}
+
+DEEPEST = 4
+"""Blocks within blocks: a message's, a tool result's, and some to spare."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """A client's request. Nothing of it is changed."""
+
+    document: Mapping[str, Any] = field(default_factory=dict)
+    """The body as parsed."""
+    headers: Headers = ()
+    """Its head's fields, lower-case names."""
+
+    def betas(self) -> tuple[str, ...]:
+        """Return the values of `anthropic-beta`, in order."""
+        values = (value.decode("latin-1") for name, value in self.headers if name == b"anthropic-beta")
+        return tuple(beta.strip() for value in values for beta in value.split(",") if beta.strip())
+
+    def features(self) -> frozenset[str]:
+        """Return the features that the request uses."""
+        used = {FEATURE_OF_BLOCK[kind] for kind in map(kind_of, self.blocks()) if kind in FEATURE_OF_BLOCK}
+        if any(beta.startswith("context-1m") for beta in self.betas()):
+            used.add(CONTEXT_1M)
+        if self.document.get("speed") == "fast":
+            used.add(FAST)
+        return frozenset(used)
+
+    def blocks(self) -> Iterator[Mapping[str, Any]]:
+        """Yield the content blocks of all messages, those within tool results included."""
+        for message in self.messages():
+            yield from _blocks(message.get("content"), DEEPEST)
+
+    def messages(self) -> Iterator[Mapping[str, Any]]:
+        """Yield the messages that are objects."""
+        messages = self.document.get("messages")
+        if isinstance(messages, list):
+            yield from (message for message in messages if isinstance(message, dict))
+
+    def tools(self) -> Iterator[Mapping[str, Any]]:
+        """Yield the tools that are objects."""
+        tools = self.document.get("tools")
+        if isinstance(tools, list):
+            yield from (tool for tool in tools if isinstance(tool, dict))
+
+
+NOTHING_KNOWN = Sent()
+
+Features = Callable[[], frozenset[str]]
+"""Says which features a request uses, when that matters."""
+
+
+def no_features() -> frozenset[str]:
+    """Return no feature: for requests of which nothing is known."""
+    return frozenset()
+
+
+def kind_of(block: Mapping[str, Any]) -> str:
+    """Return a block's type, "" if it has none."""
+    kind = block.get("type")
+    return kind if isinstance(kind, str) else ""
+
+
+def _blocks(content: Any, depth: int) -> Iterator[Mapping[str, Any]]:
+    if isinstance(content, list) and depth:
+        for block in content:
+            if isinstance(block, dict):
+                yield block
+                yield from _blocks(block.get("content"), depth - 1)

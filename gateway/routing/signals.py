@@ -1,0 +1,270 @@
+"""How hosts say what a failure is about: codes, types and words, each with the place where it was seen.
+
+Statuses lie: hosts tell of an empty purse with 400, 402, 403, 429 or 500, and of a picture they cannot see with 404.
+`meanings` reads the table, and what follows from a meaning stands in `policy`.
+"""
+
+import re
+from dataclasses import dataclass
+
+from gateway.routing.sent import AUDIO, CONTEXT_1M, DOCUMENTS, FAST, IMAGES
+
+WINDOW = 3600.0
+"""Seconds, for a window that is used up and whose end is told without a time zone: probed hourly."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Signal:
+    """One row of the table. It speaks if any of its codes is there, or else its words are."""
+
+    rule: str
+    """The row of `policy.TABLE`."""
+    codes: frozenset[str] = frozenset()
+    """Codes, reasons and types, lower case."""
+    words: re.Pattern[str] | None = None
+    statuses: frozenset[int] = frozenset()
+    """Its words only count with these statuses; empty: with any."""
+    feature: str = ""
+    """What a signal about a feature is about."""
+    used: bool = False
+    """It only counts for requests that use the feature."""
+    status: int = 0
+    """The status that the client gets where the upstream's own was not an error."""
+    hint: float | None = None
+    """Seconds until it is worth asking again, where no header says so."""
+    seen: str
+    """Where."""
+
+
+def any_of(*words: str) -> re.Pattern[str]:
+    """Compile words of which any is enough, case-blind."""
+    return re.compile("|".join(words), re.IGNORECASE)
+
+
+REFUSALS = frozenset({400, 404, 415, 422})
+
+_NO_INPUT = (
+    r"no endpoints found that support \W*{0}",
+    r"\b{0}\W+((inputs?|content|blocks?|parts?)\W+){{0,2}}(is |are )?(currently )?(not |un)(currently )?supported",
+    r"\b(does|do)(n.t| not) (support|accept)( the)?( use of| any)?\W+{0}\b",
+    r"unsupported (content|input|block)( block)?( type)?\W+{0}(?!/)\b",
+    r"at most 0 {0}\b",
+    r"unknown variant \W{0}\b",
+)
+"""How hosts refuse a kind of input."""
+
+
+def _no_input(kind: str) -> re.Pattern[str]:
+    return any_of(*(form.format(kind) for form in _NO_INPUT))
+
+
+SIGNALS = (
+    Signal(
+        rule="billing",
+        codes=frozenset(
+            {
+                "insufficient_quota",
+                "exceeded_current_quota_error",
+                "insufficient_balance_error",
+                "insufficient_balance",
+                "arrearage",
+                "billing_not_active",
+                "billing_disabled",
+                "service_disabled",
+                "consumer_suspended",
+                "failed_precondition",
+                "base_resp.1008",
+                "1113",
+            }
+        ),
+        status=402,
+        seen="langchainjs#1929, kimi-code#1857, modelscope#1691, spring-ai-alibaba#1146, CowAgent#2910 (1113); Google",
+    ),
+    Signal(
+        rule="billing",
+        codes=frozenset({"1304", "1309"}),
+        status=402,
+        seen="z.ai: the plan's daily limit, the plan's end",
+    ),
+    Signal(
+        rule="login",
+        codes=frozenset(
+            {"invalid_api_key", "api_key_invalid", "1000", "1001", "1002", "1003", "1004", "base_resp.1004"}
+        ),
+        status=401,
+        seen="OpenAI; Google; z.ai's five codes of a bad token; MiniMax",
+    ),
+    Signal(
+        rule="limit",
+        codes=frozenset({"1308", "1310", "1316", "1317"}),
+        status=429,
+        hint=WINDOW,
+        seen="continue#13195: z.ai's windows, whose reset has no time zone",
+    ),
+    Signal(
+        rule="limit without hint",
+        codes=frozenset({"1302", "1303", "1305", "base_resp.1002"}),
+        status=429,
+        seen="z.ai, MiniMax: too many requests, also with 200",
+    ),
+    Signal(
+        rule="overloaded",
+        codes=frozenset({"engine_overloaded_error", "engine_overloaded"}),
+        status=529,
+        seen="OpenAI and Kimi, with 429",
+    ),
+    Signal(
+        rule="missing",
+        codes=frozenset({"model_not_found", "model_not_supported", "invalid_model", "1211", "1500"}),
+        status=404,
+        seen="OpenAI; Copilot; mistral-vibe#617 (1500); z.ai (1211)",
+    ),
+    Signal(
+        rule="request",
+        codes=frozenset({"thread_not_found"}),
+        status=404,
+        seen="the Messages protocol: SDKs send the whole conversation again",
+    ),
+    Signal(
+        rule="billing",
+        words=any_of(
+            r"credit balance is too low",
+            r"insufficient (credits?|balance|funds)",
+            r"organi[sz]ation has been disabled",
+            r"\b(account|organi[sz]ation|workspace)\b.{0,40}\b(suspended|deactivated|disabled)\b",
+            r"usage limits?\b.{0,80}\bregain access",
+            r"out of (extra )?usage\b",
+            r"plan has expired",
+            r"please recharge",
+            r"(n.t|\bnot) have any credits",
+            r"used all available credits",
+            r"run out of credits",
+        ),
+        status=402,
+        seen="claude-code#66314, claude-code#4684; z.ai, Kimi; griptape-nodes-engine#1079, warp#14863 (xAI, 403)",
+    ),
+    Signal(
+        rule="feature",
+        words=any_of(
+            r"extra usage is required for long context", r"long context beta is not (yet )?available"
+        ),
+        feature=CONTEXT_1M,
+        status=429,
+        seen="claude-code#27944 (400), and with 429",
+    ),
+    Signal(
+        rule="feature",
+        words=any_of(r"incompatible with the long context beta"),
+        feature=CONTEXT_1M,
+        used=True,
+        seen="claude-code#24493 (400): for credentials of another kind",
+    ),
+    Signal(
+        rule="feature",
+        words=any_of(r"\blong[ -]context\b", r"\b1m\b", r"context-1m"),
+        statuses=frozenset({403, 429}),
+        feature=CONTEXT_1M,
+        used=True,
+        seen="Anthropic, for tiers without the 1M window",
+    ),
+    Signal(
+        rule="feature",
+        words=any_of(r"\bfast[ -]mode\b", r"\bspeed\b"),
+        statuses=frozenset({403, 429}),
+        feature=FAST,
+        used=True,
+        seen="Anthropic, for plans without fast mode",
+    ),
+    Signal(
+        rule="feature",
+        words=_no_input(r"(image(_url)?|vision|picture)s?"),
+        statuses=REFUSALS,
+        feature=IMAGES,
+        used=True,
+        seen="MagicPrompt#50 (OpenRouter, 404), ollama#17301, openclaude#1071 (DeepSeek), vLLM",
+    ),
+    Signal(
+        rule="feature",
+        words=_no_input(r"(document|pdf|file)s?"),
+        statuses=REFUSALS,
+        feature=DOCUMENTS,
+        used=True,
+        seen="OpenRouter",
+    ),
+    Signal(
+        rule="feature",
+        words=_no_input(r"audio"),
+        statuses=REFUSALS,
+        feature=AUDIO,
+        used=True,
+        seen="OpenRouter",
+    ),
+    Signal(
+        rule="request",
+        words=any_of(r"no endpoints found that"),
+        statuses=frozenset({404}),
+        seen="fast-agent#122 (OpenRouter): of what this request uses, not of the model",
+    ),
+    Signal(
+        rule="request",
+        words=any_of(r"can only afford \d"),
+        statuses=frozenset({402}),
+        seen="free-claude-code#752, openclaude#1125 (OpenRouter): with a smaller max_tokens it works",
+    ),
+    Signal(
+        rule="missing",
+        words=any_of(
+            r"model not exist",
+            r"not a valid model",
+            r"\bunknown model\b(?! (parameter|field|option))",
+            r"\bno such model\b",
+            r"unsupported model: ",
+        ),
+        statuses=frozenset({400, 404}),
+        seen="addi#13 (DeepSeek), continue#10758 (OpenRouter), octopus#177",
+    ),
+    Signal(
+        rule="pairing",
+        words=any_of(
+            r"`?tool_use`? ids were found without `?tool_result`?",
+            r"unexpected `?tool_use_id`? found in `?tool_result`?",
+            r"roles must (strictly )?alternate",
+        ),
+        statuses=frozenset({400, 422}),
+        seen="Anthropic; chat templates of local servers",
+    ),
+    Signal(
+        rule="unavailable",
+        words=any_of(
+            r"loading model", r"model is (unloaded|loading)", r"\b(under|for|in|scheduled) maintenance\b"
+        ),
+        statuses=frozenset({500, 502, 503, 504}),
+        seen="llama-swap#146, lmstudio#1492; maintenance pages",
+    ),
+)
+"""In the order in which they are looked at: all rows' codes, then the types, then the words."""
+
+MODEL_IS_MISSING = any_of(
+    r"\bmodels?\b.{0,60}\b(not (found|exist|available|supported|loaded)|does(n.t| not) exist|unknown|missing|retired"
+    r"|deprecated|no longer|unavailable)",
+    r"\b(unknown|invalid|no such|unsupported|missing|retired) models?\b",
+    r"^models?: ",
+)
+"""How a 404 says that it is about the model, if not by its name."""
+
+SPEAKS_OF_MODEL = any_of(r"\bmodels?\b")
+
+SPEAKS_OF_ACCOUNT = any_of(
+    r"\baccounts?\b",
+    r"\borgani[sz]ations?\b",
+    r"\bworkspaces?\b",
+    r"\bprojects?\b",
+    r"\b(api|access|secret)[ _-]?keys?\b",
+    r"\bcredentials?\b",
+    r"\b(access|auth\w*|bearer) tokens?\b",
+    r"\bbilling\b",
+    r"\bsubscriptions?\b",
+    r"\b(country|region|location|territory)\b",
+    r"\bapi\b.{0,80}\b(disabled|not (been )?(used|enabled))\b",
+)
+"""How a 403 says that it is about the account or the whole product."""

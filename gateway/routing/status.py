@@ -1,0 +1,164 @@
+"""How an account is, as a value: for probes of readiness, operators and tests."""
+
+from dataclasses import dataclass
+from enum import Enum
+
+from gateway.routing.accounts import AccountState, Part, Target
+from gateway.routing.circuit_breaker import TICK, CircuitBreaker
+from gateway.routing.policy import About, Rule
+
+
+class State(Enum):
+    """What an account could do with a request now, for the model for which it can do most."""
+
+    FREE = "free"
+    BUSY = "busy"
+    """Its slots are taken."""
+    COOLING = "cooling"
+    """Shut by something that passes by itself."""
+    PROBING = "probing"
+    """One request finds out whether it is sound again; others wait for that."""
+    CLOSED = "closed"
+    """The account itself was refused: an operator must see to it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CoolDown:
+    """One cool-down. Times are monotonic seconds."""
+
+    about: About
+    wire_model: str = ""
+    """Which model is shut, if only one is."""
+    feature: str = ""
+    """Which feature with that model is shut, if only one is."""
+    rule: str
+    """The row of the failure table that began it."""
+    words: str
+    """What the upstream said; may hold what only an operator should see."""
+    since: float
+    until: float
+    """When the limit is really lifted, as far as is known."""
+    alone_until: float
+    """When it is lifted for a request that nothing else can serve."""
+    probe_at: float
+    """When one request may find out: `until`, or earlier."""
+    probing: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccountStatus:
+    """One account. `about`, `until` and `cause` tell of the cool-down that ends last; empty if nothing shuts it."""
+
+    upstream: str
+    account: str
+    in_flight: int
+    state: State
+    about: About | None
+    until: float
+    """Monotonic seconds; 0.0 if it is not shut."""
+    alone_until: float
+    """The same for a request that nothing else can serve: it is not held back from what passes by itself."""
+    cause: str
+    """The row of the failure table."""
+    cool_downs: tuple[CoolDown, ...]
+    """All, those included that ended but have not been probed, and those of single models."""
+
+    @property
+    def ready(self) -> bool:
+        """Return whether it could serve some model now or when a slot is free."""
+        return self.state not in (State.COOLING, State.CLOSED)
+
+
+def account_status(account: AccountState, now: float) -> AccountStatus:
+    """Return how an account is at `now` (monotonic seconds)."""
+    cool_downs = [
+        _cool_down(about, part, breaker, breaker.rule)
+        for about, part, breaker in (
+            (About.UPSTREAM, ("", ""), account.upstream.breaker),
+            (About.ACCOUNT, ("", ""), account.breaker),
+            *(
+                (About.FEATURE if part[1] else About.MODEL, part, breaker)
+                for part, breaker in account.parts.items()
+            ),
+        )
+        if breaker is not None and breaker.rule is not None
+    ]
+    # It is shut by its models only if each is that it may be asked for.
+    names = account.wire_models or account.asked
+    of_models = [one for one in cool_downs if one.about is About.MODEL and one.wire_model in names]
+    shutting = [one for one in cool_downs if one.about in (About.UPSTREAM, About.ACCOUNT)]
+    if names and len(of_models) == len(names):
+        shutting.append(min(of_models, key=lambda one: one.probe_at))
+    cooling = [one for one in shutting if now + TICK < one.probe_at]
+    last = max(cooling, key=lambda one: one.until, default=None)
+    if last is not None:
+        state = State.CLOSED if last.about is About.ACCOUNT else State.COOLING
+    elif any(one.probing for one in shutting):
+        state = State.PROBING
+    else:
+        state = State.BUSY if account.full else State.FREE
+    return AccountStatus(
+        upstream=account.upstream.name,
+        account=account.name,
+        in_flight=account.in_flight,
+        state=state,
+        about=last.about if last is not None else None,
+        until=last.until if last is not None else 0.0,
+        alone_until=max((one.alone_until for one in cooling), default=0.0),
+        cause=last.rule if last is not None else "",
+        cool_downs=tuple(cool_downs),
+    )
+
+
+def _cool_down(about: About, part: Part, breaker: CircuitBreaker, rule: Rule) -> CoolDown:
+    return CoolDown(
+        about=about,
+        wire_model=part[0],
+        feature=part[1],
+        rule=rule.name,
+        words=breaker.cause.message if breaker.cause is not None else "",
+        since=breaker.failed_at,
+        until=breaker.until,
+        alone_until=breaker.free_at,
+        probe_at=breaker.probe_at,
+        probing=breaker.prober is not None,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """Something was closed or opened."""
+
+    opened: bool
+    about: About
+    upstream: str
+    account: str = ""
+    """Empty for all of an upstream's accounts."""
+    wire_model: str = ""
+    """Empty for all models."""
+    feature: str = ""
+    rule: str
+    """The row of the failure table that closed it."""
+    status: int
+    """What the upstream's response said, 0 if there was none."""
+    words: str
+    """What the upstream said; who shows it censors it first."""
+    until: float
+    """Monotonic seconds: until when it is closed, as far as is known."""
+
+
+def change_of(target: Target, about: About, feature: str, breaker: CircuitBreaker, *, opened: bool) -> Change:
+    """Return what to tell of a breaker whose cool-down has begun, or has just ended."""
+    rule, cause = breaker.rule, breaker.cause
+    return Change(
+        opened=opened,
+        about=about,
+        upstream=target.upstream,
+        account="" if about is About.UPSTREAM else target.account,
+        wire_model=target.wire_model if about in (About.MODEL, About.FEATURE) else "",
+        feature=feature,
+        rule=rule.name if rule is not None else "",
+        status=cause.status if cause is not None else 0,
+        words=cause.message if cause is not None else "",
+        until=breaker.until,
+    )

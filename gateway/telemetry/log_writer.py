@@ -1,0 +1,154 @@
+"""Writes log lines to a descriptor without ever making their writer wait.
+
+A thread does the writing, since that is the only way that is right for terminals, pipes, sockets and files alike:
+`O_NONBLOCK` would be shared with every process that has the descriptor, and readiness promises no room for a whole
+write while other processes write too. Lines are gathered and written together; when nobody reads them, memory stays
+bounded: lines are dropped and counted, and a line says how many as soon as somebody reads again.
+"""
+
+import os
+import select
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from queue import Empty, SimpleQueue
+from threading import Event, Thread
+
+GATHER_SECONDS = 0.1
+"""Longest time that a line waits for others; a person who follows the log does not notice it."""
+
+GATHER_SIZE = 64 * 1024
+"""Characters that are written without waiting for more: a few hundred lines, what a pipe holds on Linux."""
+
+MAX_WAITING = 1024 * 1024
+"""Characters that wait for a reader, some 4,000 lines; further lines are dropped."""
+
+ATOMIC_WRITE = getattr(select, "PIPE_BUF", 512)
+"""Bytes in one write. Up to here a pipe never mixes the lines of several workers; 512 is what POSIX guarantees."""
+
+LAST_PATIENCE = 1.0
+"""Seconds that the end of the process waits for a reader of the last lines."""
+
+
+class LogWriter:
+    """Takes lines from one thread and writes them to `descriptor` in another, which starts with the first line.
+
+    `dropped_line` makes the line that says how many were dropped.
+    """
+
+    __slots__ = (
+        "_descriptor",
+        "_dropped",
+        "_dropped_line",
+        "_hurry",
+        "_put",
+        "_queue",
+        "_terminal",
+        "_thread",
+        "_told",
+        "_unwritten",
+        "_written",
+    )
+
+    def __init__(self, descriptor: int, dropped_line: Callable[[int], str]) -> None:
+        self._descriptor = descriptor
+        self._dropped_line = dropped_line
+        self._terminal = os.isatty(descriptor)
+        self._queue: SimpleQueue[str | None] = SimpleQueue()
+        self._thread: Thread | None = None
+        self._hurry = Event()
+        # Each count is changed by one thread only: two by the caller's, three by the writing one.
+        self._put = 0
+        self._dropped = 0
+        self._written = 0
+        self._told = 0
+        self._unwritten = 0
+
+    def write(self, line: str) -> None:
+        """Take a line without its end. Never blocks, never raises."""
+        waiting = self._put - self._written
+        if waiting > MAX_WAITING:
+            self._dropped += 1
+            return
+        self._put += len(line)
+        self._queue.put(line)
+        if self._thread is None:
+            self._thread = Thread(target=self._run, name="log", daemon=True)
+            self._thread.start()
+        if self._terminal or waiting > GATHER_SIZE:
+            self._hurry.set()
+
+    def flush(self) -> None:
+        """Have what waits written at once. Does not wait for it."""
+        self._hurry.set()
+
+    def close(self, patience: float = LAST_PATIENCE) -> None:
+        """Write what waits and end the thread; wait at most `patience` seconds for that.
+
+        A later line starts another thread, so that a process may close its log before it forks.
+        """
+        thread = self._thread
+        if thread is None:
+            return
+        self._queue.put(None)
+        self._hurry.set()
+        thread.join(patience)
+
+    def _run(self) -> None:
+        ending = False
+        while not ending:
+            lines, ending = self._take()
+            if ending:
+                self._thread = None
+            self._unwritten += self._write_all(lines)
+            dropped = self._dropped
+            self._written += sum(map(len, lines))
+            missing = dropped - self._told + self._unwritten
+            if missing and self._write_all([self._dropped_line(missing)]) == 0:
+                self._told, self._unwritten = dropped, 0
+
+    def _take(self) -> tuple[list[str], bool]:
+        """Wait for lines and for others to join them; return them, and whether they are the last."""
+        line = self._queue.get()
+        self._hurry.wait(GATHER_SECONDS)
+        self._hurry.clear()
+        lines = []
+        with suppress(Empty):
+            while line is not None:
+                lines.append(line)
+                line = self._queue.get_nowait()
+        return lines, line is None
+
+    def _write_all(self, lines: Iterable[str]) -> int:
+        """Write lines, waiting for the reader; return how many could not be written."""
+        lost = 0
+        for count, piece in pieces(lines):
+            if not write_whole(self._descriptor, piece):
+                lost += count
+        return lost
+
+
+def pieces(lines: Iterable[str]) -> Iterator[tuple[int, bytes]]:
+    """Yield lines with their ends as bytes, as many as fit into one atomic write, with their number."""
+    count, piece = 0, b""
+    for line in lines:
+        data = line.encode("utf-8", "backslashreplace") + b"\n"
+        if piece and len(piece) + len(data) > ATOMIC_WRITE:
+            yield count, piece
+            count, piece = 0, b""
+        count += 1
+        piece += data
+    if piece:
+        yield count, piece
+
+
+def write_whole(descriptor: int, data: bytes) -> bool:
+    """Write all of `data`, waiting as long as it takes; return False if the descriptor takes no more."""
+    while data:
+        try:
+            data = data[os.write(descriptor, data) :]
+        except BlockingIOError:
+            # Whoever shares the descriptor has made it non-blocking.
+            select.select([], [descriptor], [])
+        except OSError:
+            return False
+    return True

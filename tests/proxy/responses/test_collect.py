@@ -1,0 +1,138 @@
+"""Translated responses, collected into one Message."""
+
+from collections.abc import Callable, Sequence
+
+import orjson
+import pytest
+
+from gateway.dialects.base import Decoder
+from gateway.http1.upstream_request import UpstreamError
+from gateway.messages.sse import EVENT_LIMIT
+from gateway.messages.stream import StreamWriter
+from gateway.proxy.response_headers import upstream_head
+from gateway.proxy.responses.collect import Collection
+from tests.support.attempt import Recorder, head_of
+from tests.support.loops import settle
+from tests.support.words import Words
+
+
+class Stage:
+    """A client, and a reader whose bytes are given by hand."""
+
+    def __init__(self, decoder: Callable[[StreamWriter], Decoder] = Words) -> None:
+        self.attempt = Recorder(stream=False)
+        self.client = self.attempt.client
+        head = head_of()
+        self.attempt.about = upstream_head(head)
+        writer = StreamWriter(message_id="msg_1", model="m")
+        self.reader = Collection(self.attempt, head, decoder(writer), writer)
+        assert self.reader.decode
+        assert self.reader.can_ping()
+        assert not self.reader.is_complete()
+
+    @property
+    def told(self) -> list[str]:
+        return self.attempt.told
+
+    def feed(self, *reads: bytes, ended: bool = False) -> None:
+        """These reads, then the body's end with the last one."""
+        for index, data in enumerate(reads):
+            self.reader.body_received(b"", data, ended and index == len(reads) - 1)
+
+    def fail(self, *, silent: bool = False) -> None:
+        self.reader.failed(UpstreamError("it broke", timeout=silent))
+
+
+def pieces(data: bytes, size: int) -> Sequence[bytes]:
+    return [data[at : at + size] for at in range(0, len(data), size)]
+
+
+GOOD = b"START\nHello\nthere\nSTOP\n"
+
+
+def message_of(stage: Stage) -> dict[str, object]:
+    """The Message that the client gets."""
+    assert stage.told == ["commit content-type: application/json", "done"]
+    assert stage.client.kept
+    found: dict[str, object] = orjson.loads(stage.client.body)
+    return found
+
+
+@pytest.mark.parametrize("size", [1, 5, 1000])
+async def test_one_message(size: int) -> None:
+    stage = Stage()
+    stage.feed(*pieces(GOOD, size), ended=True)
+    message = message_of(stage)
+    assert message["content"] == [{"type": "text", "text": "Hellothere"}]
+    assert (message["stop_reason"], message["model"], message["role"]) == ("end_turn", "m", "assistant")
+    await settle()
+    record = stage.attempt.request.record
+    assert (record.input_tokens, record.output_tokens) == (11, 7)
+
+
+@pytest.mark.parametrize(
+    ("payload", "told"),
+    [
+        (b"Hello\nFAIL\n", ["abandon", "failed: 529 overloaded_error: too much"]),
+        (b"Hello\n", ["abandon", "failed: 502 : cut short"]),
+    ],
+)
+async def test_never_half_a_message(payload: bytes, told: list[str]) -> None:
+    stage = Stage()
+    stage.feed(payload, ended=True)
+    assert stage.told == told
+    assert stage.client.sent == b""
+
+
+@pytest.mark.parametrize("silent", [False, True])
+async def test_a_break(silent: bool) -> None:
+    stage = Stage()
+    stage.feed(b"Hello\n")
+    stage.fail(silent=silent)
+    assert stage.told == [f"ended early{' by timeout' * silent}: it broke"]
+
+
+async def test_a_break_after_a_whole_message_takes_nothing_away() -> None:
+    stage = Stage()
+    stage.feed(GOOD)
+    stage.fail()
+    assert message_of(stage)["stop_reason"] == "end_turn"
+
+
+class Odd:
+    """A dialect that writes what no dialect should."""
+
+    complete = True
+
+    def __init__(self, writer: StreamWriter) -> None:
+        self._writer = writer
+
+    def feed(self, data: bytes) -> None:
+        if data == b"error":
+            self._writer.error("overloaded_error", "too much", "req_1")
+        elif data:
+            self._writer.text("x" * EVENT_LIMIT)
+
+    def end(self) -> None:
+        """Nothing more."""
+
+
+async def test_an_error_event_tells_the_heads_hints() -> None:
+    stage = Stage(Odd)
+    stage.feed(b"error")
+    assert stage.told == ["abandon", "failed: 529 overloaded_error: too much"]
+    assert stage.attempt.failures[0].headers == ((b"request-id", b"req_upstream"),)
+
+
+async def test_an_event_that_is_too_long() -> None:
+    stage = Stage(Odd)
+    stage.feed(b"long")
+    assert stage.told[0] == "abandon"
+    assert stage.told[1].startswith("ended early: the upstream's stream: ")
+    assert "xxx" not in stage.told[1]
+
+
+async def test_a_body_without_any_message() -> None:
+    stage = Stage(Odd)
+    stage.feed(b"", ended=True)
+    assert stage.told == ["ended early: the upstream ended its response early"]

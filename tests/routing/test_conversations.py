@@ -1,0 +1,50 @@
+"""Where conversations live, and for how long."""
+
+from gateway.routing.conversations import BOUND_FOR, MAX_CONVERSATIONS, Conversations
+from tests.routing.test_scheduler import made
+
+
+def test_bindings_end() -> None:
+    account = made("A")[1]["A"].state
+    conversations = Conversations()
+    assert conversations.home("talk", 0.0) is None
+    conversations.bind("talk", account, 0.0)
+    assert conversations.home("talk", BOUND_FOR) is account
+    assert conversations.home("talk", BOUND_FOR + 1) is None
+
+
+def test_the_least_recently_used_binding_goes_first() -> None:
+    account = made("A")[1]["A"].state
+    conversations = Conversations()
+    for index in range(MAX_CONVERSATIONS):
+        conversations.bind(f"talk {index}", account, 0.0)
+    conversations.bind("talk 0", account, 1.0)
+    conversations.bind("one more", account, 1.0)
+    assert conversations.home("talk 0", 1.0) is account
+    assert conversations.home("talk 1", 1.0) is None
+    assert conversations.home("talk 2", 1.0) is account
+
+
+def test_a_binding_that_no_success_has_proven_ends_with_a_failure() -> None:
+    cast = made("A B")[1]
+    a, b = cast["A"].state, cast["B"].state
+    conversations = Conversations()
+    conversations.bind("talk", a, 0.0, proven=False)
+    conversations.disappoint("talk", b)
+    conversations.disappoint("other", a)
+    assert conversations.home("talk", 1.0) is a
+    conversations.disappoint("talk", a)
+    assert conversations.home("talk", 1.0) is None
+    conversations.bind("talk", a, 0.0)
+    conversations.disappoint("talk", a)
+    assert conversations.home("talk", 1.0) is a
+
+
+def test_an_account_can_lose_all_its_bindings() -> None:
+    cast = made("A B")[1]
+    conversations = Conversations()
+    for name in "AB":
+        conversations.bind(f"with {name}", cast[name].state, 0.0)
+    conversations.forget(cast["A"].state)
+    assert conversations.home("with A", 0.0) is None
+    assert conversations.home("with B", 0.0) is cast["B"].state

@@ -1,0 +1,182 @@
+"""Refusals that have a cure, and those that look like one."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import orjson
+import pytest
+
+from gateway.routing.cures import MESSAGES_CURES, WITHOUT_THINKING, Cure, find_cure
+from gateway.routing.failures import Failure, FailureKind
+from gateway.routing.scheduler import Lease
+from gateway.routing.sent import Sent
+from tests.routing.transcript import MODEL, Stage
+
+BETAS = "context-1m-2025-08-07,fast-mode-2026-02-01"
+
+ID = "^[a-zA-Z0-9_-]+$"
+
+RICH: dict[str, Any] = {
+    "model": "m",
+    "metadata": {"user_id": "user_1_account__session_2"},
+    "thinking": {"type": "adaptive"},
+    "context_management": {"edits": []},
+    "system": [{"type": "text", "text": "x", "cache_control": {"type": "ephemeral"}}],
+    "tools": [
+        {"name": "a", "defer_loading": True, "input_schema": {}, "cache_control": {"type": "ephemeral"}}
+    ],
+    "messages": [
+        {"role": "user", "content": [{"type": "image"}, {"type": "document", "cache_control": {}}]},
+        {"role": "system", "content": "be kind"},
+        {"role": "assistant", "content": [{"type": "tool_use", "id": "Bash:0", "cache_control": {}}]},
+        {
+            "role": "user",
+            "content": [{"type": "tool_result", "content": [{"type": "text", "cache_control": {}}]}],
+        },
+    ],
+}
+"""Everything that a host may refuse."""
+
+POOR: dict[str, Any] = {
+    "model": "m",
+    "metadata": {},
+    "thinking": {"type": "enabled"},
+    "tools": [{"name": "a"}],
+    "messages": [{"role": "user", "content": "hi"}],
+}
+
+CURED: list[tuple[int, str, str, str]] = [
+    # status, message; the cure's name and detail
+    (400, "tools.0.custom.defer_loading: Extra inputs are not permitted", "fields", "tools.*.defer_loading"),
+    (400, "context_management: Extra inputs are not permitted", "fields", "context_management"),
+    (400, 'Bedrock: {"message":"context_management: Extra inputs are not permitted"}', "fields", "context_management"),
+    (422, 'json: unknown field "context_management"', "fields", "context_management"),
+    (400, "Unrecognized request argument supplied: context_management", "fields", "context_management"),
+    (400, "Unknown name \"context_management\": Cannot find field.", "fields", "context_management"),
+    (400, "properties are not allowed ('context_management' was unexpected)", "fields", "context_management"),
+    (400, "unknown field `defer_loading`, expected one of `name`", "fields", "tools.*.defer_loading"),
+    (400, "invalid beta flag", "betas", BETAS),
+    (400, "unexpected value(s) `fast-mode-2026-02-01` for the `anthropic-beta`", "betas", "fast-mode-2026-02-01"),
+    (400, "thinking.type: Input tag 'adaptive' found using 'type' does not match", "adaptive_thinking", ""),
+    (400, "messages.3.content.0: Invalid `signature` in `thinking` block", "without_thinking", ""),
+    (400, "metadata.user_id: String should match pattern '^[a-zA-Z0-9_-]+$'", "user_id", ""),
+    (422, "metadata.user_id must be at most 64 characters", "user_id", ""),
+    (400, "A maximum of 4 blocks with cache_control may be provided. Found 5.", "cache_marks", ""),
+    (400, "messages.1.content.0.tool_use.id: String should match pattern '^[a-zA-Z0-9_-]+$'", "tool_ids", ID),
+    (400, "messages: `tool_use` ids must be unique", "tool_ids", ""),
+    (400, 'messages: Unexpected role "system". The API accepts a top-level `system` parameter', "system_role", ""),
+    (400, "messages.1.role: Input should be 'user' or 'assistant'", "system_role", ""),
+    (400, "role 'system' is not supported on this model", "system_role", ""),
+    (400, "messages[1].role must be either 'user' or 'assistant', but got 'system'", "system_role", ""),
+    (400, "adaptive thinking is not supported on this model", "adaptive_thinking", ""),
+    (400, "messages.4.content.0: Input tag 'tool_reference' found using 'type' is unknown", "deferred_tools", ""),
+    (404, "No endpoints found that support image input", "images", ""),
+    (415, "This model does not support images", "images", ""),
+    (400, "document content blocks are not supported", "documents", ""),
+]  # fmt: skip
+
+
+def refused(status: int, message: str, **more: str) -> Failure:
+    body = orjson.dumps({"error": {"message": message, **more}})
+    return Failure(kind=FailureKind.STATUS, status=status, body=body)
+
+
+def cure(failure: Failure, document: dict[str, Any] = RICH, *applied: Cure, never: str = "") -> Cure | None:
+    sent = Sent(document, [(b"anthropic-beta", BETAS.encode())] if document is RICH else ())
+    found = find_cure(MESSAGES_CURES, failure, sent, applied, frozenset({never}))
+    return found[0] if found is not None else None
+
+
+@pytest.mark.parametrize(("status", "message", "name", "detail"), CURED)
+def test_a_refusal_of_something_that_was_sent(status: int, message: str, name: str, detail: str) -> None:
+    failure = refused(status, message)
+    assert cure(failure) == Cure(name, detail)
+    assert cure(failure, RICH, Cure(name, detail)) is None, "a second time it goes back as it is"
+    assert cure(failure, POOR) is None, "it was not sent"
+    other = cure(failure, never=name)
+    assert other is None or other.name != name
+    assert cure(refused(429, message)) is None
+    assert cure(refused(500, message)) is None
+
+
+INCURABLE = [
+    'messages: Unexpected role "tool". Allowed roles are "user" or "assistant".',
+    "messages.0.content: Input should be a valid list",
+    "model: Extra inputs are not permitted",
+    "tools.0.input_schema: Extra inputs are not permitted",
+    "messages.0.content.0.type: Extra inputs are not permitted",
+    "unheard_of: Extra inputs are not permitted",
+    "prompt is too long: 250000 tokens > 200000 maximum",
+    "max_tokens: 64000 > 32000, which is the maximum allowed number of output tokens",
+    "tools.0.custom.name: String should match pattern '^[a-zA-Z0-9_-]{1,128}$'",
+    "thinking.budget_tokens: Input should be greater than or equal to 1024",
+    "messages: at least one message is required",
+    "image exceeds 5 MB maximum",
+]
+
+
+@pytest.mark.parametrize("message", INCURABLE)
+def test_a_refusal_without_a_cure(message: str) -> None:
+    assert cure(refused(400, message)) is None
+
+
+def test_the_field_may_stand_beside_the_message() -> None:
+    failure = refused(400, "Unknown parameter: see `param`.", param="context_management")
+    assert cure(failure) == Cure("fields", "context_management")
+    read = Failure(
+        kind=FailureKind.STATUS, status=400, message="extra input is not permitted", param="metadata"
+    )
+    assert cure(read) == Cure("fields", "metadata")
+
+
+def test_several_fields_at_once() -> None:
+    message = "context_management: Extra inputs are not permitted; metadata: Extra inputs are not permitted"
+    assert cure(refused(400, message)) == Cure("fields", "context_management,metadata")
+
+
+def test_an_error_event_is_a_refusal_too() -> None:
+    event = Failure(
+        kind=FailureKind.STREAM_ERROR, status=200, type="invalid_request_error", message="invalid beta flag"
+    )
+    assert cure(event) == Cure("betas", BETAS)
+    assert cure(Failure(kind=FailureKind.INCOMPLETE, status=400, message="invalid beta flag")) is None
+
+
+def test_a_signature_is_not_remembered() -> None:
+    failure = refused(400, "Invalid `signature` in `thinking` block")
+    assert find_cure(MESSAGES_CURES, failure, Sent(RICH), (), frozenset()) == (WITHOUT_THINKING, False)
+
+
+def test_a_dialect_may_know_other_cures() -> None:
+    stage = Stage("A")
+    stage.play("0 r -> A")
+    request = stage.requests["r"]
+
+    def find(sent: Sent, applied: Sequence[Cure], never: frozenset[str]) -> tuple[Cure, bool] | None:
+        cure = Cure("echo", "none")
+        return None if cure in applied else (cure, True)
+
+    for number in range(2):
+        request.retries.failed(request.lease, refused(500, "template raised"), 0.0, 0.0, find)
+        assert isinstance(request.next(0.0), Lease) == (number == 0)
+    assert request.lease.cures == (Cure("echo", "none"),)
+
+
+def test_a_lease_says_what_is_to_be_changed() -> None:
+    stage = Stage("A* | F")
+    stage.play("0 r -> A")
+    request = stage.requests["r"]
+    steps = []
+    for outcome in ("401", "signature", "403"):
+        request.report(0.0, [outcome])
+        lease = request.next(0.0)
+        assert isinstance(lease, Lease)
+        target = lease.target
+        steps.append((target.upstream, target.account, target.wire_model, lease.refresh, lease.cures))
+    assert steps == [
+        ("a", "A", MODEL, True, ()),
+        ("a", "A", MODEL, False, (WITHOUT_THINKING,)),
+        ("f", "F", MODEL, False, (WITHOUT_THINKING,)),
+    ]
+    assert request.retries.attempts == 4
+    assert request.retries.tried == (("A", "a", 401), ("A", "a", 403))

@@ -1,0 +1,49 @@
+"""What came of an upstream's response that was fed by hand, read for read: from its connection to the client's."""
+
+import asyncio
+from typing import TYPE_CHECKING, cast
+
+from gateway.app import dialect_of
+from gateway.http1.client_connection import ClientConnection
+from gateway.http1.heads import ResponseHead
+from gateway.proxy.responses import Decoded, Reader
+from gateway.proxy.responses.choose import choose_response
+from gateway.telemetry.access_log import AccessLog
+from tests.support.attempt import Recorder, UpstreamSide
+from tests.support.leftovers import leftovers
+from tests.support.running import upstream
+
+if TYPE_CHECKING:
+    from gateway.proxy.attempt import Attempt
+
+_ENDS = ("done", "broke", "failed", "ended early")
+
+
+async def delivered(reads: list[bytes], kind: str, *, stream: bool) -> tuple[str, bytes]:
+    """How the attempt ended, and what was written to the client until then."""
+    dialect = dialect_of(kind, AccessLog(print))
+    attempt = Recorder(dialect, stream=stream)
+    at = upstream("http://up.example", kind=kind)
+    attempt.outgoing = dialect.encode(at, "m", attempt.request, stream=True)
+    client = attempt.client
+
+    def make(connection: ClientConnection, head: ResponseHead) -> tuple[Reader, Reader | Decoded]:
+        reader = choose_response(cast("Attempt", attempt), head, connection, None)
+        return reader, reader
+
+    up = UpstreamSide(attempt, make)
+    for read in reads:
+        up.say(read)
+    if not up.closed:
+        await up.close()
+    await asyncio.sleep(0)
+    written = client.sent
+    if client.wire.state == "OPEN":
+        await client.wire.leave()
+    await asyncio.wait_for(client.wire.gone.wait(), 1000)
+    assert leftovers() == []
+    assert not any("internal error" in line for line in client.lines)
+    (end,) = [told.partition(":")[0] for told in attempt.told if told.startswith(_ENDS)]
+    end = "failed" if end.startswith("ended early") else end
+    assert attempt.request.exchange.gone == (end == "failed")
+    return end, written

@@ -1,0 +1,10 @@
+"""A function that fails in place of another, with a text that nobody but the test may read."""
+
+from typing import Any
+
+SECRET = "canary: the secret text of a request"
+
+
+def explode(*_: object, **__: object) -> Any:
+    """Raise KeyError, whatever it is called with."""
+    raise KeyError(SECRET)

@@ -1,0 +1,168 @@
+"""How the work of a function grows with its input: counted, not timed, so that it is the same on every machine.
+
+A `Row` names a function, and makes an input of any size for it. What is counted of a run:
+
+- `steps`: the lines of Python that ran, and for each call of a method in C that may look through all of its object
+  (`find`, `index`, `insert`, ...) the length of that object in units of 64 elements. Loops, recursion and searches
+  show here; so do comparisons, where the input's strings are `Counted`.
+- `bytes`: what was allocated, summed over the run, line by line: copies that are made again and again show here, also
+  where they are thrown away at once.
+- `peak`: the most that was allocated at one time.
+
+What a regular expression or a parser written in C does inside of one call shows in none of them. A row whose function
+does its work there says so (`in_c`): then the processor's time is compared as well, between sizes so far apart that
+linear and quadratic growth cannot be confused.
+
+A package registers its rows in a list `ROWS` in its folder of tests, in a module `growth.py`; tests/test_growth.py
+finds them.
+"""
+
+import sys
+import time
+import tracemalloc
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import FrameType
+from typing import Any
+
+LIMIT = 2.3
+"""Times the work that twice the input may take: more than two, since lists and dictionaries grow in steps."""
+
+SLACK = 2000
+"""Steps, and bytes times 16, that do not count: what any call costs, however small its input."""
+
+LITTLE = 512
+"""Bytes of one line that do not count: there are no more of those than there are steps."""
+
+FAR = 8
+"""How much larger the input is where time is compared, and three times that is the most that it may take."""
+
+_SEARCHES = frozenset(
+    {
+        "find",
+        "rfind",
+        "index",
+        "rindex",
+        "count",
+        "insert",
+        "remove",
+        "replace",
+        "split",
+        "partition",
+        "rpartition",
+    }
+    | {"translate", "strip", "lstrip", "rstrip", "isspace", "lower", "copy", "decode", "encode", "isascii"}
+)
+"""Methods in C that take time with the length of their object."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One function and one kind of input for it."""
+
+    name: str
+    function: Callable[[Any], object]
+    make: Callable[[int], Any]
+    """Makes the input of a size: of which, is its own choice. Nothing that it does is counted."""
+    size: int = 50
+    """Of the smaller input whose steps are counted; for bytes it is twice as large, so that a copy of all of it is
+    more than LITTLE."""
+    in_c: int = 0
+    """The size from which on time is compared; 0 where nothing is left to a loop in C."""
+
+
+class Counted(str):
+    """A string that is compared by a function of Python, which a profile sees."""
+
+    __slots__ = ()
+
+    def __eq__(self, other: object) -> bool:
+        return str.__eq__(self, other)
+
+    def __hash__(self) -> int:
+        return str.__hash__(self)
+
+
+def grows(row: Row) -> list[str]:
+    """Return complaints about a row: what takes more than LIMIT times as much for twice the input."""
+    counts = [
+        ("steps", SLACK, *(_steps(row.function, row.make(times * row.size)) for times in (1, 2))),
+        *zip(
+            ("bytes", "peak"),
+            (16 * SLACK, 16 * SLACK),
+            *(_memory(row.function, row.make(times * row.size)) for times in (2, 4)),
+            strict=True,
+        ),
+    ]
+    found = [
+        f"{row.name}: {what} {once} -> {twice}"
+        for what, slack, once, twice in counts
+        if twice > LIMIT * once + slack
+    ]
+    if row.in_c:
+        near, far = (_seconds(row.function, row.make(size)) for size in (row.in_c, FAR * row.in_c))
+        if far > 3 * FAR * near:
+            found.append(f"{row.name}: {near * 1000:.1f} -> {far * 1000:.1f} ms for {FAR} times the input")
+    return found
+
+
+def _steps(function: Callable[[Any], object], value: object) -> int:
+    """Count lines of Python, and what methods in C look through."""
+    steps = 0
+
+    def line(frame: FrameType, event: str, argument: object) -> Any:
+        nonlocal steps
+        steps += 1
+        return line
+
+    def call(frame: FrameType, event: str, argument: Any) -> None:
+        nonlocal steps
+        if event == "c_call" and argument.__name__ in _SEARCHES:
+            looked_at = argument.__self__
+            steps += len(looked_at) // 64 if isinstance(looked_at, (str, bytes, bytearray, list)) else 0
+
+    # What measures the coverage of tests may trace as well.
+    before = sys.gettrace()
+    sys.settrace(line)
+    sys.setprofile(call)
+    try:
+        function(value)
+    finally:
+        sys.setprofile(None)
+        sys.settrace(before)
+    return steps
+
+
+def _memory(function: Callable[[Any], object], value: object) -> tuple[int, int]:
+    """Count the bytes that each line of Python allocates, and find their peak."""
+    total = last = highest = 0
+
+    def line(frame: FrameType, event: str, argument: object) -> Any:
+        nonlocal total, last, highest
+        current, peak = tracemalloc.get_traced_memory()
+        highest = max(highest, peak)
+        if peak - last > LITTLE:
+            total += peak - last
+        last = current
+        tracemalloc.reset_peak()
+        return line
+
+    before = sys.gettrace()
+    tracemalloc.start()
+    sys.settrace(line)
+    try:
+        function(value)
+    finally:
+        sys.settrace(before)
+        tracemalloc.stop()
+    return total, highest
+
+
+def _seconds(function: Callable[[Any], object], value: object) -> float:
+    """Return the least processor time of a few runs."""
+    best = float("inf")
+    for _ in range(3):
+        began = time.thread_time()
+        function(value)
+        best = min(best, time.thread_time() - began)
+    return best
