@@ -6,7 +6,7 @@ from typing import Literal
 from bench import requests
 from bench.load import Job, Kind
 from bench.peers.base import Peer, Site
-from bench.programs import BURST, FEW, FEW_EVENTS, HOLD, JSON, TRANSLATED_PREFIX, paced
+from bench.programs import BURST, FEW, FEW_EVENTS, HOLD, JSON, Translated, client_model, paced
 
 BURST_EVENTS = 500
 SESSIONS = 16
@@ -28,7 +28,8 @@ class Case:
     events: int = 0
     rate: int = 0
     """Events a second of a paced stream."""
-    translated: bool = False
+    translated: Translated = ""
+    """The dialect that it is translated from."""
     quick: bool = False
     """Part of a smoke run."""
 
@@ -53,10 +54,10 @@ def _first(shape: Literal["small", "agent"], *, quick: bool) -> Case:
     )
 
 
-def _burst(row: str, *, translated: bool = False) -> Case:
+def _burst(row: str, *, translated: Translated = "") -> Case:
     return Case(
         row=row,
-        name="64 streams",
+        name=f"{translated} 64 streams".strip(),
         kind="burst",
         shape="small",
         program=BURST,
@@ -67,10 +68,10 @@ def _burst(row: str, *, translated: bool = False) -> Case:
     )
 
 
-def _paced(row: str, streams: int, rate: int, *, translated: bool = False, quick: bool = False) -> Case:
+def _paced(row: str, streams: int, rate: int, *, translated: Translated = "", quick: bool = False) -> Case:
     return Case(
         row=row,
-        name=f"{streams} x {rate}/s",
+        name=f"{translated} {streams} x {rate}/s".strip(),
         kind="paced",
         shape="small",
         program=paced(rate),
@@ -112,15 +113,18 @@ CASES = (
     _paced("paced", 16, 50),
     _paced("paced", 200, 50, quick=True),
     _paced("paced", 1000, 10),
-    _burst("translate", translated=True),
-    _paced("translate", 200, 50, translated=True),
+    _burst("translate", translated="gemini"),
+    _burst("translate", translated="openai"),
+    _paced("translate", 200, 50, translated="gemini"),
+    _paced("translate", 200, 50, translated="openai"),
 )
 
 
 def job_for(case: Case, peer: Peer, site: Site, seconds: float) -> Job:
     """What the load is told: the case's requests as this peer wants them."""
     shape = requests.small() if case.shape == "small" else requests.agent()
-    model = TRANSLATED_PREFIX + case.program if case.translated else peer.model(case.program)
+    translated = case.translated
+    model = client_model(case.program, translated=translated) if translated else peer.model(case.program)
     events = int(case.rate * (seconds + OPENING_SLACK)) if case.rate else case.events
     streamed = case.kind != "complete"
     asked = events if case.kind in ("burst", "paced") else None

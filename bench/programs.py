@@ -6,6 +6,7 @@ client asks for `claude-` + the wire name: a peer with a model table has somethi
 """
 
 import re
+from typing import Literal
 
 JSON = "bench-json"
 """A complete Message of 1 KB."""
@@ -22,8 +23,8 @@ PACED_RATES = (10, 50)
 WIRE_MODELS = (JSON, FEW, BURST, HOLD, *(f"{PACED}{rate}" for rate in PACED_RATES))
 
 CLIENT_PREFIX = "claude-"
-TRANSLATED_PREFIX = "claude-translated-"
-"""Asks a peer for the same program through its Gemini upstream."""
+Translated = Literal["", "gemini", "openai"]
+"""The dialect of the upstream that a peer is asked to reach; empty for the clients' own."""
 
 FEW_EVENTS = 5
 JSON_SIZE = 1024
@@ -40,12 +41,12 @@ FILLER = " the quick brown fox jumps over it"
 """Text of one event: a delta of the real API is 120 to 200 bytes with its envelope."""
 
 
-def client_model(wire_model: str, *, translated: bool = False) -> str:
+def client_model(wire_model: str, *, translated: Translated = "") -> str:
     """The model name a client asks for to have `wire_model` played."""
-    return (TRANSLATED_PREFIX if translated else CLIENT_PREFIX) + wire_model
+    return CLIENT_PREFIX + (f"{translated}-" if translated else "") + wire_model
 
 
-def model_table(*, translated: bool = False) -> dict[str, str]:
+def model_table(*, translated: Translated = "") -> dict[str, str]:
     """Client name -> wire model, for the config of a peer that maps models."""
     return {client_model(name, translated=translated): name for name in WIRE_MODELS}
 

@@ -63,7 +63,7 @@ ABOUT: dict[str, str] = {
     "ttft": "A streamed response on one connection: from the request to its first event.",
     "burst": "64 streams of 500 events, each written as soon as the last is out.",
     "paced": "Streams at a fixed rate: from the upstream's write of an event to its arrival.",
-    "translate": "The burst, and 200 x 50/s, from a Gemini upstream to Messages events.",
+    "translate": "The burst, and 200 x 50/s, from a Gemini and from an OpenAI upstream to Messages events.",
     "calls": "Functions that the interpreter calls for one warm request, in Python and in C: exact.",
     "footprint": "A fresh process: start to the first 200, memory, files on disk.",
 }

@@ -1,4 +1,4 @@
-"""The upstream's responses as bytes: heads, Messages events, Gemini events. Rendered once, at import.
+"""The upstream's responses as bytes: heads, events of Messages, Gemini and OpenAI. Rendered once, at import.
 
 Shapes and header fields are those of the real services, so that a peer has the usual work with
 them: a head of fifteen fields, of which some differ with every response; one event, one chunk.
@@ -146,8 +146,24 @@ def _gemini() -> Dialect:
     )
 
 
+def _openai_event(delta: dict[str, str], finish: str | None = None, **fields: Any) -> bytes:
+    choice = {"index": 0, "delta": delta, "finish_reason": finish}
+    document = {"id": "chatcmpl-bench", "object": "chat.completion.chunk", "created": 1, "model": "bench"}
+    return chunk(b"data: %b\n\n" % _json({**document, "choices": [choice], **fields}))
+
+
+def _openai() -> Dialect:
+    usage = {"prompt_tokens": 420, "completion_tokens": 200, "total_tokens": 620}
+    return Dialect(
+        start=_openai_event({"role": "assistant", "content": ""}),
+        delta=_openai_event({"content": SLOT.decode() + FILLER}),
+        end=_openai_event({}, "stop", usage=usage) + chunk(b"data: [DONE]\n\n") + LAST_CHUNK,
+    )
+
+
 MESSAGES = _messages()
 GEMINI = _gemini()
+OPENAI = _openai()
 MESSAGE = message()
 MODELS = _json(
     {

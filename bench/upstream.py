@@ -1,4 +1,4 @@
-"""A fast upstream on loopback that speaks the Messages protocol and Gemini's: `python -m bench.upstream`.
+"""A fast upstream on loopback that speaks the Messages protocol, Gemini's and OpenAI's: `python -m bench.upstream`.
 
 A bare uvloop protocol: it looks no deeper into a request than it must to know which program to play
 (bench/programs.py), and writes prepared bytes. Prints its port when it listens; ends on SIGTERM.
@@ -158,6 +158,9 @@ class Connection(asyncio.Protocol):
         if b":streamGenerateContent" in target:
             self._dialect = responses.GEMINI
             self._play(_MODEL.search(target), parts)
+        elif b"/chat/completions" in target:
+            self._dialect = responses.OPENAI
+            self._play(_MODEL.search(b"".join(parts)), parts)
         elif b"count_tokens" in target or b":countTokens" in target:
             self._json(responses.COUNT)
         elif b"/messages" in target:

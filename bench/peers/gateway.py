@@ -30,14 +30,23 @@ api_key = "sk-upstream-1"
 email = "second@example.com"
 api_key = "sk-upstream-2"
 
-[upstreams.translated]
+[upstreams.gemini]
 kind = "gemini"
 base_url = "http://127.0.0.1:{upstream_port}"
-models = {translated}
+models = {gemini}
 
-[[upstreams.translated.accounts]]
+[[upstreams.gemini.accounts]]
 email = "third@example.com"
 api_key = "sk-upstream-3"
+
+[upstreams.openai]
+kind = "openai"
+base_url = "http://127.0.0.1:{upstream_port}/v1"
+models = {openai}
+
+[[upstreams.openai.accounts]]
+email = "fourth@example.com"
+api_key = "sk-upstream-4"
 """
 
 
@@ -52,7 +61,8 @@ def render(site: Site) -> str:
         upstream_port=site.upstream_port,
         key=API_KEY,
         models=_inline(model_table()),
-        translated=_inline(model_table(translated=True)),
+        gemini=_inline(model_table(translated="gemini")),
+        openai=_inline(model_table(translated="openai")),
     )
 
 

@@ -16,7 +16,7 @@ from gateway.routing.failures import Failure, FailureKind, message_of, status_of
 from gateway.routing.meanings import LONGEST
 from gateway.routing.paths import find_fields
 from gateway.routing.sent import DOCUMENTS, IMAGES, Sent, kind_of
-from gateway.routing.signals import REFUSALS, SIGNALS, any_of
+from gateway.routing.signals import REFUSALS, SIGNALS, Words
 
 MAX_CURES = 3
 """Cures in one request: a host that still refuses then means something else."""
@@ -164,7 +164,7 @@ _FIELDS = (
 )
 """How hosts name fields that they do not know: pydantic; Go, serde, OpenAI, Google; JSON schema validators."""
 
-_EXTRA = any_of(
+_EXTRA = Words(
     r"extra inputs? (are|is) not permitted",
     *(form.pattern for form in _FIELDS[1:]),
 )
@@ -192,14 +192,14 @@ MESSAGES_CURES = (
     CureRow(name="fields", says=_EXTRA.search, detail=_fields),
     CureRow(
         name="betas",
-        says=any_of(
+        says=Words(
             r"invalid beta\b", r"unexpected value\(s\).{1,400}`?anthropic-beta`?", r"unknown beta\b"
         ).search,
         detail=_named_betas,
     ),
     CureRow(
         name="adaptive_thinking",
-        says=any_of(r"\badaptive\b", r"\bthinking\.type\b").search,
+        says=Words(r"\badaptive\b", r"\bthinking\.type\b").search,
         detail=_if(_adaptive),
     ),
     CureRow(
@@ -211,17 +211,17 @@ MESSAGES_CURES = (
     ),
     CureRow(
         name="user_id",
-        says=any_of(r"\buser_id\b.{0,200}\b(pattern|match|invalid|characters|length|longer)\b").search,
+        says=Words(r"\buser_id\b.{0,200}\b(pattern|match|invalid|characters|length|longer)\b").search,
         detail=_if(_user_id),
     ),
     CureRow(
         name="cache_marks",
-        says=any_of(r"maximum of \d+ blocks with `?cache_control").search,
+        says=Words(r"maximum of \d+ blocks with `?cache_control").search,
         detail=_if(_marks),
     ),
     CureRow(
         name="tool_ids",
-        says=any_of(
+        says=Words(
             r"\btool(_use|_call|_result)?\w*\W{0,3}\bids? must be unique",
             r"(\bid|tool_use_id)\b\W.{0,80}\bpattern\b",
             r"\btool[ _](call|use)[ _]id\b.{0,80}\bmust be\b",
@@ -230,7 +230,7 @@ MESSAGES_CURES = (
     ),
     CureRow(
         name="system_role",
-        says=any_of(
+        says=Words(
             r"unexpected role\W+system",
             r"\brole\b.{0,80}\bsystem\b.{0,40}\b(not|unsupported|unexpected|invalid)\b",
             r"\bsystem\b.{0,40}\brole\b.{0,40}\b(not|unsupported|unexpected|invalid)\b",
@@ -240,7 +240,7 @@ MESSAGES_CURES = (
     ),
     CureRow(
         name="deferred_tools",
-        says=any_of(r"\btool_reference\b", r"\bdefer_loading\b").search,
+        says=Words(r"\btool_reference\b", r"\bdefer_loading\b").search,
         detail=_if(_deferred),
     ),
     _input(IMAGES),

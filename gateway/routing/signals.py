@@ -5,12 +5,30 @@ Statuses lie: hosts tell of an empty purse with 400, 402, 403, 429 or 500, and o
 """
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from gateway.routing.sent import AUDIO, CONTEXT_1M, DOCUMENTS, FAST, IMAGES
 
 WINDOW = 3600.0
 """Seconds, for a window that is used up and whose end is told without a time zone: probed hourly."""
+
+
+class Words:
+    """Words of which any is enough, case-blind. They are compiled when they are first looked for: in most processes
+    that is late, and a start need not wait for it."""
+
+    __slots__ = ("_search", "_words")
+
+    def __init__(self, *words: str) -> None:
+        self._words = words
+        self._search: Callable[[str], re.Match[str] | None] | None = None
+
+    def search(self, text: str) -> re.Match[str] | None:
+        """Find the first of them."""
+        if self._search is None:
+            self._search = re.compile("|".join(self._words), re.IGNORECASE).search
+        return self._search(text)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,7 +39,7 @@ class Signal:
     """The row of `policy.TABLE`."""
     codes: frozenset[str] = frozenset()
     """Codes, reasons and types, lower case."""
-    words: re.Pattern[str] | None = None
+    words: Words | None = None
     statuses: frozenset[int] = frozenset()
     """Its words only count with these statuses; empty: with any."""
     feature: str = ""
@@ -34,11 +52,6 @@ class Signal:
     """Seconds until it is worth asking again, where no header says so."""
     seen: str
     """Where."""
-
-
-def any_of(*words: str) -> re.Pattern[str]:
-    """Compile words of which any is enough, case-blind."""
-    return re.compile("|".join(words), re.IGNORECASE)
 
 
 REFUSALS = frozenset({400, 404, 415, 422})
@@ -54,8 +67,8 @@ _NO_INPUT = (
 """How hosts refuse a kind of input."""
 
 
-def _no_input(kind: str) -> re.Pattern[str]:
-    return any_of(*(form.format(kind) for form in _NO_INPUT))
+def _no_input(kind: str) -> Words:
+    return Words(*(form.format(kind) for form in _NO_INPUT))
 
 
 SIGNALS = (
@@ -127,7 +140,7 @@ SIGNALS = (
     ),
     Signal(
         rule="billing",
-        words=any_of(
+        words=Words(
             r"credit balance is too low",
             r"insufficient (credits?|balance|funds)",
             r"organi[sz]ation has been disabled",
@@ -145,7 +158,7 @@ SIGNALS = (
     ),
     Signal(
         rule="feature",
-        words=any_of(
+        words=Words(
             r"extra usage is required for long context", r"long context beta is not (yet )?available"
         ),
         feature=CONTEXT_1M,
@@ -154,14 +167,14 @@ SIGNALS = (
     ),
     Signal(
         rule="feature",
-        words=any_of(r"incompatible with the long context beta"),
+        words=Words(r"incompatible with the long context beta"),
         feature=CONTEXT_1M,
         used=True,
         seen="claude-code#24493 (400): for credentials of another kind",
     ),
     Signal(
         rule="feature",
-        words=any_of(r"\blong[ -]context\b", r"\b1m\b", r"context-1m"),
+        words=Words(r"\blong[ -]context\b", r"\b1m\b", r"context-1m"),
         statuses=frozenset({403, 429}),
         feature=CONTEXT_1M,
         used=True,
@@ -169,7 +182,7 @@ SIGNALS = (
     ),
     Signal(
         rule="feature",
-        words=any_of(r"\bfast[ -]mode\b", r"\bspeed\b"),
+        words=Words(r"\bfast[ -]mode\b", r"\bspeed\b"),
         statuses=frozenset({403, 429}),
         feature=FAST,
         used=True,
@@ -201,19 +214,19 @@ SIGNALS = (
     ),
     Signal(
         rule="request",
-        words=any_of(r"no endpoints found that"),
+        words=Words(r"no endpoints found that"),
         statuses=frozenset({404}),
         seen="fast-agent#122 (OpenRouter): of what this request uses, not of the model",
     ),
     Signal(
         rule="request",
-        words=any_of(r"can only afford \d"),
+        words=Words(r"can only afford \d"),
         statuses=frozenset({402}),
         seen="free-claude-code#752, openclaude#1125 (OpenRouter): with a smaller max_tokens it works",
     ),
     Signal(
         rule="missing",
-        words=any_of(
+        words=Words(
             r"model not exist",
             r"not a valid model",
             r"\bunknown model\b(?! (parameter|field|option))",
@@ -225,7 +238,7 @@ SIGNALS = (
     ),
     Signal(
         rule="pairing",
-        words=any_of(
+        words=Words(
             r"`?tool_use`? ids were found without `?tool_result`?",
             r"unexpected `?tool_use_id`? found in `?tool_result`?",
             r"roles must (strictly )?alternate",
@@ -235,7 +248,7 @@ SIGNALS = (
     ),
     Signal(
         rule="unavailable",
-        words=any_of(
+        words=Words(
             r"loading model", r"model is (unloaded|loading)", r"\b(under|for|in|scheduled) maintenance\b"
         ),
         statuses=frozenset({500, 502, 503, 504}),
@@ -244,7 +257,7 @@ SIGNALS = (
 )
 """In the order in which they are looked at: all rows' codes, then the types, then the words."""
 
-MODEL_IS_MISSING = any_of(
+MODEL_IS_MISSING = Words(
     r"\bmodels?\b.{0,60}\b(not (found|exist|available|supported|loaded)|does(n.t| not) exist|unknown|missing|retired"
     r"|deprecated|no longer|unavailable)",
     r"\b(unknown|invalid|no such|unsupported|missing|retired) models?\b",
@@ -252,9 +265,9 @@ MODEL_IS_MISSING = any_of(
 )
 """How a 404 says that it is about the model, if not by its name."""
 
-SPEAKS_OF_MODEL = any_of(r"\bmodels?\b")
+SPEAKS_OF_MODEL = Words(r"\bmodels?\b")
 
-SPEAKS_OF_ACCOUNT = any_of(
+SPEAKS_OF_ACCOUNT = Words(
     r"\baccounts?\b",
     r"\borgani[sz]ations?\b",
     r"\bworkspaces?\b",

@@ -68,8 +68,10 @@ def test_a_count_of_calls_is_held_to_its_limit(limit: float, word: str) -> None:
 
 def test_translated_cpu_is_held_against_the_floor_relaying() -> None:
     floor = measured("paced", "200 x 50/s", "floor", cpu_us=10)
-    mine = measured("translate", "200 x 50/s", "gateway", cpu_us=17)
-    assert verdict("translated", floor, mine).value == pytest.approx(1.7)
+    mine = measured("translate", "gemini 200 x 50/s", "gateway", cpu_us=17)
+    assert verdict("translated from Gemini", floor, mine).value == pytest.approx(1.7)
+    other = measured("translate", "openai 200 x 50/s", "gateway", cpu_us=34)
+    assert verdict("from OpenAI, x from Gemini", mine, other).value == pytest.approx(2.0)
 
 
 def test_memory_of_idle_streams_is_a_difference() -> None:

@@ -6,7 +6,7 @@ from itertools import pairwise
 import pytest
 
 from bench import requests
-from bench.programs import TRANSLATED_PREFIX, WIRE_MODELS, client_model, model_table, paced
+from bench.programs import WIRE_MODELS, client_model, model_table, paced
 
 
 def test_small_body_has_its_size() -> None:
@@ -54,7 +54,7 @@ def test_render_is_one_request() -> None:
 
 def test_model_table_maps_every_program() -> None:
     assert set(model_table().values()) == set(WIRE_MODELS)
-    assert all(name.startswith(TRANSLATED_PREFIX) for name in model_table(translated=True))
+    assert all(name.startswith("claude-openai-") for name in model_table(translated="openai"))
     assert client_model("bench-json") == "claude-bench-json"
 
 

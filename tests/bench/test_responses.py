@@ -45,7 +45,7 @@ def test_gemini_stream_ends_with_a_finish_reason() -> None:
     assert "STOP" in str(last)
 
 
-@pytest.mark.parametrize("dialect", [responses.MESSAGES, responses.GEMINI])
+@pytest.mark.parametrize("dialect", [responses.MESSAGES, responses.GEMINI, responses.OPENAI])
 def test_a_stamped_delta_carries_its_time_and_keeps_its_length(dialect: responses.Dialect) -> None:
     stamped = dialect.stamped(1234567890)
     assert len(stamped) == len(dialect.delta)
