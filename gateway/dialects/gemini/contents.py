@@ -57,6 +57,8 @@ class Contents:
         self._kind = kind
         self._names = names
         self._signatures = signatures
+        self._passes = False
+        """Some call of the last model turn has a signature."""
         self._make = make
         self._turns: list[dict[str, Any]] = []
         self._called: dict[str, str] = {}
@@ -189,8 +191,13 @@ class Contents:
 
     def _append(self, role: str, parts: list[Part]) -> None:
         if self._turns and self._turns[-1]["role"] == role:
-            self._turns[-1]["parts"].extend(parts)
+            known = self._turns[-1]["parts"]
+            if self._kind.signatures and self._open and not self._passes:
+                # Another message's signature is not this one's.
+                self._bypass(known)
+            known.extend(parts)
         else:
+            self._passes = False
             self._turns.append({"role": role, "parts": parts})
 
     def _close_user(self) -> None:
@@ -213,6 +220,7 @@ class Contents:
 
     def _bypass(self, parts: list[Part]) -> None:
         """Let a model turn pass in which no call has a signature; unsigned siblings of a signed call are right."""
+        self._passes = True
         calls = [part for part in parts if "functionCall" in part]
         if not any("thoughtSignature" in part for part in calls):
             calls[0]["thoughtSignature"] = BYPASS
