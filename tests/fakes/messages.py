@@ -13,6 +13,8 @@ from typing import Self
 import h11
 import orjson
 
+from tests.support.loops import settle
+
 
 class Close:
     """Close the connection cleanly."""
@@ -197,10 +199,12 @@ class ScriptedUpstream:
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def stop(self) -> None:
+        await settle(10)  # a server that is closed would leave open what it has just accepted
         self._server.close()
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await settle()  # a transport is closed in a turn after
 
     @property
     def url(self) -> str:

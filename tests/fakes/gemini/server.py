@@ -19,6 +19,7 @@ from tests.fakes.gemini.models import INPUT_LIMIT, LISTED, ability
 from tests.fakes.gemini.refusals import Refusal
 from tests.fakes.gemini.replies import count_tokens, events
 from tests.fakes.gemini.rules import check_request
+from tests.support.loops import settle
 
 ACCOUNTS = {"first@fake.example": "fake-1", "second@fake.example": "fake-2"}
 """Name -> key."""
@@ -224,11 +225,13 @@ async def gemini_upstream(port: int = 0) -> AsyncIterator[GeminiUpstream]:
     try:
         yield up
     finally:
+        await settle(10)  # a server that is closed would leave open what it has just accepted
         server.close()
         for task in list(tasks):
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await server.wait_closed()
+        await settle()  # a transport is closed in a turn after
 
 
 @asynccontextmanager

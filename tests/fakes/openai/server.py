@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 import h11
 
 from tests.fakes.openai.host import Host
+from tests.support.loops import settle
 
 PIECE = 7
 """Bytes of a write: events are cut anywhere."""
@@ -34,12 +35,13 @@ async def serving(host: Host) -> AsyncIterator[str]:
     try:
         yield f"http://127.0.0.1:{port}/v1"
     finally:
+        await settle(10)  # a server that is closed would leave open what it has just accepted
         server.close()
         for task in [*tasks]:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await server.wait_closed()
-        await asyncio.sleep(0)  # a transport is closed in the turn after
+        await settle()  # a transport is closed in the turn after
 
 
 async def _serve(host: Host, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
