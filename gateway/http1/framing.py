@@ -119,11 +119,6 @@ class Framing:
             self.chunk_left or self.chunk_end or self.unsettled or self.ended
         )
 
-    @property
-    def terminator_at(self) -> int:
-        """Where in the last `data` the last chunk begins, once ended; 0 when it began in an earlier one."""
-        return max(0, self.consumed - self.unsettled)
-
     def feed(self, data: bytes, pieces: list[bytes] | None = None) -> int:
         """Follow `data`; return how many of its bytes belong to this body: all, unless it has `ended` or there are
         `more` for the next call.

@@ -4,7 +4,7 @@ The meaning is found in `meanings`. Who is tried next is decided in `retries`, h
 `circuit_breaker`, and what the client is told in `give_up`.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 MAX_DOUBLINGS = 32
@@ -81,6 +81,7 @@ OTHER_UPSTREAM = (Next.OTHER_UPSTREAM,)
 ANY_ACCOUNT = (Next.OTHER_ACCOUNT,)
 WHEN_FREE = (Next.OTHER_ACCOUNT, Next.AFTER_COOL_DOWN)
 OR_SAME = (Next.OTHER_ACCOUNT, Next.SAME)
+ELSEWHERE = (Next.OTHER_UPSTREAM, Next.OTHER_ACCOUNT, Next.SAME)
 ELSEWHERE_OR_SAME = (Next.OTHER_UPSTREAM, Next.SAME)
 
 OPERATOR, FEATURE, SERVER, OVERLOAD, LIMIT = 2, 3, 4, 5, 6
@@ -165,69 +166,28 @@ ACCOUNT_RULES = (
     ),
 )
 
+_DOWN = Rule(
+    name="unavailable",
+    about=About.UPSTREAM,
+    next=ELSEWHERE_OR_SAME,
+    costs=True,
+    pause=1.0,
+    base=1.0,
+    factor=2.0,
+    cap=60.0,
+    alone=ALONE,
+    use=SERVER,
+)
+"""What the rows about a whole upstream differ from."""
+
 UPSTREAM_RULES = (
-    Rule(
-        name="connect",
-        about=About.UPSTREAM,
-        next=(Next.OTHER_UPSTREAM, Next.OTHER_ACCOUNT, Next.SAME),
-        costs=True,
-        pause=0.25,
-        base=1.0,
-        factor=2.0,
-        cap=60.0,
-        alone=ALONE,
-        use=SERVER,
-    ),
+    replace(_DOWN, name="connect", next=ELSEWHERE, pause=0.25),
     # It may still be generating, and is paid for.
-    Rule(
-        name="timeout",
-        about=About.UPSTREAM,
-        next=OTHER_UPSTREAM,
-        costs=True,
-        base=1.0,
-        factor=2.0,
-        cap=60.0,
-        alone=ALONE,
-        use=SERVER,
-    ),
+    replace(_DOWN, name="timeout", next=OTHER_UPSTREAM, pause=0.0),
     # Whoever tells of a failure under a 200 may serve another account all the same.
-    Rule(
-        name="failure in a 200",
-        about=About.UPSTREAM,
-        next=(Next.OTHER_UPSTREAM, Next.OTHER_ACCOUNT, Next.SAME),
-        costs=True,
-        pause=1.0,
-        base=1.0,
-        factor=2.0,
-        cap=60.0,
-        alone=ALONE,
-        use=SERVER,
-    ),
-    Rule(
-        name="unavailable",
-        about=About.UPSTREAM,
-        next=ELSEWHERE_OR_SAME,
-        costs=True,
-        pause=1.0,
-        base=1.0,
-        factor=2.0,
-        cap=60.0,
-        alone=ALONE,
-        use=SERVER,
-    ),
-    Rule(
-        name="overloaded",
-        about=About.UPSTREAM,
-        next=ELSEWHERE_OR_SAME,
-        costs=True,
-        pause=1.0,
-        base=1.0,
-        factor=2.0,
-        cap=60.0,
-        grace=1,
-        alone=ALONE,
-        use=OVERLOAD,
-    ),
+    replace(_DOWN, name="failure in a 200", next=ELSEWHERE),
+    _DOWN,
+    replace(_DOWN, name="overloaded", grace=1, use=OVERLOAD),
     Rule(
         name="overloaded with hint",
         about=About.UPSTREAM,
