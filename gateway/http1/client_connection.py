@@ -221,8 +221,10 @@ class ClientConnection(asyncio.Protocol):
                 # A bare line feed ends no head here: an upstream that sends one fails as too long or silent.
                 self._buffer = data
                 return
+            # The first response here is most likely like the last on another connection.
+            known = self.template or (self.owner.template if self.owner is not None else None)
             try:
-                head = parse_response_head(data[:end], self.template)
+                head = parse_response_head(data[:end], known)
             except ProtocolError as error:
                 self._break(error.message)
                 return

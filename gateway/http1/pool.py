@@ -92,7 +92,6 @@ class Pool:
             return
         request.dialling = None
         self._active.add(connection)
-        connection.template = self.template
         connection.send(request)
 
     def idle(self, connection: ClientConnection) -> None:

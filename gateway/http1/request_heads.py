@@ -5,6 +5,7 @@ Most of a client's heads are the last one again, but for the length of the body:
 
 import re
 from hmac import compare_digest
+from typing import Protocol
 
 from gateway.http1 import grammar
 from gateway.http1.grammar import ProtocolError, head_end
@@ -23,6 +24,13 @@ _LENGTH = re.compile(rb"0|[1-9][0-9]{0,17}").fullmatch
 _LENGTH_NAME = re.compile(rb"\r\ncontent-length: ", re.IGNORECASE).search
 
 
+class Newest(Protocol):
+    """What the connections of a server share."""
+
+    template: HeadTemplate[RequestFacts] | None
+    """That of the head which was learnt last."""
+
+
 class RequestHeadReader:
     """Finds and reads the heads in what comes on one client connection, and remembers the last one.
 
@@ -31,20 +39,30 @@ class RequestHeadReader:
     """
 
     __slots__ = (
-        *("_after", "_before", "_forgave_blank_line", "_last", "_length_at", "_limits", "_searched"),
+        *(
+            "_after",
+            "_before",
+            "_forgave_blank_line",
+            "_last",
+            "_length_at",
+            "_limits",
+            "_newest",
+            "_searched",
+        ),
         "template",
     )
 
-    def __init__(self, template: HeadTemplate[RequestFacts] | None, limits: Limits) -> None:
-        """Begin with the template of another connection's head, if there is one."""
+    def __init__(self, newest: Newest, limits: Limits) -> None:
+        """Read the first head by the newest template of all connections, the others by that of the one before."""
         self._limits = limits
+        self._newest = newest
         self._forgave_blank_line = False
         self._searched = 0
         self._before = b""
         self._after = b""
         self._last: RequestHead | None = None
         self._length_at = -1
-        self.template = template
+        self.template: HeadTemplate[RequestFacts] | None = None
 
     def recall(self, buffer: bytes) -> tuple[RequestHead, int] | None:
         """Return the head at the beginning of `buffer` and its size in bytes, if it is the last one again."""
@@ -104,10 +122,10 @@ class RequestHeadReader:
 
     def read(self, raw: bytes) -> RequestHead:
         """Read another head, which is the last one from here on. Raises ProtocolError."""
-        head = parse_request_head(raw, self.template)
+        head = parse_request_head(raw, self.template or self._newest.template)
         self._last = None
         if head.template is not None:
-            self.template = head.template
+            self.template = self._newest.template = head.template
         # A head that another Content-Length might make too large is measured each time.
         if head.template is not None and len(raw) + LENGTH_DIGITS <= self._limits.max_head:
             self._last, self._before, self._after = head, raw, b""

@@ -71,7 +71,7 @@ class ServerConnection(asyncio.Protocol):
         self._exchange: Exchange | None = None
         self._framing: Framing | None = None
         """Follows a body that did not come with its head."""
-        self._heads = RequestHeadReader(server.template, server.limits)
+        self._heads = RequestHeadReader(server, server.limits)
         self._body: list[bytes] = []
         self._received = 0
         self._lingered = 0
@@ -232,7 +232,6 @@ class ServerConnection(asyncio.Protocol):
                 self._state = State.HEAD
                 self._deadline.set(self._limits.header_timeout)
             return False
-        self._server.template = self._heads.template
         length = head.content_length or 0
         here = not head.chunked and length <= len(buffer)
         persistent = head.keep_alive and not self._server.draining

@@ -160,8 +160,17 @@ def splice_model(request: MessagesRequest, model: str) -> bytes:
     if model == request.model:
         return raw
     if request.by_orjson and orjson.dumps(document) == raw:
-        # Then no key is there twice, and orjson writes everything as the client did.
-        return orjson.dumps({**document, "model": model})
+        # Then no key is there twice, and what is before it takes the room that orjson gives it. What orjson writes
+        # keeps a buffer of several times its size, so that none of it goes into the body.
+        before = {}
+        for key in document:
+            if key == "model":
+                break
+            before[key] = document[key]
+        # Behind `{"model":`, or `,"model":` in the place of the brace.
+        start = len(orjson.dumps(before)) + 8 if before else 9
+        end = start + len(orjson.dumps(request.model))
+        return b"".join((raw[:start], orjson.dumps(model), raw[end:]))
     pieces = []
     at = 0
     for start, end in _model_values(raw):

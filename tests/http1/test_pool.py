@@ -434,15 +434,13 @@ async def test_a_connection_that_comes_when_the_pool_is_closed() -> None:
 # What is handed on to the next connection.
 
 
-async def test_a_connection_begins_with_the_last_head_that_was_learnt() -> None:
+async def test_connections_that_were_made_before_any_head_came_share_its_template() -> None:
     net = Network()
-    assert net.pool.template is None
-    sink = await net.ask()
-    first = sink.connection
-    net.wires[0].say(HEAD)
-    second = await net.ask()
-    assert first is not None is not second.connection
-    assert first.template is net.pool.template is second.connection.template is not None
+    first, second = await net.ask(), await net.ask()
+    for wire in net.wires:
+        wire.say(HEAD)
+    assert first.connection is not None is not second.connection
+    assert first.connection.template is net.pool.template is second.connection.template is not None
 
 
 async def test_new_limits_reach_the_next_connection() -> None:

@@ -41,8 +41,14 @@ from tests.http1.heads import (
 )
 
 
-def new_reader(template: HeadTemplate[RequestFacts] | None = None) -> RequestHeadReader:
-    return RequestHeadReader(template, Limits())
+class Shared:
+    """What the connections of a server share."""
+
+    template: HeadTemplate[RequestFacts] | None = None
+
+
+def new_reader(shared: Shared | None = None) -> RequestHeadReader:
+    return RequestHeadReader(shared or Shared(), Limits())
 
 
 def by_template(first: bytes, raw: bytes) -> RequestHead | ResponseHead:
@@ -250,10 +256,10 @@ def test_a_head_without_a_template_is_not_recalled() -> None:
     assert reader.template is template
 
 
-def test_a_reader_begins_with_the_template_of_another() -> None:
-    first = new_reader()
+def test_connections_that_were_made_before_any_head_came_share_its_template() -> None:
+    shared = Shared()
+    first, second = new_reader(shared), new_reader(shared)
     first.read(head(*ASKED))
-    second = new_reader(first.template)
     assert second.recall(head(*ASKED)) is None
     other = head(*(line.replace(b"s3cret-1", b"another") for line in ASKED))
     assert second.read(other).template is first.template
