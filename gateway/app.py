@@ -23,6 +23,7 @@ from gateway.http1.heads import render_lines
 from gateway.http1.limits import Limits
 from gateway.http1.pool import Pool
 from gateway.http1.server import Server
+from gateway.listening import StartError, base_url, cannot_listen, load_certificate, server_context
 from gateway.messages.errors import RequestError, error_type
 from gateway.messages.protocol import MESSAGES
 from gateway.messages.request import SESSION_FIELD, conversation_id
@@ -53,48 +54,11 @@ FAREWELL = 1.0
 SHUTTING_DOWN = "the gateway is shutting down; the next one that starts will serve this request"
 
 
-class StartError(Exception):
-    """The gateway cannot start. The message is one line for the operator."""
-
-
 def dialect_of(kind: str, log: AccessLog) -> Dialect:
     """Return the dialect of a kind of upstream; each is imported when a configuration first names it."""
     module = import_module(f"gateway.dialects.{KINDS[kind].module}")
     dialect: Dialect = module.new_dialect(random, log.warning)
     return dialect
-
-
-def server_context(config: Config) -> ssl.SSLContext | None:
-    """Return the listening side's TLS; None for plain HTTP. Raises StartError naming the file at fault."""
-    tls = config.server.tls
-    if tls is None:
-        return None
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.set_alpn_protocols(["http/1.1"])
-    load_certificate(context, config)
-    return context
-
-
-def load_certificate(context: ssl.SSLContext, config: Config) -> None:
-    """Load certificate and key, for connections from now on. Raises StartError."""
-    tls = config.server.tls
-    assert tls is not None
-    try:
-        # Without a password OpenSSL would ask for one on the terminal, and the gateway would stand still.
-        context.load_cert_chain(tls.certificate, tls.private_key, password="")
-    except OSError as error:
-        reason = (error.reason or "not PEM") if isinstance(error, ssl.SSLError) else error.strerror
-        raise StartError(
-            f"server.tls: {tls.certificate} and {tls.private_key} cannot be used together: {reason}"
-        ) from error
-
-
-def cannot_listen(host: str, port: int, error: OSError) -> StartError:
-    """Return the operator's line for an address that cannot be had."""
-    # asyncio's own text repeats the address; a name that does not resolve has only that text.
-    code = error.errno or 0
-    reason = os.strerror(code) if code > 0 else error.strerror
-    return StartError(f"cannot listen on {host} port {port}: {reason}")
 
 
 class Gateway:
@@ -377,14 +341,3 @@ class Gateway:
             if asked is not None:
                 headers.append((b"access-control-allow-headers", asked))
         request.respond(200, b"", render_lines(headers))
-
-
-def base_url(config: Config, port: int) -> str:
-    """Return what a client on this machine sets as its base URL."""
-    host = config.server.host or "127.0.0.1"
-    if host.strip("0.:") == "":
-        # Bound to every address: loopback is the one that a client on this machine can always use.
-        host = "::1" if ":" in host else "127.0.0.1"
-    if ":" in host:
-        host = f"[{host}]"
-    return f"http{'s' if config.server.tls is not None else ''}://{host}:{port}"

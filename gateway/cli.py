@@ -15,19 +15,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gateway import __version__, signals, stdio
-from gateway.config import Config, ConfigError, find, load, places
-from gateway.config.client import SHELLS
+from gateway.config import Config, ConfigError
+from gateway.operator.command_line import (
+    WRONG,
+    add_config,
+    complain,
+    config_file,
+    load_config,
+    print_text,
+)
+from gateway.operator.commands import COMMANDS, run
 
 if TYPE_CHECKING:
     from socket import socket
 
-OK = 0
-NOT_SERVED = 1
-WRONG = 2
 INTERRUPTED = 130
 """What a shell reports for a process that SIGINT ended."""
-BROKEN_PIPE = 141
-"""What a shell reports for a process that SIGPIPE ended: the reader of its output left early."""
 
 LOG_LEVELS = ("debug", "info", "warning", "error")
 LOG_FORMATS = ("text", "json")
@@ -47,9 +50,7 @@ EXAMPLES = {
     "serve": ("gateway serve", "gateway serve --config team.toml --host 0.0.0.0 --log-format json"),
     "demo": ("gateway demo", "gateway demo --port 9000"),
     "init": ("gateway init", "gateway init ~/.config/gateway/gateway.toml"),
-    "check": ("gateway check", "gateway check team.toml --model claude-opus-5-5"),
     "config": ("gateway config path", 'nano "$(gateway config path)"'),
-    "env": ('eval "$(gateway env)" && claude', "gateway env --shell fish | source"),
     "help": ("gateway help", "gateway help serve"),
 }
 """Shown at the end of each command's help."""
@@ -65,14 +66,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         command: Callable[[Namespace], int] = options.command
         code = command(options)
     except ConfigError as error:
-        _complain(*error.problems, log_format=log_format)
+        complain(*error.problems, log_format=log_format)
         code = WRONG
     except KeyboardInterrupt:
         code = INTERRUPTED
     except SystemExit as left:
         # argparse has printed its help, or what is wrong.
         code = left.code if isinstance(left.code, int) else WRONG
-    return _print("", end="") or code
+    return print_text("", end="") or code
 
 
 def make_parser() -> ArgumentParser:
@@ -80,7 +81,11 @@ def make_parser() -> ArgumentParser:
     formatter = partial(RawDescriptionHelpFormatter, width=HELP_WIDTH)
     about = "A local HTTP gateway that speaks the Anthropic Messages API."
     parser = ArgumentParser(
-        prog="gateway", description=about, epilog=_examples(""), formatter_class=formatter, allow_abbrev=False
+        prog="gateway",
+        description=about,
+        epilog=_examples(EXAMPLES[""]),
+        formatter_class=formatter,
+        allow_abbrev=False,
     )
     parser.add_argument(
         "-V", "--version", dest="command", action="store_const", const=_version, help="show versions"
@@ -88,15 +93,18 @@ def make_parser() -> ArgumentParser:
     parser.set_defaults(command=lambda options: _usage(parser))
     commands = parser.add_subparsers(metavar="COMMAND", title="commands")
 
-    def add(name: str, command: Callable[[Namespace], int], about: str) -> ArgumentParser:
+    def add(
+        name: str, command: Callable[[Namespace], int], about: str, examples: Sequence[str] = ()
+    ) -> ArgumentParser:
+        epilog = _examples(examples or EXAMPLES[name])
         added = commands.add_parser(
-            name, help=about, description=about, epilog=_examples(name), formatter_class=formatter
+            name, help=about, description=about, epilog=epilog, formatter_class=formatter
         )
         added.set_defaults(command=command)
         return added
 
     serve = add("serve", _serve, "serve clients; the main job")
-    _add_config(serve)
+    add_config(serve)
     serve.add_argument("--host", metavar="H", help="listen here instead of server.host")
     serve.add_argument("--port", metavar="P", type=_port, help="listen here instead of server.port")
     serve.add_argument("--workers", metavar="N", type=int, help="processes, instead of server.workers")
@@ -109,62 +117,26 @@ def make_parser() -> ArgumentParser:
     init = add("init", _init, "write a commented starter configuration")
     init.add_argument("file", metavar="FILE", nargs="?", type=Path, default=Path("gateway.toml"))
 
-    check = add("check", _check, "validate a configuration without the network, and show it")
-    check.add_argument("file", metavar="FILE", nargs="?", help="the same as --config FILE")
-    _add_config(check)
-    check.add_argument("--model", metavar="NAME", help="say only who would serve this model")
-
     config = add("config", _config_path, "say which configuration file is used")
     config.add_argument("what", choices=("path",), nargs="?", default="path")
-    _add_config(config)
+    add_config(config)
 
-    env = add("env", _env, "print the variables that a client needs, for a shell's eval; keys included")
-    _add_config(env)
-    env.add_argument("--url", metavar="URL", help="the gateway's address, if not the configuration's")
-    env.add_argument("--key", metavar="K", help="the gateway's key, if not the configuration's first")
-    env.add_argument("--shell", choices=tuple(SHELLS), default="sh")
+    for name, operators in COMMANDS.items():
+        operators.add_arguments(add(name, partial(run, name), operators.about, operators.examples))
 
     help = add("help", partial(_help, parser, commands.choices), "show the help of a command")
     help.add_argument("about", metavar="COMMAND", nargs="?")
     return parser
 
 
-def _examples(name: str) -> str:
-    return "\n".join(["examples:", *(f"  {line}" for line in EXAMPLES[name])])
-
-
-def _add_config(parser: ArgumentParser) -> None:
-    parser.add_argument("--config", metavar="F", help="the configuration file")
+def _examples(lines: Sequence[str]) -> str:
+    return "\n".join(["examples:", *(f"  {line}" for line in lines)])
 
 
 def _port(text: str) -> int:
     if not (text.isdecimal() and text.isascii() and int(text[:6]) <= 65535):
         raise ArgumentTypeError("a port is a number from 0 to 65535")
     return int(text)
-
-
-def _complain(*lines: str, log_format: str = "text") -> None:
-    if log_format == "json":
-        import time
-
-        from gateway.telemetry.access_log import message_line
-
-        for line in lines:
-            print(message_line("json", "error", line, time.time()), file=sys.stderr)
-    else:
-        for line in lines:
-            print(f"gateway: {line}", file=sys.stderr)
-
-
-def _print(text: str, end: str = "\n") -> int:
-    """Print a text and what was printed before; return the exit code for how that went."""
-    error = stdio.write(text + end)
-    if error is None:
-        return OK
-    if isinstance(error, BrokenPipeError):
-        return BROKEN_PIPE
-    _complain(f"the output could not be written: {error.strerror}")
-    return WRONG
 
 
 def _usage(parser: ArgumentParser) -> int:
@@ -174,11 +146,11 @@ def _usage(parser: ArgumentParser) -> int:
 
 def _help(parser: ArgumentParser, commands: dict[str, ArgumentParser], options: Namespace) -> int:
     if options.about is None:
-        return _print(parser.format_help(), end="")
+        return print_text(parser.format_help(), end="")
     if options.about not in commands:
-        _complain(f"there is no command {options.about!r}; there are {', '.join(commands)}")
+        complain(f"there is no command {options.about!r}; there are {', '.join(commands)}")
         return WRONG
-    return _print(commands[options.about].format_help(), end="")
+    return print_text(commands[options.about].format_help(), end="")
 
 
 def _version(options: Namespace) -> int:
@@ -190,36 +162,12 @@ def _version(options: Namespace) -> int:
             lines.append(f"{package} {metadata.version(package)}")
         except metadata.PackageNotFoundError:
             lines.append(f"{package} is not installed")
-    return _print("\n".join(lines))
-
-
-def _config_file(explicit: str | None) -> Path:
-    """Return the configuration's path. Raise ConfigError that says where it was looked for."""
-    path = find(explicit, os.environ, Path.cwd())
-    if path is None:
-        looked = ", ".join(str(place) for place in places(os.environ, Path.cwd()))
-        raise ConfigError(
-            [f"no configuration found; looked for {looked}. Run `gateway init` to write one, or use --config"]
-        )
-    return path
-
-
-def _load(
-    path: Path, *, host: str | None = None, port: int | None = None, workers: int | None = None
-) -> Config:
-    """Load the configuration. Raise ConfigError whose last line names the file, unless another does or only
-    options are wrong."""
-    try:
-        return load(path, os.environ, host=host, port=port, workers=workers)
-    except ConfigError as error:
-        if all(problem.startswith((str(path), "--")) for problem in error.problems):
-            raise
-        raise ConfigError([*error.problems, f"correct this in {path}"]) from None
+    return print_text("\n".join(lines))
 
 
 def _serve(options: Namespace) -> int:
     signals.hold()
-    path = _config_file(options.config)
+    path = config_file(options.config)
     sockets: Sequence[socket] = ()
     host, port = options.host, options.port
     if "LISTEN_PID" in os.environ:
@@ -233,7 +181,7 @@ def _serve(options: Namespace) -> int:
             host, port = systemd.public_address(sockets)
 
     def read() -> Config:
-        return _load(path, host=host, port=port, workers=options.workers)
+        return load_config(path, host=host, port=port, workers=options.workers)
 
     with _frozen():
         config = read()
@@ -271,41 +219,15 @@ def _init(options: Namespace) -> int:
         # Never an existing file, nor what a link points to; and never, not for a moment, readable by others.
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:
-        _complain(f"{path} exists already; nothing was written")
+        complain(f"{path} exists already; nothing was written")
         return WRONG
     except OSError as error:
-        _complain(f"{path} cannot be written: {error.strerror}")
+        complain(f"{path} cannot be written: {error.strerror}")
         return WRONG
     with open(descriptor, "w", encoding="utf-8") as file:
         file.write(STARTER)
-    return _print(f"Wrote {path}. Set ANTHROPIC_KEY_1 (or edit the file), then run: gateway check {path}")
-
-
-def _check(options: Namespace) -> int:
-    if options.file and options.config:
-        raise ConfigError(["check takes one file: leave --config out"])
-    config = _load(_config_file(options.file or options.config))
-    from gateway.operator.check import problems, summary, who_serves
-
-    found = problems(config)
-    if found:
-        raise ConfigError([*found, f"correct this in {config.path}"])
-    if options.model is None:
-        return _print(summary(config))
-    served, text = who_serves(config, options.model)
-    return _print(text) or (OK if served else NOT_SERVED)
+    return print_text(f"Wrote {path}. Set ANTHROPIC_KEY_1 (or edit the file), then run: gateway check {path}")
 
 
 def _config_path(options: Namespace) -> int:
-    return _print(str(_config_file(options.config)))
-
-
-def _env(options: Namespace) -> int:
-    from gateway.operator.env import env_lines, environment
-
-    alone = options.url is not None and options.config is None
-    config = Config() if alone else _load(_config_file(options.config))
-    if config.server.port == 0 and options.url is None:
-        raise ConfigError(["server.port is 0, so the system chose one: say the gateway's address with --url"])
-    variables = environment(config, os.environ, options.url or "", options.key or "")
-    return _print(env_lines(variables, options.shell))
+    return print_text(str(config_file(options.config)))

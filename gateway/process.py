@@ -16,11 +16,12 @@ from functools import partial
 from typing import Any, Literal
 
 from gateway import signals, stdio
-from gateway.app import Gateway, StartError
+from gateway.app import Gateway
 from gateway.config import Config, ConfigError
 from gateway.config.client import client_environment, export_lines
 from gateway.config.loader import access_warnings
 from gateway.fd_limit import fit_to_limit
+from gateway.listening import StartError
 from gateway.proxy.request import place_of
 from gateway.telemetry.access_log import AccessLog, Format, message_line
 from gateway.telemetry.log_writer import LogWriter

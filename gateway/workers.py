@@ -20,9 +20,9 @@ from functools import partial
 from typing import NoReturn
 
 from gateway import process, signals
-from gateway.app import cannot_listen
 from gateway.config import Config, ConfigError
 from gateway.http1.sockets import bind_sockets
+from gateway.listening import cannot_listen
 from gateway.proxy.request import place_of
 from gateway.telemetry.access_log import Format
 

@@ -12,10 +12,11 @@ import orjson
 import pytest
 import trustme
 
-from gateway.app import Gateway, StartError, base_url, dialect_of
+from gateway.app import Gateway, dialect_of
 from gateway.config import Account, Auth, Config, Secret, Server, Tls, Upstream
 from gateway.dialects.anthropic import AnthropicDialect
 from gateway.dialects.gemini.dialect import GeminiDialect
+from gateway.listening import StartError, base_url
 from gateway.proxy.model_list import LIST_EVERY
 from gateway.proxy.token_refresh import TokenRefresher
 from gateway.proxy.upstream import UpstreamClient

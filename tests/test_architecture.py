@@ -29,7 +29,7 @@ LAYERS = (
     {"routing"},
     {"dialects"},
     {"proxy"},
-    {"endpoints"},
+    {"endpoints", "listening"},
     {"app", "fd_limit"},
     {"process"},
     {"demo", "workers", "operator"},

@@ -9,13 +9,14 @@ from contextlib import asynccontextmanager
 from functools import partial
 
 from gateway import stdio
-from gateway.app import Gateway, StartError
+from gateway.app import Gateway
 from gateway.config import Account, Config, Secret, Server, Upstream
 from gateway.config.client import client_environment, export_lines
 from gateway.demo.upstream import ACCOUNTS, DemoUpstream
 from gateway.http1.exchange import Application, Exchange, RequestHandler
 from gateway.http1.limits import Limits
 from gateway.http1.server import Server as Listener
+from gateway.listening import StartError
 from gateway.process import BAD_START, open_log, run, until_stopped
 from gateway.telemetry.access_log import AccessLog
 

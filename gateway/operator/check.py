@@ -2,16 +2,32 @@
 in it, and nothing here reaches the network."""
 
 import ssl
+from argparse import Namespace
 from collections.abc import Iterator
 
-from gateway.app import StartError, server_context
-from gateway.config import Account, Config, Upstream
+from gateway.config import Account, Config, ConfigError, Upstream
 from gateway.http1.dial import client_context
+from gateway.listening import StartError, server_context
 from gateway.messages.errors import RequestError
+from gateway.operator.command_line import FAILED, OK, config_file, load_config, print_text
 from gateway.routing.model_routes import Candidate, ModelRoutes, ModelTable
 
 WIDTH = 16
 """Columns for names; longer ones push their line to the right."""
+
+
+def command(options: Namespace) -> int:
+    """Print what a configuration means, or who serves a model; return the exit code. Raise ConfigError."""
+    if options.file and options.config:
+        raise ConfigError(["check takes one file: leave --config out"])
+    config = load_config(config_file(options.file or options.config))
+    found = problems(config)
+    if found:
+        raise ConfigError([*found, f"correct this in {config.path}"])
+    if options.model is None:
+        return print_text(summary(config))
+    served, text = who_serves(config, options.model)
+    return print_text(text) or (OK if served else FAILED)
 
 
 def problems(config: Config) -> list[str]:

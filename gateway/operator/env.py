@@ -1,10 +1,19 @@
 """The variables of a client that is to use a gateway, for a shell: `gateway env` prints them."""
 
+import os
+from argparse import Namespace
 from collections.abc import Mapping
 
-from gateway.app import base_url
 from gateway.config import Config
 from gateway.config.client import client_environment, export_lines, settings
+from gateway.listening import base_url
+from gateway.operator.command_line import print_text, running_config
+
+
+def command(options: Namespace) -> int:
+    """Print the lines for a shell; return the exit code. Raise ConfigError."""
+    variables = environment(running_config(options), os.environ, options.url or "", options.key or "")
+    return print_text(env_lines(variables, options.shell))
 
 
 def environment(config: Config, environ: Mapping[str, str], url: str = "", key: str = "") -> dict[str, str]:
