@@ -48,6 +48,20 @@ _BRACKET = re.compile(rb"(?:%b)*+(?:([\[{])|[\]}])" % _NESTED, re.DOTALL)
 """Up to the next bracket that opens a level (the group) or closes one."""
 
 
+_COLON = re.compile(rb"[ \t\r\n]*+:[ \t\r\n]*+")
+
+_ANY_BRACKET = re.compile(rb'(?:[^"{}\[\]]++|%b)*+(?:([\[{])|[\]}])' % _STRING, re.DOTALL)
+"""The same for any text: escaped quotes are told from others."""
+
+_BACKSLASH = ord("\\")
+
+_MAX_KEYS = 32
+"""Places of a key that are looked at one by one. Claude Code's requests have two or three: its tools take a model."""
+
+_MAX_BRACKETS = 200
+"""Brackets that are followed to the end of an object. A tool's schema has some dozens."""
+
+
 class TooLarge(ValueError):
     """A document that would take more memory than any real one: its size is what is wrong with it."""
 
@@ -146,6 +160,39 @@ def member_values(raw: bytes, key: re.Pattern[bytes]) -> Iterator[tuple[int, int
             at = _end_of_nested(text, at)
         else:
             return
+
+
+def only_key(raw: bytes, name: bytes) -> int:
+    """Return where a key is that a JSON object has; -1 if it is not soon clear which one that is, or it may have it
+    more than once.
+
+    `name`: the key in quotes. Nothing in `raw` spells a letter of it as an escape.
+    """
+    found = -1
+    at = raw.rfind(name)
+    for _ in range(_MAX_KEYS):
+        before = raw.rfind(name, 0, at)
+        # Behind a backslash the quote is a part of some string.
+        colon = None if raw[at - 1] == _BACKSLASH else _COLON.match(raw, at + len(name))
+        # What is left when all others are nested is the object's own.
+        if colon is not None and ((before < 0 and found < 0) or not _is_nested(raw, colon.end())):
+            if found >= 0:
+                return -1
+            found = at
+        if before < 0:
+            return found
+        at = before
+    return -1
+
+
+def _is_nested(raw: bytes, at: int) -> bool:
+    """Return whether an object that has a value at `at` soon ends, and is not the whole document."""
+    depth = 0
+    for bracket in islice(_ANY_BRACKET.finditer(raw, at), _MAX_BRACKETS):
+        depth += 1 if bracket[1] else -1
+        if depth < 0:
+            return raw.find(b"}", bracket.end()) >= 0
+    return False
 
 
 def _end_of_nested(text: bytes, at: int) -> int:

@@ -54,6 +54,8 @@ BODIES: dict[str, Callable[[int], bytes]] = {
     "huge integers": lambda n: body(more=b',"x":[%b0]' % (b"18446744073709551616," * n)),
     "NaN": lambda n: body(more=b',"x":[%b0]' % (b"NaN," * n)),
     "no end": lambda n: b'{"x":["' + b"a," * n,
+    "models": lambda n: body(more=b',"x":[%b0]' % (b'{"model":1},' * n)),
+    "models in models": lambda n: body(more=b',"x":%b1%b' % (b'{"model":' * 20, b"}" * 20) + b" " * n),
     "quotes": lambda n: b'"' * n,
     "brackets": lambda n: b"[" * n,
     "a user's id": lambda n: body(more=b',"metadata":{"user_id":"{\\"a\\":[%b0]}"}' % (b"[]," * n)),

@@ -249,6 +249,23 @@ def test_splicing_changes_a_clients_model_and_nothing_else(form: str) -> None:
             b'{"messages":[], "x":{"model":"m"}, "\\u006Dodel":"NEW"}',
         ),
         (b'{"model": "a\\/b", "messages":[]}', b'{"model": "NEW", "messages":[]}'),
+        (
+            b'{"model":"m","messages":[{"model":["}",{"\\"]":1}]},{"x":"model"}],"tools":[{"model":{}}]}',
+            b'{"model":"NEW","messages":[{"model":["}",{"\\"]":1}]},{"x":"model"}],"tools":[{"model":{}}]}',
+        ),
+        # A long way to the end of what is around one of them, around two, and more of them than are looked at.
+        (
+            b'{"x":{"model":1,"y":[%b0]},"model":"m","messages":[]}' % (b"[]," * 200),
+            b'{"x":{"model":1,"y":[%b0]},"model":"NEW","messages":[]}' % (b"[]," * 200),
+        ),
+        (
+            b'{"messages":[],"model":"m","x":{"model":1,"y":[%b0]}}' % (b"[]," * 200),
+            b'{"messages":[],"model":"NEW","x":{"model":1,"y":[%b0]}}' % (b"[]," * 200),
+        ),
+        (
+            b'{"model":"m","messages":[%b{}]}' % (b'{"model":1},' * 40),
+            b'{"model":"NEW","messages":[%b{}]}' % (b'{"model":1},' * 40),
+        ),
     ],
 )
 def test_splicing_finds_the_top_level_model_only(raw: bytes, spliced: bytes) -> None:

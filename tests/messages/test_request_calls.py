@@ -14,7 +14,7 @@ from tests.support.calls import calls
 SESSION = b"00000000-0000-4000-8000-000000000000"
 
 PYTHON_CALLS = 12
-C_CALLS = 31
+C_CALLS = 33
 
 
 def served(raw: bytes) -> bytes:
