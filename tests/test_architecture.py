@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[1]
 GIT = shutil.which("git")
 
 LAYERS = (
-    {"http1", "telemetry", "systemd", "signals", "stdio"},
+    {"http1", "telemetry", "systemd", "signals", "stdio", "patterns"},
     {"config"},
     {"messages"},
     {"routing"},

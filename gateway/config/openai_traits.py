@@ -12,6 +12,7 @@ from typing import Any
 
 from gateway.config.parsers import boolean, check_word, integer, one_of, string
 from gateway.config.reading import Mistake, Parser, Reading, wrong_type
+from gateway.patterns import Late
 
 MOST_TOKENS = 10_000_000
 """Above any model's output."""
@@ -22,13 +23,13 @@ LONGEST_DESCRIPTION = 1_000_000
 EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
 """Every effort word that some host takes, the weakest first."""
 
-FIELD = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}(?:\.[A-Za-z_][A-Za-z0-9_]{0,63})?")
+FIELD = Late(r"[A-Za-z_][A-Za-z0-9_]{0,63}(?:\.[A-Za-z_][A-Za-z0-9_]{0,63})?")
 """A field of a request body, or one of an object in it, as `reasoning.summary`."""
 
 OWN_FIELDS = frozenset({"model", "messages", "input", "stream"})
 """Fields without which a request is none: neither `body` nor `strip` may name them."""
 
-HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}")
+HEADER = Late(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}")
 
 OWN_HEADERS = frozenset(
     {"authorization", "connection", "content-length", "content-type", "host", "transfer-encoding", "te"}
@@ -136,7 +137,7 @@ def head_fields(reading: Reading, path: str, value: object) -> dict[str, str]:
     """Return a table of header fields, with lower-case names."""
     found = {}
     for name, text in table(value).items():
-        if not HEADER.fullmatch(name) or name.lower() in OWN_HEADERS:
+        if not HEADER.compiled.fullmatch(name) or name.lower() in OWN_HEADERS:
             raise Mistake(
                 "names a field that cannot be added: keys belong to accounts, framing to the gateway"
             )
@@ -161,7 +162,7 @@ def field_names(reading: Reading, path: str, value: object) -> tuple[str, ...]:
 
 def check_field(name: object) -> str:
     """Return the name of a body field that may be added or taken out."""
-    if not isinstance(name, str) or not FIELD.fullmatch(name) or name in OWN_FIELDS:
+    if not isinstance(name, str) or not FIELD.compiled.fullmatch(name) or name in OWN_FIELDS:
         raise Mistake("names no field, or one that every request needs (model, messages, input, stream)")
     return name
 
@@ -197,7 +198,7 @@ def cache_key(reading: Reading, path: str, value: object) -> str:
     """Return the name of a body field, or `header:` and the name of a header field."""
     text = string(value)
     kind, colon, name = text.partition(":")
-    if colon and kind == "header" and HEADER.fullmatch(name) and name.lower() not in OWN_HEADERS:
+    if colon and kind == "header" and HEADER.compiled.fullmatch(name) and name.lower() not in OWN_HEADERS:
         return f"header:{name.lower()}"
     return check_field(text)
 

@@ -10,21 +10,22 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from gateway.dialects.said import Said
+from gateway.patterns import Late
 
 _NUMBER = r"[`'\"]?(?P<{}>\d[\d,_]*)[`'\"]?"
 
 
-def _pattern(text: str) -> re.Pattern[str]:
-    """Compile a pattern in which <n> stands for a number of that name, and `...` for a few words."""
+def _pattern(text: str) -> Late[str]:
+    """Return a pattern in which <n> stands for a number of that name, and `...` for a few words."""
     text = re.sub(r"<(\w)>", lambda found: _NUMBER.format(found[1]), text)
-    return re.compile(text.replace("...", r".{0,160}?"), re.IGNORECASE | re.DOTALL)
+    return Late(text.replace("...", r".{0,160}?"), re.IGNORECASE | re.DOTALL)
 
 
 class Wording(NamedTuple):
     """How one host, or several, say it."""
 
     source: str
-    pattern: re.Pattern[str]
+    pattern: Late[str]
     """Groups: n, m; or a, b, m (t: a and b together); or a, b."""
 
 
@@ -89,13 +90,13 @@ TOO_MUCH = _wordings(
 GROQ_TOO_LARGE = _pattern(r"request too large...limit <m>, requested <t>")
 """A limit a minute that one request passes alone: `max_tokens` counts into it."""
 
-RATE_WORDS = re.compile(
+RATE_WORDS = Late(
     r"per[ -]?(?:minute|day|hour|second)|throttl|rate.?limit|\btpm\b|\brpm\b|\btpd\b|too many (?:requests|tokens)",
     re.IGNORECASE,
 )
 """Of limits that pass with time."""
 
-RATE_CODES = re.compile(r"rate.?limit|throttl|too_many_requests|quota")
+RATE_CODES = Late(r"rate.?limit|throttl|too_many_requests|quota")
 """The same, in codes and types."""
 
 LONGEST = 4000
@@ -151,15 +152,15 @@ def _by_code(said: Said, text: str) -> Limit | None:
 
 
 def _groq(text: str, max_tokens: int) -> Limit | None:
-    numbers = _numbers(GROQ_TOO_LARGE.search(text))
+    numbers = _numbers(GROQ_TOO_LARGE.compiled.search(text))
     prompt = numbers["t"] - max_tokens if numbers else 0
     return _split(prompt, max_tokens, numbers["m"], text) if numbers and 0 < prompt < numbers["m"] else None
 
 
 def _is_about_rate(said: Said, status: int, text: str) -> bool:
-    if status == 429 or RATE_WORDS.search(text):
+    if status == 429 or RATE_WORDS.compiled.search(text):
         return True
-    return any(RATE_CODES.search(word) for word in said.words)
+    return any(RATE_CODES.compiled.search(word) for word in said.words)
 
 
 def _too_long(n: int, m: int, text: str) -> Limit:

@@ -6,7 +6,6 @@ message and those before it, so that a history's beginning comes out the same wi
 which cure, and for how long it is remembered, is known to routing.
 """
 
-import re
 from collections.abc import Callable
 from hashlib import sha256
 from typing import Any
@@ -22,6 +21,7 @@ from gateway.messages.history import (
 )
 from gateway.messages.thinking import KINDS, unthinking, without_thinking
 from gateway.messages.tool_repairs import with_tool_ids
+from gateway.patterns import Late
 
 MAX_CACHE_MARKS = 4
 """The API's limit for one request."""
@@ -35,7 +35,7 @@ BUDGETS = {"low": 4096, "medium": 10_240, "high": 16_384, "xhigh": 31_999, "max"
 USUAL_EFFORT = "high"
 """The API's own default."""
 
-_PATH = re.compile(r"[^\s.\[\]>]+")
+_PATH = Late(r"[^\s.\[\]>]+")
 """A step of a path: `tools.3.custom.x`, `tools[3].x` and `body -> tools -> 3 -> x` are all in use."""
 
 _LONGEST_PATH = 12
@@ -59,11 +59,11 @@ _KEPT_INSIDE = frozenset(
 _DATA = frozenset({"input", "input_schema"})
 """What is in there is no part of the protocol."""
 
-_TYPE = re.compile(r"[a-z][a-z0-9_]*")
+_TYPE = Late(r"[a-z][a-z0-9_]*")
 _UNTYPED = "custom"
 """A tool without a type is called so."""
 
-_ID_PREFIX = re.compile(r"\^\(?([A-Za-z]{1,12}_)")
+_ID_PREFIX = Late(r"\^\(?([A-Za-z]{1,12}_)")
 """How a pattern for ids begins that wants a certain beginning."""
 
 
@@ -76,7 +76,7 @@ def without_fields(document: Document, paths: str) -> Document:
     """
     out: Document = document
     for path in paths[:_LONGEST_DETAIL].split(",")[:_MOST_PATHS]:
-        steps = _PATH.findall(path.replace("->", " "))
+        steps = _PATH.compiled.findall(path.replace("->", " "))
         if steps[:1] == ["body"]:
             del steps[0]
         keys = [step for step in steps if not step.isdecimal() and step != "*"]
@@ -132,7 +132,7 @@ def rewritten_tool_ids(document: Document, detail: str = "") -> Document:
     That is the narrowest form that a host was seen to ask for. If the detail holds a pattern that asks for a certain
     beginning ("^fc_"), they begin with it instead.
     """
-    wanted = _ID_PREFIX.search(detail, 0, _LONGEST_DETAIL)
+    wanted = _ID_PREFIX.compiled.search(detail, 0, _LONGEST_DETAIL)
     prefix = wanted[1] if wanted else "call"
     return with_tool_ids(document, lambda id: False, lambda number: f"{prefix}{number:05}")
 
@@ -198,7 +198,7 @@ def _without(value: Any, keys: list[str]) -> Any:
             return value
         return {**value, key: changed} if changed else without(value, key)
     kind = value.get("type")
-    if kind not in (None, key) and key != _UNTYPED and _TYPE.fullmatch(key):
+    if kind not in (None, key) and key != _UNTYPED and _TYPE.compiled.fullmatch(key):
         return value
     return _without(value, rest)
 

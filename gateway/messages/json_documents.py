@@ -13,6 +13,8 @@ from typing import Any
 
 import orjson
 
+from gateway.patterns import Late
+
 BOM = b"\xef\xbb\xbf"
 """The byte order mark of UTF-8, which some writers put in front of a document or a stream."""
 
@@ -32,9 +34,7 @@ _INT64 = 2.0**63
 
 _STRING = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
 
-_VALUE = re.compile(
-    rb'[^",\[{]*+(?:(?:%b|[\[{][ \t\r\n]*+[\]}])[^",\[{]*+){0,2}+[,\[{]|.++' % _STRING, re.DOTALL
-)
+_VALUE = Late(rb'[^",\[{]*+(?:(?:%b|[\[{][ \t\r\n]*+[\]}])[^",\[{]*+){0,2}+[,\[{]|.++' % _STRING, re.DOTALL)
 """Up to the next comma, or bracket that opens what is not empty: each begins a value. Between two of them are at most
 two strings, or a string and an empty object or array. The rest, whatever it is, matches as a whole."""
 
@@ -44,7 +44,7 @@ _PLAIN = rb'"[^"]*+"'
 _NESTED = rb"[^\"{}\[\]]++|%b|[\[{](?:[^\"{}\[\]]++|%b)*+[\]}]" % (_PLAIN, _PLAIN)
 """What changes no level: anything but strings and brackets, a string, or an object or array that nests no further."""
 
-_BRACKET = re.compile(rb"(?:%b)*+(?:([\[{])|[\]}])" % _NESTED, re.DOTALL)
+_BRACKET = Late(rb"(?:%b)*+(?:([\[{])|[\]}])" % _NESTED, re.DOTALL)
 """Up to the next bracket that opens a level (the group) or closes one."""
 
 
@@ -127,7 +127,7 @@ def write_document(document: object, *, finite: bool = False) -> bytes:
     return written
 
 
-def spelled(key: str) -> re.Pattern[bytes]:
+def spelled(key: str) -> Late[bytes]:
     """Return a pattern for `member_values`: the key in each way that JSON may write its (ASCII) letters.
 
     It matches up to the key and its value, if that is a scalar (groups 1 and 2), or to the next bracket that opens (3).
@@ -135,10 +135,10 @@ def spelled(key: str) -> re.Pattern[bytes]:
     letters = [rb"(?:%b|\\u00(?i:%02x))" % (letter.encode(), ord(letter)) for letter in key]
     member = rb'"%b"[ \t\r\n]*+:[ \t\r\n]*+' % b"".join(letters)
     before = rb"(?:(?!%b)(?:%b))*+" % (member, _NESTED)
-    return re.compile(rb'%b(?:(%b)(%b|[^",{}\[\]\s]++)?|([\[{]))?' % (before, member, _PLAIN), re.DOTALL)
+    return Late(rb'%b(?:(%b)(%b|[^",{}\[\]\s]++)?|([\[{]))?' % (before, member, _PLAIN), re.DOTALL)
 
 
-def member_values(raw: bytes, key: re.Pattern[bytes]) -> Iterator[tuple[int, int]]:
+def member_values(raw: bytes, key: Late[bytes]) -> Iterator[tuple[int, int]]:
     """Find where in the text of a JSON object each value of a key of its own begins and ends.
 
     `raw` is known to be an object; `key` is what `spelled` made. Keys of nested objects are passed over. One pass, and
@@ -148,7 +148,7 @@ def member_values(raw: bytes, key: re.Pattern[bytes]) -> Iterator[tuple[int, int
     text = raw.replace(rb"\\", b"__").replace(rb"\"", b"__")
     at = text.index(b"{") + 1
     while True:
-        found = key.match(text, at)
+        found = key.compiled.match(text, at)
         assert found is not None, "it matches anything"
         at = found.end()
         if found[1]:
@@ -197,7 +197,7 @@ def _is_nested(raw: bytes, at: int) -> bool:
 
 def _end_of_nested(text: bytes, at: int) -> int:
     """Return where the object or array ends whose inside begins at `at`."""
-    brackets = _BRACKET.finditer(text, at)
+    brackets = _BRACKET.compiled.finditer(text, at)
     depth = 1
     while depth:
         found = next(brackets)
@@ -213,7 +213,7 @@ def _holds_too_many_values(raw: bytes) -> bool:
     """
     if raw.count(b",") + raw.count(b"[") + raw.count(b"{") < MAX_VALUES:
         return False
-    return next(islice(_VALUE.finditer(raw), MAX_VALUES, None), None) is not None
+    return next(islice(_VALUE.compiled.finditer(raw), MAX_VALUES, None), None) is not None
 
 
 def _holds_huge_float(document: object) -> bool:

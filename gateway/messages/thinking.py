@@ -7,13 +7,14 @@ from typing import Any
 
 from gateway.config.kinds import SIGNATURE_MARKS
 from gateway.messages.history import Block, Document, changed_message_blocks, without
+from gateway.patterns import Late
 
 DIALECT_MARKS = SIGNATURE_MARKS
 """What signatures of translated upstreams begin with. The Messages protocol's own have no mark."""
 
 KINDS = ("thinking", "redacted_thinking")
 
-_WORDINGS = re.compile(
+_WORDINGS = Late(
     r"(?<![\w.])signatures?\b"  # "Invalid `signature` in `thinking` block"; not ".properties.signature"
     r"|thought[\W_]?signature"  # "Function call is missing a thought_signature in functionCall parts"
     r"|(thinking|content\.\d+)\.signature\b"  # "messages.3.content.0.thinking.signature: Field required"
@@ -74,7 +75,7 @@ def speaks_of_signature(text: str) -> bool:
 
     Not one about the `thinking` parameter, its budget, or a signature of some other kind.
     """
-    return _WORDINGS.search(text, 0, _LONGEST_TEXT) is not None
+    return _WORDINGS.compiled.search(text, 0, _LONGEST_TEXT) is not None
 
 
 def _thinks(document: Document) -> bool:

@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from gateway.messages.repair import speaks_of_signature
+from gateway.patterns import Late, any_of
 from gateway.routing.error_bodies import read_error
 from gateway.routing.failures import Failure, FailureKind, message_of, status_of
 from gateway.routing.meanings import LONGEST
 from gateway.routing.paths import find_fields
 from gateway.routing.sent import DOCUMENTS, IMAGES, Sent, kind_of
-from gateway.routing.signals import REFUSALS, SIGNALS, Words
+from gateway.routing.signals import REFUSALS, SIGNALS
 
 MAX_CURES = 3
 """Cures in one request: a host that still refuses then means something else."""
@@ -129,14 +130,14 @@ def _adaptive(sent: Sent) -> bool:
     return isinstance(thinking, dict) and thinking.get("type") == "adaptive"
 
 
-_PATTERN = re.compile(r"[`'\"](\^[^`'\"]{1,200})[`'\"]")
+_PATTERN = Late(r"[`'\"](\^[^`'\"]{1,200})[`'\"]")
 
 
 def _tool_ids(refusal: Refusal, sent: Sent) -> str | None:
     """Return the pattern that ids must match, "" if it is not told."""
     if not any(kind_of(block) == "tool_use" for block in sent.blocks()):
         return None
-    pattern = _PATTERN.search(refusal.message)
+    pattern = _PATTERN.compiled.search(refusal.message)
     return pattern[1] if pattern is not None else ""
 
 
@@ -149,14 +150,14 @@ def _named_betas(refusal: Refusal, sent: Sent) -> str | None:
 
 
 _FIELDS = (
-    re.compile(r"([\w.\[\]-]+): Extra inputs are not permitted", re.IGNORECASE),
-    re.compile(
+    Late(r"([\w.\[\]-]+): Extra inputs are not permitted", re.IGNORECASE),
+    Late(
         r"\b(?:unknown|unexpected|unrecognized|unsupported|additional|extra)(?: request)?"
         r" (?:fields?|propert(?:y|ies)|parameters?|arguments?|keys?|inputs?|name)(?: supplied| name)?"
         r"[^\w`'\".]{1,3}[`'\"]?([\w.\[\]-]+)",
         re.IGNORECASE,
     ),
-    re.compile(
+    Late(
         r"[`'\"]([\w.\[\]-]+)[`'\"]\W+(?:is |was )?(?:unexpected|an? (?:unknown|unexpected|unrecognized)|not permitted"
         r"|not allowed|(?:is )?unsupported)",
         re.IGNORECASE,
@@ -164,15 +165,15 @@ _FIELDS = (
 )
 """How hosts name fields that they do not know: pydantic; Go, serde, OpenAI, Google; JSON schema validators."""
 
-_EXTRA = Words(
+_EXTRA = any_of(
     r"extra inputs? (are|is) not permitted",
-    *(form.pattern for form in _FIELDS[1:]),
+    *(form.text for form in _FIELDS[1:]),
 )
 
 
 def _fields(refusal: Refusal, sent: Sent) -> str | None:
     """Return the paths of the fields that are refused and that were sent."""
-    named = [match[1] for form in _FIELDS for match in form.finditer(refusal.message)]
+    named = [match[1] for form in _FIELDS for match in form.compiled.finditer(refusal.message)]
     if refusal.param:
         named.append(refusal.param)
     few = list(dict.fromkeys(named))[:MAX_FIELDS]
@@ -192,14 +193,14 @@ MESSAGES_CURES = (
     CureRow(name="fields", says=_EXTRA.search, detail=_fields),
     CureRow(
         name="betas",
-        says=Words(
+        says=any_of(
             r"invalid beta\b", r"unexpected value\(s\).{1,400}`?anthropic-beta`?", r"unknown beta\b"
         ).search,
         detail=_named_betas,
     ),
     CureRow(
         name="adaptive_thinking",
-        says=Words(r"\badaptive\b", r"\bthinking\.type\b").search,
+        says=any_of(r"\badaptive\b", r"\bthinking\.type\b").search,
         detail=_if(_adaptive),
     ),
     CureRow(
@@ -211,17 +212,17 @@ MESSAGES_CURES = (
     ),
     CureRow(
         name="user_id",
-        says=Words(r"\buser_id\b.{0,200}\b(pattern|match|invalid|characters|length|longer)\b").search,
+        says=any_of(r"\buser_id\b.{0,200}\b(pattern|match|invalid|characters|length|longer)\b").search,
         detail=_if(_user_id),
     ),
     CureRow(
         name="cache_marks",
-        says=Words(r"maximum of \d+ blocks with `?cache_control").search,
+        says=any_of(r"maximum of \d+ blocks with `?cache_control").search,
         detail=_if(_marks),
     ),
     CureRow(
         name="tool_ids",
-        says=Words(
+        says=any_of(
             r"\btool(_use|_call|_result)?\w*\W{0,3}\bids? must be unique",
             r"(\bid|tool_use_id)\b\W.{0,80}\bpattern\b",
             r"\btool[ _](call|use)[ _]id\b.{0,80}\bmust be\b",
@@ -230,7 +231,7 @@ MESSAGES_CURES = (
     ),
     CureRow(
         name="system_role",
-        says=Words(
+        says=any_of(
             r"unexpected role\W+system",
             r"\brole\b.{0,80}\bsystem\b.{0,40}\b(not|unsupported|unexpected|invalid)\b",
             r"\bsystem\b.{0,40}\brole\b.{0,40}\b(not|unsupported|unexpected|invalid)\b",
@@ -240,7 +241,7 @@ MESSAGES_CURES = (
     ),
     CureRow(
         name="deferred_tools",
-        says=Words(r"\btool_reference\b", r"\bdefer_loading\b").search,
+        says=any_of(r"\btool_reference\b", r"\bdefer_loading\b").search,
         detail=_if(_deferred),
     ),
     _input(IMAGES),

@@ -5,10 +5,10 @@ words. Shaping it into a response, or relaying the upstream's own bytes, is left
 """
 
 import math
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from gateway.patterns import Late
 from gateway.routing.accounts import Target
 from gateway.routing.circuit_breaker import TICK
 from gateway.routing.cures import Cure
@@ -29,7 +29,7 @@ _HOW = {
 }
 """What happened, where the words alone do not say it."""
 
-KEY_LIKE = re.compile(r"\b(?:sk|pk|rk|gsk|xai|ghp|AIza)[\w*-]{6,}")
+KEY_LIKE = Late(r"\b(?:sk|pk|rk|gsk|xai|ghp|AIza)[\w*-]{6,}")
 """What looks like a key: hosts quote the one that they refuse, some with stars in it."""
 
 BUSY = 529
@@ -176,7 +176,7 @@ def _refusal(told: FailedAttempt) -> Sentence:
     words = (
         ""
         if told.failure.kind is FailureKind.REFRESH
-        else KEY_LIKE.sub("***", message_of(told.failure)[:WORDS])
+        else KEY_LIKE.compiled.sub("***", message_of(told.failure)[:WORDS])
     )
     return Sentence(
         f'upstream "{told.target.upstream}" refused{whose} account "',

@@ -1,8 +1,9 @@
 """Fields that a refusal names, found in what was sent: `tools.3.custom.defer_loading` is `tools.*.defer_loading`."""
 
-import re
 from collections.abc import Iterator, Mapping
 from typing import Any
+
+from gateway.patterns import Late
 
 ESSENTIAL = frozenset(
     {
@@ -34,8 +35,8 @@ DEEPEST = 8
 LONGEST = 200
 """Characters of a path that is looked for."""
 
-_INDEX = re.compile(r"\d+")
-_BRACKETS = re.compile(r"\[(\d+|\*)\]")
+_INDEX = Late(r"\d+")
+_BRACKETS = Late(r"\[(\d+|\*)\]")
 
 
 def find_fields(document: Mapping[str, Any], named: str) -> tuple[str, ...]:
@@ -44,7 +45,9 @@ def find_fields(document: Mapping[str, Any], named: str) -> tuple[str, ...]:
     A step that is not in the document is passed over: validators name the kind of a block there. A bare name is looked
     for everywhere outside what belongs to the client's tools. Nothing essential is ever returned.
     """
-    steps = [step for step in _BRACKETS.sub(r".\1", named[:LONGEST]).strip(".").split(".") if step][:DEEPEST]
+    steps = [step for step in _BRACKETS.compiled.sub(r".\1", named[:LONGEST]).strip(".").split(".") if step][
+        :DEEPEST
+    ]
     if not steps or steps[-1] in ESSENTIAL:
         return ()
     found = {path for path in _resolve(document, steps) if not CLIENTS_OWN.intersection(path)}
@@ -59,7 +62,7 @@ def _resolve(value: Any, steps: list[str]) -> set[tuple[str, ...]]:
         return {()}
     step, rest = steps[0], steps[1:]
     if isinstance(value, list):
-        if _INDEX.fullmatch(step) or step == "*":
+        if _INDEX.compiled.fullmatch(step) or step == "*":
             steps = rest
         return {("*", *path) for element in value for path in _resolve(element, steps)} if steps else set()
     if not isinstance(value, dict):

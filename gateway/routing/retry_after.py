@@ -11,6 +11,8 @@ from typing import Any
 
 import orjson
 
+from gateway.patterns import Late
+
 Headers = Sequence[tuple[bytes, bytes]]
 
 LONGEST = 366 * 86400.0
@@ -19,15 +21,15 @@ LONGEST = 366 * 86400.0
 UNKNOWN_DAY = 3600.0
 """For a day's quota whose reset is not known: it may be near, so it is probed hourly."""
 
-_NUMBER = re.compile(r"[0-9]{1,15}(?:\.[0-9]{0,18})?")
-_DURATION_PART = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,18})?)(h|ms|m|s|us|µs|ns)")
+_NUMBER = Late(r"[0-9]{1,15}(?:\.[0-9]{0,18})?")
+_DURATION_PART = Late(r"([0-9]{1,15}(?:\.[0-9]{1,18})?)(h|ms|m|s|us|µs|ns)")
 _UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
 
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _TIME = r"(?P<hour>\d\d):(?P<minute>\d\d):(?P<second>\d\d)"
 _MONTH = r"(?P<month>[A-Z][a-z]{2})"
 _HTTP_DATES = tuple(
-    re.compile(form, re.ASCII)
+    Late(form, re.ASCII)
     for form in (
         rf"[A-Z][a-z]{{2}}, (?P<day>\d\d) {_MONTH} (?P<year>\d{{4}}) {_TIME} GMT",
         rf"[A-Z][a-z]{{5,8}}, (?P<day>\d\d)-{_MONTH}-(?P<year>\d\d) {_TIME} GMT",
@@ -36,8 +38,8 @@ _HTTP_DATES = tuple(
 )
 """The three forms of RFC 9110, section 5.6.7."""
 
-_BUCKET = re.compile(r"anthropic-ratelimit-(.+)-(reset|remaining|status)")
-_RESET = re.compile(r"x-ratelimit-reset(-.+)?")
+_BUCKET = Late(r"anthropic-ratelimit-(.+)-(reset|remaining|status)")
+_RESET = Late(r"x-ratelimit-reset(-.+)?")
 
 _UNIX_MILLISECONDS = 1e12
 """From here on a number is a moment: as seconds it would be 30,000 years."""
@@ -92,7 +94,7 @@ def _anthropic_reset(values: Mapping[str, str]) -> float | None:
     """
     limits: dict[str, dict[str, str]] = {}
     for name, value in values.items():
-        bucket = _BUCKET.fullmatch(name)
+        bucket = _BUCKET.compiled.fullmatch(name)
         if bucket is not None:
             limits.setdefault(bucket[1], {})[bucket[2]] = value
     used_up: dict[str, float] = {}
@@ -117,7 +119,7 @@ def _openai_reset(values: Mapping[str, str], wall: float, type: str) -> float | 
     """
     longest = None
     for name, value in values.items():
-        bucket = _RESET.fullmatch(name)
+        bucket = _RESET.compiled.fullmatch(name)
         if bucket is None:
             continue
         kind = bucket[1] or ""
@@ -208,7 +210,7 @@ def duration(value: object) -> float | None:
     if not isinstance(value, str):
         return None
     text = value.strip()
-    parts = list(_DURATION_PART.finditer(text))
+    parts = list(_DURATION_PART.compiled.finditer(text))
     if not parts or "".join(part[0] for part in parts) != text:
         return None
     return sum(float(part[1]) * _UNITS[part[2]] for part in parts)
@@ -218,7 +220,7 @@ def _number(value: object) -> float | None:
     """Return a count without sign, as text or as JSON number; None otherwise."""
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         return None
-    return float(str(value)) if _NUMBER.fullmatch(str(value)) else None
+    return float(str(value)) if _NUMBER.compiled.fullmatch(str(value)) else None
 
 
 def _moment(value: object) -> float | None:
@@ -238,7 +240,7 @@ def http_date(text: str, wall: float) -> float | None:
 
     `wall` tells which century a year of two digits is in: none is more than 50 years ahead.
     """
-    found = next(filter(None, (form.fullmatch(text) for form in _HTTP_DATES)), None)
+    found = next(filter(None, (form.compiled.fullmatch(text) for form in _HTTP_DATES)), None)
     if found is None or found["month"] not in _MONTHS:
         return None
     year = int(found["year"])

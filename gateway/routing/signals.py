@@ -4,31 +4,13 @@ Statuses lie: hosts tell of an empty purse with 400, 402, 403, 429 or 500, and o
 `meanings` reads the table, and what follows from a meaning stands in `policy`.
 """
 
-import re
-from collections.abc import Callable
 from dataclasses import dataclass
 
+from gateway.patterns import Late, any_of
 from gateway.routing.sent import AUDIO, CONTEXT_1M, DOCUMENTS, FAST, IMAGES
 
 WINDOW = 3600.0
 """Seconds, for a window that is used up and whose end is told without a time zone: probed hourly."""
-
-
-class Words:
-    """Words of which any is enough, case-blind. They are compiled when they are first looked for: in most processes
-    that is late, and a start need not wait for it."""
-
-    __slots__ = ("_search", "_words")
-
-    def __init__(self, *words: str) -> None:
-        self._words = words
-        self._search: Callable[[str], re.Match[str] | None] | None = None
-
-    def search(self, text: str) -> re.Match[str] | None:
-        """Find the first of them."""
-        if self._search is None:
-            self._search = re.compile("|".join(self._words), re.IGNORECASE).search
-        return self._search(text)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +21,7 @@ class Signal:
     """The row of `policy.TABLE`."""
     codes: frozenset[str] = frozenset()
     """Codes, reasons and types, lower case."""
-    words: Words | None = None
+    words: Late[str] | None = None
     statuses: frozenset[int] = frozenset()
     """Its words only count with these statuses; empty: with any."""
     feature: str = ""
@@ -67,8 +49,8 @@ _NO_INPUT = (
 """How hosts refuse a kind of input."""
 
 
-def _no_input(kind: str) -> Words:
-    return Words(*(form.format(kind) for form in _NO_INPUT))
+def _no_input(kind: str) -> Late[str]:
+    return any_of(*(form.format(kind) for form in _NO_INPUT))
 
 
 SIGNALS = (
@@ -140,7 +122,7 @@ SIGNALS = (
     ),
     Signal(
         rule="billing",
-        words=Words(
+        words=any_of(
             r"credit balance is too low",
             r"insufficient (credits?|balance|funds)",
             r"organi[sz]ation has been disabled",
@@ -158,7 +140,7 @@ SIGNALS = (
     ),
     Signal(
         rule="feature",
-        words=Words(
+        words=any_of(
             r"extra usage is required for long context", r"long context beta is not (yet )?available"
         ),
         feature=CONTEXT_1M,
@@ -167,14 +149,14 @@ SIGNALS = (
     ),
     Signal(
         rule="feature",
-        words=Words(r"incompatible with the long context beta"),
+        words=any_of(r"incompatible with the long context beta"),
         feature=CONTEXT_1M,
         used=True,
         seen="claude-code#24493 (400): for credentials of another kind",
     ),
     Signal(
         rule="feature",
-        words=Words(r"\blong[ -]context\b", r"\b1m\b", r"context-1m"),
+        words=any_of(r"\blong[ -]context\b", r"\b1m\b", r"context-1m"),
         statuses=frozenset({403, 429}),
         feature=CONTEXT_1M,
         used=True,
@@ -182,7 +164,7 @@ SIGNALS = (
     ),
     Signal(
         rule="feature",
-        words=Words(r"\bfast[ -]mode\b", r"\bspeed\b"),
+        words=any_of(r"\bfast[ -]mode\b", r"\bspeed\b"),
         statuses=frozenset({403, 429}),
         feature=FAST,
         used=True,
@@ -214,19 +196,19 @@ SIGNALS = (
     ),
     Signal(
         rule="request",
-        words=Words(r"no endpoints found that"),
+        words=any_of(r"no endpoints found that"),
         statuses=frozenset({404}),
         seen="fast-agent#122 (OpenRouter): of what this request uses, not of the model",
     ),
     Signal(
         rule="request",
-        words=Words(r"can only afford \d"),
+        words=any_of(r"can only afford \d"),
         statuses=frozenset({402}),
         seen="free-claude-code#752, openclaude#1125 (OpenRouter): with a smaller max_tokens it works",
     ),
     Signal(
         rule="missing",
-        words=Words(
+        words=any_of(
             r"model not exist",
             r"not a valid model",
             r"\bunknown model\b(?! (parameter|field|option))",
@@ -238,7 +220,7 @@ SIGNALS = (
     ),
     Signal(
         rule="pairing",
-        words=Words(
+        words=any_of(
             r"`?tool_use`? ids were found without `?tool_result`?",
             r"unexpected `?tool_use_id`? found in `?tool_result`?",
             r"roles must (strictly )?alternate",
@@ -248,7 +230,7 @@ SIGNALS = (
     ),
     Signal(
         rule="unavailable",
-        words=Words(
+        words=any_of(
             r"loading model", r"model is (unloaded|loading)", r"\b(under|for|in|scheduled) maintenance\b"
         ),
         statuses=frozenset({500, 502, 503, 504}),
@@ -257,7 +239,7 @@ SIGNALS = (
 )
 """In the order in which they are looked at: all rows' codes, then the types, then the words."""
 
-MODEL_IS_MISSING = Words(
+MODEL_IS_MISSING = any_of(
     r"\bmodels?\b.{0,60}\b(not (found|exist|available|supported|loaded)|does(n.t| not) exist|unknown|missing|retired"
     r"|deprecated|no longer|unavailable)",
     r"\b(unknown|invalid|no such|unsupported|missing|retired) models?\b",
@@ -265,9 +247,9 @@ MODEL_IS_MISSING = Words(
 )
 """How a 404 says that it is about the model, if not by its name."""
 
-SPEAKS_OF_MODEL = Words(r"\bmodels?\b")
+SPEAKS_OF_MODEL = any_of(r"\bmodels?\b")
 
-SPEAKS_OF_ACCOUNT = Words(
+SPEAKS_OF_ACCOUNT = any_of(
     r"\baccounts?\b",
     r"\borgani[sz]ations?\b",
     r"\bworkspaces?\b",

@@ -10,9 +10,9 @@ from typing import Any
 
 from gateway.dialects.gemini.errors import output_limit
 from gateway.dialects.gemini.families import Family
+from gateway.patterns import any_of
 from gateway.routing.cures import MESSAGES_CURES, Cure, CureRow, Detail, Refusal
 from gateway.routing.sent import Sent, kind_of
-from gateway.routing.signals import Words
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +94,9 @@ def _if_sent(ability: Ability) -> Detail:
 
 CURES = (
     *(
-        CureRow(name=one.name, says=Words(*one.words).search, detail=_if_sent(one), statuses=frozenset({400}))
+        CureRow(
+            name=one.name, says=any_of(*one.words).search, detail=_if_sent(one), statuses=frozenset({400})
+        )
         for one in ABILITIES
     ),
     CureRow(name=MAX_TOKENS, says=output_limit, detail=_lower, statuses=frozenset({400})),

@@ -13,6 +13,7 @@ from typing import Any
 import orjson
 
 from gateway.messages.errors import error_type
+from gateway.patterns import Late
 from gateway.routing.failures import Failure
 
 STATUS_OF_CODE: Mapping[str, int] = {
@@ -46,11 +47,11 @@ available in your country, enable billing": the account's trouble. A cancelled c
 LONGEST = 4096
 """Characters of a message that are searched for the words below; Google's have some 500."""
 
-_MAX_TOKENS = re.compile(
+_MAX_TOKENS = Late(
     r"maxOutputTokens value of (\d+) .{0,40}range is from \d+ \(inclusive\) to (\d+) \(exclusive\)"
 )
-_TOO_LONG = re.compile(r"exceeds the maximum number of tokens|input token count", re.IGNORECASE)
-_TOO_LONG_NUMBERS = re.compile(r"token count\D{0,40}?([\d,]+)\D.*?([\d,]*\d{3})", re.IGNORECASE | re.DOTALL)
+_TOO_LONG = Late(r"exceeds the maximum number of tokens|input token count", re.IGNORECASE)
+_TOO_LONG_NUMBERS = Late(r"token count\D{0,40}?([\d,]+)\D.*?([\d,]*\d{3})", re.IGNORECASE | re.DOTALL)
 
 SHOWN_BODY = 500
 """Characters of a body that is no Google error (a proxy's page) that go into the message."""
@@ -108,18 +109,18 @@ def _reasons(error: Mapping[str, Any]) -> list[str]:
 
 def output_limit(text: str) -> int:
     """Return the most tokens of output that a refused model can write, as the refusal says; 0 if it does not."""
-    found = _MAX_TOKENS.search(text, 0, LONGEST)
+    found = _MAX_TOKENS.compiled.search(text, 0, LONGEST)
     return int(found[2]) - 1 if found else 0
 
 
 def _healing(text: str) -> str:
     """Return a message with the words in front by which clients recover: they compact, or ask for less."""
-    found = _MAX_TOKENS.search(text, 0, LONGEST)
+    found = _MAX_TOKENS.compiled.search(text, 0, LONGEST)
     if found:
         return f"max_tokens: {found[1]} > {output_limit(text)}, which is the maximum allowed output. {text}"
-    if not _TOO_LONG.search(text, 0, LONGEST):
+    if not _TOO_LONG.compiled.search(text, 0, LONGEST):
         return text
-    numbers = _TOO_LONG_NUMBERS.search(text, 0, LONGEST)
+    numbers = _TOO_LONG_NUMBERS.compiled.search(text, 0, LONGEST)
     if numbers is None:
         return f"prompt is too long: {text}"
     given, most = (group.replace(",", "") for group in numbers.groups())

@@ -4,9 +4,9 @@ A model's family is read from the numbers in its name, so that tomorrow's models
 table does not know is taken for one of the newest family, with the values that every member of it accepts.
 """
 
-import re
-from collections.abc import Callable
 from dataclasses import dataclass
+
+from gateway.patterns import Late
 
 MAX_OUTPUT = 65_536
 """Tokens of output that Gemini models since 2.5 can write."""
@@ -70,12 +70,10 @@ FAMILIES: tuple[tuple[str, Family], ...] = (
 )
 """Beginning of the wire model's name, as a regular expression -> family, first match."""
 
-_MATCHES: tuple[tuple[Callable[[str], object], Family], ...] = tuple(
-    (re.compile(pattern).match, family) for pattern, family in FAMILIES
-)
+_MATCHES = tuple((Late(pattern), family) for pattern, family in FAMILIES)
 
 
 def family(wire_model: str) -> Family:
     """Return the family that a model belongs to."""
     name = wire_model.rpartition("/")[2].lower()
-    return next(family for matches, family in _MATCHES if matches(name))
+    return next(family for pattern, family in _MATCHES if pattern.compiled.match(name))

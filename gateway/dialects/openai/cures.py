@@ -15,6 +15,7 @@ from gateway.dialects.base import WITHOUT_THINKING, Cure
 from gateway.dialects.limits import LONGEST, limit_in
 from gateway.dialects.openai.sent import Sent
 from gateway.dialects.said import Said, read_error
+from gateway.patterns import Late
 from gateway.routing.failures import Failure
 
 STATUSES = frozenset({400, 404, 415, 422, 500})
@@ -33,11 +34,9 @@ _NO = (
 )
 """Words that say that something is not taken."""
 
-_FIELD = re.compile(r"[`'\"]?([a-z][a-z_]{2,40})[`'\"]?")
+_FIELD = Late(r"[`'\"]?([a-z][a-z_]{2,40})[`'\"]?")
 
-_LISTED = re.compile(
-    r"(?:(?:supported|allowed|valid) values|one of|should be|must be|expected)\b", re.IGNORECASE
-)
+_LISTED = Late(r"(?:(?:supported|allowed|valid) values|one of|should be|must be|expected)\b", re.IGNORECASE)
 """What stands before the words that are taken."""
 
 Change = Callable[[Said, Sent], Cure | None]
@@ -46,7 +45,7 @@ Change = Callable[[Said, Sent], Cure | None]
 class Refusal(NamedTuple):
     """One row: a refusal in these words, of something that was sent, calls for this change."""
 
-    words: re.Pattern[str]
+    words: Late[str]
     """In `param` and message."""
     needs: tuple[str, ...]
     """One of these was sent: body fields, or features of the messages; none: whatever was sent."""
@@ -81,7 +80,7 @@ def _other_limit(said: Said, sent: Sent) -> Cure | None:
 def _efforts(said: Said, sent: Sent) -> Cure | None:
     """Take the words that the refusal lists; without any, the field goes."""
     text = said.message[:LONGEST]
-    listed = _LISTED.search(text)
+    listed = _LISTED.compiled.search(text)
     quoted = re.findall(r"[`'\"]([a-z]+)[`'\"]", text[listed.end() :]) if listed else []
     words = [word for word in EFFORTS if word in quoted]
     if words and tuple(words) != sent.traits.efforts:
@@ -109,7 +108,7 @@ def _tool_ids(said: Said, sent: Sent) -> Cure | None:
 def _optional(said: Said, sent: Sent) -> Cure | None:
     """Leave out the field that is named, if we sent it and it is one that a request can do without."""
     named = [said.param.split(".")[-1].split("[")[0], said.param.split(".")[0].split("[")[0]]
-    named += _FIELD.findall(said.message[:LONGEST])
+    named += _FIELD.compiled.findall(said.message[:LONGEST])
     for name in named:
         if name in sent.fields and name not in NEEDED:
             return Cure(WITHOUT, name)
@@ -127,7 +126,7 @@ NEEDED = frozenset(
 
 def _row(words: str, needs: str, change: Change) -> Refusal:
     pattern = words.replace("NO", _NO).replace("...", r"(?s:.{0,200}?)")
-    return Refusal(re.compile(pattern, re.IGNORECASE), tuple(needs.split()), change)
+    return Refusal(Late(pattern, re.IGNORECASE), tuple(needs.split()), change)
 
 
 THINKING_FIELDS = "reasoning_effort reasoning thinking enable_thinking chat_template_kwargs reasoning_split"

@@ -15,6 +15,7 @@ from gateway.dialects.limits import limit_in
 from gateway.dialects.openai.sent import Sent
 from gateway.dialects.said import Said, is_error, read_error
 from gateway.messages.errors import STATUS_OF_TYPE, error_type
+from gateway.patterns import Late
 from gateway.routing.failures import Failure, FailureKind
 
 __all__ = ["is_error", "reported", "status_of", "translated"]
@@ -49,14 +50,14 @@ class Meaning(NamedTuple):
     status: int
     codes: frozenset[str] = frozenset()
     """Of codes and types."""
-    words: re.Pattern[str] | None = None
+    words: Late[str] | None = None
     """In the message."""
     only: frozenset[int] = frozenset()
     """Statuses that it is for; none: any."""
 
 
-def _words(pattern: str) -> re.Pattern[str]:
-    return re.compile(pattern, re.IGNORECASE)
+def _words(pattern: str) -> Late[str]:
+    return Late(pattern, re.IGNORECASE)
 
 
 def _codes(words: str) -> frozenset[str]:
@@ -97,7 +98,7 @@ MEANINGS: tuple[Meaning, ...] = (
 )  # fmt: skip
 """The first row that fits decides; none: the status as it came."""
 
-NAMES_MODEL = re.compile(r"\bmodels?\b|deployment", re.IGNORECASE)
+NAMES_MODEL = Late(r"\bmodels?\b|deployment", re.IGNORECASE)
 
 
 def translated(failure: Failure, sent: Sent) -> Failure:
@@ -141,4 +142,4 @@ def reported(data: bytes, sent: Sent) -> StreamFailure:
 
 def _names_model(said: Said, sent: Sent) -> bool:
     text = said.message
-    return bool(sent.model and sent.model in text) or NAMES_MODEL.search(text) is not None
+    return bool(sent.model and sent.model in text) or NAMES_MODEL.compiled.search(text) is not None
