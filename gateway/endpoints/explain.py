@@ -11,8 +11,6 @@ from collections.abc import Sequence
 from hashlib import sha256
 from typing import Any, cast
 
-import orjson
-
 from gateway.config import KINDS, Secret, Upstream
 from gateway.dialects.base import Cure, Outgoing
 from gateway.endpoints.access import check_action
@@ -21,7 +19,7 @@ from gateway.http1.dial import Origin
 from gateway.http1.pool import Pool
 from gateway.messages.cures import CURES
 from gateway.messages.errors import RequestError
-from gateway.messages.json_documents import first_difference
+from gateway.messages.json_documents import first_difference, write_document
 from gateway.messages.repair import REPAIRS, apply
 from gateway.messages.request import conversation_id, splice_model
 from gateway.messages.token_estimate import estimate
@@ -67,7 +65,7 @@ def explain(request: ClientRequest) -> None:
         report.setdefault("refused", refused(error.status, error.type, error.message))
     # Its own log line tells of nothing that was sent.
     request.record.repairs = ()
-    request.respond(200, orjson.dumps(report))
+    request.respond(200, write_document(report))
 
 
 def refused(status: int, type: str, message: str) -> Report:

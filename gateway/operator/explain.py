@@ -4,6 +4,7 @@ The running gateway that `--url` names is asked; else one is built of the config
 answer through `endpoints.explain`.
 """
 
+import json
 import os
 import re
 import sys
@@ -75,7 +76,7 @@ def command(options: Namespace) -> int:
             return FAILED
         reports.append(report)
     if options.json:
-        text = orjson.dumps(reports if captured else reports[0], option=orjson.OPT_INDENT_2).decode()
+        text = json.dumps(reports if captured else reports[0], indent=2)
     else:
         text = "\n\n".join(map(report_text, reports))
     return print_text(text) or (FAILED if any("refused" in report for report in reports) else OK)
@@ -202,8 +203,8 @@ def _fields(lines: Sequence[str], ignored: frozenset[str] = frozenset()) -> dict
 def _report(body: bytes) -> dict[str, Any] | None:
     """Return a report; None if the body is none."""
     try:
-        report = orjson.loads(body)
-    except orjson.JSONDecodeError:
+        report = read_document(body)
+    except ValueError:
         return None
     return report if isinstance(report, dict) else None
 

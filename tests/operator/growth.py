@@ -42,6 +42,6 @@ def untidy(n: int) -> bytes:
 
 
 ROWS = [
-    Row("explained, relayed", lambda body: explain(RELAYED, body), untidy, size=60),
-    Row("explained, translated", lambda body: explain(TRANSLATED, body), untidy, size=60),
+    Row("explained, relayed", lambda body: explain(RELAYED, body), untidy, size=15),
+    Row("explained, translated", lambda body: explain(TRANSLATED, body), untidy, size=15),
 ]

@@ -13,11 +13,12 @@ import orjson
 import pytest
 
 from gateway import cli
-from gateway.config import Auth, ConfigError, Secret
+from gateway.config import Auth, ConfigError, Secret, parse
 from gateway.operator.explain import Asked, command, requests_in
 from gateway.operator.explain_text import WIDTH, report_text
 from tests.support.client import ask
 from tests.support.explode import explode
+from tests.support.in_memory import in_memory
 from tests.support.running import config, running, upstream
 from tests.support.spawned import free_port
 
@@ -334,3 +335,28 @@ def test_an_interception_and_changes_that_find_nothing() -> None:
         "              x at sent: a",
     ]
     assert max(map(len, lines)) == WIDTH
+
+
+async def test_a_running_gateway_and_the_configuration_alone_say_the_same(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert cli.main(["explain", "request.json", "--json", *HEADERS]) == 0
+    alone = json.loads(capsys.readouterr().out)
+    # The command's client is one that waits, so that it has no place in this loop.
+    head = "POST /status/explain HTTP/1.1\r\nHost: localhost\r\nX-Gateway-Action: a\r\nX-Api-Key: canary-client\r\n"
+    head += "X-Claude-Code-Session-Id: s-1\r\nAnthropic-Beta: context-1m-2025-08-07, other\r\n"
+    body = orjson.dumps(REQUEST)
+    async with in_memory(parse(CONFIG, {}, path=Path("gateway.toml"))) as g:
+        client = g.connect()
+        client.write(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+        response = await client.response()
+        await client.leave()
+    assert response.document == alone
+
+
+def test_names_that_only_lenient_readers_take(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("request.json").write_bytes(orjson.dumps(REQUEST).replace(b"haiku-4-5", b"haiku-\\ud83d"))
+    assert cli.main(["explain", "request.json"]) == 0
+    assert capsys.readouterr().out.startswith("request       claude-haiku-?, not streamed")
+    assert cli.main(["explain", "request.json", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["request"]["model"] == "claude-haiku-\ud83d"
