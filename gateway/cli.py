@@ -35,6 +35,9 @@ INTERRUPTED = 130
 LOG_LEVELS = ("debug", "info", "warning", "error")
 LOG_FORMATS = ("text", "json")
 
+SHELLS = ("bash", "zsh", "fish")
+"""Those that commands can be completed in."""
+
 HELP_WIDTH = 100
 """Columns."""
 
@@ -51,6 +54,7 @@ EXAMPLES = {
     "demo": ("gateway demo", "gateway demo --port 9000"),
     "init": ("gateway init", "gateway init ~/.config/gateway/gateway.toml"),
     "config": ("gateway config path", 'nano "$(gateway config path)"'),
+    "completion": ('eval "$(gateway completion bash)"', "gateway completion fish | source"),
     "help": ("gateway help", "gateway help serve"),
 }
 """Shown at the end of each command's help."""
@@ -124,6 +128,9 @@ def make_parser() -> ArgumentParser:
     for name, operators in COMMANDS.items():
         operators.add_arguments(add(name, partial(run, name), operators.about, operators.examples))
 
+    completion = add("completion", partial(_completion, parser), "print a script that completes commands")
+    completion.add_argument("shell", choices=SHELLS)
+
     help = add("help", partial(_help, parser, commands.choices), "show the help of a command")
     help.add_argument("about", metavar="COMMAND", nargs="?")
     return parser
@@ -151,6 +158,12 @@ def _help(parser: ArgumentParser, commands: dict[str, ArgumentParser], options: 
         complain(f"there is no command {options.about!r}; there are {', '.join(commands)}")
         return WRONG
     return print_text(commands[options.about].format_help(), end="")
+
+
+def _completion(parser: ArgumentParser, options: Namespace) -> int:
+    from gateway.operator.completion import script
+
+    return print_text(script(parser, options.shell))
 
 
 def _version(options: Namespace) -> int:

@@ -71,6 +71,7 @@ TOP_LEVEL = {
     "LICENSE",
     "Makefile",
     "README.md",
+    "README.zh-CN.md",
     "SECURITY.md",
     "bench",
     "fixtures",

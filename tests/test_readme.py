@@ -19,12 +19,13 @@ from gateway.telemetry.access_log import Record
 from tests.support.spawned import ROOT
 
 README = (ROOT / "README.md").read_text()
+CHINESE = (ROOT / "README.zh-CN.md").read_text()
 
 SECTIONS = {"server": SERVER, "auth": AUTH, "retry": RETRY, "stream": STREAM, "intercept": INTERCEPT}
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
+def blocks(language: str, text: str = README) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
 
 
 @pytest.mark.parametrize("text", blocks("toml"), ids=lambda text: text.splitlines()[0])
@@ -39,14 +40,56 @@ def test_each_configuration_loads_without_a_warning(tmp_path: Path, text: str) -
     assert config.warnings == ()
 
 
-def test_each_command_parses() -> None:
-    shown = "\n".join([*blocks("sh"), *re.findall(r"`([^`\n]+)`", README)])
+@pytest.mark.parametrize("text", [README, CHINESE], ids=["English", "Chinese"])
+def test_each_command_parses(text: str) -> None:
+    shown = "\n".join([*blocks("sh", text), *re.findall(r"`([^`\n]+)`", text)])
     commands = re.findall(r"(?<!-u )\bgateway(?:\.pyz)? ([a-z-][^#|&)\n]*)", shown)
     commands = [command.strip().rstrip('"') for command in commands]
     commands = [command for command in commands if not command.startswith("--version")]
     assert len(commands) > 12
     for command in commands:
         assert cli.make_parser().parse_args(shlex.split(command)), command
+
+
+TRANSLATED = {
+    "# messages-gateway": "# messages-gateway",
+    "## Claude Code in three lines": "## 三行命令接上 Claude Code",
+    "## Install": "## 安装",
+    "## A real configuration": "## 真正的配置",
+    "## What would become of a request": "## 请求会怎样处理",
+    "## Troubleshooting": "## 故障排查",
+}
+"""Sections of README.md, and what they are called in Chinese."""
+
+
+def section(text: str, heading: str) -> str:
+    found = re.search(rf"^{re.escape(heading)}\n(.*?)(?=^## |\Z)", text, re.DOTALL | re.MULTILINE)
+    assert found is not None, heading
+    return found[1]
+
+
+def test_the_chinese_readme_has_the_same_sections_and_links() -> None:
+    assert re.findall(
+        r"^##? .*", re.sub(r"^```.*?^```$", "", CHINESE, flags=re.DOTALL | re.MULTILINE), re.MULTILINE
+    ) == [*TRANSLATED.values()]
+    assert "[简体中文](README.zh-CN.md)" in README[:200]
+    assert "[English](README.md)" in CHINESE[:200]
+
+
+@pytest.mark.parametrize(("heading", "translated"), TRANSLATED.items())
+def test_commands_configurations_and_tables_are_the_same_in_chinese(heading: str, translated: str) -> None:
+    english, chinese = section(README, heading), section(CHINESE, translated)
+
+    def without_comments(text: str) -> list[str]:
+        return [re.sub(r"\s+# .*", "", block) for block in blocks(r"\w*", text)]
+
+    assert without_comments(chinese) == without_comments(english)
+    # A row tells of the same names; what is said of them is translated.
+    rows = [
+        [set(re.findall(r"`[^`]+`", row)) for row in re.findall(r"^\|.*", text, re.MULTILINE)]
+        for text in (english, chinese)
+    ]
+    assert rows[0] == rows[1]
 
 
 def test_settings_that_are_named_exist() -> None:

@@ -15,6 +15,15 @@ from gateway.messages.errors import RequestError
 
 KEY_FIELDS = frozenset({b"authorization", b"x-api-key", b"x-goog-api-key"})
 
+ACTION = b"x-gateway-action"
+"""The field of requests that make the gateway do something: no page of another origin can send it unasked."""
+
+
+def check_action(head: RequestHead) -> None:
+    """Check that a request was meant to make the gateway do something. Raises RequestError (403)."""
+    if head.get(ACTION) is None:
+        raise RequestError(403, f"this needs the header {ACTION.decode()}, with any value")
+
 
 def _digest(key: bytes) -> bytes:
     return blake2b(key, digest_size=32).digest()

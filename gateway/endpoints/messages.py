@@ -3,6 +3,9 @@
 Reads the request, responds to warm-ups itself, finds who serves the model, and hands over to the forwarder.
 """
 
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
 from gateway.messages import warmup
 from gateway.messages.errors import RequestError
 from gateway.messages.request import conversation_id, read_request, thread_of
@@ -14,20 +17,49 @@ from gateway.routing.accounts import Target
 MARK = b"x-warmup-intercepted: true\r\n"
 
 
-def messages(request: ClientRequest) -> None:
-    """Serve a request. Raises RequestError for one that cannot be served at all."""
+class Serving(Protocol):
+    """Who serves one request."""
+
+    def start(self) -> None:
+        """Begin; raises RequestError for what cannot be served at all."""
+
+
+Serve = Callable[[ClientRequest, Sequence[Target], str], Serving]
+"""Makes one of a request, of who serves its model, and of its conversation."""
+
+
+def _respond_here(request: ClientRequest) -> None:
+    """Respond to a warm-up or a probe: its response is thrown away, so no upstream is asked."""
+    request.record.outcome = "warmup"
+    model = request.parsed.model
+    if request.parsed.stream:
+        body = warmup.response_events(model, new_id("msg_"))
+        request.respond(200, body, EVENT_STREAM + STREAM_LINES + MARK)
+    else:
+        request.respond(200, warmup.response_body(model, new_id("msg_")), JSON + MARK)
+
+
+def messages(
+    request: ClientRequest,
+    serve: Serve = Forwarder,
+    respond_here: Callable[[ClientRequest], None] = _respond_here,
+) -> None:
+    """Serve a request. Raises RequestError for one that cannot be served at all.
+
+    `serve` and `respond_here` are what is done in the end: a dry run only looks.
+    """
     parsed = request.parsed = read_request(request.body)
     request.record.model = parsed.model
     intercept = request.runtime.config.intercept
     if (intercept.warmup and warmup.is_warmup(parsed.document)) or (
         intercept.quota_probe and warmup.is_quota_probe(parsed.document)
     ):
-        _respond_here(request)
+        respond_here(request)
         return
     if "thread" in parsed.document:
-        _serve_thread(request)
+        _serve_thread(request, serve)
     else:
-        Forwarder(request, targets_of(request), conversation_of(request)).start()
+        serve(request, targets_of(request), conversation_of(request)).start()
 
 
 def targets_of(request: ClientRequest) -> tuple[Target, ...]:
@@ -47,13 +79,13 @@ def conversation_of(request: ClientRequest) -> str:
     return entrance.conversation or f"{entrance.key}/{conversation_id(request.parsed.document)}"
 
 
-def _serve_thread(request: ClientRequest) -> None:
+def _serve_thread(request: ClientRequest, serve: Serve) -> None:
     """Serve a request of a message thread by an upstream that keeps them: a later one holds only what is new, and
     belongs to the account that gave the response before. Raises RequestError where no upstream keeps threads: by its
     code SDKs know that they must send the whole history, and then do so."""
     thread = thread_of(request.parsed.document)
     if thread is None:
-        Forwarder(request, targets_of(request), conversation_of(request)).start()
+        serve(request, targets_of(request), conversation_of(request)).start()
         return
     upstreams = request.runtime.upstreams
     able = tuple(target for target in targets_of(request) if upstreams[target.upstream].keeps_threads)
@@ -67,15 +99,4 @@ def _serve_thread(request: ClientRequest) -> None:
     conversation = conversation_of(request)
     if thread.previous:
         conversation = request.thread_conversation(thread.previous)
-    Forwarder(request, able, conversation).start()
-
-
-def _respond_here(request: ClientRequest) -> None:
-    """Respond to a warm-up or a probe: its response is thrown away, so no upstream is asked."""
-    request.record.outcome = "warmup"
-    model = request.parsed.model
-    if request.parsed.stream:
-        body = warmup.response_events(model, new_id("msg_"))
-        request.respond(200, body, EVENT_STREAM + STREAM_LINES + MARK)
-    else:
-        request.respond(200, warmup.response_body(model, new_id("msg_")), JSON + MARK)
+    serve(request, able, conversation).start()

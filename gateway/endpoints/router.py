@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from gateway.endpoints import count_tokens, event_logging, health, messages, models, root
 from gateway.endpoints.paths import plain
 from gateway.messages.errors import RequestError
-from gateway.proxy.request import Endpoint
+from gateway.proxy.request import ClientRequest, Endpoint
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +26,13 @@ def _post(endpoint: Endpoint) -> Route:
     return Route({"POST": endpoint})
 
 
+def explain(request: ClientRequest) -> None:
+    """Say what would become of a request. What that needs is imported with the first one."""
+    from gateway.endpoints.explain import explain
+
+    explain(request)
+
+
 ROUTES: Mapping[str, Route] = {
     "/healthz": _get(health.healthz, health=True),
     "/health": _get(health.healthz, health=True),
@@ -34,6 +41,7 @@ ROUTES: Mapping[str, Route] = {
     "/v1/messages/count_tokens": _post(count_tokens.count_tokens),
     "/v1/models": _get(models.listing),
     "/v1/models/claude": _get(models.listing),
+    "/status/explain": _post(explain),
     "/": _get(root.hello, health=True),
     "/api/hello": _get(root.hello, health=True),
     "/api/event_logging/batch": _post(event_logging.event_logging),

@@ -127,6 +127,38 @@ def write_document(document: object, *, finite: bool = False) -> bytes:
     return written
 
 
+def first_difference(before: Any, after: Any) -> str | None:
+    """Return the path of the first place where two documents differ, such as "messages.3.content"; None if they are
+    the same. Keys come in the order of `before`, then those that only `after` has. "" is the document itself."""
+    steps: list[str] = []
+    if not _differ(before, after, steps):
+        return None
+    return ".".join(reversed(steps))
+
+
+def _differ(before: Any, after: Any, steps: list[str]) -> bool:
+    """Return whether two values differ; `steps` gets the way to the first place that does, its end first."""
+    if before is after:
+        return False
+    if type(before) is not type(after):
+        return True
+    if type(before) is dict:
+        for key in {**before, **after}:
+            if key not in before or key not in after or _differ(before[key], after[key], steps):
+                steps.append(key)
+                return True
+        return False
+    if type(before) is list:
+        for index, (one, other) in enumerate(zip(before, after, strict=False)):
+            if _differ(one, other, steps):
+                steps.append(str(index))
+                return True
+        if len(before) != len(after):
+            steps.append(str(min(len(before), len(after))))
+        return len(before) != len(after)
+    return bool(before != after)
+
+
 def spelled(key: str) -> Late[bytes]:
     """Return a pattern for `member_values`: the key in each way that JSON may write its (ASCII) letters.
 

@@ -42,9 +42,14 @@ def print_text(text: str, end: str = "\n") -> int:
     return WRONG
 
 
+def file_name(text: str) -> str:
+    """Return the text. As an argument's type this says, to a shell's completion too, that it names a file."""
+    return text
+
+
 def add_config(parser: ArgumentParser) -> None:
     """Let a command be told the configuration's file."""
-    parser.add_argument("--config", metavar="F", help="the configuration file")
+    parser.add_argument("--config", metavar="F", type=file_name, help="the configuration file")
 
 
 def add_gateway(parser: ArgumentParser) -> None:

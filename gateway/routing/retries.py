@@ -27,7 +27,7 @@ from gateway.routing.policy import NEVER, About, Next, Rule
 from gateway.routing.scheduler import Lease, Scheduler, precedence
 from gateway.routing.sent import NOTHING_KNOWN, Sent
 
-__all__ = ["GiveUp", "Retries", "Wait"]
+__all__ = ["Choice", "GiveUp", "Retries", "Wait"]
 
 JITTER = 0.2
 """A wait gets up to this part longer, so that requests that failed together do not come back together.
@@ -44,6 +44,14 @@ class Wait(NamedTuple):
     seconds: float
     for_slot: bool
     """Ask also when `Scheduler.on_free` calls: another request's end may open an account earlier."""
+
+
+class Choice(NamedTuple):
+    """Ask this account."""
+
+    target: Target
+    alone: bool
+    """No account can be asked by the cool-downs that hold for requests that have a choice."""
 
 
 class Tried(NamedTuple):
@@ -164,6 +172,11 @@ class Retries:
 
     def next(self, now: float) -> Lease | Wait | GiveUp:
         """Return the next step. A Lease must end before this is asked again: `failed`, or `Lease.release`."""
+        step = self.look(now)
+        return self._take(step, now) if isinstance(step, Choice) else step
+
+    def look(self, now: float) -> Choice | Wait | GiveUp:
+        """Return the next step, and leave the account's slot where it is."""
         if self._wait_since > -NEVER:
             self._waited += now - self._wait_since
             self._wait_since = -NEVER
@@ -174,12 +187,13 @@ class Retries:
         for alone in (False, True):
             target = self._choose(now, alone=alone)
             if target is not None:
-                return self._take(target, now, alone=alone)
+                return Choice(target, alone)
         return self._pause(now)
 
-    def _take(self, target: Target, now: float, *, alone: bool) -> Lease:
+    def _take(self, choice: Choice, now: float) -> Lease:
+        target = choice.target
         lease = self._scheduler.take(
-            target, self._conversation, self._home, self._overflow, now, self._used, alone=alone
+            target, self._conversation, self._home, self._overflow, now, self._used, alone=choice.alone
         )
         cured = [(cure, kept) for upstream, cure, kept in self._cured if upstream in ("", target.upstream)]
         if cured:

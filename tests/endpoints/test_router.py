@@ -4,7 +4,7 @@ import pytest
 
 from gateway.endpoints import count_tokens, event_logging, health, messages, models
 from gateway.endpoints import root as hello
-from gateway.endpoints.router import NO_MESSAGES_API, ROUTES, allowed, find, not_found, wrong_method
+from gateway.endpoints.router import NO_MESSAGES_API, ROUTES, allowed, explain, find, not_found, wrong_method
 from gateway.proxy.request import Endpoint
 
 TABLE: list[tuple[str, str, Endpoint, bool]] = [
@@ -29,6 +29,7 @@ TABLE: list[tuple[str, str, Endpoint, bool]] = [
     ("//", "GET", hello.hello, True),
     ("/", "GET", hello.hello, True),
     ("/api/hello", "GET", hello.hello, True),
+    ("/status/explain", "POST", explain, False),
     ("/api/event_logging/batch", "POST", event_logging.event_logging, False),
     ("/v1/api/event_logging", "POST", event_logging.event_logging, False),
     ("/v1/api/event_logging/batch", "POST", event_logging.event_logging, False),

@@ -11,7 +11,7 @@ from gateway.messages.collect import Collector
 from gateway.messages.cures import CURES, without_fields
 from gateway.messages.errors import RequestError
 from gateway.messages.imagesize import image_size
-from gateway.messages.json_documents import read_document, write_document
+from gateway.messages.json_documents import first_difference, read_document, write_document
 from gateway.messages.repair import REPAIRS, apply, speaks_of_signature
 from gateway.messages.replay import message_events
 from gateway.messages.request import conversation_id, read_request, splice_model
@@ -54,8 +54,8 @@ BODIES: dict[str, Callable[[int], bytes]] = {
     "huge integers": lambda n: body(more=b',"x":[%b0]' % (b"18446744073709551616," * n)),
     "NaN": lambda n: body(more=b',"x":[%b0]' % (b"NaN," * n)),
     "no end": lambda n: b'{"x":["' + b"a," * n,
-    "models": lambda n: body(more=b',"x":[%b0]' % (b'{"model":1},' * n)),
-    "models in models": lambda n: body(more=b',"x":%b1%b' % (b'{"model":' * 20, b"}" * 20) + b" " * n),
+    "keys of tools": lambda n: body(more=b',"x":[%b0]' % (b'{"model":1},' * n)),
+    "keys in keys": lambda n: body(more=b',"x":%b1%b' % (b'{"model":' * 20, b"}" * 20) + b" " * n),
     "quotes": lambda n: b'"' * n,
     "brackets": lambda n: b"[" * n,
     "a user's id": lambda n: body(more=b',"metadata":{"user_id":"{\\"a\\":[%b0]}"}' % (b"[]," * n)),
@@ -274,6 +274,20 @@ REFUSALS: dict[str, Callable[[int], str]] = {
 LARGE = {"an escaped text": 350_000, "models": 20_000, "nested models": 20_000, "no end": 1_200_000}
 """Bodies in which a regular expression does the work, so large that it does, and not so large that they are refused."""
 
+
+def differing(n: int) -> tuple[object, object]:
+    """Two long documents."""
+    return [{"a": [str(index)]} for index in range(n)], [{"a": [str(index)]} for index in range(n)] + [0]
+
+
+def deep(n: int) -> tuple[object, object]:
+    """Two documents whose size is in their keys and texts, as deep as a request may be."""
+    pair: list[object] = [0, 1]
+    for level in range(190):
+        pair = [{"k" * (n // 10): value, str(level): "x" * n} for value in pair]
+    return pair[0], pair[1]
+
+
 ROWS = [
     *(Row(f"a body: {name}", served, make, in_c=LARGE.get(name, 0)) for name, make in BODIES.items()),
     *(
@@ -297,5 +311,7 @@ ROWS = [
         lambda paths: without_fields(SHORT, paths),
         lambda n: "messages.content." * n + "x",
     ),
+    Row("documents that differ at their ends", lambda pair: first_difference(*pair), differing),
+    Row("documents that differ far inside", lambda pair: first_difference(*pair), deep),
     Row("an upstream's document", read_document, lambda n: b"[%b0]" % (b"1e300," * n)),
 ]

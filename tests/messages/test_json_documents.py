@@ -14,6 +14,7 @@ from gateway.messages.json_documents import (
     MAX_LENIENT,
     MAX_VALUES,
     TooLarge,
+    first_difference,
     member_values,
     read_document,
     read_quickly,
@@ -242,3 +243,42 @@ def test_reading_agrees_with_the_standard_library(value: Any, escape: bool, inde
     assert document == value
     assert repr(document) == repr(json.loads(raw))
     assert read_document(write_document(document)) == value
+
+
+DIFFERENCES: list[tuple[Any, Any, str | None]] = [
+    ({"a": [1, {"b": 2}]}, {"a": [1, {"b": 2}]}, None),
+    ({"a": [1, {"b": 2}]}, {"a": [1, {"b": 3}]}, "a.1.b"),
+    ({"a": 1, "b": 2}, {"b": 3, "a": 1}, "b"),
+    ({"a": 1}, {"a": 1, "b": 2}, "b"),
+    ({"a": 1, "b": 2}, {"a": 1}, "b"),
+    ({"a": [1, 2]}, {"a": [1, 2, 3]}, "a.2"),
+    ({"a": [1, 2]}, {"a": []}, "a.0"),
+    ({"a": "x"}, {"a": ["x"]}, "a"),
+    ({"a": 1}, {"a": True}, "a"),
+    (1, 2, ""),
+]
+
+
+@pytest.mark.parametrize(("before", "after", "path"), DIFFERENCES)
+def test_the_first_place_where_documents_differ(before: Any, after: Any, path: str | None) -> None:
+    assert first_difference(before, after) == path
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers(0, 3) | st.sampled_from(["", "a"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from("abc"), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(before=json_values, after=json_values)
+def test_documents_differ_where_the_path_leads(before: Any, after: Any) -> None:
+    path = first_difference(before, after)
+    assert (path is None) is (json.dumps(before, sort_keys=True) == json.dumps(after, sort_keys=True))
+    for step in (path or "").split(".") if path else ():
+        # What leads there has the same type in both; the last step may be missing in one.
+        assert type(before) is type(after)
+        if isinstance(before, dict):
+            before, after = before.get(step), after.get(step)
+        else:
+            before, after = (dict(enumerate(value)).get(int(step)) for value in (before, after))

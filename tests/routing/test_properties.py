@@ -12,7 +12,7 @@ from gateway.routing.failures import Failure, FailureKind
 from gateway.routing.meanings import meaning_of
 from gateway.routing.model_routes import Candidate
 from gateway.routing.policy import About
-from gateway.routing.retries import Retries
+from gateway.routing.retries import Choice, Retries
 from gateway.routing.scheduler import Lease, Scheduler
 from gateway.routing.sent import Sent
 from tests.routing.test_signals import FEATURES, SILENT, SPEAKS
@@ -132,3 +132,40 @@ def test_whatever_upstreams_say_a_request_comes_to_an_end(
     assert 400 <= step.status <= 599
     assert len(retries.tried) <= retries.attempts == asked
     assert now <= Retry().max_wait
+
+
+deeds = st.lists(
+    st.tuples(st.sampled_from(["ask", "fail", "succeed", "release"]), st.integers(0, 5), failures),
+    max_size=12,
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(deeds=deeds, talk=st.sampled_from(["", "one", "two"]), later=st.sampled_from([0.0, 2.0, 100.0]))
+def test_a_look_names_the_account_that_a_request_then_gets(
+    deeds: list[tuple[str, int, Failure]], talk: str, later: float
+) -> None:
+    scheduler = Scheduler(cast("A B / C"))
+    targets = scheduler.targets([Candidate("a", "m", 0), Candidate("c", "m", 1)])
+    held: list[Lease] = []
+    for at, (deed, which, failure) in enumerate(deeds):
+        if deed == "ask":
+            lease = scheduler.lease(targets, ("one", "two")[which % 2], float(at))
+            held += [lease] if lease is not None else []
+        elif held:
+            lease = held.pop(which % len(held))
+            if deed == "fail":
+                scheduler.failed(lease, meaning_of(failure, WALL, wire_model="m"), failure, float(at))
+            elif deed == "succeed":
+                lease.succeeded(float(at))
+            lease.release()
+    now = len(deeds) + later
+    step = Retries(scheduler, targets, talk, Retry(), lambda: 0.0).look(now)
+    ranked = scheduler.rank(targets, talk, now)
+    given_at_once = scheduler.lease(targets, talk, now)
+    if given_at_once is not None:
+        assert step == Choice(given_at_once.target, alone=False)
+        assert ranked[0].target is given_at_once.target
+    else:
+        taken = Retries(scheduler, targets, talk, Retry(), lambda: 0.0).next(now)
+        assert step == (Choice(taken.target, alone=True) if isinstance(taken, Lease) else taken)

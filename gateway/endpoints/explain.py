@@ -1,0 +1,317 @@
+"""POST /status/explain: what would become of a Messages request, told without sending it.
+
+The body and the head are those of a request to /v1/messages. `messages.messages` serves it here too, and `Attempt`
+prepares what would go upstream: only the account's slot, its credential and the connection are left out. Nothing that
+other requests meet is changed.
+"""
+
+import json
+import re
+from collections.abc import Sequence
+from hashlib import sha256
+from typing import Any, cast
+
+from gateway.config import KINDS, Secret, Upstream
+from gateway.dialects.base import Cure, Outgoing
+from gateway.endpoints.access import check_action
+from gateway.endpoints.messages import messages
+from gateway.http1.dial import Origin
+from gateway.http1.pool import Pool
+from gateway.messages.cures import CURES
+from gateway.messages.errors import RequestError
+from gateway.messages.json_documents import first_difference, write_document
+from gateway.messages.repair import REPAIRS, apply
+from gateway.messages.request import conversation_id, splice_model
+from gateway.messages.token_estimate import estimate
+from gateway.messages.warmup import is_warmup
+from gateway.proxy.attempt import Attempt
+from gateway.proxy.error_response import error_response
+from gateway.proxy.forward import Forwarder
+from gateway.proxy.request import ClientRequest
+from gateway.proxy.response_headers import shown_account
+from gateway.proxy.upstream import UpstreamClient
+from gateway.routing.accounts import Target
+from gateway.routing.credentials import Credential
+from gateway.routing.model_routes import ModelTable
+from gateway.routing.retries import Choice, GiveUp, Retries
+from gateway.routing.scheduler import Lease, Ranked
+from gateway.routing.sent import Sent
+
+Report = dict[str, Any]
+"""JSON: the parts that are known; `refused` where the client would get an error."""
+
+MASK = "***"
+
+SECRET = re.compile(r"auth|cookie|key|password|secret|token", re.IGNORECASE)
+"""In the name of a field whose value is not shown: the account's, and what a configuration may add."""
+
+SECRET_PARAMETER = re.compile(rf"([?&][^=&]*(?:code|sig|{SECRET.pattern})[^=&]*=)[^&]*", re.IGNORECASE)
+"""The same in a query, where some hosts take their keys by other names."""
+
+SHOWN = 8
+"""Characters of a conversation's id that are shown: enough to tell it from others in a log."""
+
+LONGEST = 200
+"""Characters of a path, or of a cure's detail, that are shown: keys in them may be the client's."""
+
+
+def explain(request: ClientRequest) -> None:
+    """Respond with the report. Raises RequestError for a request that is not meant for this."""
+    check_action(request.exchange.head)
+    report: Report = {}
+    try:
+        messages(request, lambda *serving: DryRun(report, *serving), lambda _: _told_here(request, report))
+    except RequestError as error:
+        report.setdefault("refused", refused(error.status, error.type, error.message))
+    # Its own log line tells of nothing that was sent.
+    request.record.repairs = ()
+    request.respond(200, write_document(report))
+
+
+def refused(status: int, type: str, message: str) -> Report:
+    """Return the part about the error that the client would get."""
+    return {"status": status, "type": type, "message": message}
+
+
+def _told_here(request: ClientRequest, report: Report) -> None:
+    """Report a request that is responded to without an upstream."""
+    _tell_request(request, report)
+    document = request.parsed.document
+    if not is_warmup(document):
+        why = "a quota probe"
+    elif len([one for one in document["messages"] if one.get("role") != "system"]) == 1:
+        why = "its only message is a warm-up's prompt"
+    else:
+        why = "it began as a warm-up, and the calls of its last message failed with that"
+    report["warmup"] = {"intercepted": True, "why": why}
+
+
+def _tell_request(request: ClientRequest, report: Report) -> None:
+    parsed = request.parsed
+    report["request"] = {
+        "model": parsed.model,
+        "stream": parsed.stream,
+        "bytes": len(parsed.raw),
+        "messages": len(parsed.document["messages"]),
+    }
+
+
+class _NoConnection:
+    """Stands in the place of a pool: knows the origin, and sends nothing."""
+
+    def __init__(self, origin: Origin) -> None:
+        self.origin = origin
+
+    def send(self, attempt: Attempt) -> None:
+        """Leave the request unsent."""
+
+
+class DryRun:
+    """Serves one request, up to where it would be sent."""
+
+    def __init__(
+        self, report: Report, request: ClientRequest, targets: Sequence[Target], conversation: str
+    ) -> None:
+        self._report = report
+        self._request = request
+        self._runtime = request.runtime
+        self._targets = targets
+        self._conversation = conversation
+        self._now = request.exchange.loop.time()
+
+    def start(self) -> None:
+        """Report. Raises RequestError for what an upstream's dialect cannot encode."""
+        request, report, runtime = self._request, self._report, self._runtime
+        _tell_request(request, report)
+        unwanted = is_warmup(request.parsed.document)
+        why = "it is one, but intercept.warmup is off" if unwanted else "it is no warm-up"
+        report["warmup"] = {"intercepted": False, "why": why}
+        ranked = runtime.scheduler.rank(self._targets, self._conversation, self._now, request.features)
+        report["conversation"] = self._told_conversation(ranked)
+        routes = dict.fromkeys((one.upstream, one.wire_model, one.priority) for one in self._targets)
+        report["route"] = {
+            "mapped": ModelTable(runtime.config.models).target(request.parsed.model),
+            "targets": [
+                dict(zip(("upstream", "wire_model", "priority"), one, strict=True)) for one in routes
+            ],
+        }
+        chosen = self._choose()
+        report["accounts"] = [self._told_account(one, one.target is chosen) for one in ranked]
+        target = chosen or ranked[0].target
+        document = request.parsed.document
+        report["input_tokens"] = runtime.correction.apply(target.wire_model, estimate(document))
+        self._prepare(target)
+
+    def _choose(self) -> Target | None:
+        """Return who would be asked now; None if nobody can be, and report what then."""
+        runtime, request = self._runtime, self._request
+        retries = Retries(
+            runtime.scheduler,
+            self._targets,
+            self._conversation,
+            runtime.config.retry,
+            lambda: 0.0,
+            Sent(request.parsed.document, request.headers),
+        )
+        step = retries.look(self._now)
+        if isinstance(step, Choice):
+            self._report["next"] = {"step": "ask", "alone": step.alone}
+            return step.target
+        if isinstance(step, GiveUp):
+            upstream = runtime.upstreams.get(step.upstream)
+            censored = str if upstream is None else upstream.censored
+            error = error_response(
+                step, runtime.config.server, request.request_id, relays=False, censored=censored
+            )
+            self._report["next"] = {"step": "give up"}
+            self._report["refused"] = refused(error.status, error.type, error.message)
+        else:
+            self._report["next"] = {"step": "wait", "seconds": round(step.seconds, 1)}
+        return None
+
+    def _told_conversation(self, ranked: Sequence[Ranked]) -> Report:
+        entrance, document = self._request.entrance, self._request.parsed.document
+        assert entrance is not None
+        name = self._conversation.removeprefix(f"{entrance.key}/")
+        if entrance.conversation == self._conversation:
+            source = "x-claude-code-session-id"
+        elif self._request.in_thread and name.startswith("thread:"):
+            source, name = "thread.previous_message_id", name.removeprefix("thread:")
+        elif conversation_id({**document, "metadata": None}) != conversation_id(document):
+            source = "metadata.user_id"
+        else:
+            source = "how it begins: system and first user message"
+        return {
+            "id": name if len(name) <= SHOWN else f"{name[:SHOWN]}…",
+            "key": entrance.key,
+            "source": source,
+            "home": next((self._place(one.target) for one in ranked if one.home), None),
+        }
+
+    def _told_account(self, one: Ranked, asked: bool) -> Report:
+        opens_in = round(max(0.0, one.opens_at - self._now), 1) if one.opens_at else 0.0
+        place, wire_model = self._place(one.target), one.target.wire_model
+        told = {**place, "wire_model": wire_model, "asked": asked, "reason": one.reason}
+        return {**told, "opens_in": opens_in} if opens_in else told
+
+    def _place(self, target: Target) -> dict[str, str]:
+        account = shown_account(self._runtime.config.server, target.account)
+        return {"upstream": target.upstream, "account": account}
+
+    # What would be sent.
+
+    def _prepare(self, target: Target) -> None:
+        """Have an attempt prepare the request for a target, and report that."""
+        request, scheduler = self._request, self._runtime.scheduler
+        there = self._runtime.upstreams[target.upstream]
+        pool = cast(Pool, _NoConnection(there.pool.origin))
+        upstream = UpstreamClient(there.upstream, pool, there.dialect, {})
+        # It takes no slot, and is never released.
+        lease = Lease(scheduler, target, self._conversation, False, self._now)
+        lease.cures = scheduler.cures.known(target.upstream, target.wire_model, self._now)
+        forwarder = Forwarder(request, self._targets, self._conversation)
+        attempt = Attempt(forwarder, lease, upstream)
+        attempt.start(_masked(there, target.account))
+        request.parsed.recall()
+        head = attempt.head.decode("latin-1").split("\r\n")[:-2]
+        self._report["upstream_request"] = {
+            **self._place(target),
+            "wire_model": target.wire_model,
+            "method": attempt.method,
+            "url": _scheme_and_host(there.upstream)
+            + SECRET_PARAMETER.sub(rf"\1{MASK}", attempt.outgoing.target),
+            "head": [_shown(line) for line in head[1:]],
+            "body": {
+                "is": self._kind(attempt, upstream),
+                "bytes": len(attempt.body),
+                "sha256": sha256(attempt.body).hexdigest(),
+            },
+            **self._changes(attempt),
+        }
+
+    def _kind(self, attempt: Attempt, upstream: UpstreamClient) -> str:
+        """Return what became of the client's body."""
+        parsed = self._request.parsed
+        if not upstream.dialect.relays:
+            return "translated"
+        if attempt.body == parsed.raw:
+            return "same"
+        spliced = splice_model(parsed, attempt.lease.target.wire_model)
+        return "spliced" if attempt.body == spliced else "rewritten"
+
+    def _changes(self, attempt: Attempt) -> Report:
+        """Return the repairs and cures that changed the request, each with the first place that it touched."""
+        outgoing, upstream = attempt.outgoing, attempt.upstream.upstream
+        document = self._request.parsed.exact()
+        cures: list[Report] = []
+        if attempt.upstream.dialect.relays:
+            for name, detail in attempt.lease.cures:
+                before = document
+                if name in CURES:
+                    document = CURES[name](before, detail)
+                    at = first_difference(before, document)
+                else:
+                    at = self._head_difference(attempt)
+                if at is not None:
+                    cures.append(_change(name, at, detail))
+        else:
+            cures = self._translated_cures(attempt)
+        repairs = []
+        for name in outgoing.repairs:
+            before, at = document, name
+            if name in REPAIRS:
+                document, _ = apply(before, {name}, own_mark=KINDS[upstream.kind].signature_mark)
+                at = first_difference(before, document) or ""
+            repairs.append(_change(name, at))
+        return {"repairs": repairs, "cures": cures}
+
+    def _head_difference(self, attempt: Attempt) -> str | None:
+        """Return the first field of the head that a cure has changed."""
+        if attempt.outgoing.headers is None:
+            return None
+        usual = attempt.upstream.dialect.forwarded(self._request.headers)
+        names = (field[0].decode() for field in usual if field not in attempt.outgoing.headers)
+        return next((f"head: {name}" for name in names), None)
+
+    def _translated_cures(self, attempt: Attempt) -> list[Report]:
+        """Return the cures of a translated request: each is compared with the request without it, as it is sent."""
+        cures, found = attempt.lease.cures, []
+        before = self._encoded(attempt, ()) if cures else None
+        for count, (name, detail) in enumerate(cures, 1):
+            after = self._encoded(attempt, cures[:count])
+            assert before is not None
+            at = first_difference(json.loads(before.body), json.loads(after.body))
+            if at is None and before.target != after.target:
+                at = "target"
+            found.append(_change(name, f"sent: {at}" if at is not None else "", detail))
+            before = after
+        return found
+
+    def _encoded(self, attempt: Attempt, cures: tuple[Cure, ...]) -> Outgoing:
+        upstream = attempt.upstream
+        wire_model = attempt.lease.target.wire_model
+        return upstream.dialect.encode(upstream.upstream, wire_model, self._request, stream=True, cures=cures)
+
+
+def _change(name: str, at: str, detail: str = "") -> Report:
+    """Return one change, the first place that it touched, and what exactly it is about where that is known."""
+    told = {"name": name, "at": at, **({"detail": detail} if detail else {})}
+    return {key: text if len(text) <= LONGEST else f"{text[:LONGEST]}…" for key, text in told.items()}
+
+
+def _masked(upstream: UpstreamClient, account: str) -> Credential:
+    """Return a credential of the kind that an account has, without its secret; no token is fetched."""
+    known = upstream.credentials[account].known
+    kind = "bearer" if known is None else known.kind
+    return Credential(kind, Secret(MASK))
+
+
+def _shown(line: str) -> str:
+    """Return a line of a head without what may be secret."""
+    name, colon, value = line.partition(": ")
+    return f"{name}{colon}{MASK}" if SECRET.search(name) and MASK not in value else line
+
+
+def _scheme_and_host(upstream: Upstream) -> str:
+    scheme, _, rest = upstream.base_url.partition("://")
+    return f"{scheme}://{rest.partition('/')[0]}"
