@@ -281,7 +281,7 @@ async def test_a_body_that_is_not_needed_any_more_is_let_go_of(estimated: bool) 
     client = OneRequest()
     client.request.record.wire_model = "m"
     client.runtime.estimated |= {"m"} if estimated else set()
-    client.request.forget_body()
+    client.request.forget_body(b"")
     assert client.request.body == b""
     # One whose tokens were estimated is compared with the response's usage.
     assert (client.request.parsed is FORGOTTEN) is not estimated
@@ -296,7 +296,7 @@ async def test_a_request_teaches_unless_it_is_forgotten(forgotten: bool) -> None
     client.request.parsed = read_request(text)
     client.request.record.wire_model = "m"
     if forgotten:
-        client.request.forget_body()
+        client.request.forget_body(b"")
     client.runtime.estimated.add("m")
     client.request.usage_source = Usage({"input_tokens": 5000, "output_tokens": 1})
     client.request.respond(200, b"")
