@@ -17,6 +17,7 @@ from gateway.config import KINDS, Account, Config, Upstream
 from gateway.dialects.base import Dialect
 from gateway.endpoints import router
 from gateway.endpoints.access import KEY_FIELDS, AccessControl
+from gateway.endpoints.metrics import share
 from gateway.http1.dial import Origin, client_context, origin_of, proxy_for
 from gateway.http1.exchange import Exchange
 from gateway.http1.heads import render_lines
@@ -112,6 +113,7 @@ class Gateway:
             cache_watch=cache_watch,
         )
         runtime.client_connections = lambda: self.server.counts()
+        runtime.sharing = old.sharing if old is not None else None
         return runtime
 
     def _tell_change(self, upstreams: Mapping[str, UpstreamClient], change: Change) -> None:
@@ -191,6 +193,8 @@ class Gateway:
             raise cannot_listen(server.host, server.port, error) from error
         self.port = ports[0]
         self.runtime.base_url = base_url(config, self.port)
+        if self.runtime.sharing is not None:
+            share(self.runtime.sharing, lambda: self.runtime, asyncio.get_running_loop().time)
         if listing:
             self._list_models()
 

@@ -35,6 +35,9 @@ class _Turn:
     tokens: int
     """Read from the cache and written to it."""
     time: float
+    """When its request came."""
+    begun: float
+    """When its response began: before that nobody can read what it writes."""
     model: str
     wire_model: str
     place: tuple[str, str]
@@ -64,12 +67,13 @@ class PromptCaches:
             prefix,
             read + written,
             record.time,
+            record.time + (record.first_byte or 0.0),
             record.model,
             record.wire_model,
             (record.upstream, record.account),
             frozenset(record.repairs),
         )
-        last = _last_of_thread(turns, prefix)
+        last = _last_of_thread([each for each in turns if each.begun <= record.time], prefix)
         if last is None or last.tokens == 0:
             # Nothing was there to lose.
             record.cache = "hit" if read and last is not None else "new" if turn.tokens else ""

@@ -17,6 +17,8 @@ from gateway.messages.request import BILLING_HEADER
 BRIEF, HOUR = 300.0, 3600.0
 """Seconds that a cache lives after its last use: what the API gives without a `ttl`, and with `"ttl": "1h"`."""
 
+NO_NUMBERS = array("q")
+
 OPTIONS = ("tool_choice", "thinking", "output_config")
 """Fields on which the API's caches of messages depend besides their content."""
 
@@ -141,7 +143,8 @@ def are_of_one_thread(new: Prefix, old: Prefix) -> bool:
     """
     ours, theirs = _first_message(new), _first_message(old)
     if new.blocks[:ours] == old.blocks[:theirs]:
-        same_front = new.tools == old.tools or new.system == old.system
+        # Where there is nothing in front, it is no likeness.
+        same_front = new.tools == old.tools != NO_NUMBERS or new.system == old.system != NO_NUMBERS
         return same_front or new.blocks[: theirs + 1] == old.blocks[: theirs + 1] != old.blocks[:theirs]
     later = set(old.blocks[theirs:])
     return bool(later) and 2 * len(later.intersection(new.blocks[ours:])) >= len(later)

@@ -288,9 +288,10 @@ class ClientRequest:
             self.usage_source = None
         runtime = self.runtime
         watch = runtime.cache_watch
+        read = record.cache_read_tokens
         if (
             watch is not None
-            and (record.cache_read_tokens or record.cache_creation_tokens or record.upstream in watch.watched)
+            and (read or record.cache_creation_tokens or (read == 0 and record.upstream in watch.watched))
             and self.purpose == "messages"
             and not self.in_thread
         ):

@@ -31,11 +31,6 @@ class Sharing(Protocol):
         """Have `reply` called once with what the other processes provide, as far as they do so in time."""
 
 
-def no_connections() -> tuple[int, int]:
-    """Return that there are none."""
-    return 0, 0
-
-
 class Runtime:
     """Everything behind the endpoints."""
 
@@ -71,7 +66,7 @@ class Runtime:
         """What is counted of every request."""
         self.cache_watch = cache_watch
         """Who finds out what became of prompt caches; None: nobody."""
-        self.client_connections: Callable[[], tuple[int, int]] = no_connections
+        self.client_connections: Callable[[], tuple[int, int]] = lambda: (0, 0)
         """How many connections of clients wait for a response, and how many are idle."""
         self.sharing: Sharing | None = None
         """What this process shares with others that serve the same port; None when it is alone."""

@@ -119,7 +119,7 @@ class ModelRoutes:
 
     def wire_models(self) -> frozenset[str]:
         """Return every model that some table leads to, by its name at the upstream."""
-        names = set(self.exact_names())
+        names: set[str] = set()
         for target in self._models.targets():
             name, slash, rest = target.partition("/")
             names.add(rest if slash and name in self._upstreams else target)

@@ -12,7 +12,7 @@ from typing import Any, Literal, NamedTuple
 
 import orjson
 
-from gateway.telemetry.metrics import DURATIONS, FIRST_BYTES, Metrics
+from gateway.telemetry.metrics import DURATIONS, FIRST_BYTES, OTHER, Metrics
 
 TEXT = b"text/plain; version=0.0.4; charset=utf-8"
 OPENMETRICS = b"application/openmetrics-text; version=1.0.0; charset=utf-8"
@@ -110,22 +110,26 @@ def snapshot(metrics: Metrics, gauges: Gauges, shown: Callable[[str], str]) -> S
     """Return all numbers of this process. `shown`: an account's name as clients may see it."""
     metrics.fold()
     found = _Numbers()
+
+    def label(account: str) -> str:
+        return OTHER if account == OTHER else shown(account)
+
     for (route, status, outcome, upstream, account, model), one in metrics.series.items():
         found.add(
-            "gateway_requests_total", (route, str(status) if status >= 0 else "other", outcome), one.requests
+            "gateway_requests_total", (route, str(status) if status >= 0 else OTHER, outcome), one.requests
         )
         if upstream:
             place = upstream, model
             found.add("gateway_request_duration_seconds", place, [*one.durations, one.seconds])
             found.add("gateway_time_to_first_byte_seconds", place, [*one.first_bytes, one.first_seconds])
             if one.attempts:
-                result = outcome if outcome in ("ok", "canceled", "other") else "failed"
-                found.add("gateway_attempts_total", (upstream, shown(account), result), one.attempts)
+                result = outcome if outcome in ("ok", "canceled", OTHER) else "failed"
+                found.add("gateway_attempts_total", (upstream, label(account), result), one.attempts)
             for kind in ("input", "output", "cache_read", "cache_creation"):
                 found.add("gateway_tokens_total", (*place, kind), getattr(one, kind))
     for (word, *labels), number in metrics.counted.items():
         if word == "attempts":
-            labels[1] = shown(labels[1])
+            labels[1] = label(labels[1])
         found.add(COUNTED[word], tuple(labels), number)
     for name, series in gauges.items():
         for values, value in series.items():

@@ -13,6 +13,7 @@ from gateway.messages.request import read_request
 from gateway.proxy.request import FORGOTTEN, Entrance, new_id
 from gateway.proxy.response_headers import JSON
 from gateway.telemetry.access_log import Record
+from gateway.telemetry.metrics import BATCH, LAST
 from tests.support.attempt import OneRequest
 from tests.support.loops import settle
 
@@ -302,6 +303,17 @@ async def test_a_request_teaches_unless_it_is_forgotten(forgotten: bool) -> None
     client.request.respond(200, b"")
     await settle()
     assert (client.runtime.correction.apply("m", 1000) == 1000) is forgotten
+
+
+async def test_the_last_record_that_fits_has_all_counted() -> None:
+    client = OneRequest()
+    metrics = client.runtime.metrics
+    metrics.records[:LAST] = [Record(0.0)] * LAST
+    metrics.waiting = LAST
+    client.request.respond(200, b"")
+    await settle()
+    assert metrics.waiting == 0
+    assert sum(series.requests for series in metrics.series.values()) == BATCH
 
 
 # The gateway's own failure.
