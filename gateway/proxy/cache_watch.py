@@ -16,6 +16,11 @@ if TYPE_CHECKING:
     from gateway.proxy.request import ClientRequest
 
 
+LARGEST = 8 * 1024 * 1024
+"""Bytes of a request that is followed: a million tokens of text have half of that, and hashing it holds the loop for
+50 ms. What is larger is pictures."""
+
+
 class CacheWatch:
     """What is followed, over reloads."""
 
@@ -49,12 +54,15 @@ class CacheWatch:
     def follow(self, request: "ClientRequest", parsed: MessagesRequest, beginning: bytes) -> None:
         """Take the hashes of a request that was let go of, if its upstream or `beginning`, the first events of its
         response, tells of a cache."""
-        if request.record.upstream in self.watched or speaks_of_cache(beginning):
+        record = request.record
+        if record.bytes_in <= LARGEST and (record.upstream in self.watched or speaks_of_cache(beginning)):
             request.prompt = self.prompt_of(request, parsed)
 
     def judge(self, record: Record, followed: "tuple[str, Prefix] | None") -> None:
         """Note in a record what became of its cache, where `followed` says what its prompt was; learn from its usage
         how its upstream tells of caches."""
+        if record.bytes_in > LARGEST:
+            return
         upstream = record.upstream
         if record.cache_creation_tokens:
             self._writers.add(upstream)

@@ -16,6 +16,7 @@ from gateway.http1.heads import render_lines
 from gateway.messages.errors import RequestError
 from gateway.messages.protocol import MESSAGES
 from gateway.messages.request import MessagesRequest
+from gateway.proxy.cache_watch import LARGEST, CacheWatch
 from gateway.proxy.content_encoding import decode_request
 from gateway.proxy.response_headers import JSON
 from gateway.routing.accounts import Target
@@ -25,7 +26,6 @@ from gateway.telemetry.metrics import LAST
 
 if TYPE_CHECKING:
     from gateway.messages.prompt_prefix import Prefix
-    from gateway.proxy.cache_watch import CacheWatch
     from gateway.proxy.runtime import Runtime
 
 Endpoint = Callable[["ClientRequest"], None]
@@ -308,10 +308,10 @@ class ClientRequest:
         if record.wire_model in runtime.estimated:
             runtime.learn(self.parsed, record)
 
-    def _judge_cache(self, watch: "CacheWatch") -> None:
+    def _judge_cache(self, watch: CacheWatch) -> None:
         """Find out what became of the conversation's prompt cache."""
         prompt, self.prompt = self.prompt, None
-        if prompt is None and self.parsed is not FORGOTTEN:
+        if prompt is None and self.parsed is not FORGOTTEN and self.record.bytes_in <= LARGEST:
             prompt = watch.prompt_of(self, self.parsed)
         watch.judge(self.record, prompt)
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from math import isfinite
 from operator import add
 from os import getpid
+from platform import node
 from typing import Any, Literal, NamedTuple
 
 import orjson
@@ -18,7 +19,7 @@ TEXT = b"text/plain; version=0.0.4; charset=utf-8"
 OPENMETRICS = b"application/openmetrics-text; version=1.0.0; charset=utf-8"
 
 Snapshot = dict[str, Any]
-"""`process`, an id, and `families`: name -> [[labels' values, number], ...]."""
+"""`process`, its name, and `families`: name -> [[labels' values, number], ...]."""
 
 Gauges = Mapping[str, Mapping[tuple[str, ...], float]]
 """Family -> labels' values -> number: what is not counted, but looked at when somebody asks."""
@@ -134,7 +135,7 @@ def snapshot(metrics: Metrics, gauges: Gauges, shown: Callable[[str], str]) -> S
     for name, series in gauges.items():
         for values, value in series.items():
             found.add(name, values, value)
-    return found.snapshot(getpid())
+    return found.snapshot(f"{node()}:{getpid()}")
 
 
 COUNTED = {
@@ -166,7 +167,7 @@ class _Numbers:
         else:
             series[labels] = join(known, number)
 
-    def snapshot(self, process: int) -> Snapshot:
+    def snapshot(self, process: str) -> Snapshot:
         families = {
             name: [[list(labels), number] for labels, number in series.items()]
             for name, series in self._families.items()
@@ -177,7 +178,7 @@ class _Numbers:
 def merge(snapshots: Iterable[Snapshot]) -> Snapshot:
     """Return several processes' numbers as one's. Of a process that comes twice the first counts."""
     found = _Numbers()
-    processes: dict[int, None] = {}
+    processes: dict[str, None] = {}
     for each in snapshots:
         if each["process"] in processes:
             continue
@@ -185,14 +186,14 @@ def merge(snapshots: Iterable[Snapshot]) -> Snapshot:
         for name, series in each["families"].items():
             for labels, number in series:
                 found.add(name, tuple(labels), number, FAMILIES[name].of_all)
-    return found.snapshot(next(iter(processes), 0))
+    return found.snapshot(next(iter(processes), ""))
 
 
 def read_snapshot(data: bytes) -> Snapshot | None:
     """Return the snapshot that another process sent; None for anything that is none, or another version's."""
     try:
         found = orjson.loads(data)
-        sound = type(found["process"]) is int and all(
+        sound = type(found["process"]) is str and all(
             _is_sound(FAMILIES[name], labels, number)
             for name, series in found["families"].items()
             for labels, number in series

@@ -11,6 +11,7 @@ import pytest
 
 from gateway.config import Cache, Config
 from gateway.messages import prompt_prefix
+from gateway.proxy import cache_watch
 from gateway.proxy import request as client_request
 from gateway.proxy.cache_watch import CacheWatch
 from tests.fakes.messages import (
@@ -223,6 +224,17 @@ async def test_hashes_are_made_after_the_first_bytes(monkeypatch: pytest.MonkeyP
             assert await d.send(turn(0, stream=stream), 0, 9_000)
     assert len(sent) == 2
     assert all(sent)
+
+
+@pytest.mark.parametrize("stream", [True, False])
+async def test_a_prompt_that_is_too_large_is_not_followed(
+    monkeypatch: pytest.MonkeyPatch, stream: bool
+) -> None:
+    for module in (cache_watch, client_request):
+        monkeypatch.setattr(module, "LARGEST", 1_000)
+    async with day() as d:
+        assert await d.send(turn(0, stream=stream, system="x" * 1_000), 0, 9_000) == ""
+        assert await d.send(turn(0, stream=stream), 0, 9_000) == "new"
 
 
 async def test_the_line_for_people() -> None:

@@ -185,7 +185,7 @@ class Others:
     def gather(self, kind: str, reply: Callable[[list[bytes]], None]) -> None:
         own = self.provided[kind]()
         other: Any = orjson.loads(own)
-        other["process"] += 1
+        other["process"] += " too"
         # What one itself provides may be among them.
         reply(7 if self.crash else [orjson.dumps(other), b"junk", own])  # type: ignore[arg-type]
 

@@ -31,7 +31,7 @@ def number_of(family: Family, one: int) -> Any:
     return 1 if family.type == "info" else one
 
 
-def whole(label: str, number: int = 1, process: int = 1) -> Snapshot:
+def whole(label: str, number: int = 1, process: str = "1") -> Snapshot:
     """A snapshot with one series in each family."""
     families = {
         name: [[[label] * len(family.labels), number_of(family, number)]] for name, family in FAMILIES.items()
@@ -117,18 +117,18 @@ def test_a_process_numbers(masked: bool) -> None:
 
 
 def test_several_processes_are_one() -> None:
-    one, two = whole("x", 3, 1), whole("x", 4, 2)
+    one, two = whole("x", 3, "1"), whole("x", 4, "2")
     del two["families"]["gateway_in_flight"]
-    merged = merge([one, two, whole("x", 5, 2)])
+    merged = merge([one, two, whole("x", 5, "2")])
     found = {name: series[0][1] for name, series in merged["families"].items()}
-    assert merged["process"] == 1
+    assert merged["process"] == "1"
     assert found["gateway_requests_total"] == 7
     assert found["gateway_request_duration_seconds"] == [7] * (len(DURATIONS) + 1) + [1.0]
     assert found["gateway_in_flight"] == 3
     assert found["gateway_account_available"] == found["process_max_fds"] == 3
     assert found["gateway_account_cooldown_seconds"] == 4
     assert found["process_resident_memory_bytes"] == 7
-    assert merge([]) == {"process": 0, "families": {}}
+    assert merge([]) == {"process": "", "families": {}}
 
 
 def test_a_snapshot_survives_the_way_between_processes() -> None:
@@ -142,19 +142,19 @@ JUNK: list[Any] = [
     b"{}",
     b"[]",
     b"null",
-    {"process": "1", "families": {}},
-    {"process": 1, "families": []},
-    {"process": 1, "families": {"unknown": [[[], 1]]}},
-    {"process": 1, "families": {"gateway_in_flight": [[["x"], 1]]}},
-    {"process": 1, "families": {"gateway_in_flight": [["x", 1]]}},
-    {"process": 1, "families": {"gateway_in_flight": [[[], "1"]]}},
-    {"process": 1, "families": {"gateway_in_flight": [[[], True]]}},
-    {"process": 1, "families": {"gateway_in_flight": [[[], [1]]]}},
-    {"process": 1, "families": {"gateway_in_flight": [1]}},
-    {"process": 1, "families": {"gateway_in_flight": [[[]]]}},
-    {"process": 1, "families": {"gateway_repairs_total": [[[1], 1]]}},
-    {"process": 1, "families": {"gateway_request_duration_seconds": [[["x", "x"], [1, 2]]]}},
-    {"process": 1, "families": {"gateway_request_duration_seconds": [[["x", "x"], 1]]}},
+    {"process": 1, "families": {}},
+    {"process": "1", "families": []},
+    {"process": "1", "families": {"unknown": [[[], 1]]}},
+    {"process": "1", "families": {"gateway_in_flight": [[["x"], 1]]}},
+    {"process": "1", "families": {"gateway_in_flight": [["x", 1]]}},
+    {"process": "1", "families": {"gateway_in_flight": [[[], "1"]]}},
+    {"process": "1", "families": {"gateway_in_flight": [[[], True]]}},
+    {"process": "1", "families": {"gateway_in_flight": [[[], [1]]]}},
+    {"process": "1", "families": {"gateway_in_flight": [1]}},
+    {"process": "1", "families": {"gateway_in_flight": [[[]]]}},
+    {"process": "1", "families": {"gateway_repairs_total": [[[1], 1]]}},
+    {"process": "1", "families": {"gateway_request_duration_seconds": [[["x", "x"], [1, 2]]]}},
+    {"process": "1", "families": {"gateway_request_duration_seconds": [[["x", "x"], 1]]}},
 ]
 
 
