@@ -88,7 +88,7 @@ def test_every_field_of_the_log_is_explained() -> None:
 
 
 def test_each_verdict_on_a_cache_is_explained() -> None:
-    told = set(re.findall(r'return "(\w+)", ', inspect.getsource(prompt_cache._cause)))
+    told = set(re.findall(r'return "(\w+)", ', inspect.getsource(prompt_cache.cause_of)))
     assert set(re.findall(r"^\| `lost:(\w+)` \|", README, re.MULTILINE)) == told
 
 

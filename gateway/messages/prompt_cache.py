@@ -2,7 +2,7 @@
 
 A response says how many tokens of its prompt were read from a cache and how many were written to one. If a request
 reads clearly less than the last one of its thread had read and written, the cache was lost, and why is found by
-comparing the two: see `_cause`. Sans-I/O: times are those of the records.
+comparing the two: see `cause_of`. Sans-I/O: times are those of the records.
 """
 
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ few blocks are found or not. Five percent of a cache read cost half a percent of
 
 
 @dataclass(slots=True, frozen=True)
-class _Turn:
+class Turn:
     """One response, and what its cache was made of."""
 
     prefix: Prefix
@@ -52,7 +52,7 @@ class PromptCaches:
     __slots__ = ("_conversations", "_numbers")
 
     def __init__(self) -> None:
-        self._conversations: dict[str, list[_Turn]] = {}
+        self._conversations: dict[str, list[Turn]] = {}
         """By conversation, the least recently used first; of one, the oldest turn first."""
         self._numbers = 0
 
@@ -63,7 +63,7 @@ class PromptCaches:
             return
         read, written = read or 0, written or 0
         turns = [turn for turn in self._take(conversation) if record.time - turn.time < KEPT_FOR]
-        turn = _Turn(
+        turn = Turn(
             prefix,
             read + written,
             record.time,
@@ -81,19 +81,19 @@ class PromptCaches:
             # What a shorter prompt cannot hold, it cannot lose.
             most = min(last.tokens, read + written + (record.input_tokens or 0))
             if most - read > max(SLACK_TOKENS, SLACK_SHARE * most):
-                cause, record.cache_changed_at = _cause(turn, last)
+                cause, record.cache_changed_at = cause_of(turn, last)
                 record.cache = f"lost:{cause}"
                 record.cache_lost_tokens = most - read
             else:
                 record.cache = "hit"
         self._keep(conversation, turns, turn)
 
-    def _take(self, conversation: str) -> list[_Turn]:
+    def _take(self, conversation: str) -> list[Turn]:
         turns = self._conversations.pop(conversation, [])
         self._numbers -= sum(turn.prefix.size for turn in turns)
         return turns
 
-    def _keep(self, conversation: str, turns: list[_Turn], turn: _Turn) -> None:
+    def _keep(self, conversation: str, turns: list[Turn], turn: Turn) -> None:
         """Put the conversation back with another turn. Of those that it goes on from, only the last stays: a request
         beside the thread may still go on from there."""
         before = [each for each in turns if continues(turn.prefix, each.prefix)]
@@ -106,7 +106,7 @@ class PromptCaches:
             self._take(next(iter(self._conversations)))
 
 
-def _last_of_thread(turns: list[_Turn], prefix: Prefix) -> _Turn | None:
+def _last_of_thread(turns: list[Turn], prefix: Prefix) -> Turn | None:
     """Return the turn that a request goes on from; else the one of its thread that shares most with it."""
     intact = [turn for turn in turns if continues(prefix, turn.prefix)]
     if intact:
@@ -115,7 +115,7 @@ def _last_of_thread(turns: list[_Turn], prefix: Prefix) -> _Turn | None:
     return max(related, key=lambda turn: (shared(prefix, turn.prefix), turn.time), default=None)
 
 
-def _cause(turn: _Turn, last: _Turn) -> tuple[str, str]:
+def cause_of(turn: Turn, last: Turn) -> tuple[str, str]:
     """Return why a cache was lost, and the path of what changed.
 
     Where several hold, the one counts without which the others would have made no difference: nothing is left of a

@@ -98,7 +98,7 @@ CAUSES: list[tuple[dict[str, Any], Prefix, dict[str, Any], str, str]] = [
     ({}, turn(2, system=[text("You."), text("Tuesday.")]), {}, "changed", "system.1"),
     ({}, turn(2, reminder="another"), {}, "changed", "messages.0.content.0"),
     ({}, turn(2, thinking={"type": "adaptive"}), {}, "changed", "thinking"),
-    # Several hold: see `_cause`.
+    # Several hold: see `cause_of`.
     ({}, turn(2, tools=TOOLS[:1]), {"time": 301.0, "model": "x", "account": "b@x"}, "expired", ""),
     ({}, turn(2, tools=TOOLS[:1]), {"model": "x", "account": "b@x"}, "model", ""),
     ({}, turn(2, tools=TOOLS[:1]), {"account": "b@x", "repairs": ("a",)}, "changed", "tools.1"),
