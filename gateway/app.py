@@ -17,6 +17,7 @@ from gateway.config import KINDS, Account, Config, Upstream
 from gateway.dialects.base import Dialect
 from gateway.endpoints import router
 from gateway.endpoints.access import KEY_FIELDS, AccessControl
+from gateway.endpoints.metrics import share
 from gateway.http1.dial import Origin, client_context, origin_of, proxy_for
 from gateway.http1.exchange import Exchange
 from gateway.http1.heads import render_lines
@@ -27,6 +28,7 @@ from gateway.listening import StartError, base_url, cannot_listen, load_certific
 from gateway.messages.errors import RequestError, error_type
 from gateway.messages.protocol import MESSAGES
 from gateway.messages.request import SESSION_FIELD, conversation_id
+from gateway.proxy.cache_watch import CacheWatch
 from gateway.proxy.content_encoding import check_request_coding
 from gateway.proxy.model_list import ListKeeper, ModelList
 from gateway.proxy.request import ClientRequest, Entrance, new_id
@@ -39,6 +41,7 @@ from gateway.routing.model_routes import ModelRoutes
 from gateway.routing.scheduler import Scheduler
 from gateway.routing.status import Change
 from gateway.telemetry.access_log import AccessLog, Place
+from gateway.telemetry.metrics import Metrics
 
 Environ = Mapping[str, str]
 
@@ -89,10 +92,15 @@ class Gateway:
         scheduler = Scheduler(config.upstreams)
         scheduler.on_change = partial(self._tell_change, upstreams)
         model_list = ModelList(routes.exact_names(), routes.serves)
+        metrics = Metrics(router.NAMES, router.name_of)
+        cache_watch = CacheWatch() if config.cache.trace else None
         if old is not None:
             scheduler.adopt(old.scheduler)
             model_list.adopt(old.model_list, upstreams)
-        return Runtime(
+            metrics = old.metrics
+            cache_watch = cache_watch and (old.cache_watch or cache_watch)
+        metrics.name_models(routes.wire_models())
+        runtime = Runtime(
             config,
             base_url=base_url(config, self.port),
             upstreams=upstreams,
@@ -101,7 +109,12 @@ class Gateway:
             model_list=model_list,
             log=self._log,
             correction=old.correction if old is not None else None,
+            metrics=metrics,
+            cache_watch=cache_watch,
         )
+        runtime.client_connections = lambda: self.server.counts()
+        runtime.sharing = old.sharing if old is not None else None
+        return runtime
 
     def _tell_change(self, upstreams: Mapping[str, UpstreamClient], change: Change) -> None:
         """Log that an upstream, an account or a part of one was closed or opened."""
@@ -180,6 +193,8 @@ class Gateway:
             raise cannot_listen(server.host, server.port, error) from error
         self.port = ports[0]
         self.runtime.base_url = base_url(config, self.port)
+        if self.runtime.sharing is not None:
+            share(self.runtime.sharing, lambda: self.runtime, asyncio.get_running_loop().time)
         if listing:
             self._list_models()
 

@@ -50,6 +50,7 @@ SANS_IO = {
     "http1.limits",
     "http1.template",
     "http1.grammar",
+    "telemetry.metrics",
     "telemetry.usage",
 }
 """Packages and modules that do no I/O and have no clock and no randomness of their own."""

@@ -1,5 +1,6 @@
 """README: its configurations load, its commands parse, its settings and modules exist."""
 
+import inspect
 import re
 import shlex
 import shutil
@@ -12,16 +13,25 @@ import pytest
 from gateway import cli
 from gateway.config import KINDS, parse
 from gateway.config.kinds import CURES, FIELDS_CURE
-from gateway.config.loader import AUTH, INTERCEPT, RETRY, SERVER, STREAM
+from gateway.config.loader import AUTH, CACHE, INTERCEPT, RETRY, SERVER, STREAM
 from gateway.config.presets import PRESETS
 from gateway.config.values import REPAIRS
+from gateway.messages import prompt_cache
 from gateway.telemetry.access_log import Record
+from gateway.telemetry.exposition import FAMILIES
 from tests.support.spawned import ROOT
 
 README = (ROOT / "README.md").read_text()
 CHINESE = (ROOT / "README.zh-CN.md").read_text()
 
-SECTIONS = {"server": SERVER, "auth": AUTH, "retry": RETRY, "stream": STREAM, "intercept": INTERCEPT}
+SECTIONS = {
+    "server": SERVER,
+    "auth": AUTH,
+    "retry": RETRY,
+    "stream": STREAM,
+    "intercept": INTERCEPT,
+    "cache": CACHE,
+}
 
 
 def blocks(language: str, text: str = README) -> list[str]:
@@ -93,7 +103,7 @@ def test_commands_configurations_and_tables_are_the_same_in_chinese(heading: str
 
 
 def test_settings_that_are_named_exist() -> None:
-    named = re.findall(r"`(server|auth|retry|stream|intercept)\.(\w+)`", README)
+    named = re.findall(r"`(server|auth|retry|stream|intercept|cache)\.(\w+)`", README)
     assert len(named) > 10
     assert [f"{section}.{key}" for section, key in named if key not in SECTIONS[section]] == []
 
@@ -118,6 +128,30 @@ def test_every_field_of_the_log_is_explained() -> None:
         re.findall(r"`(\w+)`", README.partition("## What it logs")[2].partition("## Response headers")[0])
     )
     assert set(Record.__slots__) - shown == set()
+
+
+def test_each_verdict_on_a_cache_is_explained() -> None:
+    told = set(re.findall(r'return "(\w+)", ', inspect.getsource(prompt_cache.cause_of)))
+    assert set(re.findall(r"^\| `lost:(\w+)` \|", README, re.MULTILINE)) == told
+
+
+def test_the_metrics_and_their_labels_are_the_codes() -> None:
+    section = README.partition("## Metrics")[2].partition("## Response headers")[0]
+    table, _, rules = section.partition("Rules worth an alert")
+    told: dict[str, set[str]] = {}
+    for row in re.findall(r"^\| (`\w+_.*) \|$", table, re.MULTILINE):
+        names, labels = (re.findall(r"`(\w+)`", cell) for cell in row.split("|")[:2])
+        told.update((name, set(labels)) for name in names)
+    # Two of one row have a label each.
+    told["gateway_repairs_total"], told["gateway_cures_total"] = {"repair"}, {"cure"}
+    assert told == {name: set(family.labels) for name, family in FAMILIES.items()}
+    used = re.findall(r"\b((?:gateway|process)_\w+)(?:\{(\w+)=)?", rules)
+    assert len(used) >= 5
+    for name, label in used:
+        family = FAMILIES[name.removesuffix("_bucket")]
+        assert not label or label in family.labels, name
+    causes = re.findall(r'cause=~"([^"]+)"', rules)[0].split("|")
+    assert all(f"`lost:{cause}`" in README for cause in causes)
 
 
 def test_the_map_of_modules_is_the_tree() -> None:

@@ -110,6 +110,7 @@ async def watched(settings: Config, format: Format = "text", **more: Any) -> Asy
     async with running(settings, format=format, level="debug", **more) as g:
         yield Watched(g)
         await settle()
+        check((await g.get("/metrics", x_api_key=KEY)).body)
         runtime = g.gateway.runtime
         check(repr(runtime), repr(runtime.scheduler), repr(runtime.upstreams), repr(runtime.config))
         check(repr(g.gateway.server.connections), repr(g.gateway.server.template))

@@ -10,7 +10,7 @@ import orjson
 import pytest
 
 from gateway.app import NOT_JUDGED, dialect_of
-from gateway.config import KINDS, Auth, Config, Secret
+from gateway.config import KINDS, Auth, Cache, Config, Secret
 from gateway.telemetry.access_log import AccessLog
 from tests.fakes.messages import SSE_HEAD, Script, chunked, json_answer, message, text_events
 from tests.support.client import ask
@@ -26,6 +26,8 @@ def settings(*accounts: str, **fields: Any) -> Config:
     """Two keys, an allowed origin, and one upstream with these accounts."""
     fields.setdefault("auth", Auth(mode="all_except_health", keys=KEYS))
     fields.setdefault("server", {"allowed_origins": (ORIGIN,), "allowed_hosts": ("gw.example",)})
+    # Of the same prompt, a cache tells the second time that it was there.
+    fields.setdefault("cache", Cache(trace=False))
     return config(upstream(URL, *(accounts or ("a@x",)), models={"m": "glm"}), models={"n": "m"}, **fields)
 
 

@@ -25,6 +25,7 @@ from gateway.config.reading import (
 from gateway.config.upstreams import upstreams
 from gateway.config.values import (
     Auth,
+    Cache,
     Config,
     ConfigError,
     Intercept,
@@ -122,6 +123,8 @@ STREAM: Mapping[str, Parser] = {"ping_after": duration()}
 
 INTERCEPT: Mapping[str, Parser] = {"warmup": boolean, "quota_probe": boolean}
 
+CACHE: Mapping[str, Parser] = {"trace": boolean}
+
 TOP: Mapping[str, Parser] = {
     "count_tokens": one_of("auto", "estimate", "zero"),
     "server": _server,
@@ -129,6 +132,7 @@ TOP: Mapping[str, Parser] = {
     "retry": _made(Retry, RETRY),
     "stream": _made(Stream, STREAM),
     "intercept": _made(Intercept, INTERCEPT),
+    "cache": _made(Cache, CACHE),
     "models": model_table,
     "upstreams": upstreams,
 }

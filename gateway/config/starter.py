@@ -73,6 +73,10 @@ _MAIN = """\
 #warmup = true
 #quota_probe = false
 
+# Find out why prompt caches are lost: the log line says it. Hashes of prompts are kept for that.
+[cache]
+#trace = true
+
 # Requested name, or pattern with `*`, to a model; "upstream/model" sends it to that upstream only.
 [models]
 #"claude-3-5-haiku-*" = "claude-haiku-4-5"

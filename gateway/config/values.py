@@ -92,6 +92,14 @@ class Intercept:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Cache:
+    """What is told of upstreams' prompt caches."""
+
+    trace: bool = True
+    """Find out why a cache was lost: hashes of each conversation's prompt are kept for that."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Account:
     """What authenticates requests to an upstream. No credential at all is right for a local upstream only."""
 
@@ -159,6 +167,7 @@ class Config:
     retry: Retry = field(default_factory=Retry)
     stream: Stream = field(default_factory=Stream)
     intercept: Intercept = field(default_factory=Intercept)
+    cache: Cache = field(default_factory=Cache)
     models: Mapping[str, str] = field(default_factory=dict)
     """Requested name or pattern -> model or `upstream/model`, in the file's order."""
     count_tokens: CountTokens = "auto"

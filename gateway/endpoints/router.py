@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from gateway.endpoints import count_tokens, event_logging, health, messages, models, root
+from gateway.endpoints import count_tokens, event_logging, health, messages, metrics, models, root
 from gateway.endpoints.paths import plain
 from gateway.messages.errors import RequestError
 from gateway.proxy.request import ClientRequest, Endpoint
@@ -37,17 +37,22 @@ ROUTES: Mapping[str, Route] = {
     "/healthz": _get(health.healthz, health=True),
     "/health": _get(health.healthz, health=True),
     "/readyz": _get(health.readyz, health=True),
+    "/metrics": _get(metrics.metrics),
     "/v1/messages": _post(messages.messages),
     "/v1/messages/count_tokens": _post(count_tokens.count_tokens),
     "/v1/models": _get(models.listing),
     "/v1/models/claude": _get(models.listing),
     "/status/explain": _post(explain),
+    "/v1/models/{id}": _get(models.one),
     "/": _get(root.hello, health=True),
     "/api/hello": _get(root.hello, health=True),
     "/api/event_logging/batch": _post(event_logging.event_logging),
     "/v1/api/event_logging": _post(event_logging.event_logging),
     "/v1/api/event_logging/batch": _post(event_logging.event_logging),
 }
+
+NAMES: Mapping[str, str] = {path: path for path in ROUTES}
+"""The paths that are the names of their routes."""
 
 MESSAGES = "/messages"
 COUNT = "/messages/count_tokens"
@@ -57,8 +62,8 @@ MODELS = "/models"
 MODEL = "/v1/models/"
 """Anything behind it is a model's id, which may hold slashes."""
 
-_ONE_MODEL = _get(models.one)
-
+ONE_MODEL = "/v1/models/{id}"
+"""Its name among the routes."""
 
 NO_MESSAGES_API = "this gateway speaks the Messages API to its clients: POST /v1/messages"
 NOT_SERVED: Mapping[str, str] = {
@@ -85,20 +90,25 @@ def find(path: str) -> tuple[Route | None, bool]:
     they append to a base URL.
     """
     path = plain(path)
-    route = _find(path)
+    route = ROUTES.get(_name(path))
     if route is None and path.startswith("/v1/v1/"):
-        return _find(path[3:]), True
+        return ROUTES.get(_name(path[3:])), True
     return route, False
 
 
-def _find(path: str) -> Route | None:
-    route = ROUTES.get(path)
-    if route is None and path.startswith((MESSAGES, MODELS)):
+def name_of(path: str) -> str:
+    """Return the name of a path's route, "other" for none: as many as there are routes, whatever clients ask for."""
+    path = plain(path)
+    return _name(path) or (path.startswith("/v1/v1/") and _name(path[3:])) or "other"
+
+
+def _name(path: str) -> str:
+    """Return the name of a plain path's route, "" for none."""
+    if path not in ROUTES and path.startswith((MESSAGES, MODELS)):
         path = f"/v1{path}"
-        route = ROUTES.get(path)
-    if route is None and path.startswith(MODEL) and len(path) > len(MODEL):
-        return _ONE_MODEL
-    return route
+    if path in ROUTES:
+        return path
+    return ONE_MODEL if path.startswith(MODEL) and len(path) > len(MODEL) else ""
 
 
 def allowed(route: Route) -> bytes:

@@ -41,6 +41,10 @@ class Pool:
             f"Dialling: {len(self._dialling)}]>"
         )
 
+    def counts(self) -> tuple[int, int, int]:
+        """Return how many connections serve a request, are idle, and are being made."""
+        return len(self._active), len(self._idle), len(self._dialling)
+
     def send(self, request: UpstreamRequest) -> None:
         """Send a request. Failures to connect are told to it later, never inside this call."""
         idle = self._idle

@@ -91,6 +91,11 @@ class Server:
         handlers = [connection.handler for connection in self.connections]
         return [handler for handler in handlers if handler is not None]
 
+    def counts(self) -> tuple[int, int]:
+        """Return how many connections have a request under way, and how many are idle."""
+        serving = len(self.handlers())
+        return serving, len(self.connections) - serving
+
     def abort(self) -> None:
         """Cut every connection that is left."""
         for connection in list(self.connections):

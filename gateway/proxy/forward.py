@@ -181,9 +181,10 @@ class Forwarder:
     def _count_failed(self, attempt: Attempt, failure: Failure, now: float, find: FindCure) -> None:
         """Respond to a request for a count without the upstream: its failures there say nothing of its health. Only
         what is wrong with the request itself, and has no cure, is the client's to know."""
-        upstream, request = attempt.upstream, self.request
+        upstream, request, target = attempt.upstream, self.request, attempt.lease.target
         attempt.lease.release()
         self.done()
+        request.record.tried = (_told(target.account, target.upstream, failure.status),)
         meaning = meaning_of(failure, time.time())
         about_it = (
             failure.kind is FailureKind.STATUS and failure.status == 400 and meaning.about is About.REQUEST
@@ -191,7 +192,6 @@ class Forwarder:
         if about_it and upstream.dialect.relays:
             request.parsed.recall()
             if find(Sent(request.parsed.document, request.headers), (), frozenset()) is None:
-                target = attempt.lease.target
                 attempts = (FailedAttempt(target, failure, RULES["request"], failure.status),)
                 self._respond(give_up((target,), attempts, now))
                 return
@@ -261,10 +261,9 @@ class Forwarder:
         """Let go of slot, timers and the client: nothing is under way any more."""
         attempt, self._attempt = self._attempt, None
         if self._retries is not None:
-            tried = [
-                f"{one.account}@{one.upstream}:{one.status or 'unreached'}" for one in self._retries.tried
-            ]
-            self.request.record.tried = tuple(tried)
+            self.request.record.tried = tuple(
+                _told(one.account, one.upstream, one.status) for one in self._retries.tried
+            )
         if attempt is not None:
             attempt.lease.release()
             # They know each other: left so, only the collector of garbage would find them.
@@ -332,3 +331,8 @@ class Forwarder:
                 exchange.write(MESSAGES.ping)
         except Exception as error:
             request.crashed(error)
+
+
+def _told(account: str, upstream: str, status: int) -> str:
+    """Return a failed attempt as records have it; `status` is 0 if there was no response."""
+    return f"{account}@{upstream}:{status or 'unreached'}"

@@ -16,13 +16,16 @@ from gateway.http1.heads import render_lines
 from gateway.messages.errors import RequestError
 from gateway.messages.protocol import MESSAGES
 from gateway.messages.request import MessagesRequest
+from gateway.proxy.cache_watch import LARGEST, CacheWatch
 from gateway.proxy.content_encoding import decode_request
 from gateway.proxy.response_headers import JSON
 from gateway.routing.accounts import Target
 from gateway.routing.sent import Sent
 from gateway.telemetry.access_log import Record
+from gateway.telemetry.metrics import LAST
 
 if TYPE_CHECKING:
+    from gateway.messages.prompt_prefix import Prefix
     from gateway.proxy.runtime import Runtime
 
 Endpoint = Callable[["ClientRequest"], None]
@@ -120,6 +123,13 @@ LONGEST_ID = 128
 
 STOPPED = "the gateway was stopped; the next one that starts will serve this request"
 
+CACHE, NOTHING_READ, NOTHING_WRITTEN = (
+    b'"cache_',
+    b'"cache_read_input_tokens":0',
+    b'"cache_creation_input_tokens":0',
+)
+"""What the beginning of a stream says of a cache; the last two as the API writes it that none was used."""
+
 FORGOTTEN = MessagesRequest(b"", {}, "", stream=True, by_orjson=True)
 """Stands for a request that is not needed any more."""
 
@@ -157,6 +167,7 @@ class ClientRequest:
         "exchange",
         "in_thread",
         "parsed",
+        "prompt",
         "purpose",
         "query",
         "record",
@@ -186,6 +197,8 @@ class ClientRequest:
         self.purpose: Purpose = "messages"
         self.in_thread = False
         """It is part of a message thread: the request that follows its response goes to the same account."""
+        self.prompt: tuple[str, Prefix] | None = None
+        """Its conversation and the hashes of its prompt, if its cache is followed and the request was let go of."""
         self.worker: Worker | None = None
         """Who works on it, once somebody does."""
         self.usage_source: UsageSource | None = None
@@ -273,13 +286,48 @@ class ClientRequest:
         if self.usage_source is not None:
             self.usage_source.tell_usage(record)
             self.usage_source = None
-        for observe in self.runtime.observers:
+        runtime = self.runtime
+        watch = runtime.cache_watch
+        read = record.cache_read_tokens
+        if (
+            watch is not None
+            and (read or record.cache_creation_tokens or (read == 0 and record.upstream in watch.watched))
+            and self.purpose == "messages"
+            and not self.in_thread
+        ):
+            self._judge_cache(watch)
+        for observe in runtime.observers:
             observe(record)
-        if record.wire_model in self.runtime.estimated:
-            self.runtime.learn(self.parsed, record)
+        # Written out: a call for each request would cost more than all the rest.
+        metrics = runtime.metrics
+        at = metrics.waiting
+        metrics.records[at] = record
+        metrics.waiting = at + 1
+        if at == LAST:
+            metrics.fold()
+        if record.wire_model in runtime.estimated:
+            runtime.learn(self.parsed, record)
 
-    def forget_body(self) -> None:
-        """Let go of the request: a stream may live for an hour, and only another attempt would need it."""
+    def _judge_cache(self, watch: CacheWatch) -> None:
+        """Find out what became of the conversation's prompt cache."""
+        prompt, self.prompt = self.prompt, None
+        if prompt is None and self.parsed is not FORGOTTEN and self.record.bytes_in <= LARGEST:
+            prompt = watch.prompt_of(self, self.parsed)
+        watch.judge(self.record, prompt)
+
+    def forget_body(self, beginning: bytes) -> None:
+        """Let go of the request: a stream may live for an hour, and only another attempt would need it. `beginning`:
+        what the response began with."""
+        watch = self.runtime.cache_watch
+        if (
+            watch is not None
+            and not self.in_thread
+            and (
+                self.record.upstream in watch.watched
+                or (CACHE in beginning and not (NOTHING_READ in beginning and NOTHING_WRITTEN in beginning))
+            )
+        ):
+            self.exchange.loop.call_soon(watch.follow, self, self.parsed, beginning)
         self.body = b""
         if self.record.wire_model not in self.runtime.estimated:
             self.parsed = FORGOTTEN

@@ -5,10 +5,12 @@ A reload makes another Runtime; requests under way keep the one they began with.
 
 from collections.abc import Callable, Mapping
 from random import random
+from typing import Protocol
 
 from gateway.config import Config
 from gateway.messages.request import MessagesRequest
 from gateway.messages.token_estimate import Correction, estimate
+from gateway.proxy.cache_watch import CacheWatch
 from gateway.proxy.model_list import ModelList
 from gateway.proxy.response_headers import routing_lines
 from gateway.proxy.upstream import UpstreamClient
@@ -16,6 +18,17 @@ from gateway.routing.accounts import Target
 from gateway.routing.model_routes import ModelRoutes
 from gateway.routing.scheduler import Scheduler
 from gateway.telemetry.access_log import AccessLog, Record
+from gateway.telemetry.metrics import Metrics
+
+
+class Sharing(Protocol):
+    """What processes that serve one port tell each other."""
+
+    def provide(self, kind: str, provider: Callable[[], bytes]) -> None:
+        """Have `provider` called whenever another process gathers this kind."""
+
+    def gather(self, kind: str, reply: Callable[[list[bytes]], None]) -> None:
+        """Have `reply` called once with what the other processes provide, as far as they do so in time."""
 
 
 class Runtime:
@@ -32,6 +45,8 @@ class Runtime:
         model_list: ModelList,
         log: AccessLog,
         correction: Correction | None = None,
+        metrics: Metrics | None = None,
+        cache_watch: CacheWatch | None = None,
         random: Callable[[], float] = random,
     ) -> None:
         self.config = config
@@ -47,6 +62,14 @@ class Runtime:
         """Whether anybody reads what is decided."""
         self.observers: tuple[Callable[[Record], None], ...] = (log.log,)
         """Who is told of every request when it is over."""
+        self.metrics = Metrics() if metrics is None else metrics
+        """What is counted of every request."""
+        self.cache_watch = cache_watch
+        """Who finds out what became of prompt caches; None: nobody."""
+        self.client_connections: Callable[[], tuple[int, int]] = lambda: (0, 0)
+        """How many connections of clients wait for a response, and how many are idle."""
+        self.sharing: Sharing | None = None
+        """What this process shares with others that serve the same port; None when it is alone."""
         self.correction = Correction() if correction is None else correction
         self.random = random
         self.draining = False

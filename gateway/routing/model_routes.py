@@ -117,6 +117,16 @@ class ModelRoutes:
             names.update(table.names)
         return sorted(name for name in names if self._candidates(name))
 
+    def wire_models(self) -> frozenset[str]:
+        """Return every model that some table leads to, by its name at the upstream."""
+        names: set[str] = set()
+        for target in self._models.targets():
+            name, slash, rest = target.partition("/")
+            names.add(rest if slash and name in self._upstreams else target)
+        for _, table in self._upstreams.values():
+            names.update(table.targets())
+        return frozenset(names)
+
     def _candidates(self, model: str) -> tuple[Candidate, ...]:
         target = self._models.target(model)
         if target is not None:

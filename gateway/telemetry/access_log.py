@@ -77,6 +77,12 @@ class Record:
     output_tokens: int | None = None
     cache_read_tokens: int | None = None
     cache_creation_tokens: int | None = None
+    cache: str = ""
+    """What became of the conversation's prompt cache: "hit", "new" or "lost:CAUSE"; "" where nothing tells."""
+    cache_lost_tokens: int | None = None
+    """Tokens that had been in the cache and were not read from it."""
+    cache_changed_at: str = ""
+    """The path in the request where it first differs from the one before, if that is the cause."""
     repairs: tuple[str, ...] = ()
     outcome: str = ""
     """"ok", "canceled", "upstream_error", ..."""
@@ -130,6 +136,12 @@ def text(record: Record, stamp: str) -> str:
         line += f" cache_read={record.cache_read_tokens}"
     if record.cache_creation_tokens is not None:
         line += f" cache_creation={record.cache_creation_tokens}"
+    if record.cache:
+        line += f" cache={record.cache}"
+        if record.cache_lost_tokens is not None:
+            line += f" lost={record.cache_lost_tokens}"
+        if record.cache_changed_at:
+            line += f" at={record.cache_changed_at}"
     if record.repairs:
         line += f" repairs={','.join(record.repairs)}"
     if record.error:
@@ -162,6 +174,9 @@ def json_line(record: Record) -> str:
             "output_tokens": record.output_tokens,
             "cache_read_tokens": record.cache_read_tokens,
             "cache_creation_tokens": record.cache_creation_tokens,
+            "cache": record.cache,
+            "cache_lost_tokens": record.cache_lost_tokens,
+            "cache_changed_at": record.cache_changed_at,
             "repairs": record.repairs,
             "outcome": record.outcome,
             "error": _short(record.error),

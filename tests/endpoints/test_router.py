@@ -2,19 +2,30 @@
 
 import pytest
 
-from gateway.endpoints import count_tokens, event_logging, health, messages, models
+from gateway.endpoints import count_tokens, event_logging, health, messages, metrics, models
 from gateway.endpoints import root as hello
-from gateway.endpoints.router import NO_MESSAGES_API, ROUTES, allowed, explain, find, not_found, wrong_method
+from gateway.endpoints.router import (
+    NO_MESSAGES_API,
+    ROUTES,
+    allowed,
+    explain,
+    find,
+    name_of,
+    not_found,
+    wrong_method,
+)
 from gateway.proxy.request import Endpoint
 
 TABLE: list[tuple[str, str, Endpoint, bool]] = [
     ("/healthz", "GET", health.healthz, True),
     ("/health", "GET", health.healthz, True),
     ("/readyz", "GET", health.readyz, True),
+    ("/metrics", "GET", metrics.metrics, False),
     ("/v1/messages", "POST", messages.messages, False),
     ("/v1/messages/count_tokens", "POST", count_tokens.count_tokens, False),
     ("/v1/models", "GET", models.listing, False),
     ("/v1/models/claude", "GET", models.listing, False),
+    ("/v1/models/{id}", "GET", models.one, False),
     ("/v1/models/claude-opus-4-5", "GET", models.one, False),
     ("/v1/models/zai/glm-4.7", "GET", models.one, False),
     ("/v1/models/claude/", "GET", models.listing, False),
@@ -48,6 +59,24 @@ def test_every_route(path: str, method: str, endpoint: Endpoint, health: bool) -
     assert route.methods.get("HEAD", endpoint) is endpoint
     if path.startswith("/v1/"):
         assert find("/v1" + path) == (route, True)
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        *((path, path) for path in ROUTES),
+        ("//v1/messages/", "/v1/messages"),
+        ("/messages", "/v1/messages"),
+        ("/v1/v1/messages", "/v1/messages"),
+        ("/v1/models/a/b", "/v1/models/{id}"),
+        ("/models/a", "/v1/models/{id}"),
+        ("/solr/admin/metrics", "other"),
+        ("/v1/v1/nowhere", "other"),
+        ("", "other"),
+    ],
+)
+def test_a_paths_name_is_its_routes(path: str, name: str) -> None:
+    assert name_of(path) == name
 
 
 def test_the_table_is_whole() -> None:

@@ -81,6 +81,7 @@ class Network:
         shown = repr(self.pool)
         assert shown.startswith("<Pool [http://one.test, Active: ")
         active, idle, dialling = (int(part.rpartition(" ")[2]) for part in shown[:-2].split(",")[1:])
+        assert self.pool.counts() == (active, idle, dialling)
         return active, idle, dialling
 
     def lost(self) -> list[int]:

@@ -96,6 +96,7 @@ async def test_serving() -> None:
         assert (await client.request("POST", "/", b"hello")).body == b"hello"
         assert (await client.request("GET", "/")).status == 200
         assert [repr(c) for c in server.connections] == ["<ServerConnection [IDLE]>"]
+        assert server.counts() == (0, 1)
     assert desk.received == [("POST", "/", b"hello"), ("GET", "/", b"")]
 
 
@@ -194,6 +195,7 @@ async def test_draining() -> None:
         busy.writer.write(LATER)
         await asked(desk)
         await until(server, 3)
+        assert server.counts() == (1, 2)
         server.drain()
         assert (await ended(idle), await ended(waiting)) == (b"", b"")
         await until(server, 1)

@@ -12,12 +12,15 @@ from gateway.messages.cures import CURES, without_fields
 from gateway.messages.errors import RequestError
 from gateway.messages.imagesize import image_size
 from gateway.messages.json_documents import first_difference, read_document, write_document
+from gateway.messages.prompt_cache import PromptCaches
+from gateway.messages.prompt_prefix import prefix_of
 from gateway.messages.repair import REPAIRS, apply, speaks_of_signature
 from gateway.messages.replay import message_events
 from gateway.messages.request import conversation_id, read_request, splice_model
 from gateway.messages.sse import Event, EventDecoder
 from gateway.messages.stream import StreamWriter
 from gateway.messages.token_estimate import estimate
+from gateway.telemetry.access_log import Record
 from tests.messages.samples import (
     assistant,
     call,
@@ -78,9 +81,17 @@ def cured(name: str) -> Callable[[dict[str, Any]], object]:
     return lambda document: CURES[name](document, "messages.0.content.0.cache_control")
 
 
+def followed(document: dict[str, Any]) -> None:
+    """All that finding out why a cache was lost does with a prompt."""
+    caches = PromptCaches()
+    for prefix in (prefix_of(document), prefix_of({**document, "tools": [{}]})):
+        caches.judge("c", prefix, Record(0.0, cache_read_tokens=0, cache_creation_tokens=1000))
+
+
 CHANGES: dict[str, Callable[[dict[str, Any]], object]] = {
     "all repairs": lambda document: apply(document, REPAIRS),
     **REPAIRS,
+    "cache": followed,
     **{f"cure {name}": cured(name) for name in CURES if name not in REPAIRS},
 }
 """Everything that changes a history: the repairs in their order, and each change by itself."""

@@ -13,6 +13,7 @@ from gateway.messages.request import read_request
 from gateway.proxy.request import FORGOTTEN, Entrance, new_id
 from gateway.proxy.response_headers import JSON
 from gateway.telemetry.access_log import Record
+from gateway.telemetry.metrics import BATCH, LAST
 from tests.support.attempt import OneRequest
 from tests.support.loops import settle
 
@@ -281,7 +282,7 @@ async def test_a_body_that_is_not_needed_any_more_is_let_go_of(estimated: bool) 
     client = OneRequest()
     client.request.record.wire_model = "m"
     client.runtime.estimated |= {"m"} if estimated else set()
-    client.request.forget_body()
+    client.request.forget_body(b"")
     assert client.request.body == b""
     # One whose tokens were estimated is compared with the response's usage.
     assert (client.request.parsed is FORGOTTEN) is not estimated
@@ -296,12 +297,23 @@ async def test_a_request_teaches_unless_it_is_forgotten(forgotten: bool) -> None
     client.request.parsed = read_request(text)
     client.request.record.wire_model = "m"
     if forgotten:
-        client.request.forget_body()
+        client.request.forget_body(b"")
     client.runtime.estimated.add("m")
     client.request.usage_source = Usage({"input_tokens": 5000, "output_tokens": 1})
     client.request.respond(200, b"")
     await settle()
     assert (client.runtime.correction.apply("m", 1000) == 1000) is forgotten
+
+
+async def test_the_last_record_that_fits_has_all_counted() -> None:
+    client = OneRequest()
+    metrics = client.runtime.metrics
+    metrics.records[:LAST] = [Record(0.0)] * LAST
+    metrics.waiting = LAST
+    client.request.respond(200, b"")
+    await settle()
+    assert metrics.waiting == 0
+    assert sum(series.requests for series in metrics.series.values()) == BATCH
 
 
 # The gateway's own failure.

@@ -157,6 +157,13 @@ def test_unknown_models(
     assert caught.value.message == message
 
 
+def test_models_by_their_names_at_upstreams() -> None:
+    opus = upstream("opus", {"claude-opus-*": "glm", "a": "b"})
+    table = {"x": "opus/pinned", "y-*": "org/model"}
+    assert ModelRoutes(table, [opus]).wire_models() == {"pinned", "org/model", "glm", "b"}
+    assert ModelRoutes({"fast": "haiku"}, [PLAIN]).wire_models() == {"haiku"}
+
+
 def test_exact_names() -> None:
     table = {"z": "exact", "a-*": "exact", "gone": "nowhere", "exact": "exact"}
     assert ModelRoutes(table, [OPUS_ONLY]).exact_names() == ["exact", "z"]

@@ -37,6 +37,9 @@ DEEDS = (
 HARMLESS = {"os.listdir", "os.scandir", "fcntl.ioctl"}
 """Python looks for modules; `backlog` asks about a socket."""
 
+OWN_STATE = {"/proc/self/stat", "/proc/self/statm", "/proc/stat"}
+"""What `/metrics` tells of the process itself, whatever is asked of it."""
+
 
 def document(temptation: str, model: str, *, stream: bool) -> dict[str, Any]:
     """A request that names it wherever something could be fetched or run, and where a translator takes it."""
@@ -125,8 +128,9 @@ async def main() -> None:
 
             def hear(event: str, arguments: tuple[Any, ...]) -> None:
                 module = event == "open" and str(arguments[0]).endswith((".py", ".pyc"))
+                own_state = event == "open" and str(arguments[0]) in OWN_STATE
                 meant = event == "socket.connect" and arguments[1] in own
-                if event.startswith(DEEDS) and event not in HARMLESS and not (module or meant):
+                if event.startswith(DEEDS) and event not in HARMLESS and not (module or own_state or meant):
                     deeds.append(f"{event}{arguments[:2]!r}")
 
             sys.addaudithook(hear)

@@ -50,6 +50,9 @@ FULL: dict[str, Any] = {
     "output_tokens": 560,
     "cache_read_tokens": 48_000,
     "cache_creation_tokens": 0,
+    "cache": "lost:changed",
+    "cache_lost_tokens": 52_000,
+    "cache_changed_at": "messages.3.content.0",
     "repairs": ("empty_text", "merge_roles"),
     "outcome": "ok",
     "error": "",
@@ -64,7 +67,8 @@ LINES: list[tuple[dict[str, Any], str]] = [
         f"{HEAD} laptop POST /v1/messages claude-opus-4-5 -> glm-4.7 zai/work@example.com 200 ok attempts=2"
         " tried=dead@example.com:401,full@example.com:429"
         " in=49.1kB out=3210B first=830.0ms took=12.40s"
-        " input=1200 output=560 cache_read=48000 cache_creation=0 repairs=empty_text,merge_roles",
+        " input=1200 output=560 cache_read=48000 cache_creation=0"
+        " cache=lost:changed lost=52000 at=messages.3.content.0 repairs=empty_text,merge_roles",
     ),
     (
         {"model": "m", "wire_model": "m", "upstream": "u", "account": "a b", "attempts": 1, "status": 200}
@@ -75,6 +79,10 @@ LINES: list[tuple[dict[str, Any], str]] = [
         {"model": "m", "status": 404, "outcome": "refused", "error": 'model "m" is not served\nhere'},
         f"{HEAD} - POST /v1/messages m 404 refused in=0B out=0B took=0.0ms"
         ' error="model \\"m\\" is not served\\nhere"',
+    ),
+    (
+        {"status": 200, "outcome": "ok", "cache": "hit"},
+        f"{HEAD} - POST /v1/messages 200 ok in=0B out=0B took=0.0ms cache=hit",
     ),
     (
         {"status": 503, "outcome": "refused", "tried": ("a b:429",)},

@@ -173,7 +173,7 @@ class Holding:
         sink, request = self._sink, self._sink.request
         beginning = b"".join(self._payload)
         lines = sink.commit(self._head, self._content_type(), beginning)
-        request.forget_body()
+        request.forget_body(beginning)
         relaying = Relaying(sink, self._framing, beginning)
         request.usage_source = sink.reader = relaying
         if not ended:

@@ -79,7 +79,7 @@ class Translation:
             self._committed = True
             request = self._sink.request
             lines = self._sink.commit(self._head, EVENT_STREAM, data)
-            request.forget_body()
+            request.forget_body(b"")
             request.usage_source = self
             if not self._exchange.status:
                 self._exchange.start(200, lines + STREAM_LINES)

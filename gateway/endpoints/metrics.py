@@ -1,0 +1,86 @@
+"""GET /metrics: what was counted, and how things are now, for Prometheus. One scrape of any worker answers for all."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import orjson
+
+from gateway.proxy.request import ClientRequest
+from gateway.proxy.response_headers import shown_account
+from gateway.proxy.runtime import Runtime, Sharing
+
+if TYPE_CHECKING:
+    from gateway.telemetry.exposition import Gauges, Snapshot
+
+KIND = "metrics"
+"""What processes gather from each other under this name are snapshots."""
+
+
+def metrics(request: ClientRequest) -> None:
+    """Tell all numbers, as text in the format that the client prefers."""
+    from gateway.telemetry import exposition
+
+    runtime = request.runtime
+    now = request.exchange.loop.time()
+
+    def tell(others: list[bytes]) -> None:
+        try:
+            found = [snapshot_of(runtime, now, apart=1), *filter(None, map(exposition.read_snapshot, others))]
+            openmetrics = exposition.wants_openmetrics(request.exchange.head.get(b"accept"))
+            body = exposition.render(exposition.merge(found), openmetrics=openmetrics)
+            type = exposition.OPENMETRICS if openmetrics else exposition.TEXT
+            request.respond(200, body, b"content-type: %b\r\n" % type)
+        except Exception as error:
+            request.crashed(error)
+
+    if runtime.sharing is None:
+        tell([])
+    else:
+        runtime.sharing.gather(KIND, tell)
+
+
+def share(sharing: Sharing, runtime: Callable[[], Runtime], now: Callable[[], float]) -> None:
+    """Have the other processes told this one's numbers when they gather them. `now`: the loop's time."""
+    sharing.provide(KIND, lambda: orjson.dumps(snapshot_of(runtime(), now())))
+
+
+def snapshot_of(runtime: Runtime, now: float, *, apart: int = 0) -> "Snapshot":
+    """Return all numbers of this process, `apart` of whose requests are there to ask for them."""
+    from gateway.telemetry.exposition import snapshot
+
+    server = runtime.config.server
+    return snapshot(
+        runtime.metrics, _gauges(runtime, now, apart), lambda account: shown_account(server, account)
+    )
+
+
+def _gauges(runtime: Runtime, now: float, apart: int) -> "Gauges":
+    """Look at how things are. Accounts that look alike to clients are one: how many of them are available."""
+    from platform import python_version
+
+    from gateway import __version__
+    from gateway.telemetry.process_stats import process_stats
+
+    available: dict[tuple[str, ...], float] = {}
+    seconds: dict[tuple[str, ...], float] = {}
+    for account in runtime.scheduler.snapshot(now):
+        place = account.upstream, shown_account(runtime.config.server, account.account)
+        available[place] = available.get(place, 0) + account.ready
+        seconds[place] = max(seconds.get(place, 0.0), account.until - now, 0.0)
+    serving, idle = runtime.client_connections()
+    pools = {id(upstream.pool): upstream.pool.counts() for upstream in runtime.upstreams.values()}
+    active, kept, dialling = (sum(counts) for counts in zip((0, 0, 0), *pools.values(), strict=True))
+    return {
+        "gateway_account_available": available,
+        "gateway_account_cooldown_seconds": seconds,
+        "gateway_in_flight": {(): serving - apart},
+        "gateway_connections": {
+            ("client", "active"): serving,
+            ("client", "idle"): idle,
+            ("upstream", "active"): active,
+            ("upstream", "idle"): kept,
+            ("upstream", "dialling"): dialling,
+        },
+        "gateway_build_info": {(__version__, python_version()): 1},
+        **{name: {(): number} for name, number in process_stats().items()},
+    }

@@ -1,0 +1,163 @@
+"""Counting: what `/metrics` tells of requests, gathered from their records.
+
+Records wait in a list of fixed length and are counted a batch at a time, by one loop without a call a record; so
+counting costs a request less than a microsecond, and its response nothing. All that is known of a request that ended
+goes to one `Series`, by one look-up; the metrics are made of those when somebody asks, see `exposition`.
+
+Labels are bounded whatever clients send: paths are those of routes, a model is one that the configuration names or an
+upstream has served, and beyond a number of series everything is "other".
+"""
+
+from bisect import bisect_left
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+
+from gateway.telemetry.access_log import Record
+
+BATCH = 64
+"""Records that wait: counting them takes the loop some 60 µs at once."""
+
+LAST = BATCH - 1
+"""The last place for one."""
+
+DURATIONS = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0)
+"""Upper bounds of a request's seconds: from a count of tokens to the longest stream of an agent."""
+
+FIRST_BYTES = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0)
+"""Upper bounds of the seconds to the first content: 20 is where Claude Code shows a banner."""
+
+MAX_SERIES = 4096
+"""Sets of labels, of one kind: some 100 accounts with ten models. One takes about 600 bytes."""
+
+MAX_MODELS = 100
+"""Models that no table names and an upstream has served: a server that serves any name would bring any number."""
+
+LONGEST = 200
+"""Characters of a model's name as a label; a resource name of Vertex AI has some 150."""
+
+OTHER = "other"
+
+NOTHING: Mapping[str, str] = {}
+
+
+def other(path: str) -> str:
+    """Return what stands for every path that is no route."""
+    return OTHER
+
+
+Key = tuple[str, int, str, str, str, str]
+"""The labels of a request that ended: route, status (-1 for any other), outcome, upstream, account, wire model."""
+
+OTHERS: Key = (OTHER, -1, OTHER, OTHER, OTHER, OTHER)
+
+
+@dataclass(slots=True, eq=False)
+class Series:
+    """What requests with the same labels come to. Counts in `durations` and `first_bytes` are those of one bucket
+    alone; the last one is for what is beyond all bounds."""
+
+    requests: int = 0
+    seconds: float = 0.0
+    durations: list[int] = field(default_factory=lambda: [0] * (len(DURATIONS) + 1))
+    first_seconds: float = 0.0
+    first_bytes: list[int] = field(default_factory=lambda: [0] * (len(FIRST_BYTES) + 1))
+    attempts: int = 0
+    """Requests of which an attempt had this outcome; the others failed with every attempt, or made none."""
+    input: int = 0
+    output: int = 0
+    cache_read: int = 0
+    cache_creation: int = 0
+
+
+class Metrics:
+    """Counters of one process. `routes` has the paths that are labels as they are, `route_of` tells any other's."""
+
+    __slots__ = ("_models", "_named", "_route_of", "_routes", "counted", "records", "series", "waiting")
+
+    def __init__(self, routes: Mapping[str, str] = NOTHING, route_of: Callable[[str], str] = other) -> None:
+        self._routes, self._route_of = routes, route_of
+        self.records: list[Record | None] = [None] * BATCH
+        """Those that wait. Who adds one writes it to the place `waiting`, and calls `fold` when it was the last."""
+        self.waiting = 0
+        self.series: dict[Key, Series] = {}
+        self.counted: dict[tuple[str, ...], int] = {}
+        """What few requests have, by a word for it and its labels."""
+        self._named: frozenset[str] = frozenset()
+        self._models: set[str] = set()
+        """Those that are labels without being named."""
+
+    def name_models(self, names: Collection[str]) -> None:
+        """Take these for the models that the configuration names, in place of those before."""
+        self._named = frozenset(names)
+
+    def fold(self) -> None:
+        """Count the records that wait."""
+        records, all_series = self.records, self.series
+        routes, named, models = self._routes, self._named, self._models
+        for at in range(self.waiting):
+            record = records[at]
+            assert record is not None
+            records[at] = None
+            path, model = record.path, record.wire_model
+            if model and model not in named and model not in models:
+                model = self._label_of(record)
+            route = routes[path] if path in routes else self._route_of(path)
+            key = route, record.status, record.outcome, record.upstream, record.account, model
+            series = all_series[key] if key in all_series else self._series(key)
+            series.requests += 1
+            tried = record.tried
+            if record.attempts:
+                if not tried or record.attempts > len(tried):
+                    series.attempts += 1
+                seconds, first = record.duration, record.first_byte
+                series.seconds += seconds
+                series.durations[bisect_left(DURATIONS, seconds)] += 1
+                if first is not None:
+                    series.first_seconds += first
+                    series.first_bytes[bisect_left(FIRST_BYTES, first)] += 1
+            # A count of tokens has no output, and is no usage.
+            if record.output_tokens is not None:
+                series.output += record.output_tokens
+                series.input += record.input_tokens or 0
+                series.cache_read += record.cache_read_tokens or 0
+                series.cache_creation += record.cache_creation_tokens or 0
+            if tried or record.repairs or record.cache:
+                self._count_more(record)
+        self.waiting = 0
+
+    def _series(self, key: Key) -> Series:
+        """Return the series of a key that is not there; that of all others when there are too many."""
+        if len(self.series) >= MAX_SERIES:
+            key = OTHERS
+        return self.series.setdefault(key, Series())
+
+    def _label_of(self, record: Record) -> str:
+        """Return a model's label that no table names: its name once an upstream has served it."""
+        model = record.wire_model
+        if record.status >= 400 or len(self._models) >= MAX_MODELS or len(model) > LONGEST:
+            return OTHER
+        self._models.add(model)
+        return model
+
+    def _count_more(self, record: Record) -> None:
+        """Count what few requests have: failed attempts, repairs and cures, what became of a cache."""
+        for each in record.tried:
+            place, _, result = each.rpartition(":")
+            account, _, upstream = place.rpartition("@")
+            self._count("attempts", upstream, account, result)
+        for repair in record.repairs:
+            if repair.startswith("cure:"):
+                self._count("cures", repair.removeprefix("cure:"))
+            else:
+                self._count("repairs", repair)
+        if record.cache:
+            verdict, _, cause = record.cache.partition(":")
+            self._count("cache", verdict)
+            if cause:
+                self._count("broken", cause)
+                self._count("lost", cause, by=record.cache_lost_tokens or 0)
+
+    def _count(self, *key: str, by: int = 1) -> None:
+        if key not in self.counted and len(self.counted) >= MAX_SERIES:
+            key = (key[0], *[OTHER] * (len(key) - 1))
+        self.counted[key] = self.counted.get(key, 0) + by
