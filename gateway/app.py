@@ -17,6 +17,7 @@ from gateway.config import KINDS, Account, Config, Upstream
 from gateway.dialects.base import Dialect
 from gateway.endpoints import router
 from gateway.endpoints.access import KEY_FIELDS, AccessControl
+from gateway.endpoints.status import ACTION_FIELD
 from gateway.http1.dial import Origin, client_context, origin_of, proxy_for
 from gateway.http1.exchange import Exchange
 from gateway.http1.heads import render_lines
@@ -101,6 +102,7 @@ class Gateway:
             model_list=model_list,
             log=self._log,
             correction=old.correction if old is not None else None,
+            standing=old.standing if old is not None else None,
         )
 
     def _tell_change(self, upstreams: Mapping[str, UpstreamClient], change: Change) -> None:
@@ -224,6 +226,8 @@ class Gateway:
         """Finish what is under way, begin nothing more."""
         self.runtime.draining = True
         self.server.drain()
+        if self.runtime.standing.watchers is not None:
+            self.runtime.standing.watchers.end()
 
     async def stop(self, patience: float | None = 0.0) -> bool:
         """Drain for at most `patience` seconds, then tell clients that wait, and close everything. False if requests
@@ -286,7 +290,7 @@ class Gateway:
         if isinstance(known, Entrance) and known.runtime is self.runtime:
             # For the response to a wrong key, too.
             request.cors, request.record.path = known.cors, known.path
-            key = self._access.check_key(head, health=known.health)
+            key = "" if known.open else self._access.check_key(head, health=known.health)
             entrance = known if key == known.key else known.with_key(key)
         else:
             judged = self._judge(request)
@@ -314,7 +318,9 @@ class Gateway:
         if head.method == "OPTIONS" and (path == "*" or route is not None):
             self._options(request, route)
             return None
-        key = record.key = access.check_key(head, health=route is not None and route.health)
+        key = ""
+        if route is None or not route.open:
+            key = record.key = access.check_key(head, health=route is not None and route.health)
         base = self.runtime.base_url
         if route is None:
             raise router.not_found(path, base)
@@ -328,7 +334,16 @@ class Gateway:
         conversation = conversation_id({"messages": []}, session) if session else ""
         coding = check_request_coding(head.get(b"content-encoding"))
         return Entrance(
-            self.runtime, endpoint, path, query, key, request.cors, conversation, coding, health=route.health
+            self.runtime,
+            endpoint,
+            path,
+            query,
+            key,
+            request.cors,
+            conversation,
+            coding,
+            health=route.health,
+            open=route.open,
         )
 
     @staticmethod
@@ -338,6 +353,6 @@ class Gateway:
         if request.cors:
             asked = request.exchange.head.get(b"access-control-request-headers")
             headers.append((b"access-control-allow-methods", allow))
-            if asked is not None:
+            if asked is not None and ACTION_FIELD not in asked.lower():
                 headers.append((b"access-control-allow-headers", asked))
         request.respond(200, b"", render_lines(headers))

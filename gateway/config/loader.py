@@ -15,6 +15,7 @@ from gateway.config.addresses import host_name, origin
 from gateway.config.models import model_table, model_warnings
 from gateway.config.parsers import boolean, check_word, duration, integer, one_of, pem, secret, size
 from gateway.config.reading import (
+    Mistake,
     Parser,
     Reading,
     array_of,
@@ -30,6 +31,7 @@ from gateway.config.values import (
     Intercept,
     Retry,
     Server,
+    Status,
     Stream,
     Tls,
     is_loopback,
@@ -122,6 +124,15 @@ STREAM: Mapping[str, Parser] = {"ping_after": duration()}
 
 INTERCEPT: Mapping[str, Parser] = {"warmup": boolean, "quota_probe": boolean}
 
+
+def _status_for(reading: Reading, path: str, value: object) -> object:
+    if value == "loopback" or isinstance(value, bool):
+        return value
+    raise Mistake('must be true, false or "loopback"')
+
+
+STATUS: Mapping[str, Parser] = {"enabled": _status_for}
+
 TOP: Mapping[str, Parser] = {
     "count_tokens": one_of("auto", "estimate", "zero"),
     "server": _server,
@@ -129,6 +140,7 @@ TOP: Mapping[str, Parser] = {
     "retry": _made(Retry, RETRY),
     "stream": _made(Stream, STREAM),
     "intercept": _made(Intercept, INTERCEPT),
+    "status": _made(Status, STATUS),
     "models": model_table,
     "upstreams": upstreams,
 }

@@ -73,6 +73,10 @@ _MAIN = """\
 #warmup = true
 #quota_probe = false
 
+# Who may look in at /status: "loopback" is this machine, and others with a key; true is whoever may send requests.
+[status]
+#enabled = "loopback"
+
 # Requested name, or pattern with `*`, to a model; "upstream/model" sends it to that upstream only.
 [models]
 #"claude-3-5-haiku-*" = "claude-haiku-4-5"

@@ -41,6 +41,11 @@ class Pool:
             f"Dialling: {len(self._dialling)}]>"
         )
 
+    @property
+    def counts(self) -> dict[str, int]:
+        """Return how many connections there are, by what they do."""
+        return {"active": len(self._active), "idle": len(self._idle), "dialling": len(self._dialling)}
+
     def send(self, request: UpstreamRequest) -> None:
         """Send a request. Failures to connect are told to it later, never inside this call."""
         idle = self._idle

@@ -21,6 +21,7 @@ from gateway.proxy.response_headers import JSON
 from gateway.routing.accounts import Target
 from gateway.routing.sent import Sent
 from gateway.telemetry.access_log import Record
+from gateway.telemetry.recent import MANY
 
 if TYPE_CHECKING:
     from gateway.proxy.runtime import Runtime
@@ -58,6 +59,7 @@ class Entrance:
         "health",
         "key",
         "model",
+        "open",
         "path",
         "query",
         "runtime",
@@ -76,6 +78,7 @@ class Entrance:
         coding: str,
         *,
         health: bool,
+        open: bool = False,
     ) -> None:
         """`session`: the conversation that the head names, "" if it names none."""
         self.runtime = runtime
@@ -89,6 +92,8 @@ class Entrance:
         """Header lines for every response: an allowed foreign origin may read it."""
         self.health = health
         """Served while the gateway drains, too."""
+        self.open = open
+        """No key is asked for."""
         self._session = session
         self.coding = coding
         """The content coding of the body, "" for none."""
@@ -273,10 +278,15 @@ class ClientRequest:
         if self.usage_source is not None:
             self.usage_source.tell_usage(record)
             self.usage_source = None
-        for observe in self.runtime.observers:
+        runtime = self.runtime
+        for observe in runtime.observers:
             observe(record)
-        if record.wire_model in self.runtime.estimated:
-            self.runtime.learn(self.parsed, record)
+        runtime.unread += 1
+        if runtime.unread >= MANY:
+            runtime.unread = 0
+            runtime.standing.recent.read()
+        if record.wire_model in runtime.estimated:
+            runtime.learn(self.parsed, record)
 
     def forget_body(self) -> None:
         """Let go of the request: a stream may live for an hour, and only another attempt would need it."""

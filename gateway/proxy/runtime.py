@@ -3,8 +3,10 @@
 A reload makes another Runtime; requests under way keep the one they began with.
 """
 
+import time
 from collections.abc import Callable, Mapping
 from random import random
+from typing import TYPE_CHECKING, Protocol
 
 from gateway.config import Config
 from gateway.messages.request import MessagesRequest
@@ -16,6 +18,50 @@ from gateway.routing.accounts import Target
 from gateway.routing.model_routes import ModelRoutes
 from gateway.routing.scheduler import Scheduler
 from gateway.telemetry.access_log import AccessLog, Record
+from gateway.telemetry.recent import Recent
+
+if TYPE_CHECKING:
+    from gateway.proxy.request import ClientRequest
+
+
+class Watchers(Protocol):
+    """Clients that watch how the gateway is."""
+
+    def add(self, request: "ClientRequest") -> None:
+        """Show it to one more. Raises RequestError (503) where there are too many."""
+
+    def end(self) -> None:
+        """End all their responses."""
+
+
+class Sharing(Protocol):
+    """What the processes that serve one configuration tell each other."""
+
+    def provide(self, kind: str, provider: Callable[[], bytes]) -> None:
+        """Have `provider` called when any process gathers what it is of."""
+
+    def gather(self, kind: str, reply: Callable[[list[bytes]], None]) -> None:
+        """Ask every process, this one included, and hand what they provide to `reply`, soon."""
+
+    def tell(self, kind: str, payload: bytes) -> None:
+        """Tell every other process."""
+
+    def on_tell(self, kind: str, handler: Callable[[bytes], None]) -> None:
+        """Have `handler` called with what another process tells."""
+
+
+class Standing:
+    """What stands while configurations change."""
+
+    def __init__(self) -> None:
+        self.current: Runtime
+        """That of the present configuration."""
+        self.started = time.time()
+        self.recent = Recent()
+        self.watchers: Watchers | None = None
+        """None until there is one."""
+        self.sharing: Sharing | None = None
+        """None with one process."""
 
 
 class Runtime:
@@ -32,6 +78,7 @@ class Runtime:
         model_list: ModelList,
         log: AccessLog,
         correction: Correction | None = None,
+        standing: Standing | None = None,
         random: Callable[[], float] = random,
     ) -> None:
         self.config = config
@@ -45,8 +92,15 @@ class Runtime:
         self.log = log
         self.debugging = log.enabled("debug")
         """Whether anybody reads what is decided."""
+        self.standing = Standing() if standing is None else standing
+        self.standing.current = self
+        self.unread = 0
+        """Requests that have ended since their records were read last: counted here, since a call for each would cost
+        more than all that."""
         self.observers: tuple[Callable[[Record], None], ...] = (log.log,)
         """Who is told of every request when it is over."""
+        if config.status.enabled is not False:
+            self.observers += (self.standing.recent.waiting.append,)
         self.correction = Correction() if correction is None else correction
         self.random = random
         self.draining = False
