@@ -212,6 +212,14 @@ class Gateway:
         if self._list_keepers is not None:
             self._list_models()
 
+    def share(self) -> None:
+        """Tell other processes how this one is, and do what they were asked for, once there is a way."""
+        standing = self.runtime.standing
+        if standing.sharing is not None:
+            from gateway.status import sharing
+
+            sharing.join(standing, standing.sharing)
+
     def _in_place(self, config: Config) -> Config:
         """Return the configuration with the address that this gateway already listens on: who may come in depends on
         it."""

@@ -5,7 +5,7 @@ and, where none is asked for, for this machine alone unless `status.enabled` say
 gets any of it, nor can it send the header that an action needs.
 """
 
-from collections.abc import Callable
+from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
@@ -37,12 +37,16 @@ def page(request: ClientRequest) -> None:
 def document(request: ClientRequest) -> None:
     """Tell how the gateway is. Raises RequestError (403, 404)."""
     _check(request)
-    from gateway.status.document import collect
+    from gateway.status.document import collect, merge
 
-    def tell(found: dict[str, Any]) -> None:
-        request.respond(200, orjson.dumps(found, option=orjson.OPT_APPEND_NEWLINE), OURS)
+    def tell(parts: Iterable[dict[str, Any]]) -> None:
+        # It may be called later, outside of what guards a request that is being handled.
+        try:
+            request.respond(200, orjson.dumps(merge(parts), option=orjson.OPT_APPEND_NEWLINE), OURS)
+        except Exception as error:
+            request.crashed(error)
 
-    collect(request.runtime, request.exchange.loop.time(), partial(_guarded, request, tell))
+    collect(request.runtime, request.exchange.loop.time(), tell)
 
 
 def events(request: ClientRequest) -> None:
@@ -78,14 +82,6 @@ def action(name: str, request: ClientRequest) -> None:
 clear = partial(action, "clear")
 disable = partial(action, "disable")
 enable = partial(action, "enable")
-
-
-def _guarded(request: ClientRequest, tell: Callable[[Any], None], found: Any) -> None:
-    """Respond later, outside of what guards a request that is being handled."""
-    try:
-        tell(found)
-    except Exception as error:
-        request.crashed(error)
 
 
 def _check_enabled(request: ClientRequest) -> None:

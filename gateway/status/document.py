@@ -185,7 +185,7 @@ def _unix(at: float, offset: float) -> float | None:
     return None if isinf(at) else round(at + offset, 1)
 
 
-def merge(parts: Sequence[Document]) -> Document:
+def merge(parts: Iterable[Document]) -> Document:
     """Return one document of all processes' parts, whatever their order."""
     parts = sorted(parts, key=lambda each: (each["started"], each["time"]))
     now = max(each["time"] for each in parts)
@@ -277,10 +277,11 @@ def _conversations(lists: Sequence[Sequence[Document]], now: float) -> list[Docu
     return sorted(recent, key=lambda each: (each["last"], each["id"]), reverse=True)[:CONVERSATIONS]
 
 
-def collect(runtime: Runtime, now: float, reply: Callable[[Document], None]) -> None:
-    """Hand one document of all processes to `reply`: at once with one process, else soon."""
+def collect(runtime: Runtime, now: float, reply: Callable[[Iterable[Document]], None]) -> None:
+    """Hand every process's part to `reply`, for `merge`: at once with one process, else soon."""
     sharing = runtime.standing.sharing
     if sharing is None:
-        reply(merge([part(runtime, now, time.time())]))
+        reply([part(runtime, now, time.time())])
     else:
-        sharing.gather(KIND, lambda parts: reply(merge([orjson.loads(each) for each in parts])))
+        # They are read by whoever merges them, and answers for what cannot be read.
+        sharing.gather(KIND, lambda parts: reply(map(orjson.loads, parts)))

@@ -6,6 +6,7 @@ the whole document, so that at most one waits for it.
 """
 
 import asyncio
+from collections.abc import Iterable
 
 import orjson
 
@@ -14,7 +15,7 @@ from gateway.proxy.request import ClientRequest
 from gateway.proxy.response_headers import EVENT_STREAM, STREAM_LINES
 from gateway.proxy.runtime import Standing
 from gateway.status.changes import changes
-from gateway.status.document import Document, collect
+from gateway.status.document import Document, collect, merge
 
 EVERY = 1.0
 """Seconds between two looks: soon enough for a person."""
@@ -127,8 +128,9 @@ class LiveWatchers:
         self._timer = loop.call_later(EVERY, self._look)
         collect(self._standing.current, loop.time(), self._show)
 
-    def _show(self, document: Document) -> None:
-        """Show a document to all. What was shown last is what those that are not behind have."""
+    def _show(self, parts: Iterable[Document]) -> None:
+        """Show what processes say to all. What was shown last is what those that are not behind have."""
+        document = merge(parts)
         change = None if self._last is None else changes(self._last, document)
         self._last = document
         now = asyncio.get_running_loop().time()
