@@ -67,7 +67,7 @@ def _print(document: Document, *, as_json: bool) -> int:
 
 def _watch(peer: Peer, *, as_json: bool) -> int:
     """Print it again whenever it has changed, over the last one on a terminal, until the gateway ends it."""
-    repaints = sys.stdout.isatty() and not as_json
+    repaints = _is_terminal() and not as_json
     height = shutil.get_terminal_size().lines
     decoder = EventDecoder()
     document: Document = {}
@@ -91,6 +91,10 @@ def _watch(peer: Peer, *, as_json: bool) -> int:
                     code = _print(document, as_json=as_json)
                 if code:
                     return code
+
+
+def _is_terminal() -> bool:
+    return sys.stdout.isatty()
 
 
 # The report.

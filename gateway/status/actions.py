@@ -78,7 +78,7 @@ def carry_out(runtime: Runtime, action: Action) -> None:
     ACTIONS[action.name](runtime, action)
     sharing = runtime.standing.sharing
     if sharing is not None:
-        sharing.tell(KIND, orjson.dumps(action))
+        sharing.tell(KIND, orjson.dumps([*action]))
 
 
 def take_in(runtime: Runtime, payload: bytes) -> None:
