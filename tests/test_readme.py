@@ -12,7 +12,7 @@ import pytest
 from gateway import cli
 from gateway.config import KINDS, parse
 from gateway.config.kinds import CURES, FIELDS_CURE
-from gateway.config.loader import AUTH, INTERCEPT, RETRY, SERVER, STREAM
+from gateway.config.loader import AUTH, INTERCEPT, RETRY, SERVER, STATUS, STREAM
 from gateway.config.presets import PRESETS
 from gateway.config.values import REPAIRS
 from gateway.telemetry.access_log import Record
@@ -20,7 +20,14 @@ from tests.support.spawned import ROOT
 
 README = (ROOT / "README.md").read_text()
 
-SECTIONS = {"server": SERVER, "auth": AUTH, "retry": RETRY, "stream": STREAM, "intercept": INTERCEPT}
+SECTIONS = {
+    "server": SERVER,
+    "auth": AUTH,
+    "retry": RETRY,
+    "stream": STREAM,
+    "intercept": INTERCEPT,
+    "status": STATUS,
+}
 
 
 def blocks(language: str) -> list[str]:
@@ -50,7 +57,7 @@ def test_each_command_parses() -> None:
 
 
 def test_settings_that_are_named_exist() -> None:
-    named = re.findall(r"`(server|auth|retry|stream|intercept)\.(\w+)`", README)
+    named = re.findall(r"`(server|auth|retry|stream|intercept|status)\.(\w+)`", README)
     assert len(named) > 10
     assert [f"{section}.{key}" for section, key in named if key not in SECTIONS[section]] == []
 

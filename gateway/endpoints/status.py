@@ -73,7 +73,7 @@ def action(name: str, request: ClientRequest) -> None:
     runtime = request.runtime.standing.current
     asked = read(name, request.body, runtime)
     carry_out(runtime, asked)
-    key = request.record.key = request.entrance.key if request.entrance is not None else ""
+    key = _key(request)
     place = f"{asked.upstream}/{asked.account}" if asked.account else asked.upstream
     runtime.log.warning(f"an operator asked to {name} {place}" + (f", with the key {key}" if key else ""))
     request.respond(200, orjson.dumps({"done": name, "upstream": asked.upstream}), OURS)
@@ -94,14 +94,19 @@ def _check(request: ClientRequest) -> None:
     _check_enabled(request)
     if request.cors:
         raise RequestError(403, "the status is not for pages of other origins")
-    known = request.entrance is not None and bool(request.entrance.key)
-    if known or request.runtime.config.status.enabled is True or _is_here(request):
+    if _key(request) or request.runtime.config.status.enabled is True or _is_here(request):
         return
     raise RequestError(
         403,
         "the status is shown without a key on the gateway's own machine only: send one of the keys in [auth], or set "
         "enabled = true in [status]",
     )
+
+
+def _key(request: ClientRequest) -> str:
+    """Return the name of the client's key, "" without one."""
+    assert request.entrance is not None
+    return request.entrance.key
 
 
 def _is_here(request: ClientRequest) -> bool:

@@ -193,6 +193,9 @@ def merge(parts: Iterable[Document]) -> Document:
     upstreams = [_upstream(found) for found in _by(("name",), (each["upstreams"] for each in parts))]
     free = (one["state"] not in ("cooling", "closed") for each in upstreams for one in each["accounts"])
     draining = any(each["draining"] for each in parts)
+    oldest = (now // 60 - MINUTES) * 60
+    minutes = [one for each in parts for one in each["minutes"] if one["time"] > oldest]
+    minutes.sort(key=lambda each: each["time"])
     requests = [request for each in parts for request in each["requests"]]
     requests.sort(key=lambda each: (each["time"] + each["duration"], each["request_id"]), reverse=True)
     return {
@@ -204,7 +207,8 @@ def merge(parts: Iterable[Document]) -> Document:
         "draining": draining,
         "ready": any(free) and not draining,
         "upstreams": upstreams,
-        "minutes": _minutes([each["minutes"] for each in parts], now),
+        "hour": _summed(minutes),
+        "minutes": [{"time": each[0]["time"], **_summed(each)} for each in _by(("time",), [minutes])],
         "requests": requests[:REQUESTS],
         "conversations": _conversations([each["conversations"] for each in parts], now),
     }
@@ -251,20 +255,16 @@ def _until(each: Mapping[str, Any]) -> float:
     return float("inf") if until is None else float(until)
 
 
-def _minutes(lists: Sequence[Sequence[Document]], now: float) -> list[Document]:
-    found = []
-    for each in _by(("time",), lists):
-        first_bytes: dict[int, int] = {}
-        for one in each:
-            for limit, count in one["first_bytes"].items():
-                first_bytes[int(limit)] = first_bytes.get(int(limit), 0) + count
-        slow = {
-            "first_byte_p50": percentile(first_bytes, 0.5),
-            "first_byte_p95": percentile(first_bytes, 0.95),
-        }
-        found.append({"time": each[0]["time"], **added(no_sums(), *each), **slow})
-    oldest = (now // 60 - MINUTES) * 60
-    return sorted((each for each in found if each["time"] > oldest), key=lambda each: each["time"])
+def _summed(found: Iterable[Document]) -> Document:
+    """Return the sums of minutes, and how soon first bytes came."""
+    sums = no_sums()
+    first_bytes: dict[int, int] = {}
+    for each in found:
+        added(sums, each)
+        for limit, count in each["first_bytes"].items():
+            first_bytes[int(limit)] = first_bytes.get(int(limit), 0) + count
+    slow = {"first_byte_p50": percentile(first_bytes, 0.5), "first_byte_p95": percentile(first_bytes, 0.95)}
+    return {**sums, **slow}
 
 
 def _conversations(lists: Sequence[Sequence[Document]], now: float) -> list[Document]:

@@ -75,6 +75,7 @@ async def test_a_gateway_that_has_just_started() -> None:
                     "cures": [],
                 }
             ],
+            "hour": {**nothing, "first_byte_p50": None, "first_byte_p95": None},
             "minutes": [],
             "requests": [],
             "conversations": [],
@@ -219,6 +220,7 @@ def test_of_many_processes_one_document() -> None:
     assert (found["started"], found["uptime"], found["processes"]) == (1.0, 7199.0, 3)
     assert not found["ready"]
     (minute,) = found["minutes"]
+    assert minute == {"time": 7140, **found["hour"]}
     assert (minute["requests"], minute["first_byte_p50"], minute["first_byte_p95"]) == (6, 0.02, 0.87)
     assert [request["request_id"] for request in found["requests"]] == ["r3.0", "r2.0", "r1.0"]
     (talk,) = found["conversations"]
