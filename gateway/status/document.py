@@ -5,6 +5,7 @@ censored. Parts are plain JSON, so that processes can hand them to each other. T
 """
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import isinf
 from typing import Any
@@ -47,9 +48,10 @@ class Names:
         self._labels: dict[tuple[str, str], str] = {}
         for upstream in runtime.config.upstreams:
             shown = [shown_account(self._server, account.name) for account in upstream.accounts]
+            counts = Counter(shown)
             for number, (account, name) in enumerate(zip(upstream.accounts, shown, strict=True), 1):
                 # A name that is hidden, or is another's too, gets its place in the configuration.
-                alone = name and shown.count(name) == 1
+                alone = name and counts[name] == 1
                 label = name if alone else f"{name}#{number}"
                 self._labels[upstream.name, account.name] = label
 
@@ -65,10 +67,11 @@ class Names:
         return None
 
     def hidden(self, text: str) -> str:
-        """Return a text in which accounts are called as they may be."""
-        if self._server.expose != "full":
+        """Return a text in which accounts' e-mails are as they may be shown; no other name is an upstream's to know."""
+        if self._server.expose != "full" and "@" in text:
             for (_, account), label in self._labels.items():
-                text = text.replace(account, label)
+                if "@" in account:
+                    text = text.replace(account, label)
         return text
 
 
@@ -84,15 +87,16 @@ def part(runtime: Runtime, now: float, wall: float) -> Document:
         accounts[account.upstream].append({**_account(runtime, names, account, wall - now), **sums})
     cures: dict[str, list[Document]] = {upstream: [] for upstream in runtime.upstreams}
     for one in runtime.scheduler.cures.remembered(now):
-        until = _unix(one.until, wall - now)
-        cures[one.upstream].append(
-            {
-                "model": encodable(one.wire_model),
-                "cure": one.cure.name,
-                "detail": _shown(one.cure.detail),
-                "until": until,
-            }
-        )
+        # What was learnt of an upstream stays when a reload takes it away: it may come back.
+        if one.upstream in cures:
+            cures[one.upstream].append(
+                {
+                    "model": encodable(one.wire_model),
+                    "cure": one.cure.name,
+                    "detail": _shown(one.cure.detail),
+                    "until": _unix(one.until, wall - now),
+                }
+            )
     return {
         "version": __version__,
         "time": round(wall, 3),
@@ -128,7 +132,7 @@ def _account(runtime: Runtime, names: Names, account: AccountStatus, offset: flo
     upstream = runtime.upstreams[account.upstream]
 
     def words(cool_down: CoolDown) -> str:
-        return names.hidden(_shown(upstream.censored(cool_down.words)))
+        return _shown(names.hidden(upstream.censored(cool_down.words)))
 
     last = max(
         (one for one in account.cool_downs if one.rule == account.cause),
@@ -167,7 +171,7 @@ def _request(names: Names, request: Document) -> Document:
     return {
         **_named(names, request),
         "tried": [f"{names.of(upstream, account)}@{upstream}:{what}" for account, _, upstream, what in who],
-        "error": names.hidden(_shown(request["error"])),
+        "error": _shown(names.hidden(request["error"])),
     }
 
 

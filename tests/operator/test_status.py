@@ -11,6 +11,7 @@ import pytest
 from gateway import cli
 from gateway.config import Auth, Secret
 from gateway.operator import status
+from gateway.operator.command_line import BROKEN_PIPE
 from gateway.operator.peer import refusal
 from gateway.operator.status import WIDTH, amount, is_well, report
 from gateway.status import watchers
@@ -138,6 +139,12 @@ async def test_watch_prints_whatever_changes(
         await g.gateway.stop(1.0)
         assert await watching == 1
         assert "has ended its report" in capsys.readouterr().err
+
+
+async def test_a_watch_ends_when_nobody_reads_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(status, "print_text", lambda text: BROKEN_PIPE)
+    async with running(config(upstream(HERE, "a@x.org"))) as g:
+        assert await run(g, "status", "--watch", "--json") == BROKEN_PIPE
 
 
 async def test_a_watch_that_breaks_off_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:

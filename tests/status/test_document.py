@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import time
 from typing import Any
 
 import orjson
@@ -10,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway import __version__
+from gateway.routing.cures import Cure
 from gateway.status.document import KIND, Names, collect, merge, part
 from gateway.telemetry.access_log import Record
 from gateway.telemetry.recent import CONVERSATIONS, REQUESTS
@@ -130,6 +132,30 @@ async def test_cures_and_a_feature_that_is_shut() -> None:
             assert always == {"model": "", "cure": "betas", "detail": "fast-*", "until": None}
             assert (learnt["model"], learnt["cure"], learnt["detail"]) == ("m", "betas", "odd-1")
             assert 1_800_003_500 < learnt["until"] <= 1_800_003_600.1
+
+
+async def test_what_is_remembered_of_an_upstream_that_is_gone_is_not_told() -> None:
+    async with running(config(upstream("http://127.0.0.1:1", "a@x.org", name="old"))) as g:
+        g.gateway.runtime.scheduler.cures.learn(
+            "old", "m", [Cure("betas")], asyncio.get_running_loop().time()
+        )
+        waiting = g.gateway.runtime.standing.recent.waiting
+        waiting.append(
+            Record(time.time(), method="POST", path="/v1/messages", upstream="old", account="a@x.org")
+        )
+        assert document(g)["upstreams"][0]["cures"]
+        g.gateway.reload(config(upstream("http://127.0.0.1:1", "b@x.org")))
+        found = document(g)
+        assert [(each["name"], each["cures"]) for each in found["upstreams"]] == [("up", [])]
+        assert [request["upstream"] for request in found["requests"]] == ["old"]
+
+
+async def test_a_short_name_does_not_spoil_words() -> None:
+    async with running(
+        config(upstream("http://127.0.0.1:1", "e", "me@x.org"), server={"expose": "none"})
+    ) as g:
+        names = Names(g.gateway.runtime)
+        assert names.hidden("we see me@x.org here") == "we see #2 here"
 
 
 async def test_names_that_would_be_confused_get_a_number() -> None:
@@ -286,8 +312,6 @@ async def test_what_is_kept_of_conversations_is_bounded() -> None:
     async with running(config(upstream("http://127.0.0.1:1", "a@x.org"))) as g:
         found: list[Any] = []
         waiting = g.gateway.runtime.standing.recent.waiting
-        import time
-
         for at in range(3 * CONVERSATIONS):
             waiting.append(Record(time.time(), method="POST", path="/v1/messages", conversation=str(at)))
         collect(g.gateway.runtime, asyncio.get_running_loop().time(), found.append)
