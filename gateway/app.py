@@ -182,6 +182,7 @@ class Gateway:
             raise cannot_listen(server.host, server.port, error) from error
         self.port = ports[0]
         self.runtime.base_url = base_url(config, self.port)
+        self.share()
         if listing:
             self._list_models()
 
@@ -202,9 +203,9 @@ class Gateway:
         config = self._in_place(config)
         server_context(config)
         client_context.cache_clear()
-        draining = self.runtime.draining
-        self.runtime = self._build(config, self.runtime)
-        self.runtime.draining = draining
+        old = self.runtime
+        self.runtime = self._build(config, old)
+        self.runtime.draining, self.runtime.sharing = old.draining, old.sharing
         if self._tls is not None:
             load_certificate(self._tls, config)
         self._access = AccessControl(config)
@@ -213,12 +214,12 @@ class Gateway:
             self._list_models()
 
     def share(self) -> None:
-        """Tell other processes how this one is, and do what they were asked for, once there is a way."""
-        standing = self.runtime.standing
-        if standing.sharing is not None:
+        """Tell other processes how this one is, and do what they were asked for, where there is a way to them."""
+        runtime = self.runtime
+        if runtime.sharing is not None:
             from gateway.status import sharing
 
-            sharing.join(standing, standing.sharing)
+            sharing.join(runtime.standing, runtime.sharing)
 
     def _in_place(self, config: Config) -> Config:
         """Return the configuration with the address that this gateway already listens on: who may come in depends on

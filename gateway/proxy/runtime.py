@@ -38,10 +38,10 @@ class Sharing(Protocol):
     """What the processes that serve one configuration tell each other."""
 
     def provide(self, kind: str, provider: Callable[[], bytes]) -> None:
-        """Have `provider` called when any process gathers what it is of."""
+        """Have `provider` called when another process gathers this kind."""
 
     def gather(self, kind: str, reply: Callable[[list[bytes]], None]) -> None:
-        """Ask every process, this one included, and hand what they provide to `reply`, soon."""
+        """Ask every other process, and hand what they provide to `reply`, soon; b"" stands for nothing."""
 
     def tell(self, kind: str, payload: bytes) -> None:
         """Tell every other process."""
@@ -60,8 +60,6 @@ class Standing:
         self.recent = Recent()
         self.watchers: Watchers | None = None
         """None until there is one."""
-        self.sharing: Sharing | None = None
-        """None with one process."""
 
 
 class Runtime:
@@ -103,6 +101,8 @@ class Runtime:
             self.observers += (self.standing.recent.waiting.append,)
         self.correction = Correction() if correction is None else correction
         self.random = random
+        self.sharing: Sharing | None = None
+        """The way to other processes; None where there are none."""
         self.draining = False
         """The gateway is about to stop."""
         self.estimated: set[str] = set()

@@ -76,7 +76,7 @@ def read(name: str, body: bytes, runtime: Runtime) -> Action:
 def carry_out(runtime: Runtime, action: Action) -> None:
     """Do it here, and have every other process do the same."""
     ACTIONS[action.name](runtime, action)
-    sharing = runtime.standing.sharing
+    sharing = runtime.sharing
     if sharing is not None:
         sharing.tell(KIND, orjson.dumps([*action]))
 

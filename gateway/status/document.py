@@ -7,6 +7,7 @@ censored. Parts are plain JSON, so that processes can hand them to each other. T
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import chain
 from math import isinf
 from typing import Any
 
@@ -283,9 +284,9 @@ def _conversations(lists: Sequence[Sequence[Document]], now: float) -> list[Docu
 
 def collect(runtime: Runtime, now: float, reply: Callable[[Iterable[Document]], None]) -> None:
     """Hand every process's part to `reply`, for `merge`: at once with one process, else soon."""
-    sharing = runtime.standing.sharing
+    own, sharing = part(runtime, now, time.time()), runtime.sharing
     if sharing is None:
-        reply([part(runtime, now, time.time())])
+        reply([own])
     else:
         # They are read by whoever merges them, and answers for what cannot be read.
-        sharing.gather(KIND, lambda parts: reply(map(orjson.loads, parts)))
+        sharing.gather(KIND, lambda parts: reply(chain([own], map(orjson.loads, filter(None, parts)))))

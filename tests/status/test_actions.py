@@ -15,7 +15,7 @@ async def test_the_others_do_it_too() -> None:
     settings = config(upstream("http://127.0.0.1:1", "a@x.org", "b@x.org"))
     async with running(settings) as one, running(settings) as two:
         here, there = Together(), Together()
-        one.gateway.runtime.standing.sharing, two.gateway.runtime.standing.sharing = here, there
+        one.gateway.runtime.sharing, two.gateway.runtime.sharing = here, there
         one.gateway.share()
         two.gateway.share()
         carry_out(one.gateway.runtime, Action("disable", "up", "a@x.org"))
@@ -39,4 +39,4 @@ async def test_what_is_not_here_is_passed_over(payload: bytes) -> None:
 async def test_without_others_there_is_nothing_to_join() -> None:
     async with running(config(upstream("http://127.0.0.1:1", "a@x.org"))) as g:
         g.gateway.share()
-        assert g.gateway.runtime.standing.sharing is None
+        assert g.gateway.runtime.sharing is None

@@ -271,7 +271,7 @@ def test_however_requests_are_spread_the_latest_are_told(times: list[int], proce
 
 
 class Together:
-    """Stands for what processes tell each other: here this one and others with these parts."""
+    """Stands for what processes tell each other; the others have these parts."""
 
     def __init__(self, *others: dict[str, Any]) -> None:
         self.others = others
@@ -283,7 +283,7 @@ class Together:
         self.providers[kind] = provider
 
     def gather(self, kind: str, reply: Any) -> None:
-        parts = [self.providers[kind](), *(orjson.dumps(each) for each in self.others)]
+        parts = [orjson.dumps(each) if each else b"" for each in self.others]
         asyncio.get_running_loop().call_soon(reply, parts)
 
     def tell(self, kind: str, payload: bytes) -> None:
@@ -297,14 +297,18 @@ async def test_with_several_processes_any_of_them_tells_of_all() -> None:
     async with running(config(upstream("http://127.0.0.1:1", "a@x.org"))) as g:
         runtime = g.gateway.runtime
         now = asyncio.get_running_loop().time()
-        sharing = runtime.standing.sharing = Together(part(runtime, now, 1_800_000_000.0))
+        # One has nothing to say.
+        sharing = runtime.sharing = Together(part(runtime, now, 1_800_000_000.0), {})
         g.gateway.share()
-        assert KIND in sharing.providers
+        assert orjson.loads(sharing.providers[KIND]())["processes"] == 1
+        assert (await g.get("/status.json")).document["processes"] == 2
+        g.gateway.reload(runtime.config)
+        runtime = g.gateway.runtime
         assert (await g.get("/status.json")).document["processes"] == 2
         # A part that cannot be read is this request's trouble alone.
         sharing.others = ({"version": "?"},)
         assert (await g.get("/status.json")).status == 500
-        runtime.standing.sharing = None
+        runtime.sharing = None
         assert (await g.get("/status.json")).document["processes"] == 1
 
 
