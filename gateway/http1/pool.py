@@ -41,10 +41,9 @@ class Pool:
             f"Dialling: {len(self._dialling)}]>"
         )
 
-    @property
-    def counts(self) -> dict[str, int]:
-        """Return how many connections there are, by what they do."""
-        return {"active": len(self._active), "idle": len(self._idle), "dialling": len(self._dialling)}
+    def counts(self) -> tuple[int, int, int]:
+        """Return how many connections serve a request, are idle, and are being made."""
+        return len(self._active), len(self._idle), len(self._dialling)
 
     def send(self, request: UpstreamRequest) -> None:
         """Send a request. Failures to connect are told to it later, never inside this call."""

@@ -5,7 +5,7 @@ from enum import Enum
 
 from gateway.routing.accounts import AccountState, Part, Target
 from gateway.routing.circuit_breaker import TICK, TURNED_OFF, CircuitBreaker
-from gateway.routing.policy import About, Rule
+from gateway.routing.policy import NEVER, About, Rule
 
 
 class State(Enum):
@@ -59,7 +59,7 @@ class AccountStatus:
     """By the operator."""
     about: About | None
     until: float
-    """Monotonic seconds; 0.0 if it is not shut, NEVER if it is disabled."""
+    """Monotonic seconds; 0.0 if it is not shut, or is disabled and does not open by itself."""
     alone_until: float
     """The same for a request that nothing else can serve: it is not held back from what passes by itself."""
     cause: str
@@ -110,7 +110,7 @@ def account_status(account: AccountState, now: float) -> AccountStatus:
         state=state,
         disabled=account.disabled,
         about=last.about if last is not None else None,
-        until=last.until if last is not None else 0.0,
+        until=last.until if last is not None and last.until < NEVER else 0.0,
         alone_until=max((one.alone_until for one in cooling), default=0.0),
         cause=last.rule if last is not None else "",
         cool_downs=tuple(cool_downs),

@@ -110,7 +110,7 @@ def part(runtime: Runtime, now: float, wall: float) -> Document:
                 "kind": client.upstream.kind,
                 "url": client.upstream.base_url,
                 "priority": client.upstream.priority,
-                "pool": client.pool.counts,
+                "pool": dict(zip(("active", "idle", "dialling"), client.pool.counts(), strict=True)),
                 "accounts": accounts[name],
                 "cures": cures[name],
             }

@@ -293,7 +293,8 @@ def test_a_disabled_account_is_asked_for_nothing_more() -> None:
         ("A", "disabled"),
     ]
     a, b = scheduler.snapshot(2.0)
-    assert (a.state, a.disabled, a.cause, a.until, a.ready) == (State.CLOSED, True, "disabled", NEVER, False)
+    assert (a.state, a.disabled, a.cause, a.until, a.ready) == (State.CLOSED, True, "disabled", 0.0, False)
+    assert a.alone_until == NEVER
     assert (b.disabled, b.ready) == (False, True)
     assert TURNED_OFF.prober is None
     scheduler.disable("a", "A", False)
