@@ -16,8 +16,8 @@ from random import random
 from gateway.config import KINDS, Account, Config, Upstream
 from gateway.dialects.base import Dialect
 from gateway.endpoints import router
-from gateway.endpoints.access import KEY_FIELDS, AccessControl
-from gateway.endpoints.metrics import share
+from gateway.endpoints.access import ACTION, KEY_FIELDS, AccessControl
+from gateway.endpoints.metrics import share as share_metrics
 from gateway.http1.dial import Origin, client_context, origin_of, proxy_for
 from gateway.http1.exchange import Exchange
 from gateway.http1.heads import render_lines
@@ -111,6 +111,7 @@ class Gateway:
             correction=old.correction if old is not None else None,
             metrics=metrics,
             cache_watch=cache_watch,
+            standing=old.standing if old is not None else None,
         )
         runtime.client_connections = lambda: self.server.counts()
         runtime.sharing = old.sharing if old is not None else None
@@ -193,8 +194,7 @@ class Gateway:
             raise cannot_listen(server.host, server.port, error) from error
         self.port = ports[0]
         self.runtime.base_url = base_url(config, self.port)
-        if self.runtime.sharing is not None:
-            share(self.runtime.sharing, lambda: self.runtime, asyncio.get_running_loop().time)
+        self.share()
         if listing:
             self._list_models()
 
@@ -215,15 +215,24 @@ class Gateway:
         config = self._in_place(config)
         server_context(config)
         client_context.cache_clear()
-        draining = self.runtime.draining
-        self.runtime = self._build(config, self.runtime)
-        self.runtime.draining = draining
+        old = self.runtime
+        self.runtime = self._build(config, old)
+        self.runtime.draining, self.runtime.sharing = old.draining, old.sharing
         if self._tls is not None:
             load_certificate(self._tls, config)
         self._access = AccessControl(config)
         self.server.limits = config.server.limits
         if self._list_keepers is not None:
             self._list_models()
+
+    def share(self) -> None:
+        """Tell other processes how this one is, and do what they were asked for, where there is a way to them."""
+        runtime = self.runtime
+        if runtime.sharing is not None:
+            from gateway.status import sharing
+
+            sharing.join(runtime.standing, runtime.sharing)
+            share_metrics(runtime.sharing, lambda: self.runtime, asyncio.get_running_loop().time)
 
     def _in_place(self, config: Config) -> Config:
         """Return the configuration with the address that this gateway already listens on: who may come in depends on
@@ -239,6 +248,8 @@ class Gateway:
         """Finish what is under way, begin nothing more."""
         self.runtime.draining = True
         self.server.drain()
+        if self.runtime.standing.watchers is not None:
+            self.runtime.standing.watchers.end()
 
     async def stop(self, patience: float | None = 0.0) -> bool:
         """Drain for at most `patience` seconds, then tell clients that wait, and close everything. False if requests
@@ -301,7 +312,7 @@ class Gateway:
         if isinstance(known, Entrance) and known.runtime is self.runtime:
             # For the response to a wrong key, too.
             request.cors, request.record.path = known.cors, known.path
-            key = self._access.check_key(head, health=known.health)
+            key = "" if known.open else self._access.check_key(head, health=known.health)
             entrance = known if key == known.key else known.with_key(key)
         else:
             judged = self._judge(request)
@@ -329,7 +340,9 @@ class Gateway:
         if head.method == "OPTIONS" and (path == "*" or route is not None):
             self._options(request, route)
             return None
-        key = record.key = access.check_key(head, health=route is not None and route.health)
+        key = ""
+        if route is None or not route.open:
+            key = record.key = access.check_key(head, health=route is not None and route.health)
         base = self.runtime.base_url
         if route is None:
             raise router.not_found(path, base)
@@ -343,7 +356,16 @@ class Gateway:
         conversation = conversation_id({"messages": []}, session) if session else ""
         coding = check_request_coding(head.get(b"content-encoding"))
         return Entrance(
-            self.runtime, endpoint, path, query, key, request.cors, conversation, coding, health=route.health
+            self.runtime,
+            endpoint,
+            path,
+            query,
+            key,
+            request.cors,
+            conversation,
+            coding,
+            health=route.health,
+            open=route.open,
         )
 
     @staticmethod
@@ -353,6 +375,6 @@ class Gateway:
         if request.cors:
             asked = request.exchange.head.get(b"access-control-request-headers")
             headers.append((b"access-control-allow-methods", allow))
-            if asked is not None:
+            if asked is not None and ACTION not in asked.lower():
                 headers.append((b"access-control-allow-headers", asked))
         request.respond(200, b"", render_lines(headers))

@@ -29,6 +29,7 @@ LAYERS = (
     {"routing"},
     {"dialects"},
     {"proxy"},
+    {"status"},
     {"endpoints", "listening"},
     {"app", "fd_limit"},
     {"process"},

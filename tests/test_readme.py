@@ -13,7 +13,7 @@ import pytest
 from gateway import cli
 from gateway.config import KINDS, parse
 from gateway.config.kinds import CURES, FIELDS_CURE
-from gateway.config.loader import AUTH, CACHE, INTERCEPT, RETRY, SERVER, STREAM
+from gateway.config.loader import AUTH, CACHE, INTERCEPT, RETRY, SERVER, STATUS, STREAM
 from gateway.config.presets import PRESETS
 from gateway.config.values import REPAIRS
 from gateway.messages import prompt_cache
@@ -31,6 +31,7 @@ SECTIONS = {
     "stream": STREAM,
     "intercept": INTERCEPT,
     "cache": CACHE,
+    "status": STATUS,
 }
 
 
@@ -103,7 +104,7 @@ def test_commands_configurations_and_tables_are_the_same_in_chinese(heading: str
 
 
 def test_settings_that_are_named_exist() -> None:
-    named = re.findall(r"`(server|auth|retry|stream|intercept|cache)\.(\w+)`", README)
+    named = re.findall(r"`(server|auth|retry|stream|intercept|cache|status)\.(\w+)`", README)
     assert len(named) > 10
     assert [f"{section}.{key}" for section, key in named if key not in SECTIONS[section]] == []
 

@@ -170,6 +170,36 @@ async def test_good_answers(format: Format, internally: bool) -> None:
         assert any("input=11" in line or '"input_tokens":11' in line for line in g.running.lines)
 
 
+@pytest.mark.parametrize("format", FORMATS)
+async def test_looking_and_stepping_in(format: Format) -> None:
+    """What an upstream quotes is there without the key; conversations are there by no name of the client's."""
+    said = f"you sent {ACCOUNT}-a@x"
+    async with ScriptedUpstream() as up, watched(before(up, models={"m": "m"}), format) as g:
+        up.script(error_answer(429, "api_error", said, [("retry-after", "60")]))
+        body = {**PROMPT, "metadata": {"user_id": f"user_session_{MARK}"}}
+        response = await g.running.post(
+            body, TARGET, x_api_key=KEY, x_claude_code_session_id=f"{MARK}-session"
+        )
+        assert response.status == 429
+        own = {"x_api_key": KEY}
+        for shown in (await g.running.get("/status.json", **own), await g.running.get("/status")):
+            assert shown.status == 200
+            check(shown.body, repr(shown.headers))
+        async with await g.running.connect() as client:
+            client.send("GET", "/status/events", b"", [("x-api-key", KEY)])
+            events = b""
+            while b"event: status" not in events or not events.endswith(b"\n\n\r\n"):
+                events += await client.receive()
+            assert b"you sent ***" in events
+            check(events)
+        for document in ({"upstream": "up"}, {"upstream": MARK}, MARK, {"upstream": "up", "account": MARK}):
+            for action in ("clear", "disable"):
+                told = await g.running.post(
+                    orjson.dumps(document), f"/status/{action}?{MARK}", **own, x_gateway_action=MARK
+                )
+                check(told.body, repr(told.headers))
+
+
 # What the gateway refuses.
 
 

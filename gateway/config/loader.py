@@ -15,6 +15,7 @@ from gateway.config.addresses import host_name, origin
 from gateway.config.models import model_table, model_warnings
 from gateway.config.parsers import boolean, check_word, duration, integer, one_of, pem, secret, size
 from gateway.config.reading import (
+    Mistake,
     Parser,
     Reading,
     array_of,
@@ -31,6 +32,7 @@ from gateway.config.values import (
     Intercept,
     Retry,
     Server,
+    Status,
     Stream,
     Tls,
     is_loopback,
@@ -125,6 +127,15 @@ INTERCEPT: Mapping[str, Parser] = {"warmup": boolean, "quota_probe": boolean}
 
 CACHE: Mapping[str, Parser] = {"trace": boolean}
 
+
+def _status_for(reading: Reading, path: str, value: object) -> object:
+    if value == "loopback" or isinstance(value, bool):
+        return value
+    raise Mistake('must be true, false or "loopback"')
+
+
+STATUS: Mapping[str, Parser] = {"enabled": _status_for}
+
 TOP: Mapping[str, Parser] = {
     "count_tokens": one_of("auto", "estimate", "zero"),
     "server": _server,
@@ -133,6 +144,7 @@ TOP: Mapping[str, Parser] = {
     "stream": _made(Stream, STREAM),
     "intercept": _made(Intercept, INTERCEPT),
     "cache": _made(Cache, CACHE),
+    "status": _made(Status, STATUS),
     "models": model_table,
     "upstreams": upstreams,
 }

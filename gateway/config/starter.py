@@ -76,6 +76,9 @@ _MAIN = """\
 # Find out why prompt caches are lost: the log line says it. Hashes of prompts are kept for that.
 [cache]
 #trace = true
+# Who may look in at /status: "loopback" is this machine, and others with a key; true is whoever may send requests.
+[status]
+#enabled = "loopback"
 
 # Requested name, or pattern with `*`, to a model; "upstream/model" sends it to that upstream only.
 [models]

@@ -18,6 +18,7 @@ from gateway.http1.limits import Limits
 
 AuthMode = Literal["off", "strict", "all_except_health", "auto"]
 Expose = Literal["full", "masked", "none"]
+StatusFor = Literal["loopback"] | bool
 CountTokens = Literal["auto", "estimate", "zero"]
 REPAIRS_OF_KIND: Mapping[str, frozenset[str]] = {name: kind.repairs for name, kind in KINDS.items()}
 """What is on when the configuration says nothing."""
@@ -100,6 +101,15 @@ class Cache:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Status:
+    """How the gateway is, for who looks in and steps in."""
+
+    enabled: StatusFor = "loopback"
+    """Where no key is asked for: "loopback" shows it to this machine only, and to others with a key; True to all.
+    False: to nobody."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Account:
     """What authenticates requests to an upstream. No credential at all is right for a local upstream only."""
 
@@ -168,6 +178,7 @@ class Config:
     stream: Stream = field(default_factory=Stream)
     intercept: Intercept = field(default_factory=Intercept)
     cache: Cache = field(default_factory=Cache)
+    status: Status = field(default_factory=Status)
     models: Mapping[str, str] = field(default_factory=dict)
     """Requested name or pattern -> model or `upstream/model`, in the file's order."""
     count_tokens: CountTokens = "auto"

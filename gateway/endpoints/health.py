@@ -51,7 +51,7 @@ def readyz(request: ClientRequest) -> None:
             for account in accounts
         )
         reason = f"{shut}: {'; '.join(named)}" if trusted else shut
-    seconds = None if earliest is None else max(0.0, round(earliest - now, 1))
+    seconds = None if earliest is None or isinf(earliest) else max(0.0, round(earliest - now, 1))
     lines = JSON
     if seconds is not None:
         lines += b"retry-after: %d\r\n" % ceil(seconds)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from gateway.endpoints import count_tokens, event_logging, health, messages, metrics, models, root
+from gateway.endpoints import count_tokens, event_logging, health, messages, metrics, models, root, status
 from gateway.endpoints.paths import plain
 from gateway.messages.errors import RequestError
 from gateway.proxy.request import ClientRequest, Endpoint
@@ -16,6 +16,8 @@ class Route:
     methods: Mapping[str, Endpoint]
     health: bool = False
     """Open without a key in `all_except_health`."""
+    open: bool = False
+    """Open without a key, always."""
 
 
 def _get(endpoint: Endpoint, *, health: bool = False) -> Route:
@@ -42,10 +44,16 @@ ROUTES: Mapping[str, Route] = {
     "/v1/messages/count_tokens": _post(count_tokens.count_tokens),
     "/v1/models": _get(models.listing),
     "/v1/models/claude": _get(models.listing),
-    "/status/explain": _post(explain),
     "/v1/models/{id}": _get(models.one),
     "/": _get(root.hello, health=True),
     "/api/hello": _get(root.hello, health=True),
+    "/status": Route({"GET": status.page, "HEAD": status.page}, open=True),
+    "/status.json": _get(status.document),
+    "/status/events": _get(status.events),
+    "/status/clear": _post(status.clear),
+    "/status/disable": _post(status.disable),
+    "/status/enable": _post(status.enable),
+    "/status/explain": _post(explain),
     "/api/event_logging/batch": _post(event_logging.event_logging),
     "/v1/api/event_logging": _post(event_logging.event_logging),
     "/v1/api/event_logging/batch": _post(event_logging.event_logging),

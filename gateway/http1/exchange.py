@@ -137,6 +137,12 @@ class Exchange:
         self._unsent = b""
         """The head of a response that has been started, until the first bytes of its body."""
 
+    @property
+    def peer(self) -> str:
+        """Return the client's address, "" where it has none: it came over a socket of this machine's own."""
+        name = self._connection.transport.get_extra_info("peername")
+        return str(name[0]) if isinstance(name, tuple) else ""
+
     def respond(self, status: int, body: bytes, lines: bytes = b"") -> None:
         """Respond with a whole body. For HEAD its length is told and the body left out."""
         if self.ended:

@@ -14,16 +14,17 @@ from gateway.operator.command_line import add_config, add_gateway, file_name
 
 
 class Command(NamedTuple):
-    """How a command is called. Its module has its name."""
+    """How a command is called. Its module has its name, unless several share one."""
 
     about: str
     examples: tuple[str, ...]
     add_arguments: Callable[[ArgumentParser], None]
+    module: str = ""
 
 
 def run(name: str, options: Namespace) -> int:
     """Carry out a command of the table; return the exit code."""
-    code: int = import_module(f"gateway.operator.{name}").command(options)
+    code: int = import_module(f"gateway.operator.{COMMANDS[name].module or name}").command(options)
     return code
 
 
@@ -55,6 +56,22 @@ def _explain(parser: ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
+def _status(parser: ArgumentParser) -> None:
+    add_gateway(parser)
+    parser.add_argument("--watch", action="store_true", help="go on, and print it whenever it changes")
+    parser.add_argument("--json", action="store_true", help="print it as JSON")
+    parser.add_argument("--quiet", action="store_true", help="print nothing; 0 if a request could be served")
+
+
+def _action(name: str, form: str) -> Callable[[ArgumentParser], None]:
+    def add(parser: ArgumentParser) -> None:
+        add_gateway(parser)
+        parser.add_argument("place", metavar=form, help="by the names in the configuration")
+        parser.set_defaults(action=name)
+
+    return add
+
+
 COMMANDS = {
     "check": Command(
         "validate a configuration without the network, and show it",
@@ -74,6 +91,29 @@ COMMANDS = {
         "print the variables that a client needs, for a shell's eval; keys included",
         ('eval "$(gateway env)" && claude', "gateway env --shell fish | source"),
         _env,
+    ),
+    "status": Command(
+        "show how a running gateway is; 1 if it is not ready or an account needs you",
+        ("gateway status --watch", "gateway status --url http://gateway.lan:8045 --key K --json"),
+        _status,
+    ),
+    "clear": Command(
+        "end cool-downs in a running gateway, and forget what an upstream refuses",
+        ("gateway clear zai", "gateway clear zai/work@example.com"),
+        _action("clear", "UPSTREAM[/ACCOUNT]"),
+        "action",
+    ),
+    "disable": Command(
+        "have a running gateway ask an account for nothing more, until the next reload",
+        ("gateway disable zai/work@example.com",),
+        _action("disable", "UPSTREAM/ACCOUNT"),
+        "action",
+    ),
+    "enable": Command(
+        "have a running gateway ask a disabled account again",
+        ("gateway enable zai/work@example.com",),
+        _action("enable", "UPSTREAM/ACCOUNT"),
+        "action",
     ),
 }
 """By name, in the order in which `gateway --help` lists them."""

@@ -101,6 +101,18 @@ class Peer:
         return PeerError(f"{self.url} does not answer: {reason}")
 
 
+def refusal(status: int, body: bytes) -> str:
+    """Return in one line why a request was not served, by its response."""
+    import json
+
+    from gateway.config.reading import printable
+
+    try:
+        return printable(json.loads(body)["error"]["message"])
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return f"the gateway responded with {status}"
+
+
 def peer_of(options: Namespace) -> Peer:
     """Return the gateway that `--url`, else the configuration, names. Raise ConfigError."""
     return peer_for(running_config(options), options.url, options.key)

@@ -72,6 +72,7 @@ class Forwarder:
         """Begin. Everything else happens by itself."""
         request = self.request
         request.worker = self
+        request.record.conversation = self._conversation
         exchange, runtime = request.exchange, request.runtime
         lease = runtime.scheduler.lease(
             self._targets,

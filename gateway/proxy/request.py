@@ -61,6 +61,7 @@ class Entrance:
         "health",
         "key",
         "model",
+        "open",
         "path",
         "query",
         "runtime",
@@ -79,6 +80,7 @@ class Entrance:
         coding: str,
         *,
         health: bool,
+        open: bool = False,
     ) -> None:
         """`session`: the conversation that the head names, "" if it names none."""
         self.runtime = runtime
@@ -92,6 +94,8 @@ class Entrance:
         """Header lines for every response: an allowed foreign origin may read it."""
         self.health = health
         """Served while the gateway drains, too."""
+        self.open = open
+        """No key is asked for."""
         self._session = session
         self.coding = coding
         """The content coding of the body, "" for none."""

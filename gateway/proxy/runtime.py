@@ -3,9 +3,10 @@
 A reload makes another Runtime; requests under way keep the one they began with.
 """
 
+import time
 from collections.abc import Callable, Mapping
 from random import random
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from gateway.config import Config
 from gateway.messages.request import MessagesRequest
@@ -19,16 +20,48 @@ from gateway.routing.model_routes import ModelRoutes
 from gateway.routing.scheduler import Scheduler
 from gateway.telemetry.access_log import AccessLog, Record
 from gateway.telemetry.metrics import Metrics
+from gateway.telemetry.recent import Recent
+
+if TYPE_CHECKING:
+    from gateway.proxy.request import ClientRequest
+
+
+class Watchers(Protocol):
+    """Clients that watch how the gateway is."""
+
+    def add(self, request: "ClientRequest") -> None:
+        """Show it to one more. Raises RequestError (503) where there are too many."""
+
+    def end(self) -> None:
+        """End all their responses."""
 
 
 class Sharing(Protocol):
-    """What processes that serve one port tell each other."""
+    """What the processes that serve one configuration tell each other."""
 
     def provide(self, kind: str, provider: Callable[[], bytes]) -> None:
-        """Have `provider` called whenever another process gathers this kind."""
+        """Have `provider` called when another process gathers this kind."""
 
     def gather(self, kind: str, reply: Callable[[list[bytes]], None]) -> None:
-        """Have `reply` called once with what the other processes provide, as far as they do so in time."""
+        """Ask every other process, and hand what they provide to `reply`, soon; b"" stands for nothing."""
+
+    def tell(self, kind: str, payload: bytes) -> None:
+        """Tell every other process."""
+
+    def on_tell(self, kind: str, handler: Callable[[bytes], None]) -> None:
+        """Have `handler` called with what another process tells."""
+
+
+class Standing:
+    """What stands while configurations change."""
+
+    def __init__(self) -> None:
+        self.current: Runtime
+        """That of the present configuration."""
+        self.started = time.time()
+        self.recent = Recent()
+        self.watchers: Watchers | None = None
+        """None until there is one."""
 
 
 class Runtime:
@@ -47,6 +80,7 @@ class Runtime:
         correction: Correction | None = None,
         metrics: Metrics | None = None,
         cache_watch: CacheWatch | None = None,
+        standing: Standing | None = None,
         random: Callable[[], float] = random,
     ) -> None:
         self.config = config
@@ -60,6 +94,8 @@ class Runtime:
         self.log = log
         self.debugging = log.enabled("debug")
         """Whether anybody reads what is decided."""
+        self.standing = Standing() if standing is None else standing
+        self.standing.current = self
         self.observers: tuple[Callable[[Record], None], ...] = (log.log,)
         """Who is told of every request when it is over."""
         self.metrics = Metrics() if metrics is None else metrics
@@ -68,10 +104,11 @@ class Runtime:
         """Who finds out what became of prompt caches; None: nobody."""
         self.client_connections: Callable[[], tuple[int, int]] = lambda: (0, 0)
         """How many connections of clients wait for a response, and how many are idle."""
-        self.sharing: Sharing | None = None
-        """What this process shares with others that serve the same port; None when it is alone."""
+        self.metrics.also = self.standing.recent.take if config.status.enabled is not False else None
         self.correction = Correction() if correction is None else correction
         self.random = random
+        self.sharing: Sharing | None = None
+        """The way to other processes; None where there are none."""
         self.draining = False
         """The gateway is about to stop."""
         self.estimated: set[str] = set()

@@ -7,7 +7,7 @@ Times are monotonic seconds that are passed in.
 from collections.abc import Iterator
 
 from gateway.config import Account
-from gateway.routing.circuit_breaker import TICK, CircuitBreaker
+from gateway.routing.circuit_breaker import TICK, TURNED_OFF, CircuitBreaker
 from gateway.routing.policy import NEVER, About
 from gateway.routing.sent import Features, no_features
 
@@ -40,6 +40,7 @@ class AccountState:
     __slots__ = (
         "asked",
         "breaker",
+        "disabled",
         "forbidden",
         "in_flight",
         "last_used",
@@ -56,6 +57,8 @@ class AccountState:
         self.name = config.name
         self.breaker: CircuitBreaker | None = None
         self.parts: dict[Part, CircuitBreaker] = {}
+        self.disabled = False
+        """The operator has turned it off, until the next reload."""
         self.forbidden: dict[str, float] = {}
         """Wire models that it may not use, and since when."""
         self.in_flight = 0
@@ -70,6 +73,7 @@ class AccountState:
         """Requests in flight at once; 0 sets no limit."""
         self.refreshable = config.oauth_file is not None
         """Whether a refused token can be replaced by another."""
+        self.disabled = False
         self.wire_models = wire_models
         """What its upstream's table leads to; empty: any name."""
 
@@ -122,6 +126,8 @@ class Target:
     def breakers(self, features: Features = no_features) -> Iterator[tuple[About, CircuitBreaker]]:
         """Yield the breakers that could be in the way of a request with these features, widest scope first."""
         state = self.state
+        if state.disabled:
+            yield About.ACCOUNT, TURNED_OFF
         if state.upstream.breaker is not None:
             yield About.UPSTREAM, state.upstream.breaker
         if state.breaker is not None:
@@ -177,3 +183,9 @@ class Target:
         """Return when every limit is really lifted, as far as is known, for a request that nothing else can serve;
         `now` at the earliest."""
         return max([now, *(breaker.free_at for _, breaker in self.breakers(features))])
+
+
+def precedence(target: Target, home: AccountState | None) -> tuple[int, bool, int, float]:
+    """Return by what targets that could be asked are ordered: lowest first."""
+    state = target.state
+    return target.priority, state is not home, state.in_flight, state.last_used

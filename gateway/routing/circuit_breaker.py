@@ -9,9 +9,9 @@ throws the CircuitBreaker away), its failure starts the next cool-down, and when
 request may probe. Who is asked instead, and who waits, is decided in `retries`.
 """
 
-from gateway.routing.failures import Failure, message_of, status_of
+from gateway.routing.failures import Failure, FailureKind, message_of, status_of
 from gateway.routing.meanings import Meaning
-from gateway.routing.policy import NEVER, Next, Rule
+from gateway.routing.policy import DISABLED, NEVER, Next, Rule
 
 PROBE_EVERY = 3600.0
 """Seconds. A longer cool-down is probed that often: quotas are raised and credits bought meanwhile."""
@@ -165,3 +165,16 @@ class CircuitBreaker:
         """End the cool-down now: whatever comes next is the probe."""
         if self.rule is not None:
             self.until = self.probe_at = -NEVER
+
+
+def _turned_off() -> CircuitBreaker:
+    breaker = CircuitBreaker()
+    breaker.rule, breaker.hinted = DISABLED, True
+    breaker.until = breaker.probe_at = NEVER
+    breaker.cause = Failure(kind=FailureKind.STATUS, status=503, message="the operator has disabled it")
+    return breaker
+
+
+TURNED_OFF = _turned_off()
+"""That of every account which the operator has disabled: it never opens, and no request's success or failure reaches
+it."""

@@ -80,6 +80,12 @@ class CureMemory:
         if len(self.kept) > MAX_KEPT:
             del self.kept[next(iter(self.kept))]
 
+    def forget(self, upstream: str = "") -> None:
+        """Forget what an upstream is known to refuse, of all without a name; what the configuration says stays."""
+        for place in list(self.kept):
+            if upstream in ("", place[0]):
+                del self.kept[place]
+
     def remembered(self, now: float) -> tuple[Remembered, ...]:
         """Return everything that is applied from the start."""
         always = [

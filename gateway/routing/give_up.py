@@ -13,7 +13,7 @@ from gateway.routing.accounts import Target
 from gateway.routing.circuit_breaker import TICK
 from gateway.routing.cures import Cure
 from gateway.routing.failures import Failure, FailureKind, message_of
-from gateway.routing.policy import SERVER, About, Rule
+from gateway.routing.policy import DISABLED, NEVER, SERVER, About, Rule
 from gateway.routing.sent import Features, no_features
 
 LIMITS = frozenset({"brief limit", "limit", "limit without hint"})
@@ -106,7 +106,8 @@ def give_up(
 ) -> GiveUp:
     """Return the outcome of a request with these failed attempts; with none, of what prevents one now."""
     busy = any(target.state.full and target.opens_at(now, features) <= now + TICK for target in targets)
-    retry_at = min((target.free_at(now, features) for target in targets), default=now)
+    free_at = (target.free_at(now, features) for target in targets)
+    retry_at = min((at for at in free_at if at < NEVER), default=now)
     if not attempts and not busy:
         attempts = _what_shuts(targets, now, features)
     if not attempts:
@@ -170,6 +171,10 @@ def _refusals(attempts: Sequence[FailedAttempt]) -> tuple[Sentence, ...]:
 
 
 def _refusal(told: FailedAttempt) -> Sentence:
+    if told.rule is DISABLED:
+        return Sentence(
+            'account "', told.target.account, f'" of upstream "{told.target.upstream}" is disabled'
+        )
     whose = f' model "{told.target.wire_model}" for' if told.rule.about is About.MODEL else ""
     what = "credential" if told.rule.name == "login" else "billing and permissions"
     # Words that the gateway made itself name the token endpoint: they are for the log.

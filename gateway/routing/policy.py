@@ -144,6 +144,9 @@ MODEL_RULES = (
     Rule(name="server with hint", about=About.MODEL, next=WHEN_FREE, costs=True, use=SERVER),
 )
 
+DISABLED = Rule(name="disabled", about=About.ACCOUNT, next=ANY_ACCOUNT, operator=True, use=OPERATOR)
+"""No failure: the operator has turned an account off."""
+
 ACCOUNT_RULES = (
     Rule(
         name="login",

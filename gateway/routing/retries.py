@@ -17,14 +17,14 @@ from functools import partial
 from typing import NamedTuple
 
 from gateway.config import Retry
-from gateway.routing.accounts import AccountState, Target, UpstreamState
+from gateway.routing.accounts import AccountState, Target, UpstreamState, precedence
 from gateway.routing.circuit_breaker import TICK
 from gateway.routing.cures import MAX_CURES, MESSAGES_CURES, Cure, FindCure, find_cure
 from gateway.routing.failures import Failure, status_of
 from gateway.routing.give_up import FailedAttempt, GiveUp, give_up
 from gateway.routing.meanings import Meaning, meaning_of
 from gateway.routing.policy import NEVER, About, Next, Rule
-from gateway.routing.scheduler import Lease, Scheduler, precedence
+from gateway.routing.scheduler import Lease, Scheduler
 from gateway.routing.sent import NOTHING_KNOWN, Sent
 
 __all__ = ["Choice", "GiveUp", "Retries", "Wait"]

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from gateway.config import Upstream
-from gateway.routing.accounts import MAX_MODELS, AccountState, Target, UpstreamState
+from gateway.routing.accounts import MAX_MODELS, AccountState, Target, UpstreamState, precedence
 from gateway.routing.circuit_breaker import TICK, CircuitBreaker
 from gateway.routing.conversations import Conversations
 from gateway.routing.cure_memory import CureMemory
@@ -175,7 +175,7 @@ class Scheduler:
                 new.upstream = upstreams.get(key[0], new.upstream)
                 continue
             state.limit, state.refreshable = new.limit, new.refreshable
-            state.wire_models = new.wire_models
+            state.wire_models, state.disabled = new.wire_models, False
             if state.breaker is not None:
                 state.breaker.half_open()
             self._accounts[key] = state
@@ -219,7 +219,10 @@ class Scheduler:
             if best is not None and target.priority > best.priority:
                 break
             if (
-                state.upstream.breaker is not None or state.breaker is not None or state.parts
+                state.disabled
+                or state.upstream.breaker is not None
+                or state.breaker is not None
+                or state.parts
             ) and target.is_shut(now, features, probe=probe):
                 continue
             if 0 < state.limit <= state.in_flight:
@@ -371,23 +374,26 @@ class Scheduler:
 
     # --- for an operator ---------------------------------------------------------------------------
 
-    def reopen(self) -> None:
-        """End every cool-down and forget every failure: somebody knows that all is well again."""
-        for account in self._accounts.values():
-            account.breaker = account.upstream.breaker = None
-            account.parts.clear()
-            account.forbidden.clear()
+    def reopen(self, upstream: str = "", account: str = "") -> None:
+        """End every cool-down and forget every failure of an upstream or one of its accounts, of all without a name:
+        somebody knows that all is well again. With a whole upstream what it is known to refuse is forgotten, too."""
+        for state in self._accounts.values():
+            if upstream in ("", state.upstream.name) and account in ("", state.name):
+                state.breaker = state.upstream.breaker = None
+                state.parts.clear()
+                state.forbidden.clear()
+        if not account:
+            self.cures.forget(upstream)
+        self.wake()
+
+    def disable(self, upstream: str, account: str, disabled: bool = True) -> None:
+        """Ask an account for nothing more until it is enabled again or the next reload; what is under way goes on."""
+        self._accounts[upstream, account].disabled = disabled
         self.wake()
 
     def snapshot(self, now: float) -> tuple[AccountStatus, ...]:
         """Return how every account is, in the configuration's order."""
         return tuple(account_status(account, now) for account in self._accounts.values())
-
-
-def precedence(target: Target, home: AccountState | None) -> tuple[int, bool, int, float]:
-    """Return by what targets that could be asked are ordered: lowest first."""
-    state = target.state
-    return target.priority, state is not home, state.in_flight, state.last_used
 
 
 def ignore(change: Change) -> None:

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from enum import Enum
 
 from gateway.routing.accounts import AccountState, Part, Target
-from gateway.routing.circuit_breaker import TICK, CircuitBreaker
-from gateway.routing.policy import About, Rule
+from gateway.routing.circuit_breaker import TICK, TURNED_OFF, CircuitBreaker
+from gateway.routing.policy import NEVER, About, Rule
 
 
 class State(Enum):
@@ -19,7 +19,7 @@ class State(Enum):
     PROBING = "probing"
     """One request finds out whether it is sound again; others wait for that."""
     CLOSED = "closed"
-    """The account itself was refused: an operator must see to it."""
+    """The account itself was refused, or the operator has disabled it: an operator must see to it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,10 +52,14 @@ class AccountStatus:
     upstream: str
     account: str
     in_flight: int
+    limit: int
+    """Requests in flight at once; 0 sets no limit."""
     state: State
+    disabled: bool
+    """By the operator."""
     about: About | None
     until: float
-    """Monotonic seconds; 0.0 if it is not shut."""
+    """Monotonic seconds; 0.0 if it is not shut, or is disabled and does not open by itself."""
     alone_until: float
     """The same for a request that nothing else can serve: it is not held back from what passes by itself."""
     cause: str
@@ -74,6 +78,7 @@ def account_status(account: AccountState, now: float) -> AccountStatus:
     cool_downs = [
         _cool_down(about, part, breaker, breaker.rule)
         for about, part, breaker in (
+            (About.ACCOUNT, ("", ""), TURNED_OFF if account.disabled else None),
             (About.UPSTREAM, ("", ""), account.upstream.breaker),
             (About.ACCOUNT, ("", ""), account.breaker),
             *(
@@ -101,9 +106,11 @@ def account_status(account: AccountState, now: float) -> AccountStatus:
         upstream=account.upstream.name,
         account=account.name,
         in_flight=account.in_flight,
+        limit=account.limit,
         state=state,
+        disabled=account.disabled,
         about=last.about if last is not None else None,
-        until=last.until if last is not None else 0.0,
+        until=last.until if last is not None and last.until < NEVER else 0.0,
         alone_until=max((one.alone_until for one in cooling), default=0.0),
         cause=last.rule if last is not None else "",
         cool_downs=tuple(cool_downs),

@@ -88,6 +88,8 @@ class Record:
     """"ok", "canceled", "upstream_error", ..."""
     error: str = ""
     """What went wrong in the end, in short."""
+    conversation: str = ""
+    """Whose conversation it is part of, and which: for counting by conversation, in no line of the log."""
 
     def take_usage(self, usage: object) -> None:
         """Note the counts of a `usage` object; one that is missing, negative or of an odd type changes nothing."""
@@ -151,37 +153,40 @@ def text(record: Record, stamp: str) -> str:
 
 def json_line(record: Record) -> str:
     """Return the line for machines, without a line end: every field, always, under its own name."""
+    return orjson.dumps(fields(record)).decode()
+
+
+def fields(record: Record) -> dict[str, Any]:
+    """Return what the log says of a request, by name: texts are cut, and can be written as JSON."""
     first = record.first_byte
-    return orjson.dumps(
-        {
-            "time": round(record.time, 3),
-            "request_id": record.request_id,
-            "key": _short(record.key),
-            "method": _short(record.method),
-            "path": _short(record.path),
-            "model": _short(record.model),
-            "wire_model": _short(record.wire_model),
-            "upstream": record.upstream,
-            "account": _short(record.account),
-            "attempts": record.attempts,
-            "tried": [_short(each) for each in record.tried],
-            "status": record.status,
-            "bytes_in": record.bytes_in,
-            "bytes_out": record.bytes_out,
-            "first_byte": None if first is None else round(first, 3),
-            "duration": round(record.duration, 3),
-            "input_tokens": record.input_tokens,
-            "output_tokens": record.output_tokens,
-            "cache_read_tokens": record.cache_read_tokens,
-            "cache_creation_tokens": record.cache_creation_tokens,
-            "cache": record.cache,
-            "cache_lost_tokens": record.cache_lost_tokens,
-            "cache_changed_at": record.cache_changed_at,
-            "repairs": record.repairs,
-            "outcome": record.outcome,
-            "error": _short(record.error),
-        }
-    ).decode()
+    return {
+        "time": round(record.time, 3),
+        "request_id": record.request_id,
+        "key": _short(record.key),
+        "method": _short(record.method),
+        "path": _short(record.path),
+        "model": _short(record.model),
+        "wire_model": _short(record.wire_model),
+        "upstream": record.upstream,
+        "account": _short(record.account),
+        "attempts": record.attempts,
+        "tried": [_short(each) for each in record.tried],
+        "status": record.status,
+        "bytes_in": record.bytes_in,
+        "bytes_out": record.bytes_out,
+        "first_byte": None if first is None else round(first, 3),
+        "duration": round(record.duration, 3),
+        "input_tokens": record.input_tokens,
+        "output_tokens": record.output_tokens,
+        "cache_read_tokens": record.cache_read_tokens,
+        "cache_creation_tokens": record.cache_creation_tokens,
+        "cache": record.cache,
+        "cache_lost_tokens": record.cache_lost_tokens,
+        "cache_changed_at": record.cache_changed_at,
+        "repairs": record.repairs,
+        "outcome": record.outcome,
+        "error": _short(record.error),
+    }
 
 
 def message_line(format: Format, level: str, message: str, now: float, **fields: Any) -> str:
@@ -189,7 +194,7 @@ def message_line(format: Format, level: str, message: str, now: float, **fields:
     if format == "text":
         return f"{timestamp(now)} {level}: {_escaped(message)}"
     found = {name: _short(value) if isinstance(value, str) else value for name, value in fields.items()}
-    document = {"time": round(now, 3), "level": level, "message": _encodable(message), **found}
+    document = {"time": round(now, 3), "level": level, "message": encodable(message), **found}
     return orjson.dumps(document).decode()
 
 
@@ -349,9 +354,9 @@ def _cut(value: str) -> str:
 
 
 def _short(value: str) -> str:
-    return _encodable(_cut(value))
+    return encodable(_cut(value))
 
 
-def _encodable(value: str) -> str:
+def encodable(value: str) -> str:
     """Return a value without halves of surrogate pairs, which JSON in UTF-8 cannot hold."""
     return value if value.isascii() else value.encode("utf-8", "backslashreplace").decode()

@@ -72,13 +72,25 @@ class Series:
 class Metrics:
     """Counters of one process. `routes` has the paths that are labels as they are, `route_of` tells any other's."""
 
-    __slots__ = ("_models", "_named", "_route_of", "_routes", "counted", "records", "series", "waiting")
+    __slots__ = (
+        "_models",
+        "_named",
+        "_route_of",
+        "_routes",
+        "also",
+        "counted",
+        "records",
+        "series",
+        "waiting",
+    )
 
     def __init__(self, routes: Mapping[str, str] = NOTHING, route_of: Callable[[str], str] = other) -> None:
         self._routes, self._route_of = routes, route_of
         self.records: list[Record | None] = [None] * BATCH
         """Those that wait. Who adds one writes it to the place `waiting`, and calls `fold` when it was the last."""
         self.waiting = 0
+        self.also: Callable[[list[Record]], None] | None = None
+        """Who else reads the records, a batch at a time."""
         self.series: dict[Key, Series] = {}
         self.counted: dict[tuple[str, ...], int] = {}
         """What few requests have, by a word for it and its labels."""
@@ -94,10 +106,10 @@ class Metrics:
         """Count the records that wait."""
         records, all_series = self.records, self.series
         routes, named, models = self._routes, self._named, self._models
-        for at in range(self.waiting):
-            record = records[at]
-            assert record is not None
-            records[at] = None
+        batch = [record for record in records[: self.waiting] if record is not None]
+        records[: self.waiting] = [None] * self.waiting
+        self.waiting = 0
+        for record in batch:
             path, model = record.path, record.wire_model
             if model and model not in named and model not in models:
                 model = self._label_of(record)
@@ -123,7 +135,8 @@ class Metrics:
                 series.cache_creation += record.cache_creation_tokens or 0
             if tried or record.repairs or record.cache:
                 self._count_more(record)
-        self.waiting = 0
+        if self.also is not None:
+            self.also(batch)
 
     def _series(self, key: Key) -> Series:
         """Return the series of a key that is not there; that of all others when there are too many."""

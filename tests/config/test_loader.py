@@ -49,6 +49,9 @@ ping_after = "15s"
 warmup = true
 quota_probe = false
 
+[status]
+enabled = true
+
 [models]
 "claude-3-5-haiku-*" = "claude-haiku-4-5"
 
@@ -198,6 +201,8 @@ WRONG: list[tuple[str, list[str]]] = [
         ],
     ),
     ('[stream]\nping_after = "0s"' + UPSTREAM, ["stream.ping_after: must be more than 0s and at most 24h"]),
+    ("[status]\nenabled = 1" + UPSTREAM, ['status.enabled: must be true, false or "loopback"']),
+    ('[status]\nenabled = "yes"' + UPSTREAM, ['status.enabled: must be true, false or "loopback"']),
     ('[intercept]\nwarmup = "no"' + UPSTREAM, ["intercept.warmup: must be true or false, not a string"]),
     ('count_tokens = "never"' + UPSTREAM, ['count_tokens: must be one of "auto", "estimate", "zero"']),
     (

@@ -182,6 +182,12 @@ class Others:
     def provide(self, kind: str, provider: Callable[[], bytes]) -> None:
         self.provided[kind] = provider
 
+    def tell(self, kind: str, payload: bytes) -> None:
+        pass
+
+    def on_tell(self, kind: str, handler: Callable[[bytes], None]) -> None:
+        pass
+
     def gather(self, kind: str, reply: Callable[[list[bytes]], None]) -> None:
         own = self.provided[kind]()
         other: Any = orjson.loads(own)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from gateway.endpoints import count_tokens, event_logging, health, messages, metrics, models
+from gateway.endpoints import count_tokens, event_logging, health, messages, metrics, models, status
 from gateway.endpoints import root as hello
 from gateway.endpoints.router import (
     NO_MESSAGES_API,
@@ -41,6 +41,13 @@ TABLE: list[tuple[str, str, Endpoint, bool]] = [
     ("/", "GET", hello.hello, True),
     ("/api/hello", "GET", hello.hello, True),
     ("/status/explain", "POST", explain, False),
+    ("/status", "GET", status.page, False),
+    ("/status/", "GET", status.page, False),
+    ("/status.json", "GET", status.document, False),
+    ("/status/events", "GET", status.events, False),
+    ("/status/clear", "POST", status.clear, False),
+    ("/status/disable", "POST", status.disable, False),
+    ("/status/enable", "POST", status.enable, False),
     ("/api/event_logging/batch", "POST", event_logging.event_logging, False),
     ("/v1/api/event_logging", "POST", event_logging.event_logging, False),
     ("/v1/api/event_logging/batch", "POST", event_logging.event_logging, False),

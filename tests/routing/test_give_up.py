@@ -261,3 +261,16 @@ DURATIONS = [
 @pytest.mark.parametrize(("seconds", "expected"), DURATIONS)
 def test_format_duration(seconds: float, expected: str) -> None:
     assert format_duration(seconds) == expected
+
+
+def test_what_never_opens_is_no_time_to_come_back() -> None:
+    scheduler = Scheduler(cast("A B"))
+    cast_ = {target.account: target for target in scheduler.targets(candidates(cast("A B")))}
+    attempts = [attempt(cast_["A"], "429 retry-after=60")]
+    for name in "AB":
+        scheduler.disable("a", name)
+    stop = give_up(list(cast_.values()), attempts, NOW)
+    assert (stop.status, stop.retry_after) == (429, 1)
+    scheduler.disable("a", "A", False)
+    stop = give_up(list(cast_.values()), attempts, NOW)
+    assert (stop.status, stop.retry_after) == (429, 60)

@@ -7,10 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.config import Account, Upstream
+from gateway.config import Account, Retry, Upstream
 from gateway.routing.accounts import Target
+from gateway.routing.circuit_breaker import TURNED_OFF
+from gateway.routing.cures import Cure
 from gateway.routing.meanings import meaning_of
 from gateway.routing.model_routes import Candidate
+from gateway.routing.policy import NEVER
+from gateway.routing.retries import GiveUp, Retries
 from gateway.routing.scheduler import Lease, Scheduler
 from gateway.routing.status import State
 from tests.routing.transcript import WALL, candidates, cast, failure
@@ -255,6 +259,60 @@ def test_everything_can_be_opened_again() -> None:
     assert all(one.state is State.FREE and not one.cool_downs for one in scheduler.snapshot(0.0))
 
 
+def test_one_upstream_or_one_account_can_be_opened_again() -> None:
+    scheduler, cast_ = made("A B / C")
+    for name in "ABC":
+        fail(scheduler, cast_[name], "401")
+        scheduler.cures.learn(cast_[name].upstream, "m", [Cure("betas")], 0.0)
+    scheduler.reopen("a", "A")
+    assert [one.state for one in scheduler.snapshot(0.0)] == [State.FREE, State.CLOSED, State.CLOSED]
+    assert len(scheduler.cures.remembered(0.0)) == 2
+    scheduler.reopen("a")
+    assert [one.state for one in scheduler.snapshot(0.0)] == [State.FREE, State.FREE, State.CLOSED]
+    assert [one.upstream for one in scheduler.cures.remembered(0.0)] == ["c"]
+
+
+def test_a_disabled_account_is_asked_for_nothing_more() -> None:
+    scheduler, cast_ = made("A B")
+    targets = list(cast_.values())
+    under_way = take(scheduler, cast_["A"])
+    woken: list[bool] = []
+    scheduler.on_free(lambda: woken.append(True))
+    scheduler.disable("a", "A")
+    assert woken == [True]
+    # Neither does what is under way open it again when it succeeds, nor shut it in another way when it fails.
+    under_way.succeeded(1.0)
+    under_way.release()
+    fail(scheduler, cast_["A"], "401", 1.0)
+    for _ in range(3):
+        lease = scheduler.lease(targets, "c", 2.0)
+        assert lease is not None
+        assert lease.target is cast_["B"]
+    assert [(place.target.account, place.rule) for place in scheduler.rank(targets, "", 2.0)] == [
+        ("B", ""),
+        ("A", "disabled"),
+    ]
+    a, b = scheduler.snapshot(2.0)
+    assert (a.state, a.disabled, a.cause, a.until, a.ready) == (State.CLOSED, True, "disabled", 0.0, False)
+    assert a.alone_until == NEVER
+    assert (b.disabled, b.ready) == (False, True)
+    assert TURNED_OFF.prober is None
+    scheduler.disable("a", "A", False)
+    assert shut(scheduler, cast_["A"], 2.0) == 599.0
+    scheduler.reopen()
+    assert scheduler.lease([cast_["A"]], "", 2.0) is not None
+
+
+def test_an_account_that_is_disabled_is_the_operators_trouble() -> None:
+    scheduler, cast_ = made("A")
+    scheduler.disable("a", "A")
+    retries = Retries(scheduler, list(cast_.values()), "", Retry(), lambda: 0.0)
+    stop = retries.next(0.0)
+    assert isinstance(stop, GiveUp)
+    assert (stop.status, stop.retry_after, stop.final) == (503, None, True)
+    assert stop.told(str, str) == 'account "A" of upstream "a" is disabled'
+
+
 # --- reload ----------------------------------------------------------------------------------------
 
 
@@ -343,3 +401,10 @@ def test_a_request_whose_first_attempt_succeeds_costs_few_calls(names: str) -> N
     finally:
         sys.setprofile(None)
     assert len(called) <= 8, called
+
+
+def test_a_reload_enables_what_was_disabled() -> None:
+    old, _ = made("A B")
+    old.disable("a", "A")
+    new, _ = adopted(old, "A B")
+    assert not any(one.disabled for one in new.snapshot(0.0))

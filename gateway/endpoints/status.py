@@ -1,0 +1,114 @@
+"""/status: the page, the document behind it, its events, and what can be done there.
+
+The page is open, since a browser cannot send a key for it, and holds nothing. Everything else is for who has a key,
+and, where none is asked for, for this machine alone unless `status.enabled` says otherwise. No page of another origin
+gets any of it, nor can it send the header that an action needs.
+"""
+
+from collections.abc import Iterable
+from functools import partial
+from typing import Any
+
+import orjson
+
+from gateway.config import is_loopback
+from gateway.endpoints.access import check_action
+from gateway.messages.errors import RequestError
+from gateway.proxy.request import ClientRequest
+from gateway.proxy.response_headers import JSON
+
+FOR_OTHERS = frozenset({b"x-forwarded-for", b"x-real-ip", b"forwarded", b"via"})
+"""Fields that say that a proxy on this machine speaks for somebody else."""
+
+OURS = JSON + b"cache-control: no-store\r\nx-content-type-options: nosniff\r\n"
+
+
+def page(request: ClientRequest) -> None:
+    """Show the page. Raises RequestError (404) where it is turned off."""
+    _check_enabled(request)
+    from gateway.status.page import page
+
+    body, lines = page()
+    request.respond(200, body, lines)
+
+
+def document(request: ClientRequest) -> None:
+    """Tell how the gateway is. Raises RequestError (403, 404)."""
+    _check(request)
+    from gateway.status.document import collect, merge
+
+    def tell(parts: Iterable[dict[str, Any]]) -> None:
+        # It may be called later, outside of what guards a request that is being handled.
+        try:
+            request.respond(200, orjson.dumps(merge(parts), option=orjson.OPT_APPEND_NEWLINE), OURS)
+        except Exception as error:
+            request.crashed(error)
+
+    collect(request.runtime, request.exchange.loop.time(), tell)
+
+
+def events(request: ClientRequest) -> None:
+    """Tell how the gateway is, and what changes, until the client leaves. Raises RequestError (403, 404, 503)."""
+    _check(request)
+    if request.exchange.head.method == "HEAD":
+        request.respond(200, b"", OURS)
+        return
+    standing = request.runtime.standing
+    if standing.watchers is None:
+        from gateway.status.watchers import LiveWatchers
+
+        standing.watchers = LiveWatchers(standing)
+    standing.watchers.add(request)
+
+
+def action(name: str, request: ClientRequest) -> None:
+    """Do something. Raises RequestError (400, 403, 404)."""
+    _check(request)
+    check_action(request.exchange.head)
+    from gateway.status.actions import carry_out, read
+
+    runtime = request.runtime.standing.current
+    asked = read(name, request.body, runtime)
+    carry_out(runtime, asked)
+    key = _key(request)
+    place = f"{asked.upstream}/{asked.account}" if asked.account else asked.upstream
+    runtime.log.warning(f"an operator asked to {name} {place}" + (f", with the key {key}" if key else ""))
+    request.respond(200, orjson.dumps({"done": name, "upstream": asked.upstream}), OURS)
+
+
+clear = partial(action, "clear")
+disable = partial(action, "disable")
+enable = partial(action, "enable")
+
+
+def _check_enabled(request: ClientRequest) -> None:
+    if request.runtime.config.status.enabled is False:
+        raise RequestError(404, "the status is not shown here: enabled is false in [status]")
+
+
+def _check(request: ClientRequest) -> None:
+    """Refuse who may not look in. A key, where one is needed, has been checked."""
+    _check_enabled(request)
+    if request.cors:
+        raise RequestError(403, "the status is not for pages of other origins")
+    if _key(request) or request.runtime.config.status.enabled is True or _is_here(request):
+        return
+    raise RequestError(
+        403,
+        "the status is shown without a key on the gateway's own machine only: send one of the keys in [auth], or set "
+        "enabled = true in [status]",
+    )
+
+
+def _key(request: ClientRequest) -> str:
+    """Return the name of the client's key, "" without one."""
+    assert request.entrance is not None
+    return request.entrance.key
+
+
+def _is_here(request: ClientRequest) -> bool:
+    """Return whether a request came from this machine, and for nobody else."""
+    peer = request.exchange.peer.removeprefix("::ffff:")
+    return (not peer or is_loopback(peer)) and not any(
+        name in FOR_OTHERS for name, _ in request.exchange.head.headers
+    )

@@ -1,0 +1,48 @@
+"""What has changed in a document since it was sent last: so that watching costs little.
+
+A change holds every value that differs; of the lists in `LISTS` only the entries that do. Who has any earlier document
+and takes in the changes that followed has the last one.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from gateway.telemetry.recent import CONVERSATIONS, MINUTES, REQUESTS
+
+LISTS = {
+    "minutes": ("time", MINUTES, False),
+    "requests": ("request_id", REQUESTS, True),
+    "conversations": ("id", CONVERSATIONS, True),
+}
+"""Lists of which only entries are sent: by what an entry is known, how many there are at most, newest first or not."""
+
+ALWAYS = ("time", "uptime")
+"""Values that say when it was made: they alone are no change."""
+
+
+def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return what of `new` is not in `old`, None if that is nothing."""
+    found: dict[str, Any] = {}
+    for name, value in new.items():
+        if name in ALWAYS or value == old[name]:
+            continue
+        if name in LISTS:
+            key = LISTS[name][0]
+            known = {each[key]: each for each in old[name]}
+            value = [each for each in value if known.get(each[key]) != each]
+        found[name] = value
+    return {**found, **{name: new[name] for name in ALWAYS}} if found else None
+
+
+def changed(old: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a document with a change taken in."""
+    new = {**old, **change}
+    for name, (key, most, newest_first) in LISTS.items():
+        if name in change:
+            entries = {each[key]: each for each in change[name]}
+            kept = [each for each in old[name] if each[key] not in entries]
+            if newest_first:
+                new[name] = [*change[name], *kept][:most]
+            else:
+                new[name] = [*kept, *change[name]][-most:]
+    return new

@@ -1,0 +1,20 @@
+"""What the processes that serve one configuration tell each other of their status."""
+
+import asyncio
+import time
+from functools import partial
+
+import orjson
+
+from gateway.proxy.runtime import Sharing, Standing
+from gateway.status import actions, document
+
+
+def join(standing: Standing, sharing: Sharing) -> None:
+    """Provide this process's part, and do what another process was asked for."""
+    sharing.provide(document.KIND, partial(_part, standing))
+    sharing.on_tell(actions.KIND, lambda payload: actions.take_in(standing.current, payload))
+
+
+def _part(standing: Standing) -> bytes:
+    return orjson.dumps(document.part(standing.current, asyncio.get_running_loop().time(), time.time()))

@@ -1,0 +1,138 @@
+"""Who watches the status: one stream of events each, fed by one timer that runs while there is somebody.
+
+The first event of a stream, `status`, holds the whole document, each `change` what differs from the last; a comment
+shows between them that all is well. A client that reads too slowly is passed over until it has caught up, and then gets
+the whole document, so that at most one waits for it.
+"""
+
+import asyncio
+from collections.abc import Iterable
+
+import orjson
+
+from gateway.messages.errors import RequestError
+from gateway.proxy.request import ClientRequest
+from gateway.proxy.response_headers import EVENT_STREAM, STREAM_LINES
+from gateway.proxy.runtime import Standing
+from gateway.status.changes import changes
+from gateway.status.document import Document, collect, merge
+
+EVERY = 1.0
+"""Seconds between two looks: soon enough for a person."""
+
+PING_AFTER = 5.0
+"""Seconds of silence: proxies end a silent response after 30 s and more, and whoever watches wants to know whether
+nothing happens or nothing comes."""
+
+MOST = 32
+"""Streams at once: each costs a connection, and a few KB a second."""
+
+PING = b": nothing has changed\n\n"
+
+
+class Watcher:
+    """One client that watches; the worker of its request."""
+
+    def __init__(self, request: ClientRequest, watchers: "LiveWatchers") -> None:
+        self.request = request
+        self._watchers = watchers
+        self._ready = True
+        self._behind = True
+        """It lacks something: only a whole document helps."""
+        self._last = request.exchange.received_at
+
+    def start(self) -> None:
+        """Begin the response."""
+        request = self.request
+        request.worker = self
+        id_line = b"request-id: %b\r\n" % request.request_id.encode()
+        request.exchange.start(200, EVENT_STREAM + STREAM_LINES + id_line)
+        request.exchange.write(PING)
+
+    def show(self, whole: Document, change: Document | None, now: float) -> None:
+        """Send what it lacks, or a sign of life."""
+        if not self._ready:
+            self._behind = self._behind or change is not None
+            return
+        if self._behind:
+            self._behind = False
+            data = b"event: status\ndata: %b\n\n" % orjson.dumps(whole)
+        elif change is not None:
+            data = b"event: change\ndata: %b\n\n" % orjson.dumps(change)
+        elif now - self._last >= PING_AFTER:
+            data = PING
+        else:
+            return
+        self._last = now
+        self.request.exchange.write(data)
+
+    # See `proxy.request.Worker`.
+
+    def client_left(self) -> bool:
+        """Forget it: that is how a watcher ends."""
+        self._watchers.forget(self)
+        return True
+
+    def cancel(self) -> None:
+        """Forget it."""
+        self._watchers.forget(self)
+
+    def break_off(self, message: str) -> bool:
+        """End its stream; it tries again."""
+        self._watchers.forget(self)
+        self.request.exchange.finish()
+        return True
+
+    def flow(self, ready: bool) -> None:
+        """Write nothing while it does not read."""
+        self._ready = ready
+
+
+class LiveWatchers:
+    """All of them. Costs nothing while there is none."""
+
+    def __init__(self, standing: Standing) -> None:
+        self._standing = standing
+        self._watchers: set[Watcher] = set()
+        self._timer: asyncio.TimerHandle | None = None
+        self._last: Document | None = None
+        """What was shown last."""
+
+    def add(self, request: ClientRequest) -> None:
+        """Show it to one more. Raises RequestError (503) where there are too many."""
+        if len(self._watchers) >= MOST:
+            raise RequestError(
+                503, "too many watch this gateway's status already", headers=[(b"retry-after", b"10")]
+            )
+        watcher = Watcher(request, self)
+        watcher.start()
+        self._watchers.add(watcher)
+        if self._timer is not None:
+            self._timer.cancel()
+        self._look()
+
+    def end(self) -> None:
+        """End all their responses."""
+        for watcher in list(self._watchers):
+            watcher.break_off("")
+
+    def forget(self, watcher: Watcher) -> None:
+        """Show it to one less."""
+        self._watchers.discard(watcher)
+        if not self._watchers and self._timer is not None:
+            self._timer.cancel()
+            self._timer = self._last = None
+
+    def _look(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_later(EVERY, self._look)
+        collect(self._standing.current, loop.time(), self._show)
+
+    def _show(self, parts: Iterable[Document]) -> None:
+        """Show what processes say to all. What was shown last is what those that are not behind have."""
+        document = merge(parts)
+        change = None if self._last is None else changes(self._last, document)
+        self._last = document
+        now = asyncio.get_running_loop().time()
+        for watcher in list(self._watchers):
+            watcher.show(document, change, now)

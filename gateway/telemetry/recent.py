@@ -1,0 +1,210 @@
+"""What has happened lately: the last requests, and sums by account, minute and conversation, for who looks in.
+
+Records come a batch at a time, when many wait or somebody asks; then texts are cut and what is kept is bounded: by the
+numbers below, and by the configuration's accounts. No body is in a record. Everything goes by the records' own times,
+so that it makes no difference when they are read.
+"""
+
+from collections import deque
+from collections.abc import Iterable
+from hashlib import blake2b
+from math import ceil, log
+from typing import Any
+
+from gateway.telemetry.access_log import Record, fields
+
+REQUESTS = 200
+"""Requests of which everything is kept that the log says."""
+
+MINUTES = 60
+"""Minutes for which sums are kept."""
+
+CONVERSATIONS = 100
+"""Conversations kept; the one that was silent for longest goes first."""
+
+ACCOUNTS = 1000
+"""Accounts kept, over reloads: more than anybody has."""
+
+SUMS = (
+    "requests",
+    "failures",
+    "input_tokens",
+    "output_tokens",
+    "cache_read_tokens",
+    "cache_creation_tokens",
+)
+"""What is summed, by its name everywhere."""
+
+FAILED = frozenset({"upstream_error", "internal_error", "refused", "shutdown"})
+"""Outcomes that are failures; a client that leaves is none."""
+
+NOT_COUNTED = ("/status", "/api/", "/v1/api/")
+"""What the beginnings of paths say that is no use of a model: looking in here, and clients' telemetry."""
+
+STEP = 1.25
+"""From one limit of a first byte's time to the next."""
+
+SHORTEST = 0.01
+"""Seconds: the first limit."""
+
+STEPS = 50
+"""Limits: the last is above ten minutes."""
+
+MOST = 10**9
+"""Tokens counted of one request: an upstream may say any number, and sums of them must stay within 64 bits."""
+
+Sums = dict[str, int]
+"""By the names in `SUMS`."""
+
+
+class Minute:
+    """What ended within one minute."""
+
+    __slots__ = ("first_bytes", "sums")
+
+    def __init__(self) -> None:
+        self.sums = no_sums()
+        self.first_bytes: dict[int, int] = {}
+        """How many first bytes came within each limit, by its number; see `first_byte_limit`."""
+
+
+class Account:
+    """What one account was asked for, since the start and in each minute."""
+
+    __slots__ = ("minutes", "total")
+
+    def __init__(self) -> None:
+        self.total = no_sums()
+        self.minutes: dict[int, Sums] = {}
+
+
+class Recent:
+    """The last requests, and sums. Times are unix seconds; minutes are those since 1970."""
+
+    def __init__(self) -> None:
+        self.requests: deque[dict[str, Any]] = deque(maxlen=REQUESTS)
+        """As the log has them, oldest first, each with its `conversation`."""
+        self.accounts: dict[tuple[str, str], Account] = {}
+        """By upstream and account."""
+        self.minutes: dict[int, Minute] = {}
+        self.conversations: dict[str, dict[str, Any]] = {}
+        """By their short names, the one that was silent for longest first."""
+
+    def take(self, records: Iterable[Record]) -> None:
+        """Take in the records of requests that have ended."""
+        for record in records:
+            if record.method == "POST" and not record.path.startswith(NOT_COUNTED):
+                self._take(record)
+
+    def hour(self, account: Account, now: float) -> Sums:
+        """Return an account's sums of the last hour."""
+        oldest = _minute(now) - MINUTES
+        return added(no_sums(), *(sums for minute, sums in account.minutes.items() if minute > oldest))
+
+    def _take(self, record: Record) -> None:
+        ended = record.time + record.duration
+        sums = _sums(record)
+        name = short_name(record.conversation) if record.conversation else ""
+        told = {**fields(record), "conversation": name}
+        self.requests.append(told)
+        minute = _kept(self.minutes, _minute(ended), Minute)
+        added(minute.sums, sums)
+        if record.first_byte is not None:
+            limit = first_byte_limit(record.first_byte)
+            minute.first_bytes[limit] = minute.first_bytes.get(limit, 0) + 1
+        self._take_accounts(record, sums, _minute(ended))
+        if name:
+            self._take_conversation(told, sums, ended)
+
+    def _take_accounts(self, record: Record, sums: Sums, minute: int) -> None:
+        """Count a request for whoever served it, and for those that failed before."""
+        own = record.upstream, record.account
+        # Each stands there as ACCOUNT@UPSTREAM:WHAT.
+        tried = [each.rpartition(":")[0].rpartition("@") for each in record.tried]
+        failed = {(upstream, account): {"requests": 1, "failures": 1} for account, _, upstream in tried}
+        if record.upstream:
+            sums = {**sums, "failures": int(own in failed or record.outcome == "upstream_error")}
+            failed[own] = sums
+        for key, found in failed.items():
+            account = self.accounts.get(key)
+            if account is None:
+                if len(self.accounts) >= ACCOUNTS:
+                    del self.accounts[next(iter(self.accounts))]
+                account = self.accounts[key] = Account()
+            added(account.total, found)
+            added(_kept(account.minutes, minute, no_sums), found)
+
+    def _take_conversation(self, told: dict[str, Any], sums: Sums, ended: float) -> None:
+        name = told["conversation"]
+        found = self.conversations.pop(name, None)
+        if found is None:
+            found = {"id": name, "since": told["time"], **no_sums()}
+            if len(self.conversations) >= CONVERSATIONS:
+                del self.conversations[next(iter(self.conversations))]
+        for key in ("key", "model", "wire_model", "upstream", "account"):
+            found[key] = told[key]
+        found["last"] = round(ended, 3)
+        added(found, sums)
+        self.conversations[name] = found
+
+
+def no_sums() -> Sums:
+    """Return sums of nothing."""
+    return dict.fromkeys(SUMS, 0)
+
+
+def added(sums: dict[str, Any], *more: dict[str, Any]) -> dict[str, Any]:
+    """Add to sums, which are returned; what `more` has besides them is left out."""
+    for each in more:
+        for name in SUMS:
+            sums[name] += each.get(name, 0)
+    return sums
+
+
+def first_byte_limit(seconds: float) -> int:
+    """Return the number of the first limit that a time is within."""
+    return min(STEPS, max(0, ceil(log(max(seconds, SHORTEST) / SHORTEST, STEP))))
+
+
+def percentile(first_bytes: dict[int, int], part: float) -> float | None:
+    """Return the limit in seconds within which that part of the first bytes came; None of none."""
+    left = sum(first_bytes.values()) * part
+    for limit, count in sorted(first_bytes.items()):
+        left -= count
+        if left <= 0:
+            return float(f"{SHORTEST * STEP**limit:.2g}")
+    return None
+
+
+def short_name(conversation: str) -> str:
+    """Return what a conversation is called here: the same in every process, and nothing that leads back to it."""
+    return blake2b(conversation.encode(errors="surrogatepass"), digest_size=5).hexdigest()
+
+
+def _sums(record: Record) -> Sums:
+    counts: Iterable[tuple[str, int | None]] = (
+        ("requests", 1),
+        ("failures", int(record.outcome in FAILED)),
+        ("input_tokens", record.input_tokens),
+        ("output_tokens", record.output_tokens),
+        ("cache_read_tokens", record.cache_read_tokens),
+        ("cache_creation_tokens", record.cache_creation_tokens),
+    )
+    return {name: min(count or 0, MOST) for name, count in counts}
+
+
+def _minute(unix: float) -> int:
+    return int(unix // 60)
+
+
+def _kept(minutes: dict[int, Any], minute: int, make: Any) -> Any:
+    """Return what is kept for a minute; the first in a new one pushes out what is too old."""
+    found = minutes.get(minute)
+    if found is None:
+        for old in [each for each in minutes if each <= minute - MINUTES]:
+            del minutes[old]
+        found = minutes[minute] = make()
+        # Should the clock go back, or a request have taken hours: what is kept stays bounded.
+        while len(minutes) > MINUTES:
+            del minutes[min(minutes)]
+    return found

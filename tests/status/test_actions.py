@@ -1,0 +1,42 @@
+"""Actions, and that all processes do what one of them was asked for."""
+
+import pytest
+
+from gateway.status.actions import KIND, Action, carry_out, take_in
+from tests.status.test_document import Together
+from tests.support.running import Running, config, running, upstream
+
+
+def disabled(g: Running) -> list[str]:
+    return [one.account for one in g.gateway.runtime.scheduler.snapshot(0.0) if one.disabled]
+
+
+async def test_the_others_do_it_too() -> None:
+    settings = config(upstream("http://127.0.0.1:1", "a@x.org", "b@x.org"))
+    async with running(settings) as one, running(settings) as two:
+        here, there = Together(), Together()
+        one.gateway.runtime.sharing, two.gateway.runtime.sharing = here, there
+        one.gateway.share()
+        two.gateway.share()
+        carry_out(one.gateway.runtime, Action("disable", "up", "a@x.org"))
+        ((kind, payload),) = here.told
+        there.handlers[kind](payload)
+        assert kind == KIND
+        assert disabled(one) == disabled(two) == ["a@x.org"]
+        # What it was told is not told again.
+        assert not there.told
+
+
+@pytest.mark.parametrize(
+    "payload", [b'["disable","gone","a@x.org"]', b'["disable","up","gone"]', b'["clear","gone",""]']
+)
+async def test_what_is_not_here_is_passed_over(payload: bytes) -> None:
+    async with running(config(upstream("http://127.0.0.1:1", "a@x.org"))) as g:
+        take_in(g.gateway.runtime, payload)
+        assert disabled(g) == []
+
+
+async def test_without_others_there_is_nothing_to_join() -> None:
+    async with running(config(upstream("http://127.0.0.1:1", "a@x.org"))) as g:
+        g.gateway.share()
+        assert g.gateway.runtime.sharing is None

@@ -1,0 +1,162 @@
+"""Clients that watch: a stream of events each, and nothing while nobody does."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import orjson
+import pytest
+
+from gateway.messages.sse import Event, EventDecoder
+from gateway.status import watchers
+from gateway.status.changes import changed
+from tests.fakes.messages import ScriptedUpstream, error_answer, json_answer, message
+from tests.support.client import Client, ask
+from tests.support.leftovers import leftovers
+from tests.support.loops import eventually, settle
+from tests.support.running import Running, config, running, upstream
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watchers, "EVERY", 0.02)
+
+
+class Watching:
+    """A client that watches."""
+
+    def __init__(self, client: Client, head: bytes) -> None:
+        self.client = client
+        self.head = head
+        self.raw = b""
+        self.events: list[Event] = []
+        self._decoder = EventDecoder()
+
+    async def read(self) -> None:
+        """Take in what comes next."""
+        size = await self.client.reader.readline()
+        data = await self.client.reader.readexactly(int(size, 16) + 2)
+        self.raw += data[:-2]
+        self.events += self._decoder.feed(data[:-2])
+
+    async def until(self, count: int) -> Event:
+        while len(self.events) < count:
+            await asyncio.wait_for(self.read(), 5.0)
+        return self.events[count - 1]
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """What the events come to."""
+        found: dict[str, Any] = {}
+        for event in self.events:
+            new = orjson.loads(event.data)
+            found = new if event.name == "status" else changed(found, new)
+        return found
+
+
+@asynccontextmanager
+async def watching(g: Running) -> AsyncIterator[Watching]:
+    async with await g.connect() as client:
+        client.send("GET", "/status/events")
+        yield Watching(client, await asyncio.wait_for(client.reader.readuntil(b"\r\n\r\n"), 5.0))
+
+
+async def test_whoever_watches_sees_what_changes() -> None:
+    limited = error_answer(429, "rate_limit_error", "wait", [("retry-after", "3600")])
+    async with ScriptedUpstream() as up, running(config(upstream(up.url, "a@x.org"))) as g:
+        up.script(json_answer(200, message()), limited)
+        async with watching(g) as one:
+            # No proxy on the way may keep or gather it.
+            for line in (b"text/event-stream", b"x-accel-buffering: no", b"cache-control: no-cache"):
+                assert line in one.head
+            assert (await one.until(1)).name == "status"
+            assert one.document["requests"] == []
+            assert (await g.post(ask())).status == 200
+            assert (await one.until(2)).name == "change"
+            assert (await g.post(ask())).status == 429
+            async with watching(g) as two:
+                await two.until(1)
+                while one.document.get("requests") != two.document["requests"]:
+                    await one.read()
+                states = [one.document["upstreams"][0]["accounts"][0]["state"] for one in (one, two)]
+                assert states == ["cooling", "cooling"]
+                assert [request["status"] for request in two.document["requests"]] == [429, 200]
+                # The second event said no more than what had changed.
+                assert len(one.events[1].data) < len(two.events[0].data)
+
+
+async def test_nothing_that_changes_costs_nothing_but_a_sign_of_life(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watchers, "PING_AFTER", 0.05)
+    async with running(config(upstream("http://127.0.0.1:1", "a@x.org"))) as g, watching(g) as one:
+        await one.until(1)
+        before = len(one.raw)
+        while one.raw.count(watchers.PING) < 4:
+            await one.read()
+        assert len(one.events) == 1
+        assert one.raw[before:].replace(watchers.PING, b"") == b""
+
+
+async def test_nobody_watches_and_nothing_runs() -> None:
+    async with running(config(upstream("http://127.0.0.1:1", "a@x.org"))) as g:
+        async with watching(g) as one:
+            await one.until(1)
+        await eventually(lambda: not g.gateway.server.connections)
+        assert not leftovers_of_watchers()
+        # And it can begin again.
+        async with watching(g) as one:
+            await one.until(1)
+    assert "GET /status/events 200 ok" in g.lines[-1]
+
+
+def leftovers_of_watchers() -> list[str]:
+    return [line for line in leftovers() if "Watchers" in line]
+
+
+async def test_watchers_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watchers, "MOST", 1)
+    async with running(config(upstream("http://127.0.0.1:1", "a@x.org"))) as g, watching(g):
+        response = await g.get("/status/events")
+        assert (response.status, response.header("retry-after")) == (503, "10")
+
+
+async def test_whoever_reads_slowly_gets_the_whole_once_it_has_caught_up() -> None:
+    async with (
+        ScriptedUpstream() as up,
+        running(config(upstream(up.url, "a@x.org"))) as g,
+        watching(g) as one,
+    ):
+        await one.until(1)
+        (watcher,) = g.gateway.runtime.standing.watchers._watchers  # type: ignore[union-attr]
+        watcher.request.writable(False)
+        up.script(json_answer(200, message()))
+        await g.post(ask())
+        await asyncio.sleep(0.1)
+        watcher.request.writable(True)
+        assert (await one.until(2)).name == "status"
+        assert [request["status"] for request in one.document["requests"]] == [200]
+
+
+async def test_a_drain_ends_it_at_once() -> None:
+    async with running(config(upstream("http://127.0.0.1:1", "a@x.org"))) as g, watching(g) as one:
+        await one.until(1)
+        assert await g.gateway.stop(2.0)
+        assert (await asyncio.wait_for(one.client.reader.read(), 2.0)).endswith(b"0\r\n\r\n")
+
+
+async def test_a_reload_is_seen() -> None:
+    async with running(config(upstream("http://127.0.0.1:1", "a@x.org"))) as g, watching(g) as one:
+        await one.until(1)
+        g.gateway.reload(config(upstream("http://127.0.0.1:1", "b@x.org")))
+        await one.until(2)
+        assert one.document["upstreams"][0]["accounts"][0]["account"] == "b@x.org"
+
+
+async def test_a_failure_ends_the_one_it_belongs_to() -> None:
+    async with running(config(upstream("http://127.0.0.1:1", "a@x.org"))) as g, watching(g) as one:
+        await one.until(1)
+        (watcher,) = g.gateway.runtime.standing.watchers._watchers  # type: ignore[union-attr]
+        watcher.request.crashed(ValueError("x"))
+        await settle()
+        assert not leftovers_of_watchers()
+        assert (await one.client.reader.read()) is not None
