@@ -4,7 +4,7 @@ A module is imported when its command is called, and has a function `command` th
 exit code. It raises ConfigError for what the caller can correct.
 """
 
-from argparse import ArgumentParser, Namespace
+from argparse import REMAINDER, ArgumentParser, Namespace
 from collections.abc import Callable
 from importlib import import_module
 from typing import NamedTuple
@@ -38,6 +38,12 @@ def _env(parser: ArgumentParser) -> None:
     parser.add_argument("--shell", choices=tuple(SHELLS), default="sh")
 
 
+def _run(parser: ArgumentParser) -> None:
+    parser.add_argument("--demo", action="store_true", help="in front of the demo's upstream")
+    add_config(parser)
+    parser.add_argument("words", metavar="-- COMMAND", nargs=REMAINDER, help="the client, as in a shell")
+
+
 COMMANDS = {
     "check": Command(
         "validate a configuration without the network, and show it",
@@ -48,6 +54,11 @@ COMMANDS = {
         "print the variables that a client needs, for a shell's eval; keys included",
         ('eval "$(gateway env)" && claude', "gateway env --shell fish | source"),
         _env,
+    ),
+    "run": Command(
+        "start a gateway of its own and a client behind it; end with the client",
+        ("gateway run -- claude", 'gateway run --demo -- claude -p "run echo hi"'),
+        _run,
     ),
 }
 """By name, in the order in which `gateway --help` lists them."""

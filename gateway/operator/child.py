@@ -1,0 +1,132 @@
+"""The client that a gateway was started for: a child in the same process group, which owns the terminal.
+
+What the terminal sends (Ctrl-C, Ctrl-Z, a new size) reaches it directly; what is sent to the gateway's process alone is
+passed on. When the child is stopped the gateway stops, too, so that the shell gets its terminal back.
+"""
+
+import asyncio
+import os
+import signal
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from threading import Thread
+
+from gateway.operator.terminal import Terminal
+from gateway.process import SignalHandlers
+
+FROM_TERMINAL = frozenset({signal.SIGINT, signal.SIGTSTP})
+"""Sent by the terminal to all of its foreground group: the child has had it already, and twice would be too often."""
+
+PASSED_ON = (
+    *FROM_TERMINAL,
+    *(signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGCONT),
+)
+
+PYTHONS_OWN = (signal.SIGPIPE, signal.SIGXFSZ)
+"""What Python ignores, and a child should not."""
+
+PATIENCE = 5.0
+"""Seconds for a child to end that is told to because its gateway failed."""
+
+LOOK_EVERY = 0.02
+"""Seconds between two looks whether it has."""
+
+
+class Child:
+    """One child, from its start to its end. Belongs to a running loop in the main thread."""
+
+    def __init__(self, terminal: Terminal | None) -> None:
+        self.code: int | None = None
+        """Its exit code as a shell tells it, once it has ended."""
+        self.died = False
+        """A signal ended it."""
+        self._terminal = terminal
+        self._loop = asyncio.get_running_loop()
+        self._pid = 0
+        self._stop: Callable[[], None] | None = None
+        self._handled: list[int] = []
+
+    @property
+    def started(self) -> bool:
+        """Whether there is such a process, or was."""
+        return self._pid != 0
+
+    def start(self, command: list[str], environ: Mapping[str, str], descriptors: int | None) -> None:
+        """Start it, with the soft limit of `descriptors` unless that is None. Raises OSError."""
+        for number in PASSED_ON:
+            # What is ignored here (nohup) stays so, for the child as well.
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                self._loop.add_signal_handler(number, self._signalled, number)
+                self._handled.append(number)
+        with _limited(descriptors):
+            self._pid = os.posix_spawnp(command[0], command, environ, setsigdef=PYTHONS_OWN)
+        Thread(target=self._wait, name="child", daemon=True).start()
+
+    def source(self, handlers: SignalHandlers) -> Callable[[], None]:
+        """Call SIGTERM's handler when the child ends, and at each signal after that; a `process.SignalSource`."""
+        self._stop = handlers[signal.SIGTERM]
+        if self.code is not None:
+            self._stop()
+        return self.release
+
+    def release(self) -> None:
+        """Handle no more signals."""
+        for number in self._handled:
+            self._loop.remove_signal_handler(number)
+        self._handled.clear()
+
+    async def end(self) -> None:
+        """End it, if it still runs: its gateway is gone."""
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            if self._pid and self.code is None:
+                self._send(number)
+                for _ in range(int(PATIENCE / LOOK_EVERY)):
+                    await asyncio.sleep(LOOK_EVERY)
+                    if self.code is not None:
+                        break
+
+    def _signalled(self, number: int) -> None:
+        if self.code is not None:
+            if self._stop is not None and number != signal.SIGCONT:
+                self._stop()
+        elif number not in FROM_TERMINAL or self._terminal is None or not self._terminal.in_foreground:
+            self._send(number)
+
+    def _send(self, number: int) -> None:
+        with suppress(ProcessLookupError):
+            os.kill(self._pid, number)
+
+    def _wait(self) -> None:
+        while True:
+            _, status = os.waitpid(self._pid, os.WUNTRACED)
+            if not os.WIFSTOPPED(status):
+                break
+            # Without a terminal there is no shell that would wake this process up again.
+            if self._terminal is not None:
+                os.kill(os.getpid(), signal.SIGSTOP)
+        code = os.waitstatus_to_exitcode(status)
+        self.died = code < 0
+        self.code = 128 - code if code < 0 else code
+        with suppress(RuntimeError):
+            # The loop may be closed.
+            self._loop.call_soon_threadsafe(self._ended)
+
+    def _ended(self) -> None:
+        if self._stop is not None:
+            self._stop()
+
+
+@contextmanager
+def _limited(descriptors: int | None) -> Iterator[None]:
+    """Have a child begin with another soft limit of descriptors: programs that use `select` break above 1,024."""
+    if descriptors is None:
+        yield
+        return
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
