@@ -17,10 +17,10 @@ from gateway.process import SignalHandlers
 FROM_TERMINAL = frozenset({signal.SIGINT, signal.SIGTSTP})
 """Sent by the terminal to all of its foreground group: the child has had it already, and twice would be too often."""
 
-PASSED_ON = (
-    *FROM_TERMINAL,
-    *(signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGCONT),
-)
+ENDING = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT})
+"""Sent when the child has ended, they cut off what its requests left to do."""
+
+PASSED_ON = FROM_TERMINAL | ENDING | {signal.SIGUSR1, signal.SIGUSR2, signal.SIGCONT}
 
 PYTHONS_OWN = (signal.SIGPIPE, signal.SIGXFSZ)
 """What Python ignores, and a child should not."""
@@ -38,18 +38,13 @@ class Child:
     def __init__(self, terminal: Terminal | None) -> None:
         self.code: int | None = None
         """Its exit code as a shell tells it, once it has ended."""
-        self.died = False
-        """A signal ended it."""
+        self.started = False
+        """There is such a process, or was."""
         self._terminal = terminal
         self._loop = asyncio.get_running_loop()
         self._pid = 0
         self._stop: Callable[[], None] | None = None
         self._handled: list[int] = []
-
-    @property
-    def started(self) -> bool:
-        """Whether there is such a process, or was."""
-        return self._pid != 0
 
     def start(self, command: list[str], environ: Mapping[str, str], descriptors: int | None) -> None:
         """Start it, with the soft limit of `descriptors` unless that is None. Raises OSError."""
@@ -60,7 +55,8 @@ class Child:
                 self._handled.append(number)
         with _limited(descriptors):
             self._pid = os.posix_spawnp(command[0], command, environ, setsigdef=PYTHONS_OWN)
-        Thread(target=self._wait, name="child", daemon=True).start()
+        self.started = True
+        Thread(target=self._wait, args=(self._pid,), name="child", daemon=True).start()
 
     def source(self, handlers: SignalHandlers) -> Callable[[], None]:
         """Call SIGTERM's handler when the child ends, and at each signal after that; a `process.SignalSource`."""
@@ -78,7 +74,7 @@ class Child:
     async def end(self) -> None:
         """End it, if it still runs: its gateway is gone."""
         for number in (signal.SIGTERM, signal.SIGKILL):
-            if self._pid and self.code is None:
+            if self.started and self.code is None:
                 self._send(number)
                 for _ in range(int(PATIENCE / LOOK_EVERY)):
                     await asyncio.sleep(LOOK_EVERY)
@@ -87,31 +83,35 @@ class Child:
 
     def _signalled(self, number: int) -> None:
         if self.code is not None:
-            if self._stop is not None and number != signal.SIGCONT:
+            if self._stop is not None and number in ENDING:
                 self._stop()
         elif number not in FROM_TERMINAL or self._terminal is None or not self._terminal.in_foreground:
             self._send(number)
 
     def _send(self, number: int) -> None:
-        with suppress(ProcessLookupError):
-            os.kill(self._pid, number)
+        pid = self._pid
+        if pid:
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)
 
-    def _wait(self) -> None:
+    def _wait(self, pid: int) -> None:
         while True:
-            _, status = os.waitpid(self._pid, os.WUNTRACED)
+            _, status = os.waitpid(pid, os.WUNTRACED)
             if not os.WIFSTOPPED(status):
                 break
             # Without a terminal there is no shell that would wake this process up again.
             if self._terminal is not None:
                 os.kill(os.getpid(), signal.SIGSTOP)
-        code = os.waitstatus_to_exitcode(status)
-        self.died = code < 0
-        self.code = 128 - code if code < 0 else code
+        # From now on the number may be another process's.
+        self._pid = 0
         with suppress(RuntimeError):
             # The loop may be closed.
-            self._loop.call_soon_threadsafe(self._ended)
+            self._loop.call_soon_threadsafe(self._ended, os.waitstatus_to_exitcode(status))
 
-    def _ended(self) -> None:
+    def _ended(self, code: int) -> None:
+        self.code = 128 - code if code < 0 else code
+        if self._terminal is not None:
+            self._terminal.restore(died=code < 0)
         if self._stop is not None:
             self._stop()
 

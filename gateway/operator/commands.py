@@ -44,11 +44,24 @@ def _run(parser: ArgumentParser) -> None:
     parser.add_argument("words", metavar="-- COMMAND", nargs=REMAINDER, help="the client, as in a shell")
 
 
+def _doctor(parser: ArgumentParser) -> None:
+    add_gateway(parser)
+    parser.add_argument(
+        "--spend", action="store_true", help="ask each route for one token, too: it costs money"
+    )
+    parser.add_argument("--json", action="store_true", help="print the report for machines")
+
+
 COMMANDS = {
     "check": Command(
         "validate a configuration without the network, and show it",
         ("gateway check", "gateway check team.toml --model claude-opus-5-5"),
         _check,
+    ),
+    "doctor": Command(
+        "prove that all is well here, at the upstreams and in the gateway, or say what is not",
+        ("gateway doctor", "gateway doctor --spend", "gateway doctor --url http://gateway.lan:8045 --json"),
+        _doctor,
     ),
     "env": Command(
         "print the variables that a client needs, for a shell's eval; keys included",

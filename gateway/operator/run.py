@@ -13,7 +13,6 @@ from gateway.config import Auth, Config, ConfigError, Secret
 from gateway.config.client import context_windows, listed_windows, named_models
 from gateway.fd_limit import fit_to_limit
 from gateway.listening import StartError
-from gateway.operator.child import Child
 from gateway.operator.command_line import FAILED, WRONG, complain, config_file, load_config
 from gateway.operator.env import environment
 from gateway.operator.run_log import RunLog, open_run_log
@@ -30,6 +29,9 @@ NOT_FOUND = 127
 
 LISTS_PATIENCE = 1.5
 """Seconds that upstreams get to list their models, when a context window is to be known: a person waits."""
+
+QUIET = 1.0
+"""Seconds of draining after which somebody wonders why the shell does not come back."""
 
 LOOK_EVERY = 0.02
 """Seconds between two looks at what is waited for."""
@@ -64,7 +66,6 @@ def command(options: Namespace) -> int:
     finally:
         writer.close()
         if terminal is not None:
-            terminal.restore(died=session.died)
             terminal.close()
         if session.failed:
             complain(session.failed, *(f"{run_log.path}: {line}" for line in run_log.last_lines()))
@@ -100,10 +101,9 @@ class _Session:
         self._log = log
         self._run_log = run_log
         self._terminal = terminal
-        self.died = False
-        """A signal ended the client."""
         self.failed = ""
         """Why the gateway could not go on."""
+        self._waiting: asyncio.TimerHandle | None = None
 
     async def run(self) -> int:
         """Start the gateway, then the client; return the exit code when both have ended."""
@@ -128,10 +128,13 @@ class _Session:
             return await self._serve(gateway, {**environ, **variables}, descriptors)
 
     async def _serve(self, gateway: Gateway, environ: Mapping[str, str], descriptors: int | None) -> int:
+        # Imported now: it needs the signals of POSIX.
+        from gateway.operator.child import Child
+
         child = Child(self._terminal)
         try:
             child.start(self._words, environ, descriptors)
-            await until_stopped(gateway, None, source=child.source, say=self._log.info)
+            await until_stopped(gateway, None, source=child.source, say=self._say)
         except OSError as error:
             if child.started:
                 raise
@@ -140,10 +143,17 @@ class _Session:
         finally:
             await child.end()
             child.release()
-            self.died = child.died
             await gateway.stop(0.0)
         assert child.code is not None
         return child.code
+
+    def _say(self, message: str) -> None:
+        """Log what becomes of requests that outlive the client; if they take long, say it to who waits."""
+        self._log.info(message)
+        if self._waiting is None:
+            self._waiting = asyncio.get_running_loop().call_later(QUIET, complain, message)
+        else:
+            self._waiting.cancel()
 
     async def _demo(self, stack: AsyncExitStack) -> Config:
         """Start the demo's upstream; return the configuration of a gateway before it."""

@@ -128,9 +128,11 @@ def test_a_second_signal_ends_the_draining(
         "try: answer.read()\n"
         "except Exception: pass'"
     )
+    monkeypatch.setattr(run, "QUIET", 0.05)
     began = time.monotonic()
     assert cli.main(["run", "--demo", "/bin/sh", "-c", f"exec {script}"]) == 4
     assert time.monotonic() - began < 3.0
+    assert capfd.readouterr().err.startswith("gateway: stopping: requests under way may take 30 s more")
     assert "stopped: requests under way were cut off" in log_of(elsewhere / "home")
 
 
@@ -169,18 +171,23 @@ def test_a_wrong_configuration_starts_nothing(capfd: pytest.CaptureFixture[str],
     assert not (elsewhere / "ran").exists()
 
 
-def test_address_key_and_tls_are_its_own(capfd: pytest.CaptureFixture[str], elsewhere: Path) -> None:
+def test_address_key_and_tls_are_its_own(
+    capfd: pytest.CaptureFixture[str], elsewhere: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A port that is taken, a key that is not set, TLS that no client trusts: none of it matters here."""
     text = '[server]\nhost = "192.0.2.1"\nport = 1\n[auth]\nmode = "off"\napi_key = "${NOT_SET}"\n' + CONFIG
     file = elsewhere / "own.toml"
     file.write_text(text.replace('"wire"', '{ model = "wire", context = 64000 }'))
     file.chmod(0o600)
+    monkeypatch.setenv("HTTPS_PROXY", "socks5://h")
     script = "echo $ANTHROPIC_BASE_URL $CLAUDE_CODE_MAX_CONTEXT_TOKENS"
     code, out = started(capfd, script, "--config", str(file))
     assert code == 0
     assert out.startswith("http://127.0.0.1:")
     assert out.endswith(" 64000\n")
-    assert "WARNING" not in log_of(elsewhere / "home")
+    log = log_of(elsewhere / "home")
+    assert "warning: HTTPS_PROXY must begin with http://" in log
+    assert "auth" not in log
 
 
 async def test_context_windows_that_an_upstream_lists(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,97 @@
+"""The client as a process: when its end is told, and what is done when it stops."""
+
+import asyncio
+import os
+import signal
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, cast
+
+import pytest
+
+from gateway.operator.child import Child
+from gateway.operator.terminal import Terminal
+from tests.support.loops import eventually
+
+Handlers = Mapping[int, Callable[[], None]]
+
+
+class Foreground:
+    """A terminal in whose foreground this process is."""
+
+    in_foreground = True
+
+    def __init__(self) -> None:
+        self.restored: list[bool] = []
+
+    def restore(self, *, died: bool) -> None:
+        self.restored.append(died)
+
+
+@pytest.fixture
+def before() -> Iterator[None]:
+    numbers = (signal.SIGINT, signal.SIGHUP)
+    handlers = [signal.getsignal(number) for number in numbers]
+    yield
+    assert [signal.getsignal(number) for number in numbers] == handlers
+
+
+@pytest.mark.usefixtures("before")
+async def test_the_end_is_told_once_however_early_it_comes() -> None:
+    told: list[str] = []
+    handlers: Handlers = {signal.SIGTERM: lambda: told.append("stop")}
+    child = Child(None)
+    await child.end()
+    child.start(["/bin/sh", "-c", "exit 3"], os.environ, None)
+    await eventually(lambda: child.code is not None)
+    child._signalled(signal.SIGTERM)
+    assert told == []
+    release = child.source(handlers)
+    assert told == ["stop"]
+    child._signalled(signal.SIGTSTP)
+    assert told == ["stop"]
+    child._signalled(signal.SIGINT)
+    assert told == ["stop", "stop"]
+    child._send(signal.SIGTERM)
+    assert child.code == 3
+    release()
+
+
+@pytest.mark.usefixtures("before")
+async def test_a_stopped_client_stops_the_gateway_and_both_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = Foreground()
+    child = Child(cast(Terminal, terminal))
+    stopped = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    real = os.kill
+
+    def kill(pid: int, number: int) -> None:
+        if pid == os.getpid():
+            assert number == signal.SIGSTOP
+            loop.call_soon_threadsafe(stopped.set)
+        else:
+            real(pid, number)
+
+    monkeypatch.setattr(os, "kill", kill)
+    child.start(["/bin/sh", "-c", "kill -STOP $$; kill -KILL $$"], os.environ, None)
+    async with asyncio.timeout(5):
+        await stopped.wait()
+    child._signalled(signal.SIGCONT)
+    await eventually(lambda: child.code is not None)
+    child.release()
+    assert child.code == 137
+    assert terminal.restored == [True]
+
+
+@pytest.mark.usefixtures("before")
+async def test_a_loop_that_is_closed_is_told_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    child = Child(None)
+
+    def closed(*_: Any) -> None:
+        raise RuntimeError("Event loop is closed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(asyncio.get_running_loop(), "call_soon_threadsafe", closed)
+        child.start(["true"], os.environ, None)
+        await eventually(lambda: child._pid == 0)
+    child.release()
+    assert child.code is None
