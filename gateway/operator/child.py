@@ -7,9 +7,10 @@ passed on. When the child is stopped the gateway stops, too, so that the shell g
 import asyncio
 import os
 import signal
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from threading import Thread
+from threading import Thread, get_ident
 
 from gateway.operator.terminal import Terminal
 from gateway.process import SignalHandlers
@@ -29,7 +30,7 @@ PATIENCE = 5.0
 """Seconds for a child to end that is told to because its gateway failed."""
 
 LOOK_EVERY = 0.02
-"""Seconds between two looks whether it has."""
+"""Seconds between two looks at what becomes of it."""
 
 
 class Child:
@@ -50,7 +51,8 @@ class Child:
         """Start it, with the soft limit of `descriptors` unless that is None. Raises OSError."""
         for number in PASSED_ON:
             # What is ignored here (nohup) stays so, for the child as well.
-            if signal.getsignal(number) is not signal.SIG_IGN:
+            ignored = signal.getsignal(number) is signal.SIG_IGN
+            if not ignored and not (number == signal.SIGCONT and self._terminal is not None):
                 self._loop.add_signal_handler(number, self._signalled, number)
                 self._handled.append(number)
         with _limited(descriptors):
@@ -95,18 +97,28 @@ class Child:
                 os.kill(pid, number)
 
     def _wait(self, pid: int) -> None:
-        while True:
-            _, status = os.waitpid(pid, os.WUNTRACED)
-            if not os.WIFSTOPPED(status):
-                break
+        status = os.waitpid(pid, os.WUNTRACED)[1]
+        while os.WIFSTOPPED(status):
             # Without a terminal there is no shell that would wake this process up again.
-            if self._terminal is not None:
-                os.kill(os.getpid(), signal.SIGSTOP)
+            status = os.waitpid(pid, os.WUNTRACED)[1] if self._terminal is None else self._stop_too(pid)
         # From now on the number may be another process's.
         self._pid = 0
         with suppress(RuntimeError):
             # The loop may be closed.
             self._loop.call_soon_threadsafe(self._ended, os.waitstatus_to_exitcode(status))
+
+    def _stop_too(self, pid: int) -> int:
+        """Stop this process with its child; return the child's next status once both go on."""
+        # To this thread: it returns when the process was continued, and not before.
+        signal.pthread_kill(get_ident(), signal.SIGSTOP)
+        time.sleep(LOOK_EVERY)
+        found, status = os.waitpid(pid, os.WNOHANG | os.WUNTRACED | os.WCONTINUED)
+        if not found:
+            # Whoever continued this process did not think of the child, as a shell does.
+            self._send(signal.SIGCONT)
+        if not found or os.WIFCONTINUED(status):
+            status = os.waitpid(pid, os.WUNTRACED)[1]
+        return status
 
     def _ended(self, code: int) -> None:
         self.code = 128 - code if code < 0 else code

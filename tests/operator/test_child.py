@@ -60,26 +60,35 @@ async def test_the_end_is_told_once_however_early_it_comes() -> None:
 async def test_a_stopped_client_stops_the_gateway_and_both_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
     terminal = Foreground()
     child = Child(cast(Terminal, terminal))
-    stopped = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    real = os.kill
-
-    def kill(pid: int, number: int) -> None:
-        if pid == os.getpid():
-            assert number == signal.SIGSTOP
-            loop.call_soon_threadsafe(stopped.set)
-        else:
-            real(pid, number)
-
-    monkeypatch.setattr(os, "kill", kill)
-    child.start(["/bin/sh", "-c", "kill -STOP $$; kill -KILL $$"], os.environ, None)
-    async with asyncio.timeout(5):
-        await stopped.wait()
-    child._signalled(signal.SIGCONT)
+    stops: list[int] = []
+    monkeypatch.setattr(signal, "pthread_kill", lambda thread, number: stops.append(number))
+    child.start(["/bin/sh", "-c", "kill -STOP $$; kill -STOP $$; kill -KILL $$"], os.environ, None)
     await eventually(lambda: child.code is not None)
     child.release()
     assert child.code == 137
     assert terminal.restored == [True]
+    assert stops == [signal.SIGSTOP] * 2
+
+
+@pytest.mark.parametrize("rest", ["sleep 0.1", "true"])
+@pytest.mark.usefixtures("before")
+async def test_a_client_that_the_shell_continued_is_not_continued_again(
+    monkeypatch: pytest.MonkeyPatch, rest: str
+) -> None:
+    """A second SIGCONT would wake it up when it has stopped again meanwhile."""
+    child = Child(cast(Terminal, Foreground()))
+    sent: list[int] = []
+    real = os.kill
+
+    def shell(thread: int, number: int) -> None:
+        real(child._pid, signal.SIGCONT)
+
+    monkeypatch.setattr(signal, "pthread_kill", shell)
+    monkeypatch.setattr(os, "kill", lambda pid, number: sent.append(number))
+    child.start(["/bin/sh", "-c", f"kill -STOP $$; {rest}; exit 4"], os.environ, None)
+    await eventually(lambda: child.code is not None)
+    child.release()
+    assert (child.code, sent) == (4, [])
 
 
 @pytest.mark.usefixtures("before")

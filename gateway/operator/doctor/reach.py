@@ -74,7 +74,7 @@ def skew_of(headers: Mapping[str, str], sent: float, got: float) -> float | None
         return None
     try:
         there = parsedate_to_datetime(headers["date"]).timestamp()
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     # The date has whole seconds, and is of some moment between the two.
     earliest, latest = there, there + 1.0

@@ -30,6 +30,9 @@ DEADLINE = 7.0
 STEP = 4.0
 """Seconds for one check of an upstream."""
 
+FEW = 8
+"""Accounts that are asked at a time: hosts limit a burst."""
+
 ASKED_FOR = 8
 """Models that no list holds and that are asked for one by one."""
 
@@ -106,11 +109,13 @@ class _Visit:
                 rows.append(await self._row(name, partial(step, client)))
                 if rows[-1].finding.state == "fail" and not self._goes_on(rows[-1].finding):
                     return rows
-            accounts = (
-                self._row(f"account {account.name}", partial(self._account, client, account.name))
-                for account in self._upstream.accounts
-            )
-            rows += await asyncio.gather(*accounts)
+            free = asyncio.Semaphore(FEW)
+
+            async def account(name: str) -> Row:
+                async with free:
+                    return await self._row(f"account {name}", partial(self._account, client, name))
+
+            rows += await asyncio.gather(*(account(each.name) for each in self._upstream.accounts))
             rows.append(await self._row("models", partial(self._names, client)))
         finally:
             await gateway.stop(0.0)
@@ -132,11 +137,12 @@ class _Visit:
         return f"{host}{via}, {len(self._addresses)} addresses"
 
     async def _connect(self, client: UpstreamClient) -> Finding | str:
-        local = not self._upstream.base_url.startswith("https://")
-        return await connect(
-            self._addresses,
-            "start it, or correct base_url" if local else "is a firewall or a proxy in between?",
-        )
+        todo = "is a firewall or a proxy in between?"
+        if client.pool.origin.proxy is not None:
+            todo = "correct the upstream's proxy, or HTTPS_PROXY"
+        elif self._upstream.base_url.startswith("http://"):
+            todo = "start it, or correct base_url"
+        return await connect(self._addresses, todo)
 
     async def _dial(self, client: UpstreamClient) -> Finding | str:
         origin = client.pool.origin
@@ -274,7 +280,8 @@ class _Visit:
         if self._listed is None:
             return skip(f"it lists none: nothing says whether {', '.join(unknown)} exists")
         return warn(
-            f"not in its list: {', '.join(unknown)}", "correct the models table, unless it is an alias"
+            f"not in its list: {', '.join(unknown)}",
+            "correct the models table, unless it is an alias",
         )
 
     async def _exists(self, client: UpstreamClient, model: str, listed: set[str]) -> bool:

@@ -1,11 +1,14 @@
 """Checks of a gateway: a sound one passes all of them, and each finds the fault that it is made for."""
 
+import json
 import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gateway.config import Config, Server
 from gateway.http1.limits import Limits
@@ -29,6 +32,8 @@ from tests.fakes.broken_gateway import (
     without,
 )
 from tests.fakes.messages import Received
+
+KEYS = st.sampled_from(["index", "delta", "type", "content_block", "partial_json", "text"])
 
 CHECKS = {check.name: check for check in (*OUTSIDE, *BEHIND)}
 
@@ -248,6 +253,7 @@ def test_every_check_has_a_fault() -> None:
 @pytest.mark.parametrize(
     ("name", "fault", "words"),
     [
+        ("HEAD /api/hello", responding(401), "HEAD /api/hello gets 401"),
         ("a wrong key", Fault(response=_without_retry_advice), "401 without x-should-retry: false"),
         ("/v1/models?limit=1000", responding(200, b'{"data":[]}'), "the list is empty"),
         (
@@ -314,3 +320,23 @@ def test_blocks_are_put_together() -> None:
             Event("content_block_delta", b'{"index":0,"delta":{"type":"later"}}'),
         ]
     ) == [{"type": "tool_use", "input": {}}]
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-3, 3) | st.text(max_size=3),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=4),
+    max_leaves=8,
+)
+EVENTS = st.builds(
+    lambda name, data: Event(name, json.dumps(data).encode()),
+    st.sampled_from(["content_block_start", "content_block_delta", "message_stop"]),
+    JSON,
+)
+
+
+@given(st.lists(EVENTS, max_size=6))
+def test_whatever_events_come_a_check_ends_in_words(events: list[Event]) -> None:
+    try:
+        assert isinstance(blocks_of(events), list)
+    except Failed:
+        pass

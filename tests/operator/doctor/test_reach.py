@@ -6,6 +6,8 @@ from email.utils import formatdate
 from typing import Any
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from gateway.operator.doctor import reach
 from gateway.operator.doctor.findings import Fault, Finding
@@ -77,3 +79,24 @@ def test_one_host_with_a_wrong_clock_proves_nothing() -> None:
     assert clock([40.0, 4000.0]) == Finding("warn", "40 s behind", "set it: timedatectl set-ntp true")
     with pytest.raises(Fault, match="400 s ahead"):
         clock([-400.0])
+
+
+DATES = st.one_of(
+    st.text(),
+    st.builds(
+        "{}, {} {} {} {}:{}:{} {}".format,
+        *[st.integers(-9, 99999) | st.text(max_size=4)] * 7,
+        st.text(max_size=6),
+    ),
+    st.builds(
+        "Mon, {} Jan {} {}:00:00 {:+05d}".format, st.integers(), st.integers(), st.integers(), st.integers()
+    ),
+)
+
+
+@given(DATES)
+@example("0 JAN 0 2147483648:0 0")
+@example("0 JAN 0 0:0-2399999997561")
+def test_whatever_a_host_takes_for_a_date(date: str) -> None:
+    skew = skew_of({"date": date}, 1e9, 1e9)
+    assert skew is None or isinstance(skew, float)

@@ -248,6 +248,16 @@ async def test_proxies(answer: bytes, saw: str, todo: str) -> None:
     assert "canary" not in str(rows)
 
 
+async def test_a_proxy_that_is_not_there() -> None:
+    there = upstream("https://host.example", proxy=Secret("http://me:canary@127.0.0.1:9"))
+    rows = await look_at_upstreams(config(there), {})
+    assert rows[-1].finding.state == "fail"
+    assert rows[-1].finding.todo == "correct the upstream's proxy, or HTTPS_PROXY"
+    far = upstream("https://127.0.0.1:9")
+    rows = await look_at_upstreams(config(far), {})
+    assert rows[-1].finding.todo == "is a firewall or a proxy in between?"
+
+
 async def test_a_first_address_that_is_silent_does_not_hide_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
     async def connect(*_: object) -> str:
         raise Fault("127.0.0.1 answers, but ::1 is tried first and does not")
