@@ -66,7 +66,7 @@ class RunLog:
 
 
 def open_run_log(environ: Mapping[str, str]) -> RunLog:
-    """Open the log in the user's state directory, else a temporary one."""
+    """Open the log in the user's state directory, else a temporary one, else none: a client runs without."""
     state = environ.get("XDG_STATE_HOME", "")
     home = environ.get("HOME", "")
     if not os.path.isabs(state):
@@ -77,7 +77,10 @@ def open_run_log(environ: Mapping[str, str]) -> RunLog:
         with suppress(OSError):
             os.makedirs(os.path.dirname(path), 0o700, exist_ok=True)
             return RunLog(path, _open(path), temporary=False)
-    descriptor, path = mkstemp(prefix="gateway-run-", suffix=".log")
+    try:
+        descriptor, path = mkstemp(prefix="gateway-run-", suffix=".log")
+    except OSError:
+        return RunLog(os.devnull, os.open(os.devnull, os.O_WRONLY), temporary=False)
     return RunLog(path, descriptor, temporary=True)
 
 

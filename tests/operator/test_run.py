@@ -8,6 +8,7 @@ import signal
 import stat
 import struct
 import sys
+import tempfile
 import termios
 import time
 from collections.abc import Mapping
@@ -248,6 +249,15 @@ def test_without_a_place_the_log_is_a_temporary_file(environ: Mapping[str, str])
     assert log.last_lines() == ["one"]
     log.close()
     assert not os.path.exists(log.path)
+
+
+def test_where_no_file_can_be_written_there_is_no_log(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", "/dev/null")
+    log = run_log.open_run_log({})
+    os.write(log.descriptor, b"one\n")
+    assert log.last_lines() == []
+    log.close()
+    assert os.path.exists(os.devnull)
 
 
 async def test_the_log_stays_small_and_private(elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:

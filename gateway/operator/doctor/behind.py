@@ -328,7 +328,7 @@ BEHIND = (
     StageCheck("parallel tools", parallel_tools),
     StageCheck("thinking round trip", thinking),
     StageCheck("an image", image),
-    StageCheck("32 MB to the upstream", large),
+    StageCheck("32 MB to the upstream", large, heavy=True),
     StageCheck("a broken stream", broken),
 )
 """What takes an upstream that does as it is told."""

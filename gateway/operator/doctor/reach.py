@@ -32,7 +32,10 @@ async def addresses(host: str, port: int) -> list[Address]:
 
 
 async def connect(found: Sequence[Address], todo: str) -> Finding | str:
-    """Try each address; say whether the first ones, which every new connection tries first, answer. Raises Fault."""
+    """Try each address; fail also where one answers, but none of the first, which every new connection tries first.
+
+    Raises Fault if there is no way.
+    """
     tried = await asyncio.gather(*(_try(*address) for address in found))
     good = [index for index, error in enumerate(tried) if not error]
     if not good:
@@ -41,7 +44,8 @@ async def connect(found: Sequence[Address], todo: str) -> Finding | str:
     silent = [found[index][0] for index in range(good[0]) if tried[index] == _SILENT]
     working = found[good[0]][0]
     if silent:
-        raise Fault(
+        return Finding(
+            "fail",
             f"{working} answers, but {', '.join(silent)} is tried first and does not",
             "new connections wait for it, or fail: mend IPv6 here, or prefer IPv4 in /etc/gai.conf",
         )

@@ -83,6 +83,7 @@ class _Visit:
         self._environ = environ
         self._models = wire_models(config, upstream.name)
         self._addresses: list[Address] = []
+        self._reachable = False
         self._listed: set[str] | None = None
         self._public: bool | None = None
         self._deadline = 0.0
@@ -107,7 +108,8 @@ class _Visit:
             }
             for name, step in steps.items():
                 rows.append(await self._row(name, partial(step, client)))
-                if rows[-1].finding.state == "fail" and not self._goes_on(rows[-1].finding):
+                # An address that is silent is a fault, and another one leads there all the same.
+                if rows[-1].finding.state == "fail" and not (name == "connect" and self._reachable):
                     return rows
             free = asyncio.Semaphore(FEW)
 
@@ -127,10 +129,6 @@ class _Visit:
             "upstreams", f"{self._upstream.name}: {name}", check, max(0.1, min(STEP, left))
         )
 
-    def _goes_on(self, finding: Finding) -> bool:
-        """Return whether a fault is of the way's first part only: another address leads there."""
-        return "is tried first" in finding.saw
-
     async def _name(self, client: UpstreamClient) -> Finding | str:
         host, port, via = _first_hop(client.pool.origin)
         self._addresses = await addresses(host, port)
@@ -142,7 +140,9 @@ class _Visit:
             todo = "correct the upstream's proxy, or HTTPS_PROXY"
         elif self._upstream.base_url.startswith("http://"):
             todo = "start it, or correct base_url"
-        return await connect(self._addresses, todo)
+        found = await connect(self._addresses, todo)
+        self._reachable = True
+        return found
 
     async def _dial(self, client: UpstreamClient) -> Finding | str:
         origin = client.pool.origin

@@ -60,7 +60,6 @@ async def test_a_sound_gateway_passes_all() -> None:
     rows = await examine.examine(Config())
     assert [(row.name, row.finding) for row in rows if row.finding.state != "ok"] == []
     assert [row.name for row in rows] == list(CHECKS)
-    assert sum(row.seconds for row in rows) < 9
 
 
 @pytest.mark.usefixtures("small")

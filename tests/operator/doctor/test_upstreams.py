@@ -14,7 +14,7 @@ import trustme
 
 from gateway.config import Account, Secret, Upstream, parse
 from gateway.operator.doctor import free_calls, upstreams
-from gateway.operator.doctor.findings import Fault, Row
+from gateway.operator.doctor.findings import Finding, Row
 from gateway.operator.doctor.upstreams import look_at_upstreams, wire_models
 from tests.fakes.messages import (
     Close,
@@ -259,8 +259,8 @@ async def test_a_proxy_that_is_not_there() -> None:
 
 
 async def test_a_first_address_that_is_silent_does_not_hide_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def connect(*_: object) -> str:
-        raise Fault("127.0.0.1 answers, but ::1 is tried first and does not")
+    async def connect(*_: object) -> Finding:
+        return Finding("fail", "127.0.0.1 answers, but ::1 is tried first and does not")
 
     monkeypatch.setattr(upstreams, "connect", connect)
     found = await look(Host())
