@@ -62,14 +62,14 @@ def run(main: Callable[[], Coroutine[Any, Any, int]]) -> int:
         return runner.run(main())
 
 
-def open_log(level: str, format: Format) -> tuple[AccessLog, LogWriter]:
-    """Open a log on stderr."""
+def open_log(level: str, format: Format, descriptor: int = STDERR) -> tuple[AccessLog, LogWriter]:
+    """Open a log on a descriptor."""
 
     def dropped_line(count: int) -> str:
         message = f"{count} lines of this log were dropped: nobody read it"
         return message_line(format, "warning", message, time.time())
 
-    writer = LogWriter(STDERR, dropped_line)
+    writer = LogWriter(descriptor, dropped_line)
     return AccessLog(writer.write, format, level, flush=writer.flush), writer
 
 

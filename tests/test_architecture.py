@@ -33,7 +33,8 @@ LAYERS = (
     {"endpoints", "listening"},
     {"app", "fd_limit"},
     {"process"},
-    {"demo", "workers", "operator"},
+    {"demo", "workers"},
+    {"operator"},
     {"cli"},
     {"__main__"},
 )

@@ -65,6 +65,7 @@ def test_each_command_parses(text: str) -> None:
 TRANSLATED = {
     "# messages-gateway": "# messages-gateway",
     "## Claude Code in three lines": "## 三行命令接上 Claude Code",
+    "## Start a client behind it": "## 在网关后面启动客户端",
     "## Install": "## 安装",
     "## A real configuration": "## 真正的配置",
     "## What would become of a request": "## 请求会怎样处理",

@@ -1,6 +1,8 @@
 """The environment of a client that is to use a gateway: what the start-up lines show and `gateway env` prints."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+from typing import Any
 
 from gateway.config.presets import PRESETS
 from gateway.config.values import Config
@@ -36,6 +38,9 @@ def client_environment(
     exempt = no_proxy(base_url, environ)
     if exempt:
         found["NO_PROXY"] = exempt
+        if "no_proxy" in environ:
+            # Many programs read this one first.
+            found["no_proxy"] = exempt
     return found
 
 
@@ -50,18 +55,59 @@ def no_proxy(base_url: str, environ: Mapping[str, str]) -> str:
     return ",".join([*filter(None, exempt), host])
 
 
-def settings(config: Config) -> dict[str, str]:
-    """Return further settings of Claude Code that suit the upstreams of a configuration."""
+def settings(config: Config, windows: Mapping[str, int] = MappingProxyType({})) -> dict[str, str]:
+    """Return further settings of Claude Code that suit the upstreams of a configuration.
+
+    `windows`: context windows in tokens by model, as upstreams list them.
+    """
     own_host = PRESETS["anthropic"]["base_url"]
     searches = all(
         upstream.base_url == own_host and "deferred_tools" not in upstream.repairs
         for upstream in config.upstreams
     )
-    return {
+    found = {
         "CLAUDE_CODE_ENABLE_GATEWAY_MODEL_DISCOVERY": "1",
         # Tools loaded on demand need hosts that know `tool_reference`.
         "ENABLE_TOOL_SEARCH": "true" if searches else "false",
     }
+    known = context_windows(config, windows)
+    if known:
+        found["CLAUDE_CODE_MAX_CONTEXT_TOKENS"] = str(min(known.values()))
+    return found
+
+
+def named_models(config: Config) -> set[str]:
+    """Return the models that the tables name. Of others a client knows more than any list: they keep their names."""
+    found = {model for upstream in config.upstreams for model in upstream.models.values()}
+    names = {upstream.name for upstream in config.upstreams}
+    for model in config.models.values():
+        prefix, slash, rest = model.partition("/")
+        found.add(rest if slash and prefix in names else model)
+    return found
+
+
+def context_windows(config: Config, listed: Mapping[str, int]) -> dict[str, int]:
+    """Return the context windows of the models that the tables name, in tokens, as far as they are known.
+
+    What the configuration says goes before what upstreams list.
+    """
+    found = {model: listed[model] for model in named_models(config) if model in listed}
+    names = {upstream.name for upstream in config.upstreams}
+    for table in (config.contexts, *(upstream.contexts for upstream in config.upstreams)):
+        for model, context in table.items():
+            prefix, slash, rest = model.partition("/")
+            found[rest if slash and prefix in names else model] = context
+    return found
+
+
+def listed_windows(models: Iterable[Mapping[str, Any]]) -> dict[str, int]:
+    """Return the context windows that entries of a model list tell of."""
+    found = {}
+    for model in models:
+        id, window = model.get("id"), model.get("max_input_tokens")
+        if isinstance(id, str) and type(window) is int and window > 0:
+            found[id] = window
+    return found
 
 
 def export_lines(variables: Mapping[str, str], shell: str = "sh") -> list[str]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from gateway.config.addresses import host_name, origin
-from gateway.config.models import model_table, model_warnings
+from gateway.config.models import divide, model_table, model_warnings
 from gateway.config.parsers import boolean, check_word, duration, integer, one_of, pem, secret, size
 from gateway.config.reading import (
     Mistake,
@@ -176,8 +176,9 @@ def load(
     host: str | None = None,
     port: int | None = None,
     workers: int | None = None,
+    auth: Auth | None = None,
 ) -> Config:
-    """Read a configuration file. `host`, `port` and `workers` overrule the file's. Raise ConfigError."""
+    """Read a configuration file. `host`, `port`, `workers` and `auth` overrule the file's. Raise ConfigError."""
     try:
         with open(path, "rb") as file:
             mode = os.fstat(file.fileno()).st_mode
@@ -191,7 +192,14 @@ def load(
     # Elsewhere the permission bits say nothing about who can read the file.
     open_to_others = os.name == "posix" and mode & 0o044 != 0
     return parse(
-        text, environ, path=path, host=host, port=port, workers=workers, open_to_others=open_to_others
+        text,
+        environ,
+        path=path,
+        host=host,
+        port=port,
+        workers=workers,
+        auth=auth,
+        open_to_others=open_to_others,
     )
 
 
@@ -203,6 +211,7 @@ def parse(
     host: str | None = None,
     port: int | None = None,
     workers: int | None = None,
+    auth: Auth | None = None,
     open_to_others: bool = False,
 ) -> Config:
     """Read a configuration's text. Raise ConfigError.
@@ -218,12 +227,17 @@ def parse(
     if isinstance(section, dict):
         # A mistake in what an option replaces does no harm.
         document["server"] = {key: value for key, value in section.items() if f"--{key}" not in given}
+    if auth is not None:
+        document.pop("auth", None)
     found = read_table(reading, "", document, TOP)
+    if auth is not None:
+        found["auth"] = auth
     replaced = read_table(reading, "", given, {f"--{key}": SERVER[key] for key in options})
     if document.get("upstreams", {}) == {}:
         reading.problem("upstreams", 'missing: add one, as [upstreams.anthropic] with preset = "anthropic"')
     if reading.problems:
         raise ConfigError(reading.problems)
+    found["models"], found["contexts"] = divide(found.get("models", {}))
     config = Config(**found, path=path)
     server = replace(config.server, **{key.removeprefix("--"): value for key, value in replaced.items()})
     config = replace(config, server=server)

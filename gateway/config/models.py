@@ -2,11 +2,12 @@
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 from gateway.config.kinds import KINDS
-from gateway.config.parsers import check_word
+from gateway.config.parsers import check_word, integer
 from gateway.config.presets import LOCAL
-from gateway.config.reading import Mistake, Reading, join, nearest, table_of
+from gateway.config.reading import Mistake, Parser, Reading, join, nearest, read_table, table_of
 from gateway.config.values import Upstream
 
 CLIENTS_NAME = "claude-opus-5-5"
@@ -16,7 +17,29 @@ NOT_WILDCARDS = re.compile(r"\?|\[(?!1m\])[^\]]*\]|(?<![0-9])\.\*|^\^|\$$")
 """Parts of other pattern languages. `[1m]` is a suffix of real names, and behind a digit a dot divides versions."""
 
 
-def target(reading: Reading, path: str, value: object) -> str:
+MAX_CONTEXT = 100_000_000
+"""Tokens; the largest known window has ten million."""
+
+
+class Target(NamedTuple):
+    """What a name leads to."""
+
+    model: str
+    context: int = 0
+    """Tokens of its context window, 0 where the configuration does not say."""
+
+
+def target(reading: Reading, path: str, value: object) -> Target:
+    """Read one model: its name, or a table of its name and its context window."""
+    if isinstance(value, dict) and value and value.keys() <= TARGET.keys():
+        found = read_table(reading, path, value, TARGET)
+        if "model" not in value:
+            reading.problem(f"{path}.model", "missing: a table says which model has this context")
+        return Target(found.get("model", ""), found.get("context", 0))
+    return Target(model_name(reading, path, value))
+
+
+def model_name(reading: Reading, path: str, value: object) -> str:
     """Read one model's name."""
     if isinstance(value, dict):
         # `claude-3.5-haiku = "x"` is a table in a table for TOML.
@@ -32,7 +55,15 @@ def target(reading: Reading, path: str, value: object) -> str:
     return check_word(value)
 
 
+TARGET: Mapping[str, Parser] = {"model": model_name, "context": integer(1, MAX_CONTEXT)}
+
 model_table = table_of(check_word, target)
+
+
+def divide(table: Mapping[str, Target]) -> tuple[dict[str, str], dict[str, int]]:
+    """Return a table's names with their models, and its models with their context windows, where it says them."""
+    models = {name: each.model for name, each in table.items()}
+    return models, {each.model: each.context for each in table.values() if each.context}
 
 
 def model_warnings(models: Mapping[str, str], upstreams: Sequence[Upstream]) -> Iterator[str]:

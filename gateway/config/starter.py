@@ -92,8 +92,9 @@ preset = "anthropic"
 #priority = 0
 # Requests in flight per account; 0 sets no limit. An account may have its own number.
 #max_concurrent = 0
-# An upstream with this table serves only what it names; "*" names the rest.
-#models = { "claude-*" = "claude-sonnet-5-5", "*" = "claude-haiku-4-5" }
+# An upstream with this table serves only what it names; "*" names the rest. `context` tells clients how
+# many tokens the model's window has, where its host does not.
+#models = { "claude-*" = "claude-sonnet-5-5", "*" = { model = "claude-haiku-4-5", context = 200000 } }
 # Instead of a preset: how it speaks (SPOKEN) and where it is.
 #kind = "anthropic"
 #base_url = "https://api.anthropic.com"

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from gateway.config.addresses import base_url, is_private, proxy
 from gateway.config.kinds import KIND_OF_PRESET, KINDS, REPAIRS, UpstreamKind
-from gateway.config.models import model_table
+from gateway.config.models import divide, model_table
 from gateway.config.parsers import (
     boolean,
     choice,
@@ -82,6 +82,7 @@ KEYS: Mapping[str, Parser] = {
 FIELDS = (
     "priority",
     "models",
+    "contexts",
     "auth_header",
     "stream_internally",
     "threads",
@@ -161,6 +162,7 @@ def upstream(reading: Reading, path: str, name: str, value: object) -> Upstream:
         reading.problem(f"{path}.accounts", f"missing: add [[{path}.accounts]] with an email and an api_key")
     for cure in sorted({*found.get("cures", ())} & {*found.get("no_cures", ())}):
         reading.problem(path, f'cure "{cure}" is turned both on and off')
+    found["models"], found["contexts"] = divide(found.get("models", {}))
     options = {key: found[key] for key in row.keys if key in found and key not in FIELDS}
     return Upstream(
         name=name,

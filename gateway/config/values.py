@@ -137,6 +137,8 @@ class Upstream:
     """0 is asked first; equal numbers are pooled; a higher one is a fallback."""
     models: Mapping[str, str] = field(default_factory=dict)
     """Pattern -> wire model, in the file's order; empty: every name passes unchanged."""
+    contexts: Mapping[str, int] = field(default_factory=dict)
+    """Wire model -> tokens of its context window, where the file says it."""
     accounts: tuple[Account, ...] = ()
     auth_header: str = "x-api-key"
     """The header of its credential."""
@@ -181,6 +183,8 @@ class Config:
     status: Status = field(default_factory=Status)
     models: Mapping[str, str] = field(default_factory=dict)
     """Requested name or pattern -> model or `upstream/model`, in the file's order."""
+    contexts: Mapping[str, int] = field(default_factory=dict)
+    """Model of that table -> tokens of its context window, where the file says it."""
     count_tokens: CountTokens = "auto"
     upstreams: tuple[Upstream, ...] = ()
     path: Path | None = None

@@ -94,17 +94,17 @@ async def dial(origin: Origin, limits: Limits) -> ClientConnection:
             f"no connection to {origin} within {limits.connect_timeout:g} s", timeout=True
         ) from error
     except ssl.SSLError as error:
-        raise ConnectError(f"TLS with {origin} failed: {_reason(error)}") from error
+        raise ConnectError(f"TLS with {origin} failed: {reason_of(error)}") from error
     except OSError as error:
-        raise ConnectError(f"no connection to {origin}: {_reason(error)}") from error
+        raise ConnectError(f"no connection to {origin}: {reason_of(error)}") from error
     except ValueError:
         # Its text may quote a part of the proxy's password.
         whose = "its address" if origin.proxy is None else "its address, or that of its proxy,"
         raise ConnectError(f"no connection to {origin}: {whose} is not valid") from None
 
 
-def _reason(error: OSError) -> str:
-    """Say what went wrong, without the address, which asyncio's texts repeat."""
+def reason_of(error: OSError) -> str:
+    """Return what went wrong, without the address, which asyncio's texts repeat."""
     if isinstance(error, ssl.SSLError):
         verdict: str = getattr(error, "verify_message", "")
         return verdict or (error.reason or "handshake failed").replace("_", " ").lower()
@@ -119,7 +119,7 @@ def _trust(origin: Origin) -> ssl.SSLContext:
     try:
         return client_context(origin.ca_file)
     except OSError as error:
-        message = f"no connection to {origin}: {origin.ca_file} cannot be used: {_reason(error)}"
+        message = f"no connection to {origin}: {origin.ca_file} cannot be used: {reason_of(error)}"
         raise ConnectError(message) from error
 
 
@@ -186,7 +186,7 @@ async def _tunnel(origin: Origin, limits: Limits, proxy: SplitResult) -> ClientC
             lambda: _Tunnel(origin, limits), proxy.hostname or "", proxy.port or 80
         )
     except OSError as error:
-        message = f"no connection to {origin}: its proxy cannot be reached: {_reason(error)}"
+        message = f"no connection to {origin}: its proxy cannot be reached: {reason_of(error)}"
         raise ConnectError(message) from error
     try:
         if not transport.is_closing():

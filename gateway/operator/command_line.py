@@ -6,7 +6,7 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 from gateway import stdio
-from gateway.config import Config, ConfigError, find, load, places
+from gateway.config import Auth, Config, ConfigError, find, load, places
 
 OK = 0
 FAILED = 1
@@ -71,12 +71,17 @@ def config_file(explicit: str | None) -> Path:
 
 
 def load_config(
-    path: Path, *, host: str | None = None, port: int | None = None, workers: int | None = None
+    path: Path,
+    *,
+    host: str | None = None,
+    port: int | None = None,
+    workers: int | None = None,
+    auth: Auth | None = None,
 ) -> Config:
     """Load the configuration. Raise ConfigError whose last line names the file, unless another does or only
     options are wrong."""
     try:
-        return load(path, os.environ, host=host, port=port, workers=workers)
+        return load(path, os.environ, host=host, port=port, workers=workers, auth=auth)
     except ConfigError as error:
         if all(problem.startswith((str(path), "--")) for problem in error.problems):
             raise

@@ -4,7 +4,7 @@ A module is imported when its command is called, and has a function `command` th
 exit code. It raises ConfigError for what the caller can correct.
 """
 
-from argparse import ArgumentParser, Namespace
+from argparse import REMAINDER, ArgumentParser, Namespace
 from collections.abc import Callable
 from importlib import import_module
 from typing import NamedTuple
@@ -72,6 +72,20 @@ def _action(name: str, form: str) -> Callable[[ArgumentParser], None]:
     return add
 
 
+def _run(parser: ArgumentParser) -> None:
+    parser.add_argument("--demo", action="store_true", help="in front of the demo's upstream")
+    add_config(parser)
+    parser.add_argument("words", metavar="-- COMMAND", nargs=REMAINDER, help="the client, as in a shell")
+
+
+def _doctor(parser: ArgumentParser) -> None:
+    add_gateway(parser)
+    parser.add_argument(
+        "--spend", action="store_true", help="ask each route for one token, too: it costs money"
+    )
+    parser.add_argument("--json", action="store_true", help="print the report for machines")
+
+
 COMMANDS = {
     "check": Command(
         "validate a configuration without the network, and show it",
@@ -86,6 +100,11 @@ COMMANDS = {
             "gateway explain - --url http://127.0.0.1:8045 < request.json",
         ),
         _explain,
+    ),
+    "doctor": Command(
+        "prove that all is well here, at the upstreams and in the gateway, or say what is not",
+        ("gateway doctor", "gateway doctor --spend", "gateway doctor --url http://gateway.lan:8045 --json"),
+        _doctor,
     ),
     "env": Command(
         "print the variables that a client needs, for a shell's eval; keys included",
@@ -114,6 +133,11 @@ COMMANDS = {
         ("gateway enable zai/work@example.com",),
         _action("enable", "UPSTREAM/ACCOUNT"),
         "action",
+    ),
+    "run": Command(
+        "start a gateway of its own and a client behind it; end with the client",
+        ("gateway run -- claude", 'gateway run --demo -- claude -p "run echo hi"'),
+        _run,
     ),
 }
 """By name, in the order in which `gateway --help` lists them."""

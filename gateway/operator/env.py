@@ -3,31 +3,63 @@
 import os
 from argparse import Namespace
 from collections.abc import Mapping
+from types import MappingProxyType
+
+import orjson
 
 from gateway.config import Config
-from gateway.config.client import client_environment, export_lines, settings
+from gateway.config.client import (
+    client_environment,
+    export_lines,
+    listed_windows,
+    named_models,
+    settings,
+)
 from gateway.listening import base_url
 from gateway.operator.command_line import print_text, running_config
+from gateway.operator.peer import Peer, PeerError, peer_for
+
+PATIENCE = 1.0
+"""Seconds that a gateway gets to list its models: it has the list in memory, and a shell waits for this."""
 
 
 def command(options: Namespace) -> int:
     """Print the lines for a shell; return the exit code. Raise ConfigError."""
-    variables = environment(running_config(options), os.environ, options.url or "", options.key or "")
+    config = running_config(options)
+    windows = {}
+    if named_models(config):
+        windows = listed_by(peer_for(config, options.url, options.key, patience=PATIENCE))
+    variables = environment(config, os.environ, options.url or "", options.key or "", windows)
     return print_text(env_lines(variables, options.shell))
 
 
-def environment(config: Config, environ: Mapping[str, str], url: str = "", key: str = "") -> dict[str, str]:
+def listed_by(peer: Peer) -> dict[str, int]:
+    """Return the context windows that a running gateway lists, in tokens by model; none if it does not run."""
+    try:
+        return listed_windows(orjson.loads(peer.request("GET", "/v1/models").body)["data"])
+    except (PeerError, ValueError, KeyError, TypeError, AttributeError):
+        # A shell gets its variables also before the gateway is started.
+        return {}
+
+
+def environment(
+    config: Config,
+    environ: Mapping[str, str],
+    url: str = "",
+    key: str = "",
+    windows: Mapping[str, int] = MappingProxyType({}),
+) -> dict[str, str]:
     """Return the variables for a client of the gateway with this configuration; what is set in `environ` stays,
     but for the address and the key themselves.
 
     `url` and `key` are for a gateway that is reached in another way than the configuration says. The first
-    configured key is used where one is asked for.
+    configured key is used where one is asked for. `windows`: the context windows that upstreams list.
     """
     known = next((secret.reveal() for secret in config.auth.keys.values() if secret), "")
     found = client_environment(config, url or base_url(config, config.server.port), environ, key or known)
     if key:
         found["ANTHROPIC_AUTH_TOKEN"] = key
-    further = settings(config) if config.upstreams else {}
+    further = settings(config, windows) if config.upstreams else {}
     return {**found, **{name: value for name, value in further.items() if name not in environ}}
 
 

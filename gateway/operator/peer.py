@@ -32,7 +32,9 @@ class Response(NamedTuple):
 class Peer:
     """A gateway's address, and the key that it knows this side by."""
 
-    def __init__(self, url: str, key: str = "", *, ca_file: str | None = None) -> None:
+    def __init__(
+        self, url: str, key: str = "", *, ca_file: str | None = None, patience: float = PATIENCE
+    ) -> None:
         """`url` as clients have it: `http(s)://host[:port]`. `ca_file`: PEM certificates trusted beside the system's.
 
         Raises ConfigError.
@@ -52,6 +54,7 @@ class Peer:
         self._tls = parts.scheme == "https"
         self._key = key
         self._ca_file = ca_file
+        self._patience = patience
 
     def __repr__(self) -> str:
         return f"<Peer {self.url}>"
@@ -88,13 +91,13 @@ class Peer:
 
     def _connection(self) -> http.client.HTTPConnection:
         if not self._tls:
-            return http.client.HTTPConnection(self._host, self._port, timeout=PATIENCE)
+            return http.client.HTTPConnection(self._host, self._port, timeout=self._patience)
         context = ssl.create_default_context()
         if self._ca_file is not None:
             context.load_verify_locations(self._ca_file)
             # A leaf in that file is trusted as it stands.
             context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
-        return http.client.HTTPSConnection(self._host, self._port, timeout=PATIENCE, context=context)
+        return http.client.HTTPSConnection(self._host, self._port, timeout=self._patience, context=context)
 
     def _error(self, error: Exception) -> PeerError:
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
@@ -118,10 +121,12 @@ def peer_of(options: Namespace) -> Peer:
     return peer_for(running_config(options), options.url, options.key)
 
 
-def peer_for(config: Config, url: str | None = None, key: str | None = None) -> Peer:
+def peer_for(
+    config: Config, url: str | None = None, key: str | None = None, *, patience: float = PATIENCE
+) -> Peer:
     """Return the gateway that serves a configuration. `url` and `key` win over what it says."""
     known = next((secret.reveal() for secret in config.auth.keys.values() if secret), "")
     tls = config.server.tls
     # A certificate that is not of a public authority vouches for itself here.
     ca_file = str(tls.certificate) if tls is not None else None
-    return Peer(url or base_url(config, config.server.port), key or known, ca_file=ca_file)
+    return Peer(url or base_url(config, config.server.port), key or known, ca_file=ca_file, patience=patience)

@@ -66,7 +66,7 @@ class Model:
 class ModelList:
     """What can be asked for: no patterns, no duplicates, sorted."""
 
-    __slots__ = ("_created", "_listed", "_names", "_serves", "models")
+    __slots__ = ("_created", "_listed", "_names", "_serves", "asked", "models")
 
     def __init__(self, names: Iterable[str], serves: Callable[[str], bool]) -> None:
         """`names`: the exact ones of the configuration; `serves`: whether some upstream takes a name."""
@@ -76,11 +76,14 @@ class ModelList:
         self._created = int(time.time())
         self.models: dict[str, Model] = {}
         """By id, sorted."""
+        self.asked: set[str] = set()
+        """Upstreams that have said what they list, or were asked in vain: there is nothing to wait for."""
         self._build()
 
     def listed(self, upstream: str, models: Sequence[ListedModel]) -> None:
         """Take what an upstream lists."""
         self._listed[upstream] = models
+        self.asked.add(upstream)
         self._build()
 
     def find(self, id: str) -> Model | None:
@@ -139,6 +142,8 @@ class ListKeeper:
         self._outgoing = self._upstream.dialect.models_request(self._upstream.upstream)
         if self._outgoing is not None:
             self._ask(list(self._upstream.credentials))
+        else:
+            self._model_list.asked.add(self._upstream.upstream.name)
 
     def stop(self) -> None:
         """Ask no more."""
@@ -181,6 +186,7 @@ class ListKeeper:
         self._again(LIST_EVERY)
 
     def _failed(self) -> None:
+        self._model_list.asked.add(self._upstream.upstream.name)
         if not self._told:
             self._told = True
             self._warn(

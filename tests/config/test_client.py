@@ -7,9 +7,18 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gateway.config import Auth, Config, Secret, Upstream
-from gateway.config.client import client_environment, export_lines, settings
+from gateway.config.client import (
+    client_environment,
+    context_windows,
+    export_lines,
+    listed_windows,
+    named_models,
+    settings,
+)
 
 URL = "http://127.0.0.1:8045"
 
@@ -96,3 +105,34 @@ def test_lines_set_exactly_the_value(shell: str, value: str) -> None:
 
 def test_a_value_for_fish_keeps_its_backslashes() -> None:
     assert export_lines({"N": "a\\'b"}, "fish") == ["set -gx N 'a\\\\\\'b'"]
+
+
+WINDOWS = st.dictionaries(st.sampled_from(["a", "b", "u/a"]), st.integers(1, 9))
+TARGETS = st.dictionaries(st.text(max_size=3), st.sampled_from(["a", "b", "c", "u/a"]))
+
+
+@given(TARGETS, TARGETS, WINDOWS, WINDOWS, WINDOWS)
+def test_the_smallest_window_is_of_a_model_that_is_named(
+    models: dict[str, str],
+    own: dict[str, str],
+    contexts: dict[str, int],
+    own_contexts: dict[str, int],
+    listed: dict[str, int],
+) -> None:
+    upstream = Upstream(name="u", kind="anthropic", base_url="http://u", models=own, contexts=own_contexts)
+    config = Config(models=models, contexts=contexts, upstreams=(upstream,))
+    known = context_windows(config, listed)
+    said = {*contexts.values(), *own_contexts.values()}
+    assert {model for model in known if known[model] not in said} <= named_models(config) & listed.keys()
+    assert settings(config, listed).get("CLAUDE_CODE_MAX_CONTEXT_TOKENS") == (
+        str(min(known.values())) if known else None
+    )
+
+
+@given(
+    st.lists(
+        st.dictionaries(st.sampled_from(["id", "max_input_tokens"]), st.integers() | st.text() | st.none())
+    )
+)
+def test_only_whole_positive_windows_are_read(models: list[dict[str, object]]) -> None:
+    assert all(isinstance(id, str) and window > 0 for id, window in listed_windows(models).items())

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from gateway.config import loader
 from gateway.config.loader import AUTH, COUNTS, LIMITS, MAY_BE_ZERO, SERVER, TOP, find, load, parse, places
 from gateway.config.upstreams import ACCOUNT_KEYS, keys_of
-from gateway.config.values import Config, ConfigError, Secret, Tls
+from gateway.config.values import Auth, Config, ConfigError, Secret, Tls
 from gateway.http1.limits import Limits
 
 CANARY = "canary-51d0"
@@ -143,7 +143,7 @@ def test_every_limit_is_a_key() -> None:
     assert set(LIMITS) == names
     assert set(LIMITS) <= set(SERVER)
     assert {*COUNTS, *MAY_BE_ZERO} <= names
-    assert set(TOP) == {field.name for field in dataclasses.fields(Config)} - {"path", "warnings"}
+    assert set(TOP) == {field.name for field in dataclasses.fields(Config)} - {"contexts", "path", "warnings"}
 
 
 WRONG: list[tuple[str, list[str]]] = [
@@ -453,3 +453,12 @@ def test_the_fuzz_can_meet_a_good_configuration() -> None:
     config = accepted(document({"upstreams": {"zai": {"preset": "zai", "accounts": [account]}}}))
     assert config is not None
     assert CANARY not in repr(config)
+
+
+def test_another_auth_takes_the_files_place() -> None:
+    """Also where the file's cannot be used: nobody needs it then."""
+    own = Auth(mode="strict", keys={"run": Secret("k")})
+    text = '[auth]\nmode = "strict"\napi_key = "${NOT_SET}"\n[upstreams.a]\npreset = "ollama"\nmodels = {"*" = "m"}\n'
+    config = parse(text, {}, auth=own)
+    assert config.auth is own
+    assert config.warnings == ()

@@ -84,3 +84,28 @@ def test_what_is_no_model(text: str, problem: str) -> None:
     with pytest.raises(ConfigError) as raised:
         parse(text, {})
     assert raised.value.problems == [problem]
+
+
+def test_a_model_with_its_context_window() -> None:
+    text = (
+        '[models]\n"fast" = { model = "zai/air", context = 128000 }\n"slow" = { model = "glm" }\n'
+        f'[upstreams.zai]\npreset = "zai"\nmodels = {{ "*" = {{ model = "glm", context = 200000 }} }}\n{ACCOUNT}\n'
+    )
+    config = parse(text, {})
+    assert (config.models, config.contexts) == ({"fast": "zai/air", "slow": "glm"}, {"zai/air": 128_000})
+    assert (config.upstreams[0].models, config.upstreams[0].contexts) == ({"*": "glm"}, {"glm": 200_000})
+
+
+@pytest.mark.parametrize(
+    ("value", "problem"),
+    [
+        ("{ context = 1 }", "models.a.model: missing: a table says which model has this context"),
+        ('{ model = "x", context = 0 }', "models.a.context: must be from 1 to 100000000"),
+        ('{ model = "*" }', 'models.a.model: must be one model: "*" belongs on the left side'),
+        ("{}", "models.a: must be a string, not a table"),
+    ],
+)
+def test_a_table_for_a_model_that_is_wrong(value: str, problem: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse(f"[models]\na = {value}\n{ZAI}", {})
+    assert caught.value.problems[0].startswith(problem)

@@ -1,11 +1,18 @@
 """`gateway env`: a client's variables, as a shell takes them; what somebody has set stays."""
 
+import asyncio
 from collections.abc import Mapping
+from pathlib import Path
 
 import pytest
 
-from gateway.config import Auth, Config, Secret, Server, Upstream
-from gateway.operator.env import env_lines, environment
+from gateway import cli
+from gateway.config import Auth, Config, Secret, Server, Upstream, load
+from gateway.operator.env import env_lines, environment, listed_by
+from gateway.operator.peer import Peer
+from tests.fakes.messages import ScriptedUpstream, json_answer
+from tests.support.loops import eventually
+from tests.support.running import running
 
 HOST = Upstream(name="a", kind="anthropic", base_url="https://api.anthropic.com")
 
@@ -61,6 +68,68 @@ def test_environment(
         "ANTHROPIC_AUTH_TOKEN": token,
         **more,
     }
+
+
+@pytest.mark.parametrize(
+    "environ", [{"http_proxy": "p", "no_proxy": "a"}, {"http_proxy": "p", "NO_PROXY": "a"}]
+)
+def test_both_spellings_of_no_proxy(environ: Mapping[str, str]) -> None:
+    found = environment(Config(), environ)
+    assert found["NO_PROXY"] == "a,127.0.0.1"
+    assert found.get("no_proxy", "a,127.0.0.1") == "a,127.0.0.1"
+    assert ("no_proxy" in found) is ("no_proxy" in environ)
+
+
+WINDOWS = Config(
+    models={"haiku": "b/small", "fast": "own"},
+    contexts={"b/small": 30, "own": 90},
+    upstreams=(
+        Upstream(name="a", kind="anthropic", base_url="http://a", models={"*": "big"}, contexts={"big": 80}),
+        Upstream(name="b", kind="anthropic", base_url="http://b", models={"x": "listed"}),
+    ),
+)
+
+
+@pytest.mark.parametrize(
+    ("config", "listed", "smallest"),
+    [
+        (WINDOWS, {}, "30"),
+        (WINDOWS, {"listed": 20, "big": 1, "own": 2, "foreign": 3}, "20"),
+        (CLOSED, {"claude-haiku-4-5": 200_000}, None),
+    ],
+)
+def test_the_smallest_context_window(config: Config, listed: Mapping[str, int], smallest: str | None) -> None:
+    """What the configuration says wins. Of models that no table names a client knows the windows itself."""
+    name = "CLAUDE_CODE_MAX_CONTEXT_TOKENS"
+    assert environment(config, {}, windows=listed).get(name) == smallest
+    assert name not in environment(config, {name: "7"}, windows=listed)
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"[]", b'{"data": 1}', b'{"data": [1]}', b'{"data": [{"id": 1, "max_input_tokens": 2}]}']
+)
+async def test_a_gateway_that_lists_nothing_of_use(body: bytes) -> None:
+    async with ScriptedUpstream() as up:
+        up.script([b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body)])
+        assert await asyncio.to_thread(listed_by, Peer(up.url)) == {}
+    assert await asyncio.to_thread(listed_by, Peer(up.url)) == {}
+
+
+async def test_the_command_asks_the_gateway_that_runs(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delenv("CLAUDE_CODE_MAX_CONTEXT_TOKENS", raising=False)
+    file = tmp_path / "gateway.toml"
+    async with ScriptedUpstream() as up:
+        up.script(json_answer(200, {"data": [{"id": "m", "max_input_tokens": 4096}]}))
+        file.write_text(
+            f'[upstreams.a]\nkind = "anthropic"\nbase_url = "{up.url}"\nmodels = {{ "*" = "m" }}\n'
+        )
+        async with running(load(file, {}, port=0), listing=True) as g:
+            await eventually(lambda: bool(g.gateway.runtime.model_list.asked))
+            arguments = ["env", "--config", str(file), "--url", g.url]
+            assert await asyncio.to_thread(cli.main, arguments) == 0
+    assert "export CLAUDE_CODE_MAX_CONTEXT_TOKENS=4096\n" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

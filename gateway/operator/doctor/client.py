@@ -1,0 +1,158 @@
+"""An HTTP client that sees what a client sees, when it comes: bytes, not what a library makes of them."""
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+import h11
+
+from gateway.config import ConfigError
+from gateway.http1.dial import reason_of
+from gateway.messages.sse import Event, EventDecoder
+from gateway.operator.doctor.findings import Fault
+
+MAX_HEAD = 64 * 1024
+"""Bytes of a response's head."""
+
+READ = 64 * 1024
+"""Bytes asked for at a time."""
+
+MAX_BODY = 64 * 1024 * 1024
+"""Bytes of a response that are kept; nothing asked here has more than a list of models."""
+
+
+class Target(NamedTuple):
+    """Where a gateway is, and how it is spoken to."""
+
+    scheme: str
+    host: str
+    port: int
+    path: str = ""
+    """In front of every path."""
+    ca_file: str | None = None
+    """PEM certificates trusted beside the system's."""
+
+    @property
+    def authority(self) -> str:
+        """The Host field's value."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    def context(self) -> ssl.SSLContext | None:
+        """Return the TLS that it is spoken to with; None for plain HTTP. Raises OSError."""
+        if self.scheme != "https":
+            return None
+        context = ssl.create_default_context()
+        if self.ca_file is not None:
+            context.load_verify_locations(self.ca_file)
+            context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+        return context
+
+
+def target_of(url: str, ca_file: str | None = None) -> Target:
+    """Return the target of a URL as clients have it, with or without `/v1`. Raises ConfigError."""
+    parts = urlsplit(url if "://" in url else f"http://{url}")
+    try:
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+    except ValueError:
+        raise ConfigError(["--url has no valid port"]) from None
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ConfigError(["--url is not an address such as http://127.0.0.1:8045"])
+    return Target(parts.scheme, parts.hostname, port, parts.path.rstrip("/").removesuffix("/v1"), ca_file)
+
+
+class Reply:
+    """A response whose head is there; its body is taken piece by piece."""
+
+    def __init__(self, head: h11.Response, connection: h11.Connection, reader: asyncio.StreamReader) -> None:
+        self.status = head.status_code
+        self.headers = {name.decode(): value.decode("latin-1") for name, value in head.headers}
+        """By their names in lower case."""
+        self.complete = False
+        """The body ended as its framing said."""
+        self._connection = connection
+        self._reader = reader
+        self._decoder = EventDecoder()
+
+    async def piece(self) -> bytes:
+        """Return the next bytes of the body; b"" at its end, however it came."""
+        while True:
+            try:
+                item = self._connection.next_event()
+            except h11.RemoteProtocolError:
+                return b""
+            if item is h11.NEED_DATA:
+                try:
+                    self._connection.receive_data(await self._reader.read(READ))
+                except (OSError, h11.RemoteProtocolError):
+                    return b""
+            elif isinstance(item, h11.Data):
+                return bytes(item.data)
+            else:
+                self.complete = isinstance(item, h11.EndOfMessage)
+                return b""
+
+    async def body(self) -> bytes:
+        """Return the rest of the body."""
+        pieces, size = [], 0
+        while piece := await self.piece():
+            pieces.append(piece)
+            size += len(piece)
+            if size > MAX_BODY:
+                raise Fault("the response has no end")
+        return b"".join(pieces)
+
+    async def events(self) -> AsyncIterator[Event]:
+        """Yield the events of the rest of the body, each as soon as it is there."""
+        while piece := await self.piece():
+            for event in self._decoder.feed(piece):
+                yield event
+
+
+@asynccontextmanager
+async def asking(
+    target: Target,
+    method: str,
+    path: str,
+    body: bytes = b"",
+    headers: Mapping[str, str] | None = None,
+) -> AsyncIterator[Reply]:
+    """Send a request on a connection of its own and yield the response once its head is there; the connection is cut
+    in the end. Raises Fault."""
+    try:
+        context = target.context()
+        reader, writer = await asyncio.open_connection(
+            target.host, target.port, ssl=context, server_hostname=target.host if context else None
+        )
+    except OSError as error:
+        raise Fault(f"no connection: {reason_of(error)}", "is it running?") from None
+    try:
+        connection = h11.Connection(h11.CLIENT, max_incomplete_event_size=MAX_HEAD)
+        fields = {"host": target.authority, "user-agent": "gateway-doctor", **(headers or {})}
+        if method == "POST":
+            fields |= {"content-type": "application/json", "content-length": str(len(body))}
+        request = h11.Request(method=method, target=target.path + path, headers=list(fields.items()))
+        head = connection.send(request) or b""
+        # Given to h11 for its state alone: a large body is not copied.
+        rest = connection.send(h11.Data(body)) if body else b""
+        connection.send(h11.EndOfMessage())
+        writer.write(head + (rest or b""))
+        yield await _reply(connection, reader)
+    finally:
+        writer.transport.abort()
+
+
+async def _reply(connection: h11.Connection, reader: asyncio.StreamReader) -> Reply:
+    while True:
+        try:
+            item = connection.next_event()
+            if item is h11.NEED_DATA:
+                data = await reader.read(READ)
+                connection.receive_data(data)
+                continue
+        except (OSError, h11.RemoteProtocolError):
+            raise Fault("the connection ended without a response") from None
+        if isinstance(item, h11.Response):
+            return Reply(item, connection, reader)

@@ -1,0 +1,255 @@
+"""What a gateway promises its clients, checked over real sockets with a scripted upstream behind it.
+
+Checks that need to see what reached the upstream, or to choose what it says, are in `behind`.
+"""
+
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, NamedTuple
+
+import orjson
+
+from gateway.operator.doctor.client import Reply, Target, asking
+from gateway.operator.doctor.findings import Fault, Finding, skip, warn
+from gateway.operator.doctor.scripted import ScriptedUpstream
+
+LIST_PATIENCE = 3.0
+"""Seconds in which Claude Code wants the list of models."""
+
+HELLO_PATIENCE = 1.0
+"""Seconds after which a person notices that a client's start waits."""
+
+LARGE = 32_000_000
+"""Bytes of the largest request that the API takes."""
+
+REDIRECTS = (301, 302, 303, 307, 308)
+
+
+class Stage(NamedTuple):
+    """A gateway that is examined, and what is behind it, if that can be seen."""
+
+    target: Target
+    key: str
+    """"" where none is known."""
+    upstream: ScriptedUpstream | None = None
+    ping_after: float = 0.0
+    """Seconds of silence after which it promises a ping."""
+
+    def headers(self) -> dict[str, str]:
+        """Return the head's fields of an ordinary request."""
+        fields = {"anthropic-version": "2023-06-01", "accept": "application/json"}
+        return {**fields, "x-api-key": self.key} if self.key else fields
+
+
+class StageCheck(NamedTuple):
+    """A check of a gateway."""
+
+    name: str
+    run: Callable[[Stage], Awaitable[Finding | str]]
+    heavy: bool = False
+    """It keeps the loop busy for so long that it is made alone, after the others, which look at the time."""
+
+
+async def key_in_x_api_key(stage: Stage) -> Finding | str:
+    """See that a key in `x-api-key` is taken."""
+    return await _key(stage, {"x-api-key": stage.key})
+
+
+async def key_as_bearer(stage: Stage) -> Finding | str:
+    """See that a key in `authorization` is taken."""
+    return await _key(stage, {"authorization": f"Bearer {stage.key}"})
+
+
+async def key_in_both(stage: Stage) -> Finding | str:
+    """See that a client that sends both headers comes in."""
+    return await _key(stage, {"x-api-key": stage.key, "authorization": f"Bearer {stage.key}"})
+
+
+async def _key(stage: Stage, headers: Mapping[str, str]) -> Finding | str:
+    if not stage.key:
+        return skip("no key is known: say it with --key")
+    async with asking(stage.target, "GET", "/v1/models", headers=headers) as reply:
+        await reply.body()
+    if reply.status in (401, 403):
+        raise Fault(f"the key is refused with {reply.status}", "Claude Code and the SDKs send keys like this")
+    return f"taken ({reply.status})"
+
+
+async def wrong_key(stage: Stage) -> Finding | str:
+    """See that a wrong key is refused, in a way that ends a client's retries."""
+    async with asking(
+        stage.target, "GET", "/v1/models", headers={"x-api-key": "wrong-key-of-doctor"}
+    ) as reply:
+        body = await reply.body()
+    if reply.status == 200:
+        if stage.key and stage.upstream is not None:
+            raise Fault("a wrong key comes in", "check [auth]")
+        return warn("no key is asked for", "right on loopback only: else set auth.api_key")
+    if reply.status != 401:
+        raise Fault(
+            f"a wrong key gets {reply.status} instead of 401", "clients would retry, or show something else"
+        )
+    _error_of(reply, body, "authentication_error")
+    if reply.headers.get("x-should-retry") != "false":
+        return warn("401 without x-should-retry: false", "Claude Code tries again for three minutes")
+    return "refused with 401"
+
+
+async def hello(stage: Stage) -> Finding | str:
+    """See that the request with which clients open a connection is answered fast."""
+    began = time.monotonic()
+    async with asking(stage.target, "HEAD", "/api/hello") as reply:
+        await reply.body()
+    took = time.monotonic() - began
+    if reply.status == 401:
+        return warn("HEAD /api/hello gets 401", "clients go on all the same; auth.mode strict does this")
+    if reply.status != 200:
+        raise Fault(
+            f"HEAD /api/hello gets {reply.status}", "a client opens its connection with it: 200 without a key"
+        )
+    if took > HELLO_PATIENCE:
+        return warn(f"HEAD /api/hello took {took:.1f} s", "each start of a client waits so long")
+    return "200"
+
+
+async def models(stage: Stage) -> Finding | str:
+    """See that the list of models is there in time, and of a form that clients read."""
+    began = time.monotonic()
+    names = await _names(stage)
+    took = time.monotonic() - began
+    if took > LIST_PATIENCE:
+        raise Fault(
+            f"the list took {took:.1f} s", "Claude Code gives up after 3 s: it must not wait for upstreams"
+        )
+    if not names:
+        return warn(
+            "the list is empty", "clients cannot offer a model; those that know its name can ask for it"
+        )
+    shown = [name for name in names if "claude" in name or "anthropic" in name]
+    if not shown:
+        return warn(
+            f"{len(names)} models, none with claude or anthropic in its name",
+            "Claude Code's /model shows only such: name one in [models]",
+        )
+    return f"{len(names)} models, {len(shown)} shown by Claude Code"
+
+
+async def _names(stage: Stage) -> list[str]:
+    async with asking(stage.target, "GET", "/v1/models?limit=1000", headers=stage.headers()) as reply:
+        body = await reply.body()
+    if reply.status in REDIRECTS:
+        raise Fault(
+            f"the list is redirected ({reply.status})", "for clients that is a failure: serve it in place"
+        )
+    if reply.status != 200:
+        raise Fault(f"the list gets {reply.status}: {_words(body)}", _about_key(reply.status))
+    try:
+        return [str(entry["id"]) for entry in orjson.loads(body)["data"]]
+    except (ValueError, KeyError, TypeError):
+        raise Fault("the list has no data[] with an id each", "clients cannot read it") from None
+
+
+async def counting(stage: Stage) -> Finding | str:
+    """See that tokens are counted, which costs none."""
+    names = await _names(stage)
+    name = next((name for name in names if "claude" in name), names[0] if names else "claude-sonnet-5-5")
+    body = orjson.dumps({"model": name, "messages": [{"role": "user", "content": "hi"}]})
+    async with asking(
+        stage.target, "POST", "/v1/messages/count_tokens?beta=true", body, stage.headers()
+    ) as reply:
+        answer = await reply.body()
+    if reply.status != 200:
+        raise Fault(f"count_tokens gets {reply.status}: {_words(answer)}", _about_key(reply.status))
+    count = _object(answer).get("input_tokens")
+    if type(count) is not int:
+        raise Fault("count_tokens brings no input_tokens", "clients compact by it")
+    return f"{count} tokens for {name}"
+
+
+async def error_shape(stage: Stage) -> Finding | str:
+    """See that a gateway's own errors are in the protocol's form, on the path that Claude Code asks."""
+    body = b'{"model": "claude-doctor", "messages": ['
+    async with asking(stage.target, "POST", "/v1/messages?beta=true", body, stage.headers()) as reply:
+        answer = await reply.body()
+    if reply.status != 400:
+        raise Fault(
+            f"a broken body gets {reply.status} instead of 400: {_words(answer)}", _about_key(reply.status)
+        )
+    _error_of(reply, answer, "invalid_request_error")
+    return "a broken body gets 400 in the protocol's form"
+
+
+async def unknown_path(stage: Stage) -> Finding | str:
+    """See that what is not served is 404."""
+    async with asking(stage.target, "GET", "/v1/doctor-asks-for-nothing", headers=stage.headers()) as reply:
+        body = await reply.body()
+    if reply.status != 404:
+        raise Fault(
+            f"an unknown path gets {reply.status} instead of 404", "clients take it for something else"
+        )
+    _error_of(reply, body, "not_found_error")
+    return "404"
+
+
+async def large_body(stage: Stage) -> Finding | str:
+    """See that the largest request is read. Its JSON is broken at the end, so that it costs nothing."""
+    start = b'{"model": "claude-doctor", "messages": [{"role": "user", "content": "'
+    body = start + b"x" * (LARGE - len(start))
+    async with asking(stage.target, "POST", "/v1/messages", body, stage.headers()) as reply:
+        answer = await reply.body()
+    if reply.status != 400:
+        raise Fault(f"a body of 32 MB gets {reply.status}: {_words(answer)}", LARGE_TODO)
+    return "32 MB are read"
+
+
+LARGE_TODO = "long sessions and /compact need it: raise server.max_body, or the limit of a proxy in front"
+
+
+OUTSIDE = (
+    StageCheck("key in x-api-key", key_in_x_api_key),
+    StageCheck("key as a bearer token", key_as_bearer),
+    StageCheck("both headers at once", key_in_both),
+    StageCheck("a wrong key", wrong_key),
+    StageCheck("HEAD /api/hello", hello),
+    StageCheck("/v1/models?limit=1000", models),
+    StageCheck("count_tokens", counting),
+    StageCheck("form of errors", error_shape),
+    StageCheck("unknown path", unknown_path),
+    StageCheck("32 MB body", large_body, heavy=True),
+)
+"""What can be seen of any gateway, and costs no tokens."""
+
+
+def _error_of(reply: Reply, body: bytes, type: str) -> None:
+    """See that a body is the protocol's error of this type. Raises Fault."""
+    document = _object(body)
+    error = document.get("error")
+    if document.get("type") != "error" or not isinstance(error, dict) or error.get("type") != type:
+        raise Fault(
+            f"{reply.status} is not an error of type {type}: {_words(body)}", "clients act by the type"
+        )
+    if not isinstance(error.get("message"), str) or not error["message"]:
+        raise Fault(f"{reply.status} has no message", "clients show it, and recover by its words")
+    if "request-id" not in reply.headers:
+        raise Fault(
+            f"{reply.status} has no request-id", "clients show it; without it no log line can be found"
+        )
+
+
+def _object(body: bytes) -> dict[str, Any]:
+    try:
+        document = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return {}
+    return document if isinstance(document, dict) else {}
+
+
+def _words(body: bytes) -> str:
+    """Return what an error says, or its beginning."""
+    error = _object(body).get("error")
+    message = error.get("message") if isinstance(error, dict) else error
+    return str(message or body[:80].decode("utf-8", "replace") or "nothing")
+
+
+def _about_key(status: int) -> str:
+    return "say the gateway's key with --key, or --config" if status in (401, 403) else ""

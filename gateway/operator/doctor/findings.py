@@ -1,0 +1,128 @@
+"""What checks find, and how it is told: as text for people, as JSON for machines."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import Any, Literal, NamedTuple
+
+import orjson
+
+from gateway import __version__
+from gateway.config.reading import printable
+from gateway.proxy.request import place_of
+
+State = Literal["ok", "warn", "fail", "skip"]
+
+Part = Literal["here", "upstreams", "gateway"]
+
+TITLES = {"here": "Here", "upstreams": "Upstreams", "gateway": "The gateway"}
+
+LONGEST = 400
+"""Characters of what was seen; an upstream's words can be as long as a page."""
+
+NAME_WIDTH = 34
+"""Columns for the names of checks."""
+
+
+class Finding(NamedTuple):
+    """What a check came to. `todo` is what to do about it, "" where nothing is."""
+
+    state: State
+    saw: str
+    todo: str = ""
+
+
+class Fault(Exception):
+    """A check failed."""
+
+    def __init__(self, saw: str, todo: str = "") -> None:
+        super().__init__(saw)
+        self.finding = Finding("fail", saw, todo)
+
+
+class Row(NamedTuple):
+    """A check that was carried out, or skipped."""
+
+    part: Part
+    name: str
+    finding: Finding
+    seconds: float = 0.0
+
+
+def warn(saw: str, todo: str = "") -> Finding:
+    """Return the finding of something that works, or may, but wants a look."""
+    return Finding("warn", saw, todo)
+
+
+def skip(why: str) -> Finding:
+    """Return the finding of a check that was not made."""
+    return Finding("skip", why)
+
+
+async def carry_out(
+    part: Part, name: str, check: Callable[[], Awaitable[Finding | str]], patience: float
+) -> Row:
+    """Make a check within `patience` seconds; whatever it raises is a finding. A text is what was seen to be well."""
+    began = time.monotonic()
+    try:
+        async with asyncio.timeout(patience):
+            found = await check()
+        finding = Finding("ok", found) if isinstance(found, str) else found
+    except Fault as fault:
+        finding = fault.finding
+    except TimeoutError:
+        finding = Finding("fail", f"nothing within {patience:g} s")
+    except Exception as error:
+        # Its text may hold a part of a body.
+        finding = Finding("fail", f"the check itself failed: {place_of(error)}")
+    return Row(part, name, finding, time.monotonic() - began)
+
+
+def failed(rows: Iterable[Row]) -> bool:
+    """Return whether a check failed."""
+    return any(row.finding.state == "fail" for row in rows)
+
+
+def as_text(rows: Sequence[Row]) -> str:
+    """Return the report for people: a line each, what to do below it."""
+    lines: list[str] = []
+    for part, title in TITLES.items():
+        chosen = [row for row in rows if row.part == part]
+        if chosen:
+            lines += [*([""] if lines else []), title]
+        for row in chosen:
+            state, saw, todo = row.finding
+            took = f" ({row.seconds * 1000:.0f} ms)" if row.seconds >= 0.001 and state != "skip" else ""
+            lines.append(f"  {state:<4}  {_short(row.name):<{NAME_WIDTH}} {_short(saw)}{took}")
+            if todo:
+                lines.append(f"        -> {_short(todo)}")
+    counts = {
+        state: sum(row.finding.state == state for row in rows) for state in ("ok", "warn", "fail", "skip")
+    }
+    return "\n".join([*lines, "", ", ".join(f"{count} {state}" for state, count in counts.items() if count)])
+
+
+def as_json(rows: Sequence[Row]) -> str:
+    """Return the report for machines: `version`, `ok`, and `checks`, an object a row."""
+    document: dict[str, Any] = {
+        "version": __version__,
+        "ok": not failed(rows),
+        "checks": [
+            {
+                "part": row.part,
+                "name": _short(row.name),
+                "state": row.finding.state,
+                "saw": _short(row.finding.saw),
+                "todo": _short(row.finding.todo),
+                "seconds": round(row.seconds, 3),
+            }
+            for row in rows
+        ],
+    }
+    return orjson.dumps(document, option=orjson.OPT_INDENT_2).decode()
+
+
+def _short(text: str) -> str:
+    """Return a text on one line, without controls and halves of characters, and not too long."""
+    text = printable(text.encode("utf-8", "backslashreplace").decode())
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."

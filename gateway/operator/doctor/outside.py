@@ -1,0 +1,74 @@
+"""The way to a gateway that runs somewhere: name, connection, certificate, clock."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+
+from gateway.http1.dial import reason_of
+from gateway.operator.doctor.certificates import life_of, todo_for
+from gateway.operator.doctor.client import Target, asking
+from gateway.operator.doctor.findings import Fault, Finding, Row, carry_out, skip
+from gateway.operator.doctor.reach import Address, addresses, clock, connect, skew_of
+
+UNTRUSTED = (
+    "clients refuse it, too, unless NODE_EXTRA_CA_CERTS names its authority; for this check, add --config"
+)
+
+STEP = 4.0
+"""Seconds for each check."""
+
+
+async def reach_from_outside(target: Target) -> list[Row]:
+    """Check the way to a gateway; the rows end with the first fault."""
+    found: list[Address] = []
+
+    async def name() -> str:
+        found.extend(await addresses(target.host, target.port))
+        return f"{target.host}, {len(found)} addresses"
+
+    async def connection() -> Finding | str:
+        return await connect(found, "is the gateway running, and is this its port?")
+
+    async def certificate() -> Finding | str:
+        return await _certificate(target)
+
+    async def time_of_day() -> Finding | str:
+        return await _clock(target)
+
+    checks: dict[str, Callable[[], Awaitable[Finding | str]]] = {
+        "name": name,
+        "connect": connection,
+        "certificate": certificate,
+        "clock": time_of_day,
+    }
+    rows: list[Row] = []
+    for title, check in checks.items():
+        rows.append(await carry_out("here", title, check, STEP))
+        if rows[-1].finding.state == "fail":
+            break
+    return rows
+
+
+async def _certificate(target: Target) -> Finding | str:
+    try:
+        context = target.context()
+        if context is None:
+            return skip("plain HTTP")
+        transport, _ = await asyncio.get_running_loop().create_connection(
+            asyncio.Protocol, target.host, target.port, ssl=context, server_hostname=target.host
+        )
+    except OSError as error:
+        words = reason_of(error)
+        todo = todo_for(words)
+        raise Fault(words, UNTRUSTED if "ca_file" in todo else todo) from None
+    try:
+        return life_of(transport.get_extra_info("peercert"))
+    finally:
+        transport.abort()
+
+
+async def _clock(target: Target) -> Finding | str:
+    sent = time.time()
+    async with asking(target, "HEAD", "/") as reply:
+        skew = skew_of(reply.headers, sent, time.time())
+    return skip("it does not tell its time") if skew is None else clock([skew])

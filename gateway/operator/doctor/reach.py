@@ -1,0 +1,102 @@
+"""The way to a host: its name, its addresses, and how far this machine's clock is from its own."""
+
+import asyncio
+import socket
+from collections.abc import Mapping, Sequence
+from email.utils import parsedate_to_datetime
+
+from gateway.http1.dial import reason_of
+from gateway.operator.doctor.findings import Fault, Finding, warn
+
+CONNECT_PATIENCE = 2.0
+"""Seconds for one address; a connection over the longest way round the earth takes half of one."""
+
+MOST = 8
+"""Addresses that are tried."""
+
+SKEW, LARGE_SKEW = 30.0, 300.0
+"""Seconds that a clock may be wrong: log lines and reset times mislead from the first on, certificates and tokens from
+the second."""
+
+Address = tuple[str, int]
+
+
+async def addresses(host: str, port: int) -> list[Address]:
+    """Return where a name leads, in the order in which connections try it. Raises Fault."""
+    try:
+        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except (socket.gaierror, UnicodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is no valid name"
+        raise Fault(f"{host}: {reason}", "is base_url right, and does this machine's DNS work?") from None
+    return [(str(info[4][0]), port) for info in found][:MOST]
+
+
+async def connect(found: Sequence[Address], todo: str) -> Finding | str:
+    """Try each address; fail also where one answers, but none of the first, which every new connection tries first.
+
+    Raises Fault if there is no way.
+    """
+    tried = await asyncio.gather(*(_try(*address) for address in found))
+    good = [index for index, error in enumerate(tried) if not error]
+    if not good:
+        said = dict.fromkeys(f"{host}: {error}" for (host, _), error in zip(found, tried, strict=True))
+        raise Fault("; ".join(said), todo)
+    silent = [found[index][0] for index in range(good[0]) if tried[index] == _SILENT]
+    working = found[good[0]][0]
+    if silent:
+        return Finding(
+            "fail",
+            f"{working} answers, but {', '.join(silent)} is tried first and does not",
+            "new connections wait for it, or fail: mend IPv6 here, or prefer IPv4 in /etc/gai.conf",
+        )
+    return working if len(found) == 1 else f"{working}, {len(good)} of {len(found)} addresses"
+
+
+_SILENT = f"nothing within {CONNECT_PATIENCE:g} s"
+
+
+async def _try(host: str, port: int) -> str:
+    """Return why there is no connection, "" if there is one."""
+    try:
+        async with asyncio.timeout(CONNECT_PATIENCE):
+            transport, _ = await asyncio.get_running_loop().create_connection(asyncio.Protocol, host, port)
+    except TimeoutError:
+        return _SILENT
+    except OSError as error:
+        return reason_of(error)
+    transport.abort()
+    return ""
+
+
+def skew_of(headers: Mapping[str, str], sent: float, got: float) -> float | None:
+    """Return how many seconds a response's `date` is ahead of this clock; None if it tells nothing.
+
+    `sent` and `got`: this clock's unix time before and after.
+    """
+    if "age" in headers or "date" not in headers:
+        # A cache's: the date is that of another time.
+        return None
+    try:
+        there = parsedate_to_datetime(headers["date"]).timestamp()
+    except (ValueError, OverflowError):
+        return None
+    # The date has whole seconds, and is of some moment between the two.
+    earliest, latest = there, there + 1.0
+    if earliest > got:
+        return earliest - got
+    return latest - sent if latest < sent else 0.0
+
+
+def clock(skews: Sequence[float]) -> Finding | str:
+    """Judge this machine's clock by those of several hosts: the nearest counts, since one of them may be wrong.
+
+    Raises Fault.
+    """
+    skew = min(skews, key=abs)
+    if abs(skew) < SKEW:
+        return "right"
+    side = "behind" if skew > 0 else "ahead"
+    saw, todo = f"{abs(skew):.0f} s {side}", "set it: timedatectl set-ntp true"
+    if abs(skew) >= LARGE_SKEW:
+        raise Fault(saw, f"certificates and tokens fail by it; {todo}")
+    return warn(saw, todo)

@@ -1,0 +1,233 @@
+"""The upstream behind a gateway that is examined: it says exactly what a check needs, by the model that is asked for,
+and keeps what reached it."""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any, NamedTuple
+
+import orjson
+
+from gateway.http1.exchange import Exchange
+from gateway.messages.errors import error_body
+from gateway.messages.request import read_request
+from gateway.messages.stream import StreamWriter
+
+JSON = b"content-type: application/json\r\nrequest-id: req_doctor\r\n"
+EVENTS = b"content-type: text/event-stream; charset=utf-8\r\nrequest-id: req_doctor\r\n"
+
+KEY = "doctor-upstream-key"
+
+OVERFLOW = "prompt is too long: 210000 tokens > 200000 maximum"
+SIGNATURE = "ZG9jdG9yLXNpZ25hdHVyZQ=="
+TOOLS = ("toolu_doctor_one", "toolu_doctor_two")
+INPUT = {"command": "echo „hi“", "count": 3}
+WORDS = ("First ", "and last.")
+
+OVERFLOW_BODY = error_body(400, OVERFLOW, "req_doctor")
+
+
+class Seen(NamedTuple):
+    """A request that arrived."""
+
+    target: str
+    headers: Mapping[bytes, bytes]
+    body: bytes
+
+
+class ScriptedUpstream:
+    """An application of the HTTP server."""
+
+    def __init__(self) -> None:
+        self.seen: defaultdict[str, list[Seen]] = defaultdict(list)
+        """By model, what was asked."""
+        self.go_on: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)
+        """By model, what a response that is held back waits for."""
+        self.left: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)
+        """By model, set when the gateway left before the end."""
+        self.sent: dict[str, bytes] = {}
+        """By model, the whole payload of the last response."""
+
+    def accept(self, exchange: Exchange) -> "ScriptedRequest":
+        """Take every request; see http1.server_connection.Application."""
+        return ScriptedRequest(exchange, self)
+
+    def protocol_error(self, status: int, message: str, exchange: Exchange | None) -> tuple[bytes, bytes]:
+        """Return an error of HTTP's own; see http1.server_connection.Application."""
+        return JSON, error_body(status, message, "req_doctor")
+
+
+class ScriptedRequest:
+    """Handles one request by the script that its model names."""
+
+    def __init__(self, exchange: Exchange, upstream: ScriptedUpstream) -> None:
+        self.upstream = upstream
+        self.model = ""
+        self.stream = False
+        self.answers_tools = False
+        """It brings results of tools."""
+        self.writer = StreamWriter(message_id="msg_doctor", model="doctor")
+        self._exchange = exchange
+        self._task: asyncio.Task[None] | None = None
+        self._over = False
+        exchange.handler = self
+
+    def request_received(self, body: bytes) -> None:
+        """Begin the script."""
+        head = self._exchange.head
+        path = head.target.partition("?")[0]
+        if path.endswith("/count_tokens"):
+            self.respond(200, b'{"input_tokens":7}')
+        else:
+            request = read_request(body)
+            self.model, self.stream = request.model, request.stream
+            self.upstream.seen[self.model].append(Seen(head.target, dict(head.headers), body))
+            self.answers_tools = b'"tool_result"' in body[-2000:]
+            self._task = self._exchange.loop.create_task(SCRIPTS[self.model](self))
+
+    def respond(self, status: int, body: bytes) -> None:
+        """Respond with a whole body."""
+        self._over = True
+        self.upstream.sent[self.model] = body
+        self._exchange.respond(status, body, JSON)
+
+    def begin(self) -> None:
+        """Begin a stream with message_start."""
+        self.upstream.sent[self.model] = b""
+        self.writer.start({"input_tokens": 7, "output_tokens": 1})
+        self._exchange.start(200, EVENTS)
+        self.send()
+
+    def send(self) -> None:
+        """Send what was written."""
+        piece = self.writer.take()
+        self.upstream.sent[self.model] += piece
+        self._exchange.write(piece)
+
+    def finish(self, stop_reason: str = "end_turn") -> None:
+        """End a stream well."""
+        self.writer.finish(stop_reason, {"input_tokens": 7, "output_tokens": 5})
+        self.send()
+        self._over = True
+        self._exchange.finish()
+
+    def abort(self) -> None:
+        """Break off."""
+        self._over = True
+        self._exchange.abort()
+
+    def writable(self, ready: bool) -> None:
+        """Go on all the same: pieces are small."""
+
+    def ended(self) -> None:
+        """Note who left early."""
+        if not self._over:
+            self.upstream.left[self.model].set()
+            if self._task is not None:
+                self._task.cancel()
+
+    def crashed(self, error: Exception) -> None:
+        """Cut the connection off."""
+        self.abort()
+
+
+Script = Callable[[ScriptedRequest], Coroutine[Any, Any, None]]
+
+
+async def _text(request: ScriptedRequest) -> None:
+    if not request.stream:
+        content = [{"type": "text", "text": "".join(WORDS)}]
+        usage = {"input_tokens": 7, "output_tokens": 5}
+        message: dict[str, Any] = {
+            "id": "msg_doctor",
+            "type": "message",
+            "role": "assistant",
+            "model": request.model,
+        }
+        message |= {"content": content, "stop_reason": "end_turn", "stop_sequence": None, "usage": usage}
+        request.respond(200, orjson.dumps(message))
+        return
+    request.begin()
+    for word in WORDS:
+        request.writer.text(word)
+        request.send()
+    request.finish()
+
+
+async def _held(request: ScriptedRequest) -> None:
+    """Send the first words, and the rest when told to."""
+    request.begin()
+    request.writer.text(WORDS[0])
+    request.send()
+    await request.upstream.go_on[request.model].wait()
+    request.writer.text(WORDS[1])
+    request.finish()
+
+
+async def _silent(request: ScriptedRequest) -> None:
+    """Send nothing until told to."""
+    await request.upstream.go_on[request.model].wait()
+    await _text(request)
+
+
+async def _overflow(request: ScriptedRequest) -> None:
+    request.respond(400, OVERFLOW_BODY)
+
+
+async def _broken(request: ScriptedRequest) -> None:
+    """Break off inside the input of a tool."""
+    request.begin()
+    request.writer.text(WORDS[0])
+    request.writer.tool_start(TOOLS[0], "Bash")
+    request.writer.tool_input('{"command":')
+    request.send()
+    request.abort()
+
+
+async def _tools(request: ScriptedRequest) -> None:
+    await _call(request, 1)
+
+
+async def _parallel(request: ScriptedRequest) -> None:
+    await _call(request, 2)
+
+
+async def _thinking(request: ScriptedRequest) -> None:
+    await _call(request, 1, thinking=True)
+
+
+async def _call(request: ScriptedRequest, count: int, *, thinking: bool = False) -> None:
+    """Call tools, and respond with text to their results."""
+    if request.answers_tools:
+        await _text(request)
+        return
+    request.begin()
+    if thinking:
+        request.writer.thinking("Let me see.")
+        request.writer.signature(SIGNATURE)
+    for id in TOOLS[:count]:
+        request.writer.tool_start(id, "Bash")
+        document = orjson.dumps(INPUT).decode()
+        for at in range(0, len(document), 9):
+            request.writer.tool_input(document[at : at + 9])
+            request.send()
+        request.writer.stop_block()
+    request.finish("tool_use")
+
+
+SCRIPTS: Mapping[str, Script] = {
+    "claude-doctor-query": _text,
+    "claude-doctor-text": _text,
+    "claude-doctor-json": _text,
+    "claude-doctor-large": _text,
+    "claude-doctor-image": _text,
+    "claude-doctor-held": _held,
+    "claude-doctor-silent": _silent,
+    "claude-doctor-overflow": _overflow,
+    "claude-doctor-leaving": _held,
+    "claude-doctor-tools": _tools,
+    "claude-doctor-parallel": _parallel,
+    "claude-doctor-thinking": _thinking,
+    "claude-doctor-broken": _broken,
+}
+"""By model: one for each check, so that none meets another's requests."""

@@ -1,0 +1,107 @@
+"""One token from each route: what is asked for, and what is made of the answers."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from gateway.config import Account, Upstream
+from gateway.messages.sse import Event
+from gateway.operator.doctor.findings import Fault
+from gateway.operator.doctor.spend import spend, usage_of
+from tests.fakes.messages import (
+    Close,
+    Received,
+    Script,
+    ScriptedUpstream,
+    error_answer,
+    event,
+    message_start,
+    stream_answer,
+    text_events,
+)
+from tests.support.running import config, upstream
+
+GOOD = stream_answer(text_events())
+
+
+async def test_each_route_is_asked_for_one_token() -> None:
+    asked: list[tuple[str, object, object]] = []
+
+    def answer(request: Received) -> Script:
+        document = json.loads(request.body)
+        asked.append((document["model"], document["max_tokens"], document["stream"]))
+        return GOOD
+
+    async with ScriptedUpstream(answer=answer) as up:
+        tables = {"claude-opus-*": "big", "*": "small"}
+        first = upstream(up.url, name="a", models=tables)
+        passing = upstream(up.url, name="b", priority=1)
+        rows = await spend(config(first, passing, models={"fast": "b/quick"}), {})
+    assert sorted(asked) == [("big", 1, True), ("quick", 1, True), ("small", 1, True)]
+    assert [(row.name, row.finding.state) for row in rows] == [
+        ("a/big: one token", "ok"),
+        ("a/small: one token", "ok"),
+        ("b/quick: one token", "ok"),
+    ]
+    assert rows[0].finding.saw.endswith(" written")
+
+
+async def test_where_no_table_names_a_model_a_common_one_is_asked_for() -> None:
+    async with ScriptedUpstream(answer=lambda request: GOOD) as up:
+        rows = await spend(config(upstream(up.url)), {})
+    assert [row.name for row in rows] == ["up/claude-haiku-4-5: one token"]
+
+
+@pytest.mark.parametrize(
+    ("script", "state", "saw"),
+    [
+        (error_answer(401, "authentication_error", "key-of-one@example.com"), "fail", "503: upstream"),
+        (error_answer(404, "not_found_error", "no such model"), "fail", "404: no such model"),
+        (
+            error_answer(400, "invalid_request_error", "max_tokens is too low"),
+            "warn",
+            "400: max_tokens is too low",
+        ),
+        (
+            error_answer(429, "rate_limit_error", "slow down", [("retry-after", "900")]),
+            "warn",
+            "429: slow down",
+        ),
+        ([b"HTTP/1.1 400 X\r\ncontent-length: 2\r\n\r\n{}"], "fail", "400: an error without words"),
+        ([*stream_answer(text_events()[:4], end=False), Close()], "fail", "200: "),
+        (stream_answer([*text_events()[:-3], *text_events()[-2:]]), "fail", "a content block is not closed"),
+    ],
+)
+async def test_what_is_made_of_answers(script: Script, state: str, saw: str) -> None:
+    async with ScriptedUpstream(answer=lambda request: script) as up:
+        rows = await spend(config(upstream(up.url)), {})
+    assert (rows[0].finding.state, rows[0].finding.saw.startswith(saw)) == (state, True), rows[0].finding
+    assert "key-of" not in str(rows)
+
+
+DELTA = event("message_delta", delta={}, usage={"output_tokens": 1})
+
+
+@pytest.mark.parametrize(
+    ("events", "words"),
+    [
+        ([message_start(), DELTA], "the stream is not message_start"),
+        ([message_start(), event("message_delta", delta={}), event("message_stop")], "its usage is missing"),
+        ([event("message_start"), DELTA, event("message_stop")], "its usage is missing"),
+    ],
+)
+def test_grammar_and_usage(events: Sequence[bytes], words: str) -> None:
+    from gateway.messages.sse import EventDecoder
+
+    decoded: list[Event] = EventDecoder().feed(b"".join(events))
+    with pytest.raises(Fault, match=words):
+        usage_of(decoded)
+
+
+async def test_a_gateway_that_cannot_start() -> None:
+    lost = Account(name="g", oauth_file=Path("/no/such.json"))
+    there = Upstream(name="a", kind="gemini", base_url="http://127.0.0.1:9", accounts=(lost,))
+    rows = await spend(config(there), {})
+    assert [(row.finding.state, "No such file" in row.finding.saw) for row in rows] == [("fail", True)]

@@ -1,0 +1,106 @@
+"""The client as a process: when its end is told, and what is done when it stops."""
+
+import asyncio
+import os
+import signal
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, cast
+
+import pytest
+
+from gateway.operator.child import Child
+from gateway.operator.terminal import Terminal
+from tests.support.loops import eventually
+
+Handlers = Mapping[int, Callable[[], None]]
+
+
+class Foreground:
+    """A terminal in whose foreground this process is."""
+
+    in_foreground = True
+
+    def __init__(self) -> None:
+        self.restored: list[bool] = []
+
+    def restore(self, *, died: bool) -> None:
+        self.restored.append(died)
+
+
+@pytest.fixture
+def before() -> Iterator[None]:
+    numbers = (signal.SIGINT, signal.SIGHUP)
+    handlers = [signal.getsignal(number) for number in numbers]
+    yield
+    assert [signal.getsignal(number) for number in numbers] == handlers
+
+
+@pytest.mark.usefixtures("before")
+async def test_the_end_is_told_once_however_early_it_comes() -> None:
+    told: list[str] = []
+    handlers: Handlers = {signal.SIGTERM: lambda: told.append("stop")}
+    child = Child(None)
+    await child.end()
+    child.start(["/bin/sh", "-c", "exit 3"], os.environ, None)
+    await eventually(lambda: child.code is not None)
+    child._signalled(signal.SIGTERM)
+    assert told == []
+    release = child.source(handlers)
+    assert told == ["stop"]
+    child._signalled(signal.SIGTSTP)
+    assert told == ["stop"]
+    child._signalled(signal.SIGINT)
+    assert told == ["stop", "stop"]
+    child._send(signal.SIGTERM)
+    assert child.code == 3
+    release()
+
+
+@pytest.mark.usefixtures("before")
+async def test_a_stopped_client_stops_the_gateway_and_both_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = Foreground()
+    child = Child(cast(Terminal, terminal))
+    stops: list[int] = []
+    monkeypatch.setattr(signal, "pthread_kill", lambda thread, number: stops.append(number))
+    child.start(["/bin/sh", "-c", "kill -STOP $$; kill -STOP $$; kill -KILL $$"], os.environ, None)
+    await eventually(lambda: child.code is not None)
+    child.release()
+    assert child.code == 137
+    assert terminal.restored == [True]
+    assert stops == [signal.SIGSTOP] * 2
+
+
+@pytest.mark.parametrize("rest", ["sleep 0.1", "true"])
+@pytest.mark.usefixtures("before")
+async def test_a_client_that_the_shell_continued_is_not_continued_again(
+    monkeypatch: pytest.MonkeyPatch, rest: str
+) -> None:
+    """A second SIGCONT would wake it up when it has stopped again meanwhile."""
+    child = Child(cast(Terminal, Foreground()))
+    sent: list[int] = []
+    real = os.kill
+
+    def shell(thread: int, number: int) -> None:
+        real(child._pid, signal.SIGCONT)
+
+    monkeypatch.setattr(signal, "pthread_kill", shell)
+    monkeypatch.setattr(os, "kill", lambda pid, number: sent.append(number))
+    child.start(["/bin/sh", "-c", f"kill -STOP $$; {rest}; exit 4"], os.environ, None)
+    await eventually(lambda: child.code is not None)
+    child.release()
+    assert (child.code, sent) == (4, [])
+
+
+@pytest.mark.usefixtures("before")
+async def test_a_loop_that_is_closed_is_told_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    child = Child(None)
+
+    def closed(*_: Any) -> None:
+        raise RuntimeError("Event loop is closed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(asyncio.get_running_loop(), "call_soon_threadsafe", closed)
+        child.start(["true"], os.environ, None)
+        await eventually(lambda: child._pid == 0)
+    child.release()
+    assert child.code is None
