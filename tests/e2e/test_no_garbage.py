@@ -34,15 +34,6 @@ REQUESTS = 4
 """Of each kind, after as many that may leave what is made but once."""
 
 
-@pytest.fixture(autouse=True)
-def _quick() -> Iterator[None]:
-    """The collector need not look at what was there before."""
-    gc.collect()
-    gc.freeze()
-    yield
-    gc.unfreeze()
-
-
 @contextmanager
 def garbage() -> Iterator[Counter[str]]:
     """At the end: how many objects of which kind only the collector could free, of those that are the gateway's."""

@@ -1,0 +1,18 @@
+"""What holds for every test."""
+
+import gc
+import traceback
+from asyncio import constants
+
+FRAMES = 3
+"""How many calls the loop's debug mode keeps of where a callback, a task or a future was made. For a future it would
+walk the whole stack, the runner of the tests included, and that is half of the time of a test with sockets."""
+
+vars(constants)["DEBUG_STACK_DEPTH"] = FRAMES
+traceback.extract_stack.__defaults__ = (None, FRAMES)
+
+
+def pytest_collection_finish() -> None:
+    """Leave ten thousand tests and all modules out of what the collector looks at from now on."""
+    gc.collect()
+    gc.freeze()
