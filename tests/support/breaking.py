@@ -128,6 +128,18 @@ def delivered(offset: int) -> int:
     return count
 
 
+def near(edges: Iterable[int], length: int) -> set[int]:
+    """Offsets of so many bytes that are no more than two bytes from one of these."""
+    return {at for edge in edges for at in range(edge - 2, edge + 3) if 0 <= at <= length}
+
+
+EDGES = near(
+    {*accumulate(map(len, PIECES)), *(at for at in range(len(WIRE)) if delivered(at) in {*ENDS, *WHOLE})},
+    len(WIRE),
+)
+"""Offsets of WIRE about the ends of events, and of chunks; what stands between two events is all of it an edge."""
+
+
 def events_of(body: bytes) -> list[Event]:
     """What a client makes of `body`, pings aside: our decoder and the official SDK's must agree."""
     ours = [event for event in EventDecoder().feed(body) if event.name != "ping"]
