@@ -25,6 +25,7 @@ URL = "http://up.example/api"
 def settings(*accounts: str, **fields: Any) -> Config:
     """Two keys, an allowed origin, and one upstream with these accounts."""
     fields.setdefault("auth", Auth(mode="all_except_health", keys=KEYS))
+    fields.setdefault("limits", {"linger_timeout": 0.001})
     fields.setdefault("server", {"allowed_origins": (ORIGIN,), "allowed_hosts": ("gw.example",)})
     return config(upstream(URL, *(accounts or ("a@x",)), models={"m": "glm"}), models={"n": "m"}, **fields)
 
