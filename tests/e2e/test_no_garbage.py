@@ -34,6 +34,13 @@ REQUESTS = 4
 """Of each kind, after as many that may leave what is made but once."""
 
 
+@pytest.fixture(autouse=True)
+def _quick() -> None:
+    """The collector need not look at what was there before."""
+    gc.collect()
+    gc.freeze()
+
+
 @contextmanager
 def garbage() -> Iterator[Counter[str]]:
     """At the end: how many objects of which kind only the collector could free, of those that are the gateway's."""
