@@ -13,6 +13,8 @@ walk the whole stack, the runner of the tests included, and that is half of the 
 vars(constants)["DEBUG_STACK_DEPTH"] = FRAMES
 traceback.extract_stack.__defaults__ = (None, FRAMES)
 
+gc.disable()  # until all is collected: what is imported stays
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the files that test the whole and take long, so that no worker is left alone with one at the end."""
@@ -23,3 +25,4 @@ def pytest_collection_finish() -> None:
     """Leave ten thousand tests and all modules out of what the collector looks at from now on."""
     gc.collect()
     gc.freeze()
+    gc.enable()
