@@ -17,7 +17,7 @@ from tests.support.breaking import (
     EVENTS,
     PAYLOAD,
     PIECES,
-    WHOLE,
+    STOPS,
     WIRE,
     behind_whole_events,
     break_at,
@@ -27,8 +27,8 @@ from tests.support.breaking import (
 )
 from tests.support.client import Response
 
-THIRDS = sorted({*range(0, len(PAYLOAD), 3), *near([*ENDS, *WHOLE], len(PAYLOAD))})
-"""Payload bytes: every third one, and all about the ends of events."""
+THIRDS = sorted({*range(0, len(PAYLOAD), 3), *near(STOPS, len(PAYLOAD))})
+"""Payload bytes: every third one, and all about those that matter."""
 
 
 def check_prefix(seen: int, complete: bool, response: Response, accounts: list[str]) -> None:

@@ -133,11 +133,15 @@ def near(edges: Iterable[int], length: int) -> set[int]:
     return {at for edge in edges for at in range(edge - 2, edge + 3) if 0 <= at <= length}
 
 
-EDGES = near(
-    {*accumulate(map(len, PIECES)), *(at for at in range(len(WIRE)) if delivered(at) in {*ENDS, *WHOLE})},
-    len(WIRE),
-)
-"""Offsets of WIRE about the ends of events, and of chunks; what stands between two events is all of it an edge."""
+STOPS = {
+    *ENDS,
+    *WHOLE,
+    *accumulate(map(len, CHUNKS)),
+    *(at for at, byte in enumerate(PAYLOAD) if 0x80 <= byte < 0xC0),
+}
+"""Payload bytes with which an event or a chunk is whole, or a character is cut."""
+EDGES = near((at for at in range(len(WIRE) + 1) if delivered(at) in STOPS), len(WIRE))
+"""Offsets of WIRE about these: all of the framing between two chunks, too."""
 
 
 def events_of(body: bytes) -> list[Event]:
