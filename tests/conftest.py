@@ -1,6 +1,7 @@
 """What holds for every test."""
 
 import gc
+import os
 import traceback
 from asyncio import constants
 
@@ -14,6 +15,11 @@ vars(constants)["DEBUG_STACK_DEPTH"] = FRAMES
 traceback.extract_stack.__defaults__ = (None, FRAMES)
 
 gc.disable()  # until all is collected: what is imported stays
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """Return one more than there are processors: some tests wait for a clock, and leave theirs to others."""
+    return (os.cpu_count() or 1) + 1
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
