@@ -11,6 +11,8 @@ PLATFORMS ?= this
 ROW ?= burst
 BIN = $(VENV)/bin
 PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check
+# Bytecode is kept, whatever the shell says: else each worker, and each gateway that a test starts, compiles everything.
+TEST = PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --numprocesses=auto
 
 .PHONY: demo test coverage fuzz check format pyz bench profile soak clean
 
@@ -18,10 +20,10 @@ demo: $(VENV)/installed
 	$(BIN)/gateway demo
 
 test: $(VENV)/installed-dev
-	$(BIN)/python -m pytest --numprocesses=auto
+	$(TEST)
 
 coverage: $(VENV)/installed-dev
-	$(BIN)/python -m pytest --numprocesses=auto --cov=gateway --cov-branch
+	$(TEST) --cov=gateway --cov-branch
 
 fuzz: $(VENV)/installed-dev
 	FUZZ_SECONDS=$(FUZZ_SECONDS) $(BIN)/python -m pytest tests/fuzz

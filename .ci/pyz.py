@@ -69,7 +69,7 @@ def build_wheel(source: Path, wheels: Path) -> None:
             shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
         else:
             shutil.copyfile(ROOT / name, source / name)
-    run("pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", wheels, source)
+    run("pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "--wheel-dir", wheels, source)
 
 
 def targets(platforms: str) -> list[list[str]]:
@@ -88,14 +88,12 @@ def targets(platforms: str) -> list[list[str]]:
 
 def download(wheels: Path, target: list[str]) -> None:
     """Fetch the dependencies' wheels for one target. Where there is none of uvloop, the standard loop serves."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    needed = [name for name in project["dependencies"] if not name.startswith("uvloop")]
-    wanted = [name for name in project["dependencies"] if name.startswith("uvloop")]
+    wanted = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
     options = ["--quiet", "--only-binary", ":all:", "--dest", str(wheels), *target]
-    run("pip", "download", *options, *needed)
     try:
         run("pip", "download", *options, *wanted)
     except subprocess.CalledProcessError:
+        run("pip", "download", *options, *(name for name in wanted if not name.startswith("uvloop")))
         print(f"no wheel of uvloop {' '.join(target)}: the standard event loop will serve", file=sys.stderr)
 
 

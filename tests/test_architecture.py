@@ -12,6 +12,7 @@ import subprocess
 import tomllib
 from collections.abc import Callable, Iterator
 from fnmatch import fnmatch
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -97,8 +98,10 @@ def modules(root: Path) -> list[Path]:
     return sorted(path.relative_to(root) for path in (root / "gateway").rglob("*.py"))
 
 
-def parsed(root: Path, module: Path) -> ast.Module:
-    return ast.parse((root / module).read_bytes(), str(module))
+@cache
+def nodes(root: Path, module: Path) -> list[ast.AST]:
+    """All of a module, itself first."""
+    return [*ast.walk(ast.parse((root / module).read_bytes(), str(module)))]
 
 
 def dotted(module: Path) -> str:
@@ -109,7 +112,7 @@ def dotted(module: Path) -> str:
 
 def imports(root: Path, module: Path) -> Iterator[tuple[int, str]]:
     """Every import, wherever in the module it is: its line, and the absolute name it asks for."""
-    for node in ast.walk(parsed(root, module)):
+    for node in nodes(root, module):
         if isinstance(node, ast.Import):
             yield from ((node.lineno, alias.name) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -161,13 +164,14 @@ def sizes(root: Path) -> list[str]:
     """Return modules without a docstring or too long for one sitting, and functions too long for a screen."""
     found = []
     for module in modules(root):
-        tree = parsed(root, module)
+        tree = nodes(root, module)[0]
         lines = len((root / module).read_bytes().splitlines())
+        assert isinstance(tree, ast.Module)
         if not ast.get_docstring(tree):
             found.append(f"{module} has no docstring")
         if lines > MODULE_LINES:
             found.append(f"{module} has {lines} lines")
-        for node in ast.walk(tree):
+        for node in nodes(root, module):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
                 length = (node.end_lineno or node.lineno) - node.lineno + 1
                 if length >= FUNCTION_LINES:

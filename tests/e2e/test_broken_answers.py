@@ -42,7 +42,9 @@ def test_an_answer_that_stops(framing: str, kind: str) -> None:
         check(offset, response, accounts)
         assert len(accounts) == 2
 
-    break_at(range(body_at), script, check_cut, alone=True, stream=False, good=GOOD)
+    # Until the framing is told, all of them begin with the same bytes.
+    alike = 0 if framing == "length" else len(HEAD)
+    break_at(range(alike, body_at), script, check_cut, alone=True, stream=False, good=GOOD)
     break_at(range(body_at, len(wire)), script, check_cut, stream=False, good=GOOD)
     if kind == "close":
         break_at([len(wire)], script, check, stream=False, good=GOOD)

@@ -12,17 +12,23 @@ from tests.support.breaking import (
     BREAKS,
     COMPLETE,
     CONTENT,
+    EDGES,
     ENDS,
     EVENTS,
     PAYLOAD,
     PIECES,
+    STOPS,
     WIRE,
     behind_whole_events,
     break_at,
     delivered,
     framed,
+    near,
 )
 from tests.support.client import Response
+
+THIRDS = sorted({*range(0, len(PAYLOAD), 3), *near(STOPS, len(PAYLOAD))})
+"""Payload bytes: every third one, and all about those that matter."""
 
 
 def check_prefix(seen: int, complete: bool, response: Response, accounts: list[str]) -> None:
@@ -52,16 +58,19 @@ def check_wire(offset: int, response: Response, accounts: list[str]) -> None:
 
 @pytest.mark.parametrize("kind", BREAKS)
 def test_a_stream_that_stops(kind: str) -> None:
+    """In each way about each edge; between two of them, where bytes are but counted, each byte in one of the ways."""
+
     def script(offset: int) -> Script:
         return [WIRE[:offset], BREAKS[kind]]
 
+    spread = sorted(EDGES | {*range([*BREAKS].index(kind), len(WIRE) + 1, len(BREAKS))})
     if kind == "stall":  # before there is content, silence is a timeout: see the failure table
-        content = next(offset for offset in range(len(WIRE)) if delivered(offset) >= CONTENT)
-        break_at(range(content, len(WIRE)), script, check_wire)
+        after = [offset for offset in spread if delivered(offset) >= CONTENT and offset < len(WIRE)]
+        break_at(after, script, check_wire)
         return
     # Who gets no head cools a whole upstream down.
     break_at(range(len(SSE_HEAD)), script, check_wire, alone=True)
-    break_at(range(len(SSE_HEAD), len(WIRE) + 1), script, check_wire)
+    break_at([offset for offset in spread if offset >= len(SSE_HEAD)], script, check_wire)
 
 
 def test_a_stream_that_ends_early_in_good_framing() -> None:
@@ -72,7 +81,7 @@ def test_a_stream_that_ends_early_in_good_framing() -> None:
     def check(offset: int, response: Response, accounts: list[str]) -> None:
         check_prefix(offset, offset >= COMPLETE, response, accounts)
 
-    break_at(range(len(PAYLOAD) + 1), script, check)
+    break_at(THIRDS, script, check)
 
 
 def test_a_stream_that_ends_early_where_a_close_is_the_end() -> None:
@@ -81,8 +90,7 @@ def test_a_stream_that_ends_early_where_a_close_is_the_end() -> None:
     def check(offset: int, response: Response, accounts: list[str]) -> None:
         check_prefix(offset, offset >= COMPLETE, response, accounts)
 
-    offsets = {*range(0, len(PAYLOAD), 3), *ENDS}
-    break_at(offsets, lambda offset: [head + PAYLOAD[:offset], Close()], check)
+    break_at(THIRDS, lambda offset: [head + PAYLOAD[:offset], Close()], check)
 
 
 @pytest.mark.parametrize("more", [[b"1\r\n\xff\r\n", Stall()], [b"0\r\n\r\n"]], ids=["garbage", "end"])

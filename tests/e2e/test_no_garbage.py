@@ -35,12 +35,10 @@ REQUESTS = 4
 
 
 @pytest.fixture(autouse=True)
-def _quick() -> Iterator[None]:
+def _quick() -> None:
     """The collector need not look at what was there before."""
     gc.collect()
     gc.freeze()
-    yield
-    gc.unfreeze()
 
 
 @contextmanager

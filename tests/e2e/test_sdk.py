@@ -19,6 +19,7 @@ from gateway.demo.upstream import MODELS, DemoUpstream
 from gateway.http1.limits import Limits
 from gateway.http1.server import Server as Listener
 from tests.support.running import Running, running
+from tests.support.sdk_session import session
 
 ROOT = Path(__file__).parents[2]
 SESSION = ROOT / "tests" / "support" / "sdk_session.py"
@@ -40,11 +41,12 @@ def old_sdk() -> Path:
 
 
 async def talk(url: str, *, sdk: Path | None = None, ca_file: Path | None = None) -> dict[str, Any]:
-    """Run one session; what the SDK saw."""
-    environ = {**os.environ, "PYTHONPATH": str(sdk) if sdk is not None else ""}
-    arguments = [url, KEY, *([str(ca_file)] if ca_file is not None else [])]
+    """Run one session, of another SDK in a process of its own; what the SDK saw."""
+    if sdk is None:
+        return await asyncio.to_thread(session, url, KEY, str(ca_file) if ca_file is not None else None)
+    environ = {**os.environ, "PYTHONPATH": str(sdk)}
     process = await asyncio.create_subprocess_exec(
-        sys.executable, str(SESSION), *arguments, stdout=asyncio.subprocess.PIPE, env=environ
+        sys.executable, str(SESSION), url, KEY, stdout=asyncio.subprocess.PIPE, env=environ
     )
     output, _ = await asyncio.wait_for(process.communicate(), 60)
     assert process.returncode == 0

@@ -21,7 +21,7 @@ from gateway.http1.heads import (
     render_lines,
     render_request_head,
 )
-from tests.http1.conformance import CASES, Case
+from tests.http1.conformance import CASES
 from tests.http1.heads import ANY, head, is_response
 
 REAL: list[tuple[str, str, Headers]] = [
@@ -193,10 +193,10 @@ def assert_read_as_h11_reads(raw: bytes) -> None:
     assert found == h11_reading(raw)
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_the_conformance_table(case: Case) -> None:
-    for raw in (case.sent, case.sent[: case.sent.find(b"\r\n\r\n") + 4]):
-        assert_read_as_h11_reads(raw)
+def test_the_conformance_table() -> None:
+    for case in CASES:
+        for raw in (case.sent, case.sent[: case.sent.find(b"\r\n\r\n") + 4]):
+            assert_read_as_h11_reads(raw)
 
 
 @settings(max_examples=200, deadline=None)

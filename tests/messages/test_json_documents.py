@@ -1,7 +1,9 @@
 """messages/json_documents.py: what is read is written back, exactly, whoever has to do the reading."""
 
+import gc
 import json
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import orjson
@@ -141,6 +143,15 @@ def array(item: bytes, count: int, values: int) -> bytes:
     return b"[" + b",".join([item] * (count // values)) + b"]"
 
 
+@pytest.fixture
+def _uncollected() -> Iterator[None]:
+    """No collector looks through millions of lists again and again; nor does one in `gateway serve`."""
+    gc.disable()
+    yield
+    gc.enable()
+
+
+@pytest.mark.usefixtures("_uncollected")
 @pytest.mark.parametrize(
     ("item", "values"),
     [(b"0", 1), (b"[]", 1), (b"{ }", 1), (b'",[{"', 1), (b'{"a":"\\",","b" :\n[1]}', 4), (b"[[\t]]", 2)],

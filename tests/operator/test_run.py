@@ -95,7 +95,9 @@ def test_the_exit_code_is_the_clients(capfd: pytest.CaptureFixture[str], script:
 
 @pytest.mark.parametrize("name", ["TERM", "HUP", "QUIT", "INT", "USR1"])
 def test_signals_are_passed_on(capfd: pytest.CaptureFixture[str], name: str) -> None:
-    script = f"trap 'echo got it; exit 9' {name}; kill -{name} $PPID; for i in $(seq 500); do sleep 0.01; done"
+    script = (
+        f"trap 'echo got it; exit 9' {name}; kill -{name} $PPID; for i in $(seq 500); do sleep 0.01; done"
+    )
     # As in a process of its own: what is ignored would stay so.
     before = signal.signal(signal.Signals[f"SIG{name}"], signal.SIG_DFL)
     try:

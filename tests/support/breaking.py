@@ -128,6 +128,22 @@ def delivered(offset: int) -> int:
     return count
 
 
+def near(edges: Iterable[int], length: int) -> set[int]:
+    """Offsets of so many bytes that are no more than two bytes from one of these."""
+    return {at for edge in edges for at in range(edge - 2, edge + 3) if 0 <= at <= length}
+
+
+STOPS = {
+    *ENDS,
+    *WHOLE,
+    *accumulate(map(len, CHUNKS)),
+    *(at for at, byte in enumerate(PAYLOAD) if 0x80 <= byte < 0xC0),
+}
+"""Payload bytes with which an event or a chunk is whole, or a character is cut."""
+EDGES = near((at for at in range(len(WIRE) + 1) if delivered(at) in STOPS), len(WIRE))
+"""Offsets of WIRE about these: all of the framing between two chunks, too."""
+
+
 def events_of(body: bytes) -> list[Event]:
     """What a client makes of `body`, pings aside: our decoder and the official SDK's must agree."""
     ours = [event for event in EventDecoder().feed(body) if event.name != "ping"]

@@ -1,12 +1,13 @@
-"""One session of the official SDK against a base URL, run as a process so that any version of it can be tried.
+"""One session of the official SDK against a base URL; run as a process, any version of it can be tried.
 
-`python sdk_session.py BASE_URL KEY [CA_FILE]` prints one JSON object of what the SDK made of the answers.
+`python sdk_session.py BASE_URL KEY` prints one JSON object of what the SDK made of the answers.
 """
 
 import json
 import ssl
 import sys
 import warnings
+from contextlib import ExitStack
 from typing import Any
 
 import anthropic
@@ -72,8 +73,12 @@ def error_of(call: Any) -> dict[str, Any]:
     return {}
 
 
-def session(base_url: str, key: str, ca_file: str | None) -> dict[str, Any]:
-    by_key, by_token, wrong = clients(base_url, key, ca_file)
+def session(base_url: str, key: str, ca_file: str | None = None) -> dict[str, Any]:
+    with ExitStack() as stack:
+        return session_of(*map(stack.enter_context, clients(base_url, key, ca_file)))
+
+
+def session_of(by_key: Anthropic, by_token: Anthropic, wrong: Anthropic) -> dict[str, Any]:
     ask: Any = {"model": MODEL, "max_tokens": 2000, "messages": [user("Hello")]}
     with by_key.messages.stream(**ask) as stream:
         pieces = list(stream.text_stream)
@@ -101,4 +106,4 @@ def session(base_url: str, key: str, ca_file: str | None) -> dict[str, Any]:
 
 if __name__ == "__main__":
     warnings.simplefilter("ignore")
-    print(json.dumps(session(sys.argv[1], sys.argv[2], sys.argv[3] if len(sys.argv) > 3 else None)))
+    print(json.dumps(session(sys.argv[1], sys.argv[2])))

@@ -1,0 +1,34 @@
+"""What holds for every test."""
+
+import gc
+import os
+import traceback
+from asyncio import constants
+
+import pytest
+
+FRAMES = 3
+"""How many calls the loop's debug mode keeps of where a callback, a task or a future was made. For a future it would
+walk the whole stack, the runner of the tests included, and that is half of the time of a test with sockets."""
+
+vars(constants)["DEBUG_STACK_DEPTH"] = FRAMES
+traceback.extract_stack.__defaults__ = (None, FRAMES)
+
+gc.disable()  # until all is collected: what is imported stays
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """Return one more than there are processors: some tests wait for a clock, and leave theirs to others."""
+    return (os.cpu_count() or 1) + 1
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that test the whole and take long, so that no worker is left alone with one at the end."""
+    items.sort(key=lambda item: len(item.path.parts))
+
+
+def pytest_collection_finish() -> None:
+    """Leave ten thousand tests and all modules out of what the collector looks at from now on."""
+    gc.collect()
+    gc.freeze()
+    gc.enable()
