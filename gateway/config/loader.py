@@ -22,6 +22,7 @@ from gateway.config.reading import (
     read_table,
     table_of,
 )
+from gateway.config.store import store_prefix, store_secret, store_url
 from gateway.config.upstreams import upstreams
 from gateway.config.values import (
     Auth,
@@ -30,6 +31,7 @@ from gateway.config.values import (
     Intercept,
     Retry,
     Server,
+    Sharing,
     Stream,
     Tls,
     is_loopback,
@@ -122,6 +124,13 @@ STREAM: Mapping[str, Parser] = {"ping_after": duration()}
 
 INTERCEPT: Mapping[str, Parser] = {"warmup": boolean, "quota_probe": boolean}
 
+SHARING: Mapping[str, Parser] = {
+    "url": store_url,
+    "prefix": store_prefix,
+    "secret": store_secret,
+    "ca_file": pem("CERTIFICATE"),
+}
+
 TOP: Mapping[str, Parser] = {
     "count_tokens": one_of("auto", "estimate", "zero"),
     "server": _server,
@@ -129,6 +138,7 @@ TOP: Mapping[str, Parser] = {
     "retry": _made(Retry, RETRY),
     "stream": _made(Stream, STREAM),
     "intercept": _made(Intercept, INTERCEPT),
+    "sharing": _made(Sharing, SHARING),
     "models": model_table,
     "upstreams": upstreams,
 }

@@ -92,6 +92,20 @@ class Intercept:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Sharing:
+    """What processes tell each other, and over what."""
+
+    url: Secret | None = None
+    """A store's, `redis[s]://[user[:password]@]host:port/db` or `unix://…`; a secret because of the password."""
+    prefix: str = "gateway:"
+    """Begins the names of the channel and of all keys in the store."""
+    secret: Secret | None = None
+    """What messages in the store are sealed with."""
+    ca_file: Path | None = None
+    """PEM certificates trusted instead of the system's, for the store's TLS."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Account:
     """What authenticates requests to an upstream. No credential at all is right for a local upstream only."""
 
@@ -162,6 +176,7 @@ class Config:
     models: Mapping[str, str] = field(default_factory=dict)
     """Requested name or pattern -> model or `upstream/model`, in the file's order."""
     count_tokens: CountTokens = "auto"
+    sharing: Sharing = field(default_factory=Sharing)
     upstreams: tuple[Upstream, ...] = ()
     path: Path | None = None
     """The file it came from."""
