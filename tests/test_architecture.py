@@ -28,6 +28,7 @@ LAYERS = (
     {"messages"},
     {"routing"},
     {"dialects"},
+    {"sharing"},
     {"proxy"},
     {"endpoints", "listening"},
     {"app", "fd_limit"},
@@ -50,6 +51,7 @@ SANS_IO = {
     "http1.limits",
     "http1.template",
     "http1.grammar",
+    "sharing.news",
     "telemetry.usage",
 }
 """Packages and modules that do no I/O and have no clock and no randomness of their own."""
