@@ -5,7 +5,7 @@ that another program's data is never taken for news; a process with a secret tak
 takes plain ones only.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from gateway.sharing.seal import Seal
 
@@ -21,6 +21,9 @@ LENGTH = 4
 MAX_MESSAGE = 2**20
 """Bytes. A longer message is not looked at: a batch of news has some kilobytes, a signature at most a few dozen."""
 
+MESSAGE_SIZE = 2**18
+"""Bytes of news after which a message ends where there are more."""
+
 
 class Envelopes:
     """Wraps and unwraps a process's messages."""
@@ -35,6 +38,18 @@ class Envelopes:
         """Return a message of this process with encoded news."""
         content = b"".join([self.process, *(len(frame).to_bytes(LENGTH, "big") + frame for frame in frames)])
         return PLAIN + content if self._seal is None else SEALED + self._seal.close(content)
+
+    def messages(self, frames: Iterable[bytes]) -> Iterator[bytes]:
+        """Yield messages of a good size that have all these encoded news, one at least."""
+        together: list[bytes] = []
+        size = 0
+        for frame in frames:
+            if together and size + len(frame) > MESSAGE_SIZE:
+                yield self.wrap(together)
+                together, size = [], 0
+            together.append(frame)
+            size += len(frame)
+        yield self.wrap(together)
 
     def unwrap(self, message: bytes) -> tuple[bytes, list[bytes]] | None:
         """Return who sent a message, and its news, encoded; None for what is none, or not sealed as it must be."""

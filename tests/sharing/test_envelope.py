@@ -40,6 +40,14 @@ def test_a_message_cut_short_is_none() -> None:
         assert Envelopes(ME, None).unwrap(message[:size]) is None, size
 
 
+def test_many_news_are_messages_of_a_good_size() -> None:
+    plain = Envelopes(ME, None)
+    frames = [bytes([number + 1]) * 60_000 for number in range(20)]
+    messages = list(plain.messages(frames))
+    assert len(messages) == 5
+    assert [frame for message in messages for frame in (plain.unwrap(message) or (b"", []))[1]] == frames
+
+
 def test_with_a_secret_only_sealed_ones_without_only_plain_ones() -> None:
     plain = Envelopes(ME, None)
     assert sealed().unwrap(plain.wrap([b"one"])) is None
