@@ -73,11 +73,13 @@ IMPURE = {
 }
 
 TOP_LEVEL = {
+    "Dockerfile",
     "LICENSE",
     "Makefile",
     "README.md",
     "SECURITY.md",
     "bench",
+    "compose.yaml",
     "fixtures",
     "gateway",
     "pyproject.toml",
