@@ -325,7 +325,7 @@ class Gateway:
             self._doubled_v1_told = True
             self._log.warning(f"a client's base URL ends in /v1: set it to {base} (served all the same)")
         session = head.get(SESSION_FIELD)
-        conversation = conversation_id({"messages": []}, session) if session else ""
+        conversation = conversation_id({"messages": []}, session, self.runtime.hash) if session else ""
         coding = check_request_coding(head.get(b"content-encoding"))
         return Entrance(
             self.runtime, endpoint, path, query, key, request.cors, conversation, coding, health=route.health

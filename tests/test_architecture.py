@@ -53,7 +53,7 @@ SANS_IO = {
     "http1.grammar",
     "sharing.envelope",
     "sharing.news",
-    "sharing.peers",
+    "sharing.members",
     "sharing.seal",
     "telemetry.usage",
 }

@@ -5,6 +5,7 @@ A reload makes another Runtime; requests under way keep the one they began with.
 
 from collections.abc import Callable, Mapping
 from random import random
+from typing import TYPE_CHECKING
 
 from gateway.config import Config
 from gateway.messages.request import MessagesRequest
@@ -14,8 +15,12 @@ from gateway.proxy.response_headers import routing_lines
 from gateway.proxy.upstream import UpstreamClient
 from gateway.routing.accounts import Target
 from gateway.routing.model_routes import ModelRoutes
+from gateway.routing.rendezvous import stable_hash
 from gateway.routing.scheduler import Scheduler
 from gateway.telemetry.access_log import AccessLog, Record
+
+if TYPE_CHECKING:
+    from gateway.sharing.peers import Sharing
 
 
 class Runtime:
@@ -33,6 +38,7 @@ class Runtime:
         log: AccessLog,
         correction: Correction | None = None,
         random: Callable[[], float] = random,
+        sharing: "Sharing | None" = None,
     ) -> None:
         self.config = config
         self.base_url = base_url
@@ -49,6 +55,10 @@ class Runtime:
         """Who is told of every request when it is over."""
         self.correction = Correction() if correction is None else correction
         self.random = random
+        self.sharing = sharing
+        """The way to other processes; None where there are none."""
+        self.hash = hash if sharing is None else stable_hash
+        """Names a conversation by its beginning, for all who serve it."""
         self.draining = False
         """The gateway is about to stop."""
         self.estimated: set[str] = set()

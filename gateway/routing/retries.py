@@ -24,7 +24,7 @@ from gateway.routing.failures import Failure, status_of
 from gateway.routing.give_up import FailedAttempt, GiveUp, give_up
 from gateway.routing.meanings import Meaning, meaning_of
 from gateway.routing.policy import NEVER, About, Next, Rule
-from gateway.routing.scheduler import Lease, Scheduler, precedence
+from gateway.routing.scheduler import Lease, Scheduler
 from gateway.routing.sent import NOTHING_KNOWN, Sent
 
 __all__ = ["GiveUp", "Retries", "Wait"]
@@ -228,8 +228,7 @@ class Retries:
         """
         scheduler, tried = self._scheduler, self._tried
         home = scheduler.conversations.home(self._conversation, now) if self._conversation else None
-        best = None
-        best_rank: tuple[int, bool, tuple[int, bool, int, float]] | None = None
+        free: list[tuple[int, bool, Target]] = []
         self._opens_at, self._slot, self._overflow, self._home = NEVER, False, False, home
         for target in self._targets:
             state = target.state
@@ -244,10 +243,12 @@ class Retries:
                 self._slot = True
                 self._overflow = self._overflow or (state is home and target not in tried)
                 continue
-            rank = self._grade(target), state.upstream in self._avoid, precedence(target, home)
-            if best_rank is None or rank < best_rank:
-                best, best_rank = target, rank
-        return best
+            free.append((self._grade(target), state.upstream in self._avoid, target))
+        if not free:
+            return None
+        best = min(one[:2] for one in free)
+        among = [one[2] for one in free if one[:2] == best]
+        return min(among, key=scheduler.precedence(among, self._conversation, home))
 
     def _affords(self, target: Target) -> bool:
         """Return whether the limit on attempts allows to ask this account."""

@@ -5,11 +5,12 @@ all there is; what follows a failure is decided in `retries`. One owner for all 
 Sans-I/O: times are monotonic seconds that are passed in, and who waits for a slot leaves a callback.
 """
 
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Sequence
+from typing import Literal
 
 from gateway.config import Upstream
 from gateway.routing.accounts import MAX_MODELS, AccountState, Target, UpstreamState
+from gateway.routing.choice import Precedence, Ranked, chosen_when_all_are_free, precedence
 from gateway.routing.circuit_breaker import TICK, CircuitBreaker
 from gateway.routing.conversations import Conversations
 from gateway.routing.cure_memory import CureMemory
@@ -19,10 +20,13 @@ from gateway.routing.meanings import Meaning, meaning_of
 from gateway.routing.model_routes import Candidate
 from gateway.routing.policy import RULES, About
 from gateway.routing.sent import Features, no_features
-from gateway.routing.status import AccountStatus, Change, account_status, change_of
+from gateway.routing.status import AccountStatus, Change, Scope, account_status, change_of, scope_of, shut_by
 
 UNREACHED = ("connect", "timeout")
 """Rows of failures that any response shows to be over."""
+
+News = Callable[[Literal["cooling", "open", "probe"], Scope, CircuitBreaker], None]
+"""Hears what other processes should know of a breaker."""
 
 NO_RESPONSE = (FailureKind.CONNECT, FailureKind.REFRESH)
 """How attempts fail to which the upstream did not respond."""
@@ -112,37 +116,10 @@ class Lease:
         self.probes = ()
 
 
-class Ranked(NamedTuple):
-    """A target's place in the order in which they would be asked."""
-
-    target: Target
-    opens_at: float
-    """When its cool-downs let a request pass; 0.0 means now."""
-    rule: str
-    """Why they do not: the row of the failure table."""
-    full: bool
-    home: bool
-    """The conversation lives on its account."""
-
-    @property
-    def reason(self) -> str:
-        """Say why it stands where it does."""
-        state = self.target.state
-        words = [f"priority {self.target.priority}"]
-        if self.opens_at > 0.0:
-            words.insert(0, f"cooling down: {self.rule}")
-        elif self.full:
-            words.insert(0, f"full: {state.in_flight} of {state.limit} requests in flight")
-        if self.home:
-            words.append("the conversation's own account")
-        words.append(f"{state.in_flight} in flight")
-        return ", ".join(words)
-
-
 class Scheduler:
     """Every account's state. Made of the configuration's upstreams; outlives it through `adopt`."""
 
-    __slots__ = ("_accounts", "_waiting", "conversations", "cures", "on_change")
+    __slots__ = ("_accounts", "_waiting", "conversations", "cures", "on_change", "on_news")
 
     def __init__(self, upstreams: Sequence[Upstream]) -> None:
         self._accounts: dict[tuple[str, str], AccountState] = {}
@@ -155,8 +132,10 @@ class Scheduler:
         self.conversations = Conversations()
         self.cures = CureMemory()
         self.cures.configure(upstreams)
-        self.on_change: Callable[[Change], None] = ignore
+        self.on_change: Callable[[Change], None] = lambda change: None
         """Hears of everything that is closed or opened."""
+        self.on_news: News | None = None
+        """What other processes are told of: also a longer cool-down, and a probe. None: there are none."""
         self._waiting: dict[object, Callable[[], None]] = {}
 
     def __repr__(self) -> str:
@@ -174,7 +153,8 @@ class Scheduler:
             if state is None:
                 new.upstream = upstreams.get(key[0], new.upstream)
                 continue
-            state.limit, state.refreshable = new.limit, new.refreshable
+            state.whole_limit, state.refreshable = new.whole_limit, new.refreshable
+            state.divide(state.processes)
             state.wire_models = new.wire_models
             if state.breaker is not None:
                 state.breaker.half_open()
@@ -182,6 +162,23 @@ class Scheduler:
         self.conversations = old.conversations
         self.cures.adopt(old.cures)
         self._waiting = old._waiting
+
+    def precedence(
+        self, free: Iterable[Target], conversation: str, home: AccountState | None
+    ) -> Callable[[Target], Precedence]:
+        """Return by what targets are ordered, of which `free` could be asked now; see `choice.precedence`."""
+        return precedence(free, conversation if self.on_news is not None else "", home)
+
+    def find(self, scope: Scope) -> AccountState | None:
+        """Return the account that a scope names, or any of its upstream's; None if it is not configured."""
+        if scope.account:
+            return self._accounts.get((scope.upstream, scope.account))
+        return next((one for one in self._accounts.values() if one.upstream.name == scope.upstream), None)
+
+    def divide(self, processes: int) -> None:
+        """Leave other processes their part of every account's limit."""
+        for state in self._accounts.values():
+            state.divide(processes)
 
     def targets(self, candidates: Sequence[Candidate]) -> tuple[Target, ...]:
         """Return every account of the candidates' upstreams, best priority first, else in the given order."""
@@ -206,10 +203,9 @@ class Scheduler:
     ) -> Lease | None:
         """Take the slot of the best account that can be asked now; None if there is none.
 
-        `targets` come in the order of their priorities, as `targets` returns them. Best: by priority; then the
-        conversation's own; then fewest requests in flight; then least recently used. `conversation` must hold the
-        client's key name as well; "" for none. `features` says what the request uses, if that matters. Without `probe`
-        an account that must first be probed is left to others.
+        `targets` come in the order of their priorities, as `targets` returns them. Best: see `choice`. `conversation`
+        must hold the client's key name as well; "" for none. `features` says what the request uses, if that matters.
+        Without `probe` an account that must first be probed is left to others.
         """
         home = self.conversations.home(conversation, now) if conversation else None
         best: Target | None = None
@@ -234,7 +230,15 @@ class Scheduler:
                 or (state.in_flight == best.state.in_flight and state.last_used < best.state.last_used)
             ):
                 best = target
-        return None if best is None else self.take(best, conversation, home, overflow, now, features)
+        if best is None:
+            return None
+        expected = False
+        if self.on_news is not None and conversation and best.state is not home:
+            peers = [target for target in targets if target.priority == best.priority]
+            free = [target for target in peers if target.is_free(now, features, probe=probe)]
+            best = min(free, key=self.precedence(free, conversation, home))
+            expected = home is None and best is chosen_when_all_are_free(targets, conversation)
+        return self.take(best, conversation, home, overflow, now, features, expected=expected)
 
     def rank(
         self, targets: Sequence[Target], conversation: str, now: float, features: Features = no_features
@@ -248,9 +252,9 @@ class Scheduler:
             rule = max((one.until, one.rule.name) for one in shut if one.rule is not None)[1] if shut else ""
             opens_at = opens_at if shut else 0.0
             ranked.append(Ranked(target, opens_at, rule, target.state.full, target.state is home))
-        return tuple(
-            sorted(ranked, key=lambda place: (place.opens_at, place.full, *precedence(place.target, home)))
-        )
+        free = (one.target for one in ranked if one.opens_at == 0.0 and not one.full)
+        order = self.precedence(free, conversation, home)
+        return tuple(sorted(ranked, key=lambda place: (place.opens_at, place.full, *order(place.target))))
 
     def take(
         self,
@@ -262,16 +266,17 @@ class Scheduler:
         features: Features = no_features,
         *,
         alone: bool = False,
+        expected: bool = False,
     ) -> Lease:
         """Take this target's slot.
 
         `home`: where the conversation lives. Without one it lives here for now, since requests that a client
         sends at the same time belong together before the first succeeds. `overflow`: its home is only full.
-        `alone`: nothing else can serve the request.
+        `alone`: nothing else can serve the request. `expected`: see `Conversations.bind`.
         """
         state = target.state
         if conversation and home is None:
-            self.conversations.bind(conversation, state, now, proven=False)
+            self.conversations.bind(conversation, state, now, proven=False, expected=expected)
         state.in_flight += 1
         state.last_used = now
         if target.wire_model not in state.asked and len(state.asked) < MAX_MODELS:
@@ -280,9 +285,11 @@ class Scheduler:
         if self.cures.active:
             lease.cures = self.cures.known(target.upstream, target.wire_model, now)
         if state.upstream.breaker is not None or state.breaker is not None or state.parts:
-            lease.probes = tuple(
-                breaker for _, breaker in target.breakers(features) if breaker.enter(now, lease, alone=alone)
-            )
+            probes = [each for each in target.breakers(features) if each[1].enter(now, lease, alone=alone)]
+            lease.probes = tuple(breaker for _, breaker in probes)
+            for about, breaker in probes:
+                if self.on_news is not None:
+                    self.on_news("probe", scope_of(target, about, target.feature_of(breaker)), breaker)
         return lease
 
     # --- waiting -----------------------------------------------------------------------------------
@@ -316,7 +323,7 @@ class Scheduler:
         shared = upstream.breaker
         if shared is not None and failure.kind not in NO_RESPONSE and shared.ended_by(lease.started):
             if shared.rule is not None and shared.rule.name in UNREACHED:
-                self.on_change(change_of(target, About.UPSTREAM, "", shared, opened=True))
+                self._opened(target, About.UPSTREAM, "", shared)
             if shared.forget(*UNREACHED):
                 upstream.breaker = None
         if about is About.REQUEST:
@@ -331,10 +338,12 @@ class Scheduler:
             self.conversations.forget(state)
         else:
             breaker = state.part_breaker(target.wire_model, meaning.feature)
-        was = breaker.rule
+        was, times = breaker.rule, (breaker.until, breaker.probe_at)
         breaker.fail(meaning, failure, now, lease.started, again=again)
         if was is None and breaker.rule is not None:
             self.on_change(change_of(target, about, meaning.feature, breaker, opened=False))
+        if self.on_news is not None and times != (breaker.until, breaker.probe_at):
+            self.on_news("cooling", scope_of(target, about, meaning.feature), breaker)
         self.conversations.disappoint(lease.conversation, state)
 
     def broke(self, lease: Lease, failure: Failure | None, now: float, wall: float) -> None:
@@ -366,14 +375,21 @@ class Scheduler:
         state.forbidden.pop(target.wire_model, None)
         opened = [(about, feature, breaker) for about, feature, breaker in ended if breaker.rule is not None]
         for about, feature, breaker in opened:
-            self.on_change(change_of(target, about, feature, breaker, opened=True))
+            self._opened(target, about, feature, breaker)
         return bool(opened)
+
+    def _opened(self, target: Target, about: About, feature: str, breaker: CircuitBreaker) -> None:
+        self.on_change(change_of(target, about, feature, breaker, opened=True))
+        if self.on_news is not None:
+            self.on_news("open", scope_of(target, about, feature), breaker)
 
     # --- for an operator ---------------------------------------------------------------------------
 
     def reopen(self) -> None:
         """End every cool-down and forget every failure: somebody knows that all is well again."""
         for account in self._accounts.values():
+            for scope, breaker in shut_by(account) if self.on_news is not None else ():
+                self.on_news("open", scope, breaker)
             account.breaker = account.upstream.breaker = None
             account.parts.clear()
             account.forbidden.clear()
@@ -382,13 +398,3 @@ class Scheduler:
     def snapshot(self, now: float) -> tuple[AccountStatus, ...]:
         """Return how every account is, in the configuration's order."""
         return tuple(account_status(account, now) for account in self._accounts.values())
-
-
-def precedence(target: Target, home: AccountState | None) -> tuple[int, bool, int, float]:
-    """Return by what targets that could be asked are ordered: lowest first."""
-    state = target.state
-    return target.priority, state is not home, state.in_flight, state.last_used
-
-
-def ignore(change: Change) -> None:
-    """Do nothing about a change."""

@@ -19,8 +19,8 @@ KINDS = frozenset({COOLING, OPEN, BOUND, SIGNATURE, CURE, PROBE})
 MAX_FRAME = 64 * 1024
 """Bytes of a frame: a signature has up to a few thousand, everything else a few hundred."""
 
-MAX_KEY = 1024
-"""Characters of a key: names of an upstream, an account, a model and a feature."""
+MAX_KEY = 4096
+"""Characters of a key: names of an upstream, an account, a model and a feature, of which a client chose the third."""
 
 MAX_DATA = 16
 """Entries of `data`."""

@@ -1,36 +1,179 @@
-"""The processes that share news, as one of them hears of the others; the clock is passed in."""
+"""Sharing: what the gateway has of other processes: news of their state, their counters, and an operator's word to all.
 
-MOST_PROCESSES = 1024
-"""Processes told apart: names come from whoever can write to the store."""
+Made where there are others. A transport may be missing: with no parent above it a process asks nobody, and is told
+nothing by name.
+"""
+
+import asyncio
+import socket
+import time
+from collections.abc import Callable
+
+from gateway.sharing.frames import (
+    ANSWER,
+    ASK,
+    EXPECT,
+    KEEP,
+    LIVE,
+    NEWS,
+    TELL,
+    name_in,
+    named,
+    number_in,
+    numbered,
+)
+from gateway.sharing.link import Link
+from gateway.sharing.news import News, decode, encode
+from gateway.sharing.state import SharedState
+
+KEPT = ("metrics",)
+"""Blobs that count on when their worker has ended."""
+
+KEEP_EVERY = 5.0
+"""Seconds between two such blobs, if anything has changed: a worker that is killed loses as much."""
+
+PATIENCE = 0.5
+"""Seconds that an answer is waited for."""
+
+Reply = Callable[[list[bytes]], None]
+Provider = Callable[[], bytes]
 
 
-class Peers:
-    """Who was heard of, and when. Times are seconds of any clock."""
+class Question:
+    """One `gather` that is under way."""
 
-    __slots__ = ("_heard", "_patience")
+    __slots__ = ("answers", "count", "expected", "reply", "timer")
 
-    def __init__(self, patience: float) -> None:
-        """`patience`: seconds without a word after which a process is gone."""
-        self._heard: dict[bytes, float] = {}
-        self._patience = patience
+    def __init__(self, reply: Reply, timer: asyncio.TimerHandle) -> None:
+        self.reply = reply
+        self.timer = timer
+        self.answers: list[bytes] = []
+        self.count = 0
+        self.expected = -1
 
-    def __len__(self) -> int:
-        """Return how many others there are."""
-        return len(self._heard)
 
-    def heard(self, process: bytes, now: float) -> None:
-        """Note that a process lives."""
-        if process in self._heard or len(self._heard) < MOST_PROCESSES:
-            self._heard[process] = now
+class Sharing:
+    """One process's way to the others. Made on its event loop; `sock` leads to the parent of workers."""
 
-    def gone(self, process: bytes) -> None:
-        """Forget a process that said goodbye."""
-        self._heard.pop(process, None)
+    def __init__(self, sock: socket.socket | None = None) -> None:
+        self._loop = asyncio.get_running_loop()
+        self.state = SharedState(self._loop.time, time.time)
+        self._providers: dict[str, Provider] = {}
+        self._handlers: dict[str, Callable[[bytes], None]] = {}
+        self._questions: dict[int, Question] = {}
+        self._asked = 0
+        self._kept: dict[str, bytes] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        self._link: Link | None = None
+        if sock is not None:
+            self._link = Link(sock, self._received)
+            self.state.publish = self._publish
 
-    def look(self, now: float) -> None:
-        """Forget those that were silent for too long."""
-        self._heard = {name: heard for name, heard in self._heard.items() if now - heard < self._patience}
+    def start(self) -> None:
+        """Begin to hear, and to hand on what is to be kept."""
+        if self._link is not None:
+            self._link.start()
+            self._timer = self._loop.call_later(KEEP_EVERY, self._keep)
 
-    def excuse(self, now: float) -> None:
-        """Give all their whole time again: nobody could be heard until now."""
-        self._heard = dict.fromkeys(self._heard, now)
+    def finish(self) -> None:
+        """Hand on the last counters, and close."""
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._link is not None:
+            self._hand_on()
+            self._link.finish()
+        for number in list(self._questions):
+            self._end(number)
+
+    def provide(self, kind: str, provider: Provider) -> None:
+        """Have `provider` give this process's blob of a kind when another gathers; b"" for none."""
+        self._providers[kind] = provider
+
+    def gather(self, kind: str, reply: Reply, timeout: float = PATIENCE) -> None:
+        """Ask all other workers for their blobs of a kind; `reply` gets those that came, once, and soon.
+
+        Of `metrics` the last blobs of workers that have ended are among them. This process's own is not.
+        """
+        if self._link is None or not self._link.open:
+            self._loop.call_soon(reply, [])
+            return
+        self._asked = number = (self._asked + 1) & 0xFFFF_FFFF
+        self._questions[number] = Question(reply, self._loop.call_later(timeout, self._end, number))
+        self._link.send(ASK, numbered(number, kind.encode()))
+
+    def tell(self, kind: str, payload: bytes) -> None:
+        """Tell all other workers what an operator wants; the caller does here what there is to do here."""
+        if self._link is not None:
+            self._link.send(TELL, named(kind, payload))
+
+    def on_tell(self, kind: str, handler: Callable[[bytes], None]) -> None:
+        """Have `handler` called when another worker was told something of this kind."""
+        self._handlers[kind] = handler
+
+    def _publish(self, news: News) -> None:
+        assert self._link is not None
+        frame = encode(news)
+        before = self._link.dropped
+        if frame:
+            self._link.send(NEWS, frame)
+        self.state.dropped += not frame or self._link.dropped - before
+
+    def _received(self, kind: int, payload: bytes) -> None:
+        if kind == NEWS:
+            news = decode(payload)
+            if news is not None:
+                self.state.receive(news)
+        elif kind == LIVE:
+            self.state.workers = number_in(payload)[0]
+        elif kind == ASK:
+            number, name = number_in(payload)
+            self._send(ANSWER, numbered(number, self._blob(name.decode())))
+        elif kind == EXPECT:
+            number, count = number_in(payload)
+            if number in self._questions:
+                self._questions[number].expected = number_in(count)[0]
+                self._check(number)
+        elif kind == ANSWER:
+            self._answered(*number_in(payload))
+        elif kind == TELL:
+            name_, told = name_in(payload)
+            if name_ in self._handlers:
+                self._handlers[name_](told)
+
+    def _send(self, kind: int, payload: bytes) -> None:
+        assert self._link is not None
+        self._link.send(kind, payload)
+
+    def _blob(self, kind: str) -> bytes:
+        provider = self._providers.get(kind)
+        return b"" if provider is None else provider()
+
+    def _answered(self, number: int, blob: bytes) -> None:
+        question = self._questions.get(number)
+        if question is None:
+            return
+        question.count += 1
+        if blob:
+            question.answers.append(blob)
+        self._check(number)
+
+    def _check(self, number: int) -> None:
+        question = self._questions[number]
+        if question.count == question.expected:
+            self._end(number)
+
+    def _end(self, number: int) -> None:
+        question = self._questions.pop(number)
+        question.timer.cancel()
+        question.reply(question.answers)
+
+    def _keep(self) -> None:
+        self._timer = self._loop.call_later(KEEP_EVERY, self._keep)
+        self._hand_on()
+
+    def _hand_on(self) -> None:
+        for kind in KEPT:
+            blob = self._blob(kind)
+            if blob and blob != self._kept.get(kind):
+                self._kept[kind] = blob
+                self._send(KEEP, named(kind, blob))

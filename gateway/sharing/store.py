@@ -30,7 +30,7 @@ from redis.exceptions import ReadOnlyError, RedisError
 from gateway.config import Sharing
 from gateway.sharing.envelope import MAX_MESSAGE, PROCESS, Envelopes
 from gateway.sharing.news import News, decode, encode
-from gateway.sharing.peers import Peers
+from gateway.sharing.members import Members
 from gateway.sharing.seal import Seal
 from gateway.telemetry.access_log import AccessLog
 
@@ -115,7 +115,7 @@ class Store:
         self._task: asyncio.Task[None] | None = None
         self._closing = False
         self._told_refused = False
-        self._peers = Peers(SILENCE)
+        self._members = Members(SILENCE)
         self.up: bool | None = None
         """Whether news are shared; None until that was first known."""
         self.sent = self.received = 0
@@ -224,10 +224,10 @@ class Store:
         if process == self._envelopes.process:
             return
         if BYE in frames:
-            self._peers.gone(process)
+            self._members.gone(process)
         else:
-            self._peers.heard(process, asyncio.get_running_loop().time())
-        self._state.processes = 1 + len(self._peers)
+            self._members.heard(process, asyncio.get_running_loop().time())
+        self._state.processes = 1 + len(self._members)
         for frame in frames:
             self._hear(frame)
 
@@ -242,7 +242,7 @@ class Store:
 
     async def _resync(self, client: Redis) -> None:
         """Read what the store keeps, then tell what it does not have."""
-        self._peers.excuse(asyncio.get_running_loop().time())
+        self._members.excuse(asyncio.get_running_loop().time())
         stored: set[int] = set()
         cursor = -1
         while cursor:
@@ -277,7 +277,7 @@ class Store:
                 continue
             process, frames = opened
             if name.startswith(present) and process != self._envelopes.process:
-                self._peers.heard(process, asyncio.get_running_loop().time())
+                self._members.heard(process, asyncio.get_running_loop().time())
             for frame in frames:
                 stored.add(hash(frame))
                 self._hear(frame)
@@ -309,8 +309,8 @@ class Store:
 
     async def _beat(self, client: Redis) -> None:
         """Tell that this process lives, and forget those that told nothing for long."""
-        self._peers.look(asyncio.get_running_loop().time())
-        self._state.processes = 1 + len(self._peers)
+        self._members.look(asyncio.get_running_loop().time())
+        self._state.processes = 1 + len(self._members)
         pipeline = client.pipeline(transaction=False)
         sign = self._envelopes.wrap([])
         pipeline.publish(self._channel, sign)
