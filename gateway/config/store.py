@@ -5,7 +5,7 @@ from importlib.util import find_spec
 from urllib.parse import parse_qsl, urlsplit
 
 from gateway.config.addresses import split_url
-from gateway.config.parsers import check_word, resolve, secret
+from gateway.config.parsers import check_word, resolve
 from gateway.config.reading import Mistake, Reading
 from gateway.config.secret import Secret
 
@@ -69,7 +69,9 @@ def store_prefix(reading: Reading, path: str, value: object) -> str:
 
 def store_secret(reading: Reading, path: str, value: object) -> Secret:
     """Read what messages are sealed with."""
-    found = secret(reading, path, value)
-    if len(found.reveal()) < LEAST_SECRET:
+    text = resolve(reading, value)
+    if text == value:
+        reading.literal_secrets.append(path)
+    if len(text) < LEAST_SECRET:
         raise Mistake(f"must be at least {LEAST_SECRET} characters: openssl rand -hex 32")
-    return found
+    return Secret(text)

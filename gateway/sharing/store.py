@@ -29,8 +29,8 @@ from redis.exceptions import ReadOnlyError, RedisError
 
 from gateway.config import Sharing
 from gateway.sharing.envelope import MAX_MESSAGE, PROCESS, Envelopes
-from gateway.sharing.news import News, decode, encode
 from gateway.sharing.members import Members
+from gateway.sharing.news import News, decode, encode
 from gateway.sharing.seal import Seal
 from gateway.telemetry.access_log import AccessLog
 

@@ -97,7 +97,8 @@ def test_prefixes(reading: Reading) -> None:
 def test_secrets(reading: Reading) -> None:
     text = "must be at least 16 characters: openssl rand -hex 32"
     assert problem(parsers.store_secret, reading, "${SHORT}") == text
-    assert parsers.store_secret(reading, "sharing.secret", "0123456789abcdef").reveal() == "0123456789abcdef"
+    assert parsers.store_secret(reading, "sharing.secret", "a pass phrase, ü").reveal() == "a pass phrase, ü"
+    assert reading.literal_secrets == ["sharing.secret"]
 
 
 def configured(section: str) -> Config:
