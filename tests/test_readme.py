@@ -12,7 +12,7 @@ import pytest
 from gateway import cli
 from gateway.config import KINDS, parse
 from gateway.config.kinds import CURES, FIELDS_CURE
-from gateway.config.loader import AUTH, INTERCEPT, RETRY, SERVER, STREAM
+from gateway.config.loader import AUTH, INTERCEPT, RETRY, SERVER, SHARING, STREAM
 from gateway.config.presets import PRESETS
 from gateway.config.values import REPAIRS
 from gateway.telemetry.access_log import Record
@@ -20,7 +20,14 @@ from tests.support.spawned import ROOT
 
 README = (ROOT / "README.md").read_text()
 
-SECTIONS = {"server": SERVER, "auth": AUTH, "retry": RETRY, "stream": STREAM, "intercept": INTERCEPT}
+SECTIONS = {
+    "server": SERVER,
+    "auth": AUTH,
+    "retry": RETRY,
+    "stream": STREAM,
+    "intercept": INTERCEPT,
+    "sharing": SHARING,
+}
 
 
 def blocks(language: str) -> list[str]:
@@ -33,7 +40,7 @@ def test_each_configuration_loads_without_a_warning(tmp_path: Path, text: str) -
     for name in ("zai_1", "zai_2"):
         (tmp_path / name).write_text("key")
     text = re.sub(r"\$\{file:[^}]*/", f"${{file:{tmp_path}/", text)
-    environ = dict.fromkeys(re.findall(r"\$\{([A-Z_0-9]+)\}", text), "key")
+    environ = dict.fromkeys(re.findall(r"\$\{([A-Z_0-9]+)\}", text), "a-key-of-16-or-more")
     config = parse(text, environ, path=tmp_path / "gateway.toml")
     assert config.upstreams
     assert config.warnings == ()
@@ -50,7 +57,7 @@ def test_each_command_parses() -> None:
 
 
 def test_settings_that_are_named_exist() -> None:
-    named = re.findall(r"`(server|auth|retry|stream|intercept)\.(\w+)`", README)
+    named = re.findall(r"`(server|auth|retry|stream|intercept|sharing)\.(\w+)`", README)
     assert len(named) > 10
     assert [f"{section}.{key}" for section, key in named if key not in SECTIONS[section]] == []
 
