@@ -59,6 +59,12 @@ def _unix(text: str) -> str:
     return text
 
 
+def place_of(url: str) -> str:
+    """Return a store's place for people, without user and password."""
+    parts = urlsplit(url)
+    return parts.path if parts.scheme == "unix" else parts.netloc.rpartition("@")[2]
+
+
 def store_prefix(reading: Reading, path: str, value: object) -> str:
     """Read what names in the store begin with; no character of it means something in a pattern."""
     text = check_word(value)

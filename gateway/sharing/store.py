@@ -19,7 +19,6 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from random import random
 from typing import Any, Protocol
-from urllib.parse import urlsplit
 
 from redis.asyncio import Redis
 from redis.asyncio.client import PubSub
@@ -28,6 +27,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import ReadOnlyError, RedisError
 
 from gateway.config import Sharing
+from gateway.config.store import place_of
 from gateway.sharing.envelope import MAX_MESSAGE, PROCESS, Envelopes
 from gateway.sharing.members import Members
 from gateway.sharing.news import News, decode, encode
@@ -101,7 +101,7 @@ class Store:
         seal = Seal(sharing.secret.reveal(), entropy) if sharing.secret else None
         self._sharing = sharing
         self._url = sharing.url.reveal()
-        self.where = _where(self._url)
+        self.where = place_of(self._url)
         """Its place, for people: without user and password."""
         self._state = state
         self._chance = chance
@@ -356,12 +356,6 @@ class Store:
                 f"sharing: the store {self.where} keeps no news for gateways that start later, only those that "
                 f"run hear them: {_reason(refused)}"
             )
-
-
-def _where(url: str) -> str:
-    """Return a store's place, without user and password."""
-    parts = urlsplit(url)
-    return parts.path if parts.scheme == "unix" else parts.netloc.rpartition("@")[2]
 
 
 def _reason(error: BaseException) -> str:
