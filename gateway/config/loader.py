@@ -30,6 +30,7 @@ from gateway.config.values import (
     Intercept,
     Retry,
     Server,
+    Sharing,
     Stream,
     Tls,
     is_loopback,
@@ -122,6 +123,8 @@ STREAM: Mapping[str, Parser] = {"ping_after": duration()}
 
 INTERCEPT: Mapping[str, Parser] = {"warmup": boolean, "quota_probe": boolean}
 
+SHARING: Mapping[str, Parser] = {"share_limits": boolean}
+
 TOP: Mapping[str, Parser] = {
     "count_tokens": one_of("auto", "estimate", "zero"),
     "server": _server,
@@ -129,6 +132,7 @@ TOP: Mapping[str, Parser] = {
     "retry": _made(Retry, RETRY),
     "stream": _made(Stream, STREAM),
     "intercept": _made(Intercept, INTERCEPT),
+    "sharing": _made(Sharing, SHARING),
     "models": model_table,
     "upstreams": upstreams,
 }

@@ -73,6 +73,10 @@ _MAIN = """\
 #warmup = true
 #quota_probe = false
 
+# With several processes: each takes its part of `max_concurrent`, instead of all of it.
+[sharing]
+#share_limits = false
+
 # Requested name, or pattern with `*`, to a model; "upstream/model" sends it to that upstream only.
 [models]
 #"claude-3-5-haiku-*" = "claude-haiku-4-5"

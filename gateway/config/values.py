@@ -39,7 +39,7 @@ class Server:
     port: int = 8045
     """0 lets the system choose."""
     workers: int = 1
-    """Processes that share the port, each with its own view of the accounts."""
+    """Processes that share the port, and tell each other what they learn of the accounts."""
     tls: Tls | None = None
     expose: Expose = "full"
     """How much of an account's name goes into `X-Account-Email`; "none" drops `X-Mapped-Model` too."""
@@ -81,6 +81,14 @@ class Stream:
 
     ping_after: float = 15.0
     """Below the 20 s after which Claude Code shows a banner."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sharing:
+    """What processes that serve the same accounts do together."""
+
+    share_limits: bool = False
+    """Each takes its part of an account's `max_concurrent`, instead of all of it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,6 +167,7 @@ class Config:
     retry: Retry = field(default_factory=Retry)
     stream: Stream = field(default_factory=Stream)
     intercept: Intercept = field(default_factory=Intercept)
+    sharing: Sharing = field(default_factory=Sharing)
     models: Mapping[str, str] = field(default_factory=dict)
     """Requested name or pattern -> model or `upstream/model`, in the file's order."""
     count_tokens: CountTokens = "auto"
