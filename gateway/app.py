@@ -12,6 +12,7 @@ from dataclasses import replace
 from functools import partial
 from importlib import import_module
 from random import random
+from typing import TYPE_CHECKING
 
 from gateway.config import KINDS, Account, Config, Upstream
 from gateway.dialects.base import Dialect
@@ -40,6 +41,9 @@ from gateway.routing.scheduler import Scheduler
 from gateway.routing.status import Change
 from gateway.telemetry.access_log import AccessLog, Place
 
+if TYPE_CHECKING:
+    from gateway.sharing.peers import Sharing
+
 Environ = Mapping[str, str]
 
 NOT_JUDGED = frozenset(
@@ -64,9 +68,21 @@ def dialect_of(kind: str, log: AccessLog) -> Dialect:
 class Gateway:
     """One gateway: an HTTP application and its life cycle."""
 
-    def __init__(self, config: Config, log: AccessLog, environ: Environ | None = None) -> None:
+    def __init__(
+        self,
+        config: Config,
+        log: AccessLog,
+        environ: Environ | None = None,
+        sharing: "Sharing | None" = None,
+    ) -> None:
+        """`sharing`: the way to other processes that serve the same accounts."""
         self._environ = os.environ if environ is None else environ
         self._log = log
+        self._sharing, self._store = sharing, None
+        if config.sharing.url is not None:
+            from gateway.sharing.store import open_store
+
+            self._sharing, self._store = open_store(config.sharing, sharing, log)
         self._pools: dict[Origin, Pool] = {}
         self._tls: ssl.SSLContext | None = None
         self._list_keepers: list[ListKeeper] | None = None
@@ -92,6 +108,13 @@ class Gateway:
         if old is not None:
             scheduler.adopt(old.scheduler)
             model_list.adopt(old.model_list, upstreams)
+        if self._sharing is not None:
+            self._sharing.state.attach(
+                scheduler,
+                {name: store for dialect in dialects.values() for name, store in dialect.stores.items()},
+                lambda upstream, words: upstreams[upstream].censored(words),
+                share_limits=config.sharing.share_limits,
+            )
         return Runtime(
             config,
             base_url=base_url(config, self.port),
@@ -101,6 +124,7 @@ class Gateway:
             model_list=model_list,
             log=self._log,
             correction=old.correction if old is not None else None,
+            sharing=self._sharing,
         )
 
     def _tell_change(self, upstreams: Mapping[str, UpstreamClient], change: Change) -> None:
@@ -180,6 +204,8 @@ class Gateway:
             raise cannot_listen(server.host, server.port, error) from error
         self.port = ports[0]
         self.runtime.base_url = base_url(config, self.port)
+        if self._store is not None:
+            self._store.start()
         if listing:
             self._list_models()
 
@@ -198,6 +224,9 @@ class Gateway:
     def reload(self, config: Config) -> None:
         """Serve by another configuration from the next request on. Raises StartError, which changes nothing."""
         config = self._in_place(config)
+        before = self.runtime.config.sharing
+        if replace(config.sharing, share_limits=before.share_limits) != before:
+            self._log.warning("what [sharing] says of a store takes effect at the next start")
         server_context(config)
         client_context.cache_clear()
         draining = self.runtime.draining
@@ -238,6 +267,8 @@ class Gateway:
         self.server.abort()
         for keeper in self._list_keepers or ():
             keeper.stop()
+        if self._store is not None:
+            await self._store.stop()
         for pool in self._pools.values():
             pool.close()
         await self.server.wait_closed(1.0)

@@ -462,6 +462,7 @@ def test_a_real_fork(monkeypatch: pytest.MonkeyPatch) -> None:
     forked = supervisor._fork(Worker([], first=True))
     forked.kill()
     assert forked.wait() == -signal.SIGKILL
+    supervisor._hub.close()
 
 
 async def test_orders_are_signals() -> None:

@@ -73,6 +73,17 @@ _MAIN = """\
 #warmup = true
 #quota_probe = false
 
+# With several processes: each takes its part of `max_concurrent`, instead of all of it.
+[sharing]
+#share_limits = false
+# Gateways on several machines share over Valkey or Redis; this needs pip install 'messages-gateway[sharing]'.
+#url = "valkey://10.0.0.20:6379/0"
+# Seals what lies there: openssl rand -hex 32, the same on all machines.
+#secret = "${file:/run/secrets/store}"
+#prefix = "gateway:"
+# Trusted instead of the system's certificates, for valkeys://.
+#ca_file = "ca.pem"
+
 # Requested name, or pattern with `*`, to a model; "upstream/model" sends it to that upstream only.
 [models]
 #"claude-3-5-haiku-*" = "claude-haiku-4-5"

@@ -39,7 +39,7 @@ class Server:
     port: int = 8045
     """0 lets the system choose."""
     workers: int = 1
-    """Processes that share the port, each with its own view of the accounts."""
+    """Processes that share the port, and tell each other what they learn of the accounts."""
     tls: Tls | None = None
     expose: Expose = "full"
     """How much of an account's name goes into `X-Account-Email`; "none" drops `X-Mapped-Model` too."""
@@ -84,17 +84,11 @@ class Stream:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Intercept:
-    """Requests that the gateway responds to by itself, without an upstream."""
-
-    warmup: bool = True
-    quota_probe: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Sharing:
-    """What processes tell each other, and over what."""
+    """What processes that serve the same accounts do together."""
 
+    share_limits: bool = False
+    """Each takes its part of an account's `max_concurrent`, instead of all of it."""
     url: Secret | None = None
     """A store's, `redis[s]://[user[:password]@]host:port/db` or `unix://…`; a secret because of the password."""
     prefix: str = "gateway:"
@@ -103,6 +97,14 @@ class Sharing:
     """What messages in the store are sealed with."""
     ca_file: Path | None = None
     """PEM certificates trusted instead of the system's, for the store's TLS."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Intercept:
+    """Requests that the gateway responds to by itself, without an upstream."""
+
+    warmup: bool = True
+    quota_probe: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,10 +175,10 @@ class Config:
     retry: Retry = field(default_factory=Retry)
     stream: Stream = field(default_factory=Stream)
     intercept: Intercept = field(default_factory=Intercept)
+    sharing: Sharing = field(default_factory=Sharing)
     models: Mapping[str, str] = field(default_factory=dict)
     """Requested name or pattern -> model or `upstream/model`, in the file's order."""
     count_tokens: CountTokens = "auto"
-    sharing: Sharing = field(default_factory=Sharing)
     upstreams: tuple[Upstream, ...] = ()
     path: Path | None = None
     """The file it came from."""

@@ -14,8 +14,8 @@ from gateway.routing.choice import Precedence, Ranked, chosen_when_all_are_free,
 from gateway.routing.circuit_breaker import TICK, CircuitBreaker
 from gateway.routing.conversations import Conversations
 from gateway.routing.cure_memory import CureMemory
-from gateway.routing.cures import Cure
 from gateway.routing.failures import Failure, FailureKind
+from gateway.routing.lease import Lease as Lease
 from gateway.routing.meanings import Meaning, meaning_of
 from gateway.routing.model_routes import Candidate
 from gateway.routing.policy import RULES, About
@@ -30,90 +30,6 @@ News = Callable[[Literal["cooling", "open", "probe"], Scope, CircuitBreaker], No
 
 NO_RESPONSE = (FailureKind.CONNECT, FailureKind.REFRESH)
 """How attempts fail to which the upstream did not respond."""
-
-
-class Lease:
-    """An account's slot for one attempt.
-
-    The attempt's owner calls `answered` with the head of a 2xx, `succeeded` when the response is committed, and in
-    any case `release` at the end. A failed attempt goes to `Retries.failed`, a committed response that ended badly
-    to `Scheduler.broke`: both release it.
-    """
-
-    __slots__ = (
-        "_held",
-        "_overflow",
-        "_scheduler",
-        "conversation",
-        "cures",
-        "fresh_cures",
-        "probes",
-        "refresh",
-        "started",
-        "target",
-    )
-
-    def __init__(
-        self, scheduler: "Scheduler", target: Target, conversation: str, overflow: bool, now: float
-    ) -> None:
-        self._scheduler = scheduler
-        self._overflow = overflow
-        """The conversation's own account was only full: it stays bound there."""
-        self.probes: tuple[CircuitBreaker, ...] = ()
-        """What this attempt is the probe of."""
-        self._held = True
-        self.target = target
-        self.conversation = conversation
-        self.started = now
-        self.refresh = False
-        """The account's token was refused: get a fresh one first."""
-        self.cures: tuple[Cure, ...] = ()
-        """What is to be changed of the request: what its upstream is known to need, and what it was refused for."""
-        self.fresh_cures: tuple[Cure, ...] = ()
-        """Those that are remembered if this attempt succeeds."""
-
-    def __repr__(self) -> str:
-        state = "HELD" if self._held else "RELEASED"
-        return f"<Lease [{state}] {self.target.upstream}/{self.target.account} {self.target.wire_model}>"
-
-    def answered(self, now: float) -> None:
-        """Note that the head of a 2xx has come: who waits for this attempt as a probe need wait no longer."""
-        if self.probes:
-            for breaker in self.probes:
-                breaker.answered(now, self)
-            self._scheduler.wake()
-
-    def succeeded(self, now: float) -> None:
-        """Note that the response is committed. The slot stays taken until `release`."""
-        scheduler, state, conversation = self._scheduler, self.target.state, self.conversation
-        opened = False
-        if state.upstream.breaker is not None or state.breaker is not None or state.parts:
-            opened = scheduler.mend(self)
-        if conversation:
-            home = scheduler.conversations.home(conversation, now) if self._overflow else None
-            scheduler.conversations.bind(conversation, home or state, now)
-        if self.fresh_cures:
-            scheduler.cures.learn(self.target.upstream, self.target.wire_model, self.fresh_cures, now)
-        if self.probes:
-            self._leave()
-            opened = True
-        if opened:
-            scheduler.wake()
-
-    def release(self) -> None:
-        """Free the slot and wake who waits for one; does nothing the second time."""
-        if self._held:
-            self._held = False
-            self.target.state.in_flight -= 1
-            if self.probes:
-                self._leave()
-            if self._scheduler._waiting:
-                self._scheduler.wake()
-
-    def _leave(self) -> None:
-        for breaker in self.probes:
-            breaker.leave(self)
-        self.probes = ()
 
 
 class Scheduler:
@@ -285,11 +201,11 @@ class Scheduler:
         if self.cures.active:
             lease.cures = self.cures.known(target.upstream, target.wire_model, now)
         if state.upstream.breaker is not None or state.breaker is not None or state.parts:
-            probes = [each for each in target.breakers(features) if each[1].enter(now, lease, alone=alone)]
-            lease.probes = tuple(breaker for _, breaker in probes)
-            for about, breaker in probes:
-                if self.on_news is not None:
-                    self.on_news("probe", scope_of(target, about, target.feature_of(breaker)), breaker)
+            for about, breaker in target.breakers(features):
+                if breaker.enter(now, lease, alone=alone):
+                    lease.probes = *lease.probes, breaker
+                    if self.on_news is not None:
+                        self.on_news("probe", scope_of(target, about, target.feature_of(breaker)), breaker)
         return lease
 
     # --- waiting -----------------------------------------------------------------------------------
@@ -388,8 +304,9 @@ class Scheduler:
     def reopen(self) -> None:
         """End every cool-down and forget every failure: somebody knows that all is well again."""
         for account in self._accounts.values():
-            for scope, breaker in shut_by(account) if self.on_news is not None else ():
-                self.on_news("open", scope, breaker)
+            for scope, breaker in shut_by(account):
+                if self.on_news is not None:
+                    self.on_news("open", scope, breaker)
             account.breaker = account.upstream.breaker = None
             account.parts.clear()
             account.forbidden.clear()

@@ -7,7 +7,6 @@ that has stopped reading loses the oldest news; nobody else notices.
 import socket
 import time
 from collections import deque
-from contextlib import suppress
 
 from gateway.sharing.facts import Facts
 from gateway.sharing.frames import (
@@ -79,15 +78,6 @@ class Hub:
         self._peers[sock] = Peer(sock, Outbox(frame(NEWS, encode(news)) for news in snapshot))
         self._tell_live()
 
-    def leave(self, sock: socket.socket) -> None:
-        """Note that a worker has ended: what it said last counts."""
-        peer = self._peers.get(sock)
-        if peer is None:
-            return
-        while self._peers.get(sock) is peer and self._read(peer):
-            pass
-        self._remove(peer)
-
     def close(self) -> None:
         """Close the hub's ends: in a worker, which inherits them."""
         for sock in self._peers:
@@ -113,23 +103,16 @@ class Hub:
         for peer in tuple(self._peers.values()):
             self._write(peer)
 
-    def _read(self, peer: Peer) -> bool:
-        """Read once from a worker; return whether there was anything."""
+    def _read(self, peer: Peer) -> None:
+        """Read once from a worker that has said something, or has ended."""
         try:
             data = peer.sock.recv(PIECE)
-        except BlockingIOError:
-            return False
-        except OSError:
+            for kind, payload in peer.inbox.feed(data):
+                self._received(peer, kind, payload)
+        except (OSError, ValueError):
             data = b""
         if not data:
             self._remove(peer)
-            return False
-        try:
-            for kind, payload in peer.inbox.feed(data):
-                self._received(peer, kind, payload)
-        except ValueError:
-            self._remove(peer)
-        return True
 
     def _write(self, peer: Peer) -> None:
         try:
@@ -141,8 +124,7 @@ class Hub:
             self._remove(peer)
 
     def _remove(self, peer: Peer) -> None:
-        if self._peers.pop(peer.sock, None) is None:
-            return
+        del self._peers[peer.sock]
         peer.sock.close()
         for name, blob in peer.kept.items():
             if name in self._ended or len(self._ended) < MAX_NAMES:
@@ -204,12 +186,3 @@ class Hub:
         ask.peer.outbox.put(ANSWER, numbered(ask.number, blob))
         if not ask.waiting:
             del self._asks[number]
-
-
-def pair() -> tuple[socket.socket, socket.socket]:
-    """Return the hub's end and a worker's."""
-    ours, theirs = socket.socketpair()
-    for sock in (ours, theirs):
-        with suppress(OSError):
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4 * PIECE)
-    return ours, theirs

@@ -64,17 +64,11 @@ class Link:
     def _on_readable(self) -> None:
         try:
             data = self._sock.recv(PIECE)
-        except BlockingIOError:
-            return
-        except OSError:
-            data = b""
-        if not data:
-            self.close()
-            return
-        try:
             for kind, payload in self._inbox.feed(data):
                 self._receive(kind, payload)
-        except ValueError:
+        except (OSError, ValueError):
+            data = b""
+        if not data:
             self.close()
 
     def finish(self) -> None:

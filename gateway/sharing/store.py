@@ -31,6 +31,7 @@ from gateway.config.store import place_of
 from gateway.sharing.envelope import MAX_MESSAGE, PROCESS, Envelopes
 from gateway.sharing.members import Members
 from gateway.sharing.news import News, decode, encode
+from gateway.sharing.peers import Sharing as Peers
 from gateway.sharing.seal import Seal
 from gateway.telemetry.access_log import AccessLog
 
@@ -78,6 +79,8 @@ class State(Protocol):
 
     processes: int
     """How many share, this one included."""
+    dropped: int
+    """News that a transport could not send or read."""
 
     def receive(self, news: News) -> None:
         """Take what another process has told."""
@@ -134,6 +137,7 @@ class Store:
         if len(self._queue) >= QUEUE:
             self._queue.popleft()
             self.dropped += 1
+            self._state.dropped += 1
         self._queue.append(news)
         self._wake.set()
 
@@ -219,6 +223,7 @@ class Store:
         opened = self._envelopes.unwrap(message)
         if opened is None:
             self.refused += 1
+            self._state.dropped += 1
             return
         process, frames = opened
         if process == self._envelopes.process:
@@ -356,6 +361,20 @@ class Store:
                 f"sharing: the store {self.where} keeps no news for gateways that start later, only those that "
                 f"run hear them: {_reason(refused)}"
             )
+
+
+def open_store(section: Sharing, peers: Peers | None, log: AccessLog) -> tuple[Peers, Store]:
+    """Return a link that is not started yet, and what it is a part of: `peers`, where there are some already."""
+    peers = peers or Peers()
+    store = Store(section, peers.state, log)
+    tell_workers = peers.state.publish
+
+    def publish(news: News) -> None:
+        tell_workers(news)
+        store.publish(news)
+
+    peers.state.publish = publish
+    return peers, store
 
 
 def _reason(error: BaseException) -> str:
