@@ -51,7 +51,10 @@ SANS_IO = {
     "http1.limits",
     "http1.template",
     "http1.grammar",
+    "sharing.facts",
+    "sharing.frames",
     "sharing.news",
+    "sharing.state",
     "telemetry.usage",
 }
 """Packages and modules that do no I/O and have no clock and no randomness of their own."""

@@ -12,7 +12,7 @@ import pytest
 from gateway import cli
 from gateway.config import KINDS, parse
 from gateway.config.kinds import CURES, FIELDS_CURE
-from gateway.config.loader import AUTH, INTERCEPT, RETRY, SERVER, STREAM
+from gateway.config.loader import AUTH, INTERCEPT, RETRY, SERVER, SHARING, STREAM
 from gateway.config.presets import PRESETS
 from gateway.config.values import REPAIRS
 from gateway.telemetry.access_log import Record
@@ -20,7 +20,14 @@ from tests.support.spawned import ROOT
 
 README = (ROOT / "README.md").read_text()
 
-SECTIONS = {"server": SERVER, "auth": AUTH, "retry": RETRY, "stream": STREAM, "intercept": INTERCEPT}
+SECTIONS = {
+    "server": SERVER,
+    "auth": AUTH,
+    "retry": RETRY,
+    "stream": STREAM,
+    "intercept": INTERCEPT,
+    "sharing": SHARING,
+}
 
 
 def blocks(language: str) -> list[str]:

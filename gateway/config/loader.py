@@ -123,7 +123,7 @@ STREAM: Mapping[str, Parser] = {"ping_after": duration()}
 
 INTERCEPT: Mapping[str, Parser] = {"warmup": boolean, "quota_probe": boolean}
 
-SHARING: Mapping[str, Parser] = {"share_limits": boolean}
+SHARING: Mapping[str, Parser] = {"workers": boolean, "share_limits": boolean}
 
 TOP: Mapping[str, Parser] = {
     "count_tokens": one_of("auto", "estimate", "zero"),

@@ -73,8 +73,10 @@ _MAIN = """\
 #warmup = true
 #quota_probe = false
 
-# With several processes: each takes its part of `max_concurrent`, instead of all of it.
+# Several processes: whether workers tell each other what they learn, and whether each takes its part of
+# `max_concurrent`, instead of all of it.
 [sharing]
+#workers = true
 #share_limits = false
 
 # Requested name, or pattern with `*`, to a model; "upstream/model" sends it to that upstream only.
