@@ -226,7 +226,7 @@ class Gateway:
         config = self._in_place(config)
         before = self.runtime.config.sharing
         if replace(config.sharing, share_limits=before.share_limits) != before:
-            self._log.warning("what [sharing] says of a store takes effect at the next start")
+            self._log.warning("but for share_limits, [sharing] takes effect at the next start")
         server_context(config)
         client_context.cache_clear()
         draining = self.runtime.draining

@@ -340,7 +340,7 @@ class Supervisor:
                     notify=report,
                     source=partial(orders, channel),
                     first=worker.first,
-                    share=partial(Sharing, news),
+                    share=partial(Sharing, news) if self._config.sharing.workers else None,
                 )
             )
         except BaseException as error:

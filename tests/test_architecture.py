@@ -52,9 +52,12 @@ SANS_IO = {
     "http1.template",
     "http1.grammar",
     "sharing.envelope",
-    "sharing.news",
+    "sharing.facts",
+    "sharing.frames",
     "sharing.members",
+    "sharing.news",
     "sharing.seal",
+    "sharing.state",
     "telemetry.usage",
 }
 """Packages and modules that do no I/O and have no clock and no randomness of their own."""

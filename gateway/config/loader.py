@@ -125,6 +125,7 @@ STREAM: Mapping[str, Parser] = {"ping_after": duration()}
 INTERCEPT: Mapping[str, Parser] = {"warmup": boolean, "quota_probe": boolean}
 
 SHARING: Mapping[str, Parser] = {
+    "workers": boolean,
     "share_limits": boolean,
     "url": store_url,
     "prefix": store_prefix,

@@ -73,8 +73,10 @@ _MAIN = """\
 #warmup = true
 #quota_probe = false
 
-# With several processes: each takes its part of `max_concurrent`, instead of all of it.
+# Several processes: whether workers tell each other what they learn, and whether each takes its part of
+# `max_concurrent`, instead of all of it.
 [sharing]
+#workers = true
 #share_limits = false
 # Gateways on several machines share over Valkey or Redis; this needs pip install 'messages-gateway[sharing]'.
 #url = "valkey://10.0.0.20:6379/0"

@@ -87,6 +87,8 @@ class Stream:
 class Sharing:
     """What processes that serve the same accounts do together."""
 
+    workers: bool = True
+    """The workers of one gateway tell each other what they learn."""
     share_limits: bool = False
     """Each takes its part of an account's `max_concurrent`, instead of all of it."""
     url: Secret | None = None

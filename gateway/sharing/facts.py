@@ -36,16 +36,20 @@ ENTRY = 500
 """Bytes that a fact takes beside its texts."""
 
 
+LONGEST_OF = {
+    OPEN: LONGEST,
+    BOUND: BOUND_FOR,
+    SIGNATURE: SIGNATURE_FOR,
+    CURE: REMEMBERED_FOR,
+    PROBE: PROBE_PATIENCE,
+}
+"""Seconds that news may hold at most, but for a cool-down, whose rule says so."""
+
+
 def longest(news: News) -> float:
-    """Return the seconds that these news may hold at most; 0.0 for what no process of this version would tell."""
+    """Return the seconds that these news may hold at most; 0.0 for a cool-down by a rule that is not known here."""
     if news.kind != COOLING:
-        return {
-            OPEN: LONGEST,
-            BOUND: BOUND_FOR,
-            SIGNATURE: SIGNATURE_FOR,
-            CURE: REMEMBERED_FOR,
-            PROBE: PROBE_PATIENCE,
-        }[news.kind]
+        return LONGEST_OF[news.kind]
     rule = RULES.get(str(news.data.get("rule")))
     if rule is None:
         return 0.0
@@ -121,10 +125,13 @@ class Facts:
 
     def merge(self, news: News, wall: float) -> News | None:
         """Take news. Return them, with the end that they may have, or None if they change nothing."""
-        news = news._replace(until=min(news.until, news.made + longest(news)))
+        last = news.made + longest(news)
+        if news.until > last:
+            news = news._replace(until=last)
         if news.made > wall + AHEAD or (news.until <= wall and news.kind != OPEN):
             return None
-        self.latest = max(self.latest, news.made)
+        # A clock that is far ahead is believed, but not followed: others might not believe us then.
+        self.latest = max(self.latest, min(news.made, wall + AHEAD / 2))
         if news.kind not in self._kept:
             ends = self._ends.setdefault(news.key, Ends())
             changed = ends.merge(news)

@@ -22,6 +22,8 @@ NEWS, LIVE, ASK, EXPECT, ANSWER, KEEP, TELL = range(7)
 
 _HEAD = struct.Struct("!IB")
 _NUMBER = struct.Struct("!I")
+_KIND = 4
+"""Where a frame's kind stands."""
 
 MAX_PAYLOAD = 4 * 1024 * 1024
 """Bytes; the counters of one worker have some ten thousand."""
@@ -107,10 +109,9 @@ class Outbox:
         self.dropped = 0
         """News, and others, for which there was no room."""
 
-    def put(self, kind: int, payload: bytes) -> None:
+    def put(self, one: bytes) -> None:
         """Add a frame. If too many wait, the oldest is dropped."""
-        one = frame(kind, payload)
-        if kind == NEWS:
+        if one[_KIND] == NEWS:
             self._news.append(one)
             self._bytes += len(one)
             while self._bytes > ROOM:

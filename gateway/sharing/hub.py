@@ -137,8 +137,9 @@ class Hub:
         self._tell_live()
 
     def _tell_live(self) -> None:
+        told = frame(LIVE, numbered(len(self._peers)))
         for peer in self._peers.values():
-            peer.outbox.put(LIVE, numbered(len(self._peers)))
+            peer.outbox.put(told)
 
     def _received(self, peer: Peer, kind: int, payload: bytes) -> None:
         if kind == NEWS:
@@ -157,17 +158,19 @@ class Hub:
             self._answered(peer, *number_in(payload))
 
     def _pass_on(self, sender: Peer, kind: int, payload: bytes) -> None:
+        told = frame(kind, payload)
         for peer in self._peers.values():
             if peer is not sender:
-                peer.outbox.put(kind, payload)
+                peer.outbox.put(told)
 
     def _ask(self, asking: Peer, number: int, name: bytes) -> None:
         """Ask all others, and answer at once for those that have ended."""
         others = {peer for peer in self._peers.values() if peer is not asking}
         ended = self._ended.get(name.decode(), ())
-        asking.outbox.put(EXPECT, numbered(number, numbered(len(others) + len(ended))))
+        expected = numbered(len(others) + len(ended))
+        asking.outbox.put(frame(EXPECT, numbered(number, expected)))
         for blob in ended:
-            asking.outbox.put(ANSWER, numbered(number, blob))
+            asking.outbox.put(frame(ANSWER, numbered(number, blob)))
         if not others:
             return
         self._asked += 1
@@ -175,14 +178,15 @@ class Hub:
         self._asks[own] = Ask(asking, number, others)
         if len(self._asks) > MAX_ASKS:
             del self._asks[next(iter(self._asks))]
+        asked = frame(ASK, numbered(own, name))
         for peer in others:
-            peer.outbox.put(ASK, numbered(own, name))
+            peer.outbox.put(asked)
 
     def _answered(self, peer: Peer, number: int, blob: bytes) -> None:
         ask = self._asks.get(number)
         if ask is None or peer not in ask.waiting:
             return
         ask.waiting.discard(peer)
-        ask.peer.outbox.put(ANSWER, numbered(ask.number, blob))
+        ask.peer.outbox.put(frame(ANSWER, numbered(ask.number, blob)))
         if not ask.waiting:
             del self._asks[number]

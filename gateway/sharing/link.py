@@ -4,7 +4,7 @@ import asyncio
 import socket
 from collections.abc import Callable
 
-from gateway.sharing.frames import NEWS, PIECE, Inbox, Outbox
+from gateway.sharing.frames import NEWS, PIECE, Inbox, Outbox, frame
 
 BATCH = 0.004
 """Seconds that news wait for others to go with: under load one system call carries several, and none is late."""
@@ -40,7 +40,7 @@ class Link:
         """Send a frame: news in a moment, everything else in this turn of the loop."""
         if not self.open:
             return
-        self._outbox.put(kind, payload)
+        self._outbox.put(frame(kind, payload))
         if self._timer is None and not self._blocked:
             self._timer = self._loop.call_later(BATCH if kind == NEWS else 0.0, self._flush)
 
@@ -83,9 +83,7 @@ class Link:
             self.close()
 
     def close(self) -> None:
-        """Close; does nothing the second time."""
-        if not self.open:
-            return
+        """Close, once."""
         self.open = False
         self._loop.remove_reader(self._sock)
         self._loop.remove_writer(self._sock)

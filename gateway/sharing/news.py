@@ -91,8 +91,9 @@ def decode(frame: bytes) -> News | None:
         return None
     if not isinstance(key, str) or len(key) > MAX_KEY or not isinstance(data, dict) or len(data) > MAX_DATA:
         return None
-    if not all(value is None or isinstance(value, str | int | float) for value in data.values()):
-        return None
+    for value in data.values():
+        if value is not None and not isinstance(value, str | int | float):
+            return None
     return News(kind, key, until, made, data)
 
 

@@ -125,7 +125,9 @@ class SharedState:
             self._tell(PROBE, key_of(*scope), PROBE_PATIENCE, {})
         elif what == OPEN:
             self._tell(OPEN, key_of(*scope), max(OPEN_FOR, left), {})
-        elif breaker.rule is not None and breaker.cause is not None:
+        else:
+            assert breaker.rule is not None
+            assert breaker.cause is not None
             data: dict[str, Value] = {
                 "rule": breaker.rule.name,
                 "failures": breaker.failures.get(breaker.rule.name, 1),

@@ -246,7 +246,7 @@ async def test_a_reload_keeps_the_store_and_says_so(store_server: StoreServer) -
         gateway.gateway.reload(replace(before, sharing=replace(before.sharing, share_limits=True)))
         gateway.gateway.reload(replace(before, sharing=Sharing()))
         assert sum("takes effect at the next start" in line for line in gateway.lines) == 1
-        assert told(gateway, "warning: what [sharing] says of a store takes effect at the next start")
+        assert told(gateway, "warning: but for share_limits, [sharing] takes effect at the next start")
         # It tells what it learns all the same.
         async with gateways(before, 1) as (other,):
             up.fail = lambda request: LIMITED if account_of(request) == "a" else None

@@ -56,8 +56,8 @@ def drained(outbox: Outbox, at_once: int = 10**9) -> list[tuple[int, bytes]]:
 
 def test_what_is_no_news_goes_first_and_the_first_news_before_others() -> None:
     outbox = Outbox([frame(NEWS, b"old 1"), frame(NEWS, b"old 2")])
-    outbox.put(NEWS, b"young")
-    outbox.put(ANSWER, b"answer")
+    outbox.put(frame(NEWS, b"young"))
+    outbox.put(frame(ANSWER, b"answer"))
     assert [payload for _, payload in drained(outbox, 3)] == [b"answer", b"old 1", b"old 2", b"young"]
     assert outbox.next() == b""
 
@@ -67,8 +67,8 @@ def test_the_oldest_is_dropped_and_counted(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(frames, "ROOM_FOR_REST", 100)
     outbox = Outbox()
     for number in range(100):
-        outbox.put(NEWS, b"%015d" % number)
-        outbox.put(ANSWER, b"%015d" % number)
+        outbox.put(frame(NEWS, b"%015d" % number))
+        outbox.put(frame(ANSWER, b"%015d" % number))
     assert outbox.dropped == 190
     kept = [b"%015d" % number for number in range(95, 100)]
     assert drained(outbox) == [

@@ -100,6 +100,25 @@ async def test_a_worker_that_stands_still_is_not_waited_for() -> None:
         assert made.hub._asks == {}
 
 
+async def test_a_question_of_one_that_is_gone_is_forgotten() -> None:
+    async with office(0) as made:
+        with stranger(made), stranger(made) as silent:
+            with stranger(made) as asking:
+                asking.sendall(frame(ASK, numbered(1, b"status")))
+                await made.turn(lambda: made.hub._asks)
+            await made.turn(lambda: not made.hub._asks)
+            # One that answers what nobody asked, and one that leaves when others still have to answer.
+            with stranger(made) as asking:
+                asking.sendall(frame(ASK, numbered(2, b"status")))
+                await made.turn(lambda: made.hub._asks)
+                silent.sendall(frame(ANSWER, numbered(1, b"x")))
+                silent.sendall(frame(ANSWER, numbered(made.hub._asked, b"x")) * 2)
+                await made.turn(lambda: len(next(iter(made.hub._asks.values())).waiting) == 1)
+                silent.close()
+                await made.turn(lambda: len(made.hub.readers) == 2)
+                assert len(made.hub._asks) == 1
+
+
 async def test_the_last_counters_of_a_worker_that_ended_count_on(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(peers, "KEEP_EVERY", 0.01)
     async with office(3) as made:
@@ -216,6 +235,9 @@ async def test_what_makes_no_sense_does_no_harm(monkeypatch: pytest.MonkeyPatch)
             await made.turn(lambda: made.hub._asked == 9)
             assert len(made.hub._asks) <= 2
         await made.turn(lambda: made.workers[0].state.workers == 2)
+        with stranger(made) as odd:
+            odd.sendall(frame(KEEP, named("z", b"y")))
+        await made.turn(lambda: len(made.hub.readers) == 2)
         assert made.hub._ended.keys() == {"x", "0"}
         # To a worker, too.
         mine, theirs = socket.socketpair()

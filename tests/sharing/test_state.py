@@ -364,6 +364,21 @@ def test_news_that_make_no_sense_here_are_ignored(news: News) -> None:
     assert here.shut_all() == {}
 
 
+def test_a_clock_that_is_far_ahead_is_not_followed() -> None:
+    together, here, there = team("A", 0.0, AHEAD - 60.0)
+    there.fails("A", "401")
+    together.spread()
+    assert here.shut("A") == 600.0
+    here.calls.remember("toolu_1", "signed")
+    assert here.news[0].made < here.wall() + AHEAD / 2 + 1
+
+
+def test_what_is_over_at_once_is_not_told() -> None:
+    _, here, _ = team()
+    here.fails("A", "429 retry-after=0")
+    assert here.news == []
+
+
 def test_counts() -> None:
     together, here, there = team()
     here.fails("A", "401")
