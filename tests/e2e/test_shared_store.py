@@ -8,7 +8,10 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
+import pytest
+
 from gateway.config import Config, Secret, Sharing
+from gateway.sharing import store as module
 from tests.fakes.gemini.server import GeminiUpstream, strict_upstream
 from tests.fakes.gemini.signatures import BYPASS, signed
 from tests.fakes.messages import Received, Script, ScriptedUpstream, Sleep, error_answer
@@ -30,6 +33,12 @@ SOON = 0.05
 THINKING = {"type": "adaptive"}
 
 numbers = itertools.count()
+
+
+@pytest.fixture(autouse=True)
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Connect again sooner than gateways do, so that no test waits for that."""
+    monkeypatch.setattr(module, "FIRST_PAUSE", 0.02)
 
 
 def section(store: StoreServer, **fields: Any) -> Sharing:

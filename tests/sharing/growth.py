@@ -2,8 +2,10 @@
 
 import orjson
 
+from gateway.sharing.envelope import PROCESS, Envelopes
 from gateway.sharing.frames import NEWS, Inbox, frame
 from gateway.sharing.news import COOLING, SIGNATURE, News, decode, encode, key_of
+from gateway.sharing.seal import Seal
 from gateway.sharing.state import SharedState
 from tests.support.growth import Row
 
@@ -46,10 +48,21 @@ def cut(pieces: list[bytes]) -> None:
             pass
 
 
+ME = b"m" * PROCESS
+
+SEALED = Envelopes(ME, Seal("a secret of 16 or more", bytes))
+
+
+def many(n: int) -> list[bytes]:
+    return [b"x" * 50] * n
+
+
 ROWS = [
     Row("news: many of one thing", receive, told),
     Row("frames: cut anywhere", cut, frames),
     Row("frames: in one piece", cut, lambda n: [b"".join(frames(n))]),
     Row("news: a frame", decode, told_words, in_c=2000),
     Row("news: junk", decode, junk, in_c=1000),
+    Row("store: a message", Envelopes(ME, None).unwrap, lambda n: Envelopes(ME, None).wrap(many(n))),
+    Row("store: a sealed message", SEALED.unwrap, lambda n: SEALED.wrap(many(n))),
 ]

@@ -32,6 +32,12 @@ AS_WRITTEN = "p%40ss:w%2Frd%23%25%3Fcanary"
 numbers = itertools.count()
 
 
+@pytest.fixture(autouse=True)
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Connect again sooner than gateways do, so that no test waits for that."""
+    monkeypatch.setattr(module, "FIRST_PAUSE", 0.02)
+
+
 class Known:
     """What a process knows, as far as a transport is concerned: the later end wins."""
 
