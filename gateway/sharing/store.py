@@ -55,8 +55,8 @@ BATCH = 100
 QUEUE = 10_000
 """News that wait while the store is away. Most are told again anyway once it is back."""
 
-PAGE = 200
-"""Keys asked for at once."""
+PAGE = 100
+"""Keys asked for at once; reading them holds the loop for some milliseconds."""
 
 LONGEST_KEPT = 86_400.0
 """Seconds that the store keeps anything."""
@@ -239,9 +239,14 @@ class Store:
     def _hear(self, frame: bytes) -> None:
         """Take one piece of news; what a later version tells and this one does not know is left out."""
         news = decode(frame)
-        if news is not None:
-            self.received += 1
+        if news is None:
+            return
+        self.received += 1
+        try:
             self._state.receive(news)
+        except Exception as error:
+            # What stays in the store would end the sharing again and again.
+            self._log.error(f"sharing: {news.kind} was not understood: {_reason(error)}", once=True)
 
     # Coming back.
 

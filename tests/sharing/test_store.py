@@ -16,7 +16,8 @@ from gateway.config import Secret, Sharing
 from gateway.sharing import store as module
 from gateway.sharing.envelope import MAX_MESSAGE, PLAIN, Envelopes
 from gateway.sharing.news import News, encode, key_of
-from gateway.sharing.store import Store
+from gateway.sharing.peers import Sharing as Peers
+from gateway.sharing.store import Store, open_store
 from gateway.telemetry.access_log import AccessLog
 from tests.support.loops import eventually
 from tests.support.spawned import free_port
@@ -226,6 +227,24 @@ async def test_many_and_large_news_are_split_into_messages(store_server: StoreSe
         assert len(late.known.news) == len(many)
 
 
+@pytest.mark.parametrize("workers", [True, False], ids=["a worker", "alone"])
+async def test_what_a_process_tells_goes_to_the_store_too(store_server: StoreServer, workers: bool) -> None:
+    where = section(store_server.url)
+    told: list[News] = []
+    given = Peers() if workers else None
+    if given is not None:
+        given.state.publish = told.append
+    peers, store = open_store(where, given, AccessLog(lambda line: None))
+    assert given in (peers, None)
+    news = cooling()
+    peers.state.publish(news)
+    async with sharing(where, 1) as (other,):
+        store.start()
+        await eventually(lambda: other.known.knows(news))
+        await store.stop()
+    assert told == [news] * workers
+
+
 # Who is there.
 
 
@@ -362,11 +381,15 @@ async def test_a_fault_of_the_gateway_is_told_and_does_not_end_the_sharing(store
     async with sharing(where, 2) as (first, second):
         second.known.fault = True
         first.tell(cooling())
-        await eventually(lambda: second.store.up is False)
-        assert second.told[1].endswith("until it is back: KeyError, a fault of the gateway")
+        first.tell(cooling("again"))
+        await eventually(lambda: len(second.told) == 2)
+        assert (
+            second.told[1] == "error: sharing: cooling was not understood: KeyError, a fault of the gateway"
+        )
         second.known.fault = False
-        await eventually(lambda: second.store.up)
-        assert second.known.news
+        first.tell(news := cooling("good"))
+        await eventually(lambda: second.known.knows(news))
+        assert second.store.up
 
 
 # How stores are set up.
@@ -397,7 +420,7 @@ async def test_a_wrong_password_is_told_once_and_not_shown(own_store: StoreServe
     where = section(f"redis://:wrong-canary@127.0.0.1:{own_store.port}/0")
     async with sharing(where, 1, up=False) as (process,):
         await eventually(lambda: process.store.up is False)
-        await asyncio.sleep(0.3)
+        await asyncio.sleep(0.1)
     assert len(process.told) == 1
     assert "password" in process.told[0]
     assert "canary" not in process.told[0]
