@@ -112,7 +112,7 @@ class Gateway:
             self._sharing.state.attach(
                 scheduler,
                 {name: store for dialect in dialects.values() for name, store in dialect.stores.items()},
-                lambda upstream, words: upstreams[upstream].censored(words),
+                lambda name, words: upstreams[name].censored(words) if name in upstreams else "",
                 share_limits=config.sharing.share_limits,
             )
         return Runtime(

@@ -1,5 +1,7 @@
 """What one process tells and another makes of it."""
 
+import sys
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -7,15 +9,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.config import Retry
+from gateway.routing.accounts import Target
 from gateway.routing.circuit_breaker import PROBE_PATIENCE
 from gateway.routing.conversations import MAX_CONVERSATIONS, TELL_AGAIN
 from gateway.routing.cures import Cure
+from gateway.routing.lease import Lease
 from gateway.routing.policy import RULES
+from gateway.routing.retries import Retries
+from gateway.routing.scheduler import Scheduler
 from gateway.routing.status import Scope
 from gateway.sharing import facts
 from gateway.sharing.facts import AHEAD, Facts
 from gateway.sharing.news import BOUND, COOLING, CURE, OPEN, PROBE, SIGNATURE, News, encode, key_of
 from gateway.sharing.state import MAX_DETAIL
+from tests.routing.test_scheduler import made
+from tests.routing.transcript import candidates, cast
 from tests.sharing.team import WALL, Team, team
 
 
@@ -511,3 +520,65 @@ def test_an_operator_who_opens_everything_opens_it_for_all() -> None:
     together.spread()
     assert here.shut_all() == there.shut_all() == {}
     assert [news.kind for news in here.state.snapshot()] == [OPEN] * 3
+
+
+# What it costs, and that what is shown is what is done.
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from("ABCF"), st.sampled_from(["401", "429", "529", "take"])), max_size=9),
+    st.sampled_from(["talk", "another talk", "a third"]),
+)
+def test_a_lease_goes_to_whom_the_ranking_and_a_retry_name_first(
+    steps: list[tuple[str, str]], conversation: str
+) -> None:
+    _, here, _ = team("A:2 B / C | F:1")
+    for name, outcome in steps:
+        if outcome == "take":
+            here.takes(name)
+        else:
+            here.fails(name, outcome)
+    targets = here.scheduler.targets(candidates(cast("A:2 B / C | F:1")))
+    first = here.scheduler.rank(targets, conversation, here.now())[0].target
+    step = Retries(here.scheduler, targets, conversation, Retry(), lambda: 0.0).next(here.now())
+    again = isinstance(step, Lease) and step.target
+    if isinstance(step, Lease):
+        step.release()
+        here.scheduler.conversations.disappoint(conversation, step.target.state)
+    lease = here.scheduler.lease(targets, conversation, here.now())
+    if lease is not None:
+        assert (first, again) == (lease.target, lease.target)
+
+
+def calls(function: Callable[[], object]) -> int:
+    """How many functions, in Python and C, a function calls."""
+    count = 0
+
+    def note(frame: object, event: str, argument: object) -> None:
+        nonlocal count
+        count += event in ("call", "c_call")
+
+    sys.setprofile(note)
+    try:
+        function()
+    finally:
+        sys.setprofile(None)
+    return count
+
+
+def test_a_warm_request_costs_no_call_more_where_there_are_others() -> None:
+    _, here, _ = team("A B C")
+    alone, targets = made("A B C")
+
+    def serve(scheduler: Scheduler, among: tuple[Target, ...], now: float) -> None:
+        lease = scheduler.lease(among, "talk", now)
+        assert lease is not None
+        lease.succeeded(now)
+        lease.release()
+
+    def warm(scheduler: Scheduler, among: tuple[Target, ...], now: float) -> int:
+        serve(scheduler, among, now)
+        return calls(lambda: serve(scheduler, among, now))
+
+    shared = warm(here.scheduler, tuple(here.targets.values())[:1], here.now())
+    assert shared == warm(alone, tuple(targets.values())[:1], 0.0)
