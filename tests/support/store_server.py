@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from redis.asyncio import Redis
 
 from tests.support.spawned import free_port
 
@@ -57,6 +56,9 @@ class StoreServer:
 
     async def ask(self, *command: str | bytes | int) -> Any:
         """Send one command, on a connection of its own, and return the reply."""
+        # Not above: each test run reads this module.
+        from redis.asyncio import Redis
+
         async with Redis(port=self.port) as client:
             return await client.execute_command(*command)  # type: ignore[no-untyped-call]
 
