@@ -64,6 +64,8 @@ class Sharing:
         self._asked = 0
         self._kept: dict[str, bytes] = {}
         self._timer: asyncio.TimerHandle | None = None
+        self._missed = 0
+        """Frames that the parent dropped because this process did not read."""
         self._link: Link | None = None
         if sock is not None:
             self._link = Link(sock, self._received)
@@ -124,7 +126,10 @@ class Sharing:
             if news is not None:
                 self.state.receive(news)
         elif kind == LIVE:
-            self.state.workers = number_in(payload)[0]
+            self.state.workers, rest = number_in(payload)
+            missed = number_in(rest)[0]
+            self.state.dropped += missed - self._missed
+            self._missed = missed
         elif kind == ASK:
             number, name = number_in(payload)
             self._send(ANSWER, numbered(number, self._blob(name.decode())))
