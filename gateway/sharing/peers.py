@@ -58,6 +58,8 @@ class Sharing:
     def __init__(self, sock: socket.socket | None = None) -> None:
         self._loop = asyncio.get_running_loop()
         self.state = SharedState(self._loop.time, time.time)
+        self.far = False
+        """Whether some of the others are no workers of the same parent; set before the gateway is made."""
         self._providers: dict[str, Provider] = {}
         self._handlers: dict[str, Callable[[bytes], None]] = {}
         self._questions: dict[int, Question] = {}
