@@ -57,8 +57,8 @@ class Runtime:
         self.random = random
         self.sharing = sharing
         """The way to other processes; None where there are none."""
-        self.hash = hash if sharing is None else stable_hash
-        """Names a conversation by its beginning, for all who serve it."""
+        self.hash = stable_hash if sharing is not None and sharing.far else hash
+        """Names a conversation by its beginning, for all who serve it; workers of one parent have one `hash`."""
         self.draining = False
         """The gateway is about to stop."""
         self.estimated: set[str] = set()

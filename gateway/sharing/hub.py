@@ -40,7 +40,7 @@ MAX_ASKS = 256
 class Peer:
     """One worker, seen from the hub."""
 
-    __slots__ = ("inbox", "kept", "outbox", "sock")
+    __slots__ = ("inbox", "kept", "missed", "outbox", "sock")
 
     def __init__(self, sock: socket.socket, outbox: Outbox) -> None:
         self.sock = sock
@@ -48,6 +48,8 @@ class Peer:
         self.outbox = outbox
         self.kept: dict[str, bytes] = {}
         """What is to be kept when it is gone, by name."""
+        self.missed = 0
+        """How many frames it was told that it has missed."""
 
 
 class Ask:
@@ -118,6 +120,8 @@ class Hub:
         try:
             while data := peer.outbox.next():
                 peer.outbox.sent(peer.sock.send(data))
+                if peer.missed != peer.outbox.dropped:
+                    self._tell_of(peer)
         except BlockingIOError:
             pass
         except OSError:
@@ -137,9 +141,13 @@ class Hub:
         self._tell_live()
 
     def _tell_live(self) -> None:
-        told = frame(LIVE, numbered(len(self._peers)))
         for peer in self._peers.values():
-            peer.outbox.put(told)
+            self._tell_of(peer)
+
+    def _tell_of(self, peer: Peer) -> None:
+        """Tell a worker how many live, and what it has missed because it did not read."""
+        peer.missed = peer.outbox.dropped
+        peer.outbox.put(frame(LIVE, numbered(len(self._peers), numbered(peer.missed))))
 
     def _received(self, peer: Peer, kind: int, payload: bytes) -> None:
         if kind == NEWS:

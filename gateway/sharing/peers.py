@@ -58,12 +58,16 @@ class Sharing:
     def __init__(self, sock: socket.socket | None = None) -> None:
         self._loop = asyncio.get_running_loop()
         self.state = SharedState(self._loop.time, time.time)
+        self.far = False
+        """Whether some of the others are no workers of the same parent; set before the gateway is made."""
         self._providers: dict[str, Provider] = {}
         self._handlers: dict[str, Callable[[bytes], None]] = {}
         self._questions: dict[int, Question] = {}
         self._asked = 0
         self._kept: dict[str, bytes] = {}
         self._timer: asyncio.TimerHandle | None = None
+        self._missed = 0
+        """Frames that the parent dropped because this process did not read."""
         self._link: Link | None = None
         if sock is not None:
             self._link = Link(sock, self._received)
@@ -124,7 +128,10 @@ class Sharing:
             if news is not None:
                 self.state.receive(news)
         elif kind == LIVE:
-            self.state.workers = number_in(payload)[0]
+            self.state.workers, rest = number_in(payload)
+            missed = number_in(rest)[0]
+            self.state.dropped += missed - self._missed
+            self._missed = missed
         elif kind == ASK:
             number, name = number_in(payload)
             self._send(ANSWER, numbered(number, self._blob(name.decode())))

@@ -89,6 +89,18 @@ async def test_a_limit_met_here_is_kept_there_within_a_moment_and_so_is_where_th
         assert keys(up) == [went_to] * 2
 
 
+async def test_who_shares_with_other_machines_names_conversations_alike_everywhere() -> None:
+    async with ScriptedUpstream(answer=lambda request: json_answer(200, message())) as up, office(1) as place:
+        (sharing,) = place.workers
+        for far in (False, True):
+            sharing.far = far
+            async with running(config(upstream(up.url, "a")), sharing=sharing) as gateway:
+                runtime = gateway.gateway.runtime
+                assert (await gateway.post(REQUEST)).status == 200
+                begun = (None, ("hi",))
+                assert (runtime.hash(begun) == 0x685F1BCB4D78185A) is far
+
+
 async def test_a_tool_round_of_gemini_goes_on_elsewhere_with_its_signature() -> None:
     async with (
         strict_upstream() as up,

@@ -185,8 +185,26 @@ async def test_a_flood_that_nobody_reads_is_bounded(monkeypatch: pytest.MonkeyPa
                 except BlockingIOError:
                     pass
             assert got < 1_500_000
-            # The newest are those that it got in the end.
             assert not peer.outbox._news
+
+
+async def test_a_worker_that_stood_still_learns_what_it_has_missed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(frames, "ROOM", 100_000)
+    async with office(1) as made:
+        ours, theirs = socket.socketpair()
+        made.hub.join(ours)
+        for number in range(3000):
+            made.workers[0].state.publish(news(number, "x" * 400))
+            if number % 100 == 0:
+                await made.turn(lambda: not made.workers[0]._link._outbox._news)  # type: ignore[union-attr]
+        await made.turn(lambda: len(made.hub._facts.snapshot(WALL)) == 3000)
+        still = Sharing(theirs)
+        still.start()
+        made.workers.append(still)
+        await made.turn(lambda: still.state.received + still.state.dropped == 3000)
+        assert still.state.dropped > 1000
+        # The newest are those that it got in the end.
+        assert news(2999, "x" * 400) in still.state.snapshot()
 
 
 async def test_a_parent_that_stands_still_costs_a_worker_the_oldest_news(
@@ -218,7 +236,7 @@ JUNK: list[tuple[int, Any]] = [
     (99, b""),
     (EXPECT, numbered(9, numbered(9))),
     (ANSWER, numbered(9, b"x")),
-    (LIVE, numbered(3)),
+    (LIVE, numbered(3, numbered(0))),
     (KEEP, named("x", b"y")),
 ]
 

@@ -28,10 +28,10 @@ values = st.none() | st.booleans() | st.text(max_size=20) | st.floats(allow_nan=
 news = st.builds(
     News,
     st.sampled_from(sorted(KINDS)),
-    st.text(max_size=MAX_KEY),
+    st.text(max_size=40),
     times,
     times,
-    st.dictionaries(st.text(max_size=9), values, max_size=MAX_DATA),
+    st.dictionaries(st.text(max_size=9), values, max_size=5),
 )
 
 
