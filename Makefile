@@ -1,6 +1,6 @@
 # demo: try it.  test: run the tests.  coverage: the same, measured.  check: lint and types.  format: rewrite.  clean: remove what make made.
 # fuzz: hold each contract of tests/fuzz to ever new bytes, for FUZZ_SECONDS each.
-# pyz: dist/gateway.pyz, the gateway in one file; for other machines too with PLATFORMS=all.
+# pyz: dist/gateway.pyz, the gateway in one file; for other machines too with PLATFORMS=all; EXTRAS=sharing to share news over a store.
 # bench: measure; see bench/README.md.  profile: a flame graph of the gateway under the benchmark's ROW, profile-ROW.svg.  soak: see tests/soak.
 # Another Python: make PYTHON=python3.13 ...    Another environment: make VENV=/somewhere ...
 
@@ -8,6 +8,7 @@ PYTHON ?= python3
 VENV ?= .venv
 FUZZ_SECONDS ?= 60
 PLATFORMS ?= this
+EXTRAS ?=
 ROW ?= burst
 BIN = $(VENV)/bin
 PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check
@@ -38,7 +39,7 @@ format: $(VENV)/installed-dev
 	$(BIN)/ruff format .
 
 pyz: $(VENV)/installed-dev
-	$(BIN)/python .ci/pyz.py --platforms $(PLATFORMS)
+	$(BIN)/python .ci/pyz.py --platforms $(PLATFORMS) --extras '$(EXTRAS)'
 
 bench: $(VENV)/installed-dev
 	$(BIN)/python -m bench

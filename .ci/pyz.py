@@ -14,6 +14,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
@@ -37,14 +38,16 @@ def main() -> None:
     """Build the file that the command line asks for."""
     parser = argparse.ArgumentParser(description="Build gateway.pyz.")
     parser.add_argument("--platforms", choices=("this", "all"), default="this", help="this: of this Python")
+    parser.add_argument("--extras", default="", help="optional dependencies to bring, as sharing")
     parser.add_argument("--out", type=Path, default=ROOT / "dist" / "gateway.pyz")
     options = parser.parse_args()
     out: Path = options.out
     with TemporaryDirectory() as scratch:
         wheels, site, archive = Path(scratch, "wheels"), Path(scratch, "site"), Path(scratch, "archive")
         build_wheel(Path(scratch, "source"), wheels)
+        needed, wanted = requirements(options.extras.split())
         for target in targets(options.platforms):
-            download(wheels, target)
+            download(wheels, target, needed, wanted)
         for wheel in sorted(wheels.iterdir()):
             with ZipFile(wheel) as files:
                 files.extractall(site)
@@ -86,14 +89,27 @@ def targets(platforms: str) -> list[list[str]]:
     ]
 
 
-def download(wheels: Path, target: list[str]) -> None:
+def requirements(extras: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Return what the archive must bring, with some extras, and what it brings where there is a wheel of it."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    unknown = set(extras) - project["optional-dependencies"].keys()
+    if unknown:
+        sys.exit(f"there are no extras {', '.join(sorted(unknown))}")
+    listed = [
+        *project["dependencies"],
+        *(each for name in extras for each in project["optional-dependencies"][name]),
+    ]
+    wanted = [name for name in listed if name.startswith("uvloop")]
+    return [name for name in listed if name not in wanted], wanted
+
+
+def download(wheels: Path, target: list[str], needed: Sequence[str], wanted: Sequence[str]) -> None:
     """Fetch the dependencies' wheels for one target. Where there is none of uvloop, the standard loop serves."""
-    wanted = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
     options = ["--quiet", "--only-binary", ":all:", "--dest", str(wheels), *target]
     try:
-        run("pip", "download", *options, *wanted)
+        run("pip", "download", *options, *needed, *wanted)
     except subprocess.CalledProcessError:
-        run("pip", "download", *options, *(name for name in wanted if not name.startswith("uvloop")))
+        run("pip", "download", *options, *needed)
         print(f"no wheel of uvloop {' '.join(target)}: the standard event loop will serve", file=sys.stderr)
 
 

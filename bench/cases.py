@@ -117,6 +117,8 @@ CASES = (
     _burst("translate", translated="openai"),
     _paced("translate", 200, 50, translated="gemini"),
     _paced("translate", 200, 50, translated="openai"),
+    _complete("workers", "small", 64, quick=False),
+    _paced("workers", 200, 50),
 )
 
 

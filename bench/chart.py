@@ -16,6 +16,7 @@ COLUMNS = 2
 COLOURS = {
     "gateway": "#d9742b",
     "gateway-2": "#e8a877",
+    "gateway-2-apart": "#f2cdb0",
     "direct": "#9aa5b1",
     "floor": "#5d6d7e",
     "nginx": "#3f7f4f",

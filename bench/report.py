@@ -48,6 +48,7 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
     "burst": _EVENTS,
     "paced": _PACED,
     "translate": (*_EVENTS, *_TIMES),
+    "workers": _CLOSED_LOOP,
     "calls": (Column("python_calls", "Python calls"), Column("c_calls", "C calls")),
     "footprint": (
         Column("start_ms", "start ms", compared=True),
@@ -64,6 +65,7 @@ ABOUT: dict[str, str] = {
     "burst": "64 streams of 500 events, each written as soon as the last is out.",
     "paced": "Streams at a fixed rate: from the upstream's write of an event to its arrival.",
     "translate": "The burst, and 200 x 50/s, from a Gemini and from an OpenAI upstream to Messages events.",
+    "workers": "64 connections in a closed loop, 200 streams of 50 events/s: one process, or two that share or not.",
     "calls": "Functions that the interpreter calls for one warm request, in Python and in C: exact.",
     "footprint": "A fresh process: start to the first 200, memory, files on disk.",
 }

@@ -12,11 +12,12 @@ from dataclasses import replace
 from functools import partial
 from importlib import import_module
 from random import random
+from typing import TYPE_CHECKING
 
 from gateway.config import KINDS, Account, Config, Upstream
 from gateway.dialects.base import Dialect
 from gateway.endpoints import router
-from gateway.endpoints.access import ACTION, KEY_FIELDS, AccessControl
+from gateway.endpoints.access import KEY_FIELDS, AccessControl
 from gateway.endpoints.metrics import share as share_metrics
 from gateway.http1.dial import Origin, client_context, origin_of, proxy_for
 from gateway.http1.exchange import Exchange
@@ -43,6 +44,9 @@ from gateway.routing.status import Change
 from gateway.telemetry.access_log import AccessLog, Place
 from gateway.telemetry.metrics import Metrics
 
+if TYPE_CHECKING:
+    from gateway.sharing.peers import Sharing
+
 Environ = Mapping[str, str]
 
 NOT_JUDGED = frozenset(
@@ -67,9 +71,21 @@ def dialect_of(kind: str, log: AccessLog) -> Dialect:
 class Gateway:
     """One gateway: an HTTP application and its life cycle."""
 
-    def __init__(self, config: Config, log: AccessLog, environ: Environ | None = None) -> None:
+    def __init__(
+        self,
+        config: Config,
+        log: AccessLog,
+        environ: Environ | None = None,
+        sharing: "Sharing | None" = None,
+    ) -> None:
+        """`sharing`: the way to other processes that serve the same accounts."""
         self._environ = os.environ if environ is None else environ
         self._log = log
+        self._sharing, self._store = sharing, None
+        if config.sharing.url is not None:
+            from gateway.sharing.store import open_store
+
+            self._sharing, self._store = open_store(config.sharing, sharing, log)
         self._pools: dict[Origin, Pool] = {}
         self._tls: ssl.SSLContext | None = None
         self._list_keepers: list[ListKeeper] | None = None
@@ -100,6 +116,13 @@ class Gateway:
             metrics = old.metrics
             cache_watch = cache_watch and (old.cache_watch or cache_watch)
         metrics.name_models(routes.wire_models())
+        if self._sharing is not None:
+            self._sharing.state.attach(
+                scheduler,
+                {name: store for dialect in dialects.values() for name, store in dialect.stores.items()},
+                lambda name, words: upstreams[name].censored(words) if name in upstreams else "",
+                share_limits=config.sharing.share_limits,
+            )
         runtime = Runtime(
             config,
             base_url=base_url(config, self.port),
@@ -112,9 +135,9 @@ class Gateway:
             metrics=metrics,
             cache_watch=cache_watch,
             standing=old.standing if old is not None else None,
+            sharing=self._sharing,
         )
         runtime.client_connections = lambda: self.server.counts()
-        runtime.sharing = old.sharing if old is not None else None
         return runtime
 
     def _tell_change(self, upstreams: Mapping[str, UpstreamClient], change: Change) -> None:
@@ -195,6 +218,8 @@ class Gateway:
         self.port = ports[0]
         self.runtime.base_url = base_url(config, self.port)
         self.share()
+        if self._store is not None:
+            self._store.start()
         if listing:
             self._list_models()
 
@@ -213,11 +238,14 @@ class Gateway:
     def reload(self, config: Config) -> None:
         """Serve by another configuration from the next request on. Raises StartError, which changes nothing."""
         config = self._in_place(config)
+        before = self.runtime.config.sharing
+        if replace(config.sharing, share_limits=before.share_limits) != before:
+            self._log.warning("but for share_limits, [sharing] takes effect at the next start")
         server_context(config)
         client_context.cache_clear()
         old = self.runtime
         self.runtime = self._build(config, old)
-        self.runtime.draining, self.runtime.sharing = old.draining, old.sharing
+        self.runtime.draining = old.draining
         if self._tls is not None:
             load_certificate(self._tls, config)
         self._access = AccessControl(config)
@@ -264,6 +292,8 @@ class Gateway:
         self.server.abort()
         for keeper in self._list_keepers or ():
             keeper.stop()
+        if self._store is not None:
+            await self._store.stop()
         for pool in self._pools.values():
             pool.close()
         await self.server.wait_closed(1.0)
@@ -338,7 +368,7 @@ class Gateway:
             )
         route, doubled = router.find(path)
         if head.method == "OPTIONS" and (path == "*" or route is not None):
-            self._options(request, route)
+            router.tell_options(request, route)
             return None
         key = ""
         if route is None or not route.open:
@@ -353,7 +383,7 @@ class Gateway:
             self._doubled_v1_told = True
             self._log.warning(f"a client's base URL ends in /v1: set it to {base} (served all the same)")
         session = head.get(SESSION_FIELD)
-        conversation = conversation_id({"messages": []}, session) if session else ""
+        conversation = conversation_id({"messages": []}, session, self.runtime.hash) if session else ""
         coding = check_request_coding(head.get(b"content-encoding"))
         return Entrance(
             self.runtime,
@@ -367,14 +397,3 @@ class Gateway:
             health=route.health,
             open=route.open,
         )
-
-    @staticmethod
-    def _options(request: ClientRequest, route: router.Route | None) -> None:
-        allow = router.allowed(route) if route is not None else b"GET, HEAD, OPTIONS, POST"
-        headers = [(b"allow", allow)]
-        if request.cors:
-            asked = request.exchange.head.get(b"access-control-request-headers")
-            headers.append((b"access-control-allow-methods", allow))
-            if asked is not None and ACTION not in asked.lower():
-                headers.append((b"access-control-allow-headers", asked))
-        request.respond(200, b"", render_lines(headers))

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from gateway import signals, stdio
 from gateway.app import Gateway
@@ -25,6 +25,9 @@ from gateway.listening import StartError
 from gateway.proxy.request import place_of
 from gateway.telemetry.access_log import AccessLog, Format, message_line
 from gateway.telemetry.log_writer import LogWriter
+
+if TYPE_CHECKING:
+    from gateway.sharing.peers import Sharing
 
 BAD_START = 2
 """Exit code for what the operator must correct: bad configuration, port in use."""
@@ -139,10 +142,12 @@ async def run_gateway(
     notify: Notify = no_notify,
     source: SignalSource = process_signals,
     first: bool = True,
+    share: "Callable[[], Sharing] | None" = None,
 ) -> int:
     """Start, say so, and serve until a signal says stop; return the exit code.
 
-    Of the workers that serve one configuration only the `first` says what concerns them all.
+    Of the workers that serve one configuration only the `first` says what concerns them all. `share` makes the way to
+    the others.
     """
     if first:
         for warning in (*config.warnings, *proxy_warnings(os.environ)):
@@ -150,8 +155,11 @@ async def run_gateway(
     first_log = log if first else AccessLog(lambda line: None)
     asyncio.get_running_loop().set_exception_handler(partial(_log_loop_error, log))
     config = fit_to_limit(config, first_log.warning)
+    sharing = None if share is None else share()
     try:
-        gateway = Gateway(config, log)
+        gateway = Gateway(config, log, sharing=sharing)
+        if sharing is not None:
+            sharing.start()
         await gateway.start(sockets=sockets)
     except StartError as error:
         complain(log, str(error))
@@ -166,6 +174,8 @@ async def run_gateway(
     asyncio.get_running_loop().call_soon(started)
     on_reload = partial(_reload, gateway, reload, first_log, notify)
     await until_stopped(gateway, on_reload, notify, source, first_log.info)
+    if sharing is not None:
+        sharing.finish()
     return 0
 
 

@@ -1,9 +1,9 @@
 """`--workers N`: processes that serve one port, and the parent that watches over them.
 
 The parent binds the port, forks the workers before there is a loop or a thread, and serves nothing itself. A
-worker that dies is replaced. Workers ignore signals and obey their parent, over a channel (a socket pair) that
-carries the numbers of signals one way and a byte for "ready" the other; its end shows either side that the other is
-gone.
+worker that dies is replaced. What one tells the others goes through the parent: see `sharing.hub`. Workers ignore
+signals and obey their parent, over a channel (a socket pair) that carries the numbers of signals one way and a byte for
+"ready" the other; its end shows either side that the other is gone.
 """
 
 import asyncio
@@ -24,6 +24,8 @@ from gateway.config import Config, ConfigError
 from gateway.http1.sockets import bind_sockets
 from gateway.listening import cannot_listen
 from gateway.proxy.request import place_of
+from gateway.sharing.hub import Hub
+from gateway.sharing.peers import Sharing
 from gateway.telemetry.access_log import Format
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
@@ -163,6 +165,8 @@ class Supervisor:
         self._log, self._writer = open_log()
         self._workers = workers
         self._notify = notify
+        self._hub = Hub()
+        """Passes on what the workers tell each other."""
         self._proven = False
         """Some worker has served: what fails from now on may work again."""
         self._notified = False
@@ -179,14 +183,17 @@ class Supervisor:
                 self._fill()
                 channels = {worker.forked.channel: worker for worker in self._workers if worker.forked}
                 if self._stops and not channels:
+                    self._hub.close()
                     return self._code
-                readable, _, _ = select.select([caught, *channels], [], [], self._timeout())
+                sources = [caught, *channels, *self._hub.readers]
+                readable, _, _ = select.select(sources, self._hub.writers, [], self._timeout())
                 for source in readable:
                     if source is caught:
                         for number in caught.recv(MAX_MESSAGES):
                             self._on_signal(number)
-                    else:
+                    elif source in channels:
                         self._on_message(channels[source])
+                self._hub.handle(readable)
                 if self._stops and time.monotonic() >= self._deadline:
                     self._kill()
 
@@ -289,21 +296,27 @@ class Supervisor:
         # A process with a thread should not fork; the log's ends once its lines are written.
         self._writer.close()
         ours, theirs = socket.socketpair()
+        hub_end, news = socket.socketpair()
         # No signal may reach a worker while it still has its parent's handlers.
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
         try:
             pid = os.fork()
             if pid == 0:
-                self._become(worker, ours, theirs)
+                ours.close()
+                hub_end.close()
+                self._become(worker, theirs, news)
         except OSError:
             ours.close()
+            hub_end.close()
             raise
         finally:
             theirs.close()
+            news.close()
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        self._hub.join(hub_end)
         return Forked(pid, ours)
 
-    def _become(self, worker: Worker, ours: socket.socket, channel: socket.socket) -> NoReturn:
+    def _become(self, worker: Worker, channel: socket.socket, news: socket.socket) -> NoReturn:
         """Be the worker: close what belongs to others, serve, and exit."""
         code = CRASHED
         log, writer = self._open_log()
@@ -312,7 +325,7 @@ class Supervisor:
             for number in SIGNALS:
                 signal.signal(number, signal.SIG_IGN)
             signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
-            ours.close()
+            self._hub.close()
             for other in self._workers:
                 for sock in other.sockets:
                     if sock not in worker.sockets:
@@ -322,7 +335,13 @@ class Supervisor:
             serve = partial(process.run_gateway, self._config, self._reload, log, worker.sockets)
             report = partial(report_state, channel)
             code = process.run(
-                partial(serve, notify=report, source=partial(orders, channel), first=worker.first)
+                partial(
+                    serve,
+                    notify=report,
+                    source=partial(orders, channel),
+                    first=worker.first,
+                    share=partial(Sharing, news) if self._config.sharing.workers else None,
+                )
             )
         except BaseException as error:
             log.error(f"a worker failed: {place_of(error)}")

@@ -4,8 +4,11 @@ import gc
 import os
 import traceback
 from asyncio import constants
+from collections.abc import Iterator
 
 import pytest
+
+from tests.support.store_server import StoreServer
 
 FRAMES = 3
 """How many calls the loop's debug mode keeps of where a callback, a task or a future was made. For a future it would
@@ -32,3 +35,20 @@ def pytest_collection_finish() -> None:
     gc.collect()
     gc.freeze()
     gc.enable()
+
+
+@pytest.fixture(scope="session")
+def store_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StoreServer]:
+    """A store that all tests share; each has a prefix of its own there."""
+    server = StoreServer(tmp_path_factory.mktemp("store"))
+    server.start()
+    yield server
+    server.kill()
+
+
+@pytest.fixture
+def own_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StoreServer]:
+    """A store of the test's own, to be killed or stopped; it is not started yet."""
+    server = StoreServer(tmp_path_factory.mktemp("store"))
+    yield server
+    server.kill()

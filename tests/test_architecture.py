@@ -29,6 +29,7 @@ LAYERS = (
     {"messages"},
     {"routing"},
     {"dialects"},
+    {"sharing"},
     {"proxy"},
     {"status"},
     {"endpoints", "listening"},
@@ -54,6 +55,13 @@ SANS_IO = {
     "http1.template",
     "http1.grammar",
     "telemetry.metrics",
+    "sharing.envelope",
+    "sharing.facts",
+    "sharing.frames",
+    "sharing.members",
+    "sharing.news",
+    "sharing.seal",
+    "sharing.state",
     "telemetry.usage",
 }
 """Packages and modules that do no I/O and have no clock and no randomness of their own."""
@@ -72,12 +80,14 @@ IMPURE = {
 }
 
 TOP_LEVEL = {
+    "Dockerfile",
     "LICENSE",
     "Makefile",
     "README.md",
     "README.zh-CN.md",
     "SECURITY.md",
     "bench",
+    "compose.yaml",
     "fixtures",
     "gateway",
     "pyproject.toml",

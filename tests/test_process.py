@@ -13,6 +13,7 @@ import termios
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from gateway.app import Gateway
 from gateway.config import Account, Auth, Config, ConfigError, Secret, Server
 from gateway.config.loader import access_warnings
 from gateway.config.values import AuthMode
+from gateway.sharing.peers import Sharing
 from gateway.telemetry.access_log import AccessLog, Format
 from gateway.telemetry.log_writer import LogWriter
 from tests.fakes.messages import Received, Script, ScriptedUpstream, Stall, Until, json_answer, message
@@ -421,11 +423,23 @@ async def test_warnings_are_said_by_one_worker_only(capsys: pytest.CaptureFixtur
         assert [line.partition(" ")[2] for line in g.lines] == ["warning: open to all"]
     lines: list[str] = []
     told = Told()
-    quiet = process.run_gateway(settings, never, AccessLog(lines.append), notify=told, first=False)
+    ours, theirs = socket.socketpair()
+    quiet = process.run_gateway(
+        settings,
+        never,
+        AccessLog(lines.append),
+        notify=told,
+        first=False,
+        share=partial(Sharing, theirs),
+    )
     task = asyncio.create_task(quiet)
     await told.until("ready")
     kill(signal.SIGTERM)
     assert await task == 0
+    with ours:
+        # What it has counted is handed on, and its way to the others closed.
+        while ours.recv(2**16):
+            pass
     assert capsys.readouterr().out == ""
     assert lines == []
     asyncio.get_running_loop().set_exception_handler(None)

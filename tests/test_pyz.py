@@ -6,8 +6,10 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from glob import glob
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from urllib.request import Request, urlopen
+from zipfile import ZipFile
 
 import pytest
 
@@ -57,6 +59,21 @@ def test_it_brings_what_it_needs(pyz: Path, home: Path) -> None:
     assert not any("not installed" in line for line in lines)
     (kept,) = (home / ".cache" / "gateway").glob("gateway.pyz_*")
     assert list(kept.rglob("cli.*.pyc"))
+
+
+def test_only_with_its_extra_it_brings_the_client_of_a_store(pyz: Path) -> None:
+    with ZipFile(pyz) as files:
+        assert not any("/redis/" in name for name in files.namelist())
+    spec = spec_from_file_location("pyz", ROOT / ".ci" / "pyz.py")
+    assert spec is not None
+    assert spec.loader is not None
+    builder = module_from_spec(spec)
+    spec.loader.exec_module(builder)
+    needed, wanted = builder.requirements(["sharing"])
+    assert [name.partition(">")[0] for name in (*needed, *wanted)] == ["h11", "orjson", "redis", "uvloop"]
+    assert builder.requirements([]) == ([name for name in needed if not name.startswith("redis")], wanted)
+    with pytest.raises(SystemExit, match="there are no extras tea"):
+        builder.requirements(["sharing", "tea"])
 
 
 def test_a_service_has_its_own_cache(pyz: Path, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import pytest
 from gateway import cli
 from gateway.config import KINDS, parse
 from gateway.config.kinds import CURES, FIELDS_CURE
-from gateway.config.loader import AUTH, CACHE, INTERCEPT, RETRY, SERVER, STATUS, STREAM
+from gateway.config.loader import AUTH, CACHE, INTERCEPT, RETRY, SERVER, SHARING, STATUS, STREAM
 from gateway.config.presets import PRESETS
 from gateway.config.values import REPAIRS
 from gateway.messages import prompt_cache
@@ -32,6 +32,7 @@ SECTIONS = {
     "intercept": INTERCEPT,
     "cache": CACHE,
     "status": STATUS,
+    "sharing": SHARING,
 }
 
 
@@ -45,7 +46,7 @@ def test_each_configuration_loads_without_a_warning(tmp_path: Path, text: str) -
     for name in ("zai_1", "zai_2"):
         (tmp_path / name).write_text("key")
     text = re.sub(r"\$\{file:[^}]*/", f"${{file:{tmp_path}/", text)
-    environ = dict.fromkeys(re.findall(r"\$\{([A-Z_0-9]+)\}", text), "key")
+    environ = dict.fromkeys(re.findall(r"\$\{([A-Z_0-9]+)\}", text), "a-key-of-16-or-more")
     config = parse(text, environ, path=tmp_path / "gateway.toml")
     assert config.upstreams
     assert config.warnings == ()
@@ -105,7 +106,7 @@ def test_commands_configurations_and_tables_are_the_same_in_chinese(heading: str
 
 
 def test_settings_that_are_named_exist() -> None:
-    named = re.findall(r"`(server|auth|retry|stream|intercept|cache|status)\.(\w+)`", README)
+    named = re.findall(r"`(server|auth|retry|stream|intercept|cache|status|sharing)\.(\w+)`", README)
     assert len(named) > 10
     assert [f"{section}.{key}" for section, key in named if key not in SECTIONS[section]] == []
 

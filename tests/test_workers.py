@@ -26,6 +26,7 @@ import trustme
 from gateway import process, workers
 from gateway.config import Config, ConfigError, Server
 from gateway.http1.limits import Limits
+from gateway.sharing.frames import TELL, frame, named, numbered
 from gateway.telemetry.access_log import AccessLog
 from gateway.telemetry.log_writer import LogWriter
 from gateway.workers import Supervisor, Worker
@@ -312,6 +313,25 @@ def test_it_is_told_when_all_serve_at_once(world: World) -> None:
     )
 
 
+def test_what_a_worker_tells_reaches_the_others(world: World) -> None:
+    pairs = [socket.socketpair() for _ in range(2)]
+    for ours, _ in pairs:
+        world.supervisor._hub.join(ours)
+    (_, one), (_, other) = pairs
+    told = frame(TELL, named("clear", b"all"))
+    world.run(
+        world.ready(0),
+        lambda: one.send(told),
+        lambda: other.recv(1000).endswith(told) or pytest.fail("not told"),
+        raised(TERM),
+        world.all_die,
+    )
+    assert one.recv(1000).endswith(numbered(2, numbered(0)))
+    assert other.recv(1000) == b""
+    for _, theirs in pairs:
+        theirs.close()
+
+
 def test_a_second_signal_hurries(world: World) -> None:
     world.run(
         world.ready(0),
@@ -462,6 +482,7 @@ def test_a_real_fork(monkeypatch: pytest.MonkeyPatch) -> None:
     forked = supervisor._fork(Worker([], first=True))
     forked.kill()
     assert forked.wait() == -signal.SIGKILL
+    supervisor._hub.close()
 
 
 async def test_orders_are_signals() -> None:

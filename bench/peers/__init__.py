@@ -26,6 +26,7 @@ PEERS: dict[str, Peer] = {
         haproxy.PEER,
         gateway.PEER,
         gateway.TWO_WORKERS,
+        gateway.TWO_APART,
         litellm.PEER,
         claude_code_router.PEER,
         portkey.PEER,

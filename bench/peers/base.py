@@ -18,8 +18,8 @@ ROOT = BENCH.parent
 INSTALLED = BENCH / ".peers"
 """Where peers from PyPI and npm are put, one folder each; not in version control."""
 
-ROWS = ("small", "agent", "ttft", "burst", "paced", "translate", "footprint")
-RELAY_ROWS = frozenset(ROWS) - {"translate"}
+ROWS = ("small", "agent", "ttft", "burst", "paced", "translate", "workers", "footprint")
+RELAY_ROWS = frozenset(ROWS) - {"translate", "workers"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +80,9 @@ class Peer:
         """Why this peer does not do `row`; "" when it does."""
         if row in self.rows:
             return ""
-        return self.why_not.get(row, "does not do this")
+        return self.why_not.get(
+            row, "about the gateway's own workers" if row == "workers" else "does not do this"
+        )
 
     @property
     def folder(self) -> Path:

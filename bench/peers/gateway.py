@@ -4,9 +4,16 @@ Key check on, a model table, sticky routing over two accounts, a log line for ea
 is turned off for the measurement.
 """
 
+from dataclasses import replace
+
 from bench.peers.base import ROOT, ROWS, Install, Peer, Site
 from bench.programs import model_table
 from bench.requests import API_KEY
+
+APART = """
+[sharing]
+workers = false
+"""
 
 CONFIG = """\
 [server]
@@ -103,4 +110,11 @@ TWO_WORKERS = Peer(
     environ=lambda site: {"PYTHONPATH": str(ROOT)},
     rows=frozenset(ROWS),
     disk=DISTRIBUTIONS,
+)
+
+TWO_APART = replace(
+    TWO_WORKERS,
+    name="gateway-2-apart",
+    about="the same, and they tell each other nothing",
+    files=lambda site: {"gateway.toml": render(site) + APART},
 )

@@ -68,7 +68,7 @@ def origin(reading: Reading, path: str, value: object) -> str:
 def base_url(reading: Reading, path: str, value: object) -> str:
     """Read scheme, host, port and path of an upstream, without a slash at the end."""
     text = string(value)
-    parts = _split(text)
+    parts = split_url(text)
     if parts.scheme not in ("http", "https"):
         raise Mistake('must begin with "https://"')
     if "@" in parts.netloc:
@@ -85,14 +85,14 @@ def proxy(reading: Reading, path: str, value: object) -> Secret:
     text = resolve(reading, value)
     if text == value and "@" in text:
         reading.literal_secrets.append(path)
-    parts = _split(text)
+    parts = split_url(text)
     extra = parts.path not in ("", "/") or "?" in text or "#" in text
     if parts.scheme != "http" or parts.port is None or extra:
         raise Mistake('must be "http://[user:password@]host:port"')
     return Secret(text.rstrip("/"))
 
 
-def _split(text: str) -> SplitResult:
+def split_url(text: str) -> SplitResult:
     """Split a URL and check its host and port. Raise Mistake."""
     if not re.fullmatch(r"[!-~]+", text):
         raise Mistake("must be printable ASCII without blanks")

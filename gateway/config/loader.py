@@ -23,6 +23,7 @@ from gateway.config.reading import (
     read_table,
     table_of,
 )
+from gateway.config.store import store_prefix, store_secret, store_url
 from gateway.config.upstreams import upstreams
 from gateway.config.values import (
     Auth,
@@ -32,6 +33,7 @@ from gateway.config.values import (
     Intercept,
     Retry,
     Server,
+    Sharing,
     Status,
     Stream,
     Tls,
@@ -135,6 +137,14 @@ def _status_for(reading: Reading, path: str, value: object) -> object:
 
 
 STATUS: Mapping[str, Parser] = {"enabled": _status_for}
+SHARING: Mapping[str, Parser] = {
+    "workers": boolean,
+    "share_limits": boolean,
+    "url": store_url,
+    "prefix": store_prefix,
+    "secret": store_secret,
+    "ca_file": pem("CERTIFICATE"),
+}
 
 TOP: Mapping[str, Parser] = {
     "count_tokens": one_of("auto", "estimate", "zero"),
@@ -145,6 +155,7 @@ TOP: Mapping[str, Parser] = {
     "intercept": _made(Intercept, INTERCEPT),
     "cache": _made(Cache, CACHE),
     "status": _made(Status, STATUS),
+    "sharing": _made(Sharing, SHARING),
     "models": model_table,
     "upstreams": upstreams,
 }

@@ -79,6 +79,18 @@ _MAIN = """\
 # Who may look in at /status: "loopback" is this machine, and others with a key; true is whoever may send requests.
 [status]
 #enabled = "loopback"
+# Several processes: whether workers tell each other what they learn, and whether each takes its part of
+# `max_concurrent`, instead of all of it.
+[sharing]
+#workers = true
+#share_limits = false
+# Gateways on several machines share over Valkey or Redis; this needs pip install 'messages-gateway[sharing]'.
+#url = "valkey://10.0.0.20:6379/0"
+# Seals what lies there: openssl rand -hex 32, the same on all machines.
+#secret = "${file:/run/secrets/store}"
+#prefix = "gateway:"
+# Trusted instead of the system's certificates, for valkeys://.
+#ca_file = "ca.pem"
 
 # Requested name, or pattern with `*`, to a model; "upstream/model" sends it to that upstream only.
 [models]

@@ -40,7 +40,7 @@ class Server:
     port: int = 8045
     """0 lets the system choose."""
     workers: int = 1
-    """Processes that share the port, each with its own view of the accounts."""
+    """Processes that share the port, and tell each other what they learn of the accounts."""
     tls: Tls | None = None
     expose: Expose = "full"
     """How much of an account's name goes into `X-Account-Email`; "none" drops `X-Mapped-Model` too."""
@@ -82,6 +82,24 @@ class Stream:
 
     ping_after: float = 15.0
     """Below the 20 s after which Claude Code shows a banner."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sharing:
+    """What processes that serve the same accounts do together."""
+
+    workers: bool = True
+    """The workers of one gateway tell each other what they learn."""
+    share_limits: bool = False
+    """Each takes its part of an account's `max_concurrent`, instead of all of it."""
+    url: Secret | None = None
+    """A store's, `redis[s]://[user[:password]@]host:port/db` or `unix://…`; a secret because of the password."""
+    prefix: str = "gateway:"
+    """Begins the names of the channel and of all keys in the store."""
+    secret: Secret | None = None
+    """What messages in the store are sealed with."""
+    ca_file: Path | None = None
+    """PEM certificates trusted instead of the system's, for the store's TLS."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -181,6 +199,7 @@ class Config:
     intercept: Intercept = field(default_factory=Intercept)
     cache: Cache = field(default_factory=Cache)
     status: Status = field(default_factory=Status)
+    sharing: Sharing = field(default_factory=Sharing)
     models: Mapping[str, str] = field(default_factory=dict)
     """Requested name or pattern -> model or `upstream/model`, in the file's order."""
     contexts: Mapping[str, int] = field(default_factory=dict)

@@ -15,7 +15,7 @@ import orjson
 
 from gateway import __version__
 from gateway.config import Upstream
-from gateway.dialects.base import Cure, Decoder, Headers, Incoming, ListedModel, Outgoing
+from gateway.dialects.base import NO_STORES, Cure, Decoder, Headers, Incoming, ListedModel, Outgoing
 from gateway.dialects.limits import limit_in
 from gateway.dialects.said import read_error
 from gateway.messages.cures import CURES
@@ -144,6 +144,7 @@ class AnthropicDialect:
     """The client's own dialect. Keeps nothing."""
 
     relays = True
+    stores = NO_STORES
     counts = True
 
     def fields(self, upstream: Upstream, credential: Credential) -> Headers:

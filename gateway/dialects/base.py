@@ -7,7 +7,7 @@ A dialect is sans-I/O. It gets a parsed request and says which bytes to send; it
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 from gateway.config import Upstream
 from gateway.messages.request import MessagesRequest
@@ -17,7 +17,11 @@ from gateway.routing.cures import WITHOUT_THINKING, Cure
 from gateway.routing.failures import Failure
 from gateway.routing.sent import Sent
 
+if TYPE_CHECKING:
+    from gateway.dialects.signature_store import SignatureStore
+
 __all__ = [
+    "NO_STORES",
     "WITHOUT_THINKING",
     "Cure",
     "Decoder",
@@ -84,6 +88,9 @@ class ListedModel(NamedTuple):
     """What else the upstream says of it, in the Messages protocol's terms (`max_input_tokens`, `created_at`, ...)."""
 
 
+NO_STORES: "Mapping[str, SignatureStore]" = MappingProxyType({})
+
+
 class StreamFailure(Exception):
     """A 200 response turned out to be a failure. The decoder raises it; the caller knows what was sent.
 
@@ -120,6 +127,8 @@ class Dialect(Protocol):
 
     relays: bool
     """True: the upstream's bytes are the client's bytes, and `decoder` is never called."""
+    stores: "Mapping[str, SignatureStore]"
+    """What other processes should know of what it keeps, by names that are the same in all of them."""
     counts: bool
     """Its upstreams can be asked to count tokens; False: `encode` and `count` are for messages alone."""
 

@@ -1,11 +1,11 @@
 """Signatures that the Messages protocol has no place for, remembered for the turns that must bring them back.
 
 Bounded in number and in bytes: the newest win. Forgetting one costs quality, never a request, so nothing
-here is kept beyond the process.
+here is kept beyond the processes that share it.
 """
 
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from hashlib import blake2b
 
 REMEMBERED = 10_000
@@ -26,6 +26,8 @@ class SignatureStore:
         self._max_bytes = max_bytes
         self._known: OrderedDict[str, str] = OrderedDict()
         self._bytes = 0
+        self.tell: Callable[[str, str], None] | None = None
+        """Hears of each signature that was remembered, for other processes; None where there are none."""
 
     def __len__(self) -> int:
         return len(self._known)
@@ -35,6 +37,12 @@ class SignatureStore:
 
     def remember(self, key: str, signature: str) -> None:
         """Keep a signature; one that is too large to keep beside others is forgotten at once."""
+        self.told(key, signature)
+        if self.tell is not None:
+            self.tell(key, signature)
+
+    def told(self, key: str, signature: str) -> None:
+        """Keep a signature that another process was given."""
         self.forget((key,))
         size = ENTRY + len(key) + len(signature)
         if size > self._max_bytes // 4:

@@ -31,10 +31,11 @@ from gateway.proxy.request import ClientRequest
 from gateway.proxy.response_headers import shown_account
 from gateway.proxy.upstream import UpstreamClient
 from gateway.routing.accounts import Target
+from gateway.routing.choice import Ranked
 from gateway.routing.credentials import Credential
+from gateway.routing.lease import Lease
 from gateway.routing.model_routes import ModelTable
 from gateway.routing.retries import Choice, GiveUp, Retries
-from gateway.routing.scheduler import Lease, Ranked
 from gateway.routing.sent import Sent
 
 Report = dict[str, Any]

@@ -76,7 +76,9 @@ def conversation_of(request: ClientRequest) -> str:
     """Return whose conversation a request belongs to, and which."""
     entrance = request.entrance
     assert entrance is not None
-    return entrance.conversation or f"{entrance.key}/{conversation_id(request.parsed.document)}"
+    if entrance.conversation:
+        return entrance.conversation
+    return f"{entrance.key}/{conversation_id(request.parsed.document, hash=request.runtime.hash)}"
 
 
 def _serve_thread(request: ClientRequest, serve: Serve) -> None:

@@ -7,9 +7,10 @@ import orjson
 
 from gateway.proxy.request import ClientRequest
 from gateway.proxy.response_headers import shown_account
-from gateway.proxy.runtime import Runtime, Sharing
+from gateway.proxy.runtime import Runtime
 
 if TYPE_CHECKING:
+    from gateway.sharing.peers import Sharing
     from gateway.telemetry.exposition import Gauges, Snapshot
 
 KIND = "metrics"
@@ -39,7 +40,7 @@ def metrics(request: ClientRequest) -> None:
         runtime.sharing.gather(KIND, tell)
 
 
-def share(sharing: Sharing, runtime: Callable[[], Runtime], now: Callable[[], float]) -> None:
+def share(sharing: "Sharing", runtime: Callable[[], Runtime], now: Callable[[], float]) -> None:
     """Have the other processes told this one's numbers when they gather them. `now`: the loop's time."""
     sharing.provide(KIND, lambda: orjson.dumps(snapshot_of(runtime(), now())))
 

@@ -4,7 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from gateway.endpoints import count_tokens, event_logging, health, messages, metrics, models, root, status
+from gateway.endpoints.access import ACTION
 from gateway.endpoints.paths import plain
+from gateway.http1.heads import render_lines
 from gateway.messages.errors import RequestError
 from gateway.proxy.request import ClientRequest, Endpoint
 
@@ -146,3 +148,16 @@ def wrong_method(route: Route, method: str) -> RequestError:
         f"{method} is not served here; {allowed(route).decode()} are",
         headers=[(b"allow", allowed(route))],
     )
+
+
+def tell_options(request: ClientRequest, route: Route | None) -> None:
+    """Respond to OPTIONS; `None` stands for the server as a whole. A page of an allowed origin may send what it asks
+    for, but for the field of actions."""
+    allow = allowed(route) if route is not None else b"GET, HEAD, OPTIONS, POST"
+    headers = [(b"allow", allow)]
+    if request.cors:
+        asked = request.exchange.head.get(b"access-control-request-headers")
+        headers.append((b"access-control-allow-methods", allow))
+        if asked is not None and ACTION not in asked.lower():
+            headers.append((b"access-control-allow-headers", asked))
+    request.respond(200, b"", render_lines(headers))

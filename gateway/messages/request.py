@@ -6,6 +6,7 @@ is left to the upstream and to the packages that translate or repair it.
 """
 
 import re
+from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
 import orjson
@@ -180,12 +181,14 @@ def splice_model(request: MessagesRequest, model: str) -> bytes:
     return written.join(pieces)
 
 
-def conversation_id(document: dict[str, Any], session: bytes = b"") -> str:
+def conversation_id(
+    document: dict[str, Any], session: bytes = b"", hash: Callable[[object], int] = hash
+) -> str:
     """Return what stays the same over the turns of one conversation, and differs between conversations.
 
     The session that the head names (`SESSION_FIELD`), else the one in `metadata.user_id`, else a hash of what
-    a conversation begins with, which means something in this process only. Two clients may have the same:
-    the caller adds whose it is.
+    a conversation begins with. Python's own `hash` means something in this process only; who has others to agree
+    with brings another. Two clients may have the same: the caller adds whose it is.
     """
     if session:
         name = session.decode("latin-1")
@@ -195,7 +198,7 @@ def conversation_id(document: dict[str, Any], session: bytes = b"") -> str:
         name = _session_of(user_id) if isinstance(user_id, str) else ""
     if name and len(name) <= _LONGEST_ID:
         return name
-    # Python's own hash, of 64 bits: two conversations that have the same share an account, and no more.
+    # Of 64 bits: two conversations that have the same share an account, and no more.
     return f"{hash(name or _beginning(document)):x}"
 
 

@@ -6,6 +6,7 @@ from argparse import Namespace
 from collections.abc import Iterator
 
 from gateway.config import Account, Config, ConfigError, Upstream
+from gateway.config.store import place_of
 from gateway.http1.dial import client_context
 from gateway.listening import StartError, server_context
 from gateway.messages.errors import RequestError
@@ -81,6 +82,14 @@ def _lines(config: Config) -> Iterator[str]:
     yield _row("listens on", f"{server.host} port {server.port}, {scheme}{workers}")
     yield _row("clients", _clients(config))
     yield _row("count_tokens", config.count_tokens)
+    sharing = config.sharing
+    if sharing.url is not None:
+        sealed = (
+            "sealed"
+            if sharing.secret
+            else "not sealed: whoever reads the store reads accounts' names and signatures"
+        )
+        yield _row("shares over", f"{place_of(sharing.url.reveal())}, {sealed}")
     for upstream in config.upstreams:
         yield ""
         yield from _upstream(upstream)

@@ -6,9 +6,10 @@ They are made only where the log wants them. No body, no secret and no words of 
 from collections.abc import Sequence
 
 from gateway.routing.accounts import Target
+from gateway.routing.choice import Ranked
 from gateway.routing.give_up import FailedAttempt
 from gateway.routing.retries import GiveUp, Wait
-from gateway.routing.scheduler import Lease, Ranked
+from gateway.routing.scheduler import Lease
 from gateway.telemetry.access_log import as_word
 
 MAX_OTHERS = 8

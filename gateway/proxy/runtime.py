@@ -17,6 +17,7 @@ from gateway.proxy.response_headers import routing_lines
 from gateway.proxy.upstream import UpstreamClient
 from gateway.routing.accounts import Target
 from gateway.routing.model_routes import ModelRoutes
+from gateway.routing.rendezvous import stable_hash
 from gateway.routing.scheduler import Scheduler
 from gateway.telemetry.access_log import AccessLog, Record
 from gateway.telemetry.metrics import Metrics
@@ -36,22 +37,6 @@ class Watchers(Protocol):
         """End all their responses."""
 
 
-class Sharing(Protocol):
-    """What the processes that serve one configuration tell each other."""
-
-    def provide(self, kind: str, provider: Callable[[], bytes]) -> None:
-        """Have `provider` called when another process gathers this kind."""
-
-    def gather(self, kind: str, reply: Callable[[list[bytes]], None]) -> None:
-        """Ask every other process, and hand what they provide to `reply`, soon; b"" stands for nothing."""
-
-    def tell(self, kind: str, payload: bytes) -> None:
-        """Tell every other process."""
-
-    def on_tell(self, kind: str, handler: Callable[[bytes], None]) -> None:
-        """Have `handler` called with what another process tells."""
-
-
 class Standing:
     """What stands while configurations change."""
 
@@ -62,6 +47,10 @@ class Standing:
         self.recent = Recent()
         self.watchers: Watchers | None = None
         """None until there is one."""
+
+
+if TYPE_CHECKING:
+    from gateway.sharing.peers import Sharing
 
 
 class Runtime:
@@ -82,6 +71,7 @@ class Runtime:
         cache_watch: CacheWatch | None = None,
         standing: Standing | None = None,
         random: Callable[[], float] = random,
+        sharing: "Sharing | None" = None,
     ) -> None:
         self.config = config
         self.base_url = base_url
@@ -107,8 +97,10 @@ class Runtime:
         self.metrics.also = self.standing.recent.take if config.status.enabled is not False else None
         self.correction = Correction() if correction is None else correction
         self.random = random
-        self.sharing: Sharing | None = None
+        self.sharing = sharing
         """The way to other processes; None where there are none."""
+        self.hash = stable_hash if sharing is not None and sharing.far else hash
+        """Names a conversation by its beginning, for all who serve it; workers of one parent have one `hash`."""
         self.draining = False
         """The gateway is about to stop."""
         self.estimated: set[str] = set()

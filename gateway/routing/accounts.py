@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from gateway.config import Account
 from gateway.routing.circuit_breaker import TICK, TURNED_OFF, CircuitBreaker
 from gateway.routing.policy import NEVER, About
+from gateway.routing.rendezvous import point_of
 from gateway.routing.sent import Features, no_features
 
 MAX_MODELS = 256
@@ -47,14 +48,21 @@ class AccountState:
         "limit",
         "name",
         "parts",
+        "point",
+        "processes",
         "refreshable",
         "upstream",
+        "whole_limit",
         "wire_models",
     )
 
     def __init__(self, upstream: UpstreamState, config: Account, wire_models: frozenset[str]) -> None:
         self.upstream = upstream
         self.name = config.name
+        self.point = point_of(f"{upstream.name}/{config.name}")
+        """What stands for it in rendezvous hashing."""
+        self.processes = 1
+        """Among how many its limit is divided."""
         self.breaker: CircuitBreaker | None = None
         self.parts: dict[Part, CircuitBreaker] = {}
         self.disabled = False
@@ -69,8 +77,9 @@ class AccountState:
 
     def configure(self, config: Account, wire_models: frozenset[str]) -> None:
         """Take over what the configuration says, at the start and with a reload."""
-        self.limit = config.max_concurrent
-        """Requests in flight at once; 0 sets no limit."""
+        self.whole_limit = config.max_concurrent
+        """Requests in flight at once, in all processes that divide them; 0 sets no limit."""
+        self.divide(self.processes)
         self.refreshable = config.oauth_file is not None
         """Whether a refused token can be replaced by another."""
         self.disabled = False
@@ -86,6 +95,12 @@ class AccountState:
     def full(self) -> bool:
         """Return whether one more request is one too many."""
         return 0 < self.limit <= self.in_flight
+
+    def divide(self, processes: int) -> None:
+        """Take this process's part of the limit, one request at least."""
+        self.processes = processes
+        self.limit = max(1, self.whole_limit // processes) if self.whole_limit > 0 else self.whole_limit
+        """Requests in flight at once, in this process; 0 sets no limit."""
 
     def part_breaker(self, wire_model: str, feature: str = "") -> CircuitBreaker:
         """Return the breaker of a wire model, or of a feature with it; a new one if none has failed. The oldest makes
@@ -170,6 +185,14 @@ class Target:
             breaker.opens_at(now) > now + TICK or (not probe and breaker.rule is not None)
             for _, breaker in self.breakers(features)
         )
+
+    def is_free(self, now: float, features: Features, *, probe: bool) -> bool:
+        """Return whether a request may take a slot now; `probe` as in `is_shut`."""
+        return not self.state.full and not self.is_shut(now, features, probe=probe)
+
+    def feature_of(self, breaker: CircuitBreaker) -> str:
+        """Return the feature that a breaker is about; "" for all else."""
+        return next((feature for (_, feature), one in self.state.parts.items() if one is breaker), "")
 
     def may_open_early(self, features: Features) -> bool:
         """Return whether another request may end what is in the way before its time: as a probe, or because it was

@@ -9,6 +9,8 @@ throws the CircuitBreaker away), its failure starts the next cool-down, and when
 request may probe. Who is asked instead, and who waits, is decided in `retries`.
 """
 
+from typing import NamedTuple
+
 from gateway.routing.failures import Failure, FailureKind, message_of, status_of
 from gateway.routing.meanings import Meaning
 from gateway.routing.policy import DISABLED, NEVER, Next, Rule
@@ -25,6 +27,22 @@ TICK = 0.002
 
 CAUSE_LENGTH = 300
 """Characters kept of what the upstream said."""
+
+
+ELSEWHERE = object()
+"""Stands for a probe that another process has begun."""
+
+
+class ToldCoolDown(NamedTuple):
+    """A cool-down that another process has met, in this one's monotonic seconds."""
+
+    rule: Rule
+    failures: int
+    """Failures in a row by its rule."""
+    since: float
+    until: float
+    hinted: bool
+    cause: Failure
 
 
 class CircuitBreaker:
@@ -97,7 +115,7 @@ class CircuitBreaker:
 
     def enter(self, now: float, who: object, *, alone: bool = False) -> bool:
         """Let a request pass. Return whether it is the probe."""
-        if self.rule is None or self.prober is not None:
+        if self.rule is None or (self.prober is not None and not self._given_up(now)):
             return False
         if now + TICK < (self.alone_at if alone else self.probe_at):
             return False
@@ -147,6 +165,27 @@ class CircuitBreaker:
             message=message_of(failure)[:CAUSE_LENGTH],
             type=failure.type,
         )
+
+    def told(self, told: ToldCoolDown) -> None:
+        """Take over the cool-down that counts by all that this process and others have met."""
+        name = told.rule.name
+        self.failures[name] = max(told.failures, self.failures.get(name, 0))
+        if told.since > self.failed_at:
+            self.failed_at = told.since
+            self.prober = None
+        self.rule, self.hinted, self.cause = told.rule, told.hinted, told.cause
+        self.until = told.until
+        self.probe_at = min(told.until, self.failed_at + PROBE_EVERY)
+
+    def probed_elsewhere(self, until: float) -> None:
+        """Note that another process probes: who comes here waits for its word, until this time at most."""
+        if self.rule is not None and self.prober in (None, ELSEWHERE):
+            self.prober = ELSEWHERE
+            self.prober_alone_until = until
+
+    def _given_up(self, now: float) -> bool:
+        """Return whether another process's word on its probe is waited for no longer."""
+        return self.prober is ELSEWHERE and now + TICK >= self.prober_alone_until
 
     def ended_by(self, started: float) -> bool:
         """Return whether the success of an attempt begun at `started` ends this: not if it was under way before."""

@@ -1,6 +1,6 @@
 """What upstreams are known to refuse, so that the next request is sent right at once."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from gateway.config import Upstream
@@ -35,13 +35,15 @@ class Remembered(NamedTuple):
 class CureMemory:
     """Cures by upstream and wire model. Times are monotonic seconds."""
 
-    __slots__ = ("_always", "_never", "active", "kept")
+    __slots__ = ("_always", "_never", "active", "kept", "tell")
 
     def __init__(self) -> None:
         self.active = False
         """Whether there is anything to apply, so that requests need not ask."""
         self.kept: dict[Place, dict[Cure, float]] = {}
         """Until when each is remembered."""
+        self.tell: Callable[[str, str, Cure], None] | None = None
+        """Hears of each cure that was learnt, for other processes; None where there are none."""
         self._always: Mapping[str, tuple[Cure, ...]] = NOTHING
         self._never: Mapping[str, frozenset[str]] = {}
 
@@ -71,11 +73,18 @@ class CureMemory:
 
     def learn(self, upstream: str, wire_model: str, cures: Sequence[Cure], now: float) -> None:
         """Remember that these cures made an upstream serve a request."""
+        for cure in cures:
+            self.told(upstream, wire_model, cure, now + REMEMBERED_FOR, now)
+            if self.tell is not None:
+                self.tell(upstream, wire_model, cure)
+
+    def told(self, upstream: str, wire_model: str, cure: Cure, until: float, now: float) -> None:
+        """Remember a cure that has served here, or that another process has learnt."""
         place = upstream, wire_model
         learnt = self.kept.pop(place, {})
-        lasting = [(cure, until) for cure, until in learnt.items() if now < until]
-        learning = [(cure, now + REMEMBERED_FOR) for cure in cures]
-        self.kept[place] = dict([*lasting, *learning][-MAX_CURES:])
+        lasting = {one: end for one, end in learnt.items() if now < end}
+        lasting[cure] = max(until, lasting.pop(cure, until))
+        self.kept[place] = dict([*lasting.items()][-MAX_CURES:])
         self.active = True
         if len(self.kept) > MAX_KEPT:
             del self.kept[next(iter(self.kept))]

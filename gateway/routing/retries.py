@@ -17,7 +17,7 @@ from functools import partial
 from typing import NamedTuple
 
 from gateway.config import Retry
-from gateway.routing.accounts import AccountState, Target, UpstreamState, precedence
+from gateway.routing.accounts import AccountState, Target, UpstreamState
 from gateway.routing.circuit_breaker import TICK
 from gateway.routing.cures import MAX_CURES, MESSAGES_CURES, Cure, FindCure, find_cure
 from gateway.routing.failures import Failure, status_of
@@ -242,8 +242,7 @@ class Retries:
         """
         scheduler, tried = self._scheduler, self._tried
         home = scheduler.conversations.home(self._conversation, now) if self._conversation else None
-        best = None
-        best_rank: tuple[int, bool, tuple[int, bool, int, float]] | None = None
+        free: list[tuple[int, bool, Target]] = []
         self._opens_at, self._slot, self._overflow, self._home = NEVER, False, False, home
         for target in self._targets:
             state = target.state
@@ -258,10 +257,12 @@ class Retries:
                 self._slot = True
                 self._overflow = self._overflow or (state is home and target not in tried)
                 continue
-            rank = self._grade(target), state.upstream in self._avoid, precedence(target, home)
-            if best_rank is None or rank < best_rank:
-                best, best_rank = target, rank
-        return best
+            free.append((self._grade(target), state.upstream in self._avoid, target))
+        if not free:
+            return None
+        best = min(one[:2] for one in free)
+        among = [one[2] for one in free if one[:2] == best]
+        return min(among, key=scheduler.precedence(among, self._conversation, home))
 
     def _affords(self, target: Target) -> bool:
         """Return whether the limit on attempts allows to ask this account."""

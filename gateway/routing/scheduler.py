@@ -5,144 +5,37 @@ all there is; what follows a failure is decided in `retries`. One owner for all 
 Sans-I/O: times are monotonic seconds that are passed in, and who waits for a slot leaves a callback.
 """
 
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Sequence
+from typing import Literal
 
 from gateway.config import Upstream
-from gateway.routing.accounts import MAX_MODELS, AccountState, Target, UpstreamState, precedence
+from gateway.routing.accounts import MAX_MODELS, AccountState, Target, UpstreamState
+from gateway.routing.choice import Precedence, Ranked, chosen_when_all_are_free, precedence
 from gateway.routing.circuit_breaker import TICK, CircuitBreaker
 from gateway.routing.conversations import Conversations
 from gateway.routing.cure_memory import CureMemory
-from gateway.routing.cures import Cure
 from gateway.routing.failures import Failure, FailureKind
+from gateway.routing.lease import Lease as Lease
 from gateway.routing.meanings import Meaning, meaning_of
 from gateway.routing.model_routes import Candidate
 from gateway.routing.policy import RULES, About
 from gateway.routing.sent import Features, no_features
-from gateway.routing.status import AccountStatus, Change, account_status, change_of
+from gateway.routing.status import AccountStatus, Change, Scope, account_status, change_of, scope_of, shut_by
 
 UNREACHED = ("connect", "timeout")
 """Rows of failures that any response shows to be over."""
+
+News = Callable[[Literal["cooling", "open", "probe"], Scope, CircuitBreaker], None]
+"""Hears what other processes should know of a breaker."""
 
 NO_RESPONSE = (FailureKind.CONNECT, FailureKind.REFRESH)
 """How attempts fail to which the upstream did not respond."""
 
 
-class Lease:
-    """An account's slot for one attempt.
-
-    The attempt's owner calls `answered` with the head of a 2xx, `succeeded` when the response is committed, and in
-    any case `release` at the end. A failed attempt goes to `Retries.failed`, a committed response that ended badly
-    to `Scheduler.broke`: both release it.
-    """
-
-    __slots__ = (
-        "_held",
-        "_overflow",
-        "_scheduler",
-        "conversation",
-        "cures",
-        "fresh_cures",
-        "probes",
-        "refresh",
-        "started",
-        "target",
-    )
-
-    def __init__(
-        self, scheduler: "Scheduler", target: Target, conversation: str, overflow: bool, now: float
-    ) -> None:
-        self._scheduler = scheduler
-        self._overflow = overflow
-        """The conversation's own account was only full: it stays bound there."""
-        self.probes: tuple[CircuitBreaker, ...] = ()
-        """What this attempt is the probe of."""
-        self._held = True
-        self.target = target
-        self.conversation = conversation
-        self.started = now
-        self.refresh = False
-        """The account's token was refused: get a fresh one first."""
-        self.cures: tuple[Cure, ...] = ()
-        """What is to be changed of the request: what its upstream is known to need, and what it was refused for."""
-        self.fresh_cures: tuple[Cure, ...] = ()
-        """Those that are remembered if this attempt succeeds."""
-
-    def __repr__(self) -> str:
-        state = "HELD" if self._held else "RELEASED"
-        return f"<Lease [{state}] {self.target.upstream}/{self.target.account} {self.target.wire_model}>"
-
-    def answered(self, now: float) -> None:
-        """Note that the head of a 2xx has come: who waits for this attempt as a probe need wait no longer."""
-        if self.probes:
-            for breaker in self.probes:
-                breaker.answered(now, self)
-            self._scheduler.wake()
-
-    def succeeded(self, now: float) -> None:
-        """Note that the response is committed. The slot stays taken until `release`."""
-        scheduler, state, conversation = self._scheduler, self.target.state, self.conversation
-        opened = False
-        if state.upstream.breaker is not None or state.breaker is not None or state.parts:
-            opened = scheduler.mend(self)
-        if conversation:
-            home = scheduler.conversations.home(conversation, now) if self._overflow else None
-            scheduler.conversations.bind(conversation, home or state, now)
-        if self.fresh_cures:
-            scheduler.cures.learn(self.target.upstream, self.target.wire_model, self.fresh_cures, now)
-        if self.probes:
-            self._leave()
-            opened = True
-        if opened:
-            scheduler.wake()
-
-    def release(self) -> None:
-        """Free the slot and wake who waits for one; does nothing the second time."""
-        if self._held:
-            self._held = False
-            self.target.state.in_flight -= 1
-            if self.probes:
-                self._leave()
-            if self._scheduler._waiting:
-                self._scheduler.wake()
-
-    def _leave(self) -> None:
-        for breaker in self.probes:
-            breaker.leave(self)
-        self.probes = ()
-
-
-class Ranked(NamedTuple):
-    """A target's place in the order in which they would be asked."""
-
-    target: Target
-    opens_at: float
-    """When its cool-downs let a request pass; 0.0 means now."""
-    rule: str
-    """Why they do not: the row of the failure table."""
-    full: bool
-    home: bool
-    """The conversation lives on its account."""
-
-    @property
-    def reason(self) -> str:
-        """Say why it stands where it does."""
-        state = self.target.state
-        words = [f"priority {self.target.priority}"]
-        if self.opens_at > 0.0:
-            words.insert(0, f"cooling down: {self.rule}")
-        elif self.full:
-            words.insert(0, f"full: {state.in_flight} of {state.limit} requests in flight")
-        if self.home:
-            words.append("the conversation's own account")
-        words.append(f"{state.in_flight} in flight")
-        return ", ".join(words)
-
-
 class Scheduler:
     """Every account's state. Made of the configuration's upstreams; outlives it through `adopt`."""
 
-    __slots__ = ("_accounts", "_waiting", "conversations", "cures", "on_change")
+    __slots__ = ("_accounts", "_waiting", "conversations", "cures", "on_change", "on_news")
 
     def __init__(self, upstreams: Sequence[Upstream]) -> None:
         self._accounts: dict[tuple[str, str], AccountState] = {}
@@ -155,8 +48,10 @@ class Scheduler:
         self.conversations = Conversations()
         self.cures = CureMemory()
         self.cures.configure(upstreams)
-        self.on_change: Callable[[Change], None] = ignore
+        self.on_change: Callable[[Change], None] = lambda change: None
         """Hears of everything that is closed or opened."""
+        self.on_news: News | None = None
+        """What other processes are told of: also a longer cool-down, and a probe. None: there are none."""
         self._waiting: dict[object, Callable[[], None]] = {}
 
     def __repr__(self) -> str:
@@ -174,7 +69,8 @@ class Scheduler:
             if state is None:
                 new.upstream = upstreams.get(key[0], new.upstream)
                 continue
-            state.limit, state.refreshable = new.limit, new.refreshable
+            state.whole_limit, state.refreshable = new.whole_limit, new.refreshable
+            state.divide(state.processes)
             state.wire_models, state.disabled = new.wire_models, False
             if state.breaker is not None:
                 state.breaker.half_open()
@@ -182,6 +78,23 @@ class Scheduler:
         self.conversations = old.conversations
         self.cures.adopt(old.cures)
         self._waiting = old._waiting
+
+    def precedence(
+        self, free: Iterable[Target], conversation: str, home: AccountState | None
+    ) -> Callable[[Target], Precedence]:
+        """Return by what targets are ordered, of which `free` could be asked now; see `choice.precedence`."""
+        return precedence(free, conversation if self.on_news is not None else "", home)
+
+    def find(self, scope: Scope) -> AccountState | None:
+        """Return the account that a scope names, or any of its upstream's; None if it is not configured."""
+        if scope.account:
+            return self._accounts.get((scope.upstream, scope.account))
+        return next((one for one in self._accounts.values() if one.upstream.name == scope.upstream), None)
+
+    def divide(self, processes: int) -> None:
+        """Leave other processes their part of every account's limit."""
+        for state in self._accounts.values():
+            state.divide(processes)
 
     def targets(self, candidates: Sequence[Candidate]) -> tuple[Target, ...]:
         """Return every account of the candidates' upstreams, best priority first, else in the given order."""
@@ -206,10 +119,9 @@ class Scheduler:
     ) -> Lease | None:
         """Take the slot of the best account that can be asked now; None if there is none.
 
-        `targets` come in the order of their priorities, as `targets` returns them. Best: by priority; then the
-        conversation's own; then fewest requests in flight; then least recently used. `conversation` must hold the
-        client's key name as well; "" for none. `features` says what the request uses, if that matters. Without `probe`
-        an account that must first be probed is left to others.
+        `targets` come in the order of their priorities, as `targets` returns them. Best: see `choice`. `conversation`
+        must hold the client's key name as well; "" for none. `features` says what the request uses, if that matters.
+        Without `probe` an account that must first be probed is left to others.
         """
         home = self.conversations.home(conversation, now) if conversation else None
         best: Target | None = None
@@ -237,7 +149,15 @@ class Scheduler:
                 or (state.in_flight == best.state.in_flight and state.last_used < best.state.last_used)
             ):
                 best = target
-        return None if best is None else self.take(best, conversation, home, overflow, now, features)
+        if best is None:
+            return None
+        expected = False
+        if self.on_news is not None and conversation and best.state is not home:
+            peers = [target for target in targets if target.priority == best.priority]
+            free = [target for target in peers if target.is_free(now, features, probe=probe)]
+            best = min(free, key=self.precedence(free, conversation, home))
+            expected = home is None and best is chosen_when_all_are_free(targets, conversation)
+        return self.take(best, conversation, home, overflow, now, features, expected=expected)
 
     def rank(
         self, targets: Sequence[Target], conversation: str, now: float, features: Features = no_features
@@ -251,9 +171,9 @@ class Scheduler:
             rule = max((one.until, one.rule.name) for one in shut if one.rule is not None)[1] if shut else ""
             opens_at = opens_at if shut else 0.0
             ranked.append(Ranked(target, opens_at, rule, target.state.full, target.state is home))
-        return tuple(
-            sorted(ranked, key=lambda place: (place.opens_at, place.full, *precedence(place.target, home)))
-        )
+        free = (one.target for one in ranked if one.opens_at == 0.0 and not one.full)
+        order = self.precedence(free, conversation, home)
+        return tuple(sorted(ranked, key=lambda place: (place.opens_at, place.full, *order(place.target))))
 
     def take(
         self,
@@ -265,16 +185,17 @@ class Scheduler:
         features: Features = no_features,
         *,
         alone: bool = False,
+        expected: bool = False,
     ) -> Lease:
         """Take this target's slot.
 
         `home`: where the conversation lives. Without one it lives here for now, since requests that a client
         sends at the same time belong together before the first succeeds. `overflow`: its home is only full.
-        `alone`: nothing else can serve the request.
+        `alone`: nothing else can serve the request. `expected`: see `Conversations.bind`.
         """
         state = target.state
         if conversation and home is None:
-            self.conversations.bind(conversation, state, now, proven=False)
+            self.conversations.bind(conversation, state, now, proven=False, expected=expected)
         state.in_flight += 1
         state.last_used = now
         if target.wire_model not in state.asked and len(state.asked) < MAX_MODELS:
@@ -283,9 +204,11 @@ class Scheduler:
         if self.cures.active:
             lease.cures = self.cures.known(target.upstream, target.wire_model, now)
         if state.upstream.breaker is not None or state.breaker is not None or state.parts:
-            lease.probes = tuple(
-                breaker for _, breaker in target.breakers(features) if breaker.enter(now, lease, alone=alone)
-            )
+            for about, breaker in target.breakers(features):
+                if breaker.enter(now, lease, alone=alone):
+                    lease.probes = *lease.probes, breaker
+                    if self.on_news is not None:
+                        self.on_news("probe", scope_of(target, about, target.feature_of(breaker)), breaker)
         return lease
 
     # --- waiting -----------------------------------------------------------------------------------
@@ -319,7 +242,7 @@ class Scheduler:
         shared = upstream.breaker
         if shared is not None and failure.kind not in NO_RESPONSE and shared.ended_by(lease.started):
             if shared.rule is not None and shared.rule.name in UNREACHED:
-                self.on_change(change_of(target, About.UPSTREAM, "", shared, opened=True))
+                self._opened(target, About.UPSTREAM, "", shared)
             if shared.forget(*UNREACHED):
                 upstream.breaker = None
         if about is About.REQUEST:
@@ -334,10 +257,12 @@ class Scheduler:
             self.conversations.forget(state)
         else:
             breaker = state.part_breaker(target.wire_model, meaning.feature)
-        was = breaker.rule
+        was, times = breaker.rule, (breaker.until, breaker.probe_at)
         breaker.fail(meaning, failure, now, lease.started, again=again)
         if was is None and breaker.rule is not None:
             self.on_change(change_of(target, about, meaning.feature, breaker, opened=False))
+        if self.on_news is not None and times != (breaker.until, breaker.probe_at):
+            self.on_news("cooling", scope_of(target, about, meaning.feature), breaker)
         self.conversations.disappoint(lease.conversation, state)
 
     def broke(self, lease: Lease, failure: Failure | None, now: float, wall: float) -> None:
@@ -369,8 +294,13 @@ class Scheduler:
         state.forbidden.pop(target.wire_model, None)
         opened = [(about, feature, breaker) for about, feature, breaker in ended if breaker.rule is not None]
         for about, feature, breaker in opened:
-            self.on_change(change_of(target, about, feature, breaker, opened=True))
+            self._opened(target, about, feature, breaker)
         return bool(opened)
+
+    def _opened(self, target: Target, about: About, feature: str, breaker: CircuitBreaker) -> None:
+        self.on_change(change_of(target, about, feature, breaker, opened=True))
+        if self.on_news is not None:
+            self.on_news("open", scope_of(target, about, feature), breaker)
 
     # --- for an operator ---------------------------------------------------------------------------
 
@@ -379,6 +309,9 @@ class Scheduler:
         somebody knows that all is well again. With a whole upstream what it is known to refuse is forgotten, too."""
         for state in self._accounts.values():
             if upstream in ("", state.upstream.name) and account in ("", state.name):
+                if self.on_news is not None:
+                    for scope, breaker in shut_by(state):
+                        self.on_news("open", scope, breaker)
                 state.breaker = state.upstream.breaker = None
                 state.parts.clear()
                 state.forbidden.clear()
@@ -394,7 +327,3 @@ class Scheduler:
     def snapshot(self, now: float) -> tuple[AccountStatus, ...]:
         """Return how every account is, in the configuration's order."""
         return tuple(account_status(account, now) for account in self._accounts.values())
-
-
-def ignore(change: Change) -> None:
-    """Do nothing about a change."""

@@ -1,7 +1,9 @@
 """How an account is, as a value: for probes of readiness, operators and tests."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
+from typing import NamedTuple
 
 from gateway.routing.accounts import AccountState, Part, Target
 from gateway.routing.circuit_breaker import TICK, TURNED_OFF, CircuitBreaker
@@ -132,6 +134,38 @@ def _cool_down(about: About, part: Part, breaker: CircuitBreaker, rule: Rule) ->
     )
 
 
+class Scope(NamedTuple):
+    """What a cool-down shuts, by names that mean the same in every process."""
+
+    upstream: str
+    account: str = ""
+    """Empty for all of an upstream's accounts."""
+    wire_model: str = ""
+    """Empty for all models."""
+    feature: str = ""
+
+
+def shut_by(account: AccountState) -> Iterator[tuple[Scope, CircuitBreaker]]:
+    """Yield every breaker in an account's way, with what it shuts."""
+    upstream = account.upstream
+    if upstream.breaker is not None:
+        yield Scope(upstream.name), upstream.breaker
+    if account.breaker is not None:
+        yield Scope(upstream.name, account.name), account.breaker
+    for part, breaker in account.parts.items():
+        yield Scope(upstream.name, account.name, *part), breaker
+
+
+def scope_of(target: Target, about: About, feature: str) -> Scope:
+    """Return what is shut by a failure about this, met by this target."""
+    return Scope(
+        target.upstream,
+        "" if about is About.UPSTREAM else target.account,
+        target.wire_model if about in (About.MODEL, About.FEATURE) else "",
+        feature,
+    )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
     """Something was closed or opened."""
@@ -140,10 +174,9 @@ class Change:
     about: About
     upstream: str
     account: str = ""
-    """Empty for all of an upstream's accounts."""
     wire_model: str = ""
-    """Empty for all models."""
     feature: str = ""
+    """What is shut: see `Scope`."""
     rule: str
     """The row of the failure table that closed it."""
     status: int
@@ -160,10 +193,7 @@ def change_of(target: Target, about: About, feature: str, breaker: CircuitBreake
     return Change(
         opened=opened,
         about=about,
-        upstream=target.upstream,
-        account="" if about is About.UPSTREAM else target.account,
-        wire_model=target.wire_model if about in (About.MODEL, About.FEATURE) else "",
-        feature=feature,
+        **scope_of(target, about, feature)._asdict(),
         rule=rule.name if rule is not None else "",
         status=cause.status if cause is not None else 0,
         words=cause.message if cause is not None else "",

@@ -6,7 +6,8 @@ from functools import partial
 
 import orjson
 
-from gateway.proxy.runtime import Sharing, Standing
+from gateway.proxy.runtime import Standing
+from gateway.sharing.peers import Sharing
 from gateway.status import actions, document
 
 

@@ -5,11 +5,23 @@ import re
 import tomllib
 from pathlib import Path
 
-from gateway.config.loader import AUTH, INTERCEPT, RETRY, SERVER, STATUS, STREAM, TOP, parse
+from gateway.config.loader import AUTH, CACHE, INTERCEPT, RETRY, SERVER, SHARING, STATUS, STREAM, TOP, parse
 from gateway.config.presets import PRESETS
 from gateway.config.starter import STARTER
 from gateway.config.upstreams import ACCOUNT_KEYS, keys_of
-from gateway.config.values import REPAIRS, Config, Intercept, Retry, Secret, Server, Status, Stream, Upstream
+from gateway.config.values import (
+    REPAIRS,
+    Cache,
+    Config,
+    Intercept,
+    Retry,
+    Secret,
+    Server,
+    Sharing,
+    Status,
+    Stream,
+    Upstream,
+)
 
 SETTING = re.compile(r'^#(?=[A-Za-z\["])', re.MULTILINE)
 
@@ -26,17 +38,15 @@ def test_what_is_commented_out_loads_and_shows_the_defaults(tmp_path: Path) -> N
         (tmp_path / name).write_text(f"-----BEGIN {title}-----\nAAAA\n-----END {title}-----\n")
     (tmp_path / "google.json").write_text('{"client_id":"c","client_secret":"s","refresh_token":"r"}')
     (tmp_path / "ci").write_text("key")
+    (tmp_path / "store").write_text("a secret of 16 or more")
     text = SETTING.sub("", STARTER).replace("/run/secrets", str(tmp_path))
     environ = dict.fromkeys(re.findall(r"\$\{([A-Z_0-9]+)\}", STARTER), "key")
     config = parse(text, environ, path=tmp_path / "gateway.toml")
     server = dataclasses.replace(config.server, tls=None, allowed_hosts=())
     assert server == Server()
-    assert (config.retry, config.stream, config.intercept, config.status) == (
-        Retry(),
-        Stream(),
-        Intercept(),
-        Status(),
-    )
+    assert (config.retry, config.stream, config.intercept) == (Retry(), Stream(), Intercept())
+    assert (config.status, config.cache) == (Status(), Cache())
+    assert (config.sharing.share_limits, config.sharing.prefix) == (False, Sharing().prefix)
     assert (config.auth.mode, config.count_tokens) == ("auto", "auto")
     assert config.warnings == ()
     first = config.upstreams[0]
@@ -54,7 +64,9 @@ def test_every_key_is_shown() -> None:
         ("retry", RETRY),
         ("stream", STREAM),
         ("intercept", INTERCEPT),
+        ("cache", CACHE),
         ("status", STATUS),
+        ("sharing", SHARING),
     ):
         assert document[name].keys() == keys.keys(), name
     shown = set[str]().union(*(upstream.keys() for upstream in document["upstreams"].values()))

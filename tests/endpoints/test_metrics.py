@@ -9,6 +9,7 @@ import pytest
 from gateway.app import Gateway
 from gateway.config import Auth, Retry, Secret
 from gateway.endpoints.router import ROUTES
+from gateway.sharing.peers import Sharing
 from gateway.telemetry.access_log import AccessLog
 from gateway.telemetry.exposition import OPENMETRICS, TEXT
 from tests.fakes.messages import (
@@ -172,23 +173,18 @@ async def test_counts_stay_over_a_reload() -> None:
     assert labels_of(found, "model") == {"m", "n"}
 
 
-class Others:
+class Others(Sharing):
     """Stands for what processes tell each other: two others, one of which sends junk."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.provided: dict[str, Callable[[], bytes]] = {}
         self.crash = False
 
     def provide(self, kind: str, provider: Callable[[], bytes]) -> None:
         self.provided[kind] = provider
 
-    def tell(self, kind: str, payload: bytes) -> None:
-        pass
-
-    def on_tell(self, kind: str, handler: Callable[[bytes], None]) -> None:
-        pass
-
-    def gather(self, kind: str, reply: Callable[[list[bytes]], None]) -> None:
+    def gather(self, kind: str, reply: Callable[[list[bytes]], None], timeout: float = 0.0) -> None:
         own = self.provided[kind]()
         other: Any = orjson.loads(own)
         other["process"] += " too"
@@ -201,8 +197,7 @@ async def test_one_scrape_answers_for_all_processes() -> None:
     async with ScriptedUpstream() as up:
         up.script(json_answer(200, message()))
         settings = config(upstream(up.url))
-        gateway = Gateway(settings, AccessLog(lambda line: None), environ={})
-        gateway.runtime.sharing = others
+        gateway = Gateway(settings, AccessLog(lambda line: None), environ={}, sharing=others)
         await gateway.start(listing=False)
         g = Running(gateway, [])
         assert (await g.post(ask())).status == 200

@@ -1,6 +1,8 @@
 """A configuration file, whatever its text: it is refused with mistakes in words, or it is one that `gateway check`
 shows and a gateway is built from. No secret is in the words, in what is shown, or in a repr."""
 
+import asyncio
+
 from gateway.app import Gateway
 from gateway.config import Config, ConfigError, parse
 from gateway.operator.check import summary
@@ -9,14 +11,14 @@ from tests.fuzz.fuzz import fuzz
 from tests.support.strategies import CANARY, CONFIGURATIONS, ENVIRON
 
 
-def shown(config: Config) -> str:
+async def shown(config: Config) -> str:
     gateway = Gateway(config, AccessLog(print, "text", "info"), environ={})
     return f"{summary(config)} {config!r} {gateway.runtime!r} {gateway.runtime.scheduler!r}"
 
 
 def contract(text: str) -> None:
     try:
-        words = shown(parse(text, ENVIRON))
+        words = asyncio.run(shown(parse(text, ENVIRON)))
     except ConfigError as error:
         words = str(error)
     assert words

@@ -7,7 +7,7 @@ import pytest
 import trustme
 from cryptography.hazmat.primitives import serialization
 
-from gateway.config import Account, Auth, Config, Secret, Server, Tls, Upstream
+from gateway.config import Account, Auth, Config, Secret, Server, Sharing, Tls, Upstream
 from gateway.operator.check import problems, summary, who_serves
 
 CANARY = "canary-51d0"
@@ -147,3 +147,23 @@ def test_nobody_is_asked_for_a_passphrase(tmp_path: Path) -> None:
         Config(server=Server(tls=Tls(certificate=tmp_path / "c.pem", private_key=tmp_path / "k.pem")))
     )
     assert "cannot be used together" in said
+
+
+@pytest.mark.parametrize(
+    ("sharing", "line"),
+    [
+        (
+            Sharing(url=Secret(f"rediss://user:{CANARY}@store.lan:6380/1"), secret=SECRET),
+            "shares over      store.lan:6380, sealed",
+        ),
+        (
+            Sharing(url=Secret(f"unix://:{CANARY}@/run/valkey.sock")),
+            "shares over      /run/valkey.sock, not sealed: whoever reads the store reads accounts' names and "
+            "signatures",
+        ),
+    ],
+)
+def test_over_what_it_shares(sharing: Sharing, line: str) -> None:
+    text = summary(Config(sharing=sharing))
+    assert line in text.splitlines()
+    assert CANARY not in text

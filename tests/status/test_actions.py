@@ -13,11 +13,8 @@ def disabled(g: Running) -> list[str]:
 
 async def test_the_others_do_it_too() -> None:
     settings = config(upstream("http://127.0.0.1:1", "a@x.org", "b@x.org"))
-    async with running(settings) as one, running(settings) as two:
-        here, there = Together(), Together()
-        one.gateway.runtime.sharing, two.gateway.runtime.sharing = here, there
-        one.gateway.share()
-        two.gateway.share()
+    here, there = Together(), Together()
+    async with running(settings, sharing=here) as one, running(settings, sharing=there) as two:
         carry_out(one.gateway.runtime, Action("disable", "up", "a@x.org"))
         ((kind, payload),) = here.told
         there.handlers[kind](payload)

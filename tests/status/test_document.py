@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from gateway import __version__
 from gateway.routing.cures import Cure
+from gateway.sharing.peers import Sharing
 from gateway.status.document import KIND, Names, collect, merge, part
 from gateway.telemetry.access_log import Record
 from gateway.telemetry.recent import CONVERSATIONS, REQUESTS
@@ -270,10 +271,11 @@ def test_however_requests_are_spread_the_latest_are_told(times: list[int], proce
     assert [(one["time"], one["request_id"]) for one in found["requests"]] == latest
 
 
-class Together:
+class Together(Sharing):
     """Stands for what processes tell each other; the others have these parts."""
 
     def __init__(self, *others: dict[str, Any]) -> None:
+        super().__init__()
         self.others = others
         self.told: list[tuple[str, bytes]] = []
         self.providers: dict[str, Any] = {}
@@ -282,7 +284,7 @@ class Together:
     def provide(self, kind: str, provider: Any) -> None:
         self.providers[kind] = provider
 
-    def gather(self, kind: str, reply: Any) -> None:
+    def gather(self, kind: str, reply: Any, timeout: float = 0.0) -> None:
         parts = [orjson.dumps(each) if each else b"" for each in self.others]
         asyncio.get_running_loop().call_soon(reply, parts)
 
@@ -294,12 +296,12 @@ class Together:
 
 
 async def test_with_several_processes_any_of_them_tells_of_all() -> None:
-    async with running(config(upstream("http://127.0.0.1:1", "a@x.org"))) as g:
+    sharing = Together()
+    async with running(config(upstream("http://127.0.0.1:1", "a@x.org")), sharing=sharing) as g:
         runtime = g.gateway.runtime
         now = asyncio.get_running_loop().time()
         # One has nothing to say.
-        sharing = runtime.sharing = Together(part(runtime, now, 1_800_000_000.0), {})
-        g.gateway.share()
+        sharing.others = (part(runtime, now, 1_800_000_000.0), {})
         assert orjson.loads(sharing.providers[KIND]())["processes"] == 1
         assert (await g.get("/status.json")).document["processes"] == 2
         g.gateway.reload(runtime.config)

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from gateway.app import Gateway
 from gateway.config import Account, Auth, Config, Retry, Secret, Server, Stream, Upstream
 from gateway.http1.limits import Limits
+from gateway.sharing.peers import Sharing
 from gateway.telemetry.access_log import AccessLog
 from tests.support.client import Client, Response, fetch
 from tests.support.leftovers import leftovers
@@ -105,19 +106,22 @@ async def running(
     listing: bool = False,
     format: Literal["text", "json"] = "text",
     level: Literal["info", "debug"] = "info",
+    sharing: Sharing | None = None,
 ) -> AsyncIterator[Running]:
     """A gateway that serves `config`; at the end nothing of it may be left. It logs in `format`, at `level`.
 
     The upstreams' model lists are not asked for unless `listing` is set, so that scripts stay short.
     """
     lines: list[str] = []
-    gateway = Gateway(config, AccessLog(lines.append, format, level), environ={})
+    gateway = Gateway(config, AccessLog(lines.append, format, level), environ={}, sharing=sharing)
     await gateway.start(listing=listing)
     _gateways.add(gateway)
     try:
         yield Running(gateway, lines)
     finally:
         await gateway.stop(0.0)
+        if sharing is not None:
+            sharing.finish()
         await settle()
         _gateways.discard(gateway)
         for each in gateway.runtime.upstreams.values():

@@ -112,6 +112,6 @@ def cured(kind: Family, cures: Collection[Cure]) -> Family:
     for name, detail in cures:
         if name in _WITHOUT:
             kind = replace(kind, **_WITHOUT[name])
-        elif name == MAX_TOKENS:
+        elif name == MAX_TOKENS and detail.isdecimal():
             kind = replace(kind, max_output=int(detail))
     return kind

@@ -62,6 +62,7 @@ class GeminiDialect:
         self._warn = WarnOnce(warn)
         self._schemas = SchemaCache()
         self._signatures = Signatures()
+        self.stores = self._signatures.stores
         self._outputs: dict[str, int] = {}
         """Model -> tokens of output that it can write, as the upstream's list says."""
 

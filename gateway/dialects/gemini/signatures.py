@@ -45,6 +45,11 @@ class Signatures:
         self._refused = SignatureStore(max_bytes=MAX_BYTES // 2)
         """Signatures of thinking that came back from clients and were refused, by their content."""
 
+    @property
+    def stores(self) -> Mapping[str, SignatureStore]:
+        """Return what other processes should know, too, by names that are the same in all of them."""
+        return {"gemini.calls": self._calls, "gemini.texts": self._texts}
+
     def remember_call(self, id: str, signature: str) -> None:
         """Keep a function call's signature under the tool_use id that the client got."""
         self._calls.remember(id, signature)

@@ -238,7 +238,7 @@ def _read(detail: str, default: object) -> object:
     if isinstance(default, bool):
         return detail == "true"
     if isinstance(default, int):
-        return int(detail)
+        return int(detail) if detail.isdecimal() else default
     return tuple(detail.split()) if isinstance(default, tuple) else detail
 
 

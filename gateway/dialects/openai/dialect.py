@@ -15,7 +15,16 @@ import orjson
 from gateway import __version__
 from gateway.config import Upstream
 from gateway.config.openai_traits import Traits
-from gateway.dialects.base import WITHOUT_THINKING, Cure, Decoder, Headers, Incoming, ListedModel, Outgoing
+from gateway.dialects.base import (
+    NO_STORES,
+    WITHOUT_THINKING,
+    Cure,
+    Decoder,
+    Headers,
+    Incoming,
+    ListedModel,
+    Outgoing,
+)
 from gateway.dialects.json_schema.cache import SchemaCache
 from gateway.dialects.openai.cures import cure_of, cured
 from gateway.dialects.openai.failures import translated
@@ -77,6 +86,8 @@ class OpenAIDialect:
     """All openai upstreams share one: it holds schemas, and what calls must bring back."""
 
     relays = False
+    stores = NO_STORES
+    """What calls must bring back is the model's own text in part: each process keeps its own."""
     counts = False
     """No host has an endpoint that counts tokens."""
 

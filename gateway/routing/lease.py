@@ -1,0 +1,94 @@
+"""Lease: an account's slot for one attempt, freed exactly once, with how it went."""
+
+from typing import TYPE_CHECKING
+
+from gateway.routing.accounts import Target
+from gateway.routing.circuit_breaker import CircuitBreaker
+from gateway.routing.cures import Cure
+
+if TYPE_CHECKING:
+    from gateway.routing.scheduler import Scheduler
+
+
+class Lease:
+    """An account's slot for one attempt.
+
+    The attempt's owner calls `answered` with the head of a 2xx, `succeeded` when the response is committed, and in
+    any case `release` at the end. A failed attempt goes to `Retries.failed`, a committed response that ended badly
+    to `Scheduler.broke`: both release it.
+    """
+
+    __slots__ = (
+        "_held",
+        "_overflow",
+        "_scheduler",
+        "conversation",
+        "cures",
+        "fresh_cures",
+        "probes",
+        "refresh",
+        "started",
+        "target",
+    )
+
+    def __init__(
+        self, scheduler: "Scheduler", target: Target, conversation: str, overflow: bool, now: float
+    ) -> None:
+        self._scheduler = scheduler
+        self._overflow = overflow
+        """The conversation's own account was only full: it stays bound there."""
+        self.probes: tuple[CircuitBreaker, ...] = ()
+        """What this attempt is the probe of."""
+        self._held = True
+        self.target = target
+        self.conversation = conversation
+        self.started = now
+        self.refresh = False
+        """The account's token was refused: get a fresh one first."""
+        self.cures: tuple[Cure, ...] = ()
+        """What is to be changed of the request: what its upstream is known to need, and what it was refused for."""
+        self.fresh_cures: tuple[Cure, ...] = ()
+        """Those that are remembered if this attempt succeeds."""
+
+    def __repr__(self) -> str:
+        state = "HELD" if self._held else "RELEASED"
+        return f"<Lease [{state}] {self.target.upstream}/{self.target.account} {self.target.wire_model}>"
+
+    def answered(self, now: float) -> None:
+        """Note that the head of a 2xx has come: who waits for this attempt as a probe need wait no longer."""
+        if self.probes:
+            for breaker in self.probes:
+                breaker.answered(now, self)
+            self._scheduler.wake()
+
+    def succeeded(self, now: float) -> None:
+        """Note that the response is committed. The slot stays taken until `release`."""
+        scheduler, state, conversation = self._scheduler, self.target.state, self.conversation
+        opened = False
+        if state.upstream.breaker is not None or state.breaker is not None or state.parts:
+            opened = scheduler.mend(self)
+        if conversation:
+            home = scheduler.conversations.home(conversation, now) if self._overflow else None
+            scheduler.conversations.bind(conversation, home or state, now)
+        if self.fresh_cures:
+            scheduler.cures.learn(self.target.upstream, self.target.wire_model, self.fresh_cures, now)
+        if self.probes:
+            self._leave()
+            opened = True
+        if opened:
+            scheduler.wake()
+
+    def release(self) -> None:
+        """Free the slot and wake who waits for one; does nothing the second time."""
+        if self._held:
+            self._held = False
+            self.target.state.in_flight -= 1
+            if self.probes:
+                self._leave()
+            if self._scheduler._waiting:
+                self._scheduler.wake()
+
+    def _leave(self) -> None:
+        for breaker in self.probes:
+            breaker.leave(self)
+        self.probes = ()

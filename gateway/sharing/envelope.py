@@ -1,0 +1,78 @@
+"""What a message in the store looks like: who sent it, and encoded news, sealed or plain.
+
+The same form stands on the channel, with many news, and as the value of a key, with one. It begins with a mark, so
+that another program's data is never taken for news; a process with a secret takes sealed messages only, one without
+takes plain ones only.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from gateway.sharing.seal import Seal
+
+PLAIN = b"gateway-1 "
+SEALED = b"gateway-sealed-1 "
+
+PROCESS = 16
+"""Bytes of the random name that a process gives itself."""
+
+LENGTH = 4
+"""Bytes of a length, most significant first."""
+
+MAX_MESSAGE = 2**20
+"""Bytes. A longer message is not looked at: a batch of news has some kilobytes, a signature at most a few dozen."""
+
+MESSAGE_SIZE = 2**18
+"""Bytes of news after which a message ends where there are more."""
+
+
+class Envelopes:
+    """Wraps and unwraps a process's messages."""
+
+    __slots__ = ("_seal", "process")
+
+    def __init__(self, process: bytes, seal: Seal | None) -> None:
+        self.process = process
+        self._seal = seal
+
+    def wrap(self, frames: Sequence[bytes]) -> bytes:
+        """Return a message of this process with encoded news."""
+        content = b"".join([self.process, *(len(frame).to_bytes(LENGTH, "big") + frame for frame in frames)])
+        return PLAIN + content if self._seal is None else SEALED + self._seal.close(content)
+
+    def messages(self, frames: Iterable[bytes]) -> Iterator[bytes]:
+        """Yield messages of a good size that have all these encoded news, one at least."""
+        together: list[bytes] = []
+        size = 0
+        for frame in frames:
+            if together and size + len(frame) > MESSAGE_SIZE:
+                yield self.wrap(together)
+                together, size = [], 0
+            together.append(frame)
+            size += len(frame)
+        yield self.wrap(together)
+
+    def unwrap(self, message: bytes) -> tuple[bytes, list[bytes]] | None:
+        """Return who sent a message, and its news, encoded; None for what is none, or not sealed as it must be."""
+        if len(message) > MAX_MESSAGE:
+            return None
+        if self._seal is None:
+            content = message.removeprefix(PLAIN) if message.startswith(PLAIN) else None
+        else:
+            content = self._seal.open(message.removeprefix(SEALED)) if message.startswith(SEALED) else None
+        if content is None or len(content) < PROCESS:
+            return None
+        frames = list(_frames(content, PROCESS))
+        return None if b"" in frames else (content[:PROCESS], frames)
+
+    def name(self, kind: str, key: str) -> str:
+        """Return the name of the store's key for news about something: hashed where messages are sealed."""
+        name = f"{kind}:{key}"
+        return name if self._seal is None else self._seal.name(name)
+
+
+def _frames(content: bytes, position: int) -> Iterator[bytes]:
+    """Yield the frames from a position on; an empty one where a length does not fit what follows it."""
+    while position < len(content):
+        start = position + LENGTH
+        position = start + int.from_bytes(content[position:start], "big")
+        yield content[start:position] if position <= len(content) else b""

@@ -1,0 +1,200 @@
+"""The hub of `--workers N`: the parent passes on what each worker tells to the others, and never waits for one.
+
+It keeps what still holds, for a worker that comes later, and the last counters of workers that have ended. A worker
+that has stopped reading loses the oldest news; nobody else notices.
+"""
+
+import socket
+import time
+from collections import deque
+
+from gateway.sharing.facts import Facts
+from gateway.sharing.frames import (
+    ANSWER,
+    ASK,
+    EXPECT,
+    KEEP,
+    LIVE,
+    NEWS,
+    PIECE,
+    TELL,
+    Inbox,
+    Outbox,
+    frame,
+    name_in,
+    number_in,
+    numbered,
+)
+from gateway.sharing.news import decode, encode
+
+MAX_ENDED = 64
+"""Blobs of each name that are kept of workers that have ended; the oldest goes first. Deaths are rare."""
+
+MAX_NAMES = 16
+"""Names under which blobs are kept."""
+
+MAX_ASKS = 256
+"""Questions that may be open at once."""
+
+
+class Peer:
+    """One worker, seen from the hub."""
+
+    __slots__ = ("inbox", "kept", "missed", "outbox", "sock")
+
+    def __init__(self, sock: socket.socket, outbox: Outbox) -> None:
+        self.sock = sock
+        self.inbox = Inbox()
+        self.outbox = outbox
+        self.kept: dict[str, bytes] = {}
+        """What is to be kept when it is gone, by name."""
+        self.missed = 0
+        """How many frames it was told that it has missed."""
+
+
+class Ask:
+    """A question of one worker to all others."""
+
+    __slots__ = ("number", "peer", "waiting")
+
+    def __init__(self, peer: Peer, number: int, waiting: set[Peer]) -> None:
+        self.peer = peer
+        self.number = number
+        self.waiting = waiting
+
+
+class Hub:
+    """All workers. Its owner selects on `readers` and `writers`."""
+
+    def __init__(self) -> None:
+        self._peers: dict[socket.socket, Peer] = {}
+        self._facts = Facts()
+        self._asks: dict[int, Ask] = {}
+        self._asked = 0
+        self._ended: dict[str, deque[bytes]] = {}
+
+    def join(self, sock: socket.socket) -> None:
+        """Take in a worker by the hub's end of its pair: what still holds goes to it first."""
+        sock.setblocking(False)
+        snapshot = self._facts.snapshot(time.time())
+        self._peers[sock] = Peer(sock, Outbox(frame(NEWS, encode(news)) for news in snapshot))
+        self._tell_live()
+
+    def close(self) -> None:
+        """Close the hub's ends: in a worker, which inherits them."""
+        for sock in self._peers:
+            sock.close()
+        self._peers.clear()
+
+    @property
+    def readers(self) -> list[socket.socket]:
+        """Return what to wait for until it is readable."""
+        return list(self._peers)
+
+    @property
+    def writers(self) -> list[socket.socket]:
+        """Return what to wait for until it is writable: who has not taken all that waits for it."""
+        return [sock for sock, peer in self._peers.items() if peer.outbox.next()]
+
+    def handle(self, readable: list[socket.socket]) -> None:
+        """Read what has come, and write what can be written."""
+        for sock in readable:
+            peer = self._peers.get(sock)
+            if peer is not None:
+                self._read(peer)
+        for peer in tuple(self._peers.values()):
+            self._write(peer)
+
+    def _read(self, peer: Peer) -> None:
+        """Read once from a worker that has said something, or has ended."""
+        try:
+            data = peer.sock.recv(PIECE)
+            for kind, payload in peer.inbox.feed(data):
+                self._received(peer, kind, payload)
+        except (OSError, ValueError):
+            data = b""
+        if not data:
+            self._remove(peer)
+
+    def _write(self, peer: Peer) -> None:
+        try:
+            while data := peer.outbox.next():
+                peer.outbox.sent(peer.sock.send(data))
+                if peer.missed != peer.outbox.dropped:
+                    self._tell_of(peer)
+        except BlockingIOError:
+            pass
+        except OSError:
+            self._remove(peer)
+
+    def _remove(self, peer: Peer) -> None:
+        del self._peers[peer.sock]
+        peer.sock.close()
+        for name, blob in peer.kept.items():
+            if name in self._ended or len(self._ended) < MAX_NAMES:
+                self._ended.setdefault(name, deque(maxlen=MAX_ENDED)).append(blob)
+        for number, ask in list(self._asks.items()):
+            if ask.peer is peer:
+                del self._asks[number]
+            elif peer in ask.waiting:
+                self._answered(peer, number, b"")
+        self._tell_live()
+
+    def _tell_live(self) -> None:
+        for peer in self._peers.values():
+            self._tell_of(peer)
+
+    def _tell_of(self, peer: Peer) -> None:
+        """Tell a worker how many live, and what it has missed because it did not read."""
+        peer.missed = peer.outbox.dropped
+        peer.outbox.put(frame(LIVE, numbered(len(self._peers), numbered(peer.missed))))
+
+    def _received(self, peer: Peer, kind: int, payload: bytes) -> None:
+        if kind == NEWS:
+            news = decode(payload)
+            if news is not None and self._facts.merge(news, time.time()) is not None:
+                self._pass_on(peer, NEWS, payload)
+        elif kind == TELL:
+            self._pass_on(peer, TELL, payload)
+        elif kind == KEEP:
+            name, blob = name_in(payload)
+            if name in peer.kept or len(peer.kept) < MAX_NAMES:
+                peer.kept[name] = blob
+        elif kind == ASK:
+            self._ask(peer, *number_in(payload))
+        elif kind == ANSWER:
+            self._answered(peer, *number_in(payload))
+
+    def _pass_on(self, sender: Peer, kind: int, payload: bytes) -> None:
+        told = frame(kind, payload)
+        for peer in self._peers.values():
+            if peer is not sender:
+                peer.outbox.put(told)
+
+    def _ask(self, asking: Peer, number: int, name: bytes) -> None:
+        """Ask all others, and answer at once for those that have ended."""
+        others = {peer for peer in self._peers.values() if peer is not asking}
+        ended = self._ended.get(name.decode(), ())
+        expected = numbered(len(others) + len(ended))
+        asking.outbox.put(frame(EXPECT, numbered(number, expected)))
+        for blob in ended:
+            asking.outbox.put(frame(ANSWER, numbered(number, blob)))
+        if not others:
+            return
+        self._asked += 1
+        own = self._asked & 0xFFFF_FFFF
+        self._asks[own] = Ask(asking, number, others)
+        if len(self._asks) > MAX_ASKS:
+            del self._asks[next(iter(self._asks))]
+        asked = frame(ASK, numbered(own, name))
+        for peer in others:
+            peer.outbox.put(asked)
+
+    def _answered(self, peer: Peer, number: int, blob: bytes) -> None:
+        ask = self._asks.get(number)
+        if ask is None or peer not in ask.waiting:
+            return
+        ask.waiting.discard(peer)
+        ask.peer.outbox.put(frame(ANSWER, numbered(ask.number, blob)))
+        if not ask.waiting:
+            del self._asks[number]

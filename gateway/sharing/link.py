@@ -1,0 +1,92 @@
+"""A worker's end of the way to its parent: frames in and out, on the event loop, without ever waiting."""
+
+import asyncio
+import socket
+from collections.abc import Callable
+
+from gateway.sharing.frames import NEWS, PIECE, Inbox, Outbox, frame
+
+BATCH = 0.004
+"""Seconds that news wait for others to go with: under load one system call carries several, and none is late."""
+
+FAREWELL = 0.2
+"""Seconds for the last words: a parent that reads takes far less."""
+
+
+class Link:
+    """Made on the loop that it is to run on. `receive` gets each frame."""
+
+    def __init__(self, sock: socket.socket, receive: Callable[[int, bytes], None]) -> None:
+        sock.setblocking(False)
+        self._sock = sock
+        self._receive = receive
+        self._loop = asyncio.get_running_loop()
+        self._inbox = Inbox()
+        self._outbox = Outbox()
+        self._timer: asyncio.TimerHandle | None = None
+        self._blocked = False
+        self.open = True
+
+    def start(self) -> None:
+        """Begin to read."""
+        self._loop.add_reader(self._sock, self._on_readable)
+
+    @property
+    def dropped(self) -> int:
+        """Return how many frames were dropped because the parent did not read."""
+        return self._outbox.dropped
+
+    def send(self, kind: int, payload: bytes) -> None:
+        """Send a frame: news in a moment, everything else in this turn of the loop."""
+        if not self.open:
+            return
+        self._outbox.put(frame(kind, payload))
+        if self._timer is None and not self._blocked:
+            self._timer = self._loop.call_later(BATCH if kind == NEWS else 0.0, self._flush)
+
+    def _flush(self) -> None:
+        self._timer = None
+        try:
+            while data := self._outbox.next():
+                self._outbox.sent(self._sock.send(data))
+        except BlockingIOError:
+            if not self._blocked:
+                self._blocked = True
+                self._loop.add_writer(self._sock, self._flush)
+            return
+        except OSError:
+            self.close()
+            return
+        if self._blocked:
+            self._blocked = False
+            self._loop.remove_writer(self._sock)
+
+    def _on_readable(self) -> None:
+        try:
+            data = self._sock.recv(PIECE)
+            for kind, payload in self._inbox.feed(data):
+                self._receive(kind, payload)
+        except (OSError, ValueError):
+            data = b""
+        if not data:
+            self.close()
+
+    def finish(self) -> None:
+        """Send what waits, for FAREWELL seconds at most, and close: the loop is about to end."""
+        if self.open:
+            self._sock.settimeout(FAREWELL)
+            try:
+                while data := self._outbox.next():
+                    self._outbox.sent(self._sock.send(data))
+            except OSError:
+                pass
+            self.close()
+
+    def close(self) -> None:
+        """Close, once."""
+        self.open = False
+        self._loop.remove_reader(self._sock)
+        self._loop.remove_writer(self._sock)
+        if self._timer is not None:
+            self._timer.cancel()
+        self._sock.close()

@@ -1,0 +1,393 @@
+"""A process's link to Valkey or Redis, over which gateways on several machines share their news.
+
+News are published on one channel, and kept as keys that expire when the news end: who comes later, or comes back, reads
+the keys. Both ways are idempotent, so whatever is told twice does no harm, and what is lost costs an attempt.
+
+Nothing here is ever waited for: `publish` only puts into a bounded queue. One task sends, one receives; each operation
+has a deadline; after any failure both connections are thrown away and made afresh (what a connection still owes after
+a timeout would be taken for the next reply, and a subscription that the library renews by itself has a gap). Silence
+is a failure, too: a process hears its own signs of life over the channel.
+
+Imported only where a store is configured: it needs the `redis` package.
+"""
+
+import asyncio
+import os
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from random import random
+from typing import Any, Protocol
+
+from redis.asyncio import Redis
+from redis.asyncio.client import PubSub
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import ReadOnlyError, RedisError
+
+from gateway.config import Sharing
+from gateway.config.store import place_of
+from gateway.sharing.envelope import MAX_MESSAGE, PROCESS, Envelopes
+from gateway.sharing.members import Members
+from gateway.sharing.news import News, decode, encode
+from gateway.sharing.peers import Sharing as Peers
+from gateway.sharing.seal import Seal
+from gateway.telemetry.access_log import AccessLog
+
+TIMEOUT = 2.0
+"""Seconds for one operation: a store in the same network takes a millisecond."""
+
+BEAT = 5.0
+"""Seconds between signs of life."""
+
+SILENCE = 3 * BEAT
+"""Seconds after which a process that was not heard of is gone, and after which a channel is dead on which not even
+one's own signs of life come back."""
+
+PACE = 0.02
+"""Seconds between two batches: news leave at once after a pause, and together when there are many, which costs a tenth.
+Less than half of the 50 ms within which others should know."""
+
+BATCH = 100
+"""News in a batch; reading them holds the receiver's loop for about a millisecond."""
+
+QUEUE = 10_000
+"""News that wait while the store is away. Most are told again anyway once it is back."""
+
+PAGE = 100
+"""Keys asked for at once; reading them holds the loop for some milliseconds."""
+
+LONGEST_KEPT = 86_400.0
+"""Seconds that the store keeps anything."""
+
+FIRST_PAUSE, LONGEST_PAUSE = 0.25, 10.0
+"""Seconds before connecting again, doubled each time; half of it is by chance, so that not all come at once."""
+
+GOODBYE = 0.1
+"""Seconds for the last news of a process that stops."""
+
+BYE = b"bye"
+"""In the place of news: this process is gone."""
+
+LONGEST_REASON = 200
+"""Characters of an error that are shown."""
+
+
+class State(Protocol):
+    """What processes know together, as far as a transport sees it."""
+
+    processes: int
+    """How many share, this one included."""
+    dropped: int
+    """News that a transport could not send or read."""
+
+    def receive(self, news: News) -> None:
+        """Take what another process has told."""
+
+    def snapshot(self) -> Iterable[News]:
+        """Return all that is known and has not ended."""
+
+
+class Store:
+    """One process's link; it is made anew for as long as `start` was called and `stop` was not."""
+
+    def __init__(
+        self,
+        sharing: Sharing,
+        state: State,
+        log: AccessLog,
+        entropy: Callable[[int], bytes] = os.urandom,
+        chance: Callable[[], float] = random,
+    ) -> None:
+        assert sharing.url is not None
+        seal = Seal(sharing.secret.reveal(), entropy) if sharing.secret else None
+        self._sharing = sharing
+        self._url = sharing.url.reveal()
+        self.where = place_of(self._url)
+        """Its place, for people: without user and password."""
+        self._state = state
+        self._chance = chance
+        self._log = log
+        self._envelopes = Envelopes(entropy(PROCESS), seal)
+        self._channel = f"{sharing.prefix}news"
+        self._kept = f"{sharing.prefix}kept:"
+        self._present = f"{sharing.prefix}process:"
+        self._queue: deque[News] = deque()
+        self._wake = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._closing = False
+        self._told_refused = False
+        self._members = Members(SILENCE)
+        self.up: bool | None = None
+        """Whether news are shared; None until that was first known."""
+        self.sent = self.received = 0
+        """News so far."""
+        self.dropped = 0
+        """News that found the queue full, and were the oldest in it."""
+        self.refused = 0
+        """Messages that were not a gateway's, or not sealed as they must be."""
+
+    def start(self) -> None:
+        """Connect, and stay connected."""
+        self._task = asyncio.get_running_loop().create_task(self._stay())
+
+    def publish(self, news: News) -> None:
+        """Tell all others, soon."""
+        if len(self._queue) >= QUEUE:
+            self._queue.popleft()
+            self.dropped += 1
+            self._state.dropped += 1
+        self._queue.append(news)
+        self._wake.set()
+
+    async def stop(self) -> None:
+        """Send what is left if that goes quickly, and close."""
+        task, self._task = self._task, None
+        if task is None:
+            return
+        self._closing = True
+        self._wake.set()
+        await asyncio.wait((task,), timeout=GOODBYE if self.up else 0.0)
+        task.cancel()
+        await asyncio.wait((task,))
+
+    async def _stay(self) -> None:
+        """Connect again after each failure."""
+        pause = FIRST_PAUSE
+        while not self._closing:
+            try:
+                await self._session()
+            except Exception as error:
+                if self.up:
+                    pause = FIRST_PAUSE
+                if self.up is not False:
+                    self._log.warning(
+                        f"sharing: the store {self.where} is away, and each gateway is on its own until it is "
+                        f"back: {_reason(error)}"
+                    )
+                self.up = False
+                await asyncio.sleep(pause * (1.0 - self._chance() / 2))
+                pause = min(2 * pause, LONGEST_PAUSE)
+
+    async def _session(self) -> None:
+        """Share until the process stops. Raise whatever ends it before that."""
+        client = self._client()
+        subscription = client.pubsub()
+        try:
+            async with asyncio.timeout(TIMEOUT):
+                await subscription.subscribe(self._channel)
+                # Only when it is confirmed nothing can fall between the channel and the keys.
+                await subscription.get_message(timeout=TIMEOUT)
+            async with asyncio.TaskGroup() as tasks:
+                receiving = tasks.create_task(self._receive(subscription))
+                await self._resync(client)
+                await self._send(client)
+                receiving.cancel()
+        finally:
+            with suppress(RedisError, OSError):
+                async with asyncio.timeout(GOODBYE):
+                    await subscription.aclose()  # type: ignore[no-untyped-call]
+                    await client.aclose()
+
+    def _client(self) -> Redis:
+        """Return a client that has no connection yet, and does by itself as little as possible."""
+        options: dict[str, Any] = {}
+        if self._sharing.ca_file is not None:
+            options["ssl_ca_certs"] = str(self._sharing.ca_file)
+        return Redis.from_url(
+            self._url,
+            # Each operation here has its deadline; one for each of a pipeline's replies would cost more than they do.
+            socket_timeout=None,
+            socket_connect_timeout=TIMEOUT,
+            retry=Retry(NoBackoff(), 0),
+            # HELLO is more than an old server, or an access list, may know.
+            protocol=2,
+            **options,
+        )
+
+    # Receiving.
+
+    async def _receive(self, subscription: PubSub) -> None:
+        """Take what comes over the channel."""
+        while True:
+            message = await subscription.get_message(timeout=SILENCE)
+            # A flood is read in parts.
+            await asyncio.sleep(0)
+            if message is None or message["type"] != "message":
+                raise TimeoutError("nothing comes over the channel, not even this process's own")
+            self._take(message["data"])
+
+    def _take(self, message: bytes) -> None:
+        """Take one message of the channel."""
+        opened = self._envelopes.unwrap(message)
+        if opened is None:
+            self.refused += 1
+            self._state.dropped += 1
+            return
+        process, frames = opened
+        if process == self._envelopes.process:
+            return
+        if BYE in frames:
+            self._members.gone(process)
+        else:
+            self._members.heard(process, asyncio.get_running_loop().time())
+        self._state.processes = 1 + len(self._members)
+        for frame in frames:
+            self._hear(frame)
+
+    def _hear(self, frame: bytes) -> None:
+        """Take one piece of news; what a later version tells and this one does not know is left out."""
+        news = decode(frame)
+        if news is None:
+            return
+        self.received += 1
+        try:
+            self._state.receive(news)
+        except Exception as error:
+            # What stays in the store would end the sharing again and again.
+            self._log.error(f"sharing: {news.kind} was not understood: {_reason(error)}", once=True)
+
+    # Coming back.
+
+    async def _resync(self, client: Redis) -> None:
+        """Read what the store keeps, then tell what it does not have."""
+        self._members.excuse(asyncio.get_running_loop().time())
+        stored: set[int] = set()
+        cursor = -1
+        while cursor:
+            async with asyncio.timeout(TIMEOUT):
+                cursor, names = await client.scan(
+                    max(cursor, 0), match=f"{self._sharing.prefix}*", count=PAGE
+                )
+            await self._read(client, [name for name in names if isinstance(name, bytes)], stored)
+        await self._beat(client)
+        missing = [news for news in self._state.snapshot() if hash(encode(news)) not in stored]
+        for start in range(0, len(missing), BATCH):
+            await self._write(client, missing[start : start + BATCH])
+        self.up = True
+        self._log.info(f"sharing: news are shared over the store {self.where}")
+
+    async def _read(self, client: Redis, names: Sequence[bytes], stored: set[int]) -> None:
+        """Take the values of some keys; whatever another program has there is left alone."""
+        kept, present = self._kept.encode(), self._present.encode()
+        ours = [name for name in names if name.startswith((kept, present))]
+        if not ours:
+            return
+        pipeline = client.pipeline(transaction=False)
+        for name in ours:
+            # Of another program's value, however large, no more than a message.
+            pipeline.getrange(name, 0, MAX_MESSAGE)
+        async with asyncio.timeout(TIMEOUT):
+            values = await pipeline.execute(raise_on_error=False)
+        for name, value in zip(ours, values, strict=True):
+            opened = self._envelopes.unwrap(value) if isinstance(value, bytes) else None
+            if opened is None:
+                self.refused += value != b""
+                continue
+            process, frames = opened
+            if name.startswith(present) and process != self._envelopes.process:
+                self._members.heard(process, asyncio.get_running_loop().time())
+            for frame in frames:
+                stored.add(hash(frame))
+                self._hear(frame)
+
+    # Sending.
+
+    async def _send(self, client: Redis) -> None:
+        """Send news as they come, and signs of life, until the process stops."""
+        loop = asyncio.get_running_loop()
+        due = loop.time() + BEAT
+        while not self._closing:
+            with suppress(TimeoutError):
+                async with asyncio.timeout_at(due):
+                    await self._wake.wait()
+            self._wake.clear()
+            if loop.time() >= due:
+                await self._beat(client)
+                due = loop.time() + BEAT
+            while self._queue:
+                await self._write(client, self._batch())
+                await asyncio.sleep(PACE)
+        pipeline = client.pipeline(transaction=False)
+        pipeline.publish(self._channel, self._envelopes.wrap([BYE]))
+        pipeline.delete(self._name)
+        await self._execute(pipeline)
+
+    def _batch(self) -> list[News]:
+        return [self._queue.popleft() for _ in range(min(BATCH, len(self._queue)))]
+
+    async def _beat(self, client: Redis) -> None:
+        """Tell that this process lives, and forget those that told nothing for long."""
+        self._members.look(asyncio.get_running_loop().time())
+        self._state.processes = 1 + len(self._members)
+        pipeline = client.pipeline(transaction=False)
+        sign = self._envelopes.wrap([])
+        pipeline.publish(self._channel, sign)
+        pipeline.set(self._name, sign, px=int(SILENCE * 1000))
+        await self._execute(pipeline)
+
+    @property
+    def _name(self) -> str:
+        return self._present + self._envelopes.process.hex()
+
+    async def _write(self, client: Redis, batch: Sequence[News]) -> None:
+        """Publish news and keep them until they end."""
+        now = time.time()
+        lasting = [(each, frame) for each in batch if each.until > now and (frame := encode(each))]
+        if not lasting:
+            return
+        pipeline = client.pipeline(transaction=False)
+        for message in self._envelopes.messages([frame for _, frame in lasting]):
+            pipeline.publish(self._channel, message)
+        for news, frame in lasting:
+            left = min(news.until - now, LONGEST_KEPT)
+            name = self._kept + self._envelopes.name(news.kind, news.key)
+            # As `set` does, in a tenth of its time.
+            pipeline.execute_command(
+                "SET", name, self._envelopes.wrap([frame]), "PX", max(1, int(left * 1000))
+            )
+        await self._execute(pipeline)
+        self.sent += len(lasting)
+
+    async def _execute(self, pipeline: Any) -> None:
+        """Run commands of which the first publishes. Raise if it was refused; warn once if others were."""
+        async with asyncio.timeout(TIMEOUT):
+            first, *others = await pipeline.execute(raise_on_error=False)
+        refused = next((result for result in others if isinstance(result, Exception)), None)
+        if isinstance(first, Exception):
+            raise first
+        if isinstance(refused, ReadOnlyError):
+            # A replica, which it has become: its publications reach nobody but its own clients.
+            raise refused
+        if refused is not None and not self._told_refused:
+            self._told_refused = True
+            self._log.warning(
+                f"sharing: the store {self.where} keeps no news for gateways that start later, only those that "
+                f"run hear them: {_reason(refused)}"
+            )
+
+
+def open_store(section: Sharing, peers: Peers | None, log: AccessLog) -> tuple[Peers, Store]:
+    """Return a link that is not started yet, and what it is a part of: `peers`, where there are some already."""
+    peers = peers or Peers()
+    store = Store(section, peers.state, log)
+    tell_workers = peers.state.publish
+
+    def publish(news: News) -> None:
+        tell_workers(news)
+        store.publish(news)
+
+    peers.state.publish = publish
+    return peers, store
+
+
+def _reason(error: BaseException) -> str:
+    """Return what an error says, in a line; of several that came together, the first."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    if not isinstance(error, RedisError | OSError):
+        # A fault of ours: what it says might hold anything.
+        return f"{type(error).__name__}, a fault of the gateway"
+    text = " ".join(str(error).split()) or "no response in time"
+    return text[:LONGEST_REASON]

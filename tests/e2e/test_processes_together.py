@@ -1,0 +1,236 @@
+"""What one process of several learns, the others act on: two gateways and a hub in this process, and real workers."""
+
+import asyncio
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from gateway.config import Config, Intercept
+from tests.fakes.gemini.server import strict_upstream
+from tests.fakes.messages import Received, Script, ScriptedUpstream, error_answer, json_answer, message
+from tests.sharing.office import office
+from tests.support.agent import Agent
+from tests.support.client import fetch
+from tests.support.gemini import MODEL, before
+from tests.support.running import Running, account, config, running, upstream
+from tests.support.spawned import spawned
+from tests.test_workers import children, eventually
+
+REQUEST: dict[str, Any] = {
+    "model": "m",
+    "max_tokens": 100,
+    "messages": [{"role": "user", "content": "hi"}],
+}
+TOLD = 0.05
+"""Seconds after which all processes know."""
+
+
+def talk(number: int) -> dict[str, Any]:
+    return {**REQUEST, "metadata": {"user_id": f"user_1_account__session_{number:x}"}}
+
+
+@asynccontextmanager
+async def two(made: Config) -> AsyncIterator[tuple[Running, Running]]:
+    """Two gateways that hear of each other."""
+    async with office(2) as place:
+        turning = asyncio.create_task(place.go_on())
+        try:
+            async with (
+                running(made, sharing=place.workers[0]) as one,
+                running(made, sharing=place.workers[1]) as other,
+            ):
+                yield one, other
+        finally:
+            turning.cancel()
+
+
+def keys(up: ScriptedUpstream) -> list[str]:
+    """Which accounts were asked."""
+    asked = (request for request in up.requests if request.method == "POST")
+    return [str(request.key).removeprefix("key-of-") for request in asked]
+
+
+async def test_a_limit_met_here_is_kept_there_within_a_moment_and_so_is_where_the_talk_went() -> None:
+    limited: set[str] = set()
+
+    def answer(request: Received) -> Script:
+        if str(request.key) in limited:
+            return error_answer(429, "rate_limit_error", "slow down", [("retry-after", "1")])
+        return json_answer(200, message())
+
+    async with (
+        ScriptedUpstream(answer=answer) as up,
+        two(config(upstream(up.url, "a", "b", "c"))) as (here, there),
+    ):
+        for gateway in (here, there):
+            for number in range(12):
+                assert (await gateway.post(talk(number))).status == 200
+        # Nobody has told anybody, and yet they agree.
+        homes = keys(up)
+        assert homes[:12] == homes[12:]
+        assert len(set(homes)) == 3
+        limited.add(f"key-of-{homes[0]}")
+        assert (await here.post(talk(0))).status == 200
+        went_to = keys(up)[-1]
+        await asyncio.sleep(TOLD)
+        limited.clear()
+        del up.requests[:]
+        assert (await there.post(talk(0))).status == 200
+        await asyncio.sleep(1.0)
+        assert (await there.post(talk(0))).status == 200
+        assert keys(up) == [went_to] * 2
+
+
+async def test_who_shares_with_other_machines_names_conversations_alike_everywhere() -> None:
+    async with ScriptedUpstream(answer=lambda request: json_answer(200, message())) as up, office(1) as place:
+        (sharing,) = place.workers
+        for far in (False, True):
+            sharing.far = far
+            async with running(config(upstream(up.url, "a")), sharing=sharing) as gateway:
+                runtime = gateway.gateway.runtime
+                assert (await gateway.post(REQUEST)).status == 200
+                begun = (None, ("hi",))
+                assert (runtime.hash(begun) == 0x685F1BCB4D78185A) is far
+
+
+async def test_a_tool_round_of_gemini_goes_on_elsewhere_with_its_signature() -> None:
+    async with (
+        strict_upstream() as up,
+        two(before(up, intercept=Intercept(warmup=False))) as (here, there),
+    ):
+        agent = Agent(here, MODEL)
+        await agent.ask("run ls -l")
+        await asyncio.sleep(TOLD)
+        agent.gateway = there
+        await agent.give_results()
+        (signature,) = up.asked[-1].signatures
+        assert signature
+        assert up.refused == []
+
+
+async def test_a_cure_learnt_here_is_applied_there() -> None:
+    def answer(request: Received) -> Script:
+        if b"context_management" in request.body:
+            return error_answer(
+                400, "invalid_request_error", "context_management: Extra inputs are not permitted"
+            )
+        return json_answer(200, message())
+
+    asked = {**REQUEST, "context_management": {"edits": []}}
+    async with ScriptedUpstream(answer=answer) as up, two(config(upstream(up.url, "a"))) as (here, there):
+        assert (await here.post(asked)).status == 200
+        await asyncio.sleep(TOLD)
+        assert (await there.post(asked)).status == 200
+        assert len(up.requests) == 3
+        assert [line.partition(" repairs=")[2] for line in there.lines if "repairs=" in line] == [
+            "cure:fields"
+        ]
+
+
+async def test_a_reload_goes_on_sharing_and_divides_limits() -> None:
+    answer = error_answer(401, "authentication_error", "no")
+    async with ScriptedUpstream(answer=lambda request: answer) as up:
+        made = config(upstream(up.url, account("a", max_concurrent=8)))
+        async with two(made) as (here, there):
+            (target,) = there.gateway.runtime.targets("m")
+            assert target.state.limit == 8
+            there.gateway.reload(replace(made, sharing=replace(made.sharing, share_limits=True)))
+            (target,) = there.gateway.runtime.targets("m")
+            assert target.state.limit == 4
+            assert (await here.post(REQUEST)).status == 503
+            await asyncio.sleep(TOLD)
+            assert (await there.post(REQUEST)).status == 503
+            assert len(up.requests) == 1
+
+
+# Real workers.
+
+WORKERS = """
+[upstreams.up]
+kind = "anthropic"
+base_url = "{url}"
+models = {{ "*" = "m" }}
+accounts = [{{ name = "a", api_key = "key-of-a" }}, {{ name = "b", api_key = "key-of-b" }}]
+"""
+
+
+async def ask(port: int, number: int) -> int:
+    return (await fetch(port, "POST", "/v1/messages", orjson.dumps(talk(number)))).status
+
+
+async def test_workers_tell_each_other_and_who_comes_later(tmp_path: Path) -> None:
+    def answer(request: Received) -> Script:
+        if request.key == "key-of-a":
+            return error_answer(429, "rate_limit_error", "slow down", [("retry-after", "600")])
+        return json_answer(200, message())
+
+    async with ScriptedUpstream(answer=answer) as up:
+        text = WORKERS.format(url=up.url)
+        with spawned(tmp_path, "--workers", "4", text=text) as gateway:
+            parent, port = gateway.process.pid, gateway.port
+            await asyncio.to_thread(eventually, lambda: len(children(parent)) == 4)
+            met = 0
+            while not met:
+                assert await ask(port, met) == 200
+                met = keys(up).count("a")
+            await asyncio.sleep(TOLD)
+            assert [await ask(port, number) for number in range(100)] == [200] * 100
+            assert keys(up).count("a") == 1
+            # All are replaced, one stands still, and the others know all the same.
+            before = children(parent)
+            for pid in before:
+                os.kill(pid, signal.SIGKILL)
+            await asyncio.to_thread(
+                eventually, lambda: len(children(parent)) == 4 and not children(parent) & before
+            )
+            assert [await ask(port, number) for number in range(20)] == [200] * 20
+            stopped = min(children(parent))
+            os.kill(stopped, signal.SIGSTOP)
+            asked = [asyncio.create_task(ask(port, number)) for number in range(20)]
+            done, _ = await asyncio.wait(asked, timeout=1.0)
+            assert done
+            os.kill(stopped, signal.SIGCONT)
+            assert [await each for each in asked] == [200] * 20
+            assert keys(up).count("a") == 1
+            gateway.signal("TERM")
+            await asyncio.to_thread(gateway.wait)
+    assert gateway.process.returncode == 0
+
+
+def test_one_process_imports_nothing_of_it() -> None:
+    words = "import sys, gateway.cli, gateway.process; print([m for m in sys.modules if 'sharing' in m])"
+    done = subprocess.run([sys.executable, "-c", words], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
+async def test_any_of_them_tells_of_all_and_what_is_asked_of_one_is_done_by_all(tmp_path: Path) -> None:
+    async with ScriptedUpstream(answer=lambda request: json_answer(200, message())) as up:
+        text = WORKERS.format(url=up.url)
+        with spawned(tmp_path, "--workers", "2", text=text) as gateway:
+            await asyncio.to_thread(eventually, lambda: len(children(gateway.process.pid)) == 2)
+            port = gateway.port
+            assert [await ask(port, number) for number in range(8)] == [200] * 8
+            for _ in range(6):
+                scraped = (await fetch(port, "GET", "/metrics")).body.decode()
+                counted = re.findall(
+                    r'^gateway_requests_total\{route="/v1/messages",.*\} (\S+)$', scraped, re.M
+                )
+                assert sum(map(float, counted)) == 8
+                found = (await fetch(port, "GET", "/status.json")).document
+                assert (found["processes"], len(found["requests"])) == (2, 8)
+            asked = {"upstream": "up", "account": "a"}
+            done = await fetch(port, "POST", "/status/disable", asked, [("x-gateway-action", "disable")])
+            assert done.status == 200
+            await asyncio.sleep(TOLD)
+            del up.requests[:]
+            assert [await ask(port, number) for number in range(20)] == [200] * 20
+            assert "a" not in keys(up)

@@ -1,0 +1,268 @@
+"""Two gateways that share a store: what one learns the other knows, and no request ever waits for the store."""
+
+import asyncio
+import itertools
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from gateway.config import Config, Secret, Sharing
+from gateway.sharing import store as module
+from tests.fakes.gemini.server import GeminiUpstream, strict_upstream
+from tests.fakes.gemini.signatures import BYPASS, signed
+from tests.fakes.messages import Received, Script, ScriptedUpstream, Sleep, error_answer
+from tests.support.agent import Agent, words
+from tests.support.client import ask
+from tests.support.gemini import before
+from tests.support.loops import eventually
+from tests.support.running import Running, account, config, running, upstream
+from tests.support.stage import account_of, good
+from tests.support.store_server import StoreServer, needs_a_store
+
+pytestmark = needs_a_store
+
+LIMITED = error_answer(429, "rate_limit_error", "hourly limit", [("retry-after", "3600")])
+
+SOON = 0.05
+"""Seconds within which all know what one has learnt."""
+
+THINKING = {"type": "adaptive"}
+
+numbers = itertools.count()
+
+
+@pytest.fixture(autouse=True)
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Connect again sooner than gateways do, so that no test waits for that."""
+    monkeypatch.setattr(module, "FIRST_PAUSE", 0.02)
+
+
+def section(store: StoreServer, **fields: Any) -> Sharing:
+    """What gateways of one test share, sealed."""
+    secret = Secret("a secret of 16 or more")
+    return Sharing(url=Secret(store.url), prefix=f"e2e-{next(numbers)}:", secret=secret, **fields)
+
+
+@asynccontextmanager
+async def gateways(config: Config, count: int = 2) -> AsyncIterator[list[Running]]:
+    """Gateways with one configuration, each of which is in touch with the store."""
+    async with AsyncExitStack() as stack:
+        made = [await stack.enter_async_context(running(config)) for _ in range(count)]
+        for each in made:
+            await eventually(lambda each=each: told(each, "news are shared"))  # type: ignore[misc]
+        yield made
+
+
+def told(gateway: Running, words: str, times: int = 1) -> bool:
+    """Whether a gateway has logged these words."""
+    return sum(words in line for line in gateway.lines) >= times
+
+
+class Up:
+    """An upstream that remembers which accounts it was asked by, and fails as it is told."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        self.fail: Callable[[Received], Script | None] = lambda request: None
+        self.server = ScriptedUpstream(answer=self._answer)
+
+    def _answer(self, request: Received) -> Script:
+        self.asked.append(account_of(request))
+        return self.fail(request) or good(request)
+
+    def shared(self, store: StoreServer, *accounts: Any, **fields: Any) -> Config:
+        return config(
+            upstream(self.server.url, *(accounts or ("a@x", "b@x"))), sharing=section(store, **fields)
+        )
+
+
+async def test_a_limit_that_one_meets_keeps_the_other_from_asking(store_server: StoreServer) -> None:
+    up = Up()
+    up.fail = lambda request: LIMITED if account_of(request) == "a" else None
+    async with up.server, gateways(up.shared(store_server)) as (first, second):
+        number = 0
+        while "a" not in up.asked:
+            assert (await first.post(ask(f"conversation {number}"))).status == 200
+            number += 1
+        await asyncio.sleep(SOON)
+        up.asked.clear()
+        for each in range(20):
+            assert (await second.post(ask(f"another {each}"))).status == 200
+        assert set(up.asked) == {"b"}
+
+
+async def test_a_conversation_that_moved_at_one_goes_straight_to_its_account_at_the_other(
+    store_server: StoreServer,
+) -> None:
+    up = Up()
+    async with (
+        up.server,
+        gateways(
+            up.shared(
+                store_server,
+            )
+        ) as (first, second),
+    ):
+        await first.post(ask("the conversation"))
+        (home,) = up.asked
+        once = [error_answer(500, "api_error", "oops")]
+        up.fail = lambda request: once.pop() if once else None
+        await first.post(ask("the conversation"))
+        *_, moved = up.asked
+        assert moved != home
+        await asyncio.sleep(SOON)
+        up.asked.clear()
+        for _ in range(3):
+            await second.post(ask("the conversation"))
+        assert up.asked == [moved] * 3
+        # Of all others both think alike without a word.
+        up.asked.clear()
+        for number in range(10):
+            for gateway in (first, second):
+                await gateway.post(ask(f"conversation {number}"))
+        assert up.asked[::2] == up.asked[1::2]
+        assert set(up.asked) == {"a", "b"}
+
+
+async def test_a_tool_round_of_gemini_goes_on_at_the_other_with_its_signature(
+    store_server: StoreServer,
+) -> None:
+    async with strict_upstream() as up, gateways(before(up, sharing=section(store_server))) as made:
+        agent = Agent(made[0], "claude-opus-5-5", thinking=THINKING)
+        for prompt in ("run ls -l", "run echo one", "read /tmp/x"):
+            message = await agent.ask(prompt)
+            while message["stop_reason"] == "tool_use":
+                made.reverse()
+                agent.gateway = made[0]
+                await asyncio.sleep(SOON)
+                message = await agent.give_results()
+            assert "The tool says" in words(message)
+        sent = signatures(up)
+    assert len(sent) >= 3
+    assert all(came == given for came, given in sent)
+    assert BYPASS not in {came for came, _ in sent}
+
+
+def signatures(up: GeminiUpstream) -> list[tuple[str, str]]:
+    """(signature, what it should be) of every call that came back."""
+    calls = [part for asked in up.asked for part in asked.parts if "functionCall" in part]
+    return [(part.get("thoughtSignature", ""), signed(part["functionCall"])) for part in calls]
+
+
+async def test_a_cure_that_one_learns_is_applied_by_the_other(store_server: StoreServer) -> None:
+    def refuse(request: Received) -> Script | None:
+        if b"context_management" not in request.body:
+            return None
+        return error_answer(
+            400, "invalid_request_error", "context_management: Extra inputs are not permitted"
+        )
+
+    up = Up()
+    up.fail = refuse
+    request = ask("hi", context_management={"edits": []})
+    async with up.server, gateways(up.shared(store_server)) as (first, second):
+        assert (await first.post(request)).status == 200
+        assert len(up.asked) == 2
+        await asyncio.sleep(SOON)
+        up.asked.clear()
+        assert (await second.post(request)).status == 200
+        assert len(up.asked) == 1
+        assert "repairs=cure:fields" in second.lines[-1]
+
+
+async def test_limits_are_divided_among_those_that_live(store_server: StoreServer) -> None:
+    most = now = 0
+
+    def hold(request: Received) -> Script:
+        nonlocal most, now
+        now += 1
+        most = max(most, now)
+        yield Sleep(0.02)
+        now -= 1
+        yield from good(request)
+
+    up = Up()
+    up.fail = hold
+    one = account("a@x", max_concurrent=4)
+    async with up.server, gateways(up.shared(store_server, one, share_limits=True)) as (first, second):
+        both = [gateway.gateway.runtime.sharing for gateway in (first, second)]
+        await eventually(
+            lambda: all(sharing is not None and sharing.state.processes == 2 for sharing in both)
+        )
+        asking = [gateway.post(ask(f"{number}")) for number in range(10) for gateway in (first, second)]
+        assert {response.status for response in await asyncio.gather(*asking)} == {200}
+        assert most == 4
+
+
+async def test_kill_9_of_the_store_fails_no_request_and_it_is_filled_again(own_store: StoreServer) -> None:
+    own_store.start()
+    up = Up()
+    up.fail = lambda request: LIMITED if account_of(request) == "a" else None
+    statuses: list[int] = []
+
+    async def load(gateway: Running) -> None:
+        while not done.is_set():
+            response = await gateway.post(ask(f"conversation {len(statuses)}"))
+            statuses.append(response.status)
+
+    done = asyncio.Event()
+    async with up.server, gateways(up.shared(own_store)) as made:
+        tasks = [asyncio.create_task(load(gateway)) for gateway in made for _ in range(4)]
+        await eventually(lambda: len(statuses) > 50)
+        own_store.kill()
+        await eventually(lambda: all(told(gateway, "is away") for gateway in made))
+        so_far = len(statuses)
+        await eventually(lambda: len(statuses) > so_far + 50)
+        own_store.start()
+        for gateway in made:
+            await eventually(lambda each=gateway: told(each, "news are shared", 2))  # type: ignore[misc]
+        done.set()
+        await asyncio.gather(*tasks)
+        assert set(statuses) == {200}
+        # What the empty store was filled with is enough for one that comes later.
+        async with gateways(made[0].gateway.runtime.config, 1) as (late,):
+            up.asked.clear()
+            for number in range(10):
+                await late.post(ask(f"late {number}"))
+            assert set(up.asked) == {"b"}
+
+
+async def test_a_store_that_hangs_delays_no_request_and_no_end(own_store: StoreServer) -> None:
+    own_store.start()
+    up = Up()
+    up.fail = lambda request: LIMITED if account_of(request) == "a" else None
+    async with up.server:
+        async with gateways(up.shared(own_store)) as made:
+            own_store.hang()
+            for number in range(20):
+                for gateway in made:
+                    began = time.perf_counter()
+                    assert (await gateway.post(ask(f"conversation {number}"))).status == 200
+                    assert time.perf_counter() - began < 0.5
+            began = time.perf_counter()
+        assert time.perf_counter() - began < 2.0
+        own_store.wake()
+
+
+async def test_a_reload_keeps_the_store_and_says_so(store_server: StoreServer) -> None:
+    up = Up()
+    async with up.server, gateways(up.shared(store_server), 1) as (gateway,):
+        before = gateway.gateway.runtime.config
+        gateway.gateway.reload(replace(before, sharing=replace(before.sharing, share_limits=True)))
+        gateway.gateway.reload(replace(before, sharing=Sharing()))
+        assert sum("takes effect at the next start" in line for line in gateway.lines) == 1
+        assert told(gateway, "warning: but for share_limits, [sharing] takes effect at the next start")
+        # It tells what it learns all the same.
+        async with gateways(before, 1) as (other,):
+            up.fail = lambda request: LIMITED if account_of(request) == "a" else None
+            while "a" not in up.asked:
+                await gateway.post(ask(f"conversation {len(up.asked)}"))
+            await asyncio.sleep(SOON)
+            up.asked.clear()
+            for number in range(10):
+                await other.post(ask(f"another {number}"))
+            assert set(up.asked) == {"b"}

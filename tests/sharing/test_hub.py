@@ -1,0 +1,323 @@
+"""The hub and its workers over real socket pairs, in one process."""
+
+import asyncio
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from gateway.sharing import frames, hub, link, peers
+from gateway.sharing.facts import SIGNATURE_FOR
+from gateway.sharing.frames import ANSWER, ASK, EXPECT, KEEP, LIVE, NEWS, TELL, frame, named, numbered
+from gateway.sharing.news import SIGNATURE, News, encode, key_of
+from gateway.sharing.peers import Sharing
+from tests.sharing.office import Office, office
+
+WALL = time.time()
+
+
+def news(number: int = 1, value: str = "x") -> News:
+    return News(SIGNATURE, key_of("calls", f"{number}"), WALL + SIGNATURE_FOR, WALL, {"value": value})
+
+
+@contextmanager
+def stranger(made: Office) -> Iterator[socket.socket]:
+    """A worker's end of a pair, in the hands of the test."""
+    ours, theirs = socket.socketpair()
+    made.hub.join(ours)
+    with theirs:
+        yield theirs
+
+
+async def test_what_one_worker_says_all_others_hear() -> None:
+    async with office() as made:
+        first, *others = made.workers
+        first.state.publish(news())
+        await made.turn(lambda: all(each.state.received for each in others))
+        assert first.state.received == 0
+        assert [each.state.snapshot() for each in others] == [[news()]] * 2
+        # What is known already is passed on no more.
+        others[0].state.publish(news())
+        others[0].state.publish(news(2))
+        await made.turn(lambda: others[1].state.received == 2)
+        assert first.state.received == 1
+
+
+async def test_who_comes_later_hears_what_still_holds() -> None:
+    async with office(1) as made:
+        for number in range(200):
+            made.workers[0].state.publish(news(number, "x" * 3000))
+        await made.turn(lambda: len(made.hub._facts.snapshot(WALL)) == 200)
+        late = made.add()
+        await made.turn(lambda: late.state.received == 200)
+        assert (made.workers[0].state.workers, late.state.workers) == (2, 2)
+
+
+async def test_one_that_is_gone_is_counted_no_more() -> None:
+    async with office(3) as made:
+        made.workers[0].finish()
+        await made.turn(lambda: made.workers[1].state.workers == 2)
+
+
+async def test_blobs_are_gathered_from_all_others() -> None:
+    async with office() as made:
+        assert await made.gathered(made.workers[0], "status") == []
+        for number, each in enumerate(made.workers):
+            each.provide("status", lambda number=number: b"%d" % number)  # type: ignore[misc]
+        assert await made.gathered(made.workers[0], "status") == [b"1", b"2"]
+        assert await made.gathered(made.workers[2], "status") == [b"0", b"1"]
+
+
+async def test_a_worker_alone_gathers_nothing() -> None:
+    replies: list[list[bytes]] = []
+    alone = Sharing()
+    alone.start()
+    alone.tell("clear", b"")
+    alone.gather("status", replies.append)
+    await asyncio.sleep(0)
+    assert replies == [[]]
+    alone.finish()
+    async with office(1) as made:
+        assert await made.gathered(made.workers[0], "status") == []
+
+
+async def test_a_worker_that_stands_still_is_not_waited_for() -> None:
+    async with office(2) as made:
+        made.workers[1].provide("status", lambda: b"1")
+        with stranger(made):
+            started = time.monotonic()
+            assert await made.gathered(made.workers[0], "status", 0.1) == [b"1"]
+            assert 0.05 < time.monotonic() - started < 2.0
+            # Its end is an answer, too.
+            replies: list[list[bytes]] = []
+            made.workers[0].gather("status", replies.append, 60.0)
+            await made.turn(lambda: len(made.hub._asks) == 2)
+        await made.turn(lambda: replies)
+        assert replies == [[b"1"]]
+        assert made.hub._asks == {}
+
+
+async def test_a_question_of_one_that_is_gone_is_forgotten() -> None:
+    async with office(0) as made:
+        with stranger(made), stranger(made) as silent:
+            with stranger(made) as asking:
+                asking.sendall(frame(ASK, numbered(1, b"status")))
+                await made.turn(lambda: made.hub._asks)
+            await made.turn(lambda: not made.hub._asks)
+            # One that answers what nobody asked, and one that leaves when others still have to answer.
+            with stranger(made) as asking:
+                asking.sendall(frame(ASK, numbered(2, b"status")))
+                await made.turn(lambda: made.hub._asks)
+                silent.sendall(frame(ANSWER, numbered(1, b"x")))
+                silent.sendall(frame(ANSWER, numbered(made.hub._asked, b"x")) * 2)
+                await made.turn(lambda: len(next(iter(made.hub._asks.values())).waiting) == 1)
+                silent.close()
+                await made.turn(lambda: len(made.hub.readers) == 2)
+                assert len(made.hub._asks) == 1
+
+
+async def test_the_last_counters_of_a_worker_that_ended_count_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(peers, "KEEP_EVERY", 0.01)
+    async with office(3) as made:
+        ended, killed, left = made.workers
+        counts = {"ended": 1, "killed": 5}
+        ended.provide("metrics", lambda: b"%d" % counts["ended"])
+        killed.provide("metrics", lambda: b"%d" % counts["killed"])
+        await made.turn(lambda: all(len(each.kept) for each in list(made.hub._peers.values())[:2]))
+        counts["ended"] = 2
+        ended.finish()
+        assert killed._link is not None
+        killed._link.close()
+        await made.turn(lambda: left.state.workers == 1)
+        assert await made.gathered(left, "metrics") == [b"2", b"5"]
+        assert await made.gathered(left, "status") == []
+        late = made.add()
+        left.provide("metrics", lambda: b"7")
+        assert await made.gathered(late, "metrics") == [b"2", b"5", b"7"]
+        killed.finish()
+
+
+async def test_an_operators_word_reaches_all_others() -> None:
+    async with office() as made:
+        heard: list[tuple[int, bytes]] = []
+        for number, each in enumerate(made.workers):
+            each.on_tell("clear", lambda payload, number=number: heard.append((number, payload)))  # type: ignore[misc]
+        made.workers[1].tell("unheard", b"")
+        made.workers[1].tell("clear", b"main/work")
+        await made.turn(lambda: len(heard) == 2)
+        assert sorted(heard) == [(0, b"main/work"), (2, b"main/work")]
+
+
+async def test_a_question_that_the_hub_cannot_answer_ends_with_its_worker() -> None:
+    async with office(1) as made:
+        replies: list[list[bytes]] = []
+        made.workers[0].gather("status", replies.append, 60.0)
+        made.workers[0].finish()
+        assert replies == [[]]
+        made.workers[0].gather("status", replies.append)
+        made.workers[0].tell("clear", b"")
+        await asyncio.sleep(0)
+        assert replies == [[], []]
+
+
+async def test_a_flood_that_nobody_reads_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(frames, "ROOM", 100_000)
+    async with office(2) as made:
+        first, second = made.workers
+        with stranger(made) as stopped:
+            for number in range(3000):
+                first.state.publish(news(number, "x" * 400))
+                if number % 100 == 0:
+                    await made.turn(lambda: not first._link._outbox._news)  # type: ignore[union-attr]
+            await made.turn(lambda: second.state.received == 3000)
+            assert first.state.dropped == second.state.dropped == 0
+            peer = next(each for each in made.hub._peers.values() if each.outbox.dropped)
+            assert peer.outbox._bytes <= 100_000
+            stopped.setblocking(False)
+            got = 0
+            while made.hub.writers:
+                made.hub.handle([])
+                try:
+                    got += len(stopped.recv(1 << 20))
+                except BlockingIOError:
+                    pass
+            assert got < 1_500_000
+            assert not peer.outbox._news
+
+
+async def test_a_worker_that_stood_still_learns_what_it_has_missed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(frames, "ROOM", 100_000)
+    async with office(1) as made:
+        ours, theirs = socket.socketpair()
+        made.hub.join(ours)
+        for number in range(3000):
+            made.workers[0].state.publish(news(number, "x" * 400))
+            if number % 100 == 0:
+                await made.turn(lambda: not made.workers[0]._link._outbox._news)  # type: ignore[union-attr]
+        await made.turn(lambda: len(made.hub._facts.snapshot(WALL)) == 3000)
+        still = Sharing(theirs)
+        still.start()
+        made.workers.append(still)
+        await made.turn(lambda: still.state.received + still.state.dropped == 3000)
+        assert still.state.dropped > 1000
+        # The newest are those that it got in the end.
+        assert news(2999, "x" * 400) in still.state.snapshot()
+
+
+async def test_a_parent_that_stands_still_costs_a_worker_the_oldest_news(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(frames, "ROOM", 50_000)
+    async with office(1) as made:
+        (only,) = made.workers
+        for number in range(3000):
+            only.state.publish(news(number, "x" * 400))
+            if number % 50 == 0:
+                await asyncio.sleep(link.BATCH * 1.5)
+        assert only.state.dropped > 500
+        # And then it reads again.
+        await made.turn(lambda: not made.workers[0]._link._blocked)  # type: ignore[union-attr]
+        known = {each.key for each in made.hub._facts.snapshot(WALL)}
+        await made.turn(lambda: news(2999).key in {each.key for each in made.hub._facts.snapshot(WALL)})
+        assert len(known) < 2500
+
+
+async def test_news_that_cannot_be_written_are_counted() -> None:
+    async with office(1) as made:
+        made.workers[0].state.publish(news(1, "\ud800"))
+        assert made.workers[0].state.dropped == 1
+
+
+JUNK: list[tuple[int, Any]] = [
+    (NEWS, b"junk"),
+    (99, b""),
+    (EXPECT, numbered(9, numbered(9))),
+    (ANSWER, numbered(9, b"x")),
+    (LIVE, numbered(3, numbered(0))),
+    (KEEP, named("x", b"y")),
+]
+
+
+async def test_what_makes_no_sense_does_no_harm(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hub, "MAX_NAMES", 2)
+    monkeypatch.setattr(hub, "MAX_ASKS", 2)
+    async with office(2) as made:
+        with stranger(made) as odd:
+            for kind, payload in JUNK:
+                odd.sendall(frame(kind, payload))
+            for number in range(9):
+                odd.sendall(frame(KEEP, named(f"{number}", b"y")) + frame(ASK, numbered(number, b"status")))
+            await made.turn(lambda: made.hub._asked == 9)
+            assert len(made.hub._asks) <= 2
+        await made.turn(lambda: made.workers[0].state.workers == 2)
+        with stranger(made) as odd:
+            odd.sendall(frame(KEEP, named("z", b"y")))
+        await made.turn(lambda: len(made.hub.readers) == 2)
+        assert made.hub._ended.keys() == {"x", "0"}
+        # To a worker, too.
+        mine, theirs = socket.socketpair()
+        sharing = Sharing(theirs)
+        sharing.start()
+        for kind, payload in (*JUNK, (TELL, named("x", b"")), (NEWS, encode(news()))):
+            mine.sendall(frame(kind, payload))
+        await made.turn(lambda: sharing.state.received)
+        assert sharing.state.workers == 3
+        sharing.finish()
+        mine.close()
+
+
+async def test_a_frame_without_an_end_ends_the_connection() -> None:
+    head = b"\xff\xff\xff\xff\x00"
+    async with office(1) as made:
+        with stranger(made) as odd:
+            odd.sendall(head)
+            await made.turn(lambda: len(made.hub.readers) == 1)
+    mine, theirs = socket.socketpair()
+    sharing = Sharing(theirs)
+    sharing.start()
+    mine.sendall(head)
+    await made.turn(lambda: sharing._link is not None and not sharing._link.open)
+    sharing.state.publish(news())
+    sharing.finish()
+    mine.close()
+
+
+@pytest.mark.parametrize("unread", [False, True])
+async def test_a_worker_whose_parent_is_gone_goes_on_alone(unread: bool) -> None:
+    mine, theirs = socket.socketpair()
+    sharing = Sharing(theirs)
+    if not unread:
+        sharing.start()
+    sharing.state.publish(news())
+    mine.close()
+    for _ in range(200):
+        await asyncio.sleep(0.001)
+        if sharing._link is not None and not sharing._link.open:
+            break
+    assert sharing._link is not None
+    assert not sharing._link.open
+    sharing.finish()
+
+
+async def test_a_farewell_to_a_parent_that_is_gone() -> None:
+    mine, theirs = socket.socketpair()
+    sharing = Sharing(theirs)
+    sharing.provide("metrics", lambda: b"1")
+    mine.close()
+    sharing.finish()
+    assert sharing._link is not None
+    assert not sharing._link.open
+
+
+async def test_a_hub_that_writes_to_one_that_is_gone() -> None:
+    async with office(2) as made:
+        with stranger(made) as gone:
+            pass
+        assert gone.fileno() < 0
+        made.workers[0].state.publish(news())
+        await made.turn(lambda: made.workers[1].state.received)
+        made.hub.handle([])
+        assert len(made.hub.readers) == 2

@@ -1,0 +1,109 @@
+"""News and their frames: what is written is read, and whatever else comes is None."""
+
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.sharing.news import (
+    COOLING,
+    KINDS,
+    LAST_TIME,
+    MAX_DATA,
+    MAX_FRAME,
+    MAX_KEY,
+    News,
+    decode,
+    encode,
+    key_of,
+    names_in,
+)
+
+TOLD = News(COOLING, key_of("main", "work"), 1_700_000_060.5, 1_700_000_000.25, {"rule": "limit", "count": 2})
+
+times = st.floats(0.0, LAST_TIME)
+values = st.none() | st.booleans() | st.text(max_size=20) | st.floats(allow_nan=False, allow_infinity=False)
+news = st.builds(
+    News,
+    st.sampled_from(sorted(KINDS)),
+    st.text(max_size=40),
+    times,
+    times,
+    st.dictionaries(st.text(max_size=9), values, max_size=5),
+)
+
+
+@given(news)
+def test_what_is_encoded_is_decoded(told: News) -> None:
+    frame = encode(told)
+    assert decode(frame) == told
+    assert len(frame) <= MAX_FRAME
+
+
+@given(st.binary() | st.recursive(values, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)))
+def test_whatever_comes_is_no_error(junk: object) -> None:
+    assert decode(junk if isinstance(junk, bytes) else orjson.dumps(junk)) is None
+
+
+WRONG: list[dict[str, Any]] = [
+    {"v": 2},
+    {"v": True},
+    {"v": "1"},
+    {"kind": "weather"},
+    {"kind": ["cooling"]},
+    {"key": None},
+    {"key": "k" * (MAX_KEY + 1)},
+    {"until": None},
+    {"until": "soon"},
+    {"until": True},
+    {"until": -1.0},
+    {"made": LAST_TIME * 2},
+    {"made": 10**18},
+    {"data": None},
+    {"data": {"deep": {}}},
+    {"data": {"long": ["x"]}},
+    {"data": {str(n): n for n in range(MAX_DATA + 1)}},
+    {"data": {"rule": "x" * MAX_FRAME}},
+]
+
+
+@pytest.mark.parametrize("change", WRONG, ids=lambda change: orjson.dumps(change).decode()[:30])
+def test_a_frame_with_one_thing_wrong_is_no_news(change: dict[str, Any]) -> None:
+    right = orjson.loads(encode(TOLD))
+    assert decode(orjson.dumps(right)) == TOLD
+    assert decode(orjson.dumps({**right, **change})) is None
+
+
+def test_what_a_later_version_adds_to_a_frame_is_passed_over() -> None:
+    assert decode(orjson.dumps({**orjson.loads(encode(TOLD)), "mood": "good"})) == TOLD
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        TOLD._replace(until=float("inf")),
+        TOLD._replace(made=float("nan")),
+        TOLD._replace(key="\ud800"),
+        TOLD._replace(data={"rule": "x" * MAX_FRAME}),
+    ],
+)
+def test_what_could_not_be_read_is_not_written(told: News) -> None:
+    assert encode(told) == b""
+
+
+@given(st.lists(st.text(st.characters(exclude_categories=[])), max_size=4))
+def test_a_key_holds_the_names_it_is_made_of(names: list[str]) -> None:
+    shown = tuple(name.encode("utf-8", "replace").decode() for name in names)
+    assert names_in(key_of(*names), len(names)) == shown
+    assert names_in(key_of(*names), len(names) + 1) is None
+
+
+@pytest.mark.parametrize("key", ["", "main", "{", "[1]", '{"a":1}', '["\ud800"]'])
+def test_another_key_holds_no_names(key: str) -> None:
+    assert names_in(key, 1) is None
+
+
+def test_a_signature_is_not_in_the_repr() -> None:
+    assert "secret" not in repr(TOLD._replace(data={"value": "secret"}))

@@ -1,0 +1,258 @@
+"""The examples of a deployment hold: they are read by who reads them, and name what exists."""
+
+import asyncio
+import json
+import re
+import shutil
+import socket
+import ssl
+import subprocess
+from collections.abc import Iterator, Mapping
+from contextlib import AsyncExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trustme
+import yaml
+
+from gateway import cli
+from gateway.config import Config, parse
+from gateway.operator.commands import COMMANDS
+from tests.fakes.messages import SSE_HEAD, ScriptedUpstream, Until, chunked, json_answer, message, text_events
+from tests.support.client import Client, ask
+from tests.support.loops import eventually
+from tests.support.running import config, running, upstream
+from tests.support.spawned import ROOT, free_port
+
+DEPLOY = ROOT / "fixtures" / "deploy"
+
+COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "compose.yaml").read_text())
+
+DOCKERFILE = (ROOT / "Dockerfile").read_text().replace("\\\n", " ")
+
+
+def instructions(name: str, stage: str) -> list[str]:
+    """The arguments of each instruction of a name in a stage of the Dockerfile."""
+    return re.findall(rf"^{name} +(.*)$", stage, re.MULTILINE)
+
+
+def loaded(file: Path, tmp_path: Path) -> tuple[Config, set[str]]:
+    """A configuration, with a file for each secret that it names; and those names."""
+    text = file.read_text()
+    names = set(re.findall(r"\$\{file:([^}]+)\}", text))
+    for name in names:
+        value = "valkey://:p@store.lan:6379/0" if name.endswith(".url") else "a-secret-of-16-or-more"
+        (tmp_path / Path(name).name).write_text(value)
+    return parse(re.sub(r"\$\{file:[^}]*/", f"${{file:{tmp_path}/", text), {}, path=file), names
+
+
+@pytest.mark.parametrize("name", ["gateway.toml", "one.toml", "team.toml"])
+def test_each_configuration_is_valid_and_warns_of_nothing(tmp_path: Path, name: str) -> None:
+    found, _ = loaded(DEPLOY / name, tmp_path)
+    assert found.warnings == ()
+    assert found.auth.keys
+    assert (found.sharing.url is None) == (name == "one.toml")
+    assert (found.sharing.secret is None) == (name == "one.toml")
+
+
+# The image.
+
+
+def test_the_image_runs_as_nobody_and_its_commands_are_the_gateways() -> None:
+    build, final = DOCKERFILE.split("\nFROM ")[1:]
+    assert all(stage.partition("\n")[0].startswith("python:3.13-slim") for stage in (build, final))
+    (user,) = instructions("USER", final)
+    assert re.fullmatch(r"[1-9]\d*:[1-9]\d*", user)
+    assert instructions("RUN", final) == []
+    (entry,), (command,) = instructions("ENTRYPOINT", final), instructions("CMD", final)
+    assert json.loads(entry) == ["gateway"]
+    assert cli.make_parser().parse_args(json.loads(command))
+
+
+@pytest.mark.skipif(
+    "status" not in COMMANDS, reason="gateway status is not here, and the image asks it for its health"
+)
+def test_the_images_health_is_asked_for_by_a_command() -> None:
+    (check,) = re.findall(r"^ *HEALTHCHECK .* CMD (.*)$", DOCKERFILE, re.MULTILINE)
+    words = json.loads(check)
+    assert words[0] == "gateway"
+    assert cli.make_parser().parse_args(words[1:])
+
+
+def test_the_image_gets_what_it_copies() -> None:
+    let_in = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line[:1] == "!"}
+    copied = {
+        name
+        for line in instructions("COPY", DOCKERFILE)
+        if not line.startswith("--from")
+        for name in line.split()[:-1]
+    }
+    assert copied == let_in
+    assert all((ROOT / name).exists() for name in copied)
+
+
+def docker_runs() -> bool:
+    docker = shutil.which("docker")
+    return (
+        docker is not None
+        and subprocess.run([docker, "info"], capture_output=True, check=False).returncode == 0
+    )
+
+
+@pytest.mark.skipif(not docker_runs(), reason="no Docker daemon runs here, so the image cannot be built")
+def test_the_image_builds_and_starts_on_a_read_only_file_system() -> None:
+    subprocess.run(
+        ["docker", "build", "--tag", "messages-gateway-test", "."], cwd=ROOT, check=True, timeout=600
+    )
+    command = [
+        "docker",
+        "run",
+        "--rm",
+        "--read-only",
+        "--cap-drop",
+        "ALL",
+        "messages-gateway-test",
+        "--version",
+    ]
+    run = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    assert run.stdout.startswith("gateway ")
+
+
+# Compose.
+
+
+def services() -> Iterator[tuple[str, Mapping[str, Any]]]:
+    yield from COMPOSE["services"].items()
+
+
+def test_compose_mounts_what_exists_and_writes_nothing() -> None:
+    for name, service in services():
+        for mount in service.get("volumes", ()):
+            source, target, mode = mount.split(":")
+            assert (ROOT / source).is_file(), name
+            assert target.startswith("/")
+            assert mode == "ro"
+        assert service["read_only"] is True, name
+        assert service["cap_drop"] == ["ALL"], name
+        # Beyond this machine nothing listens.
+        assert all(port.startswith("127.0.0.1:") for port in service.get("ports", ())), name
+        assert set(service.get("depends_on", ())) <= COMPOSE["services"].keys()
+        assert set(service.get("secrets", ())) <= COMPOSE["secrets"].keys()
+    ignored = (ROOT / ".gitignore").read_text().split()
+    assert all(secret["file"].startswith("./secrets/") for secret in COMPOSE["secrets"].values())
+    assert "secrets/" in ignored
+
+
+@pytest.mark.parametrize("name", ["gateway", "replica"])
+def test_compose_gives_a_gateway_what_its_configuration_names(tmp_path: Path, name: str) -> None:
+    service = COMPOSE["services"][name]
+    assert cli.make_parser().parse_args(service["command"])
+    assert service["build"] == "."
+    (mount,) = service["volumes"]
+    source, target, _ = mount.split(":")
+    assert target == "/etc/gateway/gateway.toml"
+    found, secrets = loaded(ROOT / source, tmp_path)
+    assert secrets == {f"/run/secrets/{secret}" for secret in service["secrets"]}
+    if found.sharing.url is not None:
+        host = found.sharing.url.reveal().partition("://")[2].partition(":")[0]
+        assert host in COMPOSE["services"]
+        assert COMPOSE["services"][host]["command"][0] == "valkey-server"
+        assert service["deploy"]["replicas"] == 2
+        balancer = (DEPLOY / "haproxy-compose.cfg").read_text()
+        assert f"{name}:{found.server.port}" in balancer
+        assert COMPOSE["services"]["balancer"]["ports"] == ["127.0.0.1:8045:8045"]
+
+
+# Balancers.
+
+
+def placed(name: str, tmp_path: Path, port: int, gateways: list[int]) -> Path:
+    """An example, with this machine's addresses and certificate in place of its own."""
+    text = (DEPLOY / name).read_text()
+    text = re.sub(r"/etc/(haproxy|nginx)/gateway\.example\.com\.(pem|key)", f"{tmp_path}/both.pem", text)
+    for host, gateway in zip(("10.0.0.11", "10.0.0.12"), gateways, strict=True):
+        text = text.replace(f"{host}:8045", f"127.0.0.1:{gateway}")
+    text = text.replace("bind :443 ", f"bind 127.0.0.1:{port} ").replace(
+        "listen 443 ", f"listen 127.0.0.1:{port} "
+    )
+    file = tmp_path / name
+    file.write_text(text)
+    return file
+
+
+def nginx_command(file: Path) -> list[str]:
+    places = "".join(
+        f"{kind}_temp_path {file.parent}/{kind};"
+        for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    )
+    file.write_text(file.read_text().replace("http {", f"http {{ {places} access_log off;", 1))
+    settings = f"pid {file.parent}/nginx.pid; error_log stderr; daemon off; master_process off;"
+    return ["nginx", "-p", str(file.parent), "-c", str(file), "-g", settings]
+
+
+BALANCERS = [
+    pytest.param(
+        name, marks=pytest.mark.skipif(not shutil.which(program), reason=f"{program} is not installed")
+    )
+    for name, program in (("haproxy.cfg", "haproxy"), ("nginx.conf", "nginx"))
+]
+
+
+def command(file: Path) -> list[str]:
+    return nginx_command(file) if file.suffix == ".conf" else ["haproxy", "-db", "-f", str(file)]
+
+
+@pytest.mark.skipif(not shutil.which("haproxy"), reason="haproxy is not installed")
+def test_haproxy_takes_what_compose_mounts() -> None:
+    check = ["haproxy", "-c", "-f", str(DEPLOY / "haproxy-compose.cfg")]
+    assert subprocess.run(check, capture_output=True, check=False).returncode == 0
+
+
+@pytest.mark.parametrize("name", BALANCERS)
+async def test_behind_a_balancer_events_come_at_once_and_a_gateway_may_go(tmp_path: Path, name: str) -> None:
+    """Also a body larger than nginx takes by itself; and nobody notices which of the two is gone."""
+    authority = trustme.CA()
+    certificate = authority.issue_cert("localhost")
+    certificate.private_key_and_cert_chain_pem.write_to_path(tmp_path / "both.pem")
+    tls = ssl.create_default_context()
+    authority.configure_trust(tls)
+    events = text_events()
+    async with ScriptedUpstream() as up, AsyncExitStack() as stack:
+        staying = await stack.enter_async_context(running(config(upstream(up.url))))
+        leaving = await stack.enter_async_context(running(config(upstream(up.url))))
+        port = free_port()
+        file = placed(name, tmp_path, port, [staying.port, leaving.port])
+        stack.enter_context(started(command(file)))
+        await eventually(lambda: listens(port))
+        go_on = asyncio.Event()
+        up.script([SSE_HEAD + chunked(events[:4], end=False), Until(go_on), chunked(events[4:])])
+        async with await Client.connect(port, tls=tls) as client:
+            client.send("POST", "/v1/messages", ask("x" * 2_000_000, stream=True))
+            async with asyncio.timeout(5.0):
+                while b"Hello" not in (came := await client.receive()):
+                    assert came
+                go_on.set()
+                while b"message_stop" not in (came := await client.receive()):
+                    assert came
+        up.script(json_answer(200, message()))
+        await leaving.gateway.stop(0.0)
+        for _ in range(4):
+            async with await Client.connect(port, tls=tls) as client:
+                assert (await client.request("POST", "/v1/messages", ask())).status == 200
+
+
+@contextmanager
+def started(words: list[str]) -> Iterator[None]:
+    """A process, until the end of the block."""
+    process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        yield
+    finally:
+        process.kill()
+        process.wait()
+
+
+def listens(port: int) -> bool:
+    with socket.socket() as sock:
+        return sock.connect_ex(("127.0.0.1", port)) == 0
