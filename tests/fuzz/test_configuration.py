@@ -1,24 +1,22 @@
 """A configuration file, whatever its text: it is refused with mistakes in words, or it is one that `gateway check`
 shows and a gateway is built from. No secret is in the words, in what is shown, or in a repr."""
 
-import asyncio
-
 from gateway.app import Gateway
 from gateway.config import Config, ConfigError, parse
 from gateway.operator.check import summary
 from gateway.telemetry.access_log import AccessLog
-from tests.fuzz.fuzz import fuzz
+from tests.fuzz.fuzz import fuzz_in_loop
 from tests.support.strategies import CANARY, CONFIGURATIONS, ENVIRON
 
 
-async def shown(config: Config) -> str:
+def shown(config: Config) -> str:
     gateway = Gateway(config, AccessLog(print, "text", "info"), environ={})
     return f"{summary(config)} {config!r} {gateway.runtime!r} {gateway.runtime.scheduler!r}"
 
 
-def contract(text: str) -> None:
+async def contract(text: str) -> None:
     try:
-        words = asyncio.run(shown(parse(text, ENVIRON)))
+        words = shown(parse(text, ENVIRON))
     except ConfigError as error:
         words = str(error)
     assert words
@@ -26,4 +24,4 @@ def contract(text: str) -> None:
 
 
 def test_a_configuration() -> None:
-    fuzz(contract, CONFIGURATIONS, examples=200)
+    fuzz_in_loop(contract, CONFIGURATIONS, examples=200)
