@@ -205,6 +205,8 @@ class Gateway:
 
         Raises StartError.
         """
+        # First: what others tell may come as soon as the loop turns.
+        self.share()
         config = self.runtime.config
         self._tls = server_context(config)
         server = config.server
@@ -217,7 +219,6 @@ class Gateway:
             raise cannot_listen(server.host, server.port, error) from error
         self.port = ports[0]
         self.runtime.base_url = base_url(config, self.port)
-        self.share()
         if self._store is not None:
             self._store.start()
         if listing:

@@ -1,7 +1,7 @@
 """The hub of `--workers N`: the parent passes on what each worker tells to the others, and never waits for one.
 
-It keeps what still holds, for a worker that comes later, and the last counters of workers that have ended. A worker
-that has stopped reading loses the oldest news; nobody else notices.
+It keeps what still holds, and what operators wanted since the last reload, for a worker that comes later, and the last
+counters of workers that have ended. A worker that has stopped reading loses the oldest news; nobody else notices.
 """
 
 import socket
@@ -35,6 +35,9 @@ MAX_NAMES = 16
 
 MAX_ASKS = 256
 """Questions that may be open at once."""
+
+MAX_TOLD = 4096
+"""Different words of operators that are kept: three for each account, and more accounts than anybody has."""
 
 
 class Peer:
@@ -72,13 +75,21 @@ class Hub:
         self._asks: dict[int, Ask] = {}
         self._asked = 0
         self._ended: dict[str, deque[bytes]] = {}
+        self._told: dict[bytes, None] = {}
+        """What operators wanted, each once, in the order in which it was said last."""
 
     def join(self, sock: socket.socket) -> None:
         """Take in a worker by the hub's end of its pair: what still holds goes to it first."""
         sock.setblocking(False)
         snapshot = self._facts.snapshot(time.time())
-        self._peers[sock] = Peer(sock, Outbox(frame(NEWS, encode(news)) for news in snapshot))
+        peer = self._peers[sock] = Peer(sock, Outbox(frame(NEWS, encode(news)) for news in snapshot))
+        for told in self._told:
+            peer.outbox.put(frame(TELL, told))
         self._tell_live()
+
+    def forget_told(self) -> None:
+        """Tell those that come later nothing of what operators wanted so far: a reload has ended it."""
+        self._told.clear()
 
     def close(self) -> None:
         """Close the hub's ends: in a worker, which inherits them."""
@@ -155,6 +166,10 @@ class Hub:
             if news is not None and self._facts.merge(news, time.time()) is not None:
                 self._pass_on(peer, NEWS, payload)
         elif kind == TELL:
+            self._told.pop(payload, None)
+            self._told[payload] = None
+            if len(self._told) > MAX_TOLD:
+                del self._told[next(iter(self._told))]
             self._pass_on(peer, TELL, payload)
         elif kind == KEEP:
             name, blob = name_in(payload)

@@ -151,6 +151,28 @@ async def test_an_operators_word_reaches_all_others() -> None:
         assert sorted(heard) == [(0, b"main/work"), (2, b"main/work")]
 
 
+async def test_an_operators_word_holds_for_who_comes_later_until_a_reload(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(hub, "MAX_TOLD", 2)
+
+    async def heard_late(count: int) -> list[bytes]:
+        late, heard = made.add(), list[bytes]()
+        late.on_tell("action", heard.append)
+        late.state.publish(news())
+        await made.turn(lambda: late.state.workers == len(made.workers) and len(heard) >= count)
+        return heard
+
+    async with office(1) as made:
+        for word in (b"old", b"off", b"on", b"off"):
+            made.workers[0].tell("action", word)
+        await made.turn(lambda: list(made.hub._told) == [named("action", b"on"), named("action", b"off")])
+        # What was said last of one thing is what counts: it comes last.
+        assert await heard_late(2) == [b"on", b"off"]
+        made.hub.forget_told()
+        assert await heard_late(0) == []
+
+
 async def test_a_question_that_the_hub_cannot_answer_ends_with_its_worker() -> None:
     async with office(1) as made:
         replies: list[list[bytes]] = []
