@@ -26,9 +26,6 @@ from gateway.sharing.link import Link
 from gateway.sharing.news import News, decode, encode
 from gateway.sharing.state import SharedState
 
-KEPT = ("metrics",)
-"""Blobs that count on when their worker has ended."""
-
 KEEP_EVERY = 5.0
 """Seconds between two such blobs, if anything has changed: a worker that is killed loses as much."""
 
@@ -61,6 +58,8 @@ class Sharing:
         self.far = False
         """Whether some of the others are no workers of the same parent; set before the gateway is made."""
         self._providers: dict[str, Provider] = {}
+        self._lasting: dict[str, Provider] = {}
+        """Those of blobs that count on when this process has ended."""
         self._handlers: dict[str, Callable[[bytes], None]] = {}
         self._questions: dict[int, Question] = {}
         self._asked = 0
@@ -89,14 +88,17 @@ class Sharing:
         for number in list(self._questions):
             self._end(number)
 
-    def provide(self, kind: str, provider: Provider) -> None:
-        """Have `provider` give this process's blob of a kind when another gathers; b"" for none."""
+    def provide(self, kind: str, provider: Provider, lasting: Provider | None = None) -> None:
+        """Have `provider` give this process's blob of a kind when another gathers; b"" for none. `lasting` gives what
+        stands for it once this process has ended."""
         self._providers[kind] = provider
+        if lasting is not None:
+            self._lasting[kind] = lasting
 
     def gather(self, kind: str, reply: Reply, timeout: float = PATIENCE) -> None:
         """Ask all other workers for their blobs of a kind; `reply` gets those that came, once, and soon.
 
-        Of `metrics` the last blobs of workers that have ended are among them. This process's own is not.
+        The last ones of workers that have ended are among them, where they count on. This process's own is not.
         """
         if self._link is None or not self._link.open:
             self._loop.call_soon(reply, [])
@@ -179,8 +181,8 @@ class Sharing:
         self._hand_on()
 
     def _hand_on(self) -> None:
-        for kind in KEPT:
-            blob = self._blob(kind)
+        for kind, lasting in self._lasting.items():
+            blob = lasting()
             if blob and blob != self._kept.get(kind):
                 self._kept[kind] = blob
                 self._send(KEEP, named(kind, blob))

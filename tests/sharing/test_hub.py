@@ -124,8 +124,8 @@ async def test_the_last_counters_of_a_worker_that_ended_count_on(monkeypatch: py
     async with office(3) as made:
         ended, killed, left = made.workers
         counts = {"ended": 1, "killed": 5}
-        ended.provide("metrics", lambda: b"%d" % counts["ended"])
-        killed.provide("metrics", lambda: b"%d" % counts["killed"])
+        ended.provide("metrics", lambda: b"all", lambda: b"%d" % counts["ended"])
+        killed.provide("metrics", lambda: b"all", lambda: b"%d" % counts["killed"])
         await made.turn(lambda: all(len(each.kept) for each in list(made.hub._peers.values())[:2]))
         counts["ended"] = 2
         ended.finish()
