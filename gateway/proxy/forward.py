@@ -206,7 +206,7 @@ class Forwarder:
         """Note that a committed response ended badly."""
         request = self.request
         request.record.outcome = "upstream_error"
-        request.record.error = attempt.upstream.censored(message if failure is None else failure.message)
+        request.record.error = attempt.upstream.shown(message if failure is None else failure.message)
         now = request.exchange.loop.time()
         request.runtime.scheduler.broke(attempt.lease, failure, now, time.time())
         self.done()
