@@ -36,6 +36,10 @@ MAX_NAMES = 16
 MAX_ASKS = 256
 """Questions that may be open at once."""
 
+STILL = 1.0
+"""Seconds without an answer after which a worker stands still: nobody waits for one that long, and when it goes on it
+need not answer hours of questions."""
+
 MAX_TOLD = 4096
 """Different words of operators that are kept: three for each account, and more accounts than anybody has."""
 
@@ -58,9 +62,10 @@ class Peer:
 class Ask:
     """A question of one worker to all others."""
 
-    __slots__ = ("number", "peer", "waiting")
+    __slots__ = ("asked", "number", "peer", "waiting")
 
     def __init__(self, peer: Peer, number: int, waiting: set[Peer]) -> None:
+        self.asked = time.monotonic()
         self.peer = peer
         self.number = number
         self.waiting = waiting
@@ -187,8 +192,10 @@ class Hub:
                 peer.outbox.put(told)
 
     def _ask(self, asking: Peer, number: int, name: bytes) -> None:
-        """Ask all others, and answer at once for those that have ended."""
-        others = {peer for peer in self._peers.values() if peer is not asking}
+        """Ask all others that do not stand still, and answer at once for those that have ended."""
+        late = time.monotonic() - STILL
+        still = {peer for ask in self._asks.values() if ask.asked < late for peer in ask.waiting}
+        others = {peer for peer in self._peers.values() if peer is not asking and peer not in still}
         ended = self._ended.get(name.decode(), ())
         expected = numbered(len(others) + len(ended))
         asking.outbox.put(frame(EXPECT, numbered(number, expected)))

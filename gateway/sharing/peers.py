@@ -15,6 +15,7 @@ from gateway.sharing.frames import (
     EXPECT,
     KEEP,
     LIVE,
+    MAX_PAYLOAD,
     NEWS,
     TELL,
     name_in,
@@ -31,6 +32,9 @@ KEEP_EVERY = 5.0
 
 PATIENCE = 0.5
 """Seconds that an answer is waited for."""
+
+MAX_BLOB = MAX_PAYLOAD - 1024
+"""Bytes of a blob that fits into a frame, with its name or number."""
 
 Reply = Callable[[list[bytes]], None]
 Provider = Callable[[], bytes]
@@ -136,7 +140,12 @@ class Sharing:
             self._missed = missed
         elif kind == ASK:
             number, name = number_in(payload)
-            self._send(ANSWER, numbered(number, self._blob(name.decode())))
+            blob = b""
+            try:
+                blob = self._blob(name.decode())
+            finally:
+                # Who does not answer is taken for one that stands still.
+                self._send(ANSWER, numbered(number, blob))
         elif kind == EXPECT:
             number, count = number_in(payload)
             if number in self._questions:
@@ -155,7 +164,7 @@ class Sharing:
 
     def _blob(self, kind: str) -> bytes:
         provider = self._providers.get(kind)
-        return b"" if provider is None else provider()
+        return b"" if provider is None else _fitting(provider())
 
     def _answered(self, number: int, blob: bytes) -> None:
         question = self._questions.get(number)
@@ -182,7 +191,12 @@ class Sharing:
 
     def _hand_on(self) -> None:
         for kind, lasting in self._lasting.items():
-            blob = lasting()
+            blob = _fitting(lasting())
             if blob and blob != self._kept.get(kind):
                 self._kept[kind] = blob
                 self._send(KEEP, named(kind, blob))
+
+
+def _fitting(blob: bytes) -> bytes:
+    """Return a blob, nothing in place of one that is too large to send: the parent would hang up."""
+    return blob if len(blob) <= MAX_BLOB else b""

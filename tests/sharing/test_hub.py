@@ -100,6 +100,66 @@ async def test_a_worker_that_stands_still_is_not_waited_for() -> None:
         assert made.hub._asks == {}
 
 
+async def test_a_worker_that_stands_still_is_asked_no_more_until_it_answers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(hub, "STILL", 0.02)
+    async with office(2) as made:
+        made.workers[1].provide("status", lambda: b"1")
+        with stranger(made) as still:
+            assert await made.gathered(made.workers[0], "status", 0.05) == [b"1"]
+            started = time.monotonic()
+            for _ in range(20):
+                assert await made.gathered(made.workers[0], "status", 60.0) == [b"1"]
+            assert time.monotonic() - started < 5.0
+            assert len(made.hub._asks) == 1
+            (number,) = made.hub._asks
+            still.sendall(frame(ANSWER, numbered(number, b"0")))
+            await made.turn(lambda: not made.hub._asks)
+            replies: list[list[bytes]] = []
+            made.workers[0].gather("status", replies.append, 60.0)
+            await made.turn(lambda: made.hub._asks)
+            (number,) = made.hub._asks
+            still.sendall(frame(ANSWER, numbered(number, b"0")))
+            await made.turn(lambda: replies)
+            assert sorted(replies[0]) == [b"0", b"1"]
+
+
+async def test_a_fault_in_what_hears_or_answers_ends_no_connection() -> None:
+    faults: list[Any] = []
+    asyncio.get_running_loop().set_exception_handler(
+        lambda loop, context: faults.append(context["exception"])
+    )
+
+    def fail(*_: bytes) -> Any:
+        raise ValueError("a fault")
+
+    async with office(2) as made:
+        one, other = made.workers
+        heard: list[bytes] = []
+        other.on_tell("odd", fail)
+        other.on_tell("action", heard.append)
+        other.provide("status", fail)
+        one.tell("odd", b"")
+        one.tell("action", b"off")
+        # It has nothing to say, and says that.
+        assert await made.gathered(one, "status", 60.0) == []
+        await made.turn(lambda: heard == [b"off"])
+    assert [str(each) for each in faults] == ["a fault"] * 2
+
+
+async def test_a_blob_that_is_too_large_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(peers, "KEEP_EVERY", 0.01)
+    async with office(2) as made:
+        one, other = made.workers
+        size = frames.MAX_PAYLOAD
+        other.provide("metrics", lambda: bytes(size), lambda: bytes(size))
+        assert await made.gathered(one, "metrics", 60.0) == []
+        size = 1
+        assert await made.gathered(one, "metrics", 60.0) == [b"\0"]
+        await made.turn(lambda: any(each.kept for each in made.hub._peers.values()))
+
+
 async def test_a_question_of_one_that_is_gone_is_forgotten() -> None:
     async with office(0) as made:
         with stranger(made), stranger(made) as silent:
