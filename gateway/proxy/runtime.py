@@ -94,7 +94,11 @@ class Runtime:
         """Who finds out what became of prompt caches; None: nobody."""
         self.client_connections: Callable[[], tuple[int, int]] = lambda: (0, 0)
         """How many connections of clients wait for a response, and how many are idle."""
-        self.metrics.also = self.standing.recent.take if config.status.enabled is not False else None
+        self.metrics.also = None
+        if config.status.enabled is not False:
+            self.metrics.also = self.standing.recent.take
+        else:
+            self.standing.recent = Recent()
         self.correction = Correction() if correction is None else correction
         self.random = random
         self.sharing = sharing

@@ -3,6 +3,7 @@
 import asyncio
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 
 from gateway.sharing.frames import NEWS, PIECE, FrameError, Inbox, Outbox, frame
 
@@ -62,10 +63,9 @@ class Link:
             self._loop.remove_writer(self._sock)
 
     def _on_readable(self) -> None:
-        try:
+        data = b""
+        with suppress(OSError):
             data = self._sock.recv(PIECE)
-        except OSError:
-            data = b""
         try:
             for kind, payload in self._inbox.feed(data):
                 self._take(kind, payload)
