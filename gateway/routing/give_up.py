@@ -194,7 +194,7 @@ def _refusal(told: FailedAttempt) -> Sentence:
 
 def _explain(told: FailedAttempt, opens_in: float) -> Sentence:
     failure, upstream = told.failure, told.target.upstream
-    words = message_of(failure)
+    words = message_of(failure)[:WORDS]
     said = _HOW.get(failure.kind, "" if words else f"responded with {told.status}")
     before = f'upstream "{upstream}" {said}' + (": " if words else "") if said else ""
     after = ""

@@ -185,6 +185,14 @@ def test_what_looks_like_a_key(words: str, shown: str) -> None:
     assert plain(give_up(list(cast_.values()), [failed], NOW)).endswith(shown)
 
 
+def test_few_of_many_words_are_told() -> None:
+    cast_ = targets("A")
+    for status in (400, 401, 500):
+        wordy = Failure(kind=FailureKind.STATUS, status=status, message="w" * 100_000)
+        stop = give_up(list(cast_.values()), [attempt(cast_["A"], wordy)], NOW)
+        assert plain(stop).count("w") < WORDS + 10
+
+
 def test_a_key_that_a_host_quotes_is_not_passed_on() -> None:
     cast_ = targets("A")
     quoted = Failure(
