@@ -25,6 +25,7 @@ from gateway.telemetry.recent import Recent
 
 if TYPE_CHECKING:
     from gateway.proxy.request import ClientRequest
+    from gateway.sharing.peers import Sharing
 
 
 class Watchers(Protocol):
@@ -47,10 +48,6 @@ class Standing:
         self.recent = Recent()
         self.watchers: Watchers | None = None
         """None until there is one."""
-
-
-if TYPE_CHECKING:
-    from gateway.sharing.peers import Sharing
 
 
 class Runtime:
