@@ -120,7 +120,7 @@ class Gateway:
             self._sharing.state.attach(
                 scheduler,
                 {name: store for dialect in dialects.values() for name, store in dialect.stores.items()},
-                lambda name, words: upstreams[name].censored(words) if name in upstreams else "",
+                lambda name, words: upstreams[name].shown(words) if name in upstreams else "",
                 share_limits=config.sharing.share_limits,
             )
         runtime = Runtime(
@@ -143,7 +143,7 @@ class Gateway:
     def _tell_change(self, upstreams: Mapping[str, UpstreamClient], change: Change) -> None:
         """Log that an upstream, an account or a part of one was closed or opened."""
         upstream = upstreams.get(change.upstream)
-        censored = str if upstream is None else upstream.censored
+        shown = str if upstream is None else upstream.shown
         place = Place(change.upstream, change.account, change.wire_model, change.feature)
         if change.opened:
             self._log.opened(place)
@@ -153,7 +153,7 @@ class Gateway:
             about=change.about.value,
             rule=change.rule,
             status=change.status,
-            words=censored(change.words),
+            words=shown(change.words),
             seconds=max(0.0, change.until - asyncio.get_running_loop().time()),
         )
 
@@ -205,6 +205,8 @@ class Gateway:
 
         Raises StartError.
         """
+        # First: what others tell may come as soon as the loop turns.
+        self.share()
         config = self.runtime.config
         self._tls = server_context(config)
         server = config.server
@@ -217,7 +219,6 @@ class Gateway:
             raise cannot_listen(server.host, server.port, error) from error
         self.port = ports[0]
         self.runtime.base_url = base_url(config, self.port)
-        self.share()
         if self._store is not None:
             self._store.start()
         if listing:

@@ -332,6 +332,31 @@ def test_what_a_worker_tells_reaches_the_others(world: World) -> None:
         theirs.close()
 
 
+def test_what_an_operator_wanted_ends_with_a_reload_that_succeeds(world: World) -> None:
+    kept: list[int] = []
+
+    def look() -> None:
+        kept.append(len(world.supervisor._hub._told))
+
+    ours, theirs = socket.socketpair()
+    world.supervisor._hub.join(ours)
+    with theirs:
+        world.run(
+            world.ready(0),
+            lambda: theirs.send(frame(TELL, named("action", b"off"))),
+            look,
+            lambda: setattr(world, "config", None),
+            raised(HUP),
+            look,
+            lambda: setattr(world, "config", CONFIGURED),
+            raised(HUP),
+            look,
+            raised(TERM),
+            world.all_die,
+        )
+    assert kept == [1, 1, 0]
+
+
 def test_a_second_signal_hurries(world: World) -> None:
     world.run(
         world.ready(0),

@@ -35,6 +35,7 @@ from gateway.routing.choice import Ranked
 from gateway.routing.credentials import Credential
 from gateway.routing.lease import Lease
 from gateway.routing.model_routes import ModelTable
+from gateway.routing.policy import NEVER
 from gateway.routing.retries import Choice, GiveUp, Retries
 from gateway.routing.sent import Sent
 
@@ -190,7 +191,7 @@ class DryRun:
         }
 
     def _told_account(self, one: Ranked, asked: bool) -> Report:
-        opens_in = round(max(0.0, one.opens_at - self._now), 1) if one.opens_at else 0.0
+        opens_in = round(max(0.0, one.opens_at - self._now), 1) if 0.0 < one.opens_at < NEVER else 0.0
         place, wire_model = self._place(one.target), one.target.wire_model
         told = {**place, "wire_model": wire_model, "asked": asked, "reason": one.reason}
         return {**told, "opens_in": opens_in} if opens_in else told

@@ -42,7 +42,13 @@ def metrics(request: ClientRequest) -> None:
 
 def share(sharing: "Sharing", runtime: Callable[[], Runtime], now: Callable[[], float]) -> None:
     """Have the other processes told this one's numbers when they gather them. `now`: the loop's time."""
-    sharing.provide(KIND, lambda: orjson.dumps(snapshot_of(runtime(), now())))
+
+    def last() -> bytes:
+        from gateway.telemetry.exposition import lasting
+
+        return orjson.dumps(lasting(snapshot_of(runtime(), now())))
+
+    sharing.provide(KIND, lambda: orjson.dumps(snapshot_of(runtime(), now())), last)
 
 
 def snapshot_of(runtime: Runtime, now: float, *, apart: int = 0) -> "Snapshot":

@@ -11,13 +11,14 @@ import sys
 import time
 from argparse import Namespace
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, NamedTuple, cast
 
 import orjson
 
 from gateway.app import Gateway
-from gateway.config import ConfigError
+from gateway.config import ConfigError, Sharing
 from gateway.endpoints.access import ACTION, KEY_FIELDS
 from gateway.http1.exchange import Exchange
 from gateway.http1.grammar import ProtocolError
@@ -121,7 +122,8 @@ def running(options: Namespace) -> Ask:
 
 def offline(options: Namespace) -> Ask:
     """Have a gateway explain that is built of the configuration for this alone. Raises ConfigError."""
-    config = load_config(config_file(options.config))
+    # What is shared with others is not needed for this, and no store is opened.
+    config = replace(load_config(config_file(options.config)), sharing=Sharing())
     gateway = Gateway(config, AccessLog(complain, level="error"), os.environ)
     known = next((secret.reveal() for secret in config.auth.keys.values() if secret), "")
     key = options.key or known

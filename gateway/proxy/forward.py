@@ -22,7 +22,7 @@ from gateway.proxy.response_headers import EVENT_STREAM, STREAM_LINES
 from gateway.routing.accounts import Target
 from gateway.routing.cures import FindCure
 from gateway.routing.failures import Failure, FailureKind
-from gateway.routing.give_up import FailedAttempt, give_up
+from gateway.routing.give_up import WORDS, FailedAttempt, give_up
 from gateway.routing.meanings import meaning_of
 from gateway.routing.policy import RULES, About
 from gateway.routing.retries import GiveUp, Retries, Wait
@@ -206,7 +206,8 @@ class Forwarder:
         """Note that a committed response ended badly."""
         request = self.request
         request.record.outcome = "upstream_error"
-        request.record.error = attempt.upstream.censored(message if failure is None else failure.message)
+        words = message if failure is None else failure.message
+        request.record.error = attempt.upstream.shown(words[:WORDS])
         now = request.exchange.loop.time()
         request.runtime.scheduler.broke(attempt.lease, failure, now, time.time())
         self.done()

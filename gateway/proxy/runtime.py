@@ -25,6 +25,7 @@ from gateway.telemetry.recent import Recent
 
 if TYPE_CHECKING:
     from gateway.proxy.request import ClientRequest
+    from gateway.sharing.peers import Sharing
 
 
 class Watchers(Protocol):
@@ -47,10 +48,6 @@ class Standing:
         self.recent = Recent()
         self.watchers: Watchers | None = None
         """None until there is one."""
-
-
-if TYPE_CHECKING:
-    from gateway.sharing.peers import Sharing
 
 
 class Runtime:
@@ -94,7 +91,11 @@ class Runtime:
         """Who finds out what became of prompt caches; None: nobody."""
         self.client_connections: Callable[[], tuple[int, int]] = lambda: (0, 0)
         """How many connections of clients wait for a response, and how many are idle."""
-        self.metrics.also = self.standing.recent.take if config.status.enabled is not False else None
+        self.metrics.also = None
+        if config.status.enabled is not False:
+            self.metrics.also = self.standing.recent.take
+        else:
+            self.standing.recent = Recent()
         self.correction = Correction() if correction is None else correction
         self.random = random
         self.sharing = sharing

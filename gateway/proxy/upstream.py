@@ -10,6 +10,7 @@ from gateway.http1.grammar import ProtocolError
 from gateway.http1.heads import render_lines
 from gateway.http1.pool import Pool
 from gateway.routing.credentials import Credential, RefreshError
+from gateway.routing.give_up import without_keys
 
 SHORTEST_SECRET = 8
 """Characters of a key that is taken out of what an upstream said. Shorter ones ("k", "ollama") are what local servers
@@ -65,6 +66,15 @@ class Key:
         return _nothing
 
 
+def _without_beginning(text: str, secret: str) -> str:
+    """Return a text without the part of a secret with which it ends."""
+    start = secret[:SHORTEST_SECRET]
+    at = text.find(start, max(0, len(text) - len(secret)))
+    while at >= 0 and not secret.startswith(text[at:]):
+        at = text.find(start, at + 1)
+    return text if at < 0 else f"{text[:at]}***"
+
+
 def _nothing() -> None:
     """Undo nothing."""
 
@@ -112,13 +122,18 @@ class UpstreamClient:
         return f"<UpstreamClient {self.upstream.name} {self.pool!r}>"
 
     def censored(self, text: str) -> str:
-        """Return what an upstream said without the keys and tokens of its accounts, which it may quote."""
+        """Return what an upstream said without the keys and tokens of its accounts, which it may quote. Where it was
+        cut it may end inside of one."""
         known = [source.known for source in self.credentials.values()]
         for credential in (*known, *self._refused.values()):
             secret = credential.secret.reveal() if credential is not None else ""
             if len(secret) >= SHORTEST_SECRET:
-                text = text.replace(secret, "***")
+                text = _without_beginning(text.replace(secret, "***"), secret)
         return text
+
+    def shown(self, words: str) -> str:
+        """Return words of the upstream as an operator may see them: also without what looks like another's key."""
+        return without_keys(self.censored(words))
 
     def refused(self, account: str, credential: Credential) -> None:
         """Take notice that it responded 401 to an account's credential."""

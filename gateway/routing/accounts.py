@@ -206,9 +206,3 @@ class Target:
         """Return when every limit is really lifted, as far as is known, for a request that nothing else can serve;
         `now` at the earliest."""
         return max([now, *(breaker.free_at for _, breaker in self.breakers(features))])
-
-
-def precedence(target: Target, home: AccountState | None) -> tuple[int, bool, int, float]:
-    """Return by what targets that could be asked are ordered: lowest first."""
-    state = target.state
-    return target.priority, state is not home, state.in_flight, state.last_used

@@ -23,7 +23,7 @@ class Ranked(NamedTuple):
 
     target: Target
     opens_at: float
-    """When its cool-downs let a request pass; 0.0 means now."""
+    """When its cool-downs let a request pass; 0.0 means now, and `NEVER` that an operator has disabled it."""
     rule: str
     """Why they do not: the row of the failure table."""
     full: bool
@@ -35,7 +35,9 @@ class Ranked(NamedTuple):
         """Say why it stands where it does."""
         state = self.target.state
         words = [f"priority {self.target.priority}"]
-        if self.opens_at > 0.0:
+        if state.disabled:
+            words.insert(0, "disabled")
+        elif self.opens_at > 0.0:
             words.insert(0, f"cooling down: {self.rule}")
         elif self.full:
             words.insert(0, f"full: {state.in_flight} of {state.limit} requests in flight")

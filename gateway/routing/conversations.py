@@ -63,6 +63,8 @@ class Conversations:
             due = old[3]
         if self.tell is not None and (old is None or (proven and due <= now)):
             point = point_of(conversation)
+            if self._told.pop(point, (None,))[0] is account:
+                due = now + TELL_AGAIN
             self._names[point] = conversation
             drop_oldest(self._names)
             if proven and due <= now:
@@ -82,12 +84,9 @@ class Conversations:
             self._bindings[name] = account, now, True, now + TELL_AGAIN
 
     def _home_told(self, conversation: str, now: float) -> AccountState | None:
-        """Return where another process has bound a conversation, and have it live there."""
-        account, until = self._told.pop(point_of(conversation), (None, now))
-        if account is None or until <= now:
-            return None
-        self.bind(conversation, account, now, expected=True)
-        return account
+        """Return where another process has bound a conversation."""
+        account, until = self._told.get(point_of(conversation), (None, now))
+        return account if now < until else None
 
     def disappoint(self, conversation: str, account: AccountState) -> None:
         """End a binding that no success has proven, since a request failed there."""

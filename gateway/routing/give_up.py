@@ -29,7 +29,7 @@ _HOW = {
 }
 """What happened, where the words alone do not say it."""
 
-KEY_LIKE = Late(r"\b(?:sk|pk|rk|gsk|xai|ghp|AIza)[\w*-]{6,}")
+_KEY_LIKE = Late(r"\b(?:(?:sk|pk|rk|gsk|xai|ghp)[_*-]|AIza)[\w*-]{5,}")
 """What looks like a key: hosts quote the one that they refuse, some with stars in it."""
 
 BUSY = 529
@@ -95,7 +95,7 @@ class GiveUp:
             one.before
             + (shown(one.account) if one.account else "")
             + one.between
-            + (censored(one.words) if one.words else "")
+            + (without_keys(censored(one.words)) if one.words else "")
             + one.after
             for one in self.sentences
         )
@@ -156,6 +156,11 @@ def _give_up_without_cause(targets: Sequence[Target], *, busy: bool) -> GiveUp:
     )
 
 
+def without_keys(words: str) -> str:
+    """Return words without what looks like a key, whoever it belongs to."""
+    return _KEY_LIKE.compiled.sub("***", words)
+
+
 def choose_status(told: FailedAttempt) -> int:
     """Return the status for the client: an upstream's refusal of an account is not one of the client's login."""
     if told.rule.operator:
@@ -178,11 +183,7 @@ def _refusal(told: FailedAttempt) -> Sentence:
     whose = f' model "{told.target.wire_model}" for' if told.rule.about is About.MODEL else ""
     what = "credential" if told.rule.name == "login" else "billing and permissions"
     # Words that the gateway made itself name the token endpoint: they are for the log.
-    words = (
-        ""
-        if told.failure.kind is FailureKind.REFRESH
-        else KEY_LIKE.compiled.sub("***", message_of(told.failure)[:WORDS])
-    )
+    words = "" if told.failure.kind is FailureKind.REFRESH else message_of(told.failure)[:WORDS]
     return Sentence(
         f'upstream "{told.target.upstream}" refused{whose} account "',
         told.target.account,
@@ -193,7 +194,7 @@ def _refusal(told: FailedAttempt) -> Sentence:
 
 def _explain(told: FailedAttempt, opens_in: float) -> Sentence:
     failure, upstream = told.failure, told.target.upstream
-    words = message_of(failure)
+    words = message_of(failure)[:WORDS]
     said = _HOW.get(failure.kind, "" if words else f"responded with {told.status}")
     before = f'upstream "{upstream}" {said}' + (": " if words else "") if said else ""
     after = ""

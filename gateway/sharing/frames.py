@@ -65,6 +65,10 @@ def name_in(payload: bytes) -> tuple[str, bytes]:
     return rest[:length].decode(), rest[length:]
 
 
+class FrameError(ValueError):
+    """Bytes that are no frames."""
+
+
 class Inbox:
     """Cuts what arrives into frames."""
 
@@ -74,7 +78,7 @@ class Inbox:
         self._waiting = bytearray()
 
     def feed(self, data: bytes) -> Iterator[tuple[int, bytes]]:
-        """Yield each frame that is complete. Raise ValueError if one is too large to be meant."""
+        """Yield each frame that is complete. Raise FrameError if one is too large to be meant."""
         waiting = self._waiting
         waiting += data
         at = 0
@@ -82,7 +86,7 @@ class Inbox:
             while len(waiting) - at >= _HEAD.size:
                 length, kind = _HEAD.unpack_from(waiting, at)
                 if length > MAX_PAYLOAD:
-                    raise ValueError(f"a frame of {length} bytes")
+                    raise FrameError(f"a frame of {length} bytes")
                 end = at + _HEAD.size + length
                 if end > len(waiting):
                     return

@@ -1,7 +1,7 @@
 """The hub of `--workers N`: the parent passes on what each worker tells to the others, and never waits for one.
 
-It keeps what still holds, for a worker that comes later, and the last counters of workers that have ended. A worker
-that has stopped reading loses the oldest news; nobody else notices.
+It keeps what still holds, and what operators wanted since the last reload, for a worker that comes later, and the last
+counters of workers that have ended. A worker that has stopped reading loses the oldest news; nobody else notices.
 """
 
 import socket
@@ -36,6 +36,13 @@ MAX_NAMES = 16
 MAX_ASKS = 256
 """Questions that may be open at once."""
 
+STILL = 1.0
+"""Seconds without an answer after which a worker stands still: nobody waits for one that long, and when it goes on it
+need not answer hours of questions."""
+
+MAX_TOLD = 4096
+"""Different words of operators that are kept: three for each account, and more accounts than anybody has."""
+
 
 class Peer:
     """One worker, seen from the hub."""
@@ -55,9 +62,10 @@ class Peer:
 class Ask:
     """A question of one worker to all others."""
 
-    __slots__ = ("number", "peer", "waiting")
+    __slots__ = ("asked", "number", "peer", "waiting")
 
     def __init__(self, peer: Peer, number: int, waiting: set[Peer]) -> None:
+        self.asked = time.monotonic()
         self.peer = peer
         self.number = number
         self.waiting = waiting
@@ -72,13 +80,21 @@ class Hub:
         self._asks: dict[int, Ask] = {}
         self._asked = 0
         self._ended: dict[str, deque[bytes]] = {}
+        self._told: dict[bytes, None] = {}
+        """What operators wanted, each once, in the order in which it was said last."""
 
     def join(self, sock: socket.socket) -> None:
         """Take in a worker by the hub's end of its pair: what still holds goes to it first."""
         sock.setblocking(False)
         snapshot = self._facts.snapshot(time.time())
-        self._peers[sock] = Peer(sock, Outbox(frame(NEWS, encode(news)) for news in snapshot))
+        peer = self._peers[sock] = Peer(sock, Outbox(frame(NEWS, encode(news)) for news in snapshot))
+        for told in self._told:
+            peer.outbox.put(frame(TELL, told))
         self._tell_live()
+
+    def forget_told(self) -> None:
+        """Tell those that come later nothing of what operators wanted so far: a reload has ended it."""
+        self._told.clear()
 
     def close(self) -> None:
         """Close the hub's ends: in a worker, which inherits them."""
@@ -155,6 +171,10 @@ class Hub:
             if news is not None and self._facts.merge(news, time.time()) is not None:
                 self._pass_on(peer, NEWS, payload)
         elif kind == TELL:
+            self._told.pop(payload, None)
+            self._told[payload] = None
+            if len(self._told) > MAX_TOLD:
+                del self._told[next(iter(self._told))]
             self._pass_on(peer, TELL, payload)
         elif kind == KEEP:
             name, blob = name_in(payload)
@@ -172,8 +192,10 @@ class Hub:
                 peer.outbox.put(told)
 
     def _ask(self, asking: Peer, number: int, name: bytes) -> None:
-        """Ask all others, and answer at once for those that have ended."""
-        others = {peer for peer in self._peers.values() if peer is not asking}
+        """Ask all others that do not stand still, and answer at once for those that have ended."""
+        late = time.monotonic() - STILL
+        still = {peer for ask in self._asks.values() if ask.asked < late for peer in ask.waiting}
+        others = {peer for peer in self._peers.values() if peer is not asking and peer not in still}
         ended = self._ended.get(name.decode(), ())
         expected = numbered(len(others) + len(ended))
         asking.outbox.put(frame(EXPECT, numbered(number, expected)))

@@ -3,8 +3,9 @@
 import asyncio
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 
-from gateway.sharing.frames import NEWS, PIECE, Inbox, Outbox, frame
+from gateway.sharing.frames import NEWS, PIECE, FrameError, Inbox, Outbox, frame
 
 BATCH = 0.004
 """Seconds that news wait for others to go with: under load one system call carries several, and none is late."""
@@ -62,14 +63,25 @@ class Link:
             self._loop.remove_writer(self._sock)
 
     def _on_readable(self) -> None:
-        try:
+        data = b""
+        with suppress(OSError):
             data = self._sock.recv(PIECE)
+        try:
             for kind, payload in self._inbox.feed(data):
-                self._receive(kind, payload)
-        except (OSError, ValueError):
+                self._take(kind, payload)
+        except FrameError:
             data = b""
         if not data:
             self.close()
+
+    def _take(self, kind: int, payload: bytes) -> None:
+        try:
+            self._receive(kind, payload)
+        except Exception as error:
+            # One frame's trouble: the others are heard.
+            self._loop.call_exception_handler(
+                {"message": "what another process said has failed here", "exception": error}
+            )
 
     def finish(self) -> None:
         """Send what waits, for FAREWELL seconds at most, and close: the loop is about to end."""

@@ -15,6 +15,7 @@ from gateway.sharing.frames import (
     EXPECT,
     KEEP,
     LIVE,
+    MAX_PAYLOAD,
     NEWS,
     TELL,
     name_in,
@@ -26,14 +27,14 @@ from gateway.sharing.link import Link
 from gateway.sharing.news import News, decode, encode
 from gateway.sharing.state import SharedState
 
-KEPT = ("metrics",)
-"""Blobs that count on when their worker has ended."""
-
 KEEP_EVERY = 5.0
 """Seconds between two such blobs, if anything has changed: a worker that is killed loses as much."""
 
 PATIENCE = 0.5
 """Seconds that an answer is waited for."""
+
+MAX_BLOB = MAX_PAYLOAD - 1024
+"""Bytes of a blob that fits into a frame, with its name or number."""
 
 Reply = Callable[[list[bytes]], None]
 Provider = Callable[[], bytes]
@@ -61,6 +62,8 @@ class Sharing:
         self.far = False
         """Whether some of the others are no workers of the same parent; set before the gateway is made."""
         self._providers: dict[str, Provider] = {}
+        self._lasting: dict[str, Provider] = {}
+        """Those of blobs that count on when this process has ended."""
         self._handlers: dict[str, Callable[[bytes], None]] = {}
         self._questions: dict[int, Question] = {}
         self._asked = 0
@@ -89,14 +92,17 @@ class Sharing:
         for number in list(self._questions):
             self._end(number)
 
-    def provide(self, kind: str, provider: Provider) -> None:
-        """Have `provider` give this process's blob of a kind when another gathers; b"" for none."""
+    def provide(self, kind: str, provider: Provider, lasting: Provider | None = None) -> None:
+        """Have `provider` give this process's blob of a kind when another gathers; b"" for none. `lasting` gives what
+        stands for it once this process has ended."""
         self._providers[kind] = provider
+        if lasting is not None:
+            self._lasting[kind] = lasting
 
     def gather(self, kind: str, reply: Reply, timeout: float = PATIENCE) -> None:
         """Ask all other workers for their blobs of a kind; `reply` gets those that came, once, and soon.
 
-        Of `metrics` the last blobs of workers that have ended are among them. This process's own is not.
+        The last ones of workers that have ended are among them, where they count on. This process's own is not.
         """
         if self._link is None or not self._link.open:
             self._loop.call_soon(reply, [])
@@ -134,7 +140,12 @@ class Sharing:
             self._missed = missed
         elif kind == ASK:
             number, name = number_in(payload)
-            self._send(ANSWER, numbered(number, self._blob(name.decode())))
+            blob = b""
+            try:
+                blob = self._blob(name.decode())
+            finally:
+                # Who does not answer is taken for one that stands still.
+                self._send(ANSWER, numbered(number, blob))
         elif kind == EXPECT:
             number, count = number_in(payload)
             if number in self._questions:
@@ -153,7 +164,7 @@ class Sharing:
 
     def _blob(self, kind: str) -> bytes:
         provider = self._providers.get(kind)
-        return b"" if provider is None else provider()
+        return b"" if provider is None else _fitting(provider())
 
     def _answered(self, number: int, blob: bytes) -> None:
         question = self._questions.get(number)
@@ -179,8 +190,13 @@ class Sharing:
         self._hand_on()
 
     def _hand_on(self) -> None:
-        for kind in KEPT:
-            blob = self._blob(kind)
+        for kind, lasting in self._lasting.items():
+            blob = _fitting(lasting())
             if blob and blob != self._kept.get(kind):
                 self._kept[kind] = blob
                 self._send(KEEP, named(kind, blob))
+
+
+def _fitting(blob: bytes) -> bytes:
+    """Return a blob, nothing in place of one that is too large to send: the parent would hang up."""
+    return blob if len(blob) <= MAX_BLOB else b""

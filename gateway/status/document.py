@@ -16,7 +16,7 @@ import orjson
 from gateway import __version__
 from gateway.proxy.response_headers import shown_account
 from gateway.proxy.runtime import Runtime
-from gateway.routing.give_up import KEY_LIKE
+from gateway.routing.give_up import without_keys
 from gateway.routing.status import AccountStatus, CoolDown
 from gateway.telemetry.access_log import encodable
 from gateway.telemetry.recent import (
@@ -133,7 +133,7 @@ def _account(runtime: Runtime, names: Names, account: AccountStatus, offset: flo
     upstream = runtime.upstreams[account.upstream]
 
     def words(cool_down: CoolDown) -> str:
-        return _shown(names.hidden(upstream.censored(cool_down.words)))
+        return _shown(names.hidden(upstream.shown(cool_down.words)))
 
     last = max(
         (one for one in account.cool_downs if one.rule == account.cause),
@@ -182,7 +182,7 @@ def _named(names: Names, each: Document) -> Document:
 
 def _shown(words: str) -> str:
     """Return what others said: cut, without what looks like a key."""
-    return encodable(KEY_LIKE.compiled.sub("***", words)[:WORDS])
+    return encodable(without_keys(words)[:WORDS])
 
 
 def _unix(at: float, offset: float) -> float | None:

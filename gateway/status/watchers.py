@@ -10,6 +10,7 @@ from collections.abc import Iterable
 
 import orjson
 
+from gateway.config import Config
 from gateway.messages.errors import RequestError
 from gateway.proxy.request import ClientRequest
 from gateway.proxy.response_headers import EVENT_STREAM, STREAM_LINES
@@ -88,6 +89,11 @@ class Watcher:
         self._ready = ready
 
 
+def _who_may_look(config: Config) -> tuple[object, ...]:
+    """Return the rules by which a client was let in: one that watches for days must come in again by others."""
+    return config.auth, config.status, config.server.allowed_hosts, config.server.allowed_origins
+
+
 class LiveWatchers:
     """All of them. Costs nothing while there is none."""
 
@@ -124,9 +130,13 @@ class LiveWatchers:
             self._timer = self._last = None
 
     def _look(self) -> None:
-        loop = asyncio.get_running_loop()
+        loop, runtime = asyncio.get_running_loop(), self._standing.current
         self._timer = loop.call_later(EVERY, self._look)
-        collect(self._standing.current, loop.time(), self._show)
+        for watcher in list(self._watchers):
+            if _who_may_look(watcher.request.runtime.config) != _who_may_look(runtime.config):
+                watcher.break_off("")
+        if self._watchers:
+            collect(runtime, loop.time(), self._show)
 
     def _show(self, parts: Iterable[Document]) -> None:
         """Show what processes say to all. What was shown last is what those that are not behind have."""

@@ -189,6 +189,16 @@ def merge(snapshots: Iterable[Snapshot]) -> Snapshot:
     return found.snapshot(next(iter(processes), ""))
 
 
+def lasting(snapshot: Snapshot) -> Snapshot:
+    """Return what still counts of a process that has ended: what it counted, not how things were."""
+    families = {
+        name: series
+        for name, series in snapshot["families"].items()
+        if FAMILIES[name].type in ("counter", "histogram")
+    }
+    return {**snapshot, "families": families}
+
+
 def read_snapshot(data: bytes) -> Snapshot | None:
     """Return the snapshot that another process sent; None for anything that is none, or another version's."""
     try:

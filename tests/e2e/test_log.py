@@ -11,7 +11,7 @@ from tests.support.stage import account_of, failing, good, staged
 def test_what_is_closed_and_opened_is_one_line_each() -> None:
     scripts: dict[str, list[Script]] = {
         "a": [error_answer(401, "authentication_error", "invalid x-api-key: key-of-a@x")],
-        "b": [error_answer(429, "rate_limit_error", "slow down", [("retry-after", "60")])],
+        "b": [error_answer(429, "rate_limit_error", "slow down, sk-of-somebody", [("retry-after", "60")])],
         "c": [],
     }
 
@@ -33,6 +33,7 @@ def test_what_is_closed_and_opened_is_one_line_each() -> None:
                 "info: opened up/b@x model=m",
             ]
             assert lines[0].endswith('error="invalid x-api-key: ***"')
+            assert lines[1].endswith('error="slow down, ***"')
 
     run(scenario())
 

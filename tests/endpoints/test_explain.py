@@ -189,6 +189,15 @@ async def test_one_account_is_not_well(kind: str) -> None:
         assert report["next"] == {"step": "ask", "alone": False}
 
 
+async def test_an_account_that_an_operator_has_disabled_opens_at_no_time() -> None:
+    async with in_memory(config(upstream("http://up.example", "a@x", "b@x"))) as g:
+        g.gateway.runtime.scheduler.disable("up", "a@x")
+        first, second = (await said(g))["accounts"]
+        assert (first["account"], first["asked"]) == ("b@x", True)
+        assert second["reason"] == "disabled, priority 0, 0 in flight"
+        assert "opens_in" not in second
+
+
 async def test_nobody_can_be_asked_for_long_and_the_client_is_told_so() -> None:
     async with in_memory(config(upstream("http://up.example", "a@x"))) as g:
         limit = error_answer(429, "rate_limit_error", "slow down", [("retry-after", "90")])

@@ -11,7 +11,7 @@ from gateway.config import Auth, Retry, Secret
 from gateway.endpoints.router import ROUTES
 from gateway.sharing.peers import Sharing
 from gateway.telemetry.access_log import AccessLog
-from gateway.telemetry.exposition import OPENMETRICS, TEXT
+from gateway.telemetry.exposition import FAMILIES, OPENMETRICS, TEXT
 from tests.fakes.messages import (
     SSE_HEAD,
     Received,
@@ -179,10 +179,15 @@ class Others(Sharing):
     def __init__(self) -> None:
         super().__init__()
         self.provided: dict[str, Callable[[], bytes]] = {}
+        self.lasting: dict[str, Callable[[], bytes]] = {}
         self.crash = False
 
-    def provide(self, kind: str, provider: Callable[[], bytes]) -> None:
+    def provide(
+        self, kind: str, provider: Callable[[], bytes], lasting: Callable[[], bytes] | None = None
+    ) -> None:
         self.provided[kind] = provider
+        if lasting is not None:
+            self.lasting[kind] = lasting
 
     def gather(self, kind: str, reply: Callable[[list[bytes]], None], timeout: float = 0.0) -> None:
         own = self.provided[kind]()
@@ -207,6 +212,11 @@ async def test_one_scrape_answers_for_all_processes() -> None:
         assert value(found, "gateway_account_available", upstream="up", account="one@example.com") == 1
         # The request that asks counts where it only provides.
         assert value(found, "gateway_in_flight") == 1
+        # What counts on when it has ended is no account's state, nor memory or connections.
+        lasting = orjson.loads(others.lasting["metrics"]())["families"]
+        kinds = {name: FAMILIES[name].type for name in lasting}
+        assert set(kinds.values()) == {"counter", "histogram"}
+        assert {"gateway_tokens_total", "process_cpu_seconds_total"} <= kinds.keys()
         others.crash = True
         assert (await g.get("/metrics")).status == 500
         await gateway.stop()

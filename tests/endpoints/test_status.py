@@ -191,6 +191,17 @@ async def test_what_is_no_action(action: str, body: bytes, status: int, words: s
         assert (response.status, words in response.message) == (status, True)
 
 
+async def test_what_was_kept_goes_when_it_is_turned_off() -> None:
+    async with running(settings(True)) as g:
+        await g.post(ask())
+        assert len((await g.get("/status.json")).document["requests"]) == 1
+        g.gateway.reload(settings(False))
+        assert not g.gateway.runtime.standing.recent.requests
+        g.gateway.reload(settings(True))
+        await g.post(ask())
+        assert len((await g.get("/status.json")).document["requests"]) == 1
+
+
 async def test_disable_and_enable() -> None:
     async with ScriptedUpstream() as up, running(config(upstream(up.url, "a@x.org", "b@x.org"))) as g:
         up.script(json_answer(200, message()))

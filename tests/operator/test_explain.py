@@ -102,6 +102,14 @@ def test_the_whole_text(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.usefixtures("offline")
+def test_a_store_that_gateways_share_is_left_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    with Path("gateway.toml").open("a") as file:
+        file.write('[sharing]\nurl = "valkey://127.0.0.1:1/0"\n')
+    assert cli.main(["explain", "request.json", *HEADERS]) == 0
+    assert capsys.readouterr().out.startswith(TEXT)
+
+
+@pytest.mark.usefixtures("offline")
 def test_the_same_as_json_from_the_standard_input(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

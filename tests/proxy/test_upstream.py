@@ -100,6 +100,10 @@ def test_nothing_secret_is_shown() -> None:
         ("invalid key canary-key", "invalid key ***"),
         ("canary-key, canary-key2, canary-token", "***, ***2, ***"),
         ("model ollama3 is not known", "model ollama3 is not known"),
+        # A text that was cut may end inside of a key.
+        ("long words, then canary-t", "long words, then ***"),
+        ("long words, then canary-", "long words, then canary-"),
+        ("canary-t, and canary-tok", "canary-t, and ***"),
         ("", ""),
     ],
 )

@@ -1,6 +1,7 @@
 """Where conversations live, and for how long."""
 
 from gateway.routing.conversations import BOUND_FOR, MAX_CONVERSATIONS, Conversations
+from gateway.routing.rendezvous import point_of
 from tests.routing.test_scheduler import made
 
 
@@ -48,3 +49,20 @@ def test_an_account_can_lose_all_its_bindings() -> None:
     conversations.forget(cast["A"].state)
     assert conversations.home("with A", 0.0) is None
     assert conversations.home("with B", 0.0) is cast["B"].state
+
+
+def test_looking_where_a_conversation_lives_changes_nothing() -> None:
+    """Also where another process has bound it: only a request that is served there makes it live on."""
+    state = made("A")[1]["A"].state
+    conversations, told = Conversations(), list[int]()
+    conversations.tell = lambda point, account: told.append(point)
+    point = point_of("talk")
+    conversations.told(point, state, 0.0, 100.0)
+    assert [conversations.home("talk", now) for now in (0.0, 99.0, 100.0)] == [state, state, None]
+    conversations.bind("talk", state, 99.0)
+    assert conversations.home("talk", 99.0 + BOUND_FOR) is state
+    # Everybody knows.
+    assert told == []
+    conversations.told(point_of("other"), state, 0.0, 100.0)
+    conversations.bind("other", made("B")[1]["B"].state, 0.0)
+    assert told == [point_of("other")]

@@ -4,7 +4,7 @@ import pytest
 
 from gateway.routing.accounts import Target
 from gateway.routing.failures import Failure, FailureKind, status_of
-from gateway.routing.give_up import WORDS, FailedAttempt, GiveUp, format_duration, give_up
+from gateway.routing.give_up import WORDS, FailedAttempt, GiveUp, format_duration, give_up, without_keys
 from gateway.routing.meanings import meaning_of
 from gateway.routing.scheduler import Scheduler
 from tests.routing.transcript import WALL, Stage, candidates, cast, failure
@@ -168,6 +168,29 @@ def test_all_that_were_refused_are_named_and_can_be_masked_and_censored() -> Non
         assert told.count(f'upstream "{upstream}" refused account "{account}***" (401)') == 1
     assert "secret" not in told
     assert told.count("x") < 3 * WORDS + 10
+
+
+@pytest.mark.parametrize(
+    ("words", "shown"),
+    [
+        ("Incorrect API key provided: sk-proj-****abcd.", "Incorrect API key provided: ***."),
+        ("no: gsk_0123456789, AIzaSyA-0123, sk****7890", "no: ***, ***, ***"),
+        ("skipping the skeleton, pkgconfig", "skipping the skeleton, pkgconfig"),
+    ],
+)
+def test_what_looks_like_a_key(words: str, shown: str) -> None:
+    assert without_keys(words) == shown
+    cast_ = targets("A")
+    failed = attempt(cast_["A"], Failure(kind=FailureKind.INCOMPLETE, message=words))
+    assert plain(give_up(list(cast_.values()), [failed], NOW)).endswith(shown)
+
+
+def test_few_of_many_words_are_told() -> None:
+    cast_ = targets("A")
+    for status in (400, 401, 500):
+        wordy = Failure(kind=FailureKind.STATUS, status=status, message="w" * 100_000)
+        stop = give_up(list(cast_.values()), [attempt(cast_["A"], wordy)], NOW)
+        assert plain(stop).count("w") < WORDS + 10
 
 
 def test_a_key_that_a_host_quotes_is_not_passed_on() -> None:

@@ -100,6 +100,66 @@ async def test_a_worker_that_stands_still_is_not_waited_for() -> None:
         assert made.hub._asks == {}
 
 
+async def test_a_worker_that_stands_still_is_asked_no_more_until_it_answers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(hub, "STILL", 0.02)
+    async with office(2) as made:
+        made.workers[1].provide("status", lambda: b"1")
+        with stranger(made) as still:
+            assert await made.gathered(made.workers[0], "status", 0.05) == [b"1"]
+            started = time.monotonic()
+            for _ in range(20):
+                assert await made.gathered(made.workers[0], "status", 60.0) == [b"1"]
+            assert time.monotonic() - started < 5.0
+            assert len(made.hub._asks) == 1
+            (number,) = made.hub._asks
+            still.sendall(frame(ANSWER, numbered(number, b"0")))
+            await made.turn(lambda: not made.hub._asks)
+            replies: list[list[bytes]] = []
+            made.workers[0].gather("status", replies.append, 60.0)
+            await made.turn(lambda: made.hub._asks)
+            (number,) = made.hub._asks
+            still.sendall(frame(ANSWER, numbered(number, b"0")))
+            await made.turn(lambda: replies)
+            assert sorted(replies[0]) == [b"0", b"1"]
+
+
+async def test_a_fault_in_what_hears_or_answers_ends_no_connection() -> None:
+    faults: list[Any] = []
+    asyncio.get_running_loop().set_exception_handler(
+        lambda loop, context: faults.append(context["exception"])
+    )
+
+    def fail(*_: bytes) -> Any:
+        raise ValueError("a fault")
+
+    async with office(2) as made:
+        one, other = made.workers
+        heard: list[bytes] = []
+        other.on_tell("odd", fail)
+        other.on_tell("action", heard.append)
+        other.provide("status", fail)
+        one.tell("odd", b"")
+        one.tell("action", b"off")
+        # It has nothing to say, and says that.
+        assert await made.gathered(one, "status", 60.0) == []
+        await made.turn(lambda: heard == [b"off"])
+    assert [str(each) for each in faults] == ["a fault"] * 2
+
+
+async def test_a_blob_that_is_too_large_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(peers, "KEEP_EVERY", 0.01)
+    async with office(2) as made:
+        one, other = made.workers
+        size = frames.MAX_PAYLOAD
+        other.provide("metrics", lambda: bytes(size), lambda: bytes(size))
+        assert await made.gathered(one, "metrics", 60.0) == []
+        size = 1
+        assert await made.gathered(one, "metrics", 60.0) == [b"\0"]
+        await made.turn(lambda: any(each.kept for each in made.hub._peers.values()))
+
+
 async def test_a_question_of_one_that_is_gone_is_forgotten() -> None:
     async with office(0) as made:
         with stranger(made), stranger(made) as silent:
@@ -124,8 +184,8 @@ async def test_the_last_counters_of_a_worker_that_ended_count_on(monkeypatch: py
     async with office(3) as made:
         ended, killed, left = made.workers
         counts = {"ended": 1, "killed": 5}
-        ended.provide("metrics", lambda: b"%d" % counts["ended"])
-        killed.provide("metrics", lambda: b"%d" % counts["killed"])
+        ended.provide("metrics", lambda: b"all", lambda: b"%d" % counts["ended"])
+        killed.provide("metrics", lambda: b"all", lambda: b"%d" % counts["killed"])
         await made.turn(lambda: all(len(each.kept) for each in list(made.hub._peers.values())[:2]))
         counts["ended"] = 2
         ended.finish()
@@ -149,6 +209,28 @@ async def test_an_operators_word_reaches_all_others() -> None:
         made.workers[1].tell("clear", b"main/work")
         await made.turn(lambda: len(heard) == 2)
         assert sorted(heard) == [(0, b"main/work"), (2, b"main/work")]
+
+
+async def test_an_operators_word_holds_for_who_comes_later_until_a_reload(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(hub, "MAX_TOLD", 2)
+
+    async def heard_late(count: int) -> list[bytes]:
+        late, heard = made.add(), list[bytes]()
+        late.on_tell("action", heard.append)
+        late.state.publish(news())
+        await made.turn(lambda: late.state.workers == len(made.workers) and len(heard) >= count)
+        return heard
+
+    async with office(1) as made:
+        for word in (b"old", b"off", b"on", b"off"):
+            made.workers[0].tell("action", word)
+        await made.turn(lambda: list(made.hub._told) == [named("action", b"on"), named("action", b"off")])
+        # What was said last of one thing is what counts: it comes last.
+        assert await heard_late(2) == [b"on", b"off"]
+        made.hub.forget_told()
+        assert await heard_late(0) == []
 
 
 async def test_a_question_that_the_hub_cannot_answer_ends_with_its_worker() -> None:

@@ -1,7 +1,12 @@
 """Actions, and that all processes do what one of them was asked for."""
 
+import socket
+
+import orjson
 import pytest
 
+from gateway.sharing.frames import TELL, frame, named
+from gateway.sharing.peers import Sharing
 from gateway.status.actions import KIND, Action, carry_out, take_in
 from tests.status.test_document import Together
 from tests.support.running import Running, config, running, upstream
@@ -31,6 +36,18 @@ async def test_what_is_not_here_is_passed_over(payload: bytes) -> None:
     async with running(config(upstream("http://127.0.0.1:1", "a@x.org"))) as g:
         take_in(g.gateway.runtime, payload)
         assert disabled(g) == []
+
+
+async def test_what_was_said_before_a_process_started_is_heard() -> None:
+    """Its parent tells it while it begins to listen."""
+    ours, theirs = socket.socketpair()
+    payload = orjson.dumps(["disable", "up", "a@x.org"])
+    with ours:
+        ours.send(frame(TELL, named(KIND, payload)))
+        sharing = Sharing(theirs)
+        sharing.start()
+        async with running(config(upstream("http://127.0.0.1:1", "a@x.org")), sharing=sharing) as g:
+            assert disabled(g) == ["a@x.org"]
 
 
 async def test_without_others_there_is_nothing_to_join() -> None:

@@ -281,7 +281,7 @@ class Together(Sharing):
         self.providers: dict[str, Any] = {}
         self.handlers: dict[str, Any] = {}
 
-    def provide(self, kind: str, provider: Any) -> None:
+    def provide(self, kind: str, provider: Any, lasting: Any = None) -> None:
         self.providers[kind] = provider
 
     def gather(self, kind: str, reply: Any, timeout: float = 0.0) -> None:

@@ -3,11 +3,13 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import orjson
 import pytest
 
+from gateway.config import Auth, Secret, Status
 from gateway.messages.sse import Event, EventDecoder
 from gateway.status import watchers
 from gateway.status.changes import changed
@@ -150,6 +152,20 @@ async def test_a_reload_is_seen() -> None:
         g.gateway.reload(config(upstream("http://127.0.0.1:1", "b@x.org")))
         await one.until(2)
         assert one.document["upstreams"][0]["accounts"][0]["account"] == "b@x.org"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"auth": Auth(keys={"k": Secret("other")})}, {"status": Status(enabled=False)}],
+    ids=["another key", "turned off"],
+)
+async def test_a_reload_that_changes_who_may_look_ends_it(change: dict[str, Any]) -> None:
+    settings = config(upstream("http://127.0.0.1:1", "a@x.org"), auth=Auth(keys={"k": Secret("one")}))
+    async with running(settings) as g, watching(g) as one:
+        await one.until(1)
+        g.gateway.reload(replace(settings, **change))
+        await asyncio.wait_for(one.client.reader.readuntil(b"0\r\n\r\n"), 2.0)
+        assert not leftovers_of_watchers()
 
 
 async def test_a_failure_ends_the_one_it_belongs_to() -> None:

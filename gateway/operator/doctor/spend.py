@@ -9,7 +9,7 @@ from secrets import token_urlsafe
 import orjson
 
 from gateway.app import Gateway
-from gateway.config import Auth, Config, Retry, Secret
+from gateway.config import Auth, Config, Retry, Secret, Sharing
 from gateway.listening import StartError
 from gateway.messages.sse import Event, EventDecoder
 from gateway.operator.doctor.client import Target, asking
@@ -62,6 +62,8 @@ def _settings(config: Config, routes: Sequence[tuple[str, str]], key: str) -> Co
         config,
         server=replace(config.server, host=HOST, port=0, tls=None, workers=1),
         auth=Auth(mode="strict", keys={"doctor": Secret(key)}),
+        # The others need not hear of it, nor count it among them.
+        sharing=Sharing(),
         retry=Retry(max_attempts=1, max_wait=0.0),
         # Names of its own, so that each route is asked for by itself.
         models={f"doctor-{index}": f"{upstream}/{model}" for index, (upstream, model) in enumerate(routes)},

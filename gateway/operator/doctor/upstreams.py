@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from gateway.app import Gateway
-from gateway.config import Config, Secret, Upstream
+from gateway.config import Config, Secret, Sharing, Upstream
 from gateway.http1.dial import Origin, dial
 from gateway.http1.upstream_request import ConnectError
 from gateway.listening import StartError
@@ -93,7 +93,7 @@ class _Visit:
         """Make the checks, each as far as those before it let it."""
         loop = asyncio.get_running_loop()
         self._deadline = loop.time() + DEADLINE
-        only = replace(self._config, upstreams=(self._upstream,), models={})
+        only = replace(self._config, upstreams=(self._upstream,), models={}, sharing=Sharing())
         try:
             gateway = Gateway(only, AccessLog(lambda line: None), self._environ)
         except StartError as error:

@@ -1,12 +1,13 @@
 """One token from each route: what is asked for, and what is made of the answers."""
 
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
-from gateway.config import Account, Upstream
+from gateway.config import Account, Secret, Sharing, Upstream
 from gateway.messages.sse import Event
 from gateway.operator.doctor.findings import Fault
 from gateway.operator.doctor.spend import spend, usage_of
@@ -46,6 +47,14 @@ async def test_each_route_is_asked_for_one_token() -> None:
         ("b/quick: one token", "ok"),
     ]
     assert rows[0].finding.saw.endswith(" written")
+
+
+async def test_other_gateways_hear_nothing_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "gateway.sharing.store", None)
+    shared = Sharing(url=Secret("valkey://127.0.0.1:1/0"))
+    async with ScriptedUpstream(answer=lambda request: GOOD) as up:
+        (row,) = await spend(config(upstream(up.url), sharing=shared), {})
+    assert row.finding.state == "ok"
 
 
 async def test_where_no_table_names_a_model_a_common_one_is_asked_for() -> None:
