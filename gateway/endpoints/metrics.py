@@ -53,11 +53,16 @@ def share(sharing: "Sharing", runtime: Callable[[], Runtime], now: Callable[[], 
 
 def snapshot_of(runtime: Runtime, now: float, *, apart: int = 0) -> "Snapshot":
     """Return all numbers of this process, `apart` of whose requests are there to ask for them."""
+    from os import getpid
+    from platform import node
+
     from gateway.telemetry.exposition import snapshot
 
     server = runtime.config.server
+    # A system gives the number of a process that has ended to another one.
+    process = f"{node()}:{getpid()}:{runtime.standing.started}"
     return snapshot(
-        runtime.metrics, _gauges(runtime, now, apart), lambda account: shown_account(server, account)
+        process, runtime.metrics, _gauges(runtime, now, apart), lambda account: shown_account(server, account)
     )
 
 

@@ -7,8 +7,6 @@ its number. A histogram's number is a list: how many in each bucket alone, then 
 from collections.abc import Callable, Iterable, Mapping
 from math import isfinite
 from operator import add
-from os import getpid
-from platform import node
 from typing import Any, Literal, NamedTuple
 
 import orjson
@@ -107,8 +105,8 @@ FAMILIES: Mapping[str, Family] = {
 """What is told, in this order."""
 
 
-def snapshot(metrics: Metrics, gauges: Gauges, shown: Callable[[str], str]) -> Snapshot:
-    """Return all numbers of this process. `shown`: an account's name as clients may see it."""
+def snapshot(process: str, metrics: Metrics, gauges: Gauges, shown: Callable[[str], str]) -> Snapshot:
+    """Return all numbers of a process. `shown`: an account's name as clients may see it."""
     metrics.fold()
     found = _Numbers()
 
@@ -135,7 +133,7 @@ def snapshot(metrics: Metrics, gauges: Gauges, shown: Callable[[str], str]) -> S
     for name, series in gauges.items():
         for values, value in series.items():
             found.add(name, values, value)
-    return found.snapshot(f"{node()}:{getpid()}")
+    return found.snapshot(process)
 
 
 COUNTED = {

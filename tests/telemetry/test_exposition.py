@@ -97,7 +97,7 @@ def test_a_process_numbers(masked: bool) -> None:
         return "***" if masked else account
 
     gauges: Gauges = {"gateway_in_flight": {(): 7}}
-    found = samples(render(snapshot(counted(), gauges, shown), openmetrics=False))
+    found = samples(render(snapshot("here", counted(), gauges, shown), openmetrics=False))
 
     def attempts(account: str, result: str) -> float:
         return value(found, "gateway_attempts_total", upstream="up", account=shown(account), result=result)
@@ -132,7 +132,7 @@ def test_several_processes_are_one() -> None:
 
 
 def test_a_snapshot_survives_the_way_between_processes() -> None:
-    sent = snapshot(counted(), {}, str)
+    sent = snapshot("here", counted(), {}, str)
     assert read_snapshot(orjson.dumps(sent)) == sent
 
 
