@@ -17,7 +17,7 @@ walk the whole stack, the runner of the tests included, and that is half of the 
 vars(constants)["DEBUG_STACK_DEPTH"] = FRAMES
 traceback.extract_stack.__defaults__ = (None, FRAMES)
 
-gc.disable()  # until all is collected: what is imported stays
+gc.disable()  # until all tests are found: what is imported stays
 
 
 def pytest_xdist_auto_num_workers() -> int:
@@ -32,7 +32,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def pytest_collection_finish() -> None:
     """Leave ten thousand tests and all modules out of what the collector looks at from now on."""
-    gc.collect()
     gc.freeze()
     gc.enable()
 
