@@ -144,9 +144,8 @@ def array(item: bytes, count: int, values: int) -> bytes:
 
 @pytest.mark.parametrize(
     ("most", "item", "values"),
-    [(MAX_VALUES, b"0", 1)]
-    + [(10_000, item, 1) for item in (b"0", b"[]", b"{ }", b'",[{"')]
-    + [(10_000, b'{"a":"\\",","b" :\n[1]}', 4), (10_000, b"[[\t]]", 2)],
+    [(MAX_VALUES, b"0", 1), (10_000, b'{"a":"\\",","b" :\n[1]}', 4), (10_000, b"[[\t]]", 2)]
+    + [(10_000, item, 1) for item in (b"0", b"[]", b"{ }", b'",[{"')],
 )
 def test_a_document_holds_a_million_values_at_most(
     monkeypatch: pytest.MonkeyPatch, most: int, item: bytes, values: int

@@ -42,20 +42,9 @@ RUNS = 3
 """Of which the fastest counts."""
 
 _SEARCHES = frozenset(
-    {
-        "find",
-        "rfind",
-        "index",
-        "rindex",
-        "count",
-        "insert",
-        "remove",
-        "replace",
-        "split",
-        "partition",
-        "rpartition",
-    }
-    | {"translate", "strip", "lstrip", "rstrip", "isspace", "lower", "copy", "decode", "encode", "isascii"}
+    {"find", "rfind", "index", "rindex", "count", "insert", "remove", "replace", "split", "partition"}
+    | {"rpartition", "translate", "strip", "lstrip", "rstrip", "isspace", "lower", "copy", "decode", "encode"}
+    | {"isascii"}
 )
 """Methods in C that take time with the length of their object."""
 
@@ -141,7 +130,6 @@ def _memory(function: Callable[[Any], object], value: object) -> tuple[int, int]
     """Count the bytes that are allocated, and find their peak. It is read at each call, and at each line that is no
     later than the one before: so a loop in Python is read in each of its turns."""
     total = last = highest = before = 0
-    traced, reset = tracemalloc.get_traced_memory, tracemalloc.reset_peak
 
     def call(frame: FrameType, event: str, argument: object) -> Any:
         read()
@@ -149,22 +137,18 @@ def _memory(function: Callable[[Any], object], value: object) -> tuple[int, int]
 
     def line(frame: FrameType, event: str, argument: object) -> Any:
         nonlocal before
-        at = frame.f_lineno
-        if at <= before:
+        if frame.f_lineno <= before:
             read()
-        before = at
+        before = frame.f_lineno
         return line
 
-    def read() -> None:
+    def read(traced: Any = tracemalloc.get_traced_memory, reset: Any = tracemalloc.reset_peak) -> None:
         nonlocal total, last, highest
         current, peak = traced()
         if peak - last > LITTLE:
             total += peak - last
-        if peak > highest:
-            highest = peak
-        last = current
-        if peak != current:
-            reset()
+        highest, last = max(highest, peak), current
+        reset()
 
     trace = sys.gettrace()
     tracemalloc.start()
@@ -173,9 +157,9 @@ def _memory(function: Callable[[Any], object], value: object) -> tuple[int, int]
         function(value)
     finally:
         sys.settrace(trace)
-        peak = tracemalloc.get_traced_memory()[1]
+        read()
         tracemalloc.stop()
-    return total + max(0, peak - last - LITTLE), max(highest, peak)
+    return total, highest
 
 
 def _seconds(function: Callable[[Any], object], value: object) -> float:
