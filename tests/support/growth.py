@@ -5,8 +5,8 @@ A `Row` names a function, and makes an input of any size for it. What is counted
 - `steps`: the lines of Python that ran, and for each call of a method in C that may look through all of its object
   (`find`, `index`, `insert`, ...) the length of that object in units of 64 elements. Loops, recursion and searches
   show here; so do comparisons, where the input's strings are `Counted`.
-- `bytes`: what was allocated, summed over the run, line by line: copies that are made again and again show here, also
-  where they are thrown away at once.
+- `bytes`: what was allocated, summed over the run, from each call and each turn of a loop to the next: copies that are
+  made again and again show here, also where they are thrown away at once.
 - `peak`: the most that was allocated at one time.
 
 What a regular expression or a parser written in C does inside of one call shows in none of them. A row whose function
@@ -29,10 +29,11 @@ LIMIT = 2.3
 """Times the work that twice the input may take: more than two, since lists and dictionaries grow in steps."""
 
 SLACK = 2000
-"""Steps, and bytes times 16, that do not count: what any call costs, however small its input."""
+"""Steps, and bytes times 4, that do not count: what any call costs, however small its input. Of the peak twice that,
+since a dictionary that grows is for a moment there twice."""
 
-LITTLE = 512
-"""Bytes of one line that do not count: there are no more of those than there are steps."""
+LITTLE = 256
+"""Bytes between two readings that do not count: there are no more of those than there are steps."""
 
 FAR = 8
 """How much larger the input is where time is compared, and three times that is the most that it may take."""
@@ -41,20 +42,9 @@ RUNS = 3
 """Of which the fastest counts."""
 
 _SEARCHES = frozenset(
-    {
-        "find",
-        "rfind",
-        "index",
-        "rindex",
-        "count",
-        "insert",
-        "remove",
-        "replace",
-        "split",
-        "partition",
-        "rpartition",
-    }
-    | {"translate", "strip", "lstrip", "rstrip", "isspace", "lower", "copy", "decode", "encode", "isascii"}
+    {"find", "rfind", "index", "rindex", "count", "insert", "remove", "replace", "split", "partition"}
+    | {"rpartition", "translate", "strip", "lstrip", "rstrip", "isspace", "lower", "copy", "decode", "encode"}
+    | {"isascii"}
 )
 """Methods in C that take time with the length of their object."""
 
@@ -68,8 +58,7 @@ class Row:
     make: Callable[[int], Any]
     """Makes the input of a size: of which, is its own choice. Nothing that it does is counted."""
     size: int = 50
-    """Of the smaller input whose steps are counted; for bytes it is twice as large, so that a copy of all of it is
-    more than LITTLE."""
+    """Of the smaller input: so large that a copy of all of it is more than LITTLE."""
     in_c: int = 0
     """The size from which on time is compared; 0 where nothing is left to a loop in C."""
 
@@ -90,10 +79,10 @@ def grows(row: Row) -> list[str]:
     """Return complaints about a row: what takes more than LIMIT times as much for twice the input."""
     once, twice = (_steps(row.function, row.make(times * row.size)) for times in (1, 2))
     counts = [("steps", SLACK, once, twice)]
-    much = _memory(row.function, row.make(4 * row.size))
-    if max(much) > 16 * SLACK:  # else it is little enough, whatever half of the input takes
-        half = _memory(row.function, row.make(2 * row.size))
-        counts += [(what, 16 * SLACK, half[at], much[at]) for at, what in enumerate(("bytes", "peak"))]
+    much = _memory(row.function, row.make(2 * row.size))
+    if max(much) > 4 * SLACK:  # else it is little enough, whatever half of the input takes
+        half = _memory(row.function, row.make(row.size))
+        counts += [("bytes", 4 * SLACK, half[0], much[0]), ("peak", 8 * SLACK, half[1], much[1])]
     found = [
         f"{row.name}: {what} {once} -> {twice}"
         for what, slack, once, twice in counts
@@ -138,31 +127,37 @@ def _steps(function: Callable[[Any], object], value: object) -> int:
 
 
 def _memory(function: Callable[[Any], object], value: object) -> tuple[int, int]:
-    """Count the bytes that each line of Python allocates, and find their peak."""
-    total = last = highest = 0
-    traced, reset = tracemalloc.get_traced_memory, tracemalloc.reset_peak
+    """Count the bytes that are allocated, and find their peak. It is read at each call, and at each line that is no
+    later than the one before: so a loop in Python is read in each of its turns."""
+    total = last = highest = before = 0
 
     def call(frame: FrameType, event: str, argument: object) -> Any:
+        read()
         return line
 
     def line(frame: FrameType, event: str, argument: object) -> Any:
+        nonlocal before
+        if frame.f_lineno <= before:
+            read()
+        before = frame.f_lineno
+        return line
+
+    def read(traced: Any = tracemalloc.get_traced_memory, reset: Any = tracemalloc.reset_peak) -> None:
         nonlocal total, last, highest
         current, peak = traced()
         if peak - last > LITTLE:
             total += peak - last
-        if peak > highest:
-            highest = peak
-        last = current
+        highest, last = max(highest, peak), current
         reset()
-        return line
 
-    before = sys.gettrace()
+    trace = sys.gettrace()
     tracemalloc.start()
     sys.settrace(call)
     try:
         function(value)
     finally:
-        sys.settrace(before)
+        sys.settrace(trace)
+        read()
         tracemalloc.stop()
     return total, highest
 
