@@ -8,6 +8,7 @@ bounded: lines are dropped and counted, and a line says how many as soon as some
 
 import os
 import select
+import stat
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from queue import Empty, SimpleQueue
@@ -42,6 +43,7 @@ class LogWriter:
         "_hurry",
         "_put",
         "_queue",
+        "_size",
         "_terminal",
         "_thread",
         "_told",
@@ -53,6 +55,8 @@ class LogWriter:
         self._descriptor = descriptor
         self._dropped_line = dropped_line
         self._terminal = os.isatty(descriptor)
+        # Each write lets go of the interpreter, and has to wait for the loop to get it back: few are made.
+        self._size = ATOMIC_WRITE if _may_mix(descriptor) else GATHER_SIZE
         self._queue: SimpleQueue[str | None] = SimpleQueue()
         self._thread: Thread | None = None
         self._hurry = Event()
@@ -121,24 +125,34 @@ class LogWriter:
     def _write_all(self, lines: Iterable[str]) -> int:
         """Write lines, waiting for the reader; return how many could not be written."""
         lost = 0
-        for count, piece in pieces(lines):
+        for count, piece in pieces(lines, self._size):
             if not write_whole(self._descriptor, piece):
                 lost += count
         return lost
 
 
-def pieces(lines: Iterable[str]) -> Iterator[tuple[int, bytes]]:
-    """Yield lines with their ends as bytes, as many as fit into one atomic write, with their number."""
-    count, piece = 0, b""
+def _may_mix(descriptor: int) -> bool:
+    """Return whether a larger write might be mixed with those of other processes: to a file none is."""
+    try:
+        mode = os.fstat(descriptor).st_mode
+    except OSError:
+        return True
+    return stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)
+
+
+def pieces(lines: Iterable[str], most: int = ATOMIC_WRITE) -> Iterator[tuple[int, bytes]]:
+    """Yield lines with their ends as bytes, as many as fit into one write of `most` bytes, with their number."""
+    size = 0
+    gathered: list[bytes] = []
     for line in lines:
         data = line.encode("utf-8", "backslashreplace") + b"\n"
-        if piece and len(piece) + len(data) > ATOMIC_WRITE:
-            yield count, piece
-            count, piece = 0, b""
-        count += 1
-        piece += data
-    if piece:
-        yield count, piece
+        if gathered and size + len(data) > most:
+            yield len(gathered), b"".join(gathered)
+            size, gathered = 0, []
+        size += len(data)
+        gathered.append(data)
+    if gathered:
+        yield len(gathered), b"".join(gathered)
 
 
 def write_whole(descriptor: int, data: bytes) -> bool:

@@ -175,6 +175,31 @@ def test_a_file_is_appended_to_where_it_stands(tmp_path: Path) -> None:
     assert (tmp_path / "log").read_bytes() == b"before\nline\n"
 
 
+def test_a_file_gets_many_lines_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, sizes = os.write, list[int]()
+
+    def write(descriptor: int, data: bytes) -> int:
+        sizes.append(len(data))
+        return real(descriptor, data)
+
+    monkeypatch.setattr(os, "write", write)
+    with open(tmp_path / "log", "w+b", buffering=0) as file:
+        writer = LogWriter(file.fileno(), dropped)
+        for _ in range(1000):
+            writer.write("x" * 99)
+        writer.close()
+    assert (tmp_path / "log").read_bytes() == (b"x" * 99 + b"\n") * 1000
+    assert len(sizes) < 1000 * 100 / ATOMIC_WRITE
+
+
+def test_a_descriptor_that_is_closed_harms_nobody(descriptors: list[int]) -> None:
+    closed = os.dup(2)
+    os.close(closed)
+    writer = LogWriter(closed, dropped)
+    writer.write("lost")
+    writer.close()
+
+
 def test_a_reader_that_is_gone_harms_nobody(pipe: Pipe) -> None:
     os.close(pipe.source)
     pipe.writer.write("lost")
