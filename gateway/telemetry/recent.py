@@ -67,7 +67,7 @@ class Minute:
     def __init__(self) -> None:
         self.sums = no_sums()
         self.first_bytes: dict[int, int] = {}
-        """How many first bytes came within each limit, by its number; see `first_byte_limit`."""
+        """How many first bytes came within each limit, by its place in `LIMITS`: the first that is not below."""
 
 
 class Account:
@@ -221,11 +221,6 @@ def added(sums: dict[str, Any], *more: dict[str, Any]) -> dict[str, Any]:
         for name in SUMS:
             sums[name] += each.get(name, 0)
     return sums
-
-
-def first_byte_limit(seconds: float) -> int:
-    """Return the number of the first limit that a time is within."""
-    return bisect_left(LIMITS, seconds)
 
 
 def percentile(first_bytes: dict[int, int], part: float) -> float | None:

@@ -98,7 +98,9 @@ async def test_the_sdk_streams_from_it() -> None:
             ) as stream,
         ):
             said = await stream.get_final_message()
-        assert said.content[-1].text == "All done."  # type: ignore[union-attr]
+        last = said.content[-1]
+        assert last.type == "text"
+        assert last.text == "All done."
         assert said.usage.output_tokens == 20
 
 

@@ -6,6 +6,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
@@ -53,7 +54,7 @@ async def gateways(config: Config, count: int = 2) -> AsyncIterator[list[Running
     async with AsyncExitStack() as stack:
         made = [await stack.enter_async_context(running(config)) for _ in range(count)]
         for each in made:
-            await eventually(lambda each=each: told(each, "news are shared"))  # type: ignore[misc]
+            await eventually(partial(told, each, "news are shared"))
         yield made
 
 
@@ -219,7 +220,7 @@ async def test_kill_9_of_the_store_fails_no_request_and_it_is_filled_again(own_s
         await eventually(lambda: len(statuses) > so_far + 50)
         own_store.start()
         for gateway in made:
-            await eventually(lambda each=gateway: told(each, "news are shared", 2))  # type: ignore[misc]
+            await eventually(partial(told, gateway, "news are shared", 2))
         done.set()
         await asyncio.gather(*tasks)
         assert set(statuses) == {200}

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -110,7 +111,7 @@ async def test_it_comes_back_by_itself(browser: Browser) -> None:
                 f"Object.defineProperty(document, 'hidden', {{value: {hidden}, configurable: true}})"
             )
             await page.eval("document.dispatchEvent(new Event('visibilitychange'))")
-            await eventually(lambda: _streams(g) == connections)  # noqa: B023
+            await eventually(partial(lambda wanted: _streams(g) == wanted, connections))
         check(page, g)
 
 

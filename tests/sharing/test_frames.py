@@ -1,5 +1,7 @@
 """Frames are cut where they were joined, and what waits to be sent has an end."""
 
+from collections.abc import Iterator
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -80,12 +82,12 @@ def test_the_oldest_is_dropped_and_counted(monkeypatch: pytest.MonkeyPatch) -> N
 def test_a_snapshot_is_taken_in_pieces() -> None:
     made: list[int] = []
 
-    def snapshot() -> object:
+    def snapshot() -> Iterator[bytes]:
         for number in range(100):
             made.append(number)
             yield frame(NEWS, b"x" * 10_000)
 
-    outbox = Outbox(snapshot())  # type: ignore[arg-type]
+    outbox = Outbox(snapshot())
     outbox.sent(len(outbox.next()))
     assert len(made) == 7
     assert len(drained(outbox)) == 93

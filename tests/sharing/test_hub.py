@@ -5,6 +5,7 @@ import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import pytest
@@ -66,7 +67,7 @@ async def test_blobs_are_gathered_from_all_others() -> None:
     async with office() as made:
         assert await made.gathered(made.workers[0], "status") == []
         for number, each in enumerate(made.workers):
-            each.provide("status", lambda number=number: b"%d" % number)  # type: ignore[misc]
+            each.provide("status", partial(bytes, str(number), "ascii"))
         assert await made.gathered(made.workers[0], "status") == [b"1", b"2"]
         assert await made.gathered(made.workers[2], "status") == [b"0", b"1"]
 

@@ -1,5 +1,6 @@
 """What is kept of requests that have ended: bounded, summed by their own times, the same however late it is read."""
 
+from bisect import bisect_left
 from typing import Any
 
 import orjson
@@ -11,6 +12,7 @@ from gateway.telemetry import recent
 from gateway.telemetry.access_log import LONGEST, Record
 from gateway.telemetry.recent import (
     CONVERSATIONS,
+    LIMITS,
     MINUTES,
     MOST,
     REQUESTS,
@@ -19,7 +21,6 @@ from gateway.telemetry.recent import (
     STEPS,
     SUMS,
     Recent,
-    first_byte_limit,
     percentile,
     short_name,
 )
@@ -176,7 +177,7 @@ def test_a_conversations_name_leads_nowhere_back() -> None:
 
 @given(st.floats(0.0, 10_000.0))
 def test_a_first_byte_is_within_its_limit_and_not_within_the_one_before(seconds: float) -> None:
-    limit = first_byte_limit(seconds)
+    limit = bisect_left(LIMITS, seconds)
     assert 0 <= limit <= STEPS
     assert limit == STEPS or seconds <= SHORTEST * STEP**limit * 1.000001
     assert limit == 0 or seconds >= SHORTEST * STEP ** (limit - 1) * 0.999999
@@ -186,7 +187,7 @@ def test_a_first_byte_is_within_its_limit_and_not_within_the_one_before(seconds:
 def test_percentiles_are_within_a_step(times: list[float], part: float) -> None:
     counts: dict[int, int] = {}
     for seconds in times:
-        limit = first_byte_limit(seconds)
+        limit = bisect_left(LIMITS, seconds)
         counts[limit] = counts.get(limit, 0) + 1
     told = percentile(counts, part)
     true = sorted(times)[max(0, -int(-len(times) * part // 1) - 1)]

@@ -10,7 +10,7 @@ import orjson
 
 from gateway.messages.sse import Event, EventDecoder
 from gateway.operator.doctor.client import Reply, asking
-from gateway.operator.doctor.contract import LARGE, LARGE_TODO, Stage, StageCheck
+from gateway.operator.doctor.contract import LARGE, LARGE_REMEDY, Stage, StageCheck
 from gateway.operator.doctor.findings import Fault
 from gateway.operator.doctor.scripted import (
     INPUT,
@@ -292,7 +292,7 @@ async def large(stage: Stage) -> str:
     reply, _ = await post(stage, request)
     seen = _upstream(stage).seen["claude-doctor-large"]
     if reply.status != 200:
-        raise Fault(f"a request of 32 MB gets {reply.status}", LARGE_TODO)
+        raise Fault(f"a request of 32 MB gets {reply.status}", LARGE_REMEDY)
     if seen[-1].body != request:
         raise Fault("a request of 32 MB does not arrive as it was sent")
     return f"{len(request) / 1e6:.0f} MB arrive"

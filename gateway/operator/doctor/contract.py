@@ -198,11 +198,11 @@ async def large_body(stage: Stage) -> Finding | str:
     async with asking(stage.target, "POST", "/v1/messages", body, stage.headers()) as reply:
         answer = await reply.body()
     if reply.status != 400:
-        raise Fault(f"a body of 32 MB gets {reply.status}: {_words(answer)}", LARGE_TODO)
+        raise Fault(f"a body of 32 MB gets {reply.status}: {_words(answer)}", LARGE_REMEDY)
     return "32 MB are read"
 
 
-LARGE_TODO = "long sessions and /compact need it: raise server.max_body, or the limit of a proxy in front"
+LARGE_REMEDY = "long sessions and /compact need it: raise server.max_body, or the limit of a proxy in front"
 
 
 OUTSIDE = (

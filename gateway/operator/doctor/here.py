@@ -129,11 +129,11 @@ def port(here: Here) -> Finding | str:
     except OSError as error:
         if error.errno == errno.EADDRINUSE and _is_gateway(here.config):
             return f"{place}: a gateway listens there"
-        raise Fault(f"{place}: {error.strerror}", _PORT_TODO.get(error.errno or 0, "")) from None
+        raise Fault(f"{place}: {error.strerror}", _PORT_REMEDIES.get(error.errno or 0, "")) from None
     return f"{place} is free"
 
 
-_PORT_TODO = {
+_PORT_REMEDIES = {
     errno.EADDRINUSE: "another program has it: choose another server.port, or stop that",
     errno.EACCES: "ports below 1024 need a right: choose a higher server.port",
     errno.EADDRNOTAVAIL: "server.host must be an address of this machine",

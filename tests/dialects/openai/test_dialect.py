@@ -83,7 +83,9 @@ def test_credentials(field: Any, credential: Credential, expected: tuple[bytes, 
 
 def test_headers_of_a_request() -> None:
     assert encoded(HI).headers == [(b"content-type", b"application/json"), (b"accept", b"text/event-stream")]
-    assert encoded(HI, upstream(stream=False)).headers[1] == (b"accept", b"application/json")  # type: ignore[index]
+    unstreamed = encoded(HI, upstream(stream=False)).headers
+    assert unstreamed is not None
+    assert unstreamed[1] == (b"accept", b"application/json")
     assert dialect().forwarded(CLIENT) == ()
 
 
