@@ -1,6 +1,6 @@
-"""Gateway: builds everything from a Config, stands behind the HTTP server, starts, reloads, drains and stops.
+"""Gateway: builds everything from a Config, is the HTTP server's application, starts, reloads, drains and stops.
 
-The one place where the parts are put together. Running it as a process is `process`'s work.
+This is the one module that puts the parts together. `process` runs it as a process.
 """
 
 import asyncio
@@ -52,17 +52,17 @@ Environ = Mapping[str, str]
 NOT_JUDGED = frozenset(
     {b"content-length", b"x-request-id", b"x-client-request-id", b"traceparent"} | KEY_FIELDS
 )
-"""Fields from which nothing follows but the key, which is checked with every head: they may differ between heads
-that lead to the same place."""
+"""Fields that may differ between heads that lead to the same place: nothing follows from them but the key, and
+every head's key is checked."""
 
 FAREWELL = 1.0
-"""Seconds for what is said last to leave: a client that reads takes far less."""
+"""Seconds to write the last response of a stopping gateway; a client that reads takes far less."""
 
 SHUTTING_DOWN = "the gateway is shutting down; the next one that starts will serve this request"
 
 
 def dialect_of(kind: str, log: AccessLog) -> Dialect:
-    """Return the dialect of a kind of upstream; each is imported when a configuration first names it."""
+    """Return the dialect of a kind of upstream. A dialect is imported when a configuration first names it."""
     module = import_module(f"gateway.dialects.{KINDS[kind].module}")
     dialect: Dialect = module.new_dialect(random, log.warning)
     return dialect
@@ -78,7 +78,7 @@ class Gateway:
         environ: Environ | None = None,
         sharing: "Sharing | None" = None,
     ) -> None:
-        """`sharing`: the way to other processes that serve the same accounts."""
+        """`sharing`: the channel to other processes that serve the same accounts."""
         self._environ = os.environ if environ is None else environ
         self._log = log
         self._sharing, self._store = sharing, None
@@ -89,7 +89,7 @@ class Gateway:
         self._pools: dict[Origin, Pool] = {}
         self._tls: ssl.SSLContext | None = None
         self._list_keepers: list[ListKeeper] | None = None
-        """One an upstream; None while no lists are kept."""
+        """One for each upstream; None while no lists are kept."""
         self.port = config.server.port
         self.runtime = self._build(config, None)
         self._access = AccessControl(config)
@@ -158,7 +158,7 @@ class Gateway:
         )
 
     def _upstream(self, config: Config, upstream: Upstream, dialect: Dialect) -> UpstreamClient:
-        """Return an upstream with its place, its way of speaking and its accounts' credentials."""
+        """Return an upstream's client: its addresses, its dialect and its accounts' credentials."""
         limits = config.server.limits
         proxy = upstream.proxy.reveal() if upstream.proxy else proxy_for(upstream.base_url, self._environ)
         origin = origin_of(upstream.base_url, proxy=proxy, ca_file=upstream.ca_file)
@@ -182,14 +182,14 @@ class Gateway:
         return TokenRefresher(token, self._pool(origin, limits))
 
     def _pool(self, origin: Origin, limits: Limits) -> Pool:
-        """Return the pool of an origin: over a reload the same one, so that its connections stay."""
+        """Return the pool of an origin. A reload keeps the pool, and so its open connections."""
         pool = self._pools.get(origin)
         if pool is None:
             pool = self._pools[origin] = Pool(origin, limits)
         return pool
 
     def _dialects(self, config: Config, old: Runtime | None) -> dict[str, Dialect]:
-        """Return one dialect a kind, kept over a reload since it may hold signatures."""
+        """Return one dialect for each kind. A reload keeps them, since they may hold signatures."""
         known: dict[str, Dialect] = {}
         if old is not None:
             known = {each.upstream.kind: each.dialect for each in old.upstreams.values()}
@@ -201,11 +201,11 @@ class Gateway:
     # The life cycle.
 
     async def start(self, *, listing: bool = True, sockets: Sequence[socket.socket] = ()) -> None:
-        """Listen, on `sockets` if there are any; with `listing`, also keep the upstreams' model lists.
+        """Listen, on `sockets` if there are any. With `listing`, also keep the upstreams' model lists.
 
         Raises StartError.
         """
-        # First: what others tell may come as soon as the loop turns.
+        # First, since events of other processes may arrive as soon as the loop runs.
         self.share()
         config = self.runtime.config
         self._tls = server_context(config)
@@ -225,7 +225,7 @@ class Gateway:
             self._list_models()
 
     def _list_models(self) -> None:
-        """Keep the upstreams' lists of models, those of the present configuration."""
+        """Start keeping the model lists of the present configuration's upstreams."""
         for keeper in self._list_keepers or ():
             keeper.stop()
         runtime = self.runtime
@@ -237,7 +237,7 @@ class Gateway:
             keeper.start()
 
     def reload(self, config: Config) -> None:
-        """Serve by another configuration from the next request on. Raises StartError, which changes nothing."""
+        """Use another configuration from the next request on. Raises StartError, which changes nothing."""
         config = self._in_place(config)
         before = self.runtime.config.sharing
         if replace(config.sharing, share_limits=before.share_limits) != before:
@@ -255,7 +255,7 @@ class Gateway:
             self._list_models()
 
     def share(self) -> None:
-        """Tell other processes how this one is, and do what they were asked for, where there is a way to them."""
+        """Exchange account states, operators' actions and metrics with other processes, if there are any."""
         runtime = self.runtime
         if runtime.sharing is not None:
             from gateway.status import sharing
@@ -264,8 +264,8 @@ class Gateway:
             share_metrics(runtime.sharing, lambda: self.runtime, asyncio.get_running_loop().time)
 
     def _in_place(self, config: Config) -> Config:
-        """Return the configuration with the address that this gateway already listens on: who may come in depends on
-        it."""
+        """Return the configuration with the address that this gateway already listens on: whether clients need a key
+        depends on the address."""
         here, there = self.runtime.config.server, config.server
         if (there.host, there.port, there.tls is None) == (here.host, here.port, here.tls is None):
             return config
@@ -274,15 +274,15 @@ class Gateway:
         return replace(config, server=replace(there, host=here.host, port=here.port, tls=tls))
 
     def drain(self) -> None:
-        """Finish what is under way, begin nothing more."""
+        """Finish the requests in progress; accept no more."""
         self.runtime.draining = True
         self.server.drain()
         if self.runtime.standing.watchers is not None:
             self.runtime.standing.watchers.end()
 
     async def stop(self, patience: float | None = 0.0) -> bool:
-        """Drain for at most `patience` seconds, then tell clients that wait, and close everything. False if requests
-        were cut off."""
+        """Drain for at most `patience` seconds (None: no limit), then close everything, with an error for the clients
+        that still wait. Return False if requests were cut off."""
         self.drain()
         clean = await self.server.wait_closed(patience)
         self.server.close()
@@ -303,7 +303,7 @@ class Gateway:
     # The HTTP server's application.
 
     def accept(self, exchange: Exchange) -> ClientRequest | None:
-        """Judge a request by its head; see http1.server_connection.Application. Raises RequestError."""
+        """Decide by a request's head who handles it; see http1.server_connection.Application. Raises RequestError."""
         runtime = self.runtime
         request = ClientRequest(exchange, runtime)
         entrance = exchange.head.known
@@ -319,7 +319,7 @@ class Gateway:
         return request
 
     def protocol_error(self, status: int, message: str, exchange: Exchange | None) -> tuple[bytes, bytes]:
-        """Return an error of HTTP's own in the protocol's shape; see http1.server_connection.Application."""
+        """Return a violation of HTTP as an error of the Messages API; see http1.server_connection.Application."""
         request = exchange.handler if exchange is not None else None
         cors = b""
         if isinstance(request, ClientRequest):
@@ -333,15 +333,15 @@ class Gateway:
         return b"%brequest-id: %b\r\n%b" % (JSON, request_id.encode(), cors), body
 
     def _entrance(self, request: ClientRequest) -> Entrance | None:
-        """Find out where a head leads; None when it was responded to. Raises RequestError.
+        """Find the entrance that a head leads to; None when it was responded to. Raises RequestError.
 
-        All but the client's key follows from the head's constant lines, and is found out once for its template.
+        All but the client's key follows from the head's constant lines and is kept with its template.
         """
         head = request.exchange.head
         template = head.template
         known = template.known if template is not None else None
         if isinstance(known, Entrance) and known.runtime is self.runtime:
-            # For the response to a wrong key, too.
+            # Set before the key is checked: the response to a wrong key needs them, too.
             request.cors, request.record.path = known.cors, known.path
             key = "" if known.open else self._access.check_key(head, health=known.health)
             entrance = known if key == known.key else known.with_key(key)
@@ -356,7 +356,7 @@ class Gateway:
         return entrance
 
     def _judge(self, request: ClientRequest) -> Entrance | None:
-        """Judge a request by its whole head. None when it was responded to. Raises RequestError."""
+        """Find the entrance by a whole head; None when it was responded to. Raises RequestError."""
         head, access = request.exchange.head, self._access
         path, _, query = head.target.partition("?")
         record = request.record

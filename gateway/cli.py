@@ -1,7 +1,7 @@
 """The `gateway` command: reads its arguments and the configuration, then hands over.
 
-Promises one clear line (or one a mistake) and exit code 2 for whatever the caller can correct, and
-never a traceback for it. Every import that only one command needs is made by that command.
+A mistake that the caller can correct becomes one clear line and exit code 2, never a traceback. An import that
+only one command needs is made by that command.
 """
 
 import gc
@@ -36,14 +36,14 @@ LOG_LEVELS = ("debug", "info", "warning", "error")
 LOG_FORMATS = ("text", "json")
 
 SHELLS = ("bash", "zsh", "fish")
-"""Those that commands can be completed in."""
+"""The shells that `gateway completion` writes scripts for."""
 
 HELP_WIDTH = 100
-"""Columns."""
+"""Columns of the help texts."""
 
 COLLECT_AFTER = 50_000
-"""Containers more than at the last look before the collector looks for cycles. Requests leave none, and a large one
-has some 5,000 while it is served: at Python's 700 they are looked at several times each, in vain."""
+"""How many more containers than at the last collection start another one. Requests leave no cycles, but a large
+one has some 5,000 containers while it is served: Python's 700 would scan them several times each, in vain."""
 
 PACKAGES = ("h11", "orjson", "uvloop")
 """The run-time dependencies whose versions matter in a bug report."""
@@ -57,11 +57,11 @@ EXAMPLES = {
     "completion": ('eval "$(gateway completion bash)"', "gateway completion fish | source"),
     "help": ("gateway help", "gateway help serve"),
 }
-"""Shown at the end of each command's help."""
+"""Examples at the end of each command's help."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit code. Without `arguments`, the process's own are taken."""
+    """Run one command and return its exit code. `arguments`: by default the process's own."""
     stdio.open_missing()
     log_format = "text"
     try:
@@ -75,13 +75,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         code = INTERRUPTED
     except SystemExit as left:
-        # argparse has printed its help, or what is wrong.
+        # argparse has printed its help or the error.
         code = left.code if isinstance(left.code, int) else WRONG
     return print_text("", end="") or code
 
 
 def make_parser() -> ArgumentParser:
-    # By itself argparse asks for the terminal's width, which costs every start the import of shutil: 3 ms.
+    # argparse would import shutil for the terminal's width, which costs each start 3 ms.
     formatter = partial(RawDescriptionHelpFormatter, width=HELP_WIDTH)
     about = "A local HTTP gateway that speaks the Anthropic Messages API."
     parser = ArgumentParser(
@@ -229,7 +229,7 @@ def _init(options: Namespace) -> int:
 
     path: Path = options.file
     try:
-        # Never an existing file, nor what a link points to; and never, not for a moment, readable by others.
+        # O_EXCL: an existing file is never replaced nor a link followed. 0o600: the file is private from the start.
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:
         complain(f"{path} exists already; nothing was written")

@@ -1,8 +1,8 @@
-"""The limit of descriptors: each connection takes one, and so does its request to an upstream.
+"""The limit of open file descriptors: each client connection takes one, and so does its upstream request.
 
 The soft limit that a process begins with (1,024 on most systems, 256 on macOS) is meant for programs that use
-`select`. It is raised as far as it may be; where that is not enough, fewer connections are let in, so that the one
-too many hears so, and no request that was let in fails for want of a descriptor.
+`select`. It is raised as far as the system allows. Where that is not enough, fewer connections are accepted: one
+too many then gets a 503, and no accepted request fails for want of a descriptor.
 """
 
 from collections.abc import Callable
@@ -17,9 +17,9 @@ OTHER_DESCRIPTORS = 64
 
 
 def fit_to_limit(config: Config, warn: Callable[[str], None]) -> Config:
-    """Raise the limit of descriptors, and return the configuration with as many connections as they suffice for.
+    """Raise the limit of descriptors; return the configuration with at most as many connections as fit in it.
 
-    `warn` is called when that is fewer than the configuration says.
+    `warn` is called when they are fewer than the configuration says.
     """
     limits = config.server.limits
     spare = OTHER_DESCRIPTORS + MAX_REFUSED + limits.pool_max_idle * len(config.upstreams)
@@ -37,8 +37,8 @@ def fit_to_limit(config: Config, warn: Callable[[str], None]) -> Config:
 
 
 def raise_limit(needed: int) -> int:
-    """Raise the process's soft limit to `needed` descriptors, or as far as the hard limit lets it; return the
-    number it can have then. Nothing is ever lowered."""
+    """Raise the process's soft limit to `needed` descriptors, or to the hard limit; return the limit that is then
+    in force. Never lowers it."""
     try:
         import resource
     except ImportError:
@@ -48,7 +48,7 @@ def raise_limit(needed: int) -> int:
     if soft == resource.RLIM_INFINITY or soft >= needed:
         return max(soft, needed)
     wanted = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
-    # Some systems have a bound of their own below an infinite hard limit.
+    # Some systems (macOS) have a further bound below an infinite hard limit.
     with suppress(OSError, ValueError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
         return wanted

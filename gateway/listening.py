@@ -1,4 +1,4 @@
-"""What a gateway listens with: its address, its TLS, and the operator's words when either cannot be had."""
+"""What a gateway listens with: its address and its TLS context, and the error messages when either fails."""
 
 import os
 import ssl
@@ -11,7 +11,7 @@ class StartError(Exception):
 
 
 def server_context(config: Config) -> ssl.SSLContext | None:
-    """Return the listening side's TLS; None for plain HTTP. Raises StartError naming the file at fault."""
+    """Return the TLS context for clients; None for plain HTTP. Raises StartError naming the file at fault."""
     tls = config.server.tls
     if tls is None:
         return None
@@ -22,11 +22,11 @@ def server_context(config: Config) -> ssl.SSLContext | None:
 
 
 def load_certificate(context: ssl.SSLContext, config: Config) -> None:
-    """Load certificate and key, for connections from now on. Raises StartError."""
+    """Load certificate and key for new connections. Raises StartError."""
     tls = config.server.tls
     assert tls is not None
     try:
-        # Without a password OpenSSL would ask for one on the terminal, and the gateway would stand still.
+        # Without a password OpenSSL would prompt on the terminal and block the gateway.
         context.load_cert_chain(tls.certificate, tls.private_key, password="")
     except OSError as error:
         reason = (error.reason or "not PEM") if isinstance(error, ssl.SSLError) else error.strerror
@@ -36,18 +36,18 @@ def load_certificate(context: ssl.SSLContext, config: Config) -> None:
 
 
 def cannot_listen(host: str, port: int, error: OSError) -> StartError:
-    """Return the operator's line for an address that cannot be had."""
-    # asyncio's own text repeats the address; a name that does not resolve has only that text.
+    """Return a StartError for an address that cannot be bound."""
+    # asyncio's own text repeats the address; an error of name resolution has nothing but its text.
     code = error.errno or 0
     reason = os.strerror(code) if code > 0 else error.strerror
     return StartError(f"cannot listen on {host} port {port}: {reason}")
 
 
 def base_url(config: Config, port: int) -> str:
-    """Return what a client on this machine sets as its base URL."""
+    """Return the base URL for a client on this machine."""
     host = config.server.host or "127.0.0.1"
     if host.strip("0.:") == "":
-        # Bound to every address: loopback is the one that a client on this machine can always use.
+        # Bound to every address: a client on this machine can use loopback.
         host = "::1" if ":" in host else "127.0.0.1"
     if ":" in host:
         host = f"[{host}]"

@@ -6,7 +6,7 @@ from typing import AnyStr, Generic
 
 
 class Late(Generic[AnyStr]):
-    """A pattern that few requests need: compiling takes up to a millisecond, which no start should wait for."""
+    """A pattern that few requests need. Compiling takes up to a millisecond, which the start need not wait for."""
 
     def __init__(self, text: AnyStr, flags: int = 0) -> None:
         self.text: AnyStr = text
@@ -26,5 +26,5 @@ class Late(Generic[AnyStr]):
 
 
 def any_of(*words: str) -> Late[str]:
-    """Return a pattern for words of which any is enough, case-blind."""
+    """Return a case-insensitive pattern that matches any of `words` (regular expressions)."""
     return Late("|".join(words), re.IGNORECASE)

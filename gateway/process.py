@@ -1,6 +1,6 @@
-"""A gateway as a process: its loop, its log, its signals, and what it says at its start.
+"""A gateway as a process: its loop, its log, its signals, and its greeting.
 
-SIGTERM and SIGINT drain, a second one ends it at once; SIGHUP reads the configuration again; SIGUSR1 and SIGUSR2 are
+SIGTERM and SIGINT drain, a second one ends at once; SIGHUP reloads the configuration; SIGUSR1 and SIGUSR2 are
 ignored.
 """
 
@@ -41,17 +41,17 @@ Notify = Callable[[State], None]
 """Called with each state of the process, for a service manager or a parent."""
 
 SignalHandlers = Mapping[int, Callable[[], None]]
-"""What to do at each signal."""
+"""The handler of each signal, by number."""
 
 SignalSource = Callable[[SignalHandlers], Callable[[], None]]
-"""Starts calling handlers; the function that it returns stops that."""
+"""Starts calling handlers; the function that it returns stops it."""
 
 OpenLog = Callable[[], tuple[AccessLog, LogWriter]]
-"""Opens a log; whoever did closes the writer in the end. A thread writes, so each process needs its own."""
+"""Opens a log; the caller closes the writer. The writer has a thread, so each process needs its own."""
 
 
 def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """Return what makes a loop: uvloop's where it is installed, None for the standard one."""
+    """Return uvloop's loop factory, or None for asyncio's own where uvloop is not installed."""
     with suppress(ImportError):
         from uvloop import new_event_loop
 
@@ -77,7 +77,7 @@ def open_log(level: str, format: Format, descriptor: int = STDERR) -> tuple[Acce
 
 
 def no_notify(state: State) -> None:
-    """Do nothing: nobody asked for the state of the process."""
+    """Do nothing, for a process that reports its state to no other."""
 
 
 def notifier(log: AccessLog) -> Notify:
@@ -108,7 +108,7 @@ def process_signals(handlers: SignalHandlers) -> Callable[[], None]:
 
 
 def complain(log: AccessLog, text: str) -> None:
-    """Say on stderr why the gateway cannot start, in the log's format."""
+    """Print on stderr why the gateway cannot start, in the log's format."""
     if log.format == "json":
         log.error(text)
     else:
@@ -122,9 +122,9 @@ def serve(
     log_format: Format,
     sockets: Sequence[socket.socket] = (),
 ) -> int:
-    """Serve until a signal says stop; return the exit code.
+    """Serve until a signal stops it; return the exit code.
 
-    `reload` reads the configuration again. `sockets` take the place of the configured host and port.
+    `reload` reads the configuration again. `sockets` replace the configured host and port.
     """
     log, writer = open_log(log_level, log_format)
     try:
@@ -144,10 +144,10 @@ async def run_gateway(
     first: bool = True,
     share: "Callable[[], Sharing] | None" = None,
 ) -> int:
-    """Start, say so, and serve until a signal says stop; return the exit code.
+    """Start, report it, and serve until a signal stops it; return the exit code.
 
-    Of the workers that serve one configuration only the `first` says what concerns them all. `share` makes the way to
-    the others.
+    Of the workers that serve one configuration only the `first` logs what concerns them all. `share` opens the channel
+    to the others.
     """
     if first:
         for warning in (*config.warnings, *proxy_warnings(os.environ)):
@@ -170,7 +170,7 @@ async def run_gateway(
         if first:
             stdio.write(greeting(gateway, os.environ, log.format) + "\n")
 
-    # Said when the signals are handled: whoever reads it may send one at once.
+    # Printed when the signals are handled: a parent that reads it may send one at once.
     asyncio.get_running_loop().call_soon(started)
     on_reload = partial(_reload, gateway, reload, first_log, notify)
     await until_stopped(gateway, on_reload, notify, source, first_log.info)
@@ -180,7 +180,7 @@ async def run_gateway(
 
 
 def proxy_warnings(environ: Mapping[str, str]) -> list[str]:
-    """Return what to say of variables for proxies that the gateway does not honour on its way to upstreams."""
+    """Return warnings about the proxy variables in `environ` that requests to upstreams ignore."""
     value = {
         name: environ.get(name.lower()) or environ.get(name, "") for name in ("HTTPS_PROXY", "ALL_PROXY")
     }
@@ -194,7 +194,7 @@ def proxy_warnings(environ: Mapping[str, str]) -> list[str]:
 
 
 def greeting(gateway: Gateway, environ: Mapping[str, str], format: Format = "text") -> str:
-    """Return what to say at the start: the address, the configuration's file, and what a client needs, to paste."""
+    """Return the text printed at the start: the address, the configuration's file, and a client's settings."""
     config = gateway.runtime.config
     base_url = gateway.runtime.base_url
     source = f", configuration {config.path}" if config.path is not None else ""

@@ -4,7 +4,7 @@ import signal
 
 
 def hold() -> None:
-    """Keep a SIGHUP until `release`, and ignore SIGUSR1 and SIGUSR2: by default each ends the process."""
+    """Block SIGHUP until `release`, and ignore SIGUSR1 and SIGUSR2: by default each ends the process."""
     if hasattr(signal, "SIGHUP"):
         signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGHUP])
         signal.signal(signal.SIGUSR1, signal.SIG_IGN)
@@ -12,6 +12,6 @@ def hold() -> None:
 
 
 def release() -> None:
-    """Let a SIGHUP arrive that `hold` kept: its handler is there."""
+    """Unblock SIGHUP, now that it has a handler."""
     if hasattr(signal, "SIGHUP"):
         signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGHUP])

@@ -1,4 +1,4 @@
-"""Standard streams that are closed, full, or read by nobody."""
+"""Standard streams that are closed, full, or not read."""
 
 import os
 import sys
@@ -7,7 +7,7 @@ import sys
 def open_missing() -> None:
     """Open /dev/null in place of a standard descriptor that is closed.
 
-    Else a socket or the loop's own descriptor gets its number, and is written to as if it were stdout.
+    Otherwise a socket or the loop's own descriptor gets its number, and prints go there.
     """
     for descriptor, name in enumerate(("stdin", "stdout", "stderr")):
         try:
@@ -18,12 +18,12 @@ def open_missing() -> None:
 
 
 def write(text: str) -> OSError | None:
-    """Write a text and what was printed before to stdout; return what prevented it.
+    """Write a text and flush stdout; return the error, if any.
 
-    After that nothing more reaches stdout, and the end of the process does not try again.
+    After an error stdout is discarded, so that the interpreter's exit does not fail on it again.
     """
     try:
-        # Not even nothing is written without need: on a terminal that is stopped that would wait.
+        # An empty write would still block on a stopped terminal.
         if text:
             print(text, end="")
         sys.stdout.flush()

@@ -10,12 +10,12 @@ from collections.abc import Callable, MutableMapping, Sequence
 from ipaddress import ip_address
 
 FIRST_DESCRIPTOR = 3
-"""Descriptors that are handed over begin here: 0 to 2 are stdin, stdout and stderr."""
+"""The first descriptor that is handed over: 0 to 2 are stdin, stdout and stderr."""
 
 LISTEN_VARIABLES = ("LISTEN_PID", "LISTEN_PIDFDID", "LISTEN_FDS", "LISTEN_FDNAMES")
 
 STATES = {"ready": "READY=1", "reloading": "RELOADING=1", "stopping": "STOPPING=1"}
-"""What a service manager is sent for each state of the process."""
+"""The message to the service manager for each state of the process."""
 
 
 class HandoverError(Exception):
@@ -50,7 +50,7 @@ def _listening(descriptor: int) -> socket.socket:
 
 
 def public_address(sockets: Sequence[socket.socket]) -> tuple[str, int]:
-    """Return host and port of the most public socket: who must show a key depends on it."""
+    """Return host and port of the most public socket; whether clients need a key depends on it."""
     names = [sock.getsockname()[:2] for sock in sockets]
     host, port = next((name for name in names if not ip_address(name[0]).is_loopback), names[0])
     return host, port
@@ -73,7 +73,7 @@ def notify(address: str, state: str) -> None:
     """Send one of STATES to the service manager at `address`. Raise OSError."""
     text = STATES[state]
     if state == "reloading":
-        # By the time systemd knows which READY=1 answers this.
+        # With this systemd matches a READY=1 to the reload that it ends.
         text += f"\nMONOTONIC_USEC={time.monotonic_ns() // 1000}"
     if address.startswith("@"):
         address = "\0" + address[1:]

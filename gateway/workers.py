@@ -1,9 +1,9 @@
-"""`--workers N`: processes that serve one port, and the parent that watches over them.
+"""`--workers N`: processes that serve one port, and the parent that supervises them.
 
 The parent binds the port, forks the workers before there is a loop or a thread, and serves nothing itself. A
-worker that dies is replaced. What one tells the others goes through the parent: see `sharing.hub`. Workers ignore
-signals and obey their parent, over a channel (a socket pair) that carries the numbers of signals one way and a byte for
-"ready" the other; its end shows either side that the other is gone.
+worker that dies is replaced. Events between workers go through the parent: see `sharing.hub`. Workers ignore
+signals and obey their parent over a channel (a socket pair): it carries the numbers of signals to them and a byte for
+"ready" back. When one side exits the other reads its end.
 """
 
 import asyncio
@@ -29,32 +29,32 @@ from gateway.sharing.peers import Sharing
 from gateway.telemetry.access_log import Format
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-"""What the parent passes on to its workers."""
+"""Signals that the parent passes on to its workers."""
 
 STEADY = 10.0
-"""Seconds after which a worker's death says nothing about the next one."""
+"""Seconds of life after which a worker's death does not count as a failure to start."""
 
 FIRST_PAUSE = 0.5
-"""Seconds before a worker that died young is replaced, doubled each time."""
+"""Seconds before a worker that died early is replaced; doubled each time in a row."""
 
 LONGEST_PAUSE = 10.0
-"""Seconds; meanwhile connections wait in the dead worker's queue."""
+"""Seconds, at most; meanwhile connections wait in the dead worker's accept queue."""
 
 GRACE = 5.0
-"""Seconds beyond the drain's own time after which a worker that still lives is killed."""
+"""Seconds after the drain's own time at which a worker that still lives is killed."""
 
 CRASHED = 1
-"""Exit code of a worker whose own code failed; Python's for an exception."""
+"""Exit code of a worker that raised an exception, as Python's own."""
 
 READY = b"R"
-"""What a worker sends once it serves, and again by each new configuration."""
+"""Sent by a worker once it serves, and again after each reload."""
 
 MAX_MESSAGES = 64
 """Bytes read from a channel at once; more than one or two never wait there."""
 
 
 class Forked:
-    """A worker's process, seen from its parent."""
+    """A worker's process, as its parent sees it."""
 
     def __init__(self, pid: int, channel: socket.socket) -> None:
         self.pid = pid
@@ -65,22 +65,22 @@ class Forked:
         return receive(self.channel) != b""
 
     def order(self, number: int) -> None:
-        """Send the number of a signal; one that is dying needs none."""
+        """Send the number of a signal; an exiting worker is left alone."""
         with suppress(OSError):
             self.channel.send(bytes([number]))
 
     def kill(self) -> None:
-        """End it by force."""
+        """Send SIGKILL."""
         os.kill(self.pid, signal.SIGKILL)
 
     def wait(self) -> int:
-        """Wait for its end; return the exit code, or the negative number of the signal that ended it."""
+        """Wait until it exits; return the exit code, or the negative number of the signal that killed it."""
         self.channel.close()
         return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
 
 
 class Worker:
-    """A place among the workers; its sockets outlive the processes that fill it."""
+    """A slot for one worker process; its listening sockets outlive the processes that fill it."""
 
     __slots__ = ("due", "failures", "first", "forked", "ready", "since", "sockets")
 
@@ -89,12 +89,12 @@ class Worker:
         self.first = first
         self.forked: Forked | None = None
         self.ready = False
-        """Serves by the newest configuration."""
+        """Whether it serves by the newest configuration."""
         self.since = 0.0
         self.failures = 0
-        """Deaths in a row of processes that were young."""
+        """Early deaths in a row."""
         self.due = 0.0
-        """The time at which an empty place is filled."""
+        """Monotonic time at which an empty slot is filled."""
 
 
 def serve(
@@ -120,7 +120,7 @@ def serve(
                 process.complain(log, str(cannot_listen(server.host, server.port, error)))
                 return process.BAD_START
         places = [Worker(each, first=number == 0) for number, each in enumerate(listening)]
-        # Imported before the fork, it is shared by all.
+        # Imported before the fork, so that all workers share its memory.
         process.loop_factory()
         return Supervisor(config, reload, open_log, places, process.notifier(log)).run()
     finally:
@@ -129,7 +129,7 @@ def serve(
 
 @contextmanager
 def caught_signals() -> Iterator[socket.socket]:
-    """Yield a socket from which SIGNALS are read as bytes; meanwhile they do nothing else."""
+    """Yield a socket from which SIGNALS are read as bytes; they have no other effect meanwhile."""
     ours, theirs = socket.socketpair()
     theirs.setblocking(False)
     fd_before = signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False)
@@ -146,9 +146,9 @@ def caught_signals() -> Iterator[socket.socket]:
 
 
 class Supervisor:
-    """Keeps the places filled until a signal says stop, then waits for the last worker.
+    """Keeps the slots filled until a signal stops it, then waits for the last worker.
 
-    The first worker starts alone: when it cannot serve, it says why, once, and that is the end.
+    The first worker starts alone: if it cannot serve it logs why, once, and the supervisor exits.
     """
 
     def __init__(
@@ -166,13 +166,13 @@ class Supervisor:
         self._workers = workers
         self._notify = notify
         self._hub = Hub()
-        """Passes on what the workers tell each other."""
+        """Distributes events between workers."""
         self._proven = False
-        """Some worker has served: what fails from now on may work again."""
+        """Some worker has served, so a later failure may be temporary."""
         self._notified = False
-        """`notify` has heard that all serve by the newest configuration."""
+        """`notify` was called for the newest configuration."""
         self._stops = 0
-        """Signals to stop so far: the first drains, the second ends."""
+        """Signals to stop so far: the first drains, the second kills."""
         self._deadline = 0.0
         self._code = 0
 
@@ -198,13 +198,13 @@ class Supervisor:
                     self._kill()
 
     def _empty(self) -> list[Worker]:
-        """Return the places to fill, now or when they are due."""
+        """Return the slots to fill, now or when they are due."""
         if self._stops:
             return []
         return [each for each in self._workers if not each.forked and (self._proven or each.first)]
 
     def _timeout(self) -> float | None:
-        """Return the seconds until there is something to do without a message."""
+        """Return the seconds until the next timed action; None if only messages matter."""
         times = [self._deadline] if self._stops else [worker.due for worker in self._empty()]
         return max(0.0, min(times) - time.monotonic()) if times else None
 
@@ -218,7 +218,7 @@ class Supervisor:
                     self._lost(worker, f"a worker could not be started: {error.strerror}")
 
     def _lost(self, worker: Worker, why: str) -> None:
-        """Log why a place is empty and when it is filled again."""
+        """Log why a slot is empty and when it is filled again."""
         now = time.monotonic()
         worker.failures = worker.failures + 1 if now - worker.since < STEADY else 0
         pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** (worker.failures - 1)) if worker.failures else 0.0
@@ -226,7 +226,7 @@ class Supervisor:
         self._log.error(f"{why}; the next one starts {f'in {pause:g} s' if pause else 'now'}")
 
     def _on_message(self, worker: Worker) -> None:
-        """Note that a worker serves, or has exited."""
+        """Handle a message of a worker: it serves, or has exited."""
         assert worker.forked is not None
         if worker.forked.receive_ready():
             worker.ready = self._proven = True
@@ -258,7 +258,7 @@ class Supervisor:
             self._on_stop()
 
     def _on_reload(self) -> None:
-        """Have workers read the configuration again; they log its mistakes, and the next ones start with it."""
+        """Have workers reload the configuration; each logs its mistakes. Later workers start with it."""
         self._notified = False
         self._notify("reloading")
         with suppress(ConfigError):
@@ -275,7 +275,7 @@ class Supervisor:
             self._notify("stopping")
             self._deadline += self._config.server.limits.drain_timeout
             for worker in self._workers:
-                # Nobody will accept what still waits in its queue.
+                # No process accepts the connections that still wait in its queue.
                 for sock in worker.sockets:
                     sock.close()
         self._order(signal.SIGTERM)
@@ -293,12 +293,12 @@ class Supervisor:
         self._deadline = math.inf
 
     def _fork(self, worker: Worker) -> Forked:
-        """Start a process for a place. Raise OSError."""
-        # A process with a thread should not fork; the log's ends once its lines are written.
+        """Start a process for a slot. Raise OSError."""
+        # A process with a second thread must not fork; closing the writer ends the log's thread.
         self._writer.close()
         ours, theirs = socket.socketpair()
         hub_end, news = socket.socketpair()
-        # No signal may reach a worker while it still has its parent's handlers.
+        # No signal may reach the worker while it still has its parent's handlers.
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
         try:
             pid = os.fork()
@@ -318,7 +318,7 @@ class Supervisor:
         return Forked(pid, ours)
 
     def _become(self, worker: Worker, channel: socket.socket, news: socket.socket) -> NoReturn:
-        """Be the worker: close what belongs to others, serve, and exit."""
+        """Run as the worker: close what belongs to others, serve, and exit."""
         code = CRASHED
         log, writer = self._open_log()
         try:
@@ -354,15 +354,14 @@ class Supervisor:
 
 
 def report_state(channel: socket.socket, state: process.State) -> None:
-    """Tell the parent of this worker that it serves, for the first time or by a new configuration."""
+    """Tell the parent that this worker serves, after its start or a reload."""
     if state == "ready":
         with suppress(OSError):
             channel.send(READY)
 
 
 def orders(channel: socket.socket, handlers: process.SignalHandlers) -> Callable[[], None]:
-    """Call handlers for the signals that this worker's parent sends, and SIGTERM's when the parent is gone; a
-    SignalSource."""
+    """Call handlers for the signals that the parent sends, and SIGTERM's when the parent is gone; a SignalSource."""
     loop = asyncio.get_running_loop()
 
     def on_readable() -> None:
@@ -380,7 +379,7 @@ def orders(channel: socket.socket, handlers: process.SignalHandlers) -> Callable
 
 
 def receive(channel: socket.socket) -> bytes:
-    """Return what waits on a channel, nothing when its other end is gone."""
+    """Return what waits on a channel; b"" when its other end is closed."""
     try:
         return channel.recv(MAX_MESSAGES)
     except ConnectionError:

@@ -1,1 +1,1 @@
-"""What an operator asks of the gateway: a Config or a Gateway -> a report -> text."""
+"""The operator's commands: each turns a Config or a running gateway into a report, and prints it."""

@@ -13,11 +13,11 @@ DONE = {
     "disable": "{} is disabled until it is enabled or the configuration is read again",
     "enable": "{} is enabled",
 }
-"""What to say when it is done."""
+"""What to print when an action is done."""
 
 
 def command(options: Namespace) -> int:
-    """Have the running gateway do it; return the exit code. Raise ConfigError."""
+    """Have the running gateway carry out an action; return the exit code. Raise ConfigError."""
     name, place = options.action, options.place
     # Upstreams' names hold no slash; accounts' may.
     upstream, slash, account = place.partition("/")

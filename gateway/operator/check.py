@@ -1,5 +1,4 @@
-"""A configuration, checked beyond what its text says, and shown to people. `gateway check` prints it; no secret is
-in it, and nothing here reaches the network."""
+"""`gateway check`: loads what a configuration refers to, and describes it. Prints no secret and uses no network."""
 
 import ssl
 from argparse import Namespace
@@ -18,7 +17,7 @@ WIDTH = 16
 
 
 def command(options: Namespace) -> int:
-    """Print what a configuration means, or who serves a model; return the exit code. Raise ConfigError."""
+    """Print a description of a configuration, or who serves a model; return the exit code. Raise ConfigError."""
     if options.file and options.config:
         raise ConfigError(["check takes one file: leave --config out"])
     config = load_config(config_file(options.file or options.config))
@@ -53,7 +52,7 @@ def summary(config: Config) -> str:
 
 
 def who_serves(config: Config, model: str) -> tuple[bool, str]:
-    """Return whether a model is served, and lines of text that say by whom, in order, or why not."""
+    """Return whether a model is served, and the upstreams that serve it, in order, or the reason why none does."""
     try:
         candidates = ModelRoutes(config.models, config.upstreams).resolve(model)
     except RequestError as error:
@@ -64,7 +63,7 @@ def who_serves(config: Config, model: str) -> tuple[bool, str]:
     mapped = ModelTable(config.models).target(model)
     lines = [f"{model} is served by" if mapped is None else f"{model}, by [models] {mapped}, is served by"]
     for index, candidate in enumerate(candidates):
-        # Equal priorities are pooled.
+        # Candidates of equal priority share the load.
         fallback = index > 0 and candidate.priority > candidates[index - 1].priority
         lines.append(
             f"  {'else ' if fallback else ''}{candidate.upstream}: {candidate.wire_model}, "
@@ -135,9 +134,9 @@ def _account(account: Account) -> str:
 
 
 def _routes(config: Config) -> Iterator[str]:
-    """Yield a line for every name and pattern of the tables, in the order in which they win, and for what none names.
+    """Yield a line for each name and pattern of the tables, in order of precedence, and one for all other names.
 
-    A pattern is resolved like a name: it matches itself, and nothing matches it better.
+    A pattern is resolved as if it were a model's name: no other rule matches it better than itself.
     """
     routes = ModelRoutes(config.models, config.upstreams)
     tables = [config.models, *(upstream.models for upstream in config.upstreams)]

@@ -1,7 +1,7 @@
-"""The client that a gateway was started for: a child in the same process group, which owns the terminal.
+"""The client that `gateway run` starts: a child in the same process group, which owns the terminal.
 
-What the terminal sends (Ctrl-C, Ctrl-Z, a new size) reaches it directly; what is sent to the gateway's process alone is
-passed on. When the child is stopped the gateway stops, too, so that the shell gets its terminal back.
+Signals of the terminal (Ctrl-C, Ctrl-Z, a new size) reach it directly; signals sent to the gateway's process alone
+are passed on. When the child is stopped the gateway stops, too, so that the shell gets its terminal back.
 """
 
 import asyncio
@@ -16,21 +16,21 @@ from gateway.operator.terminal import Terminal
 from gateway.process import SignalHandlers
 
 FROM_TERMINAL = frozenset({signal.SIGINT, signal.SIGTSTP})
-"""Sent by the terminal to all of its foreground group: the child has had it already, and twice would be too often."""
+"""The terminal sends these to its whole foreground group: the child has received them, and must not twice."""
 
 ENDING = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT})
-"""Sent when the child has ended, they cut off what its requests left to do."""
+"""Sent after the child has ended, these cut off its requests that are still in progress."""
 
 PASSED_ON = FROM_TERMINAL | ENDING | {signal.SIGUSR1, signal.SIGUSR2, signal.SIGCONT}
 
 PYTHONS_OWN = (signal.SIGPIPE, signal.SIGXFSZ)
-"""What Python ignores, and a child should not."""
+"""Python ignores these; a child starts with the system's default."""
 
 PATIENCE = 5.0
-"""Seconds for a child to end that is told to because its gateway failed."""
+"""Seconds that the child gets to end after SIGTERM, when its gateway has failed."""
 
 LOOK_EVERY = 0.02
-"""Seconds between two looks at what becomes of it."""
+"""Seconds between two checks whether it has ended."""
 
 
 class Child:
@@ -38,9 +38,9 @@ class Child:
 
     def __init__(self, terminal: Terminal | None) -> None:
         self.code: int | None = None
-        """Its exit code as a shell tells it, once it has ended."""
+        """Its exit code as a shell reports it, once it has ended."""
         self.started = False
-        """There is such a process, or was."""
+        """True once the process was started, also when it has ended."""
         self._terminal = terminal
         self._loop = asyncio.get_running_loop()
         self._pid = 0
@@ -48,9 +48,9 @@ class Child:
         self._handled: list[int] = []
 
     def start(self, command: list[str], environ: Mapping[str, str], descriptors: int | None) -> None:
-        """Start it, with the soft limit of `descriptors` unless that is None. Raises OSError."""
+        """Start the child with a soft limit of `descriptors` (None: this process's own). Raises OSError."""
         for number in PASSED_ON:
-            # What is ignored here (nohup) stays so, for the child as well.
+            # A signal that is ignored here (nohup) is ignored by the child, too.
             ignored = signal.getsignal(number) is signal.SIG_IGN
             if not ignored and not (number == signal.SIGCONT and self._terminal is not None):
                 self._loop.add_signal_handler(number, self._signalled, number)
@@ -74,7 +74,7 @@ class Child:
         self._handled.clear()
 
     async def end(self) -> None:
-        """End it, if it still runs: its gateway is gone."""
+        """End the child if it still runs: its gateway is gone."""
         for number in (signal.SIGTERM, signal.SIGKILL):
             if self.started and self.code is None:
                 self._send(number)
@@ -99,22 +99,22 @@ class Child:
     def _wait(self, pid: int) -> None:
         status = os.waitpid(pid, os.WUNTRACED)[1]
         while os.WIFSTOPPED(status):
-            # Without a terminal there is no shell that would wake this process up again.
+            # Without a terminal there is no shell that could continue this process.
             status = os.waitpid(pid, os.WUNTRACED)[1] if self._terminal is None else self._stop_too(pid)
-        # From now on the number may be another process's.
+        # From now on another process may have this number.
         self._pid = 0
         with suppress(RuntimeError):
             # The loop may be closed.
             self._loop.call_soon_threadsafe(self._ended, os.waitstatus_to_exitcode(status))
 
     def _stop_too(self, pid: int) -> int:
-        """Stop this process with its child; return the child's next status once both go on."""
-        # To this thread: it returns when the process was continued, and not before.
+        """Stop this process with its child; return the child's next status once both run again."""
+        # Sent to this thread, so that the call returns only after the process was continued.
         signal.pthread_kill(get_ident(), signal.SIGSTOP)
         time.sleep(LOOK_EVERY)
         found, status = os.waitpid(pid, os.WNOHANG | os.WUNTRACED | os.WCONTINUED)
         if not found:
-            # Whoever continued this process did not think of the child, as a shell does.
+            # Unlike a shell, a plain SIGCONT to this process did not continue the child.
             self._send(signal.SIGCONT)
         if not found or os.WIFCONTINUED(status):
             status = os.waitpid(pid, os.WUNTRACED)[1]
@@ -130,7 +130,7 @@ class Child:
 
 @contextmanager
 def _limited(descriptors: int | None) -> Iterator[None]:
-    """Have a child begin with another soft limit of descriptors: programs that use `select` break above 1,024."""
+    """Give the child another soft limit of descriptors: programs that use `select` break above 1,024."""
     if descriptors is None:
         yield
         return

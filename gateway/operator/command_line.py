@@ -1,4 +1,4 @@
-"""What the commands share: exit codes, output, the configuration's place, the gateway that is spoken to."""
+"""What the commands share: exit codes, output, and options that name a configuration or a running gateway."""
 
 import os
 import sys
@@ -10,15 +10,15 @@ from gateway.config import Auth, Config, ConfigError, find, load, places
 
 OK = 0
 FAILED = 1
-"""What was asked about is not well."""
+"""The command worked, and found something wrong."""
 WRONG = 2
-"""The caller can correct it."""
+"""The caller made a mistake that the message says how to correct."""
 BROKEN_PIPE = 141
 """What a shell reports for a process that SIGPIPE ended: the reader of its output left early."""
 
 
 def complain(*lines: str, log_format: str = "text") -> None:
-    """Say on stderr what went wrong, a line each."""
+    """Print error messages on stderr, a line each."""
     if log_format == "json":
         import time
 
@@ -32,7 +32,7 @@ def complain(*lines: str, log_format: str = "text") -> None:
 
 
 def print_text(text: str, end: str = "\n") -> int:
-    """Print a text and what was printed before; return the exit code for how that went."""
+    """Write a text to stdout and flush it; return OK, or the exit code for an error of writing."""
     error = stdio.write(text + end)
     if error is None:
         return OK
@@ -43,24 +43,24 @@ def print_text(text: str, end: str = "\n") -> int:
 
 
 def file_name(text: str) -> str:
-    """Return the text. As an argument's type this says, to a shell's completion too, that it names a file."""
+    """Return the text. As an argument's type it marks a file's name, for completion in shells, too."""
     return text
 
 
 def add_config(parser: ArgumentParser) -> None:
-    """Let a command be told the configuration's file."""
+    """Add the option that names the configuration's file."""
     parser.add_argument("--config", metavar="F", type=file_name, help="the configuration file")
 
 
 def add_gateway(parser: ArgumentParser) -> None:
-    """Let a command be told which running gateway it speaks to: `peer.peer_of` reads these."""
+    """Add the options that name a running gateway; `peer.peer_of` reads them."""
     add_config(parser)
     parser.add_argument("--url", metavar="URL", help="the gateway's address, if not the configuration's")
     parser.add_argument("--key", metavar="K", help="the gateway's key, if not the configuration's first")
 
 
 def config_file(explicit: str | None) -> Path:
-    """Return the configuration's path. Raise ConfigError that says where it was looked for."""
+    """Return the configuration's path. Raise ConfigError that names the places searched."""
     path = find(explicit, os.environ, Path.cwd())
     if path is None:
         looked = ", ".join(str(place) for place in places(os.environ, Path.cwd()))
@@ -89,7 +89,7 @@ def load_config(
 
 
 def running_config(options: Namespace) -> Config:
-    """Return the configuration of the gateway that is spoken to, the default one where only a URL says which that is.
+    """Return the running gateway's configuration, or the default one where `--url` alone says which gateway it is.
 
     Raises ConfigError.
     """

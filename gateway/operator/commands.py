@@ -1,4 +1,4 @@
-"""The operator's commands as a table: how each is called, and the module of this package that carries it out.
+"""The operator's commands as a table: each one's arguments, and the module of this package that carries it out.
 
 A module is imported when its command is called, and has a function `command` that takes the options and returns the
 exit code. It raises ConfigError for what the caller can correct.
@@ -14,7 +14,7 @@ from gateway.operator.command_line import add_config, add_gateway, file_name
 
 
 class Command(NamedTuple):
-    """How a command is called. Its module has its name, unless several share one."""
+    """A command's declaration. Its module has its name, unless several share one."""
 
     about: str
     examples: tuple[str, ...]

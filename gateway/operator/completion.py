@@ -1,7 +1,7 @@
-"""Completion scripts for shells: `gateway completion` prints one, made of the argument parser's own tables.
+"""Completion scripts for shells: `gateway completion` prints one, generated from the argument parser.
 
-What an argument takes is read from the parser: its choices, or a file where its type is `Path` or `file_name`. A
-command's name is completed where an argument is called as the commands are (`gateway help COMMAND`).
+The parser says what an argument takes: its choices, or a file where its type is `Path` or `file_name`. An argument
+with the metavar of the subcommands (`gateway help COMMAND`) takes a command's name.
 """
 
 import re
@@ -15,23 +15,23 @@ from gateway.operator.command_line import file_name
 
 
 class Argument(NamedTuple):
-    """What a command takes."""
+    """An option or a positional argument of a command."""
 
     names: tuple[str, ...]
-    """An option's spellings; none for what goes by its position."""
+    """An option's spellings; empty for a positional argument."""
     about: str
     metavar: str
-    """What its value is called, "" if it takes none."""
+    """The placeholder of its value; "" if it takes none."""
     choices: tuple[str, ...]
     file: bool
     many: bool
-    """It may come more than once."""
+    """Whether it may be repeated."""
     rest: bool
-    """It takes all that is behind it: another program's command."""
+    """Whether it takes all remaining words: another program's command line."""
 
 
 class Table(NamedTuple):
-    """A command, or all of them under the name ""."""
+    """The arguments of a command, or of the program itself under the name ""."""
 
     name: str
     about: str
@@ -40,12 +40,12 @@ class Table(NamedTuple):
 
 
 def script(parser: ArgumentParser, shell: str) -> str:
-    """Return the script for a shell. `parser` has commands."""
+    """Return the script for a shell. `parser` must have subcommands."""
     return "\n".join(SCRIPTS[shell](parser.prog, tables(parser)))
 
 
 def tables(parser: ArgumentParser) -> list[Table]:
-    """Return what a parser takes: first its own options, with the commands as what comes in the first place."""
+    """Return the tables of a parser: first the program's own, whose positional argument is the command."""
     (commands,) = (action for action in parser._actions if isinstance(action, _SubParsersAction))
     names = tuple(commands.choices)
     told = {action.dest: action.help or "" for action in commands._choices_actions}
@@ -157,7 +157,7 @@ def _bash_offer(one: Argument) -> str:
     return "files=1" if one.file or one.rest else f"words=({' '.join(map(quote, one.choices))})"
 
 
-# Zsh: `_arguments` does the work.
+# Zsh: the shell's own `_arguments` does the work.
 
 
 def zsh(program: str, found: list[Table]) -> Iterator[str]:
@@ -184,7 +184,7 @@ def zsh(program: str, found: list[Table]) -> Iterator[str]:
     yield "            esac ;;"
     yield "    esac"
     yield "}"
-    # As a file on the function path it is the function's body, else it is evaluated.
+    # Autoloaded from the function path the file is the function's body; else it is evaluated.
     yield f'if [[ "$funcstack[1]" == {name} ]]; then {name} "$@"; else compdef {name} {quote(program)}; fi'
 
 
@@ -212,11 +212,11 @@ def _zsh_action(one: Argument) -> str:
 
 
 def _escaped(text: str) -> str:
-    """Return a text as `_arguments` and `_describe` take it."""
+    """Escape a text for `_arguments` and `_describe`."""
     return re.sub(r"([\\:\[\]])", r"\\\1", text)
 
 
-# Fish: a line for each thing that can be completed, each with the place where it can.
+# Fish: one line for each thing that can be completed, with the condition under which it can.
 
 
 def fish(program: str, found: list[Table]) -> Iterator[str]:
@@ -250,7 +250,7 @@ def _fish_value(one: Argument) -> str:
 
 
 def _fish(text: str) -> str:
-    """Return a text as one word of fish's."""
+    """Quote a text as one word of fish."""
     if re.fullmatch(r"[\w.-]+", text):
         return text
     return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"

@@ -1,4 +1,4 @@
-"""The variables of a client that is to use a gateway, for a shell: `gateway env` prints them."""
+"""`gateway env`: prints the environment variables that let a client use a gateway, as lines for a shell."""
 
 import os
 from argparse import Namespace
@@ -20,7 +20,7 @@ from gateway.operator.command_line import print_text, running_config
 from gateway.operator.peer import Peer, PeerError, peer_for
 
 PATIENCE = 1.0
-"""Seconds that a gateway gets to list its models: it has the list in memory, and a shell waits for this."""
+"""Seconds to wait for the gateway's model list: it is in memory there, and a shell's start waits for it."""
 
 
 def command(options: Namespace) -> int:
@@ -34,11 +34,11 @@ def command(options: Namespace) -> int:
 
 
 def listed_by(peer: Peer) -> dict[str, int]:
-    """Return the context windows that a running gateway lists, in tokens by model; none if it does not run."""
+    """Return the context windows that a running gateway lists, in tokens by model; {} if it cannot be reached."""
     try:
         return listed_windows(orjson.loads(peer.request("GET", "/v1/models").body)["data"])
     except (PeerError, ValueError, KeyError, TypeError, AttributeError):
-        # A shell gets its variables also before the gateway is started.
+        # A shell gets its variables even before the gateway is started.
         return {}
 
 
@@ -49,11 +49,11 @@ def environment(
     key: str = "",
     windows: Mapping[str, int] = MappingProxyType({}),
 ) -> dict[str, str]:
-    """Return the variables for a client of the gateway with this configuration; what is set in `environ` stays,
-    but for the address and the key themselves.
+    """Return the variables for a client of the gateway with this configuration. Variables that `environ` has are
+    left alone, except for the address and the key.
 
-    `url` and `key` are for a gateway that is reached in another way than the configuration says. The first
-    configured key is used where one is asked for. `windows`: the context windows that upstreams list.
+    `url` and `key` replace what the configuration says. Where the gateway wants a key, the first configured one is
+    used. `windows`: the context windows that upstreams list.
     """
     known = next((secret.reveal() for secret in config.auth.keys.values() if secret), "")
     found = client_environment(config, url or base_url(config, config.server.port), environ, key or known)
@@ -64,8 +64,8 @@ def environment(
 
 
 def env_lines(variables: Mapping[str, str], shell: str) -> str:
-    """Return the lines that set variables in a shell, ready for its `eval`."""
-    # A second credential in the shell would be sent, too, and might be preferred.
+    """Return the lines that set variables in a shell, for its `eval`."""
+    # A second credential in the shell would also be sent, and might be preferred.
     unset = {"sh": "unset ANTHROPIC_API_KEY", "fish": "set -e ANTHROPIC_API_KEY"}
     remove = unset.get(shell, "Remove-Item Env:ANTHROPIC_API_KEY -ErrorAction SilentlyContinue")
     return "\n".join([*export_lines(variables, shell), remove])

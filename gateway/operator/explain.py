@@ -1,7 +1,7 @@
-"""What would become of a request: `gateway explain` says so without sending it.
+"""`gateway explain`: says what the gateway would do with a request, without sending it upstream.
 
-The running gateway that `--url` names is asked; else one is built of the configuration, and opens no socket. Both
-answer through `endpoints.explain`.
+Either the running gateway that `--url` names explains it, or one that is built from the configuration and opens no
+socket. Both use `endpoints.explain`.
 """
 
 import json
@@ -35,29 +35,29 @@ PATH = "/status/explain"
 OF_THE_CONNECTION = frozenset(name.decode() for name in FRAMING_FIELDS)
 
 NOT_REPLAYED = OF_THE_CONNECTION | {name.decode() for name in KEY_FIELDS} | {"content-encoding"}
-"""Fields of a captured head that belong to the connection it was seen on, to another key, or to the body's bytes."""
+"""Fields of a captured head that belong to its connection, to another key, or to the encoding of its body."""
 
 
 FIELD = re.compile(r"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*((?:[!-~](?:[\t -~]*[!-~])?)?)[ \t]*")
-"""A field as a line of a head has it, in ASCII."""
+"""A header field as one line of ASCII."""
 
 
 class Asked(NamedTuple):
     """One request to explain."""
 
     query: str
-    """The target's part behind `?`."""
+    """The query of the explain request, without `?`."""
     headers: Mapping[str, str]
     body: bytes
 
     @property
     def target(self) -> str:
-        """The path and query that explain it."""
+        """The path and query of the explain request."""
         return f"{PATH}?{self.query}" if self.query else PATH
 
 
 Ask = Callable[[Asked], tuple[int, bytes]]
-"""Gets a request explained. Returns the status and body of the response."""
+"""Sends an explain request. Returns the status and body of the response."""
 
 
 def command(options: Namespace) -> int:
@@ -84,8 +84,8 @@ def command(options: Namespace) -> int:
 
 
 def requests_in(raw: bytes, name: str, headers: Mapping[str, str]) -> tuple[list[Asked], bool]:
-    """Return the requests that a file holds, and whether it is a capture: one or a list of objects with `path`,
-    `headers` (pairs) and `body`, of which those to /v1/messages count. `headers` win over captured ones.
+    """Return the requests that a file holds, and whether the file is a capture: one object or a list of them, with
+    `path`, `headers` (pairs) and `body`, of which those to /v1/messages are taken. `headers` win over captured ones.
 
     Raises ConfigError.
     """
@@ -108,7 +108,7 @@ def requests_in(raw: bytes, name: str, headers: Mapping[str, str]) -> tuple[list
 
 
 def running(options: Namespace) -> Ask:
-    """Have the gateway explain that runs at `--url`. Raises ConfigError; what it returns raises PeerError."""
+    """Return an Ask of the gateway that runs at `--url`, which raises PeerError. Raises ConfigError."""
     peer = peer_of(options)
 
     def ask(asked: Asked) -> tuple[int, bytes]:
@@ -121,8 +121,8 @@ def running(options: Namespace) -> Ask:
 
 
 def offline(options: Namespace) -> Ask:
-    """Have a gateway explain that is built of the configuration for this alone. Raises ConfigError."""
-    # What is shared with others is not needed for this, and no store is opened.
+    """Return an Ask of a gateway built from the configuration for this alone. Raises ConfigError."""
+    # Shared state is not needed to explain, so no store is opened.
     config = replace(load_config(config_file(options.config)), sharing=Sharing())
     gateway = Gateway(config, AccessLog(complain, level="error"), os.environ)
     known = next((secret.reveal() for secret in config.auth.keys.values() if secret), "")
@@ -140,12 +140,12 @@ def offline(options: Namespace) -> Ask:
 
 
 def serve(gateway: Gateway, target: str, fields: Mapping[str, str], body: bytes) -> tuple[int, bytes]:
-    """Have a gateway that does not listen respond at once to a request that came over no connection.
+    """Return the status and body of a gateway's response to a request that came over no connection.
 
     Raises RequestError, ProtocolError.
     """
     written: list[bytes] = []
-    # What an exchange uses of a connection, of its transport and of its loop.
+    # The parts of a connection, its transport and its loop that an exchange uses.
     connection = SimpleNamespace(
         loop=SimpleNamespace(time=time.monotonic, call_soon=lambda *_: None),
         transport=SimpleNamespace(write=written.append),
@@ -166,7 +166,7 @@ def serve(gateway: Gateway, target: str, fields: Mapping[str, str], body: bytes)
 
 
 def _read(name: str) -> tuple[bytes, str]:
-    """Return what a file holds, and what to call it."""
+    """Return a file's content and its name for messages."""
     if name == "-":
         return sys.stdin.buffer.read(), "the standard input"
     try:
@@ -187,7 +187,7 @@ def _captured(headers: object) -> list[str]:
 
 
 def _fields(lines: Sequence[str], ignored: frozenset[str] = frozenset()) -> dict[str, str]:
-    """Return fields by their names in lower case; what comes again is joined with a comma. Raises ConfigError."""
+    """Return fields by lower-case name; repeated ones are joined with a comma. Raises ConfigError."""
     found: dict[str, str] = {}
     for line in lines:
         match = FIELD.fullmatch(line)
@@ -203,7 +203,7 @@ def _fields(lines: Sequence[str], ignored: frozenset[str] = frozenset()) -> dict
 
 
 def _report(body: bytes) -> dict[str, Any] | None:
-    """Return a report; None if the body is none."""
+    """Return a body as a report; None if it is not one."""
     try:
         report = read_document(body)
     except ValueError:
@@ -212,7 +212,7 @@ def _report(body: bytes) -> dict[str, Any] | None:
 
 
 def _message(body: bytes) -> str:
-    """Return the words of an error of the gateway's."""
+    """Return the message of an error response."""
     try:
         return str(orjson.loads(body)["error"]["message"])
     except (orjson.JSONDecodeError, KeyError, TypeError):

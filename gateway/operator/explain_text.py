@@ -1,18 +1,18 @@
-"""A report of `endpoints.explain` as text for people: aligned, and no line wider than a terminal."""
+"""A report of `endpoints.explain` as text for people: aligned columns, no line wider than a terminal."""
 
 from collections.abc import Iterator, Mapping
 from textwrap import wrap
 from typing import Any
 
 WIDTH = 109
-"""Columns of a line."""
+"""Columns of a whole line."""
 
 NAMES = 14
 """Columns of the names on the left."""
 
 
 def report_text(report: Mapping[str, Any]) -> str:
-    """Return a report's lines. What is not printable in it is shown as `?`: it may come from another machine."""
+    """Return a report's lines. Unprintable characters become `?`: the report may come from another machine."""
     lines: list[str] = []
     for name, value in _parts(report):
         shown = "".join(character if character.isprintable() else "?" for character in value)
@@ -23,7 +23,7 @@ def report_text(report: Mapping[str, Any]) -> str:
 
 
 def _parts(report: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yield each line's name, "" for one that goes on, and its text."""
+    """Yield each line's name and text; a continued line has the name ""."""
     request, warmup = report.get("request"), report.get("warmup")
     if request is not None:
         streamed = "streamed" if request["stream"] else "not streamed"

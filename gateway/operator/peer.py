@@ -1,4 +1,4 @@
-"""A running gateway, as the operator's commands speak to it: one request, one response, no retries."""
+"""A client of a running gateway for the operator's commands: one request, one response, no retries."""
 
 import http.client
 import ssl
@@ -17,7 +17,7 @@ PATIENCE = 10.0
 
 
 class PeerError(Exception):
-    """The gateway could not be spoken to. The message is one line for the operator."""
+    """The gateway could not be reached. The message is one line for the operator."""
 
 
 class Response(NamedTuple):
@@ -25,17 +25,17 @@ class Response(NamedTuple):
 
     status: int
     headers: Mapping[str, str]
-    """By their names in lower case."""
+    """By lower-case name."""
     body: bytes
 
 
 class Peer:
-    """A gateway's address, and the key that it knows this side by."""
+    """A gateway's address, and the key to authenticate with."""
 
     def __init__(
         self, url: str, key: str = "", *, ca_file: str | None = None, patience: float = PATIENCE
     ) -> None:
-        """`url` as clients have it: `http(s)://host[:port]`. `ca_file`: PEM certificates trusted beside the system's.
+        """`url`: `http(s)://host[:port]`. `ca_file`: PEM certificates trusted beside the system's.
 
         Raises ConfigError.
         """
@@ -76,7 +76,7 @@ class Peer:
     def open(
         self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None
     ) -> Iterator[http.client.HTTPResponse]:
-        """Send a request and yield the response as soon as its head is there. Raise PeerError."""
+        """Send a request and yield the response once its head has arrived. Raise PeerError."""
         connection = self._connection()
         fields = {"x-api-key": self._key} if self._key else {}
         try:
@@ -95,7 +95,7 @@ class Peer:
         context = ssl.create_default_context()
         if self._ca_file is not None:
             context.load_verify_locations(self._ca_file)
-            # A leaf in that file is trusted as it stands.
+            # A server's own certificate in that file is trusted, too, not only authorities.
             context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
         return http.client.HTTPSConnection(self._host, self._port, timeout=self._patience, context=context)
 
@@ -105,7 +105,7 @@ class Peer:
 
 
 def refusal(status: int, body: bytes) -> str:
-    """Return in one line why a request was not served, by its response."""
+    """Return one line that says why a request was refused, from its response."""
     import json
 
     from gateway.config.reading import printable
@@ -127,6 +127,6 @@ def peer_for(
     """Return the gateway that serves a configuration. `url` and `key` win over what it says."""
     known = next((secret.reveal() for secret in config.auth.keys.values() if secret), "")
     tls = config.server.tls
-    # A certificate that is not of a public authority vouches for itself here.
+    # A self-signed certificate is trusted because this configuration names it.
     ca_file = str(tls.certificate) if tls is not None else None
     return Peer(url or base_url(config, config.server.port), key or known, ca_file=ca_file, patience=patience)

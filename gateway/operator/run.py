@@ -1,4 +1,4 @@
-"""`gateway run -- COMMAND`: a gateway on a loopback port of its own, and a client that alone knows its key."""
+"""`gateway run -- COMMAND`: starts a gateway on a loopback port with a key that only the started client knows."""
 
 import asyncio
 import os
@@ -25,16 +25,16 @@ HOST = "127.0.0.1"
 
 NOT_EXECUTABLE = 126
 NOT_FOUND = 127
-"""What a shell reports for a command that cannot be started."""
+"""What a shell reports for a command that cannot be executed, or is not found."""
 
 LISTS_PATIENCE = 1.5
-"""Seconds that upstreams get to list their models, when a context window is to be known: a person waits."""
+"""Seconds to wait for upstreams' model lists when a context window must be looked up: a person waits."""
 
 QUIET = 1.0
-"""Seconds of draining after which somebody wonders why the shell does not come back."""
+"""Seconds of draining before a message on stderr explains why the shell does not return."""
 
 LOOK_EVERY = 0.02
-"""Seconds between two looks at what is waited for."""
+"""Seconds between two checks of what is waited for."""
 
 
 def command(options: Namespace) -> int:
@@ -74,8 +74,8 @@ def command(options: Namespace) -> int:
 
 
 def _own_config(file: str | None, auth: Auth) -> Config:
-    """Return the configuration with an address and a key of its own: no TLS, since clients trust no such certificate
-    for loopback."""
+    """Return the configuration with a loopback address and a key for this run, and without TLS: clients trust no
+    certificate for loopback."""
     config = load_config(config_file(file), host=HOST, port=0, workers=1, auth=auth)
     return replace(config, server=replace(config.server, tls=None))
 
@@ -102,7 +102,7 @@ class _Session:
         self._run_log = run_log
         self._terminal = terminal
         self.failed = ""
-        """Why the gateway could not go on."""
+        """Why the gateway failed, "" if it did not."""
         self._waiting: asyncio.TimerHandle | None = None
 
     async def run(self) -> int:
@@ -128,7 +128,7 @@ class _Session:
             return await self._serve(gateway, {**environ, **variables}, descriptors)
 
     async def _serve(self, gateway: Gateway, environ: Mapping[str, str], descriptors: int | None) -> int:
-        # Imported now: it needs the signals of POSIX.
+        # Imported here since it needs POSIX signals.
         from gateway.operator.child import Child
 
         child = Child(self._terminal)
@@ -148,7 +148,7 @@ class _Session:
         return child.code
 
     def _say(self, message: str) -> None:
-        """Log what becomes of requests that outlive the client; if they take long, say it to who waits."""
+        """Log about requests that outlive the client; if they take long, also tell the person who waits."""
         self._log.info(message)
         if self._waiting is None:
             self._waiting = asyncio.get_running_loop().call_later(QUIET, complain, message)
@@ -156,7 +156,7 @@ class _Session:
             self._waiting.cancel()
 
     async def _demo(self, stack: AsyncExitStack) -> Config:
-        """Start the demo's upstream; return the configuration of a gateway before it."""
+        """Start the demo's upstream; return the configuration of a gateway in front of it."""
         from gateway.demo.running import configuration, listening
         from gateway.demo.upstream import DemoUpstream
 
@@ -165,15 +165,15 @@ class _Session:
 
 
 def _soft_limit() -> int:
-    """Return the number of descriptors that this process may have, as it was started."""
+    """Return the soft limit of descriptors that this process was started with."""
     import resource
 
     return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
 
 
 async def _windows(gateway: Gateway, environ: Mapping[str, str]) -> dict[str, int]:
-    """Return the context windows that upstreams list, in tokens by model. Waits for the lists only where they may tell
-    what the configuration does not."""
+    """Return the context windows that upstreams list, in tokens by model. Waits for the lists only if the
+    configuration leaves a window open that they may contain."""
     runtime = gateway.runtime
     known = context_windows(runtime.config, {})
     if "CLAUDE_CODE_MAX_CONTEXT_TOKENS" in environ or named_models(runtime.config) <= known.keys():

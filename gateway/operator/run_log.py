@@ -1,4 +1,4 @@
-"""The log of `gateway run`: a file, since the client owns the terminal. Nobody else can read it, and it stays small."""
+"""The log of `gateway run`: a private file of limited size, since the client owns the terminal."""
 
 import asyncio
 import os
@@ -9,20 +9,20 @@ from tempfile import mkstemp
 NAME = "run.log"
 
 MAX_SIZE = 2 * 1024 * 1024
-"""Bytes, some 7,000 requests; then the file becomes `run.log.1` and another one begins."""
+"""Bytes, some 7,000 requests; then the file is renamed to `run.log.1` and a new one begins."""
 
 LOOK_EVERY = 10.0
-"""Seconds between two looks at the size."""
+"""Seconds between two checks of the size."""
 
 SHOWN = 20
-"""Lines that are shown when a gateway dies."""
+"""Lines shown when a gateway dies."""
 
 LONGEST_TAIL = 16 * 1024
-"""Bytes in which these lines are looked for."""
+"""Bytes at the end of the file that are searched for these lines."""
 
 
 class RunLog:
-    """One file. Several gateways may write to the same one: each line is appended."""
+    """One log file. Several gateways may write to it: each write appends whole lines."""
 
     def __init__(self, path: str, descriptor: int, *, temporary: bool) -> None:
         self.path = path
@@ -32,7 +32,7 @@ class RunLog:
         self._timer: asyncio.TimerHandle | None = None
 
     def keep_small(self) -> None:
-        """Look at the size now, and again from time to time; in a running loop."""
+        """Check the size now and every LOOK_EVERY seconds. Needs a running loop."""
         if os.fstat(self.descriptor).st_size > MAX_SIZE:
             self._begin_again()
         self._timer = asyncio.get_running_loop().call_later(LOOK_EVERY, self.keep_small)
@@ -43,7 +43,7 @@ class RunLog:
             os.replace(self.path, f"{self.path}.1")
             fresh = _open(self.path)
         except OSError:
-            # Another one cannot be had: what is in this one goes.
+            # No second file is possible (disk full, read-only): drop what this one holds.
             os.ftruncate(self.descriptor, 0)
             return
         os.dup2(fresh, self.descriptor, inheritable=False)
@@ -56,7 +56,7 @@ class RunLog:
             return file.read().decode("utf-8", "replace").splitlines()[-SHOWN:]
 
     def close(self) -> None:
-        """Let go of the file; remove a temporary one."""
+        """Close the file; remove a temporary one."""
         if self._timer is not None:
             self._timer.cancel()
         os.close(self.descriptor)
@@ -66,7 +66,7 @@ class RunLog:
 
 
 def open_run_log(environ: Mapping[str, str]) -> RunLog:
-    """Open the log in the user's state directory, else a temporary one, else none: a client runs without."""
+    """Open the log in the user's state directory, else a temporary file, else /dev/null: the client runs anyway."""
     state = environ.get("XDG_STATE_HOME", "")
     home = environ.get("HOME", "")
     if not os.path.isabs(state):

@@ -1,4 +1,4 @@
-"""`gateway status`: how a running gateway is, as tables for people or as JSON."""
+"""`gateway status`: prints a running gateway's state as tables for people or as JSON."""
 
 import shutil
 import sys
@@ -18,10 +18,10 @@ from gateway.routing.give_up import format_duration
 from gateway.status.changes import changed
 
 WIDTH = 100
-"""Columns at most."""
+"""Columns of a line, at most."""
 
 LATEST = 10
-"""Requests shown, and conversations."""
+"""Requests shown, and also conversations shown."""
 
 REPAINT = "\x1b[H\x1b[2J"
 """Moves a terminal's cursor home and clears it."""
@@ -32,7 +32,7 @@ Document = Mapping[str, Any]
 
 
 def command(options: Namespace) -> int:
-    """Print how the gateway is; return the exit code: 1 where it is not ready or an account needs somebody. Raise
+    """Print the gateway's state; return the exit code: 1 if it is not ready or an account needs an operator. Raise
     ConfigError."""
     peer = peer_of(options)
     try:
@@ -66,7 +66,7 @@ def _print(document: Document, *, as_json: bool) -> int:
 
 
 def _watch(peer: Peer, *, as_json: bool) -> int:
-    """Print it again whenever it has changed, over the last one on a terminal, until the gateway ends it."""
+    """Print the state whenever it changes, on a terminal in place of the last one, until the gateway closes."""
     repaints = _is_terminal() and not as_json
     height = shutil.get_terminal_size().lines
     decoder = EventDecoder()
@@ -101,7 +101,7 @@ def _is_terminal() -> bool:
 
 
 def report(document: Document) -> Iterator[str]:
-    """Yield its lines."""
+    """Yield the report's lines."""
     state = "stopping" if document["draining"] else "ready" if document["ready"] else "NOT READY"
     processes = f", {document['processes']} processes" if document["processes"] > 1 else ""
     yield f"gateway {document['version']}, up {format_duration(document['uptime'])}{processes}: {state}"
@@ -195,7 +195,7 @@ def _conversations(conversations: Sequence[Document]) -> Iterator[str]:
 
 
 def _row(widths: Sequence[int], cells: Sequence[object]) -> str:
-    """Return cells in columns of these widths, negative ones to the right."""
+    """Return cells in columns; a negative width aligns right."""
     shown = [_cut(str(cell), abs(width)) for width, cell in zip(widths, cells, strict=True)]
     return " ".join(
         cell.ljust(width) if width > 0 else cell.rjust(-width)
@@ -204,13 +204,13 @@ def _row(widths: Sequence[int], cells: Sequence[object]) -> str:
 
 
 def _cut(text: str, width: int) -> str:
-    """Return a text for one line of a terminal: nothing in it acts on that, and it is not wider than `width`."""
+    """Return a text that is safe on a terminal (no control characters) and at most `width` columns wide."""
     text = printable(text)
     return text if len(text) <= width else text[: width - 3] + "..."
 
 
 def _input(sums: Document) -> int:
-    """Return all tokens that went in, those of the cache included."""
+    """Return the sum of input tokens, cache reads and writes included."""
     return sum(sums[name] or 0 for name in ("input_tokens", "cache_read_tokens", "cache_creation_tokens"))
 
 
@@ -223,5 +223,5 @@ def amount(count: int) -> str:
 
 
 def clock(unix: float) -> str:
-    """Return a time of day in this machine's zone."""
+    """Return the local time of day."""
     return time.strftime("%H:%M:%S", time.localtime(unix))
