@@ -1,1 +1,1 @@
-"""How a gateway is, and what an operator may do about it: a document, its changes, the page that shows it, actions."""
+"""The status of a gateway: a document, its changes, the page that shows it, and actions of an operator."""

@@ -1,4 +1,4 @@
-"""What an operator may do to a running gateway: end cool-downs, turn accounts off and on."""
+"""Actions of an operator on a running gateway: end cool-downs, turn accounts off and on."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -10,7 +10,7 @@ from gateway.proxy.runtime import Runtime
 from gateway.status.document import Names
 
 KIND = "status action"
-"""What processes call the actions that they tell each other."""
+"""The name of these events between processes."""
 
 
 class Action(NamedTuple):
@@ -20,7 +20,7 @@ class Action(NamedTuple):
     """One of `ACTIONS`."""
     upstream: str
     account: str
-    """Its configured name; empty for all of the upstream's."""
+    """Its configured name; empty for all accounts of the upstream."""
 
 
 def _clear(runtime: Runtime, action: Action) -> None:
@@ -45,8 +45,8 @@ ACTIONS: Mapping[str, Callable[[Runtime, Action], None]] = {
 
 
 def read(name: str, body: bytes, runtime: Runtime) -> Action:
-    """Return the action that a request's body asks for. Raises RequestError: 400 for what is no action, 404 for an
-    upstream or an account that is not there."""
+    """Return the action that a request's body describes. Raises RequestError: 400 for a malformed one, 404 for an
+    unknown upstream or account."""
     try:
         document: Any = orjson.loads(body)
     except ValueError:
@@ -74,7 +74,7 @@ def read(name: str, body: bytes, runtime: Runtime) -> Action:
 
 
 def carry_out(runtime: Runtime, action: Action) -> None:
-    """Do it here, and have every other process do the same."""
+    """Carry out an action here and in every other process."""
     ACTIONS[action.name](runtime, action)
     sharing = runtime.sharing
     if sharing is not None:
@@ -82,7 +82,7 @@ def carry_out(runtime: Runtime, action: Action) -> None:
 
 
 def take_in(runtime: Runtime, payload: bytes) -> None:
-    """Do what another process was asked for; what its configuration has and this one has not is passed over."""
+    """Carry out another process's action; ignore one on an upstream or account that this configuration lacks."""
     action = Action(*orjson.loads(payload))
     client = runtime.upstreams.get(action.upstream)
     if client is not None and (not action.account or action.account in client.credentials):

@@ -1,7 +1,7 @@
-"""What has changed in a document since it was sent last: so that watching costs little.
+"""The difference between two status documents, so that watching costs little.
 
-A change holds every value that differs; of the lists in `LISTS` only the entries that do. Who has any earlier document
-and takes in the changes that followed has the last one.
+A change holds every value that differs; of the lists in `LISTS` only the new or changed entries. Applying all
+changes since a document to it gives the last document.
 """
 
 from collections.abc import Mapping
@@ -14,14 +14,14 @@ LISTS = {
     "requests": ("request_id", REQUESTS, True),
     "conversations": ("id", CONVERSATIONS, True),
 }
-"""Lists of which only entries are sent: by what an entry is known, how many there are at most, newest first or not."""
+"""Lists sent by entry: the key of an entry, the most entries kept, and whether the newest comes first."""
 
 ALWAYS = ("time", "uptime")
-"""Values that say when it was made: they alone are no change."""
+"""Times of the document itself: they alone make no change."""
 
 
 def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Return what of `new` is not in `old`, None if that is nothing."""
+    """Return what `new` has that `old` has not; None if nothing."""
     found: dict[str, Any] = {}
     for name, value in new.items():
         if name in ALWAYS or value == old[name]:
@@ -35,7 +35,7 @@ def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any] | 
 
 
 def changed(old: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a document with a change taken in."""
+    """Return a document with a change applied."""
     new = {**old, **change}
     for name, (key, most, newest_first) in LISTS.items():
         if name in change:

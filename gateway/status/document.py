@@ -1,7 +1,7 @@
-"""What `/status.json` says: each process's part, and one document of all parts.
+"""The content of `/status.json`: each process's part, and their merger into one document.
 
-A part is made from values that their owners give; account names are as `server.expose` has them, upstreams' words are
-censored. Parts are plain JSON, so that processes can hand them to each other. Times are unix seconds.
+Account names are shown as `server.expose` says, upstreams' messages are censored. Parts are plain JSON, so that
+processes can exchange them. Times are unix seconds.
 """
 
 import time
@@ -32,17 +32,17 @@ from gateway.telemetry.recent import (
 Document = dict[str, Any]
 
 KIND = "status"
-"""What processes call their parts when they gather them."""
+"""The name under which processes exchange their parts."""
 
 WORDS = 300
-"""Characters shown of an upstream's words."""
+"""Characters shown of an upstream's message."""
 
 SHUT_MORE = ("free", "busy", "probing", "cooling", "closed")
-"""States, the one that says most last: of processes that see an account differently."""
+"""Account states, most severe last: merging processes' views keeps the most severe."""
 
 
 class Names:
-    """Account names of one configuration, as they may be shown."""
+    """Account names of one configuration, as `server.expose` allows them to be shown."""
 
     def __init__(self, runtime: Runtime) -> None:
         self._server = runtime.config.server
@@ -51,24 +51,24 @@ class Names:
             shown = [shown_account(self._server, account.name) for account in upstream.accounts]
             counts = Counter(shown)
             for number, (account, name) in enumerate(zip(upstream.accounts, shown, strict=True), 1):
-                # A name that is hidden, or is another's too, gets its place in the configuration.
+                # A name that is hidden or ambiguous becomes its number in the configuration.
                 alone = name and counts[name] == 1
                 label = name if alone else f"{name}#{number}"
                 self._labels[upstream.name, account.name] = label
 
     def of(self, upstream: str, account: str) -> str:
-        """Return how an account is called, also one that the configuration has no more."""
+        """Return an account's shown name, also for one that the configuration no longer has."""
         return self._labels.get((upstream, account)) or (account and shown_account(self._server, account))
 
     def find(self, upstream: str, label: str) -> str | None:
-        """Return the name of the account that is called so, or has that name; None for none."""
+        """Return the name of the account with this name or shown name; None if there is none."""
         for (of, account), known in self._labels.items():
             if of == upstream and label in (account, known):
                 return account
         return None
 
     def hidden(self, text: str) -> str:
-        """Return a text in which accounts' e-mails are as they may be shown; no other name is an upstream's to know."""
+        """Return a text with accounts' e-mail addresses as they may be shown; upstreams know no other names."""
         if self._server.expose != "full" and "@" in text:
             for (_, account), label in self._labels.items():
                 if "@" in account:
@@ -77,7 +77,7 @@ class Names:
 
 
 def part(runtime: Runtime, now: float, wall: float) -> Document:
-    """Return what one process says. `now`: the loop's time; `wall`: unix time."""
+    """Return one process's part. `now`: the loop's time; `wall`: unix time."""
     standing, names = runtime.standing, Names(runtime)
     recent = standing.recent
     runtime.metrics.fold()
@@ -88,7 +88,7 @@ def part(runtime: Runtime, now: float, wall: float) -> Document:
         accounts[account.upstream].append({**_account(runtime, names, account, wall - now), **sums})
     cures: dict[str, list[Document]] = {upstream: [] for upstream in runtime.upstreams}
     for one in runtime.scheduler.cures.remembered(now):
-        # What was learnt of an upstream stays when a reload takes it away: it may come back.
+        # Cures are kept for an upstream that a reload removes, since it may come back.
         if one.upstream in cures:
             cures[one.upstream].append(
                 {
@@ -181,17 +181,17 @@ def _named(names: Names, each: Document) -> Document:
 
 
 def _shown(words: str) -> str:
-    """Return what others said: cut, without what looks like a key."""
+    """Return a text from elsewhere: cut, and without what looks like a key."""
     return encodable(without_keys(words)[:WORDS])
 
 
 def _unix(at: float, offset: float) -> float | None:
-    """Return a loop's time as unix time; None for never, and for what has been ended early."""
+    """Return a loop's time as unix time; None for an infinite one: never, or ended early."""
     return None if isinf(at) else round(at + offset, 1)
 
 
 def merge(parts: Iterable[Document]) -> Document:
-    """Return one document of all processes' parts, whatever their order."""
+    """Return one document of all processes' parts. Their order has no effect."""
     parts = sorted(parts, key=lambda each: (each["started"], each["time"]))
     now = max(each["time"] for each in parts)
     started = parts[0]["started"]
@@ -220,7 +220,7 @@ def merge(parts: Iterable[Document]) -> Document:
 
 
 def _by(keys: Sequence[str], lists: Iterable[Iterable[Document]]) -> list[list[Document]]:
-    """Return what has the same keys together, in the order in which it is first met."""
+    """Return groups of entries with equal keys, in order of their first entry."""
     found: dict[tuple[Any, ...], list[Document]] = {}
     for each in lists:
         for one in each:
@@ -261,7 +261,7 @@ def _until(each: Mapping[str, Any]) -> float:
 
 
 def _summed(found: Iterable[Document]) -> Document:
-    """Return the sums of minutes, and how soon first bytes came."""
+    """Return the sums of minutes, and percentiles of the times to first byte."""
     sums = no_sums()
     first_bytes: dict[int, int] = {}
     for each in found:
@@ -283,10 +283,10 @@ def _conversations(lists: Sequence[Sequence[Document]], now: float) -> list[Docu
 
 
 def collect(runtime: Runtime, now: float, reply: Callable[[Iterable[Document]], None]) -> None:
-    """Hand every process's part to `reply`, for `merge`: at once with one process, else soon."""
+    """Pass every process's part to `reply`, for `merge`: at once with one process, else soon."""
     own, sharing = part(runtime, now, time.time()), runtime.sharing
     if sharing is None:
         reply([own])
     else:
-        # They are read by whoever merges them, and answers for what cannot be read.
+        # Parsed lazily: `merge`'s caller handles what cannot be read.
         sharing.gather(KIND, lambda parts: reply(chain([own], map(orjson.loads, filter(None, parts)))))

@@ -1,6 +1,6 @@
-"""The page at `/status`: one file of this package, and the header lines that hold it to itself.
+"""The page at `/status`: one file of this package, and the headers that restrict it to its own content.
 
-It holds nothing that is worth hiding: what it shows it asks for, with the key that its reader enters.
+The page holds no data: it requests them with the key that its reader enters.
 """
 
 import re
@@ -15,7 +15,7 @@ POLICY = (
     "default-src 'none'; script-src '{script}'; style-src '{style}'; connect-src 'self'; "
     "img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
-"""Nothing but this script and this style: whatever a name or an upstream's words may hold is text."""
+"""Only this script and this style: names and upstreams' messages can only be text."""
 
 
 @cache
@@ -39,6 +39,6 @@ def page() -> tuple[bytes, bytes]:
 
 
 def _hash(text: bytes, part: str) -> str:
-    """Return the hash of what stands in an element, as a policy has it."""
+    """Return the hash of an element's content in the form of a Content-Security-Policy."""
     (found,) = re.findall(rb"<%b>(.*?)</%b>" % (part.encode(), part.encode()), text, re.DOTALL)
     return f"sha256-{b64encode(sha256(found).digest()).decode()}"

@@ -1,4 +1,4 @@
-"""What the processes that serve one configuration tell each other of their status."""
+"""The exchange of status and actions between the processes that serve one configuration."""
 
 import asyncio
 import time
@@ -12,7 +12,7 @@ from gateway.status import actions, document
 
 
 def join(standing: Standing, sharing: Sharing) -> None:
-    """Provide this process's part, and do what another process was asked for."""
+    """Provide this process's part to others, and carry out others' actions."""
     sharing.provide(document.KIND, partial(_part, standing))
     sharing.on_tell(actions.KIND, lambda payload: actions.take_in(standing.current, payload))
 

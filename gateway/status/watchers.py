@@ -1,8 +1,8 @@
-"""Who watches the status: one stream of events each, fed by one timer that runs while there is somebody.
+"""Live status: one event stream for each watcher, all fed by one timer that runs while there are any.
 
-The first event of a stream, `status`, holds the whole document, each `change` what differs from the last; a comment
-shows between them that all is well. A client that reads too slowly is passed over until it has caught up, and then gets
-the whole document, so that at most one waits for it.
+The first event of a stream, `status`, holds the whole document, each later one, `change`, the difference to the
+last; comments in between keep the stream alive. A client that reads too slowly gets nothing until it has caught up,
+then the whole document, so that at most one document waits for it.
 """
 
 import asyncio
@@ -19,31 +19,31 @@ from gateway.status.changes import changes
 from gateway.status.document import Document, collect, merge
 
 EVERY = 1.0
-"""Seconds between two looks: soon enough for a person."""
+"""Seconds between two documents: soon enough for a person."""
 
 PING_AFTER = 5.0
-"""Seconds of silence: proxies end a silent response after 30 s and more, and whoever watches wants to know whether
-nothing happens or nothing comes."""
+"""Seconds of silence before a comment: proxies cut off a silent response after 30 s and more, and a reader wants
+to know whether nothing happens or the connection is dead."""
 
 MOST = 32
-"""Streams at once: each costs a connection, and a few KB a second."""
+"""Streams at once: each costs a connection and a few KB a second."""
 
 PING = b": nothing has changed\n\n"
 
 
 class Watcher:
-    """One client that watches; the worker of its request."""
+    """One watching client; the worker of its request."""
 
     def __init__(self, request: ClientRequest, watchers: "LiveWatchers") -> None:
         self.request = request
         self._watchers = watchers
         self._ready = True
         self._behind = True
-        """It lacks something: only a whole document helps."""
+        """Whether it missed a change, so that it needs a whole document."""
         self._last = request.exchange.received_at
 
     def start(self) -> None:
-        """Begin the response."""
+        """Start the response."""
         request = self.request
         request.worker = self
         id_line = b"request-id: %b\r\n" % request.request_id.encode()
@@ -51,7 +51,7 @@ class Watcher:
         request.exchange.write(PING)
 
     def show(self, whole: Document, change: Document | None, now: float) -> None:
-        """Send what it lacks, or a sign of life."""
+        """Send the document or the change that it lacks, or a comment after silence."""
         if not self._ready:
             self._behind = self._behind or change is not None
             return
@@ -70,42 +70,42 @@ class Watcher:
     # See `proxy.request.Worker`.
 
     def client_left(self) -> bool:
-        """Forget it: that is how a watcher ends."""
+        """Forget a client that has left."""
         self._watchers.forget(self)
         return True
 
     def cancel(self) -> None:
-        """Forget it."""
+        """Forget a client that was cut off."""
         self._watchers.forget(self)
 
     def break_off(self, message: str) -> bool:
-        """End its stream; it tries again."""
+        """End the stream; the client reconnects."""
         self._watchers.forget(self)
         self.request.exchange.finish()
         return True
 
     def flow(self, ready: bool) -> None:
-        """Write nothing while it does not read."""
+        """Pause writing while the client does not read."""
         self._ready = ready
 
 
 def _who_may_look(config: Config) -> tuple[object, ...]:
-    """Return the rules by which a client was let in: one that watches for days must come in again by others."""
+    """Return the rules of access: a long stream ends when they change, so that the client is checked by new ones."""
     return config.auth, config.status, config.server.allowed_hosts, config.server.allowed_origins
 
 
 class LiveWatchers:
-    """All of them. Costs nothing while there is none."""
+    """All watchers of a process. Costs nothing while there are none."""
 
     def __init__(self, standing: Standing) -> None:
         self._standing = standing
         self._watchers: set[Watcher] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._last: Document | None = None
-        """What was shown last."""
+        """The last document shown."""
 
     def add(self, request: ClientRequest) -> None:
-        """Show it to one more. Raises RequestError (503) where there are too many."""
+        """Start a stream. Raises RequestError (503) if there are too many."""
         if len(self._watchers) >= MOST:
             raise RequestError(
                 503, "too many watch this gateway's status already", headers=[(b"retry-after", b"10")]
@@ -118,12 +118,12 @@ class LiveWatchers:
         self._look()
 
     def end(self) -> None:
-        """End all their responses."""
+        """End all streams."""
         for watcher in list(self._watchers):
             watcher.break_off("")
 
     def forget(self, watcher: Watcher) -> None:
-        """Show it to one less."""
+        """Drop a watcher, and stop the timer after the last."""
         self._watchers.discard(watcher)
         if not self._watchers and self._timer is not None:
             self._timer.cancel()
@@ -139,7 +139,7 @@ class LiveWatchers:
             collect(runtime, loop.time(), self._show)
 
     def _show(self, parts: Iterable[Document]) -> None:
-        """Show what processes say to all. What was shown last is what those that are not behind have."""
+        """Send the merged document to all. Watchers that are not behind have the last document."""
         document = merge(parts)
         change = None if self._last is None else changes(self._last, document)
         self._last = document

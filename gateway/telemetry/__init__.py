@@ -1,1 +1,1 @@
-"""Counts and logs; knows no route."""
+"""The log and the counters; knows no route."""

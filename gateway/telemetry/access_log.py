@@ -1,8 +1,7 @@
 """The log: one line for each request when it ends, and lines about the gateway itself.
 
-As text for people or as JSON for machines. Values that a client chose can neither start a line of their own
-nor look like another field. What is said is the caller's choice: bodies and credentials are never given here.
-Writing is left to `log_writer`.
+Lines are text for people or JSON for machines. A value that a client chose can neither start a new line nor look
+like another field. Callers never pass bodies or credentials. `log_writer` does the writing.
 """
 
 import re
@@ -16,22 +15,22 @@ import orjson
 Format = Literal["text", "json"]
 
 LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
-"""Request lines are "info"."""
+"""Lines of requests have level "info"."""
 
 LONGEST = 300
-"""Characters shown of one value; a model's name can be as long as a request."""
+"""Characters shown of one value; a client can send a model's name as long as a request."""
 
 MAX_ONCE = 1000
-"""Different messages remembered as said; past that they are said again."""
+"""Different messages remembered as logged; beyond that a message may be repeated."""
 
 _MARKS = r"[!#-<>-\[\]-~]"
 
 PLAIN = re.compile(rf"(?:{_MARKS}{{1,{LONGEST}}}\n){{2}}(?:{_MARKS}{{0,{LONGEST}}}\n){{4}}")
-"""Method and path, then key, two models and account, a line each, none of which needs quotes or escapes: one match
-for what nearly every request has."""
+"""Matches method and path, then key, two models and account, a line each, if none needs quotes or escapes: one
+match covers nearly every request."""
 
 KILOBYTES_FROM, MEGABYTES_FROM = 10_000, 10_000_000
-"""Sizes from which larger units are used: up to four digits stand before the point."""
+"""Bytes from which kB and MB are used: up to four digits stand before the point."""
 
 
 COUNTS = ("input_tokens", "output_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
@@ -39,7 +38,7 @@ COUNTS = ("input_tokens", "output_tokens", "cache_read_input_tokens", "cache_cre
 
 
 class Place(NamedTuple):
-    """What is closed or opened; what is empty stands for all."""
+    """What was closed or opened; an empty field means all."""
 
     upstream: str
     account: str = ""
@@ -50,10 +49,10 @@ class Place(NamedTuple):
 
 @dataclass(slots=True, eq=False)
 class Record:
-    """One request, filled in while it is served. Times are seconds; None and "" are unknown."""
+    """One request, filled in while it is served. Times are seconds; None and "" mean unknown."""
 
     time: float
-    """Unix time of its beginning."""
+    """Unix time at which it began."""
     request_id: str = ""
     key: str = ""
     """The name of the client's key, never the key."""
@@ -61,7 +60,7 @@ class Record:
     path: str = ""
     """Without the query."""
     model: str = ""
-    """As the client asked for it."""
+    """As the client sent it."""
     wire_model: str = ""
     upstream: str = ""
     account: str = ""
@@ -78,24 +77,24 @@ class Record:
     cache_read_tokens: int | None = None
     cache_creation_tokens: int | None = None
     cache: str = ""
-    """What became of the conversation's prompt cache: "hit", "new" or "lost:CAUSE"; "" where nothing tells."""
+    """What happened to the conversation's prompt cache: "hit", "new" or "lost:CAUSE"; "" if unknown."""
     cache_lost_tokens: int | None = None
-    """Tokens that had been in the cache and were not read from it."""
+    """Tokens that were in the cache and were not read from it."""
     cache_changed_at: str = ""
-    """The path in the request where it first differs from the one before, if that is the cause."""
+    """The path of the first difference to the conversation's last request, if that lost the cache."""
     repairs: tuple[str, ...] = ()
     outcome: str = ""
     """"ok", "canceled", "upstream_error", ..."""
     error: str = ""
-    """What went wrong in the end, in short."""
+    """A short text about what finally went wrong."""
     conversation: str = ""
-    """Whose conversation it is part of, and which: for counting by conversation, in no line of the log."""
+    """The conversation it belongs to: a key for counting, logged nowhere."""
 
     def take_usage(self, usage: object) -> None:
-        """Note the counts of a `usage` object; one that is missing, negative or of an odd type changes nothing."""
+        """Store the counts of a `usage` object; one that is missing, negative or of a wrong type changes nothing."""
         if type(usage) is not dict:
             return
-        # Written out: once a request, and four calls would cost more than all the rest.
+        # No helper function: four calls for each request would cost more than all the rest.
         input, output, read, creation = map(usage.get, COUNTS)
         if type(input) is int and input >= 0:
             self.input_tokens = input
@@ -108,7 +107,7 @@ class Record:
 
 
 def text(record: Record, stamp: str) -> str:
-    """Return the line for people, without a line end. `stamp` is the time of its beginning, as `timestamp` gives it."""
+    """Return the line for people, without a line end. `stamp`: its start, as `timestamp` formats it."""
     key, method, path, account = record.key, record.method, record.path, record.account
     asked, wire = record.model, record.wire_model
     if not PLAIN.fullmatch(f"{method}\n{path}\n{key}\n{asked}\n{wire}\n{account}\n"):
@@ -152,12 +151,12 @@ def text(record: Record, stamp: str) -> str:
 
 
 def json_line(record: Record) -> str:
-    """Return the line for machines, without a line end: every field, always, under its own name."""
+    """Return the line for machines, without a line end. It always has every field."""
     return orjson.dumps(fields(record)).decode()
 
 
 def fields(record: Record) -> dict[str, Any]:
-    """Return what the log says of a request, by name: texts are cut, and can be written as JSON."""
+    """Return a request's log fields by name; texts are cut, and safe for JSON."""
     first = record.first_byte
     return {
         "time": round(record.time, 3),
@@ -190,7 +189,7 @@ def fields(record: Record) -> dict[str, Any]:
 
 
 def message_line(format: Format, level: str, message: str, now: float, **fields: Any) -> str:
-    """Return a line about the gateway itself. `fields` are for machines only: the message says them, too."""
+    """Return a line about the gateway itself. `fields` appear in JSON only: the message contains them, too."""
     if format == "text":
         return f"{timestamp(now)} {level}: {_escaped(message)}"
     found = {name: _short(value) if isinstance(value, str) else value for name, value in fields.items()}
@@ -199,8 +198,8 @@ def message_line(format: Format, level: str, message: str, now: float, **fields:
 
 
 class AccessLog:
-    """Makes lines at or above a level. `write` gets each without its line end; `clock` gives unix time; `flush` is
-    called behind a line that should not wait for others."""
+    """Formats lines at or above a level. `write` gets each without its line end; `clock` returns unix time; `flush`
+    is called after a line that should be written at once."""
 
     __slots__ = (
         "_clock",
@@ -229,16 +228,16 @@ class AccessLog:
         self._clock = clock
         self._flush = flush
         self._said: set[str] = set()
-        # Requests come many a second: their time is formatted once for each.
+        # Many requests end in one second: its timestamp is formatted once.
         self._second = -1
         self._second_text = ""
 
     def enabled(self, level: str) -> bool:
-        """Return whether a message of this level would be written: ask before building a costly one."""
+        """Return whether this level is logged: check before building a costly message."""
         return LEVELS[level] >= self._level
 
     def log(self, record: Record) -> None:
-        """Write the line of a request that has ended."""
+        """Log a request that has ended."""
         if not self._requests:
             return
         if self.format == "json":
@@ -251,28 +250,28 @@ class AccessLog:
         self._write(text(record, f"{self._second_text}.{milliseconds % 1000:03d}Z"))
 
     def debug(self, message: str, *, once: bool = False) -> None:
-        """Say what somebody who looks for a fault wants to know: choices, cool-downs, cures, connections."""
+        """Log for somebody who looks for a fault: choices, cool-downs, cures, connections."""
         self._say("debug", message, once)
 
     def info(self, message: str, *, once: bool = False) -> None:
-        """Say what happened as it should."""
+        """Log normal operation."""
         self._say("info", message, once)
 
     def warning(self, message: str, *, once: bool = False) -> None:
-        """Say what an operator should know. `once`: only the first time."""
+        """Log what an operator should know. `once`: only the first time."""
         self._say("warning", message, once)
 
     def error(self, message: str, *, once: bool = False) -> None:
-        """Say what an operator must mend."""
+        """Log what an operator must mend."""
         self._say("error", message, once)
 
     def closed(
         self, place: Place, *, about: str, rule: str, status: int = 0, words: str = "", seconds: float
     ) -> None:
-        """Say that a place is not asked for `seconds`.
+        """Log that a place is not used for `seconds`.
 
         `about` is what the failure was about, `rule` the row of the failure table, `status` the response's, 0 without
-        one, and `words` are the upstream's own, censored by the caller.
+        one, and `words` the upstream's message, censored by the caller.
         """
         until = self._clock() + seconds
         line = f"closed {_shown(place)} about={about} rule={as_word(rule)}"
@@ -286,12 +285,12 @@ class AccessLog:
             "until": round(until, 3),
             "error": words,
         }
-        # A model that is limited is an ordinary day's; the others want somebody to look.
+        # A limited model is normal operation; a closed account or upstream deserves a look.
         level = "warning" if about in ("account", "upstream") else "info"
         self._say(level, line, event="closed", **place._asdict(), **more)
 
     def opened(self, place: Place) -> None:
-        """Say that what was closed has served a request and is asked again."""
+        """Log that a closed place has served a request and is used again."""
         self._say("info", f"opened {_shown(place)}", event="opened", **place._asdict())
 
     def _say(self, level: str, message: str, once: bool = False, **fields: Any) -> None:
@@ -309,7 +308,7 @@ class AccessLog:
 
 
 def timestamp(unix: float) -> str:
-    """Return a time in UTC with milliseconds: `2026-01-31T08:05:00.250Z`."""
+    """Return a unix time in UTC with milliseconds: `2026-01-31T08:05:00.250Z`."""
     milliseconds = int(unix * 1000)
     return f"{_seconds(milliseconds // 1000)}.{milliseconds % 1000:03d}Z"
 
@@ -329,7 +328,7 @@ def _shown(place: Place) -> str:
 
 
 def as_word(value: str) -> str:
-    """Return a value as one word, quoted where it would not look like one."""
+    """Return a value as one word, quoted if it has other characters."""
     if value.isprintable() and 0 < len(value) <= LONGEST and not any(mark in value for mark in ' "\\='):
         return value
     return _quoted(value)
@@ -341,7 +340,7 @@ def _quoted(value: str) -> str:
 
 
 def _escaped(value: str) -> str:
-    """Return a value with line ends, terminal controls and invisible marks as escapes."""
+    """Return a value with line ends, control characters and invisible ones as escapes."""
     if value.isprintable():
         return value
     return "".join(
@@ -358,5 +357,5 @@ def _short(value: str) -> str:
 
 
 def encodable(value: str) -> str:
-    """Return a value without halves of surrogate pairs, which JSON in UTF-8 cannot hold."""
+    """Return a value with lone surrogates escaped, which JSON in UTF-8 cannot hold."""
     return value if value.isascii() else value.encode("utf-8", "backslashreplace").decode()

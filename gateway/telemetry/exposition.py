@@ -1,7 +1,7 @@
-"""Metrics as Prometheus reads them: what there is, one process's numbers as a value, several processes' as one, text.
+"""Metrics in Prometheus' formats: the families, snapshots of processes, their merger, and the text.
 
-A snapshot holds nothing but what JSON has: each family's name with its series, each of those its labels' values and
-its number. A histogram's number is a list: how many in each bucket alone, then beyond the last, then their sum.
+A snapshot is plain JSON: each family's name with its series, each of which has its labels' values and a number. A
+histogram's number is a list: the count of each bucket alone, then that beyond the last, then the sum.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -20,11 +20,11 @@ Snapshot = dict[str, Any]
 """`process`, its name, and `families`: name -> [[labels' values, number], ...]."""
 
 Gauges = Mapping[str, Mapping[tuple[str, ...], float]]
-"""Family -> labels' values -> number: what is not counted, but looked at when somebody asks."""
+"""Family -> labels' values -> number: values that are read at the time of a scrape."""
 
 
 class Family(NamedTuple):
-    """One metric. `of_all` says how the numbers of several processes become one."""
+    """One metric. `of_all` combines the numbers of two processes."""
 
     type: Literal["counter", "gauge", "histogram", "info"]
     help: str
@@ -102,11 +102,11 @@ FAMILIES: Mapping[str, Family] = {
         "gauge", "Unix time of the start; of several processes the first.", (), min
     ),
 }
-"""What is told, in this order."""
+"""All families, in the order in which they are rendered."""
 
 
 def snapshot(process: str, metrics: Metrics, gauges: Gauges, shown: Callable[[str], str]) -> Snapshot:
-    """Return all numbers of a process. `shown`: an account's name as clients may see it."""
+    """Return all numbers of a process. `shown` returns an account's name as clients may see it."""
     metrics.fold()
     found = _Numbers()
 
@@ -144,11 +144,11 @@ COUNTED = {
     "broken": "gateway_prompt_cache_broken_total",
     "lost": "gateway_prompt_cache_lost_tokens_total",
 }
-"""The words of `Metrics.counted`, and the families that they stand for."""
+"""The first elements of keys in `Metrics.counted`, and their families."""
 
 
 class _Numbers:
-    """Series by family and labels; those that are added twice are joined by `join`, else summed."""
+    """Series by family and labels; numbers with the same labels are combined by `join`, by default added."""
 
     def __init__(self) -> None:
         self._families: dict[str, dict[tuple[str, ...], Any]] = {}
@@ -174,7 +174,7 @@ class _Numbers:
 
 
 def merge(snapshots: Iterable[Snapshot]) -> Snapshot:
-    """Return several processes' numbers as one's. Of a process that comes twice the first counts."""
+    """Return several processes' numbers as one snapshot. Of two snapshots of one process the first counts."""
     found = _Numbers()
     processes: dict[str, None] = {}
     for each in snapshots:
@@ -188,7 +188,7 @@ def merge(snapshots: Iterable[Snapshot]) -> Snapshot:
 
 
 def lasting(snapshot: Snapshot) -> Snapshot:
-    """Return what still counts of a process that has ended: what it counted, not how things were."""
+    """Return the part of an ended process's snapshot that still counts: counters, not gauges."""
     families = {
         name: series
         for name, series in snapshot["families"].items()
@@ -198,7 +198,7 @@ def lasting(snapshot: Snapshot) -> Snapshot:
 
 
 def read_snapshot(data: bytes) -> Snapshot | None:
-    """Return the snapshot that another process sent; None for anything that is none, or another version's."""
+    """Return the snapshot that another process sent; None if it is malformed or of another version."""
     try:
         found = orjson.loads(data)
         sound = type(found["process"]) is str and all(

@@ -1,11 +1,11 @@
-"""Counting: what `/metrics` tells of requests, gathered from their records.
+"""Counts for `/metrics`, gathered from the records of requests.
 
-Records wait in a list of fixed length and are counted a batch at a time, by one loop without a call a record; so
-counting costs a request less than a microsecond, and its response nothing. All that is known of a request that ended
-goes to one `Series`, by one look-up; the metrics are made of those when somebody asks, see `exposition`.
+Records wait in a list of fixed length and are counted in batches, by one loop without a call for each: that costs a
+request less than a microsecond, after its response. Each record is added to one `Series`, found by one look-up;
+`exposition` computes the metrics from those at a scrape.
 
-Labels are bounded whatever clients send: paths are those of routes, a model is one that the configuration names or an
-upstream has served, and beyond a number of series everything is "other".
+Labels are bounded whatever clients send: paths are those of routes, models are configured or have been served by an
+upstream, and beyond a number of series all others become "other".
 """
 
 from bisect import bisect_left
@@ -15,10 +15,10 @@ from dataclasses import dataclass, field
 from gateway.telemetry.access_log import Record
 
 BATCH = 64
-"""Records that wait: counting them takes the loop some 60 µs at once."""
+"""Records that wait: counting them blocks the loop for some 60 µs."""
 
 LAST = BATCH - 1
-"""The last place for one."""
+"""The index of the last one."""
 
 DURATIONS = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0)
 """Upper bounds of a request's seconds: from a count of tokens to the longest stream of an agent."""
@@ -27,13 +27,13 @@ FIRST_BYTES = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0, 120.
 """Upper bounds of the seconds to the first content: 20 is where Claude Code shows a banner."""
 
 MAX_SERIES = 4096
-"""Sets of labels, of one kind: some 100 accounts with ten models. One takes about 600 bytes."""
+"""Series of one kind, at most: some 100 accounts with ten models. One takes about 600 bytes."""
 
 MAX_MODELS = 100
-"""Models that no table names and an upstream has served: a server that serves any name would bring any number."""
+"""Unconfigured models that get labels, at most: a server that accepts any name could add any number."""
 
 LONGEST = 200
-"""Characters of a model's name as a label; a resource name of Vertex AI has some 150."""
+"""Characters of a model's name as a label, at most; a resource name of Vertex AI has some 150."""
 
 OTHER = "other"
 
@@ -41,7 +41,7 @@ NOTHING: Mapping[str, str] = {}
 
 
 def other(path: str) -> str:
-    """Return what stands for every path that is no route."""
+    """Return the label of a path that is no route."""
     return OTHER
 
 
@@ -53,8 +53,8 @@ OTHERS: Key = (OTHER, -1, OTHER, OTHER, OTHER, OTHER)
 
 @dataclass(slots=True, eq=False)
 class Series:
-    """What requests with the same labels come to. Counts in `durations` and `first_bytes` are those of one bucket
-    alone; the last one is for what is beyond all bounds."""
+    """Sums of requests with the same labels. `durations` and `first_bytes` count each bucket alone; the last one is
+    beyond all bounds."""
 
     requests: int = 0
     seconds: float = 0.0
@@ -62,7 +62,7 @@ class Series:
     first_seconds: float = 0.0
     first_bytes: list[int] = field(default_factory=lambda: [0] * (len(FIRST_BYTES) + 1))
     attempts: int = 0
-    """Requests of which an attempt had this outcome; the others failed with every attempt, or made none."""
+    """Requests with this outcome that reached an upstream; the others failed in every attempt, or made none."""
     input: int = 0
     output: int = 0
     cache_read: int = 0
@@ -70,7 +70,7 @@ class Series:
 
 
 class Metrics:
-    """Counters of one process. `routes` has the paths that are labels as they are, `route_of` tells any other's."""
+    """Counters of one process. `routes` maps paths to labels; `route_of` returns the label of any other path."""
 
     __slots__ = (
         "_models",
@@ -87,19 +87,19 @@ class Metrics:
     def __init__(self, routes: Mapping[str, str] = NOTHING, route_of: Callable[[str], str] = other) -> None:
         self._routes, self._route_of = routes, route_of
         self.records: list[Record | None] = [None] * BATCH
-        """Those that wait. Who adds one writes it to the place `waiting`, and calls `fold` when it was the last."""
+        """The records that wait. A caller stores one at `waiting`, and calls `fold` after the last index."""
         self.waiting = 0
         self.also: Callable[[list[Record]], None] | None = None
-        """Who else reads the records, a batch at a time."""
+        """Another reader of the records, called with each batch."""
         self.series: dict[Key, Series] = {}
         self.counted: dict[tuple[str, ...], int] = {}
-        """What few requests have, by a word for it and its labels."""
+        """Counts of rarer things, by their kind and labels."""
         self._named: frozenset[str] = frozenset()
         self._models: set[str] = set()
-        """Those that are labels without being named."""
+        """Unconfigured models that have become labels."""
 
     def name_models(self, names: Collection[str]) -> None:
-        """Take these for the models that the configuration names, in place of those before."""
+        """Set the models that the configuration names."""
         self._named = frozenset(names)
 
     def fold(self) -> None:
@@ -127,7 +127,7 @@ class Metrics:
                 if first is not None:
                     series.first_seconds += first
                     series.first_bytes[bisect_left(FIRST_BYTES, first)] += 1
-            # A count of tokens has no output, and is no usage.
+            # A count of tokens has no output and does not add to usage.
             if record.output_tokens is not None:
                 series.output += record.output_tokens
                 series.input += record.input_tokens or 0
@@ -139,13 +139,13 @@ class Metrics:
             self.also(batch)
 
     def _series(self, key: Key) -> Series:
-        """Return the series of a key that is not there; that of all others when there are too many."""
+        """Create the series of a key; beyond MAX_SERIES return that of all others."""
         if len(self.series) >= MAX_SERIES:
             key = OTHERS
         return self.series.setdefault(key, Series())
 
     def _label_of(self, record: Record) -> str:
-        """Return a model's label that no table names: its name once an upstream has served it."""
+        """Return the label of an unconfigured model: its name once an upstream has served it, else "other"."""
         model = record.wire_model
         if record.status >= 400 or len(self._models) >= MAX_MODELS or len(model) > LONGEST:
             return OTHER
@@ -153,7 +153,7 @@ class Metrics:
         return model
 
     def _count_more(self, record: Record) -> None:
-        """Count what few requests have: failed attempts, repairs and cures, what became of a cache."""
+        """Count what few requests have: failed attempts, repairs and cures, what happened to a cache."""
         for each in record.tried:
             place, _, result = each.rpartition(":")
             account, _, upstream = place.rpartition("@")

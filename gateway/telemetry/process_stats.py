@@ -1,6 +1,6 @@
-"""What the operating system tells of this process: processor time, memory, descriptors, its start.
+"""Statistics of this process from the operating system: processor time, memory, descriptors, start time.
 
-What a system does not tell is left out, rather than guessed.
+What a system does not provide is left out.
 """
 
 import os
@@ -8,14 +8,14 @@ from contextlib import suppress
 from pathlib import Path
 
 PROC = Path("/proc")
-"""Linux's, in the form that proc(5) describes."""
+"""Linux's procfs; proc(5) describes its files."""
 
 START_FIELD = 22
-"""The place of `starttime` among the fields of /proc/self/stat, from 1 on."""
+"""The position of `starttime` in /proc/self/stat, from 1 on."""
 
 
 def process_stats(proc: Path = PROC) -> dict[str, float]:
-    """Return what is known, by the names that Prometheus' own clients give it."""
+    """Return the available statistics, by the names of Prometheus' own clients."""
     spent = os.times()
     found: dict[str, float] = {"process_cpu_seconds_total": spent.user + spent.system}
     with suppress(ImportError, OSError, ValueError):
@@ -30,10 +30,10 @@ def process_stats(proc: Path = PROC) -> dict[str, float]:
         found["process_virtual_memory_bytes"] = int(size) * page
         found["process_resident_memory_bytes"] = int(resident) * page
     with suppress(OSError):
-        # One of them is open for this look.
+        # Without the one that lists them.
         found["process_open_fds"] = len(os.listdir(proc / "self/fd")) - 1
     with suppress(OSError, ValueError, IndexError):
-        # The name in parentheses may hold anything.
+        # The name in parentheses may contain spaces and parentheses.
         fields = (proc / "self/stat").read_text().rpartition(")")[2].split()
         ticks = int(fields[START_FIELD - 3]) / os.sysconf("SC_CLK_TCK")
         lines = (proc / "stat").read_text().splitlines()

@@ -1,8 +1,8 @@
-"""What has happened lately: the last requests, and sums by account, minute and conversation, for who looks in.
+"""Recent history for the status page: the last requests, and sums by account, minute and conversation.
 
-Records come a batch at a time, when many wait or somebody asks; then texts are cut and what is kept is bounded: by the
-numbers below, and by the configuration's accounts. No body is in a record. Everything goes by the records' own times,
-so that it makes no difference when they are read.
+Records are taken in batches, when many wait or the status is requested. Everything kept is bounded by the numbers
+below and by the configuration's accounts. No record holds a body. All times are the records' own, so that it makes no
+difference when they are taken.
 """
 
 from bisect import bisect_left
@@ -14,16 +14,16 @@ from typing import Any
 from gateway.telemetry.access_log import Record, fields
 
 REQUESTS = 200
-"""Requests of which everything is kept that the log says."""
+"""Requests kept with all their log fields."""
 
 MINUTES = 60
 """Minutes for which sums are kept."""
 
 CONVERSATIONS = 100
-"""Conversations kept; the one that was silent for longest goes first."""
+"""Conversations kept; the one that was idle for longest is dropped first."""
 
 ACCOUNTS = 1000
-"""Accounts kept, over reloads: more than anybody has."""
+"""Accounts kept over reloads: more than any configuration has."""
 
 SUMS = (
     "requests",
@@ -33,45 +33,45 @@ SUMS = (
     "cache_read_tokens",
     "cache_creation_tokens",
 )
-"""What is summed, by its name everywhere."""
+"""The names of the sums."""
 
 FAILED = frozenset({"upstream_error", "internal_error", "refused", "shutdown"})
-"""Outcomes that are failures; a client that leaves is none."""
+"""Outcomes that are failures; a client's leaving is none."""
 
 NOT_COUNTED = ("/status", "/api/", "/v1/api/")
-"""What the beginnings of paths say that is no use of a model: looking in here, and clients' telemetry."""
+"""Prefixes of paths that use no model: this status, and clients' telemetry."""
 
 STEP = 1.25
-"""From one limit of a first byte's time to the next."""
+"""The ratio of one limit of a first byte's time to the one before."""
 
 SHORTEST = 0.01
 """Seconds: the first limit."""
 
 STEPS = 50
-"""Limits: the last is above ten minutes."""
+"""The number of limits: the last is above ten minutes."""
 
 LIMITS = tuple(SHORTEST * STEP**step for step in range(STEPS))
 
 MOST = 10**9
-"""Tokens counted of one request: an upstream may say any number, and sums of them must stay within 64 bits."""
+"""Tokens counted for one request, at most: an upstream may send any number, and sums must fit into 64 bits."""
 
 Sums = dict[str, int]
-"""By the names in `SUMS`."""
+"""By the names of `SUMS`."""
 
 
 class Minute:
-    """What ended within one minute."""
+    """Requests that ended within one minute."""
 
     __slots__ = ("first_bytes", "sums")
 
     def __init__(self) -> None:
         self.sums = no_sums()
         self.first_bytes: dict[int, int] = {}
-        """How many first bytes came within each limit, by its place in `LIMITS`: the first that is not below."""
+        """Number of first bytes by the index in `LIMITS` of the first limit that is not below their time."""
 
 
 class Account:
-    """What one account was asked for, since the start and in each minute."""
+    """Sums of one account, since the start and for each minute."""
 
     __slots__ = ("minutes", "total")
 
@@ -81,7 +81,7 @@ class Account:
 
 
 class Group:
-    """What requests with something in common come to: the sums in the order of `SUMS`, and the last one."""
+    """Sums of requests with something in common, in the order of `SUMS`, and the last request."""
 
     __slots__ = ("failures", "last", "requests", "since", "tokens")
 
@@ -92,12 +92,12 @@ class Group:
         self.tokens = [0, 0, 0, 0]
 
     def sums(self) -> Sums:
-        """Return them by name."""
+        """Return the sums by name."""
         return dict(zip(SUMS, (self.requests, self.failures, *self.tokens), strict=True))
 
 
 class Recent:
-    """The last requests, and sums. Times are unix seconds; minutes are those since 1970."""
+    """The last requests, and sums. Times are unix seconds; minutes are counted from 1970."""
 
     def __init__(self) -> None:
         self._records: deque[Record] = deque(maxlen=REQUESTS)
@@ -105,20 +105,20 @@ class Recent:
         """By upstream and account."""
         self.minutes: dict[int, Minute] = {}
         self.conversations: dict[str, dict[str, Any]] = {}
-        """By their short names, the one that was silent for longest first."""
+        """By short name, the longest idle first."""
 
     @property
     def requests(self) -> list[dict[str, Any]]:
-        """Return the last requests as the log has them, oldest first, each with its `conversation`."""
+        """Return the last requests' log fields, oldest first, each with its `conversation`."""
         return [
             {**fields(one), "conversation": short_name(one.conversation) if one.conversation else ""}
             for one in self._records
         ]
 
     def take(self, records: Iterable[Record]) -> None:
-        """Take in the records of requests that have ended.
+        """Add the records of requests that have ended.
 
-        What many of them have in common is summed first, and written out: each costs the loop some microseconds.
+        Records of a batch are grouped first, without function calls: each of them costs the loop some microseconds.
         """
         groups: dict[tuple[Any, ...], Group] = {}
         talks: dict[str, Group] = {}
@@ -156,9 +156,9 @@ class Recent:
         return added(no_sums(), *(sums for minute, sums in account.minutes.items() if minute > oldest))
 
     def _take_accounts(self, record: Record, sums: Sums, minute: int) -> None:
-        """Count requests like this one for whoever served them, and for those that failed before."""
+        """Add a group to the account that served it and to those that failed before."""
         own, count = (record.upstream, record.account), sums["requests"]
-        # Each stands there as ACCOUNT@UPSTREAM:WHAT.
+        # Each entry reads ACCOUNT@UPSTREAM:WHAT.
         tried = [each.rpartition(":")[0].rpartition("@") for each in record.tried]
         failed = {
             (upstream, account): {"requests": count, "failures": count} for account, _, upstream in tried
@@ -211,12 +211,12 @@ def _count(group: Group, record: Record) -> None:
 
 
 def no_sums() -> Sums:
-    """Return sums of nothing."""
+    """Return sums of zero."""
     return dict.fromkeys(SUMS, 0)
 
 
 def added(sums: dict[str, Any], *more: dict[str, Any]) -> dict[str, Any]:
-    """Add to sums, which are returned; what `more` has besides them is left out."""
+    """Add the sums of `more` to `sums` and return it; other keys are ignored."""
     for each in more:
         for name in SUMS:
             sums[name] += each.get(name, 0)
@@ -224,7 +224,7 @@ def added(sums: dict[str, Any], *more: dict[str, Any]) -> dict[str, Any]:
 
 
 def percentile(first_bytes: dict[int, int], part: float) -> float | None:
-    """Return the limit in seconds within which that part of the first bytes came; None of none."""
+    """Return the limit in seconds within which this part of the first bytes came; None without any."""
     left = sum(first_bytes.values()) * part
     for limit, count in sorted(first_bytes.items()):
         left -= count
@@ -234,7 +234,7 @@ def percentile(first_bytes: dict[int, int], part: float) -> float | None:
 
 
 def short_name(conversation: str) -> str:
-    """Return what a conversation is called here: the same in every process, and nothing that leads back to it."""
+    """Return a conversation's short name: equal in every process, and not reversible."""
     return blake2b(conversation.encode(errors="surrogatepass"), digest_size=5).hexdigest()
 
 
@@ -243,13 +243,13 @@ def _minute(unix: float) -> int:
 
 
 def _kept(minutes: dict[int, Any], minute: int, make: Any) -> Any:
-    """Return what is kept for a minute; the first in a new one pushes out what is too old."""
+    """Return a minute's entry; make it if it is new, and drop what is too old."""
     found = minutes.get(minute)
     if found is None:
         for old in [each for each in minutes if each <= minute - MINUTES]:
             del minutes[old]
         found = minutes[minute] = make()
-        # Should the clock go back, or a request have taken hours: what is kept stays bounded.
+        # The clock may go back, and a request may take hours: what is kept stays bounded.
         while len(minutes) > MINUTES:
             del minutes[min(minutes)]
     return found

@@ -1,7 +1,7 @@
-"""Token counts, found in what upstreams send.
+"""Token counts in upstreams' responses.
 
-Lenient: nothing here ever raises. Which bytes to look at, and when, is left to the caller; `Record.take_usage` decides
-which of the counts are to be believed.
+Nothing here raises an error. The caller decides which bytes to read, and when; `Record.take_usage` rejects counts that
+are not plausible.
 """
 
 import orjson
@@ -16,8 +16,8 @@ def usage_of_message_start(data: bytes) -> object:
 
 
 def usage_of_json_body(body: bytes) -> object:
-    """Return the `usage` of a whole message; also of the data of a `message_delta` event, whose counts are running
-    totals, so that the last one stands. None without one."""
+    """Return the `usage` of a whole message, or of the data of a `message_delta` event, whose counts are running
+    totals, so that the last one counts. None without one."""
     try:
         return orjson.loads(body)["usage"]
     except (orjson.JSONDecodeError, KeyError, TypeError, IndexError):

@@ -1,4 +1,4 @@
-"""`gateway doctor`: checks that prove what the gateway promises, each with what was seen and what to do."""
+"""`gateway doctor`: checks of what the gateway promises; each reports what it saw and what to do about it."""
 
 from gateway.operator.doctor.command import command
 

@@ -1,4 +1,4 @@
-"""Checks of a gateway with a scripted upstream behind it: what reaches that, and what becomes of what it says."""
+"""Checks of a gateway with a scripted upstream behind it: what reaches the upstream, and what its responses become."""
 
 import asyncio
 import base64
@@ -22,13 +22,13 @@ from gateway.operator.doctor.scripted import (
 )
 
 HELD_PATIENCE = 2.0
-"""Seconds in which words that an upstream has sent must be there."""
+"""Seconds within which text that the upstream has sent must reach the client."""
 
 PING_SLACK = 1.0
 """Seconds that a ping may be late."""
 
 LEFT_PATIENCE = 2.0
-"""Seconds in which an upstream must hear that the client left."""
+"""Seconds within which the upstream must notice that the client left."""
 
 PICTURE = base64.b64encode(b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 8).decode()
 
@@ -43,7 +43,7 @@ TOOL = {
 
 
 def document(name: str, content: Any = "Say something.", **more: Any) -> dict[str, Any]:
-    """Return a request for a script."""
+    """Return a request that runs the upstream's script of this name."""
     messages = [{"role": "user", "content": content}]
     return {"model": f"claude-doctor-{name}", "max_tokens": 64, "stream": True, "messages": messages, **more}
 
@@ -55,7 +55,7 @@ async def post(stage: Stage, body: bytes) -> tuple[Reply, bytes]:
 
 
 async def answered(stage: Stage, request: dict[str, Any]) -> tuple[Seen, list[Event]]:
-    """Send a request that must be streamed well; return what reached the upstream, and the events but for pings.
+    """Send a request that must get a sound stream; return what reached the upstream, and the events without pings.
 
     Raises Fault.
     """
@@ -85,7 +85,7 @@ def _same(seen: Seen, request: dict[str, Any], what: str) -> None:
 
 
 async def query_kept(stage: Stage) -> str:
-    """See that Claude Code's `?beta=true` is taken and passed on, and its headers with it."""
+    """Check that Claude Code's `?beta=true` is accepted, and passed on with its headers."""
     async with asking(
         stage.target,
         "POST",
@@ -107,7 +107,7 @@ async def query_kept(stage: Stage) -> str:
 
 
 async def streamed(stage: Stage) -> str:
-    """See that a stream comes as it was sent."""
+    """Check that a stream reaches the client unchanged."""
     request = document("text")
     _, events = await answered(stage, request)
     if events != _without_pings(_upstream(stage).sent[request["model"]]):
@@ -118,7 +118,7 @@ async def streamed(stage: Stage) -> str:
 
 
 async def complete(stage: Stage) -> str:
-    """See that a message comes whole when no stream is asked for: clients fall back to that."""
+    """Check that a request without `stream` gets a whole message: clients fall back to that."""
     request = document("json", stream=False)
     reply, body = await post(stage, orjson.dumps(request))
     if reply.status != 200 or body != _upstream(stage).sent[request["model"]]:
@@ -127,7 +127,7 @@ async def complete(stage: Stage) -> str:
 
 
 async def not_held_back(stage: Stage) -> str:
-    """See that words reach the client while the upstream still writes."""
+    """Check that text reaches the client while the upstream still writes."""
     request = document("held")
     release = _upstream(stage).go_on[request["model"]]
     began = time.monotonic()
@@ -145,7 +145,7 @@ async def not_held_back(stage: Stage) -> str:
 
 
 async def ping(stage: Stage) -> str:
-    """See that a silent stream gives a sign of life."""
+    """Check that a silent stream gets a ping."""
     request = document("silent")
     release = _upstream(stage).go_on[request["model"]]
     began = time.monotonic()
@@ -173,7 +173,7 @@ async def _until(stage: Stage, request: dict[str, Any], name: str) -> None:
 
 
 async def overflow(stage: Stage) -> str:
-    """See that a refusal keeps the words by which clients compact."""
+    """Check that an overflow error keeps the text by which clients know that they must compact."""
     reply, body = await post(stage, orjson.dumps(document("overflow")))
     if reply.status != 400:
         raise Fault(f"an overflow gets {reply.status} instead of 400", "clients do not compact then")
@@ -187,7 +187,7 @@ async def overflow(stage: Stage) -> str:
 
 
 async def leaving(stage: Stage) -> str:
-    """See that a client that leaves ends the upstream's work."""
+    """Check that the upstream's request is cancelled when the client leaves."""
     request = document("leaving")
     upstream = _upstream(stage)
     try:
@@ -211,26 +211,26 @@ async def leaving(stage: Stage) -> str:
 
 
 async def tool_round(stage: Stage) -> str:
-    """See that a tool is called, and its result brought back."""
+    """Check that a tool call arrives, and that its result reaches the upstream."""
     await _round(stage, "tools", 1)
     return "call and result arrive"
 
 
 async def parallel_tools(stage: Stage) -> str:
-    """See that two calls in one turn stay two."""
+    """Check that two calls in one turn stay two."""
     await _round(stage, "parallel", 2)
     return "two calls, two results"
 
 
 async def thinking(stage: Stage) -> str:
-    """See that thinking and its signature come, and go back unchanged."""
+    """Check that thinking and its signature arrive, and go back unchanged."""
     thought = {"type": "thinking", "thinking": "Let me see.", "signature": SIGNATURE}
     await _round(stage, "thinking", 1, thought, thinking={"type": "enabled", "budget_tokens": 1024})
     return "signature unchanged, both ways"
 
 
 async def _round(stage: Stage, name: str, count: int, *before: dict[str, Any], **more: Any) -> None:
-    """Have tools called and bring their results. `before`: what the calls come behind. Raises Fault."""
+    """Receive tool calls and send their results. `before`: the blocks in front of the calls. Raises Fault."""
     request = document(name, tools=[TOOL], **more)
     seen, events = await answered(stage, request)
     _same(seen, request, "a request with tools")
@@ -252,7 +252,7 @@ async def _round(stage: Stage, name: str, count: int, *before: dict[str, Any], *
 
 
 def blocks_of(events: Sequence[Event]) -> list[dict[str, Any]]:
-    """Return the content blocks of a stream, as a client puts them together. Raises Fault."""
+    """Return the content blocks of a stream, assembled as a client does it. Raises Fault."""
     blocks: list[dict[str, Any]] = []
     inputs: dict[int, str] = {}
     keys = {"text_delta": "text", "thinking_delta": "thinking", "signature_delta": "signature"}
@@ -276,7 +276,7 @@ def blocks_of(events: Sequence[Event]) -> list[dict[str, Any]]:
 
 
 async def image(stage: Stage) -> str:
-    """See that a picture arrives whole."""
+    """Check that a picture arrives whole."""
     source = {"type": "base64", "media_type": "image/png", "data": PICTURE}
     request = document(
         "image", [{"type": "image", "source": source}, {"type": "text", "text": "What is this?"}]
@@ -287,7 +287,7 @@ async def image(stage: Stage) -> str:
 
 
 async def large(stage: Stage) -> str:
-    """See that the largest request goes through."""
+    """Check that the largest request of the API goes through."""
     request = orjson.dumps(document("large", "x" * LARGE))
     reply, _ = await post(stage, request)
     seen = _upstream(stage).seen["claude-doctor-large"]
@@ -299,7 +299,7 @@ async def large(stage: Stage) -> str:
 
 
 async def broken(stage: Stage) -> str:
-    """See that a stream that breaks off ends with an error, and that nothing is made up."""
+    """Check that a stream that breaks off ends with an error, and that nothing is made up."""
     reply, payload = await post(stage, orjson.dumps(document("broken")))
     names = [event.name for event in EventDecoder().feed(payload)]
     if "message_stop" in names or "message_delta" in names:
@@ -331,4 +331,4 @@ BEHIND = (
     StageCheck("32 MB to the upstream", large, heavy=True),
     StageCheck("a broken stream", broken),
 )
-"""What takes an upstream that does as it is told."""
+"""Checks that need the scripted upstream."""

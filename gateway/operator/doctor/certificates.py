@@ -1,4 +1,4 @@
-"""Certificates: the one that this gateway shows, and those that others show."""
+"""Checks of certificates: the gateway's own, and those of other hosts."""
 
 import ssl
 import time
@@ -9,22 +9,22 @@ from gateway.listening import StartError, server_context
 from gateway.operator.doctor.findings import Fault, Finding, warn
 
 FEW_DAYS = 14.0
-"""Days left at which a certificate should have been replaced, if it lasts for months."""
+"""Days left from which a certificate that lasts for months is overdue for renewal."""
 
 LAST_THIRD = 1 / 3
-"""Of its life: those that last for days only are renewed then."""
+"""Part of its life that may be left when a certificate that lasts for days only is renewed."""
 
 DAY = 86400.0
 
 
 def own_certificate(config: Config, tls: Tls) -> Finding | str:
-    """See that a certificate is valid, for the names by which clients come, and trusted by them. Raises Fault."""
+    """Check that a certificate is valid, matches the names that clients use, and is trusted by them. Raises Fault."""
     try:
         context = server_context(config)
     except StartError as error:
         raise Fault(str(error), "openssl x509 -in CERT -noout -text shows what is in it") from None
     assert context is not None
-    # It vouches for itself: what is left to be found wrong is its time.
+    # It is trusted here as it stands, so only its dates can be wrong.
     found, wrong = _shown_by(context, _trusting(str(tls.certificate)))
     if found is None:
         raise Fault(f"{tls.certificate}: {wrong}", todo_for(wrong))
@@ -47,7 +47,7 @@ def own_certificate(config: Config, tls: Tls) -> Finding | str:
 
 
 def life_of(certificate: dict[str, Any]) -> Finding | str:
-    """Return how long a certificate is good, as a warning if that is not for long."""
+    """Return how long a certificate is still valid; a warning if that is too short."""
     begins = ssl.cert_time_to_seconds(certificate["notBefore"])
     ends = ssl.cert_time_to_seconds(certificate["notAfter"])
     left = ends - time.time()
@@ -58,7 +58,7 @@ def life_of(certificate: dict[str, Any]) -> Finding | str:
 
 
 def todo_for(words: str) -> str:
-    """Return what to do about a certificate that was refused, by OpenSSL's words."""
+    """Return what to do about a refused certificate, by OpenSSL's message."""
     return next((todo for part, todo in _REFUSALS.items() if part in words.lower().replace("_", " ")), "")
 
 
@@ -88,7 +88,7 @@ def _public() -> ssl.SSLContext:
 
 
 def _shown_by(server: ssl.SSLContext, client: ssl.SSLContext) -> tuple[dict[str, Any] | None, str]:
-    """Shake hands in memory; return the certificate that the client was shown and took, or why it did not."""
+    """Do a TLS handshake in memory; return the certificate that the client accepted, or the reason why it did not."""
     up, down = ssl.MemoryBIO(), ssl.MemoryBIO()
     there = server.wrap_bio(up, down, server_side=True)
     here = client.wrap_bio(down, up)
@@ -104,11 +104,11 @@ def _shown_by(server: ssl.SSLContext, client: ssl.SSLContext) -> tuple[dict[str,
 
 
 def _names_without(config: Config, certificate: dict[str, Any]) -> list[str]:
-    """Return the names by which clients come and for which a certificate is not."""
+    """Return the names that clients use and the certificate lacks."""
     held = {value.lower() for _, value in certificate.get("subjectAltName", ())}
     server = config.server
     wanted = dict.fromkeys([*server.allowed_hosts, server.host])
-    # Bound to every address it has no name of its own, and on loopback clients may have any.
+    # An address for all interfaces is no name, and clients on loopback may use any.
     names = [name for name in wanted if name.strip("0.:") and not is_loopback(name)]
     return [name for name in names if not any(_covers(pattern, name) for pattern in held)]
 

@@ -1,4 +1,4 @@
-"""An HTTP client that sees what a client sees, when it comes: bytes, not what a library makes of them."""
+"""An HTTP client that shows what a client receives, and when: the bytes, before a library interprets them."""
 
 import asyncio
 import ssl
@@ -15,23 +15,23 @@ from gateway.messages.sse import Event, EventDecoder
 from gateway.operator.doctor.findings import Fault
 
 MAX_HEAD = 64 * 1024
-"""Bytes of a response's head."""
+"""Bytes of a response's head, at most."""
 
 READ = 64 * 1024
-"""Bytes asked for at a time."""
+"""Bytes read at a time."""
 
 MAX_BODY = 64 * 1024 * 1024
-"""Bytes of a response that are kept; nothing asked here has more than a list of models."""
+"""Bytes of a body that are kept, at most; no check expects more than a list of models."""
 
 
 class Target(NamedTuple):
-    """Where a gateway is, and how it is spoken to."""
+    """A gateway's address."""
 
     scheme: str
     host: str
     port: int
     path: str = ""
-    """In front of every path."""
+    """Prefix of every path."""
     ca_file: str | None = None
     """PEM certificates trusted beside the system's."""
 
@@ -41,7 +41,7 @@ class Target(NamedTuple):
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
     def context(self) -> ssl.SSLContext | None:
-        """Return the TLS that it is spoken to with; None for plain HTTP. Raises OSError."""
+        """Return the TLS context; None for plain HTTP. Raises OSError."""
         if self.scheme != "https":
             return None
         context = ssl.create_default_context()
@@ -52,7 +52,7 @@ class Target(NamedTuple):
 
 
 def target_of(url: str, ca_file: str | None = None) -> Target:
-    """Return the target of a URL as clients have it, with or without `/v1`. Raises ConfigError."""
+    """Return the target of a base URL, with or without `/v1`. Raises ConfigError."""
     parts = urlsplit(url if "://" in url else f"http://{url}")
     try:
         port = parts.port or (443 if parts.scheme == "https" else 80)
@@ -64,20 +64,20 @@ def target_of(url: str, ca_file: str | None = None) -> Target:
 
 
 class Reply:
-    """A response whose head is there; its body is taken piece by piece."""
+    """A response whose head has arrived; its body is read piece by piece."""
 
     def __init__(self, head: h11.Response, connection: h11.Connection, reader: asyncio.StreamReader) -> None:
         self.status = head.status_code
         self.headers = {name.decode(): value.decode("latin-1") for name, value in head.headers}
-        """By their names in lower case."""
+        """By lower-case name."""
         self.complete = False
-        """The body ended as its framing said."""
+        """Whether the body ended as its framing says."""
         self._connection = connection
         self._reader = reader
         self._decoder = EventDecoder()
 
     async def piece(self) -> bytes:
-        """Return the next bytes of the body; b"" at its end, however it came."""
+        """Return the next bytes of the body; b"" at its end, also at an early one."""
         while True:
             try:
                 item = self._connection.next_event()
@@ -105,7 +105,7 @@ class Reply:
         return b"".join(pieces)
 
     async def events(self) -> AsyncIterator[Event]:
-        """Yield the events of the rest of the body, each as soon as it is there."""
+        """Yield the events of the rest of the body, each as soon as it arrives."""
         while piece := await self.piece():
             for event in self._decoder.feed(piece):
                 yield event
@@ -119,8 +119,8 @@ async def asking(
     body: bytes = b"",
     headers: Mapping[str, str] | None = None,
 ) -> AsyncIterator[Reply]:
-    """Send a request on a connection of its own and yield the response once its head is there; the connection is cut
-    in the end. Raises Fault."""
+    """Send a request on a new connection and yield the response once its head has arrived; close the connection
+    at the end. Raises Fault."""
     try:
         context = target.context()
         reader, writer = await asyncio.open_connection(
@@ -135,7 +135,7 @@ async def asking(
             fields |= {"content-type": "application/json", "content-length": str(len(body))}
         request = h11.Request(method=method, target=target.path + path, headers=list(fields.items()))
         head = connection.send(request) or b""
-        # Given to h11 for its state alone: a large body is not copied.
+        # Given to h11 only to advance its state, so that a large body is not copied.
         rest = connection.send(h11.Data(body)) if body else b""
         connection.send(h11.EndOfMessage())
         writer.write(head + (rest or b""))

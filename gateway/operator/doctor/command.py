@@ -1,4 +1,4 @@
-"""`gateway doctor`: which checks are made, in which order, and how the report is printed."""
+"""`gateway doctor`: carries out the checks in order and prints the report."""
 
 import asyncio
 import os
@@ -21,7 +21,7 @@ PATIENCE = 4.0
 
 
 def command(options: Namespace) -> int:
-    """Make the checks and print the report; return the exit code. Raise ConfigError."""
+    """Carry out the checks and print the report; return the exit code. Raise ConfigError."""
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
         rows = runner.run(_from_outside(options) if options.url is not None else _visit(options))
     return print_text((as_json if options.json else as_text)(rows)) or (FAILED if failed(rows) else OK)
@@ -46,7 +46,7 @@ async def _visit(options: Namespace) -> list[Row]:
         config = load_config(path)
     except ConfigError as error:
         return [Row("here", "configuration", Finding("fail", problem)) for problem in error.problems]
-    # First, and alone: what it times should not wait for the others.
+    # First, and alone: its checks measure times that other work would lengthen.
     gateway = await examine(config)
     here, upstreams = await asyncio.gather(_look_around(config), look_at_upstreams(config, os.environ))
     rows = [*here, *upstreams, *gateway]

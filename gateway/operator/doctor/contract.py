@@ -1,6 +1,6 @@
-"""What a gateway promises its clients, checked over real sockets with a scripted upstream behind it.
+"""Checks of what any gateway promises its clients, over real sockets.
 
-Checks that need to see what reached the upstream, or to choose what it says, are in `behind`.
+Checks that need to see what reached the upstream, or to choose its response, are in `behind`.
 """
 
 import time
@@ -14,10 +14,10 @@ from gateway.operator.doctor.findings import Fault, Finding, skip, warn
 from gateway.operator.doctor.scripted import ScriptedUpstream
 
 LIST_PATIENCE = 3.0
-"""Seconds in which Claude Code wants the list of models."""
+"""Seconds in which Claude Code expects the list of models."""
 
 HELLO_PATIENCE = 1.0
-"""Seconds after which a person notices that a client's start waits."""
+"""Seconds after which a person notices that a client's start is slow."""
 
 LARGE = 32_000_000
 """Bytes of the largest request that the API takes."""
@@ -26,17 +26,17 @@ REDIRECTS = (301, 302, 303, 307, 308)
 
 
 class Stage(NamedTuple):
-    """A gateway that is examined, and what is behind it, if that can be seen."""
+    """A gateway under examination, and the upstream behind it, if that is a scripted one."""
 
     target: Target
     key: str
-    """"" where none is known."""
+    """"" if unknown."""
     upstream: ScriptedUpstream | None = None
     ping_after: float = 0.0
-    """Seconds of silence after which it promises a ping."""
+    """Seconds of silence after which the gateway must send a ping."""
 
     def headers(self) -> dict[str, str]:
-        """Return the head's fields of an ordinary request."""
+        """Return the header fields of an ordinary request."""
         fields = {"anthropic-version": "2023-06-01", "accept": "application/json"}
         return {**fields, "x-api-key": self.key} if self.key else fields
 
@@ -47,21 +47,21 @@ class StageCheck(NamedTuple):
     name: str
     run: Callable[[Stage], Awaitable[Finding | str]]
     heavy: bool = False
-    """It keeps the loop busy for so long that it is made alone, after the others, which look at the time."""
+    """Whether it blocks the loop for so long that it runs alone, after the others, which measure times."""
 
 
 async def key_in_x_api_key(stage: Stage) -> Finding | str:
-    """See that a key in `x-api-key` is taken."""
+    """Check that a key in `x-api-key` is accepted."""
     return await _key(stage, {"x-api-key": stage.key})
 
 
 async def key_as_bearer(stage: Stage) -> Finding | str:
-    """See that a key in `authorization` is taken."""
+    """Check that a key in `authorization` is accepted."""
     return await _key(stage, {"authorization": f"Bearer {stage.key}"})
 
 
 async def key_in_both(stage: Stage) -> Finding | str:
-    """See that a client that sends both headers comes in."""
+    """Check that a client that sends both headers is accepted."""
     return await _key(stage, {"x-api-key": stage.key, "authorization": f"Bearer {stage.key}"})
 
 
@@ -76,7 +76,7 @@ async def _key(stage: Stage, headers: Mapping[str, str]) -> Finding | str:
 
 
 async def wrong_key(stage: Stage) -> Finding | str:
-    """See that a wrong key is refused, in a way that ends a client's retries."""
+    """Check that a wrong key is refused with an error that clients do not retry."""
     async with asking(
         stage.target, "GET", "/v1/models", headers={"x-api-key": "wrong-key-of-doctor"}
     ) as reply:
@@ -96,7 +96,7 @@ async def wrong_key(stage: Stage) -> Finding | str:
 
 
 async def hello(stage: Stage) -> Finding | str:
-    """See that the request with which clients open a connection is answered fast."""
+    """Check that the request with which clients open a connection gets a fast response."""
     began = time.monotonic()
     async with asking(stage.target, "HEAD", "/api/hello") as reply:
         await reply.body()
@@ -113,7 +113,7 @@ async def hello(stage: Stage) -> Finding | str:
 
 
 async def models(stage: Stage) -> Finding | str:
-    """See that the list of models is there in time, and of a form that clients read."""
+    """Check that the list of models arrives in time, in the form that clients read."""
     began = time.monotonic()
     names = await _names(stage)
     took = time.monotonic() - began
@@ -150,7 +150,7 @@ async def _names(stage: Stage) -> list[str]:
 
 
 async def counting(stage: Stage) -> Finding | str:
-    """See that tokens are counted, which costs none."""
+    """Check that tokens are counted, which costs none."""
     names = await _names(stage)
     name = next((name for name in names if "claude" in name), names[0] if names else "claude-sonnet-5-5")
     body = orjson.dumps({"model": name, "messages": [{"role": "user", "content": "hi"}]})
@@ -167,7 +167,7 @@ async def counting(stage: Stage) -> Finding | str:
 
 
 async def error_shape(stage: Stage) -> Finding | str:
-    """See that a gateway's own errors are in the protocol's form, on the path that Claude Code asks."""
+    """Check that the gateway's own errors have the protocol's form, on the path that Claude Code uses."""
     body = b'{"model": "claude-doctor", "messages": ['
     async with asking(stage.target, "POST", "/v1/messages?beta=true", body, stage.headers()) as reply:
         answer = await reply.body()
@@ -180,7 +180,7 @@ async def error_shape(stage: Stage) -> Finding | str:
 
 
 async def unknown_path(stage: Stage) -> Finding | str:
-    """See that what is not served is 404."""
+    """Check that an unknown path is 404."""
     async with asking(stage.target, "GET", "/v1/doctor-asks-for-nothing", headers=stage.headers()) as reply:
         body = await reply.body()
     if reply.status != 404:
@@ -192,7 +192,7 @@ async def unknown_path(stage: Stage) -> Finding | str:
 
 
 async def large_body(stage: Stage) -> Finding | str:
-    """See that the largest request is read. Its JSON is broken at the end, so that it costs nothing."""
+    """Check that the largest request is read. Its JSON is broken at the end, so that it costs nothing."""
     start = b'{"model": "claude-doctor", "messages": [{"role": "user", "content": "'
     body = start + b"x" * (LARGE - len(start))
     async with asking(stage.target, "POST", "/v1/messages", body, stage.headers()) as reply:
@@ -217,11 +217,11 @@ OUTSIDE = (
     StageCheck("unknown path", unknown_path),
     StageCheck("32 MB body", large_body, heavy=True),
 )
-"""What can be seen of any gateway, and costs no tokens."""
+"""Checks that work with any gateway and cost no tokens."""
 
 
 def _error_of(reply: Reply, body: bytes, type: str) -> None:
-    """See that a body is the protocol's error of this type. Raises Fault."""
+    """Check that a body is the protocol's error of this type. Raises Fault."""
     document = _object(body)
     error = document.get("error")
     if document.get("type") != "error" or not isinstance(error, dict) or error.get("type") != type:
@@ -245,7 +245,7 @@ def _object(body: bytes) -> dict[str, Any]:
 
 
 def _words(body: bytes) -> str:
-    """Return what an error says, or its beginning."""
+    """Return the message of an error, or the beginning of its body."""
     error = _object(body).get("error")
     message = error.get("message") if isinstance(error, dict) else error
     return str(message or body[:80].decode("utf-8", "replace") or "nothing")

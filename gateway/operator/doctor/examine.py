@@ -1,4 +1,4 @@
-"""The gateway itself: built in this process from the configuration's own settings, before a scripted upstream."""
+"""Runs checks against a gateway: one built in this process in front of a scripted upstream, or one elsewhere."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -21,33 +21,33 @@ from gateway.telemetry.access_log import AccessLog
 HOST = "127.0.0.1"
 
 PING_AFTER = 0.3
-"""Seconds of silence that are waited for, instead of the configured ones: a doctor's visit is short."""
+"""Seconds of silence before a ping, in place of the configured ones: the doctor should be quick."""
 
 PATIENCE = 5.0
-"""Seconds for a check; the slowest, with bodies of 32 MB, takes half of one, and more on a small machine."""
+"""Seconds for a check; the slowest, with bodies of 32 MB, takes half a second, and more on a small machine."""
 
 CONNECTIONS = 64
-"""Let in at least: the checks are made at the same time."""
+"""Connections allowed at least, since several checks run at the same time."""
 
 FEW = 4
-"""Checks at a time: each has its connections, and what is timed should not wait for a crowd."""
+"""Checks at a time: each has its connections, and many at once would distort the times."""
 
 
 async def examine(config: Config) -> list[Row]:
-    """Check a gateway with the settings of a configuration, but for its upstreams, address and keys."""
+    """Check a gateway with a configuration's settings, except for its upstreams, address and keys."""
     async with staged(config) as stage:
         return await carry_out_all(stage, (*OUTSIDE, *BEHIND))
 
 
 async def examine_from_outside(target: Target, key: str) -> list[Row]:
-    """Check a gateway that runs somewhere, as far as it can be seen, and without spending tokens."""
+    """Check a running gateway, as far as that is possible from outside and without spending tokens."""
     rows = await carry_out_all(Stage(target, key), OUTSIDE)
     why = skip("needs an upstream that does as it is told: run gateway doctor where its configuration is")
     return rows + [Row("gateway", check.name, why) for check in BEHIND]
 
 
 async def carry_out_all(stage: Stage, checks: Sequence[StageCheck]) -> list[Row]:
-    """Make checks, the light ones a few at a time; return their rows in order."""
+    """Carry out checks, the light ones a few at a time; return their rows in order."""
     few = asyncio.Semaphore(FEW)
 
     async def one(check: StageCheck) -> Row:
@@ -62,7 +62,7 @@ async def carry_out_all(stage: Stage, checks: Sequence[StageCheck]) -> list[Row]
 
 @asynccontextmanager
 async def staged(config: Config) -> AsyncIterator[Stage]:
-    """Start a gateway like that of a configuration before a scripted upstream; leave nothing of both."""
+    """Start a gateway with a configuration's settings in front of a scripted upstream; stop both at the end."""
     upstream = ScriptedUpstream()
     server = Server(upstream, Limits())
     port = await server.listen(HOST, 0)
@@ -83,7 +83,7 @@ def _settings(config: Config, upstream_port: int, key: str) -> Config:
         name="scripted",
         kind="anthropic",
         base_url=f"http://{HOST}:{upstream_port}",
-        # Named, so that the list of models has them from the start.
+        # Each by name, so that the list of models has them from the start.
         models={**{name: name for name in SCRIPTS}, "*": "claude-doctor-text"},
         accounts=(Account(name="doctor", api_key=Secret(KEY)),),
     )

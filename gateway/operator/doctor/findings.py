@@ -1,4 +1,4 @@
-"""What checks find, and how it is told: as text for people, as JSON for machines."""
+"""Findings of checks, and the report of them: as text for people, as JSON for machines."""
 
 import asyncio
 import time
@@ -18,14 +18,14 @@ Part = Literal["here", "upstreams", "gateway"]
 TITLES = {"here": "Here", "upstreams": "Upstreams", "gateway": "The gateway"}
 
 LONGEST = 400
-"""Characters of what was seen; an upstream's words can be as long as a page."""
+"""Characters shown of what a check saw; an upstream's message can be as long as a page."""
 
 NAME_WIDTH = 34
 """Columns for the names of checks."""
 
 
 class Finding(NamedTuple):
-    """What a check came to. `todo` is what to do about it, "" where nothing is."""
+    """The result of a check. `todo` is what to do about it, or "" if nothing."""
 
     state: State
     saw: str
@@ -50,19 +50,19 @@ class Row(NamedTuple):
 
 
 def warn(saw: str, todo: str = "") -> Finding:
-    """Return the finding of something that works, or may, but wants a look."""
+    """Return a finding for what works, or may work, but deserves a look."""
     return Finding("warn", saw, todo)
 
 
 def skip(why: str) -> Finding:
-    """Return the finding of a check that was not made."""
+    """Return a finding for a check that was not carried out."""
     return Finding("skip", why)
 
 
 async def carry_out(
     part: Part, name: str, check: Callable[[], Awaitable[Finding | str]], patience: float
 ) -> Row:
-    """Make a check within `patience` seconds; whatever it raises is a finding. A text is what was seen to be well."""
+    """Carry out a check within `patience` seconds; an exception becomes a finding. A text means that all is well."""
     began = time.monotonic()
     try:
         async with asyncio.timeout(patience):
@@ -73,7 +73,7 @@ async def carry_out(
     except TimeoutError:
         finding = Finding("fail", f"nothing within {patience:g} s")
     except Exception as error:
-        # Its text may hold a part of a body.
+        # The error's text may hold a part of a body.
         finding = Finding("fail", f"the check itself failed: {place_of(error)}")
     return Row(part, name, finding, time.monotonic() - began)
 
@@ -84,7 +84,7 @@ def failed(rows: Iterable[Row]) -> bool:
 
 
 def as_text(rows: Sequence[Row]) -> str:
-    """Return the report for people: a line each, what to do below it."""
+    """Return the report for people: a line for each check, what to do below it."""
     lines: list[str] = []
     for part, title in TITLES.items():
         chosen = [row for row in rows if row.part == part]
@@ -103,7 +103,7 @@ def as_text(rows: Sequence[Row]) -> str:
 
 
 def as_json(rows: Sequence[Row]) -> str:
-    """Return the report for machines: `version`, `ok`, and `checks`, an object a row."""
+    """Return the report for machines: `version`, `ok`, and `checks`, an object for each."""
     document: dict[str, Any] = {
         "version": __version__,
         "ok": not failed(rows),
@@ -123,6 +123,6 @@ def as_json(rows: Sequence[Row]) -> str:
 
 
 def _short(text: str) -> str:
-    """Return a text on one line, without controls and halves of characters, and not too long."""
+    """Return a text on one line, at most LONGEST long, without control characters and lone surrogates."""
     text = printable(text.encode("utf-8", "backslashreplace").decode())
     return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."

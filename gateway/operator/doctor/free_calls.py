@@ -1,4 +1,4 @@
-"""Requests to upstreams that cost nothing: a list of models, a count of tokens."""
+"""Requests to upstreams that cost nothing: the list of models, a count of tokens."""
 
 import asyncio
 import time
@@ -24,7 +24,7 @@ from gateway.routing.credentials import Credential
 from gateway.routing.error_bodies import read_error
 
 MAX_BODY = 8 * MIB
-"""Bytes of a response; a list of 400 models has less than one MiB."""
+"""Bytes of a response, at most; a list of 400 models has less than one MiB."""
 
 PATIENCE = 4.0
 """Seconds for a response's head."""
@@ -33,24 +33,24 @@ VERSION: Headers = ((b"anthropic-version", b"2023-06-01"), (b"content-type", b"a
 
 
 class Answer(NamedTuple):
-    """A response, and when it came."""
+    """A response with its whole body, and its times."""
 
     status: int
     headers: dict[str, str]
     body: bytes
     sent: float
-    """Unix time."""
+    """Unix time at which the request was sent; `got` is that of the response."""
     got: float
 
     @property
     def words(self) -> str:
-        """What it says went wrong."""
+        """The error message."""
         return read_error(self.body).message or self.body[:100].decode("utf-8", "replace")
 
 
 @dataclass(frozen=True, slots=True)
 class _Counted:
-    """A request for a count, as a dialect sees it."""
+    """A request to count tokens, in the form that a dialect reads."""
 
     parsed: MessagesRequest
     purpose: Purpose = "count_tokens"
@@ -59,7 +59,7 @@ class _Counted:
 
 
 async def list_models(client: UpstreamClient, account: str, credential: Credential) -> Answer | None:
-    """Ask for an upstream's list; None where it has none. Raises Fault."""
+    """Request an upstream's list of models; None where it has none. Raises Fault."""
     outgoing = client.dialect.models_request(client.upstream)
     return None if outgoing is None else await ask(client, outgoing, account, credential)
 
@@ -67,7 +67,7 @@ async def list_models(client: UpstreamClient, account: str, credential: Credenti
 async def count_tokens(
     client: UpstreamClient, model: str, account: str, credential: Credential
 ) -> Answer | None:
-    """Ask an upstream to count a short text for a wire model; None where it cannot count. Raises Fault."""
+    """Have an upstream count a short text for a wire model; None where it cannot count. Raises Fault."""
     if not client.dialect.counts:
         return None
     body = orjson.dumps({"model": model, "messages": [{"role": "user", "content": "hi"}]})
@@ -81,7 +81,7 @@ async def count_tokens(
 
 
 async def ask(client: UpstreamClient, outgoing: Outgoing, account: str, credential: Credential) -> Answer:
-    """Send a request on the production path's own connections; return the whole response. Raises Fault."""
+    """Send a request over the connections that serving uses; return the whole response. Raises Fault."""
     try:
         fields = client.fields(account, credential)
         head = client.head(outgoing, fields, forwarded_lines(client.dialect, VERSION))
@@ -124,7 +124,7 @@ class _Call:
         self._content: ContentDecoder | None = None
 
     def head_received(self, connection: ClientConnection, head: ResponseHead) -> "_Call | None":
-        """Take the body, whatever the status."""
+        """Read the body, whatever the status."""
         self._status = head.status
         self._headers = {name.decode(): value.decode("latin-1") for name, value in head.headers}
         try:
@@ -135,7 +135,7 @@ class _Call:
         return self
 
     def body_received(self, raw: bytes, payload: bytes, ended: bool) -> None:
-        """Take the next bytes; tell of the response with the last."""
+        """Add bytes of the body; finish with the last."""
         try:
             if self._content is not None:
                 payload = self._content.feed(payload)
@@ -151,9 +151,9 @@ class _Call:
                 self._finish(Answer(self._status, self._headers, body, self._sent, time.time()))
 
     def failed(self, error: UpstreamError) -> None:
-        """Tell that there is no response."""
+        """Finish without a response."""
         self._finish(error.message)
 
     def crashed(self, error: Exception) -> None:
-        """Tell that the gateway's own code failed."""
+        """Finish with an exception of the gateway's own code."""
         self._finish(f"the request failed here: {type(error).__name__}")

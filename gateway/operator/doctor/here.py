@@ -1,4 +1,4 @@
-"""What is around a gateway on this machine: files, certificate, descriptors, port, versions, variables."""
+"""Checks of this machine: files, certificate, descriptors, port, versions, variables."""
 
 import errno
 import os
@@ -25,14 +25,14 @@ BANNER_AFTER = 20.0
 """Seconds of silence after which Claude Code shows a banner."""
 
 LEAST_VERSIONS = {"h11": (0, 16), "orjson": (3, 10)}
-"""Of the packages; h11 before 0.16 lets chunked bodies through that hide another request."""
+"""Lowest supported versions; h11 before 0.16 accepts chunked bodies that smuggle another request."""
 
 LISTENER_PATIENCE = 2.0
-"""Seconds in which whoever has the port must say who it is."""
+"""Seconds for the program that has the port to respond."""
 
 
 class Here(NamedTuple):
-    """What these checks look at."""
+    """The input of these checks."""
 
     config: Config
     environ: Mapping[str, str]
@@ -46,7 +46,7 @@ class HereCheck(NamedTuple):
 
 
 def configuration(here: Here) -> Finding | str:
-    """See that what the configuration names can be used."""
+    """Check that what the configuration refers to can be used."""
     config = here.config
     found = problems(config)
     if found:
@@ -58,7 +58,7 @@ def configuration(here: Here) -> Finding | str:
 
 
 def secret_files(here: Here) -> Finding | str:
-    """See that files with secrets are not open to other users."""
+    """Check that files with secrets are not open to other users."""
     if os.name != "posix":
         return skip("permissions say nothing here")
     files = list(_secret_files(here.config))
@@ -68,7 +68,7 @@ def secret_files(here: Here) -> Finding | str:
             mode = stat.S_IMODE(path.stat().st_mode)
         except OSError as error:
             raise Fault(f"{path}: {error.strerror}") from None
-        # A group may read: that is how service managers and containers hand secrets over.
+        # Readable by the group is fine: service managers and containers pass secrets that way.
         if mode & 0o027:
             open_ones.append(f"{path} (mode {mode:o})")
     if open_ones:
@@ -83,14 +83,14 @@ def _secret_files(config: Config) -> list[Path]:
     if config.server.tls is not None:
         found[config.server.tls.private_key] = None
     if config.path is not None:
-        # The loader keeps what is in these files, not their names.
+        # The loader keeps the content of these files, not their names.
         for name in _file_references(tomllib.loads(config.path.read_text("utf-8-sig"))):
             found[config.path.parent / os.path.expanduser(name)] = None
     return [path for path in found if path is not None]
 
 
 def _file_references(value: object) -> Iterator[str]:
-    """Yield the files that strings of a configuration refer to."""
+    """Yield the files that a configuration's strings refer to."""
     if isinstance(value, dict | list):
         for item in value.values() if isinstance(value, dict) else value:
             yield from _file_references(item)
@@ -99,7 +99,7 @@ def _file_references(value: object) -> Iterator[str]:
 
 
 def descriptors(here: Here) -> Finding | str:
-    """See that there can be as many connections as the configuration lets in."""
+    """Check that there are descriptors for as many connections as the configuration allows."""
     said: list[str] = []
     fit_to_limit(here.config, said.append)
     if said:
@@ -108,7 +108,7 @@ def descriptors(here: Here) -> Finding | str:
 
 
 def port(here: Here) -> Finding | str:
-    """See that the address can be listened on, or that this gateway does."""
+    """Check that the address is free, or that this gateway already listens on it."""
     server = here.config.server
     place = f"{server.host} port {server.port}"
     if server.port == 0:
@@ -118,7 +118,7 @@ def port(here: Here) -> Finding | str:
             server.host or None, server.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
         with socket.socket(family, kind) as sock:
-            # As a server does: what a closed connection left behind is in nobody's way.
+            # As a server does, so that connections in TIME_WAIT do not count.
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             sock.bind(address)
             sock.listen()
@@ -149,7 +149,7 @@ def _is_gateway(config: Config) -> bool:
 
 
 def versions(here: Here) -> Finding | str:
-    """See that Python and the packages are recent enough."""
+    """Check that Python and the packages are recent enough."""
     shown = {"Python": sys.version.partition(" ")[0]}
     for name in ("h11", "orjson", "uvloop"):
         with suppress(metadata.PackageNotFoundError):
@@ -169,7 +169,7 @@ def _numbers(version: str) -> tuple[int, ...]:
 
 
 def variables(here: Here) -> Finding | str:
-    """See that the environment's proxies are of a kind that is honoured."""
+    """Check that the proxy variables are of a kind that the gateway uses."""
     said = proxy_warnings(here.environ)
     if said:
         return warn("; ".join(said))
@@ -178,7 +178,7 @@ def variables(here: Here) -> Finding | str:
 
 
 def silence(here: Here) -> Finding | str:
-    """See that pings come before clients give up."""
+    """Check that pings come before clients give up."""
     after = here.config.stream.ping_after
     if after > BANNER_AFTER:
         return warn(
@@ -188,7 +188,7 @@ def silence(here: Here) -> Finding | str:
 
 
 def certificate(here: Here) -> Finding | str:
-    """See that clients can trust the configured certificate."""
+    """Check that clients can trust the configured certificate."""
     tls = here.config.server.tls
     return skip("server.tls is not set") if tls is None else own_certificate(here.config, tls)
 

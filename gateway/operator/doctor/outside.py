@@ -1,4 +1,4 @@
-"""The way to a gateway that runs somewhere: name, connection, certificate, clock."""
+"""Checks of the way to a running gateway: name, connection, certificate, clock."""
 
 import asyncio
 import time
@@ -19,7 +19,7 @@ STEP = 4.0
 
 
 async def reach_from_outside(target: Target) -> list[Row]:
-    """Check the way to a gateway; the rows end with the first fault."""
+    """Carry out the checks; stop after the first fault."""
     found: list[Address] = []
 
     async def name() -> str:

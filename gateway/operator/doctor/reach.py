@@ -1,4 +1,4 @@
-"""The way to a host: its name, its addresses, and how far this machine's clock is from its own."""
+"""The way to a host: its name, its addresses, and the difference between its clock and this machine's."""
 
 import asyncio
 import socket
@@ -9,20 +9,20 @@ from gateway.http1.dial import reason_of
 from gateway.operator.doctor.findings import Fault, Finding, warn
 
 CONNECT_PATIENCE = 2.0
-"""Seconds for one address; a connection over the longest way round the earth takes half of one."""
+"""Seconds for one address; a connection to the other side of the earth takes half a second."""
 
 MOST = 8
-"""Addresses that are tried."""
+"""Addresses tried, at most."""
 
 SKEW, LARGE_SKEW = 30.0, 300.0
-"""Seconds that a clock may be wrong: log lines and reset times mislead from the first on, certificates and tokens from
-the second."""
+"""Seconds that a clock may be wrong: beyond the first, log lines and reset times mislead; beyond the second,
+certificates and tokens fail."""
 
 Address = tuple[str, int]
 
 
 async def addresses(host: str, port: int) -> list[Address]:
-    """Return where a name leads, in the order in which connections try it. Raises Fault."""
+    """Return the addresses of a name, in the order in which connections try them. Raises Fault."""
     try:
         found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (socket.gaierror, UnicodeError) as error:
@@ -32,7 +32,7 @@ async def addresses(host: str, port: int) -> list[Address]:
 
 
 async def connect(found: Sequence[Address], todo: str) -> Finding | str:
-    """Try each address; fail also where one answers, but none of the first, which every new connection tries first.
+    """Try each address. Fail also if only a later one works: every new connection tries the first ones before it.
 
     Raises Fault if there is no way.
     """
@@ -56,7 +56,7 @@ _SILENT = f"nothing within {CONNECT_PATIENCE:g} s"
 
 
 async def _try(host: str, port: int) -> str:
-    """Return why there is no connection, "" if there is one."""
+    """Return why a connection fails, or "" if it does not."""
     try:
         async with asyncio.timeout(CONNECT_PATIENCE):
             transport, _ = await asyncio.get_running_loop().create_connection(asyncio.Protocol, host, port)
@@ -69,18 +69,18 @@ async def _try(host: str, port: int) -> str:
 
 
 def skew_of(headers: Mapping[str, str], sent: float, got: float) -> float | None:
-    """Return how many seconds a response's `date` is ahead of this clock; None if it tells nothing.
+    """Return how many seconds a response's `date` is ahead of this clock; None if it has no useful date.
 
     `sent` and `got`: this clock's unix time before and after.
     """
     if "age" in headers or "date" not in headers:
-        # A cache's: the date is that of another time.
+        # From a cache: the date is older than the response.
         return None
     try:
         there = parsedate_to_datetime(headers["date"]).timestamp()
     except (ValueError, OverflowError):
         return None
-    # The date has whole seconds, and is of some moment between the two.
+    # The date is cut to whole seconds, and was taken some time between `sent` and `got`.
     earliest, latest = there, there + 1.0
     if earliest > got:
         return earliest - got
@@ -88,7 +88,7 @@ def skew_of(headers: Mapping[str, str], sent: float, got: float) -> float | None
 
 
 def clock(skews: Sequence[float]) -> Finding | str:
-    """Judge this machine's clock by those of several hosts: the nearest counts, since one of them may be wrong.
+    """Judge this machine's clock by those of several hosts; the smallest skew counts, since a host may be wrong.
 
     Raises Fault.
     """

@@ -1,5 +1,5 @@
-"""The upstream behind a gateway that is examined: it says exactly what a check needs, by the model that is asked for,
-and keeps what reached it."""
+"""The scripted upstream: its response to each request follows a script that the model's name selects. It records
+the requests that reach it."""
 
 import asyncio
 from collections import defaultdict
@@ -28,7 +28,7 @@ OVERFLOW_BODY = error_body(400, OVERFLOW, "req_doctor")
 
 
 class Seen(NamedTuple):
-    """A request that arrived."""
+    """A request that reached the upstream."""
 
     target: str
     headers: Mapping[bytes, bytes]
@@ -40,32 +40,32 @@ class ScriptedUpstream:
 
     def __init__(self) -> None:
         self.seen: defaultdict[str, list[Seen]] = defaultdict(list)
-        """By model, what was asked."""
+        """Requests, by model."""
         self.go_on: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)
-        """By model, what a response that is held back waits for."""
+        """By model: set to let a held response continue."""
         self.left: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)
-        """By model, set when the gateway left before the end."""
+        """By model: set when the gateway left before the response ended."""
         self.sent: dict[str, bytes] = {}
-        """By model, the whole payload of the last response."""
+        """By model: the whole payload of the last response."""
 
     def accept(self, exchange: Exchange) -> "ScriptedRequest":
-        """Take every request; see http1.server_connection.Application."""
+        """Accept every request; see http1.server_connection.Application."""
         return ScriptedRequest(exchange, self)
 
     def protocol_error(self, status: int, message: str, exchange: Exchange | None) -> tuple[bytes, bytes]:
-        """Return an error of HTTP's own; see http1.server_connection.Application."""
+        """Return a violation of HTTP as an error; see http1.server_connection.Application."""
         return JSON, error_body(status, message, "req_doctor")
 
 
 class ScriptedRequest:
-    """Handles one request by the script that its model names."""
+    """Handles one request by the script of its model."""
 
     def __init__(self, exchange: Exchange, upstream: ScriptedUpstream) -> None:
         self.upstream = upstream
         self.model = ""
         self.stream = False
         self.answers_tools = False
-        """It brings results of tools."""
+        """Whether the request brings results of tools."""
         self.writer = StreamWriter(message_id="msg_doctor", model="doctor")
         self._exchange = exchange
         self._task: asyncio.Task[None] | None = None
@@ -73,7 +73,7 @@ class ScriptedRequest:
         exchange.handler = self
 
     def request_received(self, body: bytes) -> None:
-        """Begin the script."""
+        """Start the script."""
         head = self._exchange.head
         path = head.target.partition("?")[0]
         if path.endswith("/count_tokens"):
@@ -92,35 +92,35 @@ class ScriptedRequest:
         self._exchange.respond(status, body, JSON)
 
     def begin(self) -> None:
-        """Begin a stream with message_start."""
+        """Start a stream with message_start."""
         self.upstream.sent[self.model] = b""
         self.writer.start({"input_tokens": 7, "output_tokens": 1})
         self._exchange.start(200, EVENTS)
         self.send()
 
     def send(self) -> None:
-        """Send what was written."""
+        """Send what the writer holds."""
         piece = self.writer.take()
         self.upstream.sent[self.model] += piece
         self._exchange.write(piece)
 
     def finish(self, stop_reason: str = "end_turn") -> None:
-        """End a stream well."""
+        """End a stream properly."""
         self.writer.finish(stop_reason, {"input_tokens": 7, "output_tokens": 5})
         self.send()
         self._over = True
         self._exchange.finish()
 
     def abort(self) -> None:
-        """Break off."""
+        """Cut the connection off."""
         self._over = True
         self._exchange.abort()
 
     def writable(self, ready: bool) -> None:
-        """Go on all the same: pieces are small."""
+        """Ignore back-pressure: pieces are small."""
 
     def ended(self) -> None:
-        """Note who left early."""
+        """Note a gateway that left early, and stop the script."""
         if not self._over:
             self.upstream.left[self.model].set()
             if self._task is not None:
@@ -155,7 +155,7 @@ async def _text(request: ScriptedRequest) -> None:
 
 
 async def _held(request: ScriptedRequest) -> None:
-    """Send the first words, and the rest when told to."""
+    """Send the first words, and the rest once `go_on` is set."""
     request.begin()
     request.writer.text(WORDS[0])
     request.send()
@@ -165,7 +165,7 @@ async def _held(request: ScriptedRequest) -> None:
 
 
 async def _silent(request: ScriptedRequest) -> None:
-    """Send nothing until told to."""
+    """Send nothing until `go_on` is set."""
     await request.upstream.go_on[request.model].wait()
     await _text(request)
 
@@ -175,7 +175,7 @@ async def _overflow(request: ScriptedRequest) -> None:
 
 
 async def _broken(request: ScriptedRequest) -> None:
-    """Break off inside the input of a tool."""
+    """Cut off inside the input of a tool."""
     request.begin()
     request.writer.text(WORDS[0])
     request.writer.tool_start(TOOLS[0], "Bash")
@@ -197,7 +197,7 @@ async def _thinking(request: ScriptedRequest) -> None:
 
 
 async def _call(request: ScriptedRequest, count: int, *, thinking: bool = False) -> None:
-    """Call tools, and respond with text to their results."""
+    """Call tools; respond with text to their results."""
     if request.answers_tools:
         await _text(request)
         return
@@ -230,4 +230,4 @@ SCRIPTS: Mapping[str, Script] = {
     "claude-doctor-thinking": _thinking,
     "claude-doctor-broken": _broken,
 }
-"""By model: one for each check, so that none meets another's requests."""
+"""By model; each check has its own, so that no check sees another's requests."""

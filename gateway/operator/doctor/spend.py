@@ -1,4 +1,4 @@
-"""One answer of one token from each route, streamed, through a gateway of its own: what only money can prove."""
+"""`gateway doctor --spend`: requests one token from each route, streamed, through a gateway in this process."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -20,16 +20,16 @@ from gateway.telemetry.access_log import AccessLog
 HOST = "127.0.0.1"
 
 PATIENCE = 60.0
-"""Seconds for an answer: a local server may load its model first."""
+"""Seconds for a response: a local server may load its model first."""
 
 FEW = 4
-"""Answers at a time: hosts limit a burst."""
+"""Requests at a time: hosts limit bursts."""
 
 BUSY = (429, 529)
 
 
 async def spend(config: Config, environ: Mapping[str, str]) -> list[Row]:
-    """Ask each route of a configuration for one token."""
+    """Request one token from each route of a configuration."""
     routes = [
         (upstream.name, model)
         for upstream in config.upstreams
@@ -62,10 +62,10 @@ def _settings(config: Config, routes: Sequence[tuple[str, str]], key: str) -> Co
         config,
         server=replace(config.server, host=HOST, port=0, tls=None, workers=1),
         auth=Auth(mode="strict", keys={"doctor": Secret(key)}),
-        # The others need not hear of it, nor count it among them.
+        # Other processes are not affected, nor does their accounting include this.
         sharing=Sharing(),
         retry=Retry(max_attempts=1, max_wait=0.0),
-        # Names of its own, so that each route is asked for by itself.
+        # A model's name for each route, so that each is used on its own.
         models={f"doctor-{index}": f"{upstream}/{model}" for index, (upstream, model) in enumerate(routes)},
         upstreams=tuple(replace(upstream, models={}) for upstream in config.upstreams),
     )
@@ -93,13 +93,13 @@ def _refusal(status: int, body: bytes) -> Finding:
     if status in BUSY:
         return warn(f"{status}: {message}", "it is busy or limited: try again later")
     if status == 400 and "token" in message.lower():
-        # Models that think first want more.
+        # Models that think before they write need more than one token.
         return warn(f"{status}: {message}", "one token is too few for this model; its key was taken")
     raise Fault(f"{status}: {message}", "correct the account, or the models table")
 
 
 def usage_of(events: Sequence[Event]) -> str:
-    """Return what a stream says of its usage. Raises Fault for one that breaks the protocol's grammar."""
+    """Return a stream's usage as text. Raises Fault if the stream breaks the protocol's grammar."""
     names = [event.name for event in events if event.name != "ping"]
     if names[:1] != ["message_start"] or names[-2:] != ["message_delta", "message_stop"]:
         raise Fault(

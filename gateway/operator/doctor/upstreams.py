@@ -1,4 +1,4 @@
-"""Upstreams: the way there, each account's credential, each model of the tables. Nothing here costs a token."""
+"""Checks of upstreams: connection, each account's credential, each configured model. They cost no tokens."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
@@ -25,25 +25,25 @@ from gateway.routing.model_routes import ModelRoutes
 from gateway.telemetry.access_log import AccessLog
 
 DEADLINE = 7.0
-"""Seconds for all checks of an upstream: with those of the gateway, a visit takes less than ten."""
+"""Seconds for all checks of an upstream: with those of the gateway, the doctor takes less than ten."""
 
 STEP = 4.0
 """Seconds for one check of an upstream."""
 
 FEW = 8
-"""Accounts that are asked at a time: hosts limit a burst."""
+"""Accounts checked at a time: hosts limit bursts."""
 
 ASKED_FOR = 8
-"""Models that no list holds and that are asked for one by one."""
+"""Unlisted models that are checked one by one, at most."""
 
 NEAREST = 3
-"""Names that are offered for one that is not listed."""
+"""Similar names suggested for a model that is not listed, at most."""
 
 ACCESS_WORDS = ("scope", "permission")
-"""In a refusal they tell of a key that may do one thing and not another: hosts have keys that list no models."""
+"""In a refusal these mean a key with limited rights: some hosts have keys that may not list models."""
 
 ANY_MODEL = "claude-haiku-4-5"
-"""Asked for where no table names a model: names go there as clients send them."""
+"""Used where no table names a model: there, clients' names go upstream unchanged."""
 
 
 async def look_at_upstreams(config: Config, environ: Mapping[str, str]) -> list[Row]:
@@ -59,7 +59,7 @@ async def look_at_upstreams(config: Config, environ: Mapping[str, str]) -> list[
 
 
 def wire_models(config: Config, upstream: str) -> list[str]:
-    """Return the models that the configuration's tables lead to at an upstream."""
+    """Return the models of an upstream that the configuration's tables lead to."""
     routes = ModelRoutes(config.models, config.upstreams)
     found: dict[str, None] = {}
     for table in (config.models, *(each.models for each in config.upstreams)):
@@ -69,12 +69,12 @@ def wire_models(config: Config, upstream: str) -> list[str]:
             except RequestError:
                 continue
             found |= {each.wire_model: None for each in candidates if each.upstream == upstream}
-    # A pattern that nothing maps stands for the names that clients send.
+    # A pattern without a fixed target passes on the names that clients send.
     return [model for model in found if "*" not in model]
 
 
 class _Visit:
-    """One upstream being looked at, on the connections and with the credentials that a gateway would use."""
+    """The checks of one upstream, over the connections and with the credentials that serving would use."""
 
     def __init__(self, config: Config, upstream: Upstream, environ: Mapping[str, str]) -> None:
         self.skews: list[float] = []
@@ -90,7 +90,7 @@ class _Visit:
         self._once = asyncio.Lock()
 
     async def rows(self) -> list[Row]:
-        """Make the checks, each as far as those before it let it."""
+        """Carry out the checks until one fails; return their rows."""
         loop = asyncio.get_running_loop()
         self._deadline = loop.time() + DEADLINE
         only = replace(self._config, upstreams=(self._upstream,), models={}, sharing=Sharing())
@@ -108,7 +108,7 @@ class _Visit:
             }
             for name, step in steps.items():
                 rows.append(await self._row(name, partial(step, client)))
-                # An address that is silent is a fault, and another one leads there all the same.
+                # One silent address is a fault, but the checks continue if another address works.
                 if rows[-1].finding.state == "fail" and not (name == "connect" and self._reachable):
                     return rows
             free = asyncio.Semaphore(FEW)
@@ -157,7 +157,7 @@ class _Visit:
             if tls is None:
                 return f"connected{_first_hop(origin)[2]}"
             life = life_of(tls.getpeercert())
-            # A public host's own certificate is renewed by the host.
+            # The expiry of a public host's certificate is the host's concern.
             if isinstance(life, Finding) and origin.ca_file is not None:
                 return life
             life = life.saw if isinstance(life, Finding) else life
@@ -184,7 +184,7 @@ class _Visit:
     async def _by_list(
         self, client: UpstreamClient, account: str, credential: Credential
     ) -> Finding | str | None:
-        """Return what the list of models says of an account; None if nothing. Raises Fault."""
+        """Check an account by listing models; None if that proves nothing. Raises Fault."""
         answer = await list_models(client, account, credential)
         if answer is None or answer.status != 200:
             return None if answer is None else self._verdict(client, answer)
@@ -204,7 +204,7 @@ class _Visit:
     async def _by_count(
         self, client: UpstreamClient, account: str, credential: Credential
     ) -> Finding | str | None:
-        """Return what a count of tokens says of an account; None if nothing. Raises Fault."""
+        """Check an account by counting tokens; None if that proves nothing. Raises Fault."""
         model = self._models[0] if self._models else ANY_MODEL
         answer = await count_tokens(client, model, account, credential)
         if answer is None or answer.status != 200:
@@ -233,7 +233,7 @@ class _Visit:
         return result
 
     async def _is_public(self, client: UpstreamClient, account: str) -> bool:
-        """Return whether the list is given to anybody. Asked once, with a key that nobody has."""
+        """Return whether the list needs no valid key. Tried once, with a random key."""
         async with self._once:
             if self._public is None:
                 stranger = Credential("api_key", Secret(f"doctor-{token_hex(16)}"))
@@ -242,7 +242,7 @@ class _Visit:
             return self._public
 
     def _verdict(self, client: UpstreamClient, answer: Answer) -> Finding | None:
-        """Return what a response that is not 200 says of the account; None if nothing. Raises Fault."""
+        """Return what a status other than 200 proves about the account; None if nothing. Raises Fault."""
         self._note(answer)
         status = answer.status
         said = f"{status}: {client.censored(answer.words)}"
@@ -285,7 +285,7 @@ class _Visit:
         )
 
     async def _exists(self, client: UpstreamClient, model: str, listed: set[str]) -> bool:
-        """Ask an upstream that counts tokens whether it has a model that it does not list. Raises Fault if not."""
+        """Return whether an upstream that counts tokens has a model that it does not list. Raises Fault if not."""
         for account in self._upstream.accounts:
             credential = client.credentials[account.name].known
             answer = None
@@ -293,14 +293,14 @@ class _Visit:
                 answer = await count_tokens(client, model, account.name, credential)
             if answer is not None and answer.status == 200:
                 return True
-            # Other 404s are of hosts that cannot count.
+            # Any other 404 means that the host cannot count.
             if answer is not None and answer.status in (400, 404) and model in answer.words:
                 raise Fault(f"there is no {_with_nearest(model, listed)}", "correct the models table")
         return False
 
 
 def _check_no_page(answer: Answer) -> None:
-    """See that a response that says nothing is no web page. Raises Fault."""
+    """Check that a response is not a web page. Raises Fault."""
     if answer.headers.get("content-type", "").startswith("text/html"):
         raise Fault(
             "it responds with a web page", "is base_url right? It is the address of an API, not of a site"
@@ -313,7 +313,7 @@ def _with_nearest(model: str, listed: set[str]) -> str:
 
 
 def _first_hop(origin: Origin) -> tuple[str, int, str]:
-    """Return whom connections go to, and words for a proxy in between; never its password."""
+    """Return host and port that connections go to, and a note about a proxy, without its password."""
     if origin.proxy is None:
         return origin.host, origin.port, ""
     parts = urlsplit(origin.proxy)
