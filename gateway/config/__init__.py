@@ -1,4 +1,4 @@
-"""gateway.toml -> Config. Values in `values`, the way from text to them in `loader`."""
+"""gateway.toml -> Config. `values` has the result, `loader` reads the text."""
 
 from gateway.config.kinds import KINDS, GeminiOptions
 from gateway.config.loader import find, load, parse, places

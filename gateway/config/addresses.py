@@ -1,4 +1,4 @@
-"""Parsers of hosts, origins and URLs. No problem text quotes one: a URL may hold a password."""
+"""Parsers of hosts, origins and URLs. No error text quotes one: a URL may hold a password."""
 
 import re
 from urllib.parse import SplitResult, urlsplit
@@ -18,7 +18,7 @@ HOST_AND_PORT = r"(?:\[[^\[\]]*:[^\[\]]*\]|[^\[\]:]+)(?::[0-9]{1,5})?"
 URL_PATH = r"[A-Za-z0-9/._~%!$&'()*+,;=:@-]*"
 
 PRIVATE_SUFFIXES = (".local", ".lan", ".internal", ".home.arpa")
-"""Names that no public resolver answers: mDNS, routers' habit, the reserved private domains."""
+"""Suffixes of names that public DNS does not resolve: mDNS, home routers, the reserved private domains."""
 
 
 def is_host(text: str) -> bool:
@@ -37,7 +37,7 @@ def is_host(text: str) -> bool:
 
 
 def is_private(name: str) -> bool:
-    """Return whether a host can only be near: loopback, private address, container or local-network name."""
+    """Return whether a host is near: loopback, a private address, a container's or a local network's name."""
     from ipaddress import ip_address
 
     if is_loopback(name):
@@ -58,7 +58,7 @@ def host_name(reading: Reading, path: str, value: object) -> str:
 
 
 def origin(reading: Reading, path: str, value: object) -> str:
-    """Read what a browser sends as Origin, in lower case."""
+    """Read an origin as browsers send it, in lower case."""
     text = string(value).lower()
     if not re.fullmatch(r"[a-z][a-z0-9+.-]*://[a-z0-9._:\[\]-]+", text):
         raise Mistake('must be an origin as "https://app.example.com", without a path')
@@ -81,7 +81,7 @@ def base_url(reading: Reading, path: str, value: object) -> str:
 
 
 def proxy(reading: Reading, path: str, value: object) -> Secret:
-    """Read `http://[user:password@]host:port`, itself or by reference."""
+    """Read `http://[user:password@]host:port`, written out or by reference."""
     text = resolve(reading, value)
     if text == value and "@" in text:
         reading.literal_secrets.append(path)

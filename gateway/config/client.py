@@ -1,4 +1,4 @@
-"""The environment of a client that is to use a gateway: what the start-up lines show and `gateway env` prints."""
+"""The environment of a gateway's client, as the greeting shows it and `gateway env` prints it."""
 
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
@@ -8,44 +8,44 @@ from gateway.config.presets import PRESETS
 from gateway.config.values import Config
 
 PROXY_VARIABLES = ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY")
-"""Variables, in either case, by which clients reach even loopback through a proxy unless NO_PROXY names it."""
+"""Variables (also in lower case) that send even loopback requests through a proxy unless NO_PROXY excludes them."""
 
 PLACEHOLDER = "<one of your [auth] keys>"
-"""Shown in place of a key where others may read along."""
+"""Shown in place of a key where others may see it."""
 
 ANY_KEY = "any-text"
-"""Good where no key is asked for: clients want one all the same."""
+"""A key for gateways that need none: clients insist on having one."""
 
 SHELLS = {
     "sh": "export {name}={value}",
     "fish": "set -gx {name} {value}",
     "powershell": "$Env:{name} = {value}",
 }
-"""How each kind of shell sets a variable."""
+"""How each shell sets a variable."""
 
 
 def client_environment(
     config: Config, base_url: str, environ: Mapping[str, str], key: str = ""
 ) -> dict[str, str]:
-    """Return the variables that a client needs; `key` is used where one is asked for, else a placeholder.
+    """Return the variables that a client needs. `key`: used if the gateway wants one; by default a placeholder.
 
-    `environ` is that of the person who starts it: with a proxy in it, the gateway's address is exempt.
+    `environ` is the client's own: if it has a proxy, the gateway's address is exempt from it.
     """
     mode = config.auth.effective_mode(config.server.host)
     token = ANY_KEY if mode == "off" else key or PLACEHOLDER
-    # Claude Code's first start takes no ANTHROPIC_API_KEY; see README.
+    # Claude Code does not accept ANTHROPIC_API_KEY at its first start; see README.
     found = {"ANTHROPIC_BASE_URL": base_url, "ANTHROPIC_AUTH_TOKEN": token}
     exempt = no_proxy(base_url, environ)
     if exempt:
         found["NO_PROXY"] = exempt
         if "no_proxy" in environ:
-            # Many programs read this one first.
+            # Many programs read the lower-case one first.
             found["no_proxy"] = exempt
     return found
 
 
 def no_proxy(base_url: str, environ: Mapping[str, str]) -> str:
-    """Return the NO_PROXY that keeps a client from asking a proxy for `base_url`; "" where none is needed."""
+    """Return the NO_PROXY that exempts `base_url` from a client's proxy; "" if none is needed."""
     if not any(environ.get(name) or environ.get(name.lower()) for name in PROXY_VARIABLES):
         return ""
     host = base_url.partition("://")[2].rpartition(":")[0].strip("[]")
@@ -67,7 +67,7 @@ def settings(config: Config, windows: Mapping[str, int] = MappingProxyType({})) 
     )
     found = {
         "CLAUDE_CODE_ENABLE_GATEWAY_MODEL_DISCOVERY": "1",
-        # Tools loaded on demand need hosts that know `tool_reference`.
+        # Tools loaded on demand need upstreams that know `tool_reference`.
         "ENABLE_TOOL_SEARCH": "true" if searches else "false",
     }
     known = context_windows(config, windows)
@@ -77,7 +77,7 @@ def settings(config: Config, windows: Mapping[str, int] = MappingProxyType({})) 
 
 
 def named_models(config: Config) -> set[str]:
-    """Return the models that the tables name. Of others a client knows more than any list: they keep their names."""
+    """Return the models that the tables name. Clients know others by themselves, better than any list does."""
     found = {model for upstream in config.upstreams for model in upstream.models.values()}
     names = {upstream.name for upstream in config.upstreams}
     for model in config.models.values():
@@ -87,9 +87,9 @@ def named_models(config: Config) -> set[str]:
 
 
 def context_windows(config: Config, listed: Mapping[str, int]) -> dict[str, int]:
-    """Return the context windows of the models that the tables name, in tokens, as far as they are known.
+    """Return the known context windows, in tokens, of the models that the tables name.
 
-    What the configuration says goes before what upstreams list.
+    The configuration's values replace those that upstreams list.
     """
     found = {model: listed[model] for model in named_models(config) if model in listed}
     names = {upstream.name for upstream in config.upstreams}
@@ -101,7 +101,7 @@ def context_windows(config: Config, listed: Mapping[str, int]) -> dict[str, int]
 
 
 def listed_windows(models: Iterable[Mapping[str, Any]]) -> dict[str, int]:
-    """Return the context windows that entries of a model list tell of."""
+    """Return the context windows in a model list's entries, in tokens by model."""
     found = {}
     for model in models:
         id, window = model.get("id"), model.get("max_input_tokens")
@@ -127,4 +127,4 @@ def _quoted(value: str, shell: str) -> str:
 
 
 _SAFE = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789@%+=:,./_-")
-"""Characters that no shell gives a meaning."""
+"""Characters without a special meaning in any shell."""

@@ -1,7 +1,7 @@
-"""The kinds of upstreams: one row each, with all that the configuration knows of a dialect.
+"""The kinds of upstreams: one row each, with all that the configuration knows about a dialect.
 
-What a dialect needs beyond its row is its package in `dialects/`. `REPAIRS` is the list of repairs that rows and
-files choose from.
+The rest of a dialect is its package in `dialects/`. `REPAIRS` is the list of repairs that rows and files choose
+from.
 """
 
 import re
@@ -42,10 +42,10 @@ CURES = (
     "images",
     "documents",
 )
-"""Every cure that `cures` can name: what it changes follows from its name alone."""
+"""Every cure that `cures` can name. Its name alone says what it changes."""
 
 FIELDS_CURE = "fields"
-"""What it leaves out is said by a refusal, or by `drop_fields`."""
+"""A refusal, or `drop_fields`, says which field this cure leaves out."""
 
 OPENAI_CURES = (
     *("max_tokens_field", "least_tokens", "tool_effort", "efforts", "thinking", "stream", "echo"),
@@ -62,16 +62,16 @@ OPENAI_CURES = (
     ),
     *("without", "without_thinking"),
 )
-"""Traits that a refusal may change, a field that is left out, and a history without opaque reasoning."""
+"""Cures that change a trait after a refusal, and two that leave out a field or opaque reasoning."""
 
 NEEDED_FIELDS = frozenset({"model", "messages", "max_tokens", "system", "tools", "stream"})
-"""Fields without which a request is another one."""
+"""Fields that cannot be left out without changing the request's meaning."""
 
 ALWAYS_REPAIRED = frozenset({"thinking_cache_control"})
-"""Not a choice: `cache_control` on a thinking block is refused by every upstream."""
+"""Not optional: every upstream refuses `cache_control` on a thinking block."""
 
 Preset = Mapping[str, Any]
-"""Values that the file can overrule, as a configuration holds them (`system_role` True means "fold")."""
+"""Values that the file can override, in the configuration's own types (`system_role` True means "fold")."""
 
 
 def url_before_version(url: str) -> str:
@@ -82,11 +82,11 @@ def url_before_version(url: str) -> str:
 
 
 def no_more_checks(reading: Reading, path: str, given: Collection[str]) -> None:
-    """Accept any keys together."""
+    """Accept any combination of keys."""
 
 
 def beta_pattern(reading: Reading, path: str, value: object) -> str:
-    """Read a name of a beta in which `*` stands for anything."""
+    """Read the name of a beta, in which `*` matches anything."""
     text = check_word(value)
     if "," in text:
         raise Mistake("must be one name of a beta, or a pattern with *: write each by itself")
@@ -110,29 +110,29 @@ class UpstreamKind:
     """How a kind of upstream is configured."""
 
     module: str
-    """Where its dialect is, below `gateway.dialects`; it has a function `new_dialect(random, warn)`."""
+    """The dialect's module below `gateway.dialects`; it has a function `new_dialect(random, warn)`."""
     presets: Mapping[str, Preset]
     """Known upstreams by name, the kind's own service first."""
     local_presets: frozenset[str] = frozenset()
-    """Those on one's own machine, which ask for no key."""
+    """Presets of servers on the user's own machine, which need no key."""
     base_url: str = ""
-    """Used where the file names none; empty: it must."""
+    """The default; empty: the file must give one."""
     check_url: Callable[[str], str] = url_before_version
-    """Returns a base URL as it is used. Raises Mistake."""
+    """Normalizes a base URL. Raises Mistake."""
     defaults: Preset = field(default_factory=dict)
-    """Values of keys for every upstream of this kind where neither a preset nor the file has others."""
+    """Defaults of keys for all upstreams of this kind; a preset and the file override them."""
     keys: Mapping[str, Parser]
-    """Keys of an upstream that only this kind has, or reads in its own way."""
+    """Keys of an upstream that only this kind has, or parses differently."""
     options: type[Any] | None = None
-    """The frozen dataclass that holds the values of these keys, but for those that are fields of every Upstream."""
+    """The frozen dataclass of these keys' values, except for those that are fields of every Upstream."""
     check_keys: Callable[[Reading, str, Collection[str]], None] = no_more_checks
-    """Notes which keys, of those given at a key path, do not go together."""
+    """Notes mistakes in the combination of keys at a key path."""
     repairs: frozenset[str]
-    """What is on when the configuration says nothing."""
+    """The repairs that are on by default."""
     signature_mark: str = ""
-    """What thinking signatures of its own begin with; empty: they are the Messages protocol's."""
+    """The prefix of its own thinking signatures; empty: they are the Messages protocol's."""
     own_models: bool = False
-    """Its hosts know no `claude-*` names, so that clients' names must be mapped."""
+    """Its hosts know no `claude-*` names, so that the configuration must map clients' names."""
     oauth: bool = False
     """Its accounts may have an `oauth_file`."""
     example_model: str
@@ -142,7 +142,7 @@ class UpstreamKind:
 
 
 def _messages_host(base_url: str, **more: Any) -> Preset:
-    """Return the preset of a host that speaks the Messages protocol, without messages of role system and threads."""
+    """Return the preset of a host that speaks the Messages protocol, but knows no system messages and no threads."""
     return {"base_url": base_url, "system_role": True, "threads": False, **more}
 
 
@@ -155,7 +155,7 @@ ANTHROPIC = UpstreamKind(
         "moonshot": _messages_host("https://api.moonshot.ai/anthropic"),
         "deepseek": _messages_host("https://api.deepseek.com/anthropic"),
         "minimax": _messages_host("https://api.minimax.io/anthropic"),
-        # Its guide for Claude Code sets the token variable, which is sent as a bearer token.
+        # OpenRouter's guide for Claude Code sets the token variable, which is sent as a bearer token.
         "openrouter": _messages_host("https://openrouter.ai/api", auth_header="authorization"),
         "ollama": _messages_host("http://127.0.0.1:11434"),
         "lmstudio": _messages_host("http://127.0.0.1:1234"),
@@ -186,12 +186,12 @@ ANTHROPIC = UpstreamKind(
 
 
 MAX_OUTPUT_TOKENS = 10_000_000
-"""More than any model writes: a typing mistake."""
+"""More than any model writes, so a larger number is a typing mistake."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GeminiOptions:
-    """What only a gemini upstream has."""
+    """Options of gemini upstreams only."""
 
     version: str = "v1beta"
     path: str | None = None
@@ -203,7 +203,7 @@ class GeminiOptions:
     schema: Literal["json", "openapi"] = "json"
     unsupported_tools: Literal["error", "drop"] = "error"
     max_output_tokens: int = 0
-    """Tokens of output that its models can write; 0: what their list says."""
+    """The most output tokens of its models; 0: what their list says."""
 
 
 def generate_path(reading: Reading, path: str, value: object) -> str:
@@ -271,7 +271,7 @@ GEMINI = UpstreamKind(
 
 
 def openai_url(url: str) -> str:
-    """Return a base URL as the OpenAI SDKs have it, version and all. Raise Mistake for a whole endpoint."""
+    """Return a base URL as the OpenAI SDKs take it, with its version. Raise Mistake for a whole endpoint."""
     url = url.rstrip("/")
     for ending in ("/chat/completions", "/responses"):
         if url.endswith(ending):
@@ -310,9 +310,9 @@ OPENAI = UpstreamKind(
 )
 
 KINDS: Mapping[str, UpstreamKind] = {"anthropic": ANTHROPIC, "gemini": GEMINI, "openai": OPENAI}
-"""By the name that `kind` has in the file."""
+"""By the name of `kind` in the file."""
 
 KIND_OF_PRESET: Mapping[str, str] = {preset: name for name, kind in KINDS.items() for preset in kind.presets}
 
 SIGNATURE_MARKS = tuple(kind.signature_mark for kind in KINDS.values() if kind.signature_mark)
-"""What signatures of translated upstreams begin with."""
+"""Prefixes of the signatures of translated upstreams."""

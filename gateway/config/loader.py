@@ -1,8 +1,7 @@
 """gateway.toml -> Config, or a ConfigError with every mistake at once.
 
-The file's tables are the tables here: one line a key. What an upstream is made of is in
-`upstreams`, how a single value is read in `parsers` and `addresses`. Apart from reading the
-configuration and the files it names, nothing is touched; the environment is an argument.
+The file's tables are the tables here, a line for each key. `upstreams` reads upstreams, `parsers` and `addresses`
+single values. This reads nothing but the configuration and the files it names; the environment is an argument.
 """
 
 import os
@@ -48,16 +47,16 @@ FILE_NAME = "gateway.toml"
 SYSTEM_FILE = Path("/etc/gateway/gateway.toml")
 
 MAX_ATTEMPTS = 20
-"""Beyond that a client waits in vain: each attempt may take minutes."""
+"""Each attempt may take minutes: clients give up long before more."""
 
 MAX_WORKERS = 64
-"""One a core is the most that helps, and an upstream account is slower than any core."""
+"""More than one for each core does not help, and accounts limit throughput before cores do."""
 
 COUNTS: Mapping[str, Parser] = {"max_connections": integer(1, 1_000_000), "pool_max_idle": integer(0, 10_000)}
-"""The limits that are neither a size nor a time."""
+"""Limits that are neither a size nor a time."""
 
 MAY_BE_ZERO = frozenset({"drain_timeout", "linger_timeout", "linger_bytes", "pool_idle_timeout"})
-"""The limits for which nothing is a sensible choice."""
+"""Limits for which zero makes sense."""
 
 
 def _limit(name: str, type_: object) -> Parser:
@@ -162,7 +161,7 @@ TOP: Mapping[str, Parser] = {
 
 
 def places(environ: Mapping[str, str], cwd: Path) -> tuple[Path, ...]:
-    """Return where a configuration is looked for when no name is given, in order."""
+    """Return the places where a configuration is searched without an explicit name, in order."""
     home = environ.get("XDG_CONFIG_HOME", "")
     if not os.path.isabs(home):
         home = os.path.join(environ.get("HOME") or os.path.expanduser("~"), ".config")
@@ -172,7 +171,7 @@ def places(environ: Mapping[str, str], cwd: Path) -> tuple[Path, ...]:
 def find(explicit: str | None, environ: Mapping[str, str], cwd: Path) -> Path | None:
     """Return the configuration file: `--config`, `$GATEWAY_CONFIG`, else the first of `places` that exists.
 
-    A file that was asked for by name is returned whether it exists or not. Return None if nothing was found.
+    A file with an explicit name is returned whether it exists or not. Return None if there is no file.
     """
     named = explicit or environ.get("GATEWAY_CONFIG")
     if named:
@@ -189,7 +188,7 @@ def load(
     workers: int | None = None,
     auth: Auth | None = None,
 ) -> Config:
-    """Read a configuration file. `host`, `port`, `workers` and `auth` overrule the file's. Raise ConfigError."""
+    """Read a configuration file. `host`, `port`, `workers` and `auth` override the file's. Raise ConfigError."""
     try:
         with open(path, "rb") as file:
             mode = os.fstat(file.fileno()).st_mode
@@ -200,7 +199,7 @@ def load(
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise _failure(f"{path}: is not UTF-8 at byte {error.start}") from None
-    # Elsewhere the permission bits say nothing about who can read the file.
+    # On other systems the permission bits do not say who can read the file.
     open_to_others = os.name == "posix" and mode & 0o044 != 0
     return parse(
         text,
@@ -227,8 +226,8 @@ def parse(
 ) -> Config:
     """Read a configuration's text. Raise ConfigError.
 
-    `path` names it in messages, and relative file names start in its directory. `open_to_others`:
-    other users can read it, so that a secret in it deserves a warning.
+    `path` names it in messages, and relative file names start in its directory. `open_to_others`: other users can
+    read the file, so that a secret in it deserves a warning.
     """
     document = _document(text, str(path or FILE_NAME))
     reading = Reading(environ, path.parent if path else Path())
@@ -236,7 +235,7 @@ def parse(
     given = {f"--{key}": value for key, value in options.items() if value is not None}
     section = document.get("server")
     if isinstance(section, dict):
-        # A mistake in what an option replaces does no harm.
+        # Mistakes in values that an option replaces do not matter.
         document["server"] = {key: value for key, value in section.items() if f"--{key}" not in given}
     if auth is not None:
         document.pop("auth", None)
@@ -265,7 +264,7 @@ def _document(text: str, name: str) -> dict[str, Any]:
     except RecursionError:
         raise _failure(f"{name}: arrays or tables are nested too deeply") from None
     except ValueError as error:
-        # Also what int() says of thousands of digits, without a place.
+        # Also int()'s complaint about thousands of digits, which has no position.
         message, _, place = str(error).partition(" (at ")
         place = place.removesuffix(")")
         if place == "end of document":
@@ -281,7 +280,7 @@ def _failure(text: str) -> ConfigError:
 
 
 def access_warnings(config: Config) -> list[str]:
-    """Return what should be known about who may come in; it depends on the host."""
+    """Return warnings about access, which depends on the host."""
     host = config.server.host
     mode = config.auth.effective_mode(host)
     if mode != "off" and not config.auth.keys:
@@ -295,7 +294,7 @@ def access_warnings(config: Config) -> list[str]:
 
 
 def _warn(reading: Reading, config: Config, open_to_others: bool) -> None:
-    """Note what is allowed but rarely meant."""
+    """Note what is allowed but probably not meant."""
     for warning in access_warnings(config):
         reading.warning(warning)
     if open_to_others and reading.literal_secrets:

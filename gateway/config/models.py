@@ -1,4 +1,4 @@
-"""Tables from model names to models: how they are read, and what is rarely meant in them."""
+"""Tables from model names to models: their parsers, and warnings about probable mistakes."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,23 +14,23 @@ CLIENTS_NAME = "claude-opus-5-5"
 """A name as clients send it."""
 
 NOT_WILDCARDS = re.compile(r"\?|\[(?!1m\])[^\]]*\]|(?<![0-9])\.\*|^\^|\$$")
-"""Parts of other pattern languages. `[1m]` is a suffix of real names, and behind a digit a dot divides versions."""
+"""Syntax of other pattern languages. `[1m]` is a suffix of real names; after a digit a dot separates versions."""
 
 
 MAX_CONTEXT = 100_000_000
-"""Tokens; the largest known window has ten million."""
+"""Tokens, at most; the largest known window has ten million."""
 
 
 class Target(NamedTuple):
-    """What a name leads to."""
+    """The model that a name leads to."""
 
     model: str
     context: int = 0
-    """Tokens of its context window, 0 where the configuration does not say."""
+    """Tokens of its context window, 0 if the configuration does not say."""
 
 
 def target(reading: Reading, path: str, value: object) -> Target:
-    """Read one model: its name, or a table of its name and its context window."""
+    """Read one model: its name, or a table with its name and context window."""
     if isinstance(value, dict) and value and value.keys() <= TARGET.keys():
         found = read_table(reading, path, value, TARGET)
         if "model" not in value:
@@ -42,7 +42,7 @@ def target(reading: Reading, path: str, value: object) -> Target:
 def model_name(reading: Reading, path: str, value: object) -> str:
     """Read one model's name."""
     if isinstance(value, dict):
-        # `claude-3.5-haiku = "x"` is a table in a table for TOML.
+        # TOML reads `claude-3.5-haiku = "x"` as a table in a table.
         name = path.rpartition("models.")[2]
         while isinstance(value, dict) and value:
             key, value = next(iter(value.items()))
@@ -61,13 +61,13 @@ model_table = table_of(check_word, target)
 
 
 def divide(table: Mapping[str, Target]) -> tuple[dict[str, str], dict[str, int]]:
-    """Return a table's names with their models, and its models with their context windows, where it says them."""
+    """Return a table's models by name, and the context windows by model where they are given."""
     models = {name: each.model for name, each in table.items()}
     return models, {each.model: each.context for each in table.values() if each.context}
 
 
 def model_warnings(models: Mapping[str, str], upstreams: Sequence[Upstream]) -> Iterator[str]:
-    """Yield what is probably a mistake in `[models]` and in the upstreams' own tables."""
+    """Yield warnings about probable mistakes in `[models]` and in the upstreams' own tables."""
     tables = {"models": models}
     tables.update({join("upstreams", each.name) + ".models": each.models for each in upstreams})
     for path, table in tables.items():
@@ -96,7 +96,7 @@ def model_warnings(models: Mapping[str, str], upstreams: Sequence[Upstream]) -> 
 
 
 def _lacks_names(upstream: Upstream, models: Mapping[str, str]) -> bool:
-    """Return whether an upstream that has only models of its own is asked for clients' names."""
+    """Return whether an upstream that knows only its own models would get clients' names."""
     own_models = KINDS[upstream.kind].own_models or upstream.preset in LOCAL
     mapped = any("/" not in model or model.startswith(f"{upstream.name}/") for model in models.values())
     return own_models and not upstream.models and not mapped

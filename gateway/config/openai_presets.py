@@ -1,4 +1,4 @@
-"""Known OpenAI-compatible hosts: where each is, how its key is sent, what of its ways differs from the defaults."""
+"""Known OpenAI-compatible hosts: their address, how they take a key, and traits that differ from the defaults."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -9,7 +9,7 @@ from gateway.config.openai_traits import EFFORTS, Traits
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Preset:
-    """A known host: where it is, how it is paid, what differs from the defaults."""
+    """A known host: its address, the header of its key, and traits that differ from the defaults."""
 
     base_url: str = ""
     """Empty: the configuration must give it."""
@@ -20,7 +20,7 @@ class Preset:
 
     @property
     def values(self) -> Mapping[str, Any]:
-        """The same as the keys of an upstream."""
+        """Return it as the keys of an upstream."""
         place = {"base_url": self.base_url} if self.base_url else {}
         return {**place, "auth_header": self.auth_header, **self.traits}
 
@@ -144,9 +144,9 @@ PRESETS: Mapping[str, Preset] = {
     "lmstudio-openai": _local(1234, **_EFFORTS, images="data", tool_choice="words"),
     "litellm": _local(4000, **_EFFORTS, cache_control=True),
 }  # fmt: skip
-"""Names that already mean a host's Messages endpoint get `-openai`."""
+"""A name that already means a host's Messages endpoint gets `-openai`."""
 
 
 def traits_of(preset: str, **own: Any) -> Traits:
-    """Return a preset's traits ("" for none) with a configuration's own over them."""
+    """Return a preset's traits ("" for none), overridden by a configuration's own."""
     return Traits(**{**(PRESETS[preset].traits if preset else {}), **own})

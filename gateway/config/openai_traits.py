@@ -1,8 +1,8 @@
-"""The ways of one OpenAI-compatible host, as values.
+"""Traits: the peculiarities of one OpenAI-compatible host, as values.
 
-`Traits` is the table: each field has its default, the words that it takes and its meaning, and from these
-follow the parsers of the configuration (`KEYS`) and README's table (`table`). No other module asks for a
-host's or a model's name; a cure is a trait with another value.
+`Traits` is the table: each field has its default, the words that it accepts and its meaning. The configuration's
+parsers (`KEYS`) and README's table (`readme_table`) are made from it. No other module looks at a host's or a model's
+name; a cure is a trait with another value.
 """
 
 import re
@@ -21,13 +21,13 @@ LONGEST_DESCRIPTION = 1_000_000
 """Above any tool's description."""
 
 EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
-"""Every effort word that some host takes, the weakest first."""
+"""Every effort that some host accepts, weakest first."""
 
 FIELD = Late(r"[A-Za-z_][A-Za-z0-9_]{0,63}(?:\.[A-Za-z_][A-Za-z0-9_]{0,63})?")
-"""A field of a request body, or one of an object in it, as `reasoning.summary`."""
+"""A field of a request body, or of an object in it, such as `reasoning.summary`."""
 
 OWN_FIELDS = frozenset({"model", "messages", "input", "stream"})
-"""Fields without which a request is none: neither `body` nor `strip` may name them."""
+"""Fields that every request needs: neither `body` nor `strip` may name them."""
 
 HEADER = Late(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}")
 
@@ -38,7 +38,7 @@ OWN_HEADERS = frozenset(
 
 
 def trait(default: Any, meaning: str, *words: str) -> Any:
-    """Return a field of `Traits`: its default, the words that it takes if it takes words, its meaning."""
+    """Return a field of `Traits`: its default, its meaning, and the words that it accepts, if it is a word."""
     metadata = {"meaning": meaning, "words": words}
     if default == {}:
         return field(default_factory=dict, metadata=metadata)
@@ -47,7 +47,7 @@ def trait(default: Any, meaning: str, *words: str) -> Any:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Traits:
-    """What one host takes and gives."""
+    """What one host accepts and sends."""
 
     wire: str = trait("chat", "which of the two APIs is asked", "chat", "responses")
     path: str = trait("", "replaces the path and query of a request; `{model}` stands for the wire model")
@@ -126,7 +126,7 @@ MEANINGS: Mapping[str, str] = {entry.name: entry.metadata["meaning"] for entry i
 
 
 def request_path(reading: Reading, path: str, value: object) -> str:
-    """Return a request path, with or without a place for the wire model."""
+    """Read a request path, with or without a placeholder for the wire model."""
     text = check_word(value)
     if not text.startswith("/") or "#" in text:
         raise Mistake('must begin with "/"')
@@ -134,7 +134,7 @@ def request_path(reading: Reading, path: str, value: object) -> str:
 
 
 def head_fields(reading: Reading, path: str, value: object) -> dict[str, str]:
-    """Return a table of header fields, with lower-case names."""
+    """Read a table of header fields; names become lower case."""
     found = {}
     for name, text in table(value).items():
         if not HEADER.compiled.fullmatch(name) or name.lower() in OWN_HEADERS:
@@ -148,7 +148,7 @@ def head_fields(reading: Reading, path: str, value: object) -> dict[str, str]:
 
 
 def body_fields(reading: Reading, path: str, value: object) -> dict[str, Any]:
-    """Return a table of body fields."""
+    """Read a table of body fields."""
     given = table(value)
     for name in given:
         check_field(name)
@@ -156,19 +156,19 @@ def body_fields(reading: Reading, path: str, value: object) -> dict[str, Any]:
 
 
 def field_names(reading: Reading, path: str, value: object) -> tuple[str, ...]:
-    """Return a list of names of body fields."""
+    """Read a list of names of body fields."""
     return tuple(check_field(name) for name in array(value, "an array of field names"))
 
 
 def check_field(name: object) -> str:
-    """Return the name of a body field that may be added or taken out."""
+    """Check the name of a body field that may be added or removed; return it. Raise Mistake."""
     if not isinstance(name, str) or not FIELD.compiled.fullmatch(name) or name in OWN_FIELDS:
         raise Mistake("names no field, or one that every request needs (model, messages, input, stream)")
     return name
 
 
 def limits(reading: Reading, path: str, value: object) -> int | dict[str, int]:
-    """Return a number of tokens, or a table from wire models to such numbers."""
+    """Read a number of tokens, or a table from wire models to such numbers."""
     number = integer(0, MOST_TOKENS)
     if isinstance(value, dict):
         return {check_word(name): number(reading, path, most) for name, most in value.items()}
@@ -176,7 +176,7 @@ def limits(reading: Reading, path: str, value: object) -> int | dict[str, int]:
 
 
 def effort_words(reading: Reading, path: str, value: object) -> tuple[str, ...]:
-    """Return effort words, the weakest first."""
+    """Read effort words; return them weakest first."""
     given = array(value, "an array of effort words")
     if not given or any(word not in EFFORTS for word in given):
         raise Mistake("must hold one or more of " + ", ".join(f'"{word}"' for word in EFFORTS))
@@ -184,7 +184,7 @@ def effort_words(reading: Reading, path: str, value: object) -> tuple[str, ...]:
 
 
 def tag_pairs(reading: Reading, path: str, value: object) -> tuple[tuple[str, str], ...]:
-    """Return pairs of an opening tag, which may be empty, and a closing tag."""
+    """Read pairs of an opening tag, which may be empty, and a closing tag."""
     pairs = array(value, 'an array of pairs, as [["<think>", "</think>"]]')
     for pair in pairs:
         if not isinstance(pair, list) or len(pair) != 2 or not all(isinstance(tag, str) for tag in pair):
@@ -195,7 +195,7 @@ def tag_pairs(reading: Reading, path: str, value: object) -> tuple[tuple[str, st
 
 
 def cache_key(reading: Reading, path: str, value: object) -> str:
-    """Return the name of a body field, or `header:` and the name of a header field."""
+    """Read the name of a body field, or `header:` and the name of a header field."""
     text = string(value)
     kind, colon, name = text.partition(":")
     if colon and kind == "header" and HEADER.compiled.fullmatch(name) and name.lower() not in OWN_HEADERS:
@@ -204,14 +204,14 @@ def cache_key(reading: Reading, path: str, value: object) -> str:
 
 
 def table(value: object) -> dict[str, Any]:
-    """Return the value if it is a table."""
+    """Return the value if it is a table. Raise Mistake."""
     if not isinstance(value, dict):
         raise wrong_type("a table", value)
     return value
 
 
 def array(value: object, wanted: str) -> list[Any]:
-    """Return the value if it is an array."""
+    """Return the value if it is an array. Raise Mistake."""
     if not isinstance(value, list):
         raise wrong_type(wanted, value)
     return value
@@ -230,7 +230,7 @@ SPECIAL: Mapping[str, Parser] = {
     "cache_key": cache_key,
     "web_search": body_fields,
 }
-"""Parsers of those traits that are neither true or false nor one of a few words."""
+"""Parsers of traits that are neither booleans nor words."""
 
 
 def _parser(name: str) -> Parser:
@@ -258,7 +258,7 @@ EXAMPLES: Mapping[str, str] = {
     "tool_effort": "none",
     "cache_key": "prompt_cache_key",
 }
-"""For keys whose default is nothing, which cannot be written."""
+"""Examples for keys whose default cannot be written in TOML."""
 
 
 def starter_lines() -> str:
@@ -272,7 +272,7 @@ def starter_lines() -> str:
 
 
 def _toml(value: object) -> str:
-    """Return a default as a configuration would write it."""
+    """Return a default in TOML."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, tuple):

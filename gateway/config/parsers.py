@@ -25,13 +25,13 @@ BYTES = {
 }
 
 LONGEST = 86_400.0
-"""No wait in the gateway makes sense beyond a day."""
+"""Seconds: a day. No wait in the gateway needs more."""
 
 LARGEST = 64 * 2**30
-"""No size beyond any machine's memory."""
+"""Bytes, beyond any machine's memory."""
 
 MAX_FILE = 2**20
-"""A key, a certificate chain or a token file is a few KB; a device or a log is not one."""
+"""Bytes: keys, certificate chains and token files have a few KB; this excludes devices and logs."""
 
 QUOTED = r"""(["']).*\1"""
 
@@ -51,14 +51,14 @@ NOT_REFERENCES = (
     ),
     (r"(?i:bearer)\s.*", 'holds "Bearer" beside the key: leave it out'),
 )
-"""Forms that are no secret but an attempt to refer to one, each with what to write instead."""
+"""Patterns of failed attempts to refer to a secret, each with what to write instead."""
 
 SAFE_URL = r"https://|http://(?:localhost|127\.0\.0\.1|\[::1\])[:/]"
-"""A refresh token goes there: over TLS, or not beyond this machine."""
+"""The refresh token is sent there, so it must be TLS or this machine."""
 
 
 def string(value: object) -> str:
-    """Return the value if it is a string with something in it."""
+    """Return the value if it is a string that is not empty. Raise Mistake."""
     if not isinstance(value, str):
         raise wrong_type("a string", value)
     if not value:
@@ -67,7 +67,7 @@ def string(value: object) -> str:
 
 
 def check_word(value: object) -> str:
-    """Return a name that can stand in a header or a log line as it is."""
+    """Return the value if it can stand in a header or a log line as it is. Raise Mistake."""
     text = string(value)
     if not re.fullmatch(r"[!-~]+", text):
         raise Mistake("must be printable ASCII without blanks")
@@ -100,7 +100,7 @@ def integer(low: int, high: int) -> Parser:
 
 
 def choice(**words: Any) -> Parser:
-    """Return a parser for one word of a few; each keyword argument is a word and what it means."""
+    """Return a parser for one of several words; the keyword arguments map words to values."""
     listed = ", ".join(f'"{known}"' for known in words)
 
     def parse(reading: Reading, path: str, value: object) -> Any:
@@ -114,12 +114,12 @@ def choice(**words: Any) -> Parser:
 
 
 def one_of(*words: str) -> Parser:
-    """Return a parser for one word of a few, each meaning itself."""
+    """Return a parser for one of several words, each its own value."""
     return choice(**{known: known for known in words})
 
 
 def duration(*, zero: bool = False) -> Parser:
-    """Return a parser for a length of time as "10s", in seconds. `zero` allows "0s"."""
+    """Return a parser for a duration such as "10s", in seconds. `zero` allows "0s"."""
     wanted = 'a duration with its unit, as "500ms", "10s", "5m" or "1h"'
 
     def parse(reading: Reading, path: str, value: object) -> float:
@@ -137,7 +137,7 @@ def duration(*, zero: bool = False) -> Parser:
 
 
 def size(*, zero: bool = False) -> Parser:
-    """Return a parser for a number of bytes, as 65536 or "64MiB". `zero` allows 0."""
+    """Return a parser for a size in bytes, such as 65536 or "64MiB". `zero` allows 0."""
     wanted = 'a size as "64MiB", or a whole number of bytes'
 
     def parse(reading: Reading, path: str, value: object) -> int:
@@ -158,7 +158,7 @@ def size(*, zero: bool = False) -> Parser:
 
 
 def resolve(reading: Reading, value: object) -> str:
-    """Return what a string stands for that may be `${NAME}` or `${file:/path}`."""
+    """Return the value of a string that may refer to one by `${NAME}` or `${file:/path}`."""
     text = string(value)
     if "${" not in text:
         for pattern, remedy in NOT_REFERENCES:
@@ -185,7 +185,7 @@ def resolve(reading: Reading, value: object) -> str:
 
 
 def secret(reading: Reading, path: str, value: object) -> Secret:
-    """Read a key, itself or by reference; note one that stands in the file itself."""
+    """Read a key, written out or by reference; note the path of one that is written out."""
     text = resolve(reading, value)
     if text == value:
         reading.literal_secrets.append(path)
@@ -195,7 +195,7 @@ def secret(reading: Reading, path: str, value: object) -> Secret:
 
 
 def read_file(file: Path) -> bytes:
-    """Return a small file's bytes. Raise Mistake with the file and the system's reason."""
+    """Return a small file's bytes. Raise Mistake with the file's name and the system's reason."""
     try:
         with open(file, "rb") as opened:
             data = opened.read(MAX_FILE + 1)
@@ -209,7 +209,7 @@ def read_file(file: Path) -> bytes:
 
 
 def pem(ending: str) -> Parser:
-    """Return a parser for the name of a PEM file that has a block whose title ends with `ending`."""
+    """Return a parser for the path of a PEM file that has a block whose title ends with `ending`."""
 
     def parse(reading: Reading, path: str, value: object) -> Path:
         file = reading.file(string(value))
@@ -226,7 +226,7 @@ def pem(ending: str) -> Parser:
 
 
 def oauth_file(reading: Reading, path: str, value: object) -> Path:
-    """Read the name of a Google `authorized_user` JSON file that has what a refresh needs."""
+    """Read the path of a Google `authorized_user` JSON file that has the fields for a refresh."""
     import orjson
 
     file = reading.file(string(value))

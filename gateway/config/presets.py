@@ -1,4 +1,4 @@
-"""Known upstreams: what `preset = "..."` fills in, by name. Every field can still be set in the file."""
+"""Known upstreams: the keys that `preset = "..."` fills in, by name. The file can override each of them."""
 
 from collections.abc import Mapping
 
@@ -11,4 +11,4 @@ PRESETS: Mapping[str, Preset] = {
 }
 
 LOCAL = frozenset[str]().union(*(kind.local_presets for kind in KINDS.values()))
-"""Servers on one's own machine: they ask for no key."""
+"""Presets of servers on the user's own machine, which need no key."""

@@ -1,9 +1,8 @@
-"""One reading of a configuration file: walks tables by their parsers and collects every mistake.
+"""The reading of a configuration file: applies parsers to tables and collects every mistake.
 
-A parser takes (reading, key path, TOML value), returns the finished value, or raises Mistake with
-the text of one problem; a parser of something with parts notes its parts' problems itself and goes
-on. Problem texts name keys, files and environment variables, never a value of the file, so that a
-secret in the wrong place is not shown either.
+A parser takes (reading, key path, TOML value), and returns the parsed value or raises Mistake with the text of one
+problem; a parser of a table or an array notes the problems of its parts itself and continues. Texts name keys, files
+and environment variables, never a value of the file, so that a misplaced secret is not shown either.
 """
 
 import os
@@ -13,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 BARE_KEY = r"[A-Za-z0-9_-]+"
-"""Keys that TOML takes without quotes; also the form of a command's options."""
+"""Keys that TOML allows without quotes; also the form of a command's options."""
 
 TYPE_NAMES = {
     bool: "true or false",
@@ -33,33 +32,33 @@ SYNONYMS = {
     **dict.fromkeys(("user", "id", "label"), "name"),
     "model": "models",
 }
-"""What other programs call keys of this one."""
+"""Names that other programs use for keys of this one."""
 
 
 class Mistake(Exception):
-    """One value of the file is wrong; the text says how, and what to write instead."""
+    """A value of the file is wrong; the text says why, and what to write instead."""
 
 
 class Reading:
-    """What a reading needs and what it has found so far."""
+    """The input of a reading, and the mistakes found so far."""
 
     __slots__ = ("directory", "environ", "literal_secrets", "problems", "warnings")
 
     def __init__(self, environ: Mapping[str, str], directory: Path) -> None:
         self.environ = environ
         self.directory = directory
-        """Relative file names in the configuration start here."""
+        """The directory of relative file names."""
         self.problems: list[str] = []
         self.warnings: list[str] = []
         self.literal_secrets: list[str] = []
-        """Key paths of secrets that stand in the file itself."""
+        """Key paths of secrets that are written out in the file."""
 
     def problem(self, path: str, text: str) -> None:
         """Note a mistake at a key path."""
         self.problems.append(printable(f"{path}: {text}"))
 
     def warning(self, text: str) -> None:
-        """Note what is allowed but should be known."""
+        """Note something that is allowed but should be known."""
         self.warnings.append(printable(text))
 
     def file(self, name: str) -> Path:
@@ -76,19 +75,19 @@ def printable(text: str) -> str:
 
 
 def join(path: str, key: str) -> str:
-    """Return the key path of `key` in the table at `path`, as TOML would write it."""
+    """Return the key path of `key` in the table at `path`, in TOML's syntax."""
     if not re.fullmatch(BARE_KEY, key):
         key = '"' + key.replace("\\", "\\\\").replace('"', '\\"') + '"'
     return f"{path}.{key}" if path else key
 
 
 def wrong_type(wanted: str, value: object) -> Mistake:
-    """Return the mistake of a value that has another type than `wanted` (which says what to write)."""
+    """Return the Mistake for a value that is not `wanted` (which describes what to write)."""
     return Mistake(f"must be {wanted}, not {TYPE_NAMES.get(type(value), 'a date or time')}")
 
 
 def nearest(word: str, known: Collection[str]) -> str | None:
-    """Return the known word that was probably meant."""
+    """Return the known word that was probably meant, or None."""
     from difflib import get_close_matches
 
     close = get_close_matches(word.lower(), known, n=1)
@@ -96,7 +95,7 @@ def nearest(word: str, known: Collection[str]) -> str | None:
 
 
 def unknown_key(key: str, known: Collection[str]) -> str:
-    """Return what is wrong with a key that is not known."""
+    """Return the problem text for an unknown key."""
     meant = SYNONYMS.get(key.lower(), "")
     if meant not in known:
         meant = nearest(key, known) or ""
@@ -143,7 +142,7 @@ def table_of(check_key: Callable[[str], object], parser: Parser) -> Parser:
 
 
 def array_of(parser: Parser) -> Parser:
-    """Return a parser for an array whose items are all alike; its value is a tuple of those that are good."""
+    """Return a parser for an array of like items; its value is a tuple of those without mistakes."""
 
     def parse(reading: Reading, path: str, value: object) -> tuple[Any, ...]:
         if not isinstance(value, list):

@@ -1,8 +1,8 @@
-"""A value that does not show itself."""
+"""A value that no `repr` and no format shows."""
 
 
 class Secret:
-    """A value that only `reveal` shows. Equal when the values are; not the way to judge a client's key."""
+    """A value that only `reveal` shows. Comparison takes variable time, so it must not judge a client's key."""
 
     __slots__ = ("_value",)
 

@@ -1,7 +1,7 @@
-"""What `gateway init` writes: a small configuration that works, and every other key, commented out.
+"""The file that `gateway init` writes: a small configuration that works, and every other key as a comment.
 
-A line that begins with `#` and a letter, `[` or `"` is a setting with its default or an example;
-`# ` and text is prose. A test takes the comment signs away and loads the result.
+A line that begins with `#` and a letter, `[` or `"` is a setting with its default or an example; one with `# ` is
+prose. A test removes the comment signs and loads the result.
 """
 
 from textwrap import fill
@@ -161,7 +161,7 @@ _WORDS = {
     ),
     "SPOKEN": ", ".join(f'"{name}"' for name in KINDS),
 }
-"""What stands in for words of the text above: lists that are kept elsewhere."""
+"""Replacements for words of the text above: lists that are kept elsewhere."""
 
 
 def _filled(text: str) -> str:

@@ -1,4 +1,4 @@
-"""Parsers of what `[sharing]` says about a store: its URL, its names, its secret. No problem text quotes one."""
+"""Parsers of `[sharing]`'s store: its URL, prefix and secret. No error text quotes a value."""
 
 import re
 from importlib.util import find_spec
@@ -12,17 +12,17 @@ from gateway.config.secret import Secret
 PACKAGE = "redis"
 
 SCHEMES = {"valkey": "redis", "valkeys": "rediss", "redis": "redis", "rediss": "rediss"}
-"""What the configuration says -> what the package says."""
+"""Scheme in the configuration -> scheme for the package."""
 
 LEAST_SECRET = 16
-"""Characters: whoever can read the store may guess as fast as his machines go."""
+"""Characters: an attacker who reads the store can try secrets offline, without a rate limit."""
 
 MAX_PREFIX = 64
-"""Characters."""
+"""Characters of a prefix, which every key in the store repeats."""
 
 
 def store_url(reading: Reading, path: str, value: object) -> Secret:
-    """Read a store's URL, itself or by reference, as the package takes it."""
+    """Read a store's URL, written out or by reference; return it in the package's form."""
     text = resolve(reading, value)
     if text == value and "@" in text:
         reading.literal_secrets.append(path)
@@ -60,13 +60,13 @@ def _unix(text: str) -> str:
 
 
 def place_of(url: str) -> str:
-    """Return a store's place for people, without user and password."""
+    """Return a store's address for messages, without user and password."""
     parts = urlsplit(url)
     return parts.path if parts.scheme == "unix" else parts.netloc.rpartition("@")[2]
 
 
 def store_prefix(reading: Reading, path: str, value: object) -> str:
-    """Read what names in the store begin with; no character of it means something in a pattern."""
+    """Read the prefix of names in the store; it has no characters that patterns interpret."""
     text = check_word(value)
     if len(text) > MAX_PREFIX or re.search(r"[*?\[\]\\^]", text):
         raise Mistake(rf"must be at most {MAX_PREFIX} characters, none of them * ? [ ] \ or ^")
@@ -74,7 +74,7 @@ def store_prefix(reading: Reading, path: str, value: object) -> str:
 
 
 def store_secret(reading: Reading, path: str, value: object) -> Secret:
-    """Read what messages are sealed with."""
+    """Read the secret that seals messages."""
     text = resolve(reading, value)
     if text == value:
         reading.literal_secrets.append(path)

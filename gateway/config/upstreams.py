@@ -1,6 +1,6 @@
-"""`[upstreams.NAME]` -> Upstream: a preset's fields, the file's own over them, accounts, repairs.
+"""`[upstreams.NAME]` -> Upstream: a preset's values, overridden by the file's, with accounts and repairs.
 
-A key of every upstream is one line in `KEYS`; those of one kind are in its row in `kinds`.
+Keys of every upstream are in `KEYS`, a line each; those of one kind are in its row in `kinds`.
 """
 
 import re
@@ -27,13 +27,13 @@ from gateway.config.reading import Mistake, Parser, Reading, array_of, join, rea
 from gateway.config.values import Account, Upstream
 
 MAX_PRIORITY = 1000
-"""More fallbacks than anyone lists."""
+"""More levels of fallback than any configuration has."""
 
 MAX_CONCURRENT = 10_000
-"""Above the server's own limit of connections: no limit at all."""
+"""More would exceed the server's own limit of connections."""
 
 UPSTREAM_NAME = r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}"
-"""No slash: `upstream/model` in [models] must be readable in one way."""
+"""No slash, so that `upstream/model` in [models] is unambiguous."""
 
 
 def known_preset(reading: Reading, path: str, value: object) -> str:
@@ -44,7 +44,7 @@ def known_preset(reading: Reading, path: str, value: object) -> str:
 
 
 def array_of_tables(reading: Reading, path: str, value: object) -> list[Any]:
-    """Read an array, as it is: what an account needs depends on its upstream."""
+    """Read an array without its items: what an account needs depends on its upstream."""
     if not isinstance(value, list):
         raise wrong_type(f"an array of tables ([[{path}]])", value)
     return value
@@ -94,7 +94,7 @@ FIELDS = (
     "proxy",
     "ca_file",
 )
-"""Keys whose values are fields of an Upstream as they are."""
+"""Keys whose parsed values become fields of an Upstream."""
 
 SWITCHES = {"strip_cache_control": "cache_control", "system_role": "system_role"}
 """Keys that turn one repair on (True) or off (False)."""
@@ -117,7 +117,7 @@ def upstreams(reading: Reading, path: str, value: object) -> tuple[Upstream, ...
 
 
 def kind_of(value: Mapping[str, Any]) -> str:
-    """Return the kind of an upstream's table as far as it says one: only then its own keys can be read."""
+    """Return the kind that an upstream's table says, "" if it does not; without it its own keys cannot be read."""
     preset, kind = value.get("preset"), value.get("kind")
     if isinstance(kind, str) and kind in KINDS:
         return kind
@@ -125,19 +125,19 @@ def kind_of(value: Mapping[str, Any]) -> str:
 
 
 def keys_of(kind: str) -> Mapping[str, Parser]:
-    """Return the keys of an upstream of this kind; where that is not known, those of every kind."""
+    """Return the keys of an upstream of this kind; if it is "", those of every kind."""
     chosen = [KINDS[kind]] if kind else list(KINDS.values())
     return {**KEYS, **{key: parser for each in chosen for key, parser in each.keys.items()}}
 
 
 def foreign_key(key: str, kind: str) -> str:
-    """Return the names of the kinds that have a key which this one does not have; "" if it is a key of no kind."""
+    """Return the names of the kinds that have a key which this kind has not; "" if no kind has it."""
     owners = [name for name, each in KINDS.items() if key in each.keys]
     return " or ".join(f'"{name}"' for name in owners) if kind and kind not in owners else ""
 
 
 def upstream(reading: Reading, path: str, name: str, value: object) -> Upstream:
-    """Read one upstream. What is missing is noted and filled with something, so that all of it is read."""
+    """Read one upstream. A missing value is noted and replaced, so that the rest is read, too."""
     if not isinstance(value, dict):
         raise wrong_type("a table", value)
     said = kind_of(value)
@@ -157,7 +157,7 @@ def upstream(reading: Reading, path: str, name: str, value: object) -> Upstream:
         payers: tuple[Account, ...] = (Account(name=name, max_concurrent=found.get("max_concurrent", 0)),)
     else:
         payers = accounts(reading, f"{path}.accounts", found, kind, local)
-    # An array of the wrong type is in the table only, and has its problem already.
+    # An array of the wrong type is only in `value`, and its problem is noted.
     if not found.get("accounts", local or "accounts" in value):
         reading.problem(f"{path}.accounts", f"missing: add [[{path}.accounts]] with an email and an api_key")
     for cure in sorted({*found.get("cures", ())} & {*found.get("no_cures", ())}):
@@ -177,7 +177,7 @@ def upstream(reading: Reading, path: str, name: str, value: object) -> Upstream:
 
 
 def own_keys(reading: Reading, path: str, value: Mapping[str, Any], kind: str) -> dict[str, Any]:
-    """Return a table without the keys of other kinds and of accounts, each of which is noted."""
+    """Return a table without `accounts` and keys of other kinds; each of those keys is noted."""
     found = {}
     for key, item in value.items():
         owners = "" if key in KEYS else foreign_key(key, kind)
@@ -193,7 +193,7 @@ def own_keys(reading: Reading, path: str, value: Mapping[str, Any], kind: str) -
 def check_keys(
     reading: Reading, path: str, given: Collection[str], kind: str, preset: Mapping[str, Any]
 ) -> None:
-    """Note which keys an upstream needs beside its preset's, and which do not go together."""
+    """Note keys that an upstream lacks beside its preset's, and keys that do not go together."""
     if "kind" not in given and "preset" not in given:
         known = ", ".join(f'kind = "{name}"' for name in KINDS)
         reading.problem(f"{path}.kind", f"missing: write {known}, or a preset")
@@ -205,7 +205,7 @@ def check_keys(
 
 
 def upstream_url(reading: Reading, path: str, found: Mapping[str, Any], row: UpstreamKind) -> str:
-    """Return an upstream's base URL as its kind uses it, and note what is wrong with it."""
+    """Return an upstream's base URL as its kind uses it; note mistakes in it."""
     url: str = found.get("base_url", row.base_url)
     in_clear = url.startswith("http://") and not is_private(urlsplit(url).hostname or "")
     if in_clear and not found.get("plain_http"):
@@ -224,7 +224,7 @@ def upstream_url(reading: Reading, path: str, found: Mapping[str, Any], row: Ups
 def repairs(
     reading: Reading, path: str, kind: str, preset: Mapping[str, Any], own: Mapping[str, Any]
 ) -> frozenset[str]:
-    """Return the repairs that are on: the kind's, changed by the preset's wishes, then by the file's."""
+    """Return the repairs that are on: the kind's, changed by the preset, then by the file."""
     enabled = KINDS[kind].repairs
     for source in (preset, own):
         on, off = set(source.get("repair", ())), set(source.get("no_repair", ()))
@@ -240,7 +240,7 @@ def repairs(
 def accounts(
     reading: Reading, path: str, upstream: Mapping[str, Any], kind: str, local: bool
 ) -> tuple[Account, ...]:
-    """Read an upstream's accounts; `local`: it may ask for no key."""
+    """Read an upstream's accounts. `local`: it may work without a key."""
     found: dict[str, Account] = {}
     for index, item in enumerate(upstream.get("accounts", ())):
         where = f"{path}[{index}]"
@@ -263,7 +263,7 @@ def accounts(
 
 
 def check_account(reading: Reading, path: str, given: Collection[str], kind: str, local: bool) -> None:
-    """Note which keys an account needs, and which do not go together."""
+    """Note keys that an account lacks, and keys that do not go together."""
     if "email" in given and "name" in given:
         reading.problem(path, "has an email and a name: one is enough")
     elif "email" not in given and "name" not in given:

@@ -1,8 +1,7 @@
-"""The configuration as the rest of the gateway sees it: frozen values with every default filled in.
+"""The configuration for the rest of the gateway: frozen values with all defaults filled in.
 
-Durations are seconds, sizes are bytes. Nothing here reads a file or judges a value: that is the
-loader's work, and a value that came out of it is good. Secrets are wrapped so that no log line,
-no `repr` and no error text can show them by accident.
+Durations are seconds, sizes are bytes. Nothing here reads a file or checks a value: the loader does, and what it
+returns is valid. Secrets are wrapped so that no log line, `repr` or error text can show them by accident.
 """
 
 from collections.abc import Mapping
@@ -21,7 +20,7 @@ Expose = Literal["full", "masked", "none"]
 StatusFor = Literal["loopback"] | bool
 CountTokens = Literal["auto", "estimate", "zero"]
 REPAIRS_OF_KIND: Mapping[str, frozenset[str]] = {name: kind.repairs for name, kind in KINDS.items()}
-"""What is on when the configuration says nothing."""
+"""The repairs that are on by default, by kind."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,13 +33,13 @@ class Tls:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Server:
-    """Where clients connect, and what responses say of accounts."""
+    """Where the gateway listens, and what responses reveal about accounts."""
 
     host: str = "127.0.0.1"
     port: int = 8045
-    """0 lets the system choose."""
+    """0: the system chooses one."""
     workers: int = 1
-    """Processes that share the port, and tell each other what they learn of the accounts."""
+    """Processes that share the port, and exchange what they learn about accounts."""
     tls: Tls | None = None
     expose: Expose = "full"
     """How much of an account's name goes into `X-Account-Email`; "none" drops `X-Mapped-Model` too."""
@@ -53,7 +52,7 @@ class Server:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Auth:
-    """Who may come in."""
+    """Access of clients."""
 
     mode: AuthMode = "auto"
     keys: Mapping[str, Secret] = field(default_factory=dict)
@@ -68,43 +67,43 @@ class Auth:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Retry:
-    """What one client request may cost."""
+    """Limits of the attempts for one client request."""
 
     max_attempts: int = 3
     """A first try and two more accounts; clients retry by themselves after that."""
     max_wait: float = 20.0
-    """All waits together: Claude Code shows a banner after 20 s of silence."""
+    """Seconds for all waits together: Claude Code shows a banner after 20 s of silence."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stream:
-    """What is sent to a client while an upstream is silent."""
+    """What a client gets while an upstream is silent."""
 
     ping_after: float = 15.0
-    """Below the 20 s after which Claude Code shows a banner."""
+    """Seconds, below the 20 s after which Claude Code shows a banner."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sharing:
-    """What processes that serve the same accounts do together."""
+    """Cooperation of processes that serve the same accounts."""
 
     workers: bool = True
-    """The workers of one gateway tell each other what they learn."""
+    """The workers of one gateway exchange what they learn."""
     share_limits: bool = False
-    """Each takes its part of an account's `max_concurrent`, instead of all of it."""
+    """Each process uses its part of an account's `max_concurrent`, instead of all of it."""
     url: Secret | None = None
     """A store's, `redis[s]://[user[:password]@]host:port/db` or `unix://…`; a secret because of the password."""
     prefix: str = "gateway:"
     """Begins the names of the channel and of all keys in the store."""
     secret: Secret | None = None
-    """What messages in the store are sealed with."""
+    """Seals messages in the store."""
     ca_file: Path | None = None
     """PEM certificates trusted instead of the system's, for the store's TLS."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Intercept:
-    """Requests that the gateway responds to by itself, without an upstream."""
+    """Requests that the gateway answers itself, without an upstream."""
 
     warmup: bool = True
     quota_probe: bool = False
@@ -112,24 +111,24 @@ class Intercept:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cache:
-    """What is told of upstreams' prompt caches."""
+    """Observation of upstreams' prompt caches."""
 
     trace: bool = True
-    """Find out why a cache was lost: hashes of each conversation's prompt are kept for that."""
+    """Explain lost caches; for that, hashes of each conversation's prompt are kept."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Status:
-    """How the gateway is, for who looks in and steps in."""
+    """The status page and its actions."""
 
     enabled: StatusFor = "loopback"
-    """Where no key is asked for: "loopback" shows it to this machine only, and to others with a key; True to all.
-    False: to nobody."""
+    """Who sees it where no key is needed: "loopback" is this machine, and others with a key; True is everyone.
+    False turns it off."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Account:
-    """What authenticates requests to an upstream. No credential at all is right for a local upstream only."""
+    """A credential for an upstream. Only a local upstream may have none."""
 
     name: str
     """Its `email`, or its `name`."""
@@ -152,11 +151,11 @@ class Upstream:
     base_url: str
     """`http(s)://host[:port][/path]`, no slash at the end."""
     priority: int = 0
-    """0 is asked first; equal numbers are pooled; a higher one is a fallback."""
+    """0 is used first; upstreams of equal priority share the load; a higher number is a fallback."""
     models: Mapping[str, str] = field(default_factory=dict)
-    """Pattern -> wire model, in the file's order; empty: every name passes unchanged."""
+    """Pattern -> wire model, in the file's order; empty: names are passed on unchanged."""
     contexts: Mapping[str, int] = field(default_factory=dict)
-    """Wire model -> tokens of its context window, where the file says it."""
+    """Wire model -> tokens of its context window, where the file gives it."""
     accounts: tuple[Account, ...] = ()
     auth_header: str = "x-api-key"
     """The header of its credential."""
@@ -164,13 +163,13 @@ class Upstream:
     """Names of the repairs that are on."""
     stream_internally: bool = False
     threads: bool = True
-    """It keeps message threads: a request may hold only what is new."""
+    """It keeps message threads: a request may contain only what is new."""
     cures: tuple[str, ...] = ()
     """Names of the cures that are applied from the start."""
     no_cures: tuple[str, ...] = ()
     """Names of the cures that are never tried."""
     drop_betas: tuple[str, ...] = ()
-    """Betas that no request is sent with; `*` stands for anything."""
+    """Patterns of betas that no request is sent with; `*` matches anything."""
     drop_fields: tuple[str, ...] = ()
     """Paths of fields that no request is sent with."""
     max_concurrent: int = 0
@@ -180,7 +179,7 @@ class Upstream:
     ca_file: Path | None = None
     """PEM certificates trusted instead of the system's."""
     options: Any = None
-    """What only its kind has: the kind's `options`, with their defaults where none are given."""
+    """The options of its kind, an instance of the kind's `options`; by default with its defaults."""
 
     def __post_init__(self) -> None:
         options = KINDS[self.kind].options
@@ -203,17 +202,17 @@ class Config:
     models: Mapping[str, str] = field(default_factory=dict)
     """Requested name or pattern -> model or `upstream/model`, in the file's order."""
     contexts: Mapping[str, int] = field(default_factory=dict)
-    """Model of that table -> tokens of its context window, where the file says it."""
+    """Model of that table -> tokens of its context window, where the file gives it."""
     count_tokens: CountTokens = "auto"
     upstreams: tuple[Upstream, ...] = ()
     path: Path | None = None
-    """The file it came from."""
+    """The file it was read from."""
     warnings: tuple[str, ...] = ()
-    """What is allowed but should be known; one sentence each, to be said at the start."""
+    """Things that are allowed but should be known, a sentence each, logged at the start."""
 
 
 class ConfigError(Exception):
-    """The configuration cannot be used. `problems` has one line for every mistake, never a secret."""
+    """The configuration cannot be used. `problems` has a line for each mistake, and never a secret."""
 
     def __init__(self, problems: list[str]) -> None:
         super().__init__("\n".join(problems))

@@ -1,7 +1,7 @@
-"""What the demo's upstream says: a request document -> a Reply. Pure: the same request, the same words.
+"""The demo upstream's replies: a request document -> a Reply. Deterministic: equal requests get equal text.
 
-The words echo the prompt and say what this is. "run ..." and "read ..." lead to a call of a tool that is made for
-it, judged by its name and its schema; a tool's result leads to words about it.
+The text echoes the prompt and says what this is. "run ..." and "read ..." become a call of a suitable tool, chosen by
+name and schema; a tool's result gets a text about it.
 """
 
 import re
@@ -21,35 +21,35 @@ RESULT = 1000
 """Characters of a tool's result that are quoted: about a screen."""
 
 SIGNATURE = "demo-ZGVtb25zdHJhdGlvbg"
-"""Of every thinking block. Signatures of other hosts are refused, as the API refuses them."""
+"""The signature of every thinking block. Others are refused, as the API refuses other hosts' signatures."""
 
 WHO = "This is the gateway's demo: a small upstream inside it answers, with no key and no network."
 HINT = 'Say "run echo hi" or "read README.md", and I call your client\'s tool for it.'
 HINT_WITHOUT_TOOLS = 'Offer me a tool and say "run echo hi", and I call it.'
 
 _ADDED = re.compile(r"<(system-reminder|environment[\w-]*|env)\b[^>]*>.*?</\1>", re.DOTALL)
-"""What clients put beside a prompt: reminders, and descriptions of the environment."""
+"""Text that clients add to a prompt: reminders, and descriptions of the environment."""
 
 _WRAPPED = re.compile(r"<(task|user_query|user_message|feedback)>(.*)</\1>", re.DOTALL)
-"""What some clients put a prompt in."""
+"""Tags in which some clients wrap a prompt."""
 
 _TOKEN = re.compile(r"\w{1,6}|[^\w\s]{1,3}")
-"""About what a tokenizer makes of a text: a short word, a piece of a long one, a few marks."""
+"""Approximates a tokenizer: a short word, a piece of a long one, a few punctuation marks."""
 
 _POLITE = r"\s*(?:(?:please|can you|could you|now)\s+)*"
 
 
 @dataclass(frozen=True, slots=True)
 class Verb:
-    """A kind of wish that a prompt may begin with, and the tools that are made for it."""
+    """A kind of request that a prompt may begin with, and the tools for it."""
 
     name: str
     wish: re.Pattern[str]
-    """Its group is what the wish is about."""
+    """Its group 1 is the object of the request."""
     tools: re.Pattern[str]
-    """Found in the names of such tools."""
+    """Matches the names of such tools."""
     properties: tuple[str, ...]
-    """What such a tool may call its main input, the likeliest first."""
+    """Names of such a tool's main input, the likeliest first."""
 
 
 VERBS = (
@@ -61,7 +61,7 @@ VERBS = (
     ),
     Verb(
         "read",
-        # A path in quotes may have blanks; after another one, a sentence's marks are left out.
+        # A quoted path may contain blanks; another one ends before a sentence's punctuation.
         re.compile(
             _POLITE + r"read\b:?[ \t]+(?:(?:the|file)[ \t]+)*@?"
             r"(`[^`\n]+`|\"[^\"\n]+\"|\S+?(?=[.,;:?!]*(?:\s|\Z)))",
@@ -75,7 +75,7 @@ VERBS = (
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """A response, as it is in a Message. `usage` counts the whole of it."""
+    """The variable parts of a Message. `usage` counts all of it."""
 
     content: tuple[Block, ...]
     stop_reason: str
@@ -83,7 +83,7 @@ class Reply:
 
 
 def reply_to(document: Mapping[str, Any], input_tokens: int, new_id: Callable[[str], str]) -> Reply:
-    """Return the reply to a checked request. `input_tokens` goes into its usage; `new_id` makes an id of a prefix."""
+    """Return the reply to a checked request. `input_tokens`: for its usage; `new_id` returns an id with a prefix."""
     thought, text, call = _intent(document)
     content: list[Block] = []
     if _table(document, "thinking").get("type") in ("enabled", "adaptive"):
@@ -102,7 +102,7 @@ def reply_to(document: Mapping[str, Any], input_tokens: int, new_id: Callable[[s
 
 
 def _intent(document: Mapping[str, Any]) -> tuple[str, str, Block | None]:
-    """Return what is thought and what is said, and the name and input of the tool that is called."""
+    """Return the thinking, the text, and the tool call, if any."""
     calls, turn = _last_turn(document["messages"])
     prompt = next((words for block in reversed(turn) if (words := words_of(block))), "")
     results = [block for block in turn if block.get("type") == "tool_result"]
@@ -137,7 +137,7 @@ def _intent(document: Mapping[str, Any]) -> tuple[str, str, Block | None]:
 
 
 def _last_turn(messages: Sequence[Mapping[str, Any]]) -> tuple[list[Block], list[Block]]:
-    """Return the calls before the last turn, and its blocks. A response's beginning at the very end is passed over."""
+    """Return the calls before the last turn, and that turn's blocks. A prefill at the end is skipped."""
     said = [message for message in messages if message["role"] != "system"]
     while said and said[-1]["role"] == "assistant":
         said.pop()
@@ -159,7 +159,7 @@ def _blocks(holder: Mapping[str, Any]) -> Iterator[Block]:
 
 
 def words_of(block: Block) -> str:
-    """Return a text block's words, without what clients put beside and around a prompt."""
+    """Return a text block's prompt, without what clients add to it and wrap it in."""
     text = block.get("text")
     words = _ADDED.sub("", text).strip() if isinstance(text, str) else ""
     wrapped = _WRAPPED.search(words)
@@ -172,7 +172,7 @@ def _shortened(text: str) -> str:
 
 
 def _about(results: Sequence[Block]) -> str:
-    """Return tool results in words. Several lines go into a block of their own."""
+    """Return a text about tool results. One of several lines becomes a separate code block."""
     parts = []
     for result in results:
         shown = (
@@ -192,7 +192,7 @@ def _about(results: Sequence[Block]) -> str:
 
 
 def _wish(prompt: str) -> tuple[Verb | None, str]:
-    """Return the verb that a prompt begins with, and what it is about; None for any other prompt."""
+    """Return the verb that a prompt begins with, and its object; None for any other prompt."""
     for verb in VERBS:
         found = verb.wish.match(prompt)
         if found is not None:
@@ -203,7 +203,7 @@ def _wish(prompt: str) -> tuple[Verb | None, str]:
 
 
 def _offered(document: Mapping[str, Any]) -> list[Block]:
-    """Return the tools that may be called: the client's own, loaded, and not ruled out by `tool_choice`."""
+    """Return the tools that may be called: the client's own, loaded, and not excluded by `tool_choice`."""
     if _table(document, "tool_choice").get("type") == "none":
         return []
     return [
@@ -216,19 +216,19 @@ def _offered(document: Mapping[str, Any]) -> list[Block]:
 
 
 def _call_for(verb: Verb, what: str, tools: Sequence[Block]) -> Block | None:
-    """Return the call that grants a wish, of the first tool made for it: never of any other."""
+    """Return a call of the first tool for this verb; None if there is none."""
     for tool in tools:
         properties = _table(tool["input_schema"], "properties")
         for main in verb.properties if verb.tools.search(tool["name"]) else ():
             if _table(properties, main).get("type") == "string":
-                # What else is required gets a few words: Claude Code's Bash shows its `description` to people.
+                # Other required strings get a short text: Claude Code shows Bash's `description` to people.
                 filled = value_for(tool["input_schema"], f"{verb.name.capitalize()} {what}")
                 return {"name": tool["name"], "input": {**filled, main: what}}
     return None
 
 
 def value_for(schema: object, text: str) -> Any:
-    """Return a small value of a schema's type, objects with what they require; strings are `text`."""
+    """Return a small value that fits a schema: objects have what they require, strings are `text`."""
     if not isinstance(schema, dict):
         return text
     options, kind, required = schema.get("enum"), schema.get("type"), schema.get("required")
@@ -243,6 +243,6 @@ def value_for(schema: object, text: str) -> Any:
 
 
 def _table(holder: Mapping[str, Any], key: str) -> Block:
-    """Return the object at a key, an empty one for anything else."""
+    """Return the object at a key; {} if it is something else."""
     value = holder.get(key)
     return value if isinstance(value, dict) else {}

@@ -1,5 +1,5 @@
-"""`gateway demo` as a process: an embedded upstream on a loopback port of its own, and a gateway before it
-that reaches it as it would any other."""
+"""`gateway demo` as a process: an embedded upstream on a loopback port, and a gateway in front of it that reaches it
+like any other."""
 
 import asyncio
 import os
@@ -24,7 +24,7 @@ HOST = "127.0.0.1"
 
 
 def serve(port: int) -> int:
-    """Serve until a signal says stop; return the exit code."""
+    """Serve until a signal stops it; return the exit code."""
     log, writer = open_log("info", "text")
     try:
         return run(partial(_serve, port, log))
@@ -41,7 +41,7 @@ async def _serve(port: int, log: AccessLog) -> int:
         except StartError as error:
             print(f"gateway: {error}", file=sys.stderr)
             return BAD_START
-        # Said once the signals are heard: whoever waits for it may send one at once.
+        # Printed once signals are handled: a parent that reads it may send one at once.
         asyncio.get_running_loop().call_soon(
             partial(stdio.write, greeting(gateway.runtime.base_url, os.environ) + "\n")
         )
@@ -51,7 +51,7 @@ async def _serve(port: int, log: AccessLog) -> int:
 
 
 class Counted:
-    """An application, and how often it was asked: what the gateway itself responds to is not among it."""
+    """Wraps an application and counts its requests. What the gateway responds to itself is not among them."""
 
     __slots__ = ("_application", "posts")
 
@@ -61,7 +61,7 @@ class Counted:
         """Requests with a body: messages and counts, not the list of models."""
 
     def accept(self, exchange: Exchange) -> RequestHandler | None:
-        """Count a request, and pass it on."""
+        """Count a request and pass it on."""
         self.posts += exchange.head.method == "POST"
         return self._application.accept(exchange)
 
@@ -72,7 +72,7 @@ class Counted:
 
 @asynccontextmanager
 async def listening(application: Application) -> AsyncIterator[int]:
-    """Run an application behind a free loopback port, which is yielded; leave nothing of it afterwards."""
+    """Run an application on a free loopback port, which is yielded, until the block ends."""
     server = Listener(application, Limits())
     port = await server.listen(HOST, 0)
     try:
@@ -84,7 +84,7 @@ async def listening(application: Application) -> AsyncIterator[int]:
 
 
 def configuration(port: int, upstream_port: int) -> Config:
-    """Return the configuration of a gateway on `port` before the embedded upstream, with its accounts."""
+    """Return the configuration of a gateway on `port` in front of the embedded upstream."""
     upstream = Upstream(
         name="demo",
         kind="anthropic",
@@ -95,7 +95,7 @@ def configuration(port: int, upstream_port: int) -> Config:
 
 
 def greeting(base_url: str, environ: Mapping[str, str]) -> str:
-    """Return what to paste, and what will be seen."""
+    """Return the text printed at the start: commands to paste, and what to expect."""
     first, second = ACCOUNTS
     variables = {**client_environment(Config(), base_url, environ), "ANTHROPIC_AUTH_TOKEN": "demo"}
     exports = "\n".join(f"  {line}" for line in export_lines(variables))

@@ -1,7 +1,7 @@
 """The demo's upstream: an application of the HTTP server that speaks the Messages protocol.
 
-It knows two accounts, serves any model's name, streams with small pauses, refuses what a client of a real upstream
-would trip over early, and limits its first account now and then. What it says is decided in `reply`.
+It has two accounts, serves any model name, streams with small pauses, refuses mistakes that a real upstream would
+refuse, and rate-limits its first account now and then. `reply` decides what it says.
 """
 
 import asyncio
@@ -23,13 +23,13 @@ ACCOUNTS = {"first@demo.example": "demo-1", "second@demo.example": "demo-2"}
 """Name -> key."""
 
 LIMITED = "demo-1"
-"""The key that is rate-limited now and then; the other one never is, so that every request is served."""
+"""The key that is rate-limited now and then; the other never is, so that every request can be served."""
 
 EVERY = 3
-"""Every third request: whoever tries the demo for a minute sees it, and most requests pass at once."""
+"""Every third request is limited: often enough to see it within a minute, and most requests pass at once."""
 
 PAUSE = 5
-"""Seconds of a refusal. Above the 2 s that would be worth waiting for, so that another account takes over."""
+"""Seconds of `retry-after`. Above the 2 s that are worth waiting for, so that the other account takes over."""
 
 MODELS = {
     "claude-opus-5-5": "Claude Opus 5.5 (demo)",
@@ -38,15 +38,15 @@ MODELS = {
     "claude-opus-4-8": "Claude Opus 4.8 (demo)",
     "claude-haiku-4-5": "Claude Haiku 4.5 (demo)",
 }
-"""What it lists, id -> display name. Other names are served as well."""
+"""The listed models, id -> display name. Other names are served as well."""
 
 LISTED_SINCE = "2026-01-01T00:00:00Z"
 
 THREADS_UNSUPPORTED = {"error_code": "thread_unsupported_request"}
-"""Makes SDKs and Claude Code send the whole conversation, which the demo does not keep."""
+"""Makes SDKs and Claude Code send the whole conversation, since the demo keeps none."""
 
 WORD_PAUSE = 0.03
-"""Seconds between two words: about as fast as a quick model writes, and slow enough to be seen."""
+"""Seconds between two words: as fast as a quick model, and slow enough to be seen."""
 
 JSON = b"content-type: application/json\r\n"
 EVENT_STREAM = b"content-type: text/event-stream; charset=utf-8\r\ncache-control: no-cache\r\n"
@@ -64,15 +64,15 @@ KINDS: Mapping[str, tuple[tuple[type, ...], str]] = {
     "tool_choice": ((dict,), "dictionary"),
     "tools": ((list,), "list"),
 }
-"""Field -> the types that its value may have, and what a refusal calls them."""
+"""Field -> the types that its value may have, and their name in an error."""
 
 _WORD = re.compile(r"\s*\S+|\s+")
 _PIECE = re.compile(".{1,24}", re.DOTALL)
-"""Of a tool's input: enough pieces to show that a client must join them."""
+"""Pieces of a tool's input: enough to show that a client must join them."""
 
 
 class DemoUpstream:
-    """Accepts every request; keeps nothing between them but the count for its rate limit."""
+    """Accepts every request. Its only state is the count for the rate limit."""
 
     def __init__(self, pause: float = WORD_PAUSE) -> None:
         """`pause`: seconds between two words of a stream."""
@@ -80,16 +80,16 @@ class DemoUpstream:
         self._served = 0
 
     def accept(self, exchange: Exchange) -> "DemoRequest":
-        """Take every request; see http1.server_connection.Application."""
+        """Accept every request; see http1.server_connection.Application."""
         return DemoRequest(exchange, self)
 
     def protocol_error(self, status: int, message: str, exchange: Exchange | None) -> tuple[bytes, bytes]:
-        """Return an error of HTTP's own; see http1.server_connection.Application."""
+        """Return a violation of HTTP as an error; see http1.server_connection.Application."""
         request_id = new_id("req_")
         return JSON + _request_id(request_id), error_body(status, message, request_id)
 
     def check_limit(self, key: str) -> None:
-        """Count one more request with this key. Raises RequestError (429) for every third of the limited account."""
+        """Count a request with this key. Raises RequestError (429) for every third one of the limited account."""
         self._served += key == LIMITED
         if key == LIMITED and self._served % EVERY == 0:
             raise RequestError(
@@ -100,7 +100,7 @@ class DemoUpstream:
 
 
 class DemoRequest:
-    """Handles one request; streams, if it must, piece by piece."""
+    """Handles one request; a stream is sent piece by piece."""
 
     __slots__ = ("_exchange", "_pieces", "_timer", "_upstream")
 
@@ -129,7 +129,7 @@ class DemoRequest:
             self._step()
 
     def _document(self, body: bytes) -> dict[str, Any] | None:
-        """Return what to respond, None for a stream, whose pieces are set. Raises RequestError."""
+        """Return the response's document; None for a stream, after setting its pieces. Raises RequestError."""
         head = self._exchange.head
         bearer = (head.get(b"authorization") or b"").partition(b" ")[2]
         key = (head.get(b"x-api-key") or bearer).decode("latin-1")
@@ -154,7 +154,7 @@ class DemoRequest:
         return None
 
     def _step(self) -> None:
-        """Send the next piece now, and the one after it later."""
+        """Send the next piece, and schedule the one after it."""
         piece = next(self._pieces, None)
         self._timer = None
         if piece is None:
@@ -164,7 +164,7 @@ class DemoRequest:
             self._timer = self._exchange.loop.call_later(self._upstream.pause, self._step)
 
     def writable(self, ready: bool) -> None:
-        """Go on all the same: pieces are small."""
+        """Ignore back-pressure: pieces are small."""
 
     def ended(self) -> None:
         """Stop the stream."""
@@ -177,12 +177,12 @@ class DemoRequest:
 
 
 def new_id(prefix: str) -> str:
-    """Return an identifier of the length that the API's own have."""
+    """Return an identifier as long as the API's own."""
     return f"{prefix}{getrandbits(96):024x}"
 
 
 def check(document: Mapping[str, Any], *, counting: bool = False) -> None:
-    """Raise RequestError (400) for the first thing that is wrong. `counting`: only tokens are to be counted."""
+    """Raise RequestError (400) for the first mistake. `counting`: a request to count tokens."""
     fault = next(_faults(document, counting), None)
     if fault is not None:
         raise RequestError(400, fault)
@@ -193,7 +193,7 @@ def check(document: Mapping[str, Any], *, counting: bool = False) -> None:
 
 
 def _faults(document: Mapping[str, Any], counting: bool) -> Iterator[str]:
-    """Yield what is wrong, in the words that the API has for it: clients recover by its wording."""
+    """Yield mistakes in the API's wording, since clients recover by it."""
     for field, (types, name) in KINDS.items():
         if document.get(field) is not None and type(document[field]) not in types:
             yield f"{field}: Input should be a valid {name}"

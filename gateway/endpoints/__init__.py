@@ -1,1 +1,1 @@
-"""One file a route: reads a request, says what to do, responds."""
+"""One file for each route: reads a request, decides what to do, responds."""

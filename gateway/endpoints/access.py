@@ -1,6 +1,6 @@
-"""Who may come in: host, origin and key, judged on the head alone.
+"""Access control: host, origin and key, judged by the head alone.
 
-The host and origin rules are what stops a web page from reaching a local gateway (DNS rebinding, cross-site requests).
+The host and origin rules stop web pages from reaching a local gateway (DNS rebinding, cross-site requests).
 Keys are compared as digests in constant time; a missing and a wrong key look the same.
 """
 
@@ -16,11 +16,11 @@ from gateway.messages.errors import RequestError
 KEY_FIELDS = frozenset({b"authorization", b"x-api-key", b"x-goog-api-key"})
 
 ACTION = b"x-gateway-action"
-"""The field of requests that make the gateway do something: no page of another origin can send it unasked."""
+"""The field that requests with side effects need: a page of another origin cannot send it without permission."""
 
 
 def check_action(head: RequestHead) -> None:
-    """Check that a request was meant to make the gateway do something. Raises RequestError (403)."""
+    """Check that a request with side effects was sent on purpose. Raises RequestError (403)."""
     if head.get(ACTION) is None:
         raise RequestError(403, f"this needs the header {ACTION.decode()}, with any value")
 
@@ -30,7 +30,7 @@ def _digest(key: bytes) -> bytes:
 
 
 class Keys:
-    """The configured client keys, kept as digests only."""
+    """The configured client keys, stored as digests only."""
 
     __slots__ = ("_digests",)
 
@@ -38,9 +38,9 @@ class Keys:
         self._digests = [(name, _digest(key.reveal().encode())) for name, key in keys.items() if key]
 
     def name_of(self, head: RequestHead) -> str | None:
-        """Return the name of the first configured key that a request holds; None without one.
+        """Return the name of the first configured key that a request holds; None if it holds none.
 
-        Every offered key is compared with every configured one, so that time tells nothing.
+        Every key in the request is compared with every configured one, so that the time reveals nothing.
         """
         found = None
         for name, value in head.headers:
@@ -76,7 +76,7 @@ class AccessControl:
         """Check the Host. Raises RequestError for one that is not this gateway's name (403), or not a name (400)."""
         value = head.get(b"host")
         if value is None:
-            return  # HTTP/1.0 need not send one, and no browser speaks it.
+            return  # HTTP/1.0 may omit it, and no browser speaks HTTP/1.0.
         try:
             name, _ = split_host(value)
         except ProtocolError as error:
@@ -102,7 +102,7 @@ class AccessControl:
         return True
 
     def check_origin(self, head: RequestHead) -> str | None:
-        """Return the foreign Origin that is allowed, for CORS fields; None for none or the same host.
+        """Return an allowed foreign Origin, for CORS fields; None without one and for the gateway's own.
 
         Raises RequestError (403) for any other.
         """
@@ -128,7 +128,7 @@ class AccessControl:
         return None
 
     def check_key(self, head: RequestHead, *, health: bool) -> str:
-        """Return the name of the client's key, "" where none is needed. Raises RequestError (401)."""
+        """Return the name of the client's key, "" if none is needed. Raises RequestError (401)."""
         if self._mode == "off" or (health and self._mode == "all_except_health"):
             return self._keys.name_of(head) or ""
         name = self._keys.name_of(head)

@@ -1,7 +1,7 @@
-"""POST /v1/messages/count_tokens: asked of an upstream that can count, else estimated here.
+"""POST /v1/messages/count_tokens: counted by an upstream that can, else estimated here.
 
-`count_tokens` in the configuration chooses: "auto", "estimate", or "zero", the placeholder that some clients were
-built against. The header X-Token-Count says which it was.
+`count_tokens` in the configuration chooses: "auto", "estimate", or "zero", a placeholder that some clients expect. The
+header X-Token-Count says which it was.
 """
 
 from functools import partial
@@ -16,7 +16,7 @@ ZERO = b'{"input_tokens":0,"output_tokens":0}'
 
 
 def count_tokens(request: ClientRequest) -> None:
-    """Count. Raises RequestError for a request that cannot be counted at all."""
+    """Respond with a count. Raises RequestError for a request that cannot be counted."""
     request.purpose = "count_tokens"
     parsed = request.parsed = read_request(request.body)
     request.record.model = parsed.model
@@ -37,7 +37,7 @@ def count_tokens(request: ClientRequest) -> None:
     if how == "estimate" or not able:
         by_estimate()
         return
-    # Counting leaves conversations where they are.
+    # No conversation: a count must not bind one to an account.
     Forwarder(request, able, "", by_estimate).start()
 
 

@@ -1,4 +1,4 @@
-"""Clients' own telemetry ends here: accepted, so that they do not try again, and thrown away."""
+"""Clients' own telemetry: accepted, so that they do not retry, and discarded."""
 
 from gateway.proxy.request import ClientRequest
 

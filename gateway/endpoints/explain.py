@@ -1,8 +1,8 @@
-"""POST /status/explain: what would become of a Messages request, told without sending it.
+"""POST /status/explain: what the gateway would do with a Messages request, without sending it.
 
-The body and the head are those of a request to /v1/messages. `messages.messages` serves it here too, and `Attempt`
-prepares what would go upstream: only the account's slot, its credential and the connection are left out. Nothing that
-other requests meet is changed.
+Body and head are those of a request to /v1/messages. `messages.messages` handles it, and `Attempt` prepares the
+upstream's request; only the account's slot, its credential and the connection are left out. The state that other
+requests depend on is not changed.
 """
 
 import json
@@ -45,38 +45,38 @@ Report = dict[str, Any]
 MASK = "***"
 
 SECRET = re.compile(r"auth|cookie|key|password|secret|token", re.IGNORECASE)
-"""In the name of a field whose value is not shown: the account's, and what a configuration may add."""
+"""Matches names of fields whose values are masked: the account's, and those that a configuration adds."""
 
 SECRET_PARAMETER = re.compile(rf"([?&][^=&]*(?:code|sig|{SECRET.pattern})[^=&]*=)[^&]*", re.IGNORECASE)
-"""The same in a query, where some hosts take their keys by other names."""
+"""The same for a query's parameters, where some hosts take keys by other names."""
 
 SHOWN = 8
-"""Characters of a conversation's id that are shown: enough to tell it from others in a log."""
+"""Characters shown of a conversation's id: enough to recognize it in a log."""
 
 LONGEST = 200
-"""Characters of a path, or of a cure's detail, that are shown: keys in them may be the client's."""
+"""Characters shown of a path, or of a cure's detail: a client chose the keys in them."""
 
 
 def explain(request: ClientRequest) -> None:
-    """Respond with the report. Raises RequestError for a request that is not meant for this."""
+    """Respond with the report. Raises RequestError for a request without the action header."""
     check_action(request.exchange.head)
     report: Report = {}
     try:
         messages(request, lambda *serving: DryRun(report, *serving), lambda _: _told_here(request, report))
     except RequestError as error:
         report.setdefault("refused", refused(error.status, error.type, error.message))
-    # Its own log line tells of nothing that was sent.
+    # The log line of this request lists no repairs, since none was sent.
     request.record.repairs = ()
     request.respond(200, write_document(report))
 
 
 def refused(status: int, type: str, message: str) -> Report:
-    """Return the part about the error that the client would get."""
+    """Return the report's part about the error that the client would get."""
     return {"status": status, "type": type, "message": message}
 
 
 def _told_here(request: ClientRequest, report: Report) -> None:
-    """Report a request that is responded to without an upstream."""
+    """Report that a request gets its response without an upstream."""
     _tell_request(request, report)
     document = request.parsed.document
     if not is_warmup(document):
@@ -99,7 +99,7 @@ def _tell_request(request: ClientRequest, report: Report) -> None:
 
 
 class _NoConnection:
-    """Stands in the place of a pool: knows the origin, and sends nothing."""
+    """Replaces a pool: knows the origin, and sends nothing."""
 
     def __init__(self, origin: Origin) -> None:
         self.origin = origin
@@ -109,7 +109,7 @@ class _NoConnection:
 
 
 class DryRun:
-    """Serves one request, up to where it would be sent."""
+    """Follows one request up to the point where it would be sent."""
 
     def __init__(
         self, report: Report, request: ClientRequest, targets: Sequence[Target], conversation: str
@@ -145,7 +145,7 @@ class DryRun:
         self._prepare(target)
 
     def _choose(self) -> Target | None:
-        """Return who would be asked now; None if nobody can be, and report what then."""
+        """Return the account that would be used now; None if there is none, after reporting why."""
         runtime, request = self._runtime, self._request
         retries = Retries(
             runtime.scheduler,
@@ -203,12 +203,12 @@ class DryRun:
     # What would be sent.
 
     def _prepare(self, target: Target) -> None:
-        """Have an attempt prepare the request for a target, and report that."""
+        """Have an attempt prepare the request for a target, and report the result."""
         request, scheduler = self._request, self._runtime.scheduler
         there = self._runtime.upstreams[target.upstream]
         pool = cast(Pool, _NoConnection(there.pool.origin))
         upstream = UpstreamClient(there.upstream, pool, there.dialect, {})
-        # It takes no slot, and is never released.
+        # It holds no slot, so it need not be released.
         lease = Lease(scheduler, target, self._conversation, False, self._now)
         lease.cures = scheduler.cures.known(target.upstream, target.wire_model, self._now)
         forwarder = Forwarder(request, self._targets, self._conversation)
@@ -232,7 +232,7 @@ class DryRun:
         }
 
     def _kind(self, attempt: Attempt, upstream: UpstreamClient) -> str:
-        """Return what became of the client's body."""
+        """Return how the upstream's body relates to the client's."""
         parsed = self._request.parsed
         if not upstream.dialect.relays:
             return "translated"
@@ -242,7 +242,7 @@ class DryRun:
         return "spliced" if attempt.body == spliced else "rewritten"
 
     def _changes(self, attempt: Attempt) -> Report:
-        """Return the repairs and cures that changed the request, each with the first place that it touched."""
+        """Return the repairs and cures that changed the request, each with the first place that it changed."""
         outgoing, upstream = attempt.outgoing, attempt.upstream.upstream
         document = self._request.parsed.exact()
         cures: list[Report] = []
@@ -268,7 +268,7 @@ class DryRun:
         return {"repairs": repairs, "cures": cures}
 
     def _head_difference(self, attempt: Attempt) -> str | None:
-        """Return the first field of the head that a cure has changed."""
+        """Return the first header field that a cure changed; None if there is none."""
         if attempt.outgoing.headers is None:
             return None
         usual = attempt.upstream.dialect.forwarded(self._request.headers)
@@ -276,7 +276,7 @@ class DryRun:
         return next((f"head: {name}" for name in names), None)
 
     def _translated_cures(self, attempt: Attempt) -> list[Report]:
-        """Return the cures of a translated request: each is compared with the request without it, as it is sent."""
+        """Return the cures of a translated request that have an effect, found by encoding it without each of them."""
         cures, found = attempt.lease.cures, []
         before = self._encoded(attempt, ()) if cures else None
         for count, (name, detail) in enumerate(cures, 1):
@@ -296,20 +296,20 @@ class DryRun:
 
 
 def _change(name: str, at: str, detail: str = "") -> Report:
-    """Return one change, the first place that it touched, and what exactly it is about where that is known."""
+    """Return a report about one change: the first place that it touched, and its detail, if any."""
     told = {"name": name, "at": at, **({"detail": detail} if detail else {})}
     return {key: text if len(text) <= LONGEST else f"{text[:LONGEST]}…" for key, text in told.items()}
 
 
 def _masked(upstream: UpstreamClient, account: str) -> Credential:
-    """Return a credential of the kind that an account has, without its secret; no token is fetched."""
+    """Return a credential of an account's kind without its secret. No token is fetched."""
     known = upstream.credentials[account].known
     kind = "bearer" if known is None else known.kind
     return Credential(kind, Secret(MASK))
 
 
 def _shown(line: str) -> str:
-    """Return a line of a head without what may be secret."""
+    """Return a header line with a value that may be secret masked."""
     name, colon, value = line.partition(": ")
     return f"{name}{colon}{MASK}" if SECRET.search(name) and MASK not in value else line
 

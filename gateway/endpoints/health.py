@@ -1,4 +1,4 @@
-"""GET /healthz and /readyz: is the gateway alive, and could it serve a request now."""
+"""GET /healthz and /readyz: whether the gateway is alive, and whether it could serve a request now."""
 
 from collections.abc import Iterable
 from math import ceil, isinf
@@ -16,7 +16,7 @@ DRAINING = b'{"status":"draining"}'
 
 
 def healthz(request: ClientRequest) -> None:
-    """Tell that the gateway is alive, or about to stop."""
+    """Respond 200 if the gateway is alive, 503 while it drains."""
     if request.runtime.draining:
         request.respond(503, DRAINING)
     else:
@@ -24,9 +24,9 @@ def healthz(request: ClientRequest) -> None:
 
 
 def readyz(request: ClientRequest) -> None:
-    """Tell whether some account could serve a request now; else why not, and when at the earliest.
+    """Respond 200 if some account could serve a request now; else 503 with the reasons and the earliest time.
 
-    Who has no key, where keys are checked, learns nothing of accounts, nor of what upstreams are known to refuse.
+    Clients without a key, where keys are checked, learn nothing about accounts and cures.
     """
     runtime = request.runtime
     server = runtime.config.server
@@ -73,8 +73,8 @@ def readyz(request: ClientRequest) -> None:
 
 
 def _cures(remembered: Iterable[Remembered], now: float) -> list[dict[str, Any]]:
-    """Return what is changed from the start for upstreams that refuse it; the seconds until it is tried again, None
-    for what the configuration says."""
+    """Return the cures that are applied from the start, each with the seconds until it is tried without; None for those
+    of the configuration."""
     return [
         {
             "upstream": one.upstream,

@@ -1,6 +1,6 @@
-"""POST /v1/messages: the main line.
+"""POST /v1/messages: the main route.
 
-Reads the request, responds to warm-ups itself, finds who serves the model, and hands over to the forwarder.
+Reads the request, responds to warm-ups itself, finds the accounts that serve the model, and starts the forwarder.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,18 +18,18 @@ MARK = b"x-warmup-intercepted: true\r\n"
 
 
 class Serving(Protocol):
-    """Who serves one request."""
+    """Something that serves one request."""
 
     def start(self) -> None:
-        """Begin; raises RequestError for what cannot be served at all."""
+        """Start; raises RequestError for what cannot be served at all."""
 
 
 Serve = Callable[[ClientRequest, Sequence[Target], str], Serving]
-"""Makes one of a request, of who serves its model, and of its conversation."""
+"""Returns a Serving for a request, the targets for its model, and its conversation."""
 
 
 def _respond_here(request: ClientRequest) -> None:
-    """Respond to a warm-up or a probe: its response is thrown away, so no upstream is asked."""
+    """Respond to a warm-up or a probe: clients discard the response, so no upstream is needed."""
     request.record.outcome = "warmup"
     model = request.parsed.model
     if request.parsed.stream:
@@ -46,7 +46,7 @@ def messages(
 ) -> None:
     """Serve a request. Raises RequestError for one that cannot be served at all.
 
-    `serve` and `respond_here` are what is done in the end: a dry run only looks.
+    `serve` and `respond_here` can be replaced for a dry run.
     """
     parsed = request.parsed = read_request(request.body)
     request.record.model = parsed.model
@@ -63,7 +63,7 @@ def messages(
 
 
 def targets_of(request: ClientRequest) -> tuple[Target, ...]:
-    """Return who serves the request's model, best first. Raises RequestError (404)."""
+    """Return the targets for the request's model, best first. Raises RequestError (404)."""
     entrance, model = request.entrance, request.parsed.model
     assert entrance is not None
     if entrance.model != model:
@@ -73,7 +73,7 @@ def targets_of(request: ClientRequest) -> tuple[Target, ...]:
 
 
 def conversation_of(request: ClientRequest) -> str:
-    """Return whose conversation a request belongs to, and which."""
+    """Return the name of the request's conversation, which begins with that of the client's key."""
     entrance = request.entrance
     assert entrance is not None
     if entrance.conversation:
@@ -82,9 +82,9 @@ def conversation_of(request: ClientRequest) -> str:
 
 
 def _serve_thread(request: ClientRequest, serve: Serve) -> None:
-    """Serve a request of a message thread by an upstream that keeps them: a later one holds only what is new, and
-    belongs to the account that gave the response before. Raises RequestError where no upstream keeps threads: by its
-    code SDKs know that they must send the whole history, and then do so."""
+    """Serve a request of a message thread by an upstream that keeps threads. A later request holds only what is
+    new, and belongs to the account of the earlier response. Raises RequestError where no upstream keeps threads: by
+    its code SDKs know that they must send the whole history, and do so."""
     thread = thread_of(request.parsed.document)
     if thread is None:
         serve(request, targets_of(request), conversation_of(request)).start()

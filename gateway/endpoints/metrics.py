@@ -1,4 +1,4 @@
-"""GET /metrics: what was counted, and how things are now, for Prometheus. One scrape of any worker answers for all."""
+"""GET /metrics: counters and gauges for Prometheus. A scrape of any worker returns the numbers of all."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
     from gateway.telemetry.exposition import Gauges, Snapshot
 
 KIND = "metrics"
-"""What processes gather from each other under this name are snapshots."""
+"""The name under which processes exchange snapshots."""
 
 
 def metrics(request: ClientRequest) -> None:
-    """Tell all numbers, as text in the format that the client prefers."""
+    """Respond with all numbers, in the text format that the client prefers."""
     from gateway.telemetry import exposition
 
     runtime = request.runtime
@@ -41,7 +41,7 @@ def metrics(request: ClientRequest) -> None:
 
 
 def share(sharing: "Sharing", runtime: Callable[[], Runtime], now: Callable[[], float]) -> None:
-    """Have the other processes told this one's numbers when they gather them. `now`: the loop's time."""
+    """Provide this process's numbers to others that gather them. `now` returns the loop's time."""
 
     def last() -> bytes:
         from gateway.telemetry.exposition import lasting
@@ -52,14 +52,14 @@ def share(sharing: "Sharing", runtime: Callable[[], Runtime], now: Callable[[], 
 
 
 def snapshot_of(runtime: Runtime, now: float, *, apart: int = 0) -> "Snapshot":
-    """Return all numbers of this process, `apart` of whose requests are there to ask for them."""
+    """Return all numbers of this process, without `apart` requests that are scrapes."""
     from os import getpid
     from platform import node
 
     from gateway.telemetry.exposition import snapshot
 
     server = runtime.config.server
-    # A system gives the number of a process that has ended to another one.
+    # The system reuses process ids, so the start time is part of the name.
     process = f"{node()}:{getpid()}:{runtime.standing.started}"
     return snapshot(
         process, runtime.metrics, _gauges(runtime, now, apart), lambda account: shown_account(server, account)
@@ -67,7 +67,7 @@ def snapshot_of(runtime: Runtime, now: float, *, apart: int = 0) -> "Snapshot":
 
 
 def _gauges(runtime: Runtime, now: float, apart: int) -> "Gauges":
-    """Look at how things are. Accounts that look alike to clients are one: how many of them are available."""
+    """Return the gauges. Accounts that look alike to clients are one; its number is how many are available."""
     from platform import python_version
 
     from gateway import __version__

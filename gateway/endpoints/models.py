@@ -1,7 +1,7 @@
-"""GET /v1/models, /v1/models/claude and /v1/models/{id}: what can be asked for.
+"""GET /v1/models, /v1/models/claude and /v1/models/{id}: the models that clients can use.
 
-One shape for the clients of both families. Everything comes from memory: the names in the configuration, and what
-the upstreams listed when they were last asked.
+Entries have the fields of both API families. Everything comes from memory: the names in the configuration, and the
+upstreams' last lists.
 """
 
 from typing import Any
@@ -18,7 +18,7 @@ PREFIX = "/models/"
 
 
 def listing(request: ClientRequest) -> None:
-    """Tell a page of the list. Raises RequestError for a limit that is not 1 to 1000 or an unknown cursor."""
+    """Respond with a page of the list. Raises RequestError for a limit that is not 1 to 1000 or an unknown cursor."""
     pairs = parse_qsl(request.query, keep_blank_values=True)
     query = dict(pairs)
     wanted = {value for name, value in pairs if name in ("lifecycle[]", "lifecycle")}
@@ -48,7 +48,7 @@ def listing(request: ClientRequest) -> None:
 
 
 def one(request: ClientRequest) -> None:
-    """Tell of one model. Raises RequestError (404) for one that nobody serves."""
+    """Respond with one model. Raises RequestError (404) for one that is not served."""
     path = plain(request.exchange.head.target.partition("?")[0])
     id = unquote(path[path.index(PREFIX) + len(PREFIX) :])
     model = request.runtime.model_list.find(id)

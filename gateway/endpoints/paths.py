@@ -1,8 +1,8 @@
-"""What of a path makes no difference."""
+"""Normalization of request paths."""
 
 
 def plain(path: str) -> str:
-    """Return a path without the slashes that make no difference."""
+    """Return a path without a doubled slash at its start and one at its end."""
     if path.startswith("//"):
         path = path[1:]
     return path[:-1] if len(path) > 1 and path.endswith("/") else path

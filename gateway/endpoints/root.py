@@ -1,4 +1,4 @@
-"""GET / and /api/hello: what this is. Clients send HEAD here at their start, to open a connection."""
+"""GET / and /api/hello: identifies the gateway. Clients send HEAD here when they start, to open a connection."""
 
 import orjson
 
@@ -7,7 +7,7 @@ from gateway.proxy.request import ClientRequest
 
 
 def hello(request: ClientRequest) -> None:
-    """Tell name, version and the base URL that a client is to be given."""
+    """Respond with name, version and the base URL for clients."""
     base_url = request.runtime.base_url
     request.respond(
         200,

@@ -1,4 +1,4 @@
-"""Which endpoint a request's path and method name, as one table; and the words for a path that is none."""
+"""The table of paths and methods with their endpoints, and the errors for paths that have none."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,13 +13,13 @@ from gateway.proxy.request import ClientRequest, Endpoint
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """What is served at one path."""
+    """The endpoints of one path."""
 
     methods: Mapping[str, Endpoint]
     health: bool = False
-    """Open without a key in `all_except_health`."""
+    """Needs no key in `all_except_health`."""
     open: bool = False
-    """Open without a key, always."""
+    """Never needs a key."""
 
 
 def _get(endpoint: Endpoint, *, health: bool = False) -> Route:
@@ -31,7 +31,7 @@ def _post(endpoint: Endpoint) -> Route:
 
 
 def explain(request: ClientRequest) -> None:
-    """Say what would become of a request. What that needs is imported with the first one."""
+    """Explain a request. The endpoint is imported with the first such request."""
     from gateway.endpoints.explain import explain
 
     explain(request)
@@ -62,18 +62,18 @@ ROUTES: Mapping[str, Route] = {
 }
 
 NAMES: Mapping[str, str] = {path: path for path in ROUTES}
-"""The paths that are the names of their routes."""
+"""Paths whose route has the same name."""
 
 MESSAGES = "/messages"
 COUNT = "/messages/count_tokens"
 MODELS = "/models"
-"""What half of the SDKs append to a base URL, which then should end in /v1."""
+"""Paths that half of the SDKs append to a base URL which should end in /v1."""
 
 MODEL = "/v1/models/"
-"""Anything behind it is a model's id, which may hold slashes."""
+"""Followed by a model's id, which may contain slashes."""
 
 ONE_MODEL = "/v1/models/{id}"
-"""Its name among the routes."""
+"""The name of that route."""
 
 NO_MESSAGES_API = "this gateway speaks the Messages API to its clients: POST /v1/messages"
 NOT_SERVED: Mapping[str, str] = {
@@ -87,17 +87,17 @@ NOT_SERVED: Mapping[str, str] = {
     "/v1/responses": NO_MESSAGES_API,
     "/v1/embeddings": NO_MESSAGES_API,
 }
-"""What clients ask for that a base URL cannot mend: the path, or what it begins with, and what is said of it."""
+"""Paths, or their prefixes, of APIs that are not served, and what the error says about them."""
 
 LONGEST = 200
-"""Characters of a path that are shown; no served one has more than 60, a model's id aside."""
+"""Characters of a path shown in an error; no served one has more than 60, except for a model's id."""
 
 
 def find(path: str) -> tuple[Route | None, bool]:
-    """Return the route of a path (no query), and whether it was found only by taking a doubled `/v1` for one.
+    """Return the route of a path (no query), and whether it was found only by reading a doubled `/v1` as one.
 
-    One slash at the end, a doubled one at the beginning, and a missing `/v1` make no difference: clients differ in what
-    they append to a base URL.
+    A slash at the end, a doubled one at the start, and a missing `/v1` are ignored: clients differ in what they append
+    to a base URL.
     """
     path = plain(path)
     route = ROUTES.get(_name(path))
@@ -107,13 +107,13 @@ def find(path: str) -> tuple[Route | None, bool]:
 
 
 def name_of(path: str) -> str:
-    """Return the name of a path's route, "other" for none: as many as there are routes, whatever clients ask for."""
+    """Return the name of a path's route, "other" if there is none; so metrics have no more names than routes."""
     path = plain(path)
     return _name(path) or (path.startswith("/v1/v1/") and _name(path[3:])) or "other"
 
 
 def _name(path: str) -> str:
-    """Return the name of a plain path's route, "" for none."""
+    """Return the route's name for a normalized path, "" if there is none."""
     if path not in ROUTES and path.startswith((MESSAGES, MODELS)):
         path = f"/v1{path}"
     if path in ROUTES:
@@ -127,7 +127,7 @@ def allowed(route: Route) -> bytes:
 
 
 def not_found(path: str, base_url: str) -> RequestError:
-    """Return the error for a path that no route serves. It advises of the base URL where that is what is wrong."""
+    """Return the error for a path without a route. It explains a wrong base URL where that is the cause."""
     shown = path if len(path) <= LONGEST else path[:LONGEST] + "..."
     asked = plain(path)
     asked = asked if asked.startswith("/v1/") else f"/v1{asked}"
@@ -151,8 +151,8 @@ def wrong_method(route: Route, method: str) -> RequestError:
 
 
 def tell_options(request: ClientRequest, route: Route | None) -> None:
-    """Respond to OPTIONS; `None` stands for the server as a whole. A page of an allowed origin may send what it asks
-    for, but for the field of actions."""
+    """Respond to OPTIONS; `None` means the server as a whole. A page of an allowed origin may send the fields that it
+    asks for, except for that of actions."""
     allow = allowed(route) if route is not None else b"GET, HEAD, OPTIONS, POST"
     headers = [(b"allow", allow)]
     if request.cors:

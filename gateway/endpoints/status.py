@@ -1,8 +1,8 @@
-"""/status: the page, the document behind it, its events, and what can be done there.
+"""/status: the page, the document behind it, its event stream, and its actions.
 
-The page is open, since a browser cannot send a key for it, and holds nothing. Everything else is for who has a key,
-and, where none is asked for, for this machine alone unless `status.enabled` says otherwise. No page of another origin
-gets any of it, nor can it send the header that an action needs.
+The page is open, since a browser cannot send a key for it, and holds no data. All else needs a key or, where no key is
+configured, a client on this machine, unless `status.enabled` says otherwise. Pages of other origins can read none of
+it, nor send the header that an action needs.
 """
 
 from collections.abc import Iterable
@@ -18,13 +18,13 @@ from gateway.proxy.request import ClientRequest
 from gateway.proxy.response_headers import JSON
 
 FOR_OTHERS = frozenset({b"x-forwarded-for", b"x-real-ip", b"forwarded", b"via"})
-"""Fields that say that a proxy on this machine speaks for somebody else."""
+"""Fields that a proxy on this machine adds when it forwards a remote client's request."""
 
 OURS = JSON + b"cache-control: no-store\r\nx-content-type-options: nosniff\r\n"
 
 
 def page(request: ClientRequest) -> None:
-    """Show the page. Raises RequestError (404) where it is turned off."""
+    """Respond with the page. Raises RequestError (404) where it is turned off."""
     _check_enabled(request)
     from gateway.status.page import page
 
@@ -33,12 +33,12 @@ def page(request: ClientRequest) -> None:
 
 
 def document(request: ClientRequest) -> None:
-    """Tell how the gateway is. Raises RequestError (403, 404)."""
+    """Respond with the status document. Raises RequestError (403, 404)."""
     _check(request)
     from gateway.status.document import collect, merge
 
     def tell(parts: Iterable[dict[str, Any]]) -> None:
-        # It may be called later, outside of what guards a request that is being handled.
+        # It may be called later, when no caller catches its errors.
         try:
             request.respond(200, orjson.dumps(merge(parts), option=orjson.OPT_APPEND_NEWLINE), OURS)
         except Exception as error:
@@ -48,7 +48,7 @@ def document(request: ClientRequest) -> None:
 
 
 def events(request: ClientRequest) -> None:
-    """Tell how the gateway is, and what changes, until the client leaves. Raises RequestError (403, 404, 503)."""
+    """Stream the status and its changes until the client leaves. Raises RequestError (403, 404, 503)."""
     _check(request)
     if request.exchange.head.method == "HEAD":
         request.respond(200, b"", OURS)
@@ -62,7 +62,7 @@ def events(request: ClientRequest) -> None:
 
 
 def action(name: str, request: ClientRequest) -> None:
-    """Do something. Raises RequestError (400, 403, 404)."""
+    """Carry out an action. Raises RequestError (400, 403, 404)."""
     _check(request)
     check_action(request.exchange.head)
     from gateway.status.actions import carry_out, read
@@ -87,7 +87,7 @@ def _check_enabled(request: ClientRequest) -> None:
 
 
 def _check(request: ClientRequest) -> None:
-    """Refuse who may not look in. A key, where one is needed, has been checked."""
+    """Refuse clients that may not see the status. A key, where one is needed, was checked before."""
     _check_enabled(request)
     if request.cors:
         raise RequestError(403, "the status is not for pages of other origins")
@@ -107,7 +107,7 @@ def _key(request: ClientRequest) -> str:
 
 
 def _is_here(request: ClientRequest) -> bool:
-    """Return whether a request came from this machine, and for nobody else."""
+    """Return whether a request comes from this machine, and is not forwarded by a proxy on it."""
     peer = request.exchange.peer.removeprefix("::ffff:")
     return (not peer or is_loopback(peer)) and not any(
         name in FOR_OTHERS for name, _ in request.exchange.head.headers

@@ -1,4 +1,4 @@
-"""What processes that serve the same clients tell each other; the core is sans-I/O, the transports are thin.
+"""What processes that serve the same accounts exchange; the core is sans-I/O, the transports are thin.
 
-Loaded only where there are several processes: with one, none of this is imported.
+Imported only if there are several processes.
 """

@@ -1,8 +1,7 @@
-"""What a message in the store looks like: who sent it, and encoded news, sealed or plain.
+"""Messages in the store: a sender and encoded news, sealed or plain.
 
-The same form stands on the channel, with many news, and as the value of a key, with one. It begins with a mark, so
-that another program's data is never taken for news; a process with a secret takes sealed messages only, one without
-takes plain ones only.
+A message on the channel holds many news, the value of a key holds one. It begins with a mark, so that another program's
+data is never read as news. A process with a secret accepts sealed messages only, one without accepts plain ones only.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -13,16 +12,16 @@ PLAIN = b"gateway-1 "
 SEALED = b"gateway-sealed-1 "
 
 PROCESS = 16
-"""Bytes of the random name that a process gives itself."""
+"""Bytes of the random name of a process."""
 
 LENGTH = 4
 """Bytes of a length, most significant first."""
 
 MAX_MESSAGE = 2**20
-"""Bytes. A longer message is not looked at: a batch of news has some kilobytes, a signature at most a few dozen."""
+"""Bytes. Longer messages are ignored: a batch of news has some kilobytes, one with a signature a few dozen."""
 
 MESSAGE_SIZE = 2**18
-"""Bytes of news after which a message ends where there are more."""
+"""Bytes of news after which a further message begins."""
 
 
 class Envelopes:
@@ -35,12 +34,12 @@ class Envelopes:
         self._seal = seal
 
     def wrap(self, frames: Sequence[bytes]) -> bytes:
-        """Return a message of this process with encoded news."""
+        """Return a message from this process that holds encoded news."""
         content = b"".join([self.process, *(len(frame).to_bytes(LENGTH, "big") + frame for frame in frames)])
         return PLAIN + content if self._seal is None else SEALED + self._seal.close(content)
 
     def messages(self, frames: Iterable[bytes]) -> Iterator[bytes]:
-        """Yield messages of a good size that have all these encoded news, one at least."""
+        """Yield at least one message; together they hold all these encoded news, each about MESSAGE_SIZE or less."""
         together: list[bytes] = []
         size = 0
         for frame in frames:
@@ -52,7 +51,7 @@ class Envelopes:
         yield self.wrap(together)
 
     def unwrap(self, message: bytes) -> tuple[bytes, list[bytes]] | None:
-        """Return who sent a message, and its news, encoded; None for what is none, or not sealed as it must be."""
+        """Return a message's sender and its encoded news; None if it is malformed or not sealed as required."""
         if len(message) > MAX_MESSAGE:
             return None
         if self._seal is None:
@@ -65,13 +64,13 @@ class Envelopes:
         return None if b"" in frames else (content[:PROCESS], frames)
 
     def name(self, kind: str, key: str) -> str:
-        """Return the name of the store's key for news about something: hashed where messages are sealed."""
+        """Return the store's key for news about something; hashed if messages are sealed."""
         name = f"{kind}:{key}"
         return name if self._seal is None else self._seal.name(name)
 
 
 def _frames(content: bytes, position: int) -> Iterator[bytes]:
-    """Yield the frames from a position on; an empty one where a length does not fit what follows it."""
+    """Yield the frames from a position on; an empty one if a length exceeds what is left."""
     while position < len(content):
         start = position + LENGTH
         position = start + int.from_bytes(content[position:start], "big")

@@ -1,8 +1,8 @@
-"""What is known of the news that have come: merged, so that whoever has heard the same knows the same.
+"""Facts: the merged news of all processes, equal in every process that has received the same news.
 
-In whatever order they came, and however often: of a cool-down the latest end counts that no `open` has ended, of
-everything else the latest. Both are decided by what stands in the news, never by when they came. Ends are cut to the
-maxima of the failure table. Each kind has room of its own, so that no flood of one pushes out another.
+The result does not depend on the order or the repetition of news: for a cool-down the latest end counts that no `open`
+has ended, for all else the latest. Only the times in the news decide, never those of arrival. Ends are cut to the
+maxima of the failure table. Each kind has its own capacity, so that many of one do not displace another.
 """
 
 from collections.abc import Iterator
@@ -15,25 +15,25 @@ from gateway.routing.retry_after import LONGEST
 from gateway.sharing.news import BOUND, COOLING, CURE, OPEN, PROBE, SIGNATURE, News, encode
 
 AHEAD = 3600.0
-"""Seconds by which a maker's clock may be ahead: beyond that its times mean nothing here."""
+"""Seconds that a sender's clock may be ahead; news from further ahead are ignored."""
 
 SIGNATURE_FOR = 86400.0
-"""Seconds that a signature is kept for others: whoever takes up a tool round has done so by then."""
+"""Seconds that a signature is kept: another process that continues a tool round does it sooner."""
 
 OPEN_FOR = 600.0
-"""Seconds that an `open` is remembered at least, for news that are on their way to be judged by it."""
+"""Seconds that an `open` is remembered at least, to compare it with news still on their way."""
 
 ENDS_TOLD = 16
-"""Cool-downs of one thing of which none makes another needless: each began later and ends earlier. Two are rare."""
+"""Cool-downs of one thing, none of which covers another: each began later and ends earlier. Two are rare."""
 
 ROOM = {COOLING: 4096, BOUND: MAX_CONVERSATIONS, SIGNATURE: 10_000, CURE: MAX_KEPT * MAX_CURES, PROBE: 1024}
-"""Facts kept of each kind; the oldest goes first."""
+"""Facts kept of each kind; the oldest is dropped first."""
 
 BYTES = 4 * 1024 * 1024
 """Bytes kept of each kind."""
 
 ENTRY = 500
-"""Bytes that a fact takes beside its texts."""
+"""Bytes that a fact takes in addition to its texts."""
 
 
 LONGEST_OF = {
@@ -43,11 +43,11 @@ LONGEST_OF = {
     CURE: REMEMBERED_FOR,
     PROBE: PROBE_PATIENCE,
 }
-"""Seconds that news may hold at most, but for a cool-down, whose rule says so."""
+"""Longest validity of news in seconds, by kind; a cool-down's depends on its rule."""
 
 
 def longest(news: News) -> float:
-    """Return the seconds that these news may hold at most; 0.0 for a cool-down by a rule that is not known here."""
+    """Return the longest validity of news, in seconds; 0.0 for a cool-down by a rule that is unknown here."""
     if news.kind != COOLING:
         return LONGEST_OF[news.kind]
     rule = RULES.get(str(news.data.get("rule")))
@@ -57,7 +57,7 @@ def longest(news: News) -> float:
 
 
 class Ends:
-    """Of one thing that cools down: the cool-downs that count, and when it was last found open."""
+    """The cool-downs of one thing that count, and when it was last found open."""
 
     __slots__ = ("cooling", "opened")
 
@@ -67,7 +67,7 @@ class Ends:
         self.opened: News | None = None
 
     def merge(self, news: News) -> bool:
-        """Take news of a cool-down or its end. Return whether they change anything."""
+        """Add news about a cool-down or its end. Return whether they change anything."""
         opened = self.opened
         if news.kind == OPEN:
             if opened is not None and opened.made >= news.made:
@@ -84,53 +84,53 @@ class Ends:
         return True
 
     def prune(self, wall: float) -> bool:
-        """Let go of what has ended. Return whether nothing is left."""
+        """Drop what has ended. Return whether nothing is left."""
         self.cooling = [one for one in self.cooling if one.until > wall]
         if self.opened is not None and self.opened.until <= wall:
             self.opened = None
         return self.opened is None and not self.cooling
 
     def news(self) -> list[News]:
-        """Return everything that counts."""
+        """Return the news that count."""
         return [*self.cooling, *([self.opened] if self.opened is not None else ())]
 
 
 def _covers(one: News, other: News) -> bool:
-    """Return whether one cool-down makes another needless. Of equals the one whose frame comes first counts."""
+    """Return whether one cool-down covers another. Of two equal ones that with the smaller frame covers."""
     if (one.made, one.until) == (other.made, other.until):
         return encode(one) <= encode(other)
     return one.made >= other.made and one.until >= other.until
 
 
 def _wins(one: News, other: News) -> bool:
-    """Return whether one of two news of the same thing counts: that with the later end."""
+    """Return whether the first of two news about one thing counts: the one with the later end does."""
     if (one.until, one.made) == (other.until, other.made):
         return encode(one) <= encode(other)
     return (one.until, one.made) > (other.until, other.made)
 
 
 class Facts:
-    """Everything that still holds, by kind and key. Times are unix seconds that are passed in."""
+    """All facts that have not ended, by kind and key. Times are unix seconds, passed in by the caller."""
 
     def __init__(self) -> None:
         self._ends: dict[str, Ends] = {}
         self._kept: dict[str, dict[str, News]] = {kind: {} for kind in ROOM if kind != COOLING}
         self._bytes = dict.fromkeys(self._kept, 0)
         self.latest = 0.0
-        """When the newest of all news was made."""
+        """The latest `made` of all news."""
 
     def __repr__(self) -> str:
         counts = {COOLING: len(self._ends), **{kind: len(kept) for kind, kept in self._kept.items()}}
         return f"<Facts {', '.join(f'{count} {kind}' for kind, count in counts.items())}>"
 
     def merge(self, news: News, wall: float) -> News | None:
-        """Take news. Return them, with the end that they may have, or None if they change nothing."""
+        """Add news. Return them, with a possibly shortened end, or None if they change nothing."""
         last = news.made + longest(news)
         if news.until > last:
             news = news._replace(until=last)
         if news.made > wall + AHEAD or (news.until <= wall and news.kind != OPEN):
             return None
-        # A clock that is far ahead is believed, but not followed: others might not believe us then.
+        # Do not adopt a clock that is far ahead: other processes might then ignore this one's news.
         self.latest = max(self.latest, min(news.made, wall + AHEAD / 2))
         if news.kind not in self._kept:
             ends = self._ends.setdefault(news.key, Ends())
@@ -154,7 +154,7 @@ class Facts:
         return [] if ends is None else ends.cooling
 
     def snapshot(self, wall: float) -> list[News]:
-        """Return all that still holds, cool-downs first: they are what saves requests."""
+        """Return all facts that have not ended, cool-downs first, since those save requests."""
         self._prune(wall)
         return list(self._all())
 

@@ -1,4 +1,4 @@
-"""Frames between a worker and its parent: what they are, how they are cut from bytes, and a queue that has an end.
+"""Frames between a worker and its parent: their format, a parser, and a bounded queue.
 
 length of the payload (4 bytes)  kind (1 byte)  payload
 """
@@ -12,30 +12,30 @@ NEWS, LIVE, ASK, EXPECT, ANSWER, KEEP, TELL = range(7)
 """Kinds:
 
 - NEWS: see `news`.
-- LIVE (number, number): so many workers live, and you have missed so many frames.
-- ASK (number, name): give your blob of this name; the number comes back with it.
-- EXPECT (number of the question, number): so many answers will come to what you asked.
-- ANSWER (number, blob): an empty one stands for none.
-- KEEP (name, blob): my blob of this name, to be kept when I am gone.
-- TELL (name, payload): what an operator wants of all.
+- LIVE (number, number): how many workers live, and how many frames the receiver has missed.
+- ASK (number, name): a request for the receiver's blob of this name; the reply repeats the number.
+- EXPECT (number of an ASK, number): how many replies to it will follow.
+- ANSWER (number, blob): the reply to an ASK; an empty blob means none.
+- KEEP (name, blob): the sender's blob of this name, to be kept after its end.
+- TELL (name, payload): an operator's action, for all.
 """
 
 _HEAD = struct.Struct("!IB")
 _NUMBER = struct.Struct("!I")
 _KIND = 4
-"""Where a frame's kind stands."""
+"""The offset of a frame's kind."""
 
 MAX_PAYLOAD = 4 * 1024 * 1024
-"""Bytes; the counters of one worker have some ten thousand."""
+"""Bytes; a worker's counters have some ten thousand."""
 
 ROOM = 1024 * 1024
-"""Bytes of news that wait for a reader, some thousand: one that is so far behind has stopped."""
+"""Bytes of queued news, some thousand: a reader so far behind has stopped."""
 
 ROOM_FOR_REST = 8 * 1024 * 1024
-"""Bytes of all else that waits: answers are few, and large."""
+"""Bytes of all other queued frames: replies are few, and large."""
 
 PIECE = 64 * 1024
-"""Bytes that are handed to a socket, or taken from it, at once."""
+"""Bytes written to a socket, or read from it, at once."""
 
 
 def frame(kind: int, payload: bytes) -> bytes:
@@ -66,11 +66,11 @@ def name_in(payload: bytes) -> tuple[str, bytes]:
 
 
 class FrameError(ValueError):
-    """Bytes that are no frames."""
+    """The bytes are not a sequence of frames."""
 
 
 class Inbox:
-    """Cuts what arrives into frames."""
+    """Cuts arriving bytes into frames."""
 
     __slots__ = ("_waiting",)
 
@@ -78,7 +78,7 @@ class Inbox:
         self._waiting = bytearray()
 
     def feed(self, data: bytes) -> Iterator[tuple[int, bytes]]:
-        """Yield each frame that is complete. Raise FrameError if one is too large to be meant."""
+        """Yield each complete frame. Raise FrameError if one is longer than MAX_PAYLOAD."""
         waiting = self._waiting
         waiting += data
         at = 0
@@ -98,23 +98,23 @@ class Inbox:
 
 
 class Outbox:
-    """Frames that wait to be sent. `first`: news that go before all others, made one by one as there is room."""
+    """A queue of frames to send. `first`: frames sent before all others, taken from the iterator as there is room."""
 
     __slots__ = ("_bytes", "_first", "_news", "_rest", "_rest_bytes", "_unsent", "dropped")
 
     def __init__(self, first: Iterable[bytes] = ()) -> None:
         self._unsent = b""
-        """What a socket did not take."""
+        """The rest of what a socket did not take."""
         self._first = iter(first)
         self._news: deque[bytes] = deque()
         self._bytes = 0
         self._rest: deque[bytes] = deque()
         self._rest_bytes = 0
         self.dropped = 0
-        """News, and others, for which there was no room."""
+        """Frames dropped for want of room."""
 
     def put(self, one: bytes) -> None:
-        """Add a frame. If too many wait, the oldest is dropped."""
+        """Add a frame. If the queue is full, drop the oldest."""
         if one[_KIND] == NEWS:
             self._news.append(one)
             self._bytes += len(one)
@@ -129,7 +129,7 @@ class Outbox:
             self.dropped += 1
 
     def next(self) -> bytes:
-        """Return what to send next, PIECE bytes or a little more; b"" if nothing waits."""
+        """Return the next bytes to send, about PIECE; b"" if nothing is queued."""
         if self._unsent:
             return self._unsent
         pieces: list[bytes] = []
@@ -143,7 +143,7 @@ class Outbox:
         return self._unsent
 
     def sent(self, count: int) -> None:
-        """Note that so many bytes of what `next` returned were taken."""
+        """Remove the first `count` bytes of what `next` returned: they were sent."""
         self._unsent = self._unsent[count:]
 
     def _drain_rest(self) -> Iterator[bytes]:

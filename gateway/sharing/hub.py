@@ -1,7 +1,7 @@
-"""The hub of `--workers N`: the parent passes on what each worker tells to the others, and never waits for one.
+"""The hub of `--workers N`: the parent passes each worker's frames on to the others, and never blocks on one.
 
-It keeps what still holds, and what operators wanted since the last reload, for a worker that comes later, and the last
-counters of workers that have ended. A worker that has stopped reading loses the oldest news; nobody else notices.
+For workers that start later it keeps the facts that have not ended and the operators' actions since the last reload; it
+also keeps the last counters of workers that have exited. A worker that stops reading loses the oldest news.
 """
 
 import socket
@@ -28,24 +28,24 @@ from gateway.sharing.frames import (
 from gateway.sharing.news import decode, encode
 
 MAX_ENDED = 64
-"""Blobs of each name that are kept of workers that have ended; the oldest goes first. Deaths are rare."""
+"""Blobs of each name kept of exited workers; the oldest is dropped first. Exits are rare."""
 
 MAX_NAMES = 16
 """Names under which blobs are kept."""
 
 MAX_ASKS = 256
-"""Questions that may be open at once."""
+"""Open ASKs, at most."""
 
 STILL = 1.0
-"""Seconds without an answer after which a worker stands still: nobody waits for one that long, and when it goes on it
-need not answer hours of questions."""
+"""Seconds without a reply after which a worker counts as stopped: others do not wait for it that long, and when it
+continues it need not answer old requests."""
 
 MAX_TOLD = 4096
-"""Different words of operators that are kept: three for each account, and more accounts than anybody has."""
+"""Different operators' actions kept: three for each account, and more accounts than any configuration has."""
 
 
 class Peer:
-    """One worker, seen from the hub."""
+    """One worker, as the hub sees it."""
 
     __slots__ = ("inbox", "kept", "missed", "outbox", "sock")
 
@@ -54,13 +54,13 @@ class Peer:
         self.inbox = Inbox()
         self.outbox = outbox
         self.kept: dict[str, bytes] = {}
-        """What is to be kept when it is gone, by name."""
+        """Blobs to keep after its end, by name."""
         self.missed = 0
-        """How many frames it was told that it has missed."""
+        """The number of missed frames last reported to it."""
 
 
 class Ask:
-    """A question of one worker to all others."""
+    """One worker's request to all others."""
 
     __slots__ = ("asked", "number", "peer", "waiting")
 
@@ -81,10 +81,10 @@ class Hub:
         self._asked = 0
         self._ended: dict[str, deque[bytes]] = {}
         self._told: dict[bytes, None] = {}
-        """What operators wanted, each once, in the order in which it was said last."""
+        """Operators' actions, each once, in the order of their last occurrence."""
 
     def join(self, sock: socket.socket) -> None:
-        """Take in a worker by the hub's end of its pair: what still holds goes to it first."""
+        """Add a worker by the hub's end of its socket pair; first it gets the facts that have not ended."""
         sock.setblocking(False)
         snapshot = self._facts.snapshot(time.time())
         peer = self._peers[sock] = Peer(sock, Outbox(frame(NEWS, encode(news)) for news in snapshot))
@@ -93,27 +93,27 @@ class Hub:
         self._tell_live()
 
     def forget_told(self) -> None:
-        """Tell those that come later nothing of what operators wanted so far: a reload has ended it."""
+        """Drop the kept actions: a reload has ended their effect."""
         self._told.clear()
 
     def close(self) -> None:
-        """Close the hub's ends: in a worker, which inherits them."""
+        """Close the hub's ends, in a worker that has inherited them."""
         for sock in self._peers:
             sock.close()
         self._peers.clear()
 
     @property
     def readers(self) -> list[socket.socket]:
-        """Return what to wait for until it is readable."""
+        """Return the sockets to wait for until they are readable."""
         return list(self._peers)
 
     @property
     def writers(self) -> list[socket.socket]:
-        """Return what to wait for until it is writable: who has not taken all that waits for it."""
+        """Return the sockets with queued frames, to wait for until they are writable."""
         return [sock for sock, peer in self._peers.items() if peer.outbox.next()]
 
     def handle(self, readable: list[socket.socket]) -> None:
-        """Read what has come, and write what can be written."""
+        """Read from `readable`, and write what can be written."""
         for sock in readable:
             peer = self._peers.get(sock)
             if peer is not None:
@@ -122,7 +122,7 @@ class Hub:
             self._write(peer)
 
     def _read(self, peer: Peer) -> None:
-        """Read once from a worker that has said something, or has ended."""
+        """Read once from a worker that has sent something, or has exited."""
         try:
             data = peer.sock.recv(PIECE)
             for kind, payload in peer.inbox.feed(data):
@@ -161,7 +161,7 @@ class Hub:
             self._tell_of(peer)
 
     def _tell_of(self, peer: Peer) -> None:
-        """Tell a worker how many live, and what it has missed because it did not read."""
+        """Tell a worker how many workers live, and how many frames it has missed."""
         peer.missed = peer.outbox.dropped
         peer.outbox.put(frame(LIVE, numbered(len(self._peers), numbered(peer.missed))))
 
@@ -192,7 +192,7 @@ class Hub:
                 peer.outbox.put(told)
 
     def _ask(self, asking: Peer, number: int, name: bytes) -> None:
-        """Ask all others that do not stand still, and answer at once for those that have ended."""
+        """Pass a request on to all others that have not stopped; reply at once for those that have exited."""
         late = time.monotonic() - STILL
         still = {peer for ask in self._asks.values() if ask.asked < late for peer in ask.waiting}
         others = {peer for peer in self._peers.values() if peer is not asking and peer not in still}

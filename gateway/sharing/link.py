@@ -1,4 +1,4 @@
-"""A worker's end of the way to its parent: frames in and out, on the event loop, without ever waiting."""
+"""A worker's end of the connection to its parent: sends and receives frames on the event loop, without blocking."""
 
 import asyncio
 import socket
@@ -8,14 +8,14 @@ from contextlib import suppress
 from gateway.sharing.frames import NEWS, PIECE, FrameError, Inbox, Outbox, frame
 
 BATCH = 0.004
-"""Seconds that news wait for others to go with: under load one system call carries several, and none is late."""
+"""Seconds that news wait for more: under load one system call carries several, and the delay does not matter."""
 
 FAREWELL = 0.2
-"""Seconds for the last words: a parent that reads takes far less."""
+"""Seconds for the last frames: a parent that reads takes far less."""
 
 
 class Link:
-    """Made on the loop that it is to run on. `receive` gets each frame."""
+    """Made on the loop that it runs on. `receive` gets each frame."""
 
     def __init__(self, sock: socket.socket, receive: Callable[[int, bytes], None]) -> None:
         sock.setblocking(False)
@@ -29,7 +29,7 @@ class Link:
         self.open = True
 
     def start(self) -> None:
-        """Begin to read."""
+        """Start reading."""
         self._loop.add_reader(self._sock, self._on_readable)
 
     @property
@@ -38,7 +38,7 @@ class Link:
         return self._outbox.dropped
 
     def send(self, kind: int, payload: bytes) -> None:
-        """Send a frame: news in a moment, everything else in this turn of the loop."""
+        """Send a frame: news after BATCH seconds, everything else in this turn of the loop."""
         if not self.open:
             return
         self._outbox.put(frame(kind, payload))
@@ -78,13 +78,13 @@ class Link:
         try:
             self._receive(kind, payload)
         except Exception as error:
-            # One frame's trouble: the others are heard.
+            # An error in one frame must not stop the others.
             self._loop.call_exception_handler(
                 {"message": "what another process said has failed here", "exception": error}
             )
 
     def finish(self) -> None:
-        """Send what waits, for FAREWELL seconds at most, and close: the loop is about to end."""
+        """Send what is queued, for at most FAREWELL seconds, and close: the loop is about to end."""
         if self.open:
             self._sock.settimeout(FAREWELL)
             try:
@@ -95,7 +95,7 @@ class Link:
             self.close()
 
     def close(self) -> None:
-        """Close, once."""
+        """Close the socket."""
         self.open = False
         self._loop.remove_reader(self._sock)
         self._loop.remove_writer(self._sock)

@@ -1,7 +1,7 @@
-"""News: facts with an end that one process tells the others, and the frame in which they travel.
+"""News: facts with an end that processes tell each other, and their encoding in a frame.
 
-A frame comes from a socket or a store that others may write to: `decode` never raises, and what it cannot vouch for
-is None. What becomes of news is decided in `facts`, what they do here in `state`. Bodies and keys are never news.
+A frame comes from a socket or a store that others may write to: `decode` never raises, and returns None for all that is
+not valid. `facts` merges news, `state` applies them. Bodies and keys are never in news.
 """
 
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ from typing import NamedTuple
 import orjson
 
 VERSION = 1
-"""Of the frame; a frame of another one is not understood."""
+"""Version of the frame; others are not read."""
 
 COOLING, OPEN, BOUND, SIGNATURE, CURE, PROBE = "cooling", "open", "bound", "signature", "cure", "probe"
 
@@ -20,7 +20,7 @@ MAX_FRAME = 64 * 1024
 """Bytes of a frame: a signature has up to a few thousand, everything else a few hundred."""
 
 MAX_KEY = 4096
-"""Characters of a key: names of an upstream, an account, a model and a feature, of which a client chose the third."""
+"""Characters of a key: the names of an upstream, an account, a model (which a client chose) and a feature."""
 
 MAX_DATA = 16
 """Entries of `data`."""
@@ -37,26 +37,26 @@ class News(NamedTuple):
     kind: str
     """One of KINDS."""
     key: str
-    """What it is about, the same in every process: see `key_of`."""
+    """What it is about: equal in every process; see `key_of`."""
     until: float
-    """When it ends by itself."""
+    """When it ends."""
     made: float
-    """When it was made: `open` ends what is older. Never earlier than anything its maker had heard of."""
+    """When it was made: an `open` ends older cool-downs. Later than anything its process had received."""
     data: Mapping[str, Value] = {}
-    """What else is known; small, flat, and only what the kind's receiver reads."""
+    """Further values; small, flat, and only those that the kind's receiver reads."""
 
     def __repr__(self) -> str:
-        """Name it without its data: a signature is nobody's to read."""
+        """Show it without its data, which may be a signature."""
         return f"<News {self.kind} {self.key} until {self.until:.3f}, made {self.made:.3f}>"
 
 
 def key_of(*names: str) -> str:
-    """Return the key for what these names lead to, outermost first; "" for what is not narrowed down."""
+    """Return the key for these names, outermost first; "" means all of that level."""
     return orjson.dumps([name.encode("utf-8", "replace").decode() for name in names]).decode()
 
 
 def names_in(key: str, count: int) -> tuple[str, ...] | None:
-    """Return the `count` names of which a key was made, None if it was not made so."""
+    """Return the `count` names that a key was made of; None if it has another form."""
     try:
         names = orjson.loads(key)
     except orjson.JSONDecodeError:
@@ -67,7 +67,7 @@ def names_in(key: str, count: int) -> tuple[str, ...] | None:
 
 
 def encode(news: News) -> bytes:
-    """Return the frame of news; b"" for what `decode` would not take, which is not worth sending."""
+    """Return the frame of news; b"" if `decode` would not accept it."""
     try:
         frame = orjson.dumps({"v": VERSION, **news._asdict()})
     except orjson.JSONEncodeError:
@@ -76,7 +76,7 @@ def encode(news: News) -> bytes:
 
 
 def decode(frame: bytes) -> News | None:
-    """Return the news in a frame; None for another version, an unknown kind, junk, and what is too large."""
+    """Return the news in a frame; None for another version, an unknown kind, malformed or too large data."""
     if len(frame) > MAX_FRAME:
         return None
     try:

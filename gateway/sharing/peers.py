@@ -1,7 +1,7 @@
-"""Sharing: what the gateway has of other processes: news of their state, their counters, and an operator's word to all.
+"""Sharing: a process's connection to the others, for news of its state, its counters, and operators' actions.
 
-Made where there are others. A transport may be missing: with no parent above it a process asks nobody, and is told
-nothing by name.
+Made only where there are others. A process without a parent of workers has no `gather` and no `tell`: they reach no
+other process.
 """
 
 import asyncio
@@ -28,10 +28,10 @@ from gateway.sharing.news import News, decode, encode
 from gateway.sharing.state import SharedState
 
 KEEP_EVERY = 5.0
-"""Seconds between two such blobs, if anything has changed: a worker that is killed loses as much."""
+"""Seconds between two lasting blobs, if anything has changed: a killed worker loses so much."""
 
 PATIENCE = 0.5
-"""Seconds that an answer is waited for."""
+"""Seconds to wait for replies."""
 
 MAX_BLOB = MAX_PAYLOAD - 1024
 """Bytes of a blob that fits into a frame, with its name or number."""
@@ -41,7 +41,7 @@ Provider = Callable[[], bytes]
 
 
 class Question:
-    """One `gather` that is under way."""
+    """One `gather` in progress."""
 
     __slots__ = ("answers", "count", "expected", "reply", "timer")
 
@@ -54,16 +54,16 @@ class Question:
 
 
 class Sharing:
-    """One process's way to the others. Made on its event loop; `sock` leads to the parent of workers."""
+    """One process's connection to the others. Made on its event loop; `sock` leads to the parent of workers."""
 
     def __init__(self, sock: socket.socket | None = None) -> None:
         self._loop = asyncio.get_running_loop()
         self.state = SharedState(self._loop.time, time.time)
         self.far = False
-        """Whether some of the others are no workers of the same parent; set before the gateway is made."""
+        """Whether some of the others have another parent; set before the gateway is made."""
         self._providers: dict[str, Provider] = {}
         self._lasting: dict[str, Provider] = {}
-        """Those of blobs that count on when this process has ended."""
+        """Providers of the blobs that count even after this process's end."""
         self._handlers: dict[str, Callable[[bytes], None]] = {}
         self._questions: dict[int, Question] = {}
         self._asked = 0
@@ -77,13 +77,13 @@ class Sharing:
             self.state.publish = self._publish
 
     def start(self) -> None:
-        """Begin to hear, and to hand on what is to be kept."""
+        """Start reading, and sending lasting blobs."""
         if self._link is not None:
             self._link.start()
             self._timer = self._loop.call_later(KEEP_EVERY, self._keep)
 
     def finish(self) -> None:
-        """Hand on the last counters, and close."""
+        """Send the last counters, and close."""
         if self._timer is not None:
             self._timer.cancel()
         if self._link is not None:
@@ -93,16 +93,16 @@ class Sharing:
             self._end(number)
 
     def provide(self, kind: str, provider: Provider, lasting: Provider | None = None) -> None:
-        """Have `provider` give this process's blob of a kind when another gathers; b"" for none. `lasting` gives what
-        stands for it once this process has ended."""
+        """Have `provider` return this process's blob of a kind when another gathers; b"" for none. `lasting` returns
+        the blob that replaces it after this process's end."""
         self._providers[kind] = provider
         if lasting is not None:
             self._lasting[kind] = lasting
 
     def gather(self, kind: str, reply: Reply, timeout: float = PATIENCE) -> None:
-        """Ask all other workers for their blobs of a kind; `reply` gets those that came, once, and soon.
+        """Request all other workers' blobs of a kind; `reply` is called once, soon, with those that arrived.
 
-        The last ones of workers that have ended are among them, where they count on. This process's own is not.
+        They include the last blobs of exited workers, if those are lasting, but not this process's own.
         """
         if self._link is None or not self._link.open:
             self._loop.call_soon(reply, [])
@@ -112,12 +112,12 @@ class Sharing:
         self._link.send(ASK, numbered(number, kind.encode()))
 
     def tell(self, kind: str, payload: bytes) -> None:
-        """Tell all other workers what an operator wants; the caller does here what there is to do here."""
+        """Pass an operator's action to all other workers; the caller carries it out here."""
         if self._link is not None:
             self._link.send(TELL, named(kind, payload))
 
     def on_tell(self, kind: str, handler: Callable[[bytes], None]) -> None:
-        """Have `handler` called when another worker was told something of this kind."""
+        """Have `handler` called for other workers' actions of this kind."""
         self._handlers[kind] = handler
 
     def _publish(self, news: News) -> None:
@@ -144,7 +144,7 @@ class Sharing:
             try:
                 blob = self._blob(name.decode())
             finally:
-                # Who does not answer is taken for one that stands still.
+                # Reply in any case: a worker that does not counts as stopped.
                 self._send(ANSWER, numbered(number, blob))
         elif kind == EXPECT:
             number, count = number_in(payload)
@@ -198,5 +198,5 @@ class Sharing:
 
 
 def _fitting(blob: bytes) -> bytes:
-    """Return a blob, nothing in place of one that is too large to send: the parent would hang up."""
+    """Return a blob, or b"" if it is too large to send: the parent would close the connection."""
     return blob if len(blob) <= MAX_BLOB else b""

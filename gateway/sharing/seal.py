@@ -1,4 +1,4 @@
-"""Seals messages that lie where others can read and write: nobody without the secret reads, makes or changes one.
+"""Seals messages in a store that others can access: without the secret none can be read, made or changed.
 
 The standard library has no cipher, so a well-known construction is made of what it has: a stream from a keyed hash in
 counter mode, and encrypt-then-MAC over the result.
@@ -6,13 +6,13 @@ counter mode, and encrypt-then-MAC over the result.
 - The stream is SHAKE-256 of a 32-byte key and a 16-byte random nonce. SHAKE is a sponge with an output of any length,
   which counts by itself; with the key in front it is a pseudo-random function (the sponge has no length extension,
   which is why SHA-2 needs HMAC and SHAKE does not). Nonces are random: after 2^48 messages under one secret the chance
-  that two were the same is 2^-33.
-- The tag is HMAC-SHA-256 of version, nonce and ciphertext, whole, and is checked in constant time before a byte of the
+  - The tag is HMAC-SHA-256 of version, nonce and ciphertext, whole, and is checked in constant time before the message
+    is decrypted.
   message is looked at.
 - Stream, tags and names have a key each, derived from the secret by HMAC-SHA-256 with their purpose.
 
-What it does not do: a seal says nothing of when. Who can write to the store can show an old message again; news have
-an end of their own and mean the same twice. Lengths are seen.
+Not covered: a seal does not prove when a message was made. Others who can write to the store can replay old ones; news
+have an end, and repeating them changes nothing. Lengths are visible.
 """
 
 from collections.abc import Callable
@@ -28,11 +28,11 @@ TAG = 32
 """Bytes of HMAC-SHA-256."""
 
 NAME = 16
-"""Bytes of a hashed name: 128 bits are enough that no two of a store's names ever meet."""
+"""Bytes of a hashed name: 128 bits, so that two names of a store never collide."""
 
 
 class Seal:
-    """Seals and opens by one secret; who has the same secret can open what this seals."""
+    """Seals and opens messages by one secret; every process with that secret can open them."""
 
     __slots__ = ("_entropy", "_names", "_stream", "_tags")
 
@@ -51,7 +51,7 @@ class Seal:
         return body + digest(self._tags, body, "sha256")
 
     def open(self, sealed: bytes) -> bytes | None:
-        """Return the message; None for whatever `close` with this secret has not made."""
+        """Return the message; None if `close` with this secret did not make it."""
         body, tag = sealed[:-TAG], sealed[-TAG:]
         if len(body) < len(VERSION) + NONCE or not compare_digest(digest(self._tags, body, "sha256"), tag):
             return None
@@ -61,11 +61,11 @@ class Seal:
         return self._crypt(nonce, body[len(VERSION) + NONCE :])
 
     def name(self, name: str) -> str:
-        """Return what stands for a name where others read: the same for all who have the secret."""
+        """Return a hash in place of a name in the store, equal for all processes with the secret."""
         return digest(self._names, name.encode("utf-8", "surrogatepass"), "sha256")[:NAME].hex()
 
     def _crypt(self, nonce: bytes, message: bytes) -> bytes:
-        """Return the message and the nonce's stream, combined; twice gives the message back."""
+        """Return the message XOR the nonce's stream; applied twice it returns the message."""
         size = len(message)
         stream = shake_256(self._stream + nonce).digest(size)
         return (int.from_bytes(message, "big") ^ int.from_bytes(stream, "big")).to_bytes(size, "big")

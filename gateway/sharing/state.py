@@ -1,7 +1,7 @@
-"""What this process tells the others, and what becomes here of what they tell.
+"""This process's shared state: what it tells others, and how it applies what they tell.
 
-Sans-I/O: clocks are passed in, and a transport sets `publish`, calls `receive`, and hands `snapshot` to whoever comes
-later. No request waits for any of it: decisions are made on what the scheduler knows, and news only change that.
+Sans-I/O: clocks are passed in; a transport sets `publish`, calls `receive`, and sends `snapshot` to processes that join
+later. No request waits for it: the scheduler decides by what it knows, which news only change.
 """
 
 from collections.abc import Callable, Mapping
@@ -23,14 +23,14 @@ from gateway.sharing.facts import OPEN_FOR, SIGNATURE_FOR, Facts
 from gateway.sharing.news import BOUND, COOLING, CURE, OPEN, PROBE, SIGNATURE, News, Value, key_of, names_in
 
 STEP = 1e-6
-"""Seconds between news of one process, and after any that it has heard of; a float of unix seconds holds as much."""
+"""Seconds between two news of one process, and after the latest received: a float of unix seconds is that precise."""
 
 MAX_DETAIL = 1024
-"""Characters of a cure's detail that is worth telling."""
+"""Characters of a cure's detail; longer ones are not shared."""
 
 
 class SharedState:
-    """One process's part in what all know. `now`: monotonic seconds; `wall`: unix seconds."""
+    """One process's part of the shared state. `now`: monotonic seconds; `wall`: unix seconds."""
 
     def __init__(self, now: Callable[[], float], wall: Callable[[], float]) -> None:
         self._now = now
@@ -42,13 +42,13 @@ class SharedState:
         self._share_limits = False
         self._workers = self._processes = 1
         self.publish: Callable[[News], None] = lambda news: None
-        """Tells the others; set by a transport, which must never make it wait."""
+        """Sends news to others; set by a transport, and never blocks."""
         self.published = 0
         self.received = 0
         self.dropped = 0
         """News that a transport could not send or read."""
         self.ignored = 0
-        """Those that changed nothing: known already, over, or about what is not configured here."""
+        """News without effect: known already, ended, or about what is not configured here."""
 
     def __repr__(self) -> str:
         return (
@@ -64,10 +64,10 @@ class SharedState:
         *,
         share_limits: bool,
     ) -> None:
-        """Tell what these learn from now on, and have them learn what the others tell.
+        """Publish from now on what these learn, and apply what other processes learn to them.
 
-        `stores`: signatures, by names that all processes know. `censored` takes secrets out of an upstream's words.
-        `share_limits`: each process takes its part of `max_concurrent`.
+        `stores`: signatures, by names that are equal in all processes. `censored` removes secrets from an upstream's
+        message. `share_limits`: each process uses its part of `max_concurrent`.
         """
         self._scheduler, self._stores, self._censored = scheduler, stores, censored
         scheduler.on_news = self._tell_breaker
@@ -78,22 +78,22 @@ class SharedState:
         self._share_limits = share_limits
         self._divide()
 
-    # --- how many processes there are ---------------------------------------------------------------
+    # --- the number of processes --------------------------------------------------------------------
 
     @property
     def processes(self) -> int:
-        """Return how many processes share the accounts, as far as is known."""
+        """The known number of processes that share the accounts."""
         return max(self._workers, self._processes)
 
     @processes.setter
     def processes(self, count: int) -> None:
-        """Take the number that a store tells: those of all machines."""
+        """Set the number that a store reports: that of all machines."""
         self._processes = count
         self._divide()
 
     @property
     def workers(self) -> int:
-        """Return how many of them have this one's parent."""
+        """The number of processes with the same parent."""
         return self._workers
 
     @workers.setter
@@ -105,10 +105,10 @@ class SharedState:
         if self._scheduler is not None:
             self._scheduler.divide(max(1, self.processes) if self._share_limits else 1)
 
-    # --- telling ------------------------------------------------------------------------------------
+    # --- publishing ---------------------------------------------------------------------------------
 
     def snapshot(self) -> list[News]:
-        """Return everything that still holds."""
+        """Return all facts that have not ended."""
         return self.facts.snapshot(self._wall())
 
     def _tell(self, kind: str, key: str, seconds: float, data: Mapping[str, Value]) -> None:
@@ -119,7 +119,7 @@ class SharedState:
             self.publish(news)
 
     def _tell_breaker(self, what: str, scope: Scope, breaker: CircuitBreaker) -> None:
-        """Tell that something cools down, was found open, or is being probed."""
+        """Publish that something cools down, was found open, or is being probed."""
         left = breaker.until - self._now()
         if what == PROBE:
             self._tell(PROBE, key_of(*scope), PROBE_PATIENCE, {})
@@ -149,14 +149,14 @@ class SharedState:
     def _tell_cure(self, upstream: str, wire_model: str, cure: Cure) -> None:
         detail = self._censored(upstream, cure.detail)
         if detail == cure.detail and len(detail) <= MAX_DETAIL:
-            # The detail may be long, and a key may not.
+            # The detail may be longer than a key, so the key has its hash.
             key = key_of(upstream, wire_model, cure.name, f"{point_of(detail):016x}")
             self._tell(CURE, key, REMEMBERED_FOR, {"detail": detail})
 
-    # --- hearing ------------------------------------------------------------------------------------
+    # --- receiving ----------------------------------------------------------------------------------
 
     def receive(self, news: News) -> None:
-        """Take what another process tells, in any order and however often."""
+        """Apply another process's news; their order and repetition have no effect."""
         self.received += 1
         wall = self._wall()
         told = self.facts.merge(news, wall)
@@ -164,9 +164,9 @@ class SharedState:
             self.ignored += 1
 
     def _apply(self, news: News, scheduler: Scheduler, wall: float) -> bool:
-        """Have news change what is known here; return False if they are about nothing that is here."""
+        """Apply news to the scheduler; return False if they are about nothing that is configured here."""
         now = self._now()
-        # By a clock that is ahead they were made now, and hold as long as their maker meant.
+        # News from a clock that is ahead count as made now, and hold as long as they were meant to.
         until = now + news.until - max(news.made, wall)
         match news.kind:
             case "signature":
@@ -235,7 +235,7 @@ def _apply_bound(scheduler: Scheduler, news: News, until: float, now: float) -> 
 
 
 def _cool_down(news: News, scope: Scope, since: float, until: float) -> ToldCoolDown | None:
-    """Return what news say of a cool-down; None if their rule is not about what they name."""
+    """Return the cool-down that news tell of; None if their rule does not apply to what they name."""
     data = news.data
     rule = RULES.get(str(data.get("rule")))
     about = About.FEATURE if scope.feature else About.MODEL if scope.wire_model else About.ACCOUNT

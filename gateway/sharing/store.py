@@ -1,12 +1,12 @@
-"""A process's link to Valkey or Redis, over which gateways on several machines share their news.
+"""A process's connection to Valkey or Redis, through which gateways on several machines share news.
 
-News are published on one channel, and kept as keys that expire when the news end: who comes later, or comes back, reads
-the keys. Both ways are idempotent, so whatever is told twice does no harm, and what is lost costs an attempt.
+News are published on one channel, and stored as keys that expire when the news end: a process that joins later, or
+reconnects, reads the keys. Both are idempotent, so repetition does no harm, and a loss costs one attempt.
 
-Nothing here is ever waited for: `publish` only puts into a bounded queue. One task sends, one receives; each operation
-has a deadline; after any failure both connections are thrown away and made afresh (what a connection still owes after
-a timeout would be taken for the next reply, and a subscription that the library renews by itself has a gap). Silence
-is a failure, too: a process hears its own signs of life over the channel.
+No request waits for this: `publish` only appends to a bounded queue. One task sends, one receives; each operation has a
+deadline; after any failure both connections are closed and opened again (after a timeout a late reply would be taken
+for the next one, and a subscription that the library renews by itself has a gap). Silence is a failure, too: a
+process receives its own signs of life over the channel.
 
 Imported only where a store is configured: it needs the `redis` package.
 """
@@ -42,55 +42,55 @@ BEAT = 5.0
 """Seconds between signs of life."""
 
 SILENCE = 3 * BEAT
-"""Seconds after which a process that was not heard of is gone, and after which a channel is dead on which not even
-one's own signs of life come back."""
+"""Seconds of silence after which another process counts as gone, and after which a channel that does not return this
+process's own signs of life counts as dead."""
 
 PACE = 0.02
-"""Seconds between two batches: news leave at once after a pause, and together when there are many, which costs a tenth.
+"""Seconds between two batches: after a pause news are sent at once, and many are sent together, at a tenth of the cost.
 Less than half of the 50 ms within which others should know."""
 
 BATCH = 100
-"""News in a batch; reading them holds the receiver's loop for about a millisecond."""
+"""News in a batch; reading them blocks the receiver's loop for about a millisecond."""
 
 QUEUE = 10_000
-"""News that wait while the store is away. Most are told again anyway once it is back."""
+"""News queued while the store is away. Most are sent again anyway once it is back."""
 
 PAGE = 100
-"""Keys asked for at once; reading them holds the loop for some milliseconds."""
+"""Keys read at once; that blocks the loop for some milliseconds."""
 
 LONGEST_KEPT = 86_400.0
-"""Seconds that the store keeps anything."""
+"""Seconds after which the store drops any key."""
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.25, 10.0
-"""Seconds before connecting again, doubled each time; half of it is by chance, so that not all come at once."""
+"""Seconds before connecting again, doubled each time; half of it is random, so that not all connect at once."""
 
 GOODBYE = 0.1
-"""Seconds for the last news of a process that stops."""
+"""Seconds to send the last news of a process that stops."""
 
 BYE = b"bye"
-"""In the place of news: this process is gone."""
+"""Sent in place of news: this process stops."""
 
 LONGEST_REASON = 200
 """Characters of an error that are shown."""
 
 
 class State(Protocol):
-    """What processes know together, as far as a transport sees it."""
+    """The shared state, as a transport uses it."""
 
     processes: int
-    """How many share, this one included."""
+    """The number of processes that share, this one included."""
     dropped: int
     """News that a transport could not send or read."""
 
     def receive(self, news: News) -> None:
-        """Take what another process has told."""
+        """Apply another process's news."""
 
     def snapshot(self) -> Iterable[News]:
-        """Return all that is known and has not ended."""
+        """Return all facts that have not ended."""
 
 
 class Store:
-    """One process's link; it is made anew for as long as `start` was called and `stop` was not."""
+    """One process's connection, renewed after each failure from `start` until `stop`."""
 
     def __init__(
         self,
@@ -105,7 +105,7 @@ class Store:
         self._sharing = sharing
         self._url = sharing.url.reveal()
         self.where = place_of(self._url)
-        """Its place, for people: without user and password."""
+        """Its address for messages, without user and password."""
         self._state = state
         self._chance = chance
         self._log = log
@@ -120,20 +120,20 @@ class Store:
         self._told_refused = False
         self._members = Members(SILENCE)
         self.up: bool | None = None
-        """Whether news are shared; None until that was first known."""
+        """Whether news are shared; None until the first attempt."""
         self.sent = self.received = 0
         """News so far."""
         self.dropped = 0
-        """News that found the queue full, and were the oldest in it."""
+        """Queued news that were dropped, oldest first, because the queue was full."""
         self.refused = 0
-        """Messages that were not a gateway's, or not sealed as they must be."""
+        """Messages that were malformed, or not sealed as required."""
 
     def start(self) -> None:
-        """Connect, and stay connected."""
+        """Connect, and reconnect after failures."""
         self._task = asyncio.get_running_loop().create_task(self._stay())
 
     def publish(self, news: News) -> None:
-        """Tell all others, soon."""
+        """Send news to all others, soon."""
         if len(self._queue) >= QUEUE:
             self._queue.popleft()
             self.dropped += 1
@@ -142,7 +142,7 @@ class Store:
         self._wake.set()
 
     async def stop(self) -> None:
-        """Send what is left if that goes quickly, and close."""
+        """Send what is queued, for at most GOODBYE seconds, and close."""
         task, self._task = self._task, None
         if task is None:
             return
@@ -153,7 +153,7 @@ class Store:
         await asyncio.wait((task,))
 
     async def _stay(self) -> None:
-        """Connect again after each failure."""
+        """Run sessions, and connect again after each failure."""
         pause = FIRST_PAUSE
         while not self._closing:
             try:
@@ -171,13 +171,13 @@ class Store:
                 pause = min(2 * pause, LONGEST_PAUSE)
 
     async def _session(self) -> None:
-        """Share until the process stops. Raise whatever ends it before that."""
+        """Share until the process stops. Raise the error that ends it earlier."""
         client = self._client()
         subscription = client.pubsub()
         try:
             async with asyncio.timeout(TIMEOUT):
                 await subscription.subscribe(self._channel)
-                # Only when it is confirmed nothing can fall between the channel and the keys.
+                # The keys are read only after this, so that no news is lost between channel and keys.
                 await subscription.get_message(timeout=TIMEOUT)
             async with asyncio.TaskGroup() as tasks:
                 receiving = tasks.create_task(self._receive(subscription))
@@ -191,17 +191,17 @@ class Store:
                     await client.aclose()
 
     def _client(self) -> Redis:
-        """Return a client that has no connection yet, and does by itself as little as possible."""
+        """Return a client without a connection yet and with most of the library's automatisms turned off."""
         options: dict[str, Any] = {}
         if self._sharing.ca_file is not None:
             options["ssl_ca_certs"] = str(self._sharing.ca_file)
         return Redis.from_url(
             self._url,
-            # Each operation here has its deadline; one for each of a pipeline's replies would cost more than they do.
+            # Each operation has its own deadline; one for each of a pipeline's replies costs more than they do.
             socket_timeout=None,
             socket_connect_timeout=TIMEOUT,
             retry=Retry(NoBackoff(), 0),
-            # HELLO is more than an old server, or an access list, may know.
+            # Old servers and access lists may not allow HELLO.
             protocol=2,
             **options,
         )
@@ -209,17 +209,17 @@ class Store:
     # Receiving.
 
     async def _receive(self, subscription: PubSub) -> None:
-        """Take what comes over the channel."""
+        """Receive messages of the channel."""
         while True:
             message = await subscription.get_message(timeout=SILENCE)
-            # A flood is read in parts.
+            # Yield, so that a flood of messages does not block the loop.
             await asyncio.sleep(0)
             if message is None or message["type"] != "message":
                 raise TimeoutError("nothing comes over the channel, not even this process's own")
             self._take(message["data"])
 
     def _take(self, message: bytes) -> None:
-        """Take one message of the channel."""
+        """Handle one message of the channel."""
         opened = self._envelopes.unwrap(message)
         if opened is None:
             self.refused += 1
@@ -237,7 +237,7 @@ class Store:
             self._hear(frame)
 
     def _hear(self, frame: bytes) -> None:
-        """Take one piece of news; what a later version tells and this one does not know is left out."""
+        """Apply one news frame; one that a later version sends and this one does not know is skipped."""
         news = decode(frame)
         if news is None:
             return
@@ -245,13 +245,13 @@ class Store:
         try:
             self._state.receive(news)
         except Exception as error:
-            # What stays in the store would end the sharing again and again.
+            # Raising would end the session again and again, as long as the store has it.
             self._log.error(f"sharing: {news.kind} was not understood: {_reason(error)}", once=True)
 
-    # Coming back.
+    # Resynchronizing.
 
     async def _resync(self, client: Redis) -> None:
-        """Read what the store keeps, then tell what it does not have."""
+        """Read what the store has, then send what it lacks."""
         self._members.excuse(asyncio.get_running_loop().time())
         stored: set[int] = set()
         cursor = -1
@@ -269,14 +269,14 @@ class Store:
         self._log.info(f"sharing: news are shared over the store {self.where}")
 
     async def _read(self, client: Redis, names: Sequence[bytes], stored: set[int]) -> None:
-        """Take the values of some keys; whatever another program has there is left alone."""
+        """Apply the values of some keys; another program's values are ignored."""
         kept, present = self._kept.encode(), self._present.encode()
         ours = [name for name in names if name.startswith((kept, present))]
         if not ours:
             return
         pipeline = client.pipeline(transaction=False)
         for name in ours:
-            # Of another program's value, however large, no more than a message.
+            # At most a message's length, however large another program's value is.
             pipeline.getrange(name, 0, MAX_MESSAGE)
         async with asyncio.timeout(TIMEOUT):
             values = await pipeline.execute(raise_on_error=False)
@@ -295,7 +295,7 @@ class Store:
     # Sending.
 
     async def _send(self, client: Redis) -> None:
-        """Send news as they come, and signs of life, until the process stops."""
+        """Send queued news and signs of life until the process stops."""
         loop = asyncio.get_running_loop()
         due = loop.time() + BEAT
         while not self._closing:
@@ -318,7 +318,7 @@ class Store:
         return [self._queue.popleft() for _ in range(min(BATCH, len(self._queue)))]
 
     async def _beat(self, client: Redis) -> None:
-        """Tell that this process lives, and forget those that told nothing for long."""
+        """Send a sign of life, and forget processes that were silent for too long."""
         self._members.look(asyncio.get_running_loop().time())
         self._state.processes = 1 + len(self._members)
         pipeline = client.pipeline(transaction=False)
@@ -332,7 +332,7 @@ class Store:
         return self._present + self._envelopes.process.hex()
 
     async def _write(self, client: Redis, batch: Sequence[News]) -> None:
-        """Publish news and keep them until they end."""
+        """Publish news, and store them until they end."""
         now = time.time()
         lasting = [(each, frame) for each in batch if each.until > now and (frame := encode(each))]
         if not lasting:
@@ -343,7 +343,7 @@ class Store:
         for news, frame in lasting:
             left = min(news.until - now, LONGEST_KEPT)
             name = self._kept + self._envelopes.name(news.kind, news.key)
-            # As `set` does, in a tenth of its time.
+            # Like the library's `set`, in a tenth of its time.
             pipeline.execute_command(
                 "SET", name, self._envelopes.wrap([frame]), "PX", max(1, int(left * 1000))
             )
@@ -351,14 +351,14 @@ class Store:
         self.sent += len(lasting)
 
     async def _execute(self, pipeline: Any) -> None:
-        """Run commands of which the first publishes. Raise if it was refused; warn once if others were."""
+        """Run commands of which the first publishes. Raise if that was refused; warn once if others were."""
         async with asyncio.timeout(TIMEOUT):
             first, *others = await pipeline.execute(raise_on_error=False)
         refused = next((result for result in others if isinstance(result, Exception)), None)
         if isinstance(first, Exception):
             raise first
         if isinstance(refused, ReadOnlyError):
-            # A replica, which it has become: its publications reach nobody but its own clients.
+            # The server has become a replica: what it publishes reaches its own clients only.
             raise refused
         if refused is not None and not self._told_refused:
             self._told_refused = True
@@ -369,7 +369,7 @@ class Store:
 
 
 def open_store(section: Sharing, peers: Peers | None, log: AccessLog) -> tuple[Peers, Store]:
-    """Return a link that is not started yet, and what it is a part of: `peers`, where there are some already."""
+    """Return a Store that is not started, and the Peers that it belongs to: `peers`, or else its own."""
     peers = peers or Peers()
     store = Store(section, peers.state, log)
     tell_workers = peers.state.publish
@@ -383,11 +383,11 @@ def open_store(section: Sharing, peers: Peers | None, log: AccessLog) -> tuple[P
 
 
 def _reason(error: BaseException) -> str:
-    """Return what an error says, in a line; of several that came together, the first."""
+    """Return an error's message in one line; of a group of errors, the first one's."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     if not isinstance(error, RedisError | OSError):
-        # A fault of ours: what it says might hold anything.
+        # An error in the gateway's own code: its text may hold anything.
         return f"{type(error).__name__}, a fault of the gateway"
     text = " ".join(str(error).split()) or "no response in time"
     return text[:LONGEST_REASON]

@@ -1,9 +1,9 @@
-"""Writes log lines to a descriptor without ever making their writer wait.
+"""Writes log lines to a descriptor without ever blocking the caller.
 
-A thread does the writing, since that is the only way that is right for terminals, pipes, sockets and files alike:
-`O_NONBLOCK` would be shared with every process that has the descriptor, and readiness promises no room for a whole
-write while other processes write too. Lines are gathered and written together; when nobody reads them, memory stays
-bounded: lines are dropped and counted, and a line says how many as soon as somebody reads again.
+A thread does the writing, since only that works for terminals, pipes, sockets and files alike: `O_NONBLOCK` would
+be shared with every process that has the descriptor, and a writable descriptor may not have room for a whole write
+while other processes write, too. Lines are gathered and written together. While the descriptor is not read, memory
+stays bounded: lines are dropped and counted, and once it is read again a line says how many.
 """
 
 import os
@@ -18,22 +18,22 @@ GATHER_SECONDS = 0.1
 """Longest time that a line waits for others; a person who follows the log does not notice it."""
 
 GATHER_SIZE = 64 * 1024
-"""Characters that are written without waiting for more: a few hundred lines, what a pipe holds on Linux."""
+"""Characters that are written without waiting for more: a few hundred lines, the size of a pipe on Linux."""
 
 MAX_WAITING = 1024 * 1024
-"""Characters that wait for a reader, some 4,000 lines; further lines are dropped."""
+"""Characters waiting to be written, at most, some 4,000 lines; further lines are dropped."""
 
 ATOMIC_WRITE = getattr(select, "PIPE_BUF", 512)
 """Bytes in one write. Up to here a pipe never mixes the lines of several workers; 512 is what POSIX guarantees."""
 
 LAST_PATIENCE = 1.0
-"""Seconds that the end of the process waits for a reader of the last lines."""
+"""Seconds that the end of the process waits for the last lines to be written."""
 
 
 class LogWriter:
     """Takes lines from one thread and writes them to `descriptor` in another, which starts with the first line.
 
-    `dropped_line` makes the line that says how many were dropped.
+    `dropped_line` returns a line that says how many were dropped.
     """
 
     __slots__ = (
@@ -55,12 +55,12 @@ class LogWriter:
         self._descriptor = descriptor
         self._dropped_line = dropped_line
         self._terminal = os.isatty(descriptor)
-        # Each write lets go of the interpreter, and has to wait for the loop to get it back: few are made.
+        # Each write releases the interpreter lock and then competes with the loop for it, so few are made.
         self._size = ATOMIC_WRITE if _may_mix(descriptor) else GATHER_SIZE
         self._queue: SimpleQueue[str | None] = SimpleQueue()
         self._thread: Thread | None = None
         self._hurry = Event()
-        # Each count is changed by one thread only: two by the caller's, three by the writing one.
+        # Each count is changed by one thread only: the first two by the caller's, the other three by the writer's.
         self._put = 0
         self._dropped = 0
         self._written = 0
@@ -68,7 +68,7 @@ class LogWriter:
         self._unwritten = 0
 
     def write(self, line: str) -> None:
-        """Take a line without its end. Never blocks, never raises."""
+        """Queue a line, given without its end. Never blocks, never raises."""
         waiting = self._put - self._written
         if waiting > MAX_WAITING:
             self._dropped += 1
@@ -82,11 +82,11 @@ class LogWriter:
             self._hurry.set()
 
     def flush(self) -> None:
-        """Have what waits written at once. Does not wait for it."""
+        """Have queued lines written at once. Does not wait for it."""
         self._hurry.set()
 
     def close(self, patience: float = LAST_PATIENCE) -> None:
-        """Write what waits and end the thread; wait at most `patience` seconds for that.
+        """Write what is queued and end the thread; wait at most `patience` seconds for it.
 
         A later line starts another thread, so that a process may close its log before it forks.
         """
@@ -111,7 +111,7 @@ class LogWriter:
                 self._told, self._unwritten = dropped, 0
 
     def _take(self) -> tuple[list[str], bool]:
-        """Wait for lines and for others to join them; return them, and whether they are the last."""
+        """Wait for lines, and for more to join them; return them, and whether they are the last."""
         line = self._queue.get()
         self._hurry.wait(GATHER_SECONDS)
         self._hurry.clear()
@@ -132,7 +132,7 @@ class LogWriter:
 
 
 def _may_mix(descriptor: int) -> bool:
-    """Return whether a larger write might be mixed with those of other processes: to a file none is."""
+    """Return whether larger writes may be interleaved with other processes': in pipes and sockets, not in files."""
     try:
         mode = os.fstat(descriptor).st_mode
     except OSError:
@@ -141,7 +141,7 @@ def _may_mix(descriptor: int) -> bool:
 
 
 def pieces(lines: Iterable[str], most: int = ATOMIC_WRITE) -> Iterator[tuple[int, bytes]]:
-    """Yield lines with their ends as bytes, as many as fit into one write of `most` bytes, with their number."""
+    """Yield lines with their ends as bytes, as many as fit into `most` bytes, with their number."""
     size = 0
     gathered: list[bytes] = []
     for line in lines:
@@ -161,7 +161,7 @@ def write_whole(descriptor: int, data: bytes) -> bool:
         try:
             data = data[os.write(descriptor, data) :]
         except BlockingIOError:
-            # Whoever shares the descriptor has made it non-blocking.
+            # A process that shares the descriptor has made it non-blocking.
             select.select([], [descriptor], [])
         except OSError:
             return False
