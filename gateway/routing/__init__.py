@@ -1,1 +1,1 @@
-"""Who serves a request, and what a failure means; sans-I/O, the clock is passed in."""
+"""Chooses accounts for requests, and decides what follows a failure. Sans-I/O; the clock is passed in."""

@@ -1,6 +1,6 @@
-"""What is known of upstreams and accounts: requests in flight, circuit breakers, and what a request may ask for.
+"""The state of upstreams and accounts: requests in flight and circuit breakers; and targets, which refer to them.
 
-The scheduler owns these objects and is the only one that changes them. Others get values: see `status`.
+The scheduler owns these objects and alone changes them. Other modules get values: see `status`.
 Times are monotonic seconds that are passed in.
 """
 
@@ -13,17 +13,17 @@ from gateway.routing.rendezvous import point_of
 from gateway.routing.sent import Features, no_features
 
 MAX_MODELS = 256
-"""Wire models remembered per account: without a table their names are the client's to choose."""
+"""Wire models remembered per account: without a table clients choose their names."""
 
 FORBIDDEN_FOR = 3600.0
-"""Seconds within which a second model that an account may not use shows that it is the account that is refused."""
+"""Seconds within which a second forbidden model shows that the account as a whole is refused."""
 
 Part = tuple[str, str]
-"""Wire model and feature; "" for all that is asked of the model."""
+"""Wire model and feature; a feature of "" means the whole model."""
 
 
 class UpstreamState:
-    """One upstream as all of its accounts share it."""
+    """The state of an upstream, shared by its accounts."""
 
     __slots__ = ("breaker", "name")
 
@@ -36,7 +36,7 @@ class UpstreamState:
 
 
 class AccountState:
-    """One account. `parts` holds the breakers of wire models, and of features with them, that failed."""
+    """The state of an account. `parts` has the breakers of wire models and their features that failed."""
 
     __slots__ = (
         "asked",
@@ -60,31 +60,31 @@ class AccountState:
         self.upstream = upstream
         self.name = config.name
         self.point = point_of(f"{upstream.name}/{config.name}")
-        """What stands for it in rendezvous hashing."""
+        """Its number for rendezvous hashing."""
         self.processes = 1
-        """Among how many its limit is divided."""
+        """The number of processes that divide its limit."""
         self.breaker: CircuitBreaker | None = None
         self.parts: dict[Part, CircuitBreaker] = {}
         self.disabled = False
-        """The operator has turned it off, until the next reload."""
+        """Whether the operator has turned it off, until the next reload."""
         self.forbidden: dict[str, float] = {}
-        """Wire models that it may not use, and since when."""
+        """Wire models that it may not use, and when that was found."""
         self.in_flight = 0
         self.last_used = -NEVER
         self.asked: set[str] = set()
-        """Wire models asked for so far."""
+        """Wire models requested so far."""
         self.configure(config, wire_models)
 
     def configure(self, config: Account, wire_models: frozenset[str]) -> None:
-        """Take over what the configuration says, at the start and with a reload."""
+        """Apply the configuration, at the start and after a reload."""
         self.whole_limit = config.max_concurrent
-        """Requests in flight at once, in all processes that divide them; 0 sets no limit."""
+        """Requests in flight at once, in all processes together; 0 sets no limit."""
         self.divide(self.processes)
         self.refreshable = config.oauth_file is not None
-        """Whether a refused token can be replaced by another."""
+        """Whether a refused token can be replaced by a fresh one."""
         self.disabled = False
         self.wire_models = wire_models
-        """What its upstream's table leads to; empty: any name."""
+        """The targets of its upstream's table; empty: any name."""
 
     def __repr__(self) -> str:
         parts = "".join(f" {' '.join(filter(None, part))} {breaker}" for part, breaker in self.parts.items())
@@ -93,18 +93,18 @@ class AccountState:
 
     @property
     def full(self) -> bool:
-        """Return whether one more request is one too many."""
+        """Return whether its limit allows no further request."""
         return 0 < self.limit <= self.in_flight
 
     def divide(self, processes: int) -> None:
-        """Take this process's part of the limit, one request at least."""
+        """Set this process's part of the limit, at least one request."""
         self.processes = processes
         self.limit = max(1, self.whole_limit // processes) if self.whole_limit > 0 else self.whole_limit
-        """Requests in flight at once, in this process; 0 sets no limit."""
+        """Requests in flight at once in this process; 0 sets no limit."""
 
     def part_breaker(self, wire_model: str, feature: str = "") -> CircuitBreaker:
-        """Return the breaker of a wire model, or of a feature with it; a new one if none has failed. The oldest makes
-        room."""
+        """Return the breaker of a wire model or of one of its features; create it for the first failure, and drop the
+        oldest beyond MAX_MODELS."""
         part = wire_model, feature
         breaker = self.parts.get(part)
         if breaker is None:
@@ -114,15 +114,15 @@ class AccountState:
         return breaker
 
     def forbid(self, wire_model: str, now: float) -> bool:
-        """Note that the account may not use a model. Return whether that has become a habit: another model was refused
-        within the hour."""
+        """Note that the account may not use a model. Return whether the whole account seems to be refused: another
+        model was forbidden within FORBIDDEN_FOR."""
         self.forbidden[wire_model] = now
         self.forbidden = {name: at for name, at in self.forbidden.items() if now - at <= FORBIDDEN_FOR}
         return len(self.forbidden) > 1
 
 
 class Target:
-    """One way to serve a request: an account, and the wire model it would be asked for."""
+    """One way to serve a request: an account and a wire model."""
 
     __slots__ = ("account", "lines", "priority", "state", "upstream", "wire_model")
 
@@ -133,13 +133,13 @@ class Target:
         self.wire_model = wire_model
         self.priority = priority
         self.lines = b""
-        """Header lines of a response that this target gave, rendered once by whoever resolved the model."""
+        """Header lines for responses of this target; set by the code that resolves the model."""
 
     def __repr__(self) -> str:
         return f"<Target {self.wire_model} on {self.state!r}>"
 
     def breakers(self, features: Features = no_features) -> Iterator[tuple[About, CircuitBreaker]]:
-        """Yield the breakers that could be in the way of a request with these features, widest scope first."""
+        """Yield the breakers that may block a request with these features, widest scope first."""
         state = self.state
         if state.disabled:
             yield About.ACCOUNT, TURNED_OFF
@@ -167,7 +167,7 @@ class Target:
     ) -> float:
         """Return when the cool-downs let a request pass; 0.0 means now.
 
-        `upstream_early`, `model_early`: the request has met the failure itself; `alone`: nothing else can serve it.
+        `upstream_early`, `model_early`: the request met the failure itself; `alone`: no other target can serve it.
         See `CircuitBreaker.opens_at`.
         """
         early = {About.UPSTREAM: upstream_early, About.MODEL: model_early}
@@ -180,7 +180,7 @@ class Target:
         )
 
     def is_shut(self, now: float, features: Features, *, probe: bool) -> bool:
-        """Return whether a request must not pass now. Without `probe` it must not be the probe either."""
+        """Return whether a request must not pass now. Without `probe` it may not be a probe."""
         return any(
             breaker.opens_at(now) > now + TICK or (not probe and breaker.rule is not None)
             for _, breaker in self.breakers(features)
@@ -191,18 +191,18 @@ class Target:
         return not self.state.full and not self.is_shut(now, features, probe=probe)
 
     def feature_of(self, breaker: CircuitBreaker) -> str:
-        """Return the feature that a breaker is about; "" for all else."""
+        """Return the feature of a breaker; "" if it is about something else."""
         return next((feature for (_, feature), one in self.state.parts.items() if one is breaker), "")
 
     def may_open_early(self, features: Features) -> bool:
-        """Return whether another request may end what is in the way before its time: as a probe, or because it was
-        let in early."""
+        """Return whether another request may open a breaker before its time, as a probe or as one that was let in
+        early."""
         return any(
             breaker.prober is not None or (breaker.rule is not None and breaker.rule.alone < NEVER)
             for _, breaker in self.breakers(features)
         )
 
     def free_at(self, now: float, features: Features = no_features) -> float:
-        """Return when every limit is really lifted, as far as is known, for a request that nothing else can serve;
-        `now` at the earliest."""
+        """Return when all limits are lifted, as far as is known, for a request that no other target can serve; `now` at
+        the earliest."""
         return max([now, *(breaker.free_at for _, breaker in self.breakers(features))])

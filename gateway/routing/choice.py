@@ -1,9 +1,9 @@
-"""Which of the accounts that could serve a request is asked first.
+"""The order in which the accounts that could serve a request are used.
 
 By priority; then the conversation's own account; then the one with the fewest requests in flight; then the least
-recently used. Where several processes share the accounts, the last two differ: a conversation that lives nowhere yet,
-or whose own account cannot serve it, goes where rendezvous hashing sends it, so that all processes send it to the same
-account before any has told the others. What is in flight then decides only where accounts differ by more than chance.
+recently used. Where several processes share the accounts, rendezvous hashing replaces the last two for a conversation
+without an account of its own that could serve it: all processes choose the same one without waiting for each other's
+news. Requests in flight then only count where they differ by more than EVEN.
 """
 
 from collections.abc import Callable, Iterable
@@ -15,24 +15,24 @@ from gateway.routing.rendezvous import point_of, weight
 Precedence = tuple[int, bool, int, float]
 
 EVEN = 1
-"""Requests in flight by which accounts may differ and still count as equally free: two more are none of chance."""
+"""Difference of requests in flight up to which accounts count as equally free: a larger one is not chance."""
 
 
 class Ranked(NamedTuple):
-    """A target's place in the order in which they would be asked."""
+    """A target's place in the order of use."""
 
     target: Target
     opens_at: float
-    """When its cool-downs let a request pass; 0.0 means now, and `NEVER` that an operator has disabled it."""
+    """When its cool-downs let a request pass; 0.0 means now, `NEVER` that an operator has disabled it."""
     rule: str
-    """Why they do not: the row of the failure table."""
+    """The row of the failure table that closed it; "" if it is open."""
     full: bool
     home: bool
-    """The conversation lives on its account."""
+    """Whether the conversation is bound to its account."""
 
     @property
     def reason(self) -> str:
-        """Say why it stands where it does."""
+        """The reason for its place, in words."""
         state = self.target.state
         words = [f"priority {self.target.priority}"]
         if state.disabled:
@@ -50,10 +50,10 @@ class Ranked(NamedTuple):
 def precedence(
     free: Iterable[Target], conversation: str, home: AccountState | None
 ) -> Callable[[Target], Precedence]:
-    """Return by what targets are ordered, lowest first.
+    """Return the sort key of targets, lowest first.
 
-    `free`: those that could be asked now, among which the least busy one is looked for. `conversation`: the one that
-    is sent to its rendezvous, "" for none.
+    `free`: the targets that could be used now, for the least number of requests in flight. `conversation`: used for
+    rendezvous hashing; "" turns that off.
     """
     least: dict[int, int] = {}
     for target in free:
@@ -73,6 +73,6 @@ def precedence(
 
 
 def chosen_when_all_are_free(targets: Iterable[Target], conversation: str) -> Target:
-    """Return whom every process would choose for a conversation that lives nowhere, were nothing in the way."""
+    """Return the target that every process would choose for a new conversation if all were free."""
     point = point_of(conversation)
     return min(targets, key=lambda target: (target.priority, -weight(point, target.state.point)))

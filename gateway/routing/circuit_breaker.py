@@ -1,12 +1,12 @@
-"""The circuit breaker of one thing that can fail: an upstream, an account, or an account's use of one model.
+"""The circuit breaker of something that can fail: an upstream, an account, or an account's use of one model.
 
     sound -> cooling -> half open -> probing -> sound
                 ^__________________________|
 
-A failure starts a cool-down, or only counts, as its meaning says. When the cool-down ends, one request is
-let in to probe; the others go on as if it had not ended. The probe's success ends everything (the owner
-throws the CircuitBreaker away), its failure starts the next cool-down, and when it ends without either, the next
-request may probe. Who is asked instead, and who waits, is decided in `retries`.
+A failure starts a cool-down, or is only counted, as its rule says. When the cool-down ends, one request may pass as a
+probe; for all others it lasts on. If the probe succeeds, the owner drops the CircuitBreaker; if it fails, the next
+cool-down starts; if it ends without either, the next request may be the probe. `retries` decides what a request does
+that may not pass.
 """
 
 from typing import NamedTuple
@@ -16,29 +16,29 @@ from gateway.routing.meanings import Meaning
 from gateway.routing.policy import DISABLED, NEVER, Next, Rule
 
 PROBE_EVERY = 3600.0
-"""Seconds. A longer cool-down is probed that often: quotas are raised and credits bought meanwhile."""
+"""Seconds. A longer cool-down is probed this often: quotas are raised and credits bought meanwhile."""
 
 PROBE_PATIENCE = 12.0
-"""Seconds that a probe keeps the others out. Refusals come at once and a connect times out after 10 s;
-a request that has run for longer got past what the cool-down was for, even if its response takes minutes."""
+"""Seconds for which a probe keeps others out. Refusals come at once and a connect times out after 10 s: a request that
+runs longer was not refused, even if its response takes minutes."""
 
 TICK = 0.002
 """Seconds. Event loops round their timers to a millisecond: a wait may end this much early."""
 
 CAUSE_LENGTH = 300
-"""Characters kept of what the upstream said."""
+"""Characters kept of the upstream's message."""
 
 
 ELSEWHERE = object()
-"""Stands for a probe that another process has begun."""
+"""The prober if another process probes."""
 
 
 class ToldCoolDown(NamedTuple):
-    """A cool-down that another process has met, in this one's monotonic seconds."""
+    """A cool-down that another process has started, in this process's monotonic seconds."""
 
     rule: Rule
     failures: int
-    """Failures in a row by its rule."""
+    """Failures in a row by this rule."""
     since: float
     until: float
     hinted: bool
@@ -46,7 +46,7 @@ class ToldCoolDown(NamedTuple):
 
 
 class CircuitBreaker:
-    """Made with the first failure. Times are the monotonic seconds that are passed in."""
+    """Created for the first failure. Times are monotonic seconds, passed in."""
 
     __slots__ = (
         "cause",
@@ -65,15 +65,15 @@ class CircuitBreaker:
         """Failures in a row, by the name of their rule."""
         self.failed_at = -NEVER
         self.rule: Rule | None = None
-        """The rule that started the cool-down; None while failures only count."""
+        """The rule that started the cool-down; None if failures were only counted."""
         self.hinted = False
-        """The cool-down lasts as long as the upstream said."""
+        """Whether the upstream said how long the cool-down lasts."""
         self.cause: Failure | None = None
-        """The failure behind it, without headers and body."""
+        """The failure that started it, without headers and body."""
         self.until = -NEVER
-        """When the limit is really lifted, as far as is known."""
+        """When the limit is lifted, as far as is known."""
         self.probe_at = -NEVER
-        """When the next probe may go: `until`, or earlier."""
+        """When the next probe may pass: `until`, or earlier."""
         self.prober: object | None = None
         """The lease whose attempt is the probe."""
         self.prober_alone_until = -NEVER
@@ -88,8 +88,8 @@ class CircuitBreaker:
     def opens_at(self, now: float, *, early: bool = False, alone: bool = False) -> float:
         """Return when a request may pass; 0.0 means now.
 
-        `early`: the request has met this failure itself and its rule lets it try again before the
-        cool-down is over. `alone`: nothing else can serve the request, so that it is not held back for long.
+        `early`: the request met this failure itself, and its rule lets it retry before the cool-down ends. `alone`: no
+        other target can serve the request, so that it is not held back for long.
         """
         rule = self.rule
         if rule is None:
@@ -103,14 +103,14 @@ class CircuitBreaker:
 
     @property
     def alone_at(self) -> float:
-        """Return when the next probe of a request that nothing else can serve may go."""
+        """Return when the next probe may pass for a request that no other target can serve."""
         if self.rule is None or self.hinted:
             return self.probe_at
         return min(self.probe_at, self.failed_at + self.rule.alone)
 
     @property
     def free_at(self) -> float:
-        """Return when the limit is really lifted for such a request, as far as is known."""
+        """Return when the limit is lifted for such a request, as far as is known."""
         return self.until if self.alone_at == self.probe_at else self.alone_at
 
     def enter(self, now: float, who: object, *, alone: bool = False) -> bool:
@@ -124,22 +124,22 @@ class CircuitBreaker:
         return True
 
     def answered(self, now: float, who: object) -> None:
-        """Let the others in: the probe was not refused, though it has not succeeded yet."""
+        """Let other requests pass: the probe was not refused, though it has not succeeded yet."""
         if self.prober is who:
             self.prober_alone_until = now
 
     def leave(self, who: object) -> None:
-        """Note that a request has ended. If it was the probe, the next one may be."""
+        """Note that a request has ended. If it was the probe, the next request may be."""
         if self.prober is who:
             self.prober = None
 
     def fail(
         self, meaning: Meaning, failure: Failure, now: float, started: float, *, again: bool = False
     ) -> None:
-        """Note that an attempt begun at `started` failed.
+        """Note the failure of an attempt that began at `started`.
 
-        Attempts that were under way when another failed tell of the same trouble: they do not count again, and can
-        only make the cool-down longer. Nor does one count whose request has met the same failure before (`again`).
+        Attempts that were in progress when another failed have the same cause: they are not counted again, and can
+        only make the cool-down longer. Nor is one counted whose request has met the same failure before (`again`).
         """
         rule = meaning.rule
         fresh = started >= self.failed_at
@@ -167,7 +167,7 @@ class CircuitBreaker:
         )
 
     def told(self, told: ToldCoolDown) -> None:
-        """Take over the cool-down that counts by all that this process and others have met."""
+        """Merge another process's cool-down with this one."""
         name = told.rule.name
         self.failures[name] = max(told.failures, self.failures.get(name, 0))
         if told.since > self.failed_at:
@@ -178,21 +178,21 @@ class CircuitBreaker:
         self.probe_at = min(told.until, self.failed_at + PROBE_EVERY)
 
     def probed_elsewhere(self, until: float) -> None:
-        """Note that another process probes: who comes here waits for its word, until this time at most."""
+        """Note that another process probes: requests here wait for its result, until this time at most."""
         if self.rule is not None and self.prober in (None, ELSEWHERE):
             self.prober = ELSEWHERE
             self.prober_alone_until = until
 
     def _given_up(self, now: float) -> bool:
-        """Return whether another process's word on its probe is waited for no longer."""
+        """Return whether the wait for another process's probe is over."""
         return self.prober is ELSEWHERE and now + TICK >= self.prober_alone_until
 
     def ended_by(self, started: float) -> bool:
-        """Return whether the success of an attempt begun at `started` ends this: not if it was under way before."""
+        """Return whether the success of an attempt that began at `started` ends this; an earlier one does not."""
         return started >= self.failed_at
 
     def forget(self, *names: str) -> bool:
-        """End the failures of these rules. Return whether nothing else is left."""
+        """Drop the failures of these rules. Return whether nothing is left."""
         for name in names:
             self.failures.pop(name, None)
         if self.rule is not None and self.rule.name in names:
@@ -201,7 +201,7 @@ class CircuitBreaker:
         return not self.failures and self.rule is None
 
     def half_open(self) -> None:
-        """End the cool-down now: whatever comes next is the probe."""
+        """End the cool-down now: the next request is the probe."""
         if self.rule is not None:
             self.until = self.probe_at = -NEVER
 
@@ -215,5 +215,4 @@ def _turned_off() -> CircuitBreaker:
 
 
 TURNED_OFF = _turned_off()
-"""That of every account which the operator has disabled: it never opens, and no request's success or failure reaches
-it."""
+"""The breaker of all accounts that the operator has disabled: it never opens, and requests do not change it."""

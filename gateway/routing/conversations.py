@@ -1,4 +1,4 @@
-"""Which account a conversation lives on: prompt caches are an account's own, so its requests stay there."""
+"""The accounts that conversations are bound to: prompt caches belong to an account, so that requests stay there."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,16 +8,16 @@ from gateway.routing.policy import NEVER
 from gateway.routing.rendezvous import point_of
 
 MAX_CONVERSATIONS = 4096
-"""Bindings kept; the least recently used goes first."""
+"""Bindings kept; the least recently used is dropped first."""
 
 BOUND_FOR = 3600.0
-"""Seconds after its last use that a binding counts: no prompt cache lives longer."""
+"""Seconds after its last use that a binding lasts: no prompt cache lives longer."""
 
 TELL_AGAIN = BOUND_FOR / 4
-"""Seconds after which a binding that was told of, and is still in use, is told of again."""
+"""Seconds after which a binding that is still in use is published again."""
 
 Tell = Callable[[int, AccountState], None]
-"""Hears where a conversation lives. Its point in rendezvous hashing names it, without telling whose it is."""
+"""Called with a conversation's point in rendezvous hashing, which does not reveal the conversation, and its account."""
 
 
 class Conversations:
@@ -27,16 +27,16 @@ class Conversations:
 
     def __init__(self) -> None:
         self._bindings: dict[str, tuple[AccountState, float, bool, float]] = {}
-        """Account, last use, whether a request succeeded there, and when others are to be told of it."""
+        """Account, last use, whether a request has succeeded there, and when to publish it again."""
         self.tell: Tell | None = None
-        """Hears of a conversation that lives elsewhere than its rendezvous is; None where nobody listens."""
+        """Publishes bindings that differ from rendezvous hashing; None if there are no other processes."""
         self._names: dict[int, str] = {}
-        """What is bound here, by its point; kept only where somebody listens, and tells as much."""
+        """The conversations bound here, by point; kept only if `tell` is set."""
         self._told: dict[int, tuple[AccountState, float]] = {}
-        """Where other processes bound what is not bound here, and until when that counts."""
+        """Bindings of other processes that are not bound here: the account, and until when they last."""
 
     def home(self, conversation: str, now: float) -> AccountState | None:
-        """Return the account that a conversation lives on; None for one that is not known."""
+        """Return the account that a conversation is bound to; None for an unknown one."""
         binding = self._bindings.get(conversation)
         if binding is None or now - binding[1] > BOUND_FOR:
             return self._home_told(conversation, now) if self._told else None
@@ -51,10 +51,10 @@ class Conversations:
         proven: bool = True,
         expected: bool = False,
     ) -> None:
-        """Note that a conversation lives on this account, and was used now.
+        """Bind a conversation to this account, at a request's start or success.
 
-        Not `proven`: its first request is on its way, and those that are sent beside it follow. `expected`: every
-        process would choose this account, so that nobody need be told.
+        Not `proven`: the conversation's first request has only started; concurrent ones follow it. `expected`: every
+        process would choose this account, so that it need not be published.
         """
         bindings = self._bindings
         old = bindings.pop(conversation, None)
@@ -75,7 +75,7 @@ class Conversations:
             del bindings[next(iter(bindings))]
 
     def told(self, point: int, account: AccountState, now: float, until: float) -> None:
-        """Take over where another process has bound a conversation."""
+        """Take over another process's binding of a conversation."""
         name = self._names.get(point)
         if name is None:
             self._told[point] = account, until
@@ -84,18 +84,18 @@ class Conversations:
             self._bindings[name] = account, now, True, now + TELL_AGAIN
 
     def _home_told(self, conversation: str, now: float) -> AccountState | None:
-        """Return where another process has bound a conversation."""
+        """Return the account that another process has bound a conversation to; None if there is none."""
         account, until = self._told.get(point_of(conversation), (None, now))
         return account if now < until else None
 
     def disappoint(self, conversation: str, account: AccountState) -> None:
-        """End a binding that no success has proven, since a request failed there."""
+        """Drop a binding without a success so far, since a request has failed."""
         binding = self._bindings.get(conversation)
         if binding is not None and binding[0] is account and not binding[2]:
             del self._bindings[conversation]
 
     def forget(self, account: AccountState) -> None:
-        """End all bindings to an account that was refused."""
+        """Drop all bindings to an account that was refused."""
         self._bindings = {
             name: binding for name, binding in self._bindings.items() if binding[0] is not account
         }
@@ -103,6 +103,6 @@ class Conversations:
 
 
 def drop_oldest(kept: dict[int, Any]) -> None:
-    """Keep no more than there may be bindings."""
+    """Drop the oldest entry beyond MAX_CONVERSATIONS."""
     if len(kept) > MAX_CONVERSATIONS:
         del kept[next(iter(kept))]

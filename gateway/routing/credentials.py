@@ -1,7 +1,7 @@
-"""What an account authenticates with: a key, or for OAuth a token and its life without its network.
+"""Credentials of accounts: a key, or an OAuth token with its life cycle, without the network.
 
-`OAuthToken` says when a token is to be refreshed, what to send for it and what a response means. Sending
-it, one refresh at a time, is left to the caller. Nothing here shows a secret in an error or a `repr`.
+`OAuthToken` says when a token must be refreshed, builds the request and reads the response. The caller sends it, one
+refresh at a time. No error and no `repr` shows a secret.
 """
 
 import re
@@ -13,13 +13,13 @@ import orjson
 from gateway.config import Account, Secret
 
 REFRESH_AHEAD = 300.0
-"""Seconds before its end that a token is replaced: a request that waits for its first byte outlives less."""
+"""Seconds before its end at which a token is replaced: longer than a request waits for its first byte."""
 
 ASSUMED_LIFE = 3600.0
-"""Seconds a token lasts when its response does not say: as long as Google's do."""
+"""Seconds a token lasts if its response does not say: as long as Google's."""
 
 GOOGLE_URI = "https://oauth2.googleapis.com/token"
-"""Where Google's own files without a `token_uri` are refreshed."""
+"""The endpoint for Google's own files, which have no `token_uri`."""
 
 FORM_TYPE = b"application/x-www-form-urlencoded"
 """The content type of `OAuthToken.refresh_body`."""
@@ -31,27 +31,27 @@ _ERROR_CODE = r"[a-z_]{1,40}"
 
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """What goes into an upstream request's login header."""
+    """The value of an upstream request's credential header."""
 
     kind: Literal["api_key", "bearer", "none"]
     secret: Secret
 
 
 NO_CREDENTIAL = Credential("none", Secret(""))
-"""For a local upstream that asks for nothing."""
+"""For local upstreams that need none."""
 
 
 def credential_of(account: Account) -> Credential | None:
-    """Return the credential that an account's configuration holds; None when a token must be fetched first."""
+    """Return the credential in an account's configuration; None if a token must be fetched first."""
     if account.oauth_file is not None:
         return None
     return NO_CREDENTIAL if account.api_key is None else Credential("api_key", account.api_key)
 
 
 class RefreshError(Exception):
-    """No token was got. `status` is how the attempt that needed it failed.
+    """No token could be fetched. `status` is that of the failed attempt.
 
-    401: the login itself was refused and somebody must log in again. 503: later may be better.
+    401: the login was refused, and a person must log in again. 503: a later refresh may succeed.
     """
 
     def __init__(self, status: int, message: str) -> None:
@@ -62,7 +62,7 @@ class RefreshError(Exception):
 class OAuthToken:
     """One account's token. Times are unix seconds, passed in.
 
-    Made of the bytes of a Google `authorized_user` file; raises ValueError naming the field at fault.
+    Made from the bytes of a Google `authorized_user` file; raises ValueError naming the field at fault.
     """
 
     __slots__ = (
@@ -76,7 +76,7 @@ class OAuthToken:
     )
 
     uri: str
-    """Where `refresh_body` is to be posted."""
+    """The URL to POST `refresh_body` to."""
 
     def __init__(self, file: bytes) -> None:
         document = _object(file)
@@ -99,15 +99,15 @@ class OAuthToken:
         return f"<OAuthToken [{state}]>"
 
     def credential(self, wall: float) -> Credential | None:
-        """Return the token, while it lasts; None when there is none that an upstream would take."""
+        """Return the token while it is valid, else None."""
         return self._credential if wall < self._ends_at else None
 
     def due(self, wall: float) -> bool:
-        """Return whether to refresh now. The old token goes on serving until it really ends."""
+        """Return whether to refresh now. The old token is used until it ends."""
         return self._credential is None or wall >= self._due_at
 
     def refused(self, credential: Credential) -> None:
-        """Forget a credential that an upstream refused with 401, unless it was replaced meanwhile."""
+        """Drop a credential that an upstream refused with 401, unless it was replaced meanwhile."""
         if credential == self._credential:
             self._credential = None
             self._due_at = self._ends_at = 0.0
@@ -125,7 +125,7 @@ class OAuthToken:
         return urlencode(form).encode("ascii")
 
     def accept(self, status: int, body: bytes, wall: float) -> Credential:
-        """Take the response to `refresh_body`. Return the new credential. Raise RefreshError."""
+        """Read the response to `refresh_body`. Return the new credential. Raise RefreshError."""
         document = _object(body) or {}
         if status != 200:
             code = document.get("error")
@@ -139,7 +139,7 @@ class OAuthToken:
             raise RefreshError(503, f"the token endpoint {self.uri} gave no usable access_token")
         life = _seconds(document.get("expires_in"))
         self._ends_at = wall + life
-        # A token that lives shorter than the lead must not be fetched anew for every request.
+        # A token with a shorter life than REFRESH_AHEAD must not be refreshed for every request.
         self._due_at = self._ends_at - min(REFRESH_AHEAD, life / 2)
         self._credential = Credential("bearer", Secret(value))
         return self._credential
@@ -161,7 +161,7 @@ def _field(document: dict[str, Any], name: str) -> str:
 
 
 def _seconds(value: object) -> float:
-    """Return `expires_in`, a positive number, also as text; anything else is taken for the usual hour."""
+    """Return `expires_in`, a positive number, also as text; ASSUMED_LIFE for anything else."""
     if isinstance(value, str) and value.isascii() and value.isdigit():
         value = int(value[:12])
     if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:

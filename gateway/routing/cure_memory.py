@@ -1,4 +1,4 @@
-"""What upstreams are known to refuse, so that the next request is sent right at once."""
+"""The cures that upstreams are known to need, applied from the start to later requests."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
@@ -7,13 +7,13 @@ from gateway.config import Upstream
 from gateway.routing.cures import Cure
 
 REMEMBERED_FOR = 3600.0
-"""Seconds. One refusal an hour, which comes at once, is the price of noticing that a host has learnt."""
+"""Seconds. One refusal an hour, which comes at once, is the price of noticing that a host has changed."""
 
 MAX_KEPT = 256
-"""Upstreams with a wire model of which cures are remembered; the oldest goes first."""
+"""Pairs of upstream and wire model for which cures are remembered; the oldest is dropped first."""
 
 MAX_CURES = 16
-"""Cures remembered for each: their details hold what clients send."""
+"""Cures remembered for each: their details contain what clients send."""
 
 Place = tuple[str, str]
 """Upstream and wire model."""
@@ -22,11 +22,11 @@ NOTHING: Mapping[str, tuple[Cure, ...]] = {}
 
 
 class Remembered(NamedTuple):
-    """A cure that is applied from the start, for an operator to see."""
+    """A cure that is applied from the start, for reports."""
 
     upstream: str
     wire_model: str
-    """Empty for all of an upstream's models: the configuration says so."""
+    """Empty for all of an upstream's models: the configuration states the cure."""
     cure: Cure
     until: float
     """Monotonic seconds."""
@@ -39,24 +39,23 @@ class CureMemory:
 
     def __init__(self) -> None:
         self.active = False
-        """Whether there is anything to apply, so that requests need not ask."""
+        """Whether there is anything to apply, so that requests can skip the look-up."""
         self.kept: dict[Place, dict[Cure, float]] = {}
-        """Until when each is remembered."""
+        """Until when each cure is remembered."""
         self.tell: Callable[[str, str, Cure], None] | None = None
-        """Hears of each cure that was learnt, for other processes; None where there are none."""
+        """Publishes each learnt cure to other processes; None if there are none."""
         self._always: Mapping[str, tuple[Cure, ...]] = NOTHING
         self._never: Mapping[str, frozenset[str]] = {}
 
     def configure(self, upstreams: Sequence[Upstream]) -> None:
-        """Take over what the configuration says of each upstream: cures that are always applied, and those that
-        never are."""
+        """Apply the configuration: cures that are always applied to an upstream, and those that never are."""
         always = {upstream.name: stated(upstream) for upstream in upstreams}
         self._always = {name: cures for name, cures in always.items() if cures}
         self._never = {upstream.name: frozenset(upstream.no_cures) for upstream in upstreams}
         self.active = self.active or bool(self._always)
 
     def adopt(self, old: "CureMemory") -> None:
-        """Remember what `old` has learnt, and what requests under way with it still learn, after a reload."""
+        """Take over after a reload what `old` has learnt, and what requests in progress still teach it."""
         self.kept = old.kept
         self.active = self.active or bool(self.kept)
 
@@ -72,14 +71,14 @@ class CureMemory:
         return tuple(dict.fromkeys((*self._always.get(upstream, ()), *lasting)))
 
     def learn(self, upstream: str, wire_model: str, cures: Sequence[Cure], now: float) -> None:
-        """Remember that these cures made an upstream serve a request."""
+        """Remember cures with which an upstream has served a request, and publish them."""
         for cure in cures:
             self.told(upstream, wire_model, cure, now + REMEMBERED_FOR, now)
             if self.tell is not None:
                 self.tell(upstream, wire_model, cure)
 
     def told(self, upstream: str, wire_model: str, cure: Cure, until: float, now: float) -> None:
-        """Remember a cure that has served here, or that another process has learnt."""
+        """Remember a cure that this or another process has learnt."""
         place = upstream, wire_model
         learnt = self.kept.pop(place, {})
         lasting = {one: end for one, end in learnt.items() if now < end}
@@ -90,13 +89,13 @@ class CureMemory:
             del self.kept[next(iter(self.kept))]
 
     def forget(self, upstream: str = "") -> None:
-        """Forget what an upstream is known to refuse, of all without a name; what the configuration says stays."""
+        """Forget an upstream's learnt cures (all upstreams' without a name); the configuration's stay."""
         for place in list(self.kept):
             if upstream in ("", place[0]):
                 del self.kept[place]
 
     def remembered(self, now: float) -> tuple[Remembered, ...]:
-        """Return everything that is applied from the start."""
+        """Return all cures that are applied from the start."""
         always = [
             Remembered(upstream, "", cure, float("inf"))
             for upstream, cures in self._always.items()

@@ -1,8 +1,8 @@
-"""Cures: what is changed of a request that an upstream refused, so that it serves it after all.
+"""Cures: changes to a request that an upstream refused, so that it serves it after all.
 
-A refusal that names something that we sent gets one more try on the same account with that thing changed. Here stand
-the refusals that are known, each with what of the request it needs to have been there; what a cure does to a document
-is the work of those who encode requests. A cure is a name and a detail, so that it can be remembered and shown.
+A refusal that names something in the request gets one more attempt on the same account with that thing changed. This
+module has the known refusals, each with what must have been sent; the encoders of requests apply cures. A cure is a
+name and a detail, so that it can be remembered and shown.
 """
 
 import re
@@ -20,13 +20,13 @@ from gateway.routing.sent import DOCUMENTS, IMAGES, Sent, kind_of
 from gateway.routing.signals import REFUSALS, SIGNALS
 
 MAX_CURES = 3
-"""Cures in one request: a host that still refuses then means something else."""
+"""Cures for one request, at most: a host that still refuses has another reason."""
 
 MAX_FIELDS = 8
-"""Fields that one refusal may name: each is looked for in all of the document."""
+"""Fields read from one refusal, at most: for each the whole document is searched."""
 
 MARKS = 4
-"""Blocks with `cache_control` that a request may have."""
+"""Blocks with `cache_control` that the API accepts in a request."""
 
 
 class Cure(NamedTuple):
@@ -34,15 +34,15 @@ class Cure(NamedTuple):
 
     name: str
     detail: str = ""
-    """What exactly is changed, where the name alone does not say: fields' paths, betas' names, with commas."""
+    """What is changed, where the name alone does not say it: paths of fields, names of betas, comma-separated."""
 
 
 WITHOUT_THINKING = Cure("without_thinking")
-"""A signature was refused: the history is sent without thinking."""
+"""The history is sent without thinking, after a signature was refused."""
 
 
 class Refusal(NamedTuple):
-    """What a refusal says."""
+    """The parts of a refusal."""
 
     status: int
     message: str
@@ -55,20 +55,20 @@ Detail = Callable[[Refusal, Sent], str | None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CureRow:
-    """One row of the table: which refusals, and what of our request they need to have been there."""
+    """One row of the table: the refusals that it covers, and the cure's detail."""
 
     name: str
     says: Callable[[str], object]
-    """Tells whether a message (at most 8,192 characters) is such a refusal: anything true."""
+    """Returns something true if a message (at most 8,192 characters) is such a refusal."""
     detail: Detail
     statuses: frozenset[int] = REFUSALS
     remembered: bool = True
-    """What cured one request is applied from the start to those that follow; else it is for this request only."""
+    """Whether the cure is applied from the start to later requests; else it is for this request only."""
 
 
 FindCure = Callable[[Sent, Sequence[Cure], frozenset[str]], tuple[Cure, bool] | None]
-"""Finds the cure for a failure, from what was sent, what was changed of it already, and the names that are turned
-off; also says whether to remember it."""
+"""Finds the cure for a failure, given what was sent, the cures applied to it and the names that are turned off; also
+returns whether to remember it."""
 
 
 def find_cure(
@@ -76,8 +76,8 @@ def find_cure(
 ) -> tuple[Cure, bool] | None:
     """Return the cure for a failure, and whether to remember it; None if there is none.
 
-    `applied`: what was already changed of the request; a second refusal of the same kind has no cure. `never`: names of
-    cures that are turned off.
+    `applied`: the request's cures so far; a second refusal of the same kind has no cure. `never`: names of cures that
+    are turned off.
     """
     if failure.kind not in (FailureKind.STATUS, FailureKind.STREAM_ERROR):
         return None
@@ -134,7 +134,7 @@ _PATTERN = Late(r"[`'\"](\^[^`'\"]{1,200})[`'\"]")
 
 
 def _tool_ids(refusal: Refusal, sent: Sent) -> str | None:
-    """Return the pattern that ids must match, "" if it is not told."""
+    """Return the pattern that ids must match; "" if the refusal does not say it, None if no ids were sent."""
     if not any(kind_of(block) == "tool_use" for block in sent.blocks()):
         return None
     pattern = _PATTERN.compiled.search(refusal.message)
@@ -142,8 +142,8 @@ def _tool_ids(refusal: Refusal, sent: Sent) -> str | None:
 
 
 def _named_betas(refusal: Refusal, sent: Sent) -> str | None:
-    """Return the betas that are named, or else all that were sent."""
-    # Patterns are the configuration's: a client's, once remembered, would take every other client's betas away.
+    """Return the betas that the refusal names, or else all that were sent."""
+    # No patterns: only the configuration has those. A client's, once remembered, would remove others' betas.
     betas = [beta for beta in sent.betas() if re.fullmatch(r"[\w.-]+", beta)]
     named = [beta for beta in betas if re.search(rf"(?<![\w-]){re.escape(beta)}(?![\w-])", refusal.message)]
     return ",".join(dict.fromkeys(named or betas)) or None
@@ -163,7 +163,7 @@ _FIELDS = (
         re.IGNORECASE,
     ),
 )
-"""How hosts name fields that they do not know: pydantic; Go, serde, OpenAI, Google; JSON schema validators."""
+"""Patterns of unknown fields in refusals: pydantic; Go, serde, OpenAI, Google; JSON schema validators."""
 
 _EXTRA = any_of(
     r"extra inputs? (are|is) not permitted",
@@ -172,7 +172,7 @@ _EXTRA = any_of(
 
 
 def _fields(refusal: Refusal, sent: Sent) -> str | None:
-    """Return the paths of the fields that are refused and that were sent."""
+    """Return the paths of the refused fields that were sent."""
     named = [match[1] for form in _FIELDS for match in form.compiled.finditer(refusal.message)]
     if refusal.param:
         named.append(refusal.param)
@@ -182,7 +182,7 @@ def _fields(refusal: Refusal, sent: Sent) -> str | None:
 
 
 def _input(feature: str) -> CureRow:
-    """Return the row for a kind of input that is not supported, in the words of its signal."""
+    """Return the row for an unsupported kind of input, with the words of its signal."""
     (words,) = (
         one.words for one in SIGNALS if one.rule == "feature" and one.feature == feature and one.words
     )
@@ -247,4 +247,4 @@ MESSAGES_CURES = (
     _input(IMAGES),
     _input(DOCUMENTS),
 )
-"""What hosts of the Messages protocol refuse. The first row that fits is taken."""
+"""Refusals by hosts of the Messages protocol. The first row that fits counts."""

@@ -1,6 +1,6 @@
-"""What other processes tell of an upstream or an account, applied to its state here. Times are monotonic seconds.
+"""Applies other processes' news about an upstream or an account to its state here. Times are monotonic seconds.
 
-`state` is the account that a scope names, or any of its upstream's: see `Scheduler.find`.
+`state` is the account that a scope names, or any account of its upstream: see `Scheduler.find`.
 """
 
 from gateway.routing.accounts import AccountState
@@ -10,7 +10,7 @@ from gateway.routing.status import Scope
 
 
 def close(scheduler: Scheduler, state: AccountState, scope: Scope, told: ToldCoolDown) -> None:
-    """Take over a cool-down that another process has met."""
+    """Apply a cool-down that another process has started."""
     if scope.wire_model:
         breaker = state.part_breaker(scope.wire_model, scope.feature)
     elif scope.account:
@@ -22,7 +22,7 @@ def close(scheduler: Scheduler, state: AccountState, scope: Scope, told: ToldCoo
 
 
 def open(scheduler: Scheduler, state: AccountState, scope: Scope, since: float) -> None:
-    """Throw away what failed before `since`, when another process was served."""
+    """Drop failures from before `since`, when another process was served."""
     breaker = breaker_of(state, scope)
     if breaker is None or not breaker.ended_by(since):
         return
@@ -37,7 +37,7 @@ def open(scheduler: Scheduler, state: AccountState, scope: Scope, since: float) 
 
 
 def probe(state: AccountState, scope: Scope, until: float) -> None:
-    """Leave it to another process to find out whether something is sound again, for as long as it may take."""
+    """Wait for another process's probe, until this time at most."""
     breaker = breaker_of(state, scope)
     if breaker is not None:
         breaker.probed_elsewhere(until)

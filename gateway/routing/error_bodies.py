@@ -1,4 +1,4 @@
-"""The one reader of error bodies: every shape in which a host says what went wrong, made into one value.
+"""Reads error bodies: converts every known form to one value.
 
     {"type": "error", "error": {"type", "message", "details": {"error_code"}}}      the Messages protocol
     {"error": {"message", "type", "code", "param", "metadata": {"raw"}}}            OpenAI and its likes, OpenRouter
@@ -8,7 +8,7 @@
     {"code", "msg" or "message", "success": false}                                  z.ai, Spring
     {"base_resp": {"status_code", "status_msg"}}                                    MiniMax
 
-What an error means is read in `meanings`.
+`meanings` interprets it.
 """
 
 from dataclasses import dataclass
@@ -17,33 +17,33 @@ from typing import Any
 import orjson
 
 CONTENT = ("content", "choices", "candidates", "output", "input_tokens", "totalTokens", "data", "models")
-"""What a good response has; one with a `code` beside it is no error."""
+"""Keys of good responses; one of them means that a `code` beside it reports no error."""
 
 FINE = (None, "", 0, 200, "0", "200", "ok", "success")
-"""Codes that say that nothing went wrong."""
+"""Codes that report success."""
 
 DEEPEST = 3
-"""How often an error may stand in another: a gateway's, its host's, that one's."""
+"""Levels of errors inside errors that are read: a gateway's, its host's, and that host's upstream's."""
 
 LONGEST = 8192
-"""Characters kept of a message; those of the known wordings have 500."""
+"""Characters kept of a message; the known messages have up to 500."""
 
 
 @dataclass(frozen=True, slots=True)
 class ErrorBody:
-    """What an error body says. Fields that are not there stay empty."""
+    """The content of an error body. Missing fields are empty."""
 
     type: str = ""
     codes: tuple[str, ...] = ()
-    """Codes and reasons, lower case, numbers as text; those of MiniMax begin with `base_resp.`, since their numbers
-    mean other things than those of others."""
+    """Codes and reasons, lower case, numbers as text. Those of MiniMax have the prefix `base_resp.`, since its numbers
+    have other meanings than other hosts'."""
     param: str = ""
-    """The field that is complained of, as a path with dots."""
+    """The field at fault, as a path with dots."""
     message: str = ""
 
 
 def read_error(body: bytes) -> ErrorBody:
-    """Return what an error body says; an empty ErrorBody if it has none of the known shapes."""
+    """Return the content of an error body; an empty ErrorBody if it has no known form."""
     try:
         document: Any = orjson.loads(body)
     except orjson.JSONDecodeError:
@@ -52,7 +52,7 @@ def read_error(body: bytes) -> ErrorBody:
 
 
 def is_error(document: Any) -> bool:
-    """Return whether the JSON body of a 200 reports an error instead of holding what was asked for."""
+    """Return whether the JSON body of a 200 reports an error instead of a result."""
     if isinstance(document, list):
         return bool(document) and is_error(document[0])
     if not isinstance(document, dict):
@@ -101,7 +101,7 @@ def _read(document: Any, depth: int) -> ErrorBody:
 
 
 def _reasons(details: Any) -> list[object]:
-    """Return the reasons that Google and the Messages protocol give in an error's details."""
+    """Return the reasons in an error's details, in the form of Google or of the Messages protocol."""
     if isinstance(details, dict):
         return [details.get("error_code")]
     if not isinstance(details, list):
@@ -110,7 +110,7 @@ def _reasons(details: Any) -> list[object]:
 
 
 def _detail(detail: Any) -> tuple[str, str]:
-    """Return the field and the words of FastAPI's `detail`."""
+    """Return field and message of FastAPI's `detail`."""
     if isinstance(detail, list) and detail:
         detail = detail[0]
     if not isinstance(detail, dict):

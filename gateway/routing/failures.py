@@ -1,4 +1,4 @@
-"""A failed attempt, as the upstream told it. What it means is read in `meanings`, what follows in `policy`."""
+"""A failed attempt as a value. `meanings` interprets it, `policy` says what follows."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,52 +12,51 @@ from gateway.routing.error_bodies import is_error, read_error
 Headers = Sequence[tuple[bytes, bytes]]
 
 PAGE = 500
-"""Bytes shown of a body that is no error object: a proxy's HTML page says enough in its head."""
+"""Bytes shown of a body that is no error object: the beginning of a proxy's HTML page says enough."""
 
 
 class FailureKind(Enum):
     """How an attempt failed."""
 
     CONNECT = "connect"
-    """No head of a response: connect, TLS, reset. With status 504: the request was sent, and no head came in time."""
+    """No response: connect, TLS, reset. With status 504: the request was sent, and no response came in time."""
     STATUS = "status"
     """A complete response whose status, or whose body under a 200, is an error."""
     STREAM_ERROR = "stream_error"
     """A 200 stream that reports an error."""
     REFRESH = "refresh"
-    """No token could be got to ask with. The message is the gateway's own, and not for clients."""
+    """No token could be fetched. The message is the gateway's own, and not for clients."""
     INCOMPLETE = "incomplete"
-    """A 200 that ended before any content. With status 504: it fell silent."""
+    """A 200 that ended before any content. With status 504: it stalled."""
     UNUSABLE = "unusable"
-    """A 200 in which the model stopped without an end: it made a call that is none."""
+    """A 200 in which the model ended with something invalid, such as a malformed call."""
     EMPTY = "empty"
     """A complete 200 without content that says `output_tokens` 0."""
     NO_MESSAGE = "no message"
-    """A 200 that is neither what was asked for nor an error that says what it is: a page, any text, JSON of another
-    kind."""
+    """A 200 that is neither a message nor an error: a web page, other text, other JSON."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
-    """One failed attempt. Fields that are not known stay empty; what the body says of them is read there."""
+    """One failed attempt. Unknown fields are empty; then the body is read for them."""
 
     kind: FailureKind
     status: int = 0
     headers: Headers = ()
     """Lower-case names."""
     body: bytes = b""
-    """The error's own bytes: a response's body, or the data of an error event."""
+    """The bytes of the error: a response's body, or the data of an error event."""
     message: str = ""
     type: str = ""
-    """The Messages protocol's error type, where the upstream or its dialect gave one."""
+    """The Messages protocol's error type, if the upstream or its dialect gave one."""
     code: str = ""
-    """A code that a dialect read elsewhere than in the body."""
+    """A code that a dialect found outside the body."""
     param: str = ""
-    """The field that is complained of, likewise."""
+    """The field at fault, likewise."""
 
 
 def status_of(failure: Failure) -> int:
-    """Return the status that decides: an error response's own, or the one that its type or code stands for."""
+    """Return the status that counts: an error response's own, or the one that its type or code stands for."""
     if failure.status >= 400 or failure.kind not in (FailureKind.STATUS, FailureKind.STREAM_ERROR):
         return failure.status
     if failure.status >= 300:
@@ -68,30 +67,30 @@ def status_of(failure: Failure) -> int:
 
 
 def _status_in(type: str, codes: Sequence[str]) -> int:
-    """Return the status that a type or a code names, 0 for none."""
+    """Return the status that a type or a code names; 0 if none does."""
     if type in STATUS_OF_TYPE:
         return STATUS_OF_TYPE[type]
     return next((int(code) for code in codes if code.isdecimal() and 400 <= int(code[:4]) <= 599), 0)
 
 
 def message_of(failure: Failure) -> str:
-    """Return what the upstream said, for people: its message, or its body's beginning where that has none."""
+    """Return the upstream's message for people, or else the beginning of its body."""
     return (
         failure.message or read_error(failure.body).message or failure.body[:PAGE].decode("utf-8", "replace")
     )
 
 
 def error_in(body: bytes) -> tuple[str, str]:
-    """Return (type, message) of an error body in any of the usual shapes; "" for what is not there."""
+    """Return (type, message) of an error body in any known form; "" for a missing one."""
     error = read_error(body)
     return error.type, error.message
 
 
 def failure_in(body: bytes) -> Failure | None:
-    """Return the failure that the whole body of a 200 is; None for a JSON object that reports no error.
+    """Return the failure in the whole body of a 200; None for a JSON object that reports no error.
 
-    An error that says what it is (by type or code) is judged as if it had come with that status. Anything else that
-    is no JSON object is no message, whatever its label says.
+    An error with a known type or code is judged as if it had the matching status. A body that is no JSON object is no
+    message, whatever its content type says.
     """
     if not body.strip():
         return Failure(kind=FailureKind.INCOMPLETE, status=502)

@@ -1,7 +1,7 @@
-"""The last word: of all that went wrong, what the client is told, and when to come back.
+"""The final failure of a request: which error the client gets, and when it may retry.
 
-`give_up` picks the failure of most use to the client and says with which status, which account and which
-words. Shaping it into a response, or relaying the upstream's own bytes, is left to the caller.
+`give_up` picks the failure that is most useful to the client, with a status, an account and a message. The caller makes
+a response of it, or relays the upstream's own bytes.
 """
 
 import math
@@ -19,7 +19,7 @@ from gateway.routing.sent import Features, no_features
 LIMITS = frozenset({"brief limit", "limit", "limit without hint"})
 
 WORDS = 300
-"""Characters of an upstream's words in an error that the gateway words itself."""
+"""Characters of an upstream's message in an error that the gateway writes."""
 
 _HOW = {
     FailureKind.CONNECT: "could not be reached",
@@ -27,70 +27,70 @@ _HOW = {
     FailureKind.EMPTY: "ended its response without any content",
     FailureKind.NO_MESSAGE: "sent something that is no message",
 }
-"""What happened, where the words alone do not say it."""
+"""What happened, where the upstream's message does not say it."""
 
 _KEY_LIKE = Late(r"\b(?:(?:sk|pk|rk|gsk|xai|ghp)[_*-]|AIza)[\w*-]{5,}")
-"""What looks like a key: hosts quote the one that they refuse, some with stars in it."""
+"""Matches text that looks like a key: hosts quote the refused one, some partly masked."""
 
 BUSY = 529
-"""The protocol's overload: clients try again by themselves, with growing pauses."""
+"""The protocol's status for overload: clients retry it with growing pauses."""
 
 
 @dataclass(frozen=True, slots=True)
 class FailedAttempt:
-    """A failed attempt, or the remembered failure behind a cool-down."""
+    """A failed attempt, or the remembered failure that started a cool-down."""
 
     target: Target
     failure: Failure
     rule: Rule
     status: int
-    """The response's, or what it should have been; 0 for no response."""
+    """The response's status, or the one it should have had; 0 for no response."""
     hinted: bool = False
-    """The upstream said when to come back."""
+    """Whether the upstream said when to retry."""
     cure: Cure | None = None
-    """What was changed before the same account was asked again."""
+    """The change for another attempt on the same account."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sentence:
-    """A part of what the client is told."""
+    """A part of the error message for the client."""
 
     before: str
     account: str = ""
-    """Whom it is about; may have to be masked."""
+    """The account it is about; it may have to be masked."""
     between: str = ""
     words: str = ""
-    """What the upstream said; may hold what must be censored."""
+    """The upstream's message; it may have to be censored."""
     after: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GiveUp:
-    """No (further) attempt. What the client is to be told."""
+    """The result of a request without a (further) attempt: what to send to the client."""
 
     failure: Failure | None
     """The most useful one, or None. Without headers and body if an earlier request met it."""
     upstream: str = ""
     account: str = ""
-    """Whose failure it is."""
+    """The account that failed."""
     wire_model: str = ""
-    """And the model that was asked for there."""
+    """The model requested there."""
     rule: str = ""
     """The row of the failure table."""
     status: int
-    """The response's status: the failure's own, or what it becomes."""
+    """The status for the client: the failure's own, or a replacement."""
     retry_after: int | None
-    """Whole seconds until any candidate is free, rounded up, at least 1: the header's value. None where waiting does
-    not help."""
+    """Whole seconds until any candidate is free, rounded up, at least 1, for the header. None if waiting does not
+    help."""
     final: bool
-    """Tell the client not to retry (`x-should-retry: false`)."""
+    """Whether to tell the client not to retry (`x-should-retry: false`)."""
     own_words: bool = False
-    """An upstream of the client's own dialect is quoted byte for byte; else the gateway words the error."""
+    """Whether to send an upstream's error byte for byte, in the client's protocol; else the gateway writes one."""
     sentences: tuple[Sentence, ...]
 
     def told(self, shown: Callable[[str], str], censored: Callable[[str], str]) -> str:
-        """Return what to say when the gateway words the error: accounts as `shown` has them, the upstreams' words
-        without the secrets that `censored` takes out."""
+        """Return the message of an error that the gateway writes. `shown` returns an account's name as clients may see
+        it; `censored` removes secrets from an upstream's message."""
         return "; ".join(
             one.before
             + (shown(one.account) if one.account else "")
@@ -104,7 +104,7 @@ class GiveUp:
 def give_up(
     targets: Sequence[Target], attempts: Sequence[FailedAttempt], now: float, features: Features = no_features
 ) -> GiveUp:
-    """Return the outcome of a request with these failed attempts; with none, of what prevents one now."""
+    """Return the result of a request after these failed attempts; without any, by what prevents one now."""
     busy = any(target.state.full and target.opens_at(now, features) <= now + TICK for target in targets)
     free_at = (target.free_at(now, features) for target in targets)
     retry_at = min((at for at in free_at if at < NEVER), default=now)
@@ -134,7 +134,7 @@ def give_up(
 
 
 def _what_shuts(targets: Sequence[Target], now: float, features: Features) -> list[FailedAttempt]:
-    """Return the failures behind the cool-downs that hold now, and no older ones."""
+    """Return the failures that started the present cool-downs."""
     return [
         FailedAttempt(target, breaker.cause, breaker.rule, breaker.cause.status, breaker.hinted)
         for target in targets
@@ -157,19 +157,19 @@ def _give_up_without_cause(targets: Sequence[Target], *, busy: bool) -> GiveUp:
 
 
 def without_keys(words: str) -> str:
-    """Return words without what looks like a key, whoever it belongs to."""
+    """Return a text with everything that looks like a key replaced."""
     return _KEY_LIKE.compiled.sub("***", words)
 
 
 def choose_status(told: FailedAttempt) -> int:
-    """Return the status for the client: an upstream's refusal of an account is not one of the client's login."""
+    """Return the status for the client: 503 for a refused account, since the client's own login was accepted."""
     if told.rule.operator:
         return 503
     return told.status if told.status >= 400 else 502
 
 
 def _refusals(attempts: Sequence[FailedAttempt]) -> tuple[Sentence, ...]:
-    """Return a sentence for each account that was refused."""
+    """Return a sentence for each refused account."""
     return tuple(
         {(one.target.state, one.rule.name): _refusal(one) for one in attempts if one.rule.operator}.values()
     )
@@ -182,7 +182,7 @@ def _refusal(told: FailedAttempt) -> Sentence:
         )
     whose = f' model "{told.target.wire_model}" for' if told.rule.about is About.MODEL else ""
     what = "credential" if told.rule.name == "login" else "billing and permissions"
-    # Words that the gateway made itself name the token endpoint: they are for the log.
+    # The gateway's own message about a refresh names the token endpoint, so it is for the log only.
     words = "" if told.failure.kind is FailureKind.REFRESH else message_of(told.failure)[:WORDS]
     return Sentence(
         f'upstream "{told.target.upstream}" refused{whose} account "',
@@ -204,13 +204,13 @@ def _explain(told: FailedAttempt, opens_in: float) -> Sentence:
 
 
 def round_up(seconds: float) -> int:
-    """Return whole seconds, at least 1."""
-    # Rounded to milliseconds first: a minute must not become 61 s by a float's last digit.
+    """Return whole seconds, rounded up, at least 1."""
+    # Rounded to milliseconds first, so that float errors do not turn a minute into 61 s.
     return max(1, math.ceil(round(seconds, 3)))
 
 
 def format_duration(seconds: float) -> str:
-    """Return a duration for people: the two largest units of `2 d 3 h`, `2 h 21 min`, `5 min 2 s`, `7 s`."""
+    """Return a duration for people, in its two largest units: `2 d 3 h`, `2 h 21 min`, `5 min 2 s`, `7 s`."""
     left = round_up(seconds)
     parts = []
     for unit, size in (("d", 86400), ("h", 3600), ("min", 60), ("s", 1)):

@@ -1,4 +1,4 @@
-"""Lease: an account's slot for one attempt, freed exactly once, with how it went."""
+"""Lease: an account's slot for one attempt, released exactly once, with the attempt's result."""
 
 from typing import TYPE_CHECKING
 
@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 class Lease:
     """An account's slot for one attempt.
 
-    The attempt's owner calls `answered` with the head of a 2xx, `succeeded` when the response is committed, and in
-    any case `release` at the end. A failed attempt goes to `Retries.failed`, a committed response that ended badly
-    to `Scheduler.broke`: both release it.
+    The attempt's owner calls `answered` after the head of a 2xx, `succeeded` when the response is committed, and always
+    `release` at the end. A failed attempt goes to `Retries.failed`, a committed response that ended badly to
+    `Scheduler.broke`: both release the lease.
     """
 
     __slots__ = (
@@ -36,26 +36,26 @@ class Lease:
     ) -> None:
         self._scheduler = scheduler
         self._overflow = overflow
-        """The conversation's own account was only full: it stays bound there."""
+        """Whether the conversation's own account was only full, so that the conversation stays bound to it."""
         self.probes: tuple[CircuitBreaker, ...] = ()
-        """What this attempt is the probe of."""
+        """The breakers that this attempt probes."""
         self._held = True
         self.target = target
         self.conversation = conversation
         self.started = now
         self.refresh = False
-        """The account's token was refused: get a fresh one first."""
+        """Whether to fetch a fresh token first, since the account's was refused."""
         self.cures: tuple[Cure, ...] = ()
-        """What is to be changed of the request: what its upstream is known to need, and what it was refused for."""
+        """Changes to make to the request: cures known for the upstream, and those for refusals of this request."""
         self.fresh_cures: tuple[Cure, ...] = ()
-        """Those that are remembered if this attempt succeeds."""
+        """The cures to remember if this attempt succeeds."""
 
     def __repr__(self) -> str:
         state = "HELD" if self._held else "RELEASED"
         return f"<Lease [{state}] {self.target.upstream}/{self.target.account} {self.target.wire_model}>"
 
     def answered(self, now: float) -> None:
-        """Note that the head of a 2xx has come: who waits for this attempt as a probe need wait no longer."""
+        """Note the head of a 2xx: requests that wait for this attempt's probe may pass."""
         if self.probes:
             for breaker in self.probes:
                 breaker.answered(now, self)
@@ -79,7 +79,7 @@ class Lease:
             scheduler.wake()
 
     def release(self) -> None:
-        """Free the slot and wake who waits for one; does nothing the second time."""
+        """Free the slot and wake requests that wait for one; a second call has no effect."""
         if self._held:
             self._held = False
             self.target.state.in_flight -= 1

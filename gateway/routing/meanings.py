@@ -1,7 +1,7 @@
-"""What a failure is about: read from its code, then its type, then its words, then its status, whichever speaks first.
+"""Interprets failures: by code, then type, then message, then status, whichever is conclusive first.
 
-`meaning_of` is a pure function: it knows no account and keeps no count. The signals stand in `signals`, what follows
-from a meaning in `policy`.
+`meaning_of` is a pure function: it knows no accounts and counts nothing. `signals` has the table, `policy` says what
+follows from a meaning.
 """
 
 import re
@@ -20,24 +20,24 @@ from gateway.routing.signals import (
 )
 
 BRIEF = 2.0
-"""Seconds. A hint up to here is a burst limit: worth a wait even within a very small wait budget."""
+"""Seconds. A hint up to this means a burst limit, worth a wait even with a very small budget."""
 
 LONGEST = 8192
-"""Characters of a message that are looked at; those of the known wordings have 500."""
+"""Characters of a message that are searched; the known messages have up to 500."""
 
 
 @dataclass(frozen=True, slots=True)
 class Meaning:
-    """What one failure is about, and what the upstream said of coming back."""
+    """What a failure is about, and when the upstream said to retry."""
 
     rule: Rule
     hint: float | None = None
-    """Seconds until the limit is lifted, by the upstream's own word."""
+    """Seconds until the limit is lifted, if the upstream said so."""
     should_retry: bool = True
-    """Whether the same account may be asked again for this request: `x-should-retry: false` says no."""
+    """Whether the same account may be used again for this request: `x-should-retry: false` forbids it."""
     feature: str = ""
     status: int = 0
-    """The status that says it, where the failure's own is none."""
+    """The status that fits, where the failure's own is none."""
 
     @property
     def about(self) -> About:
@@ -58,15 +58,15 @@ _BY_STATUS = {
     529: "overloaded",
     **dict.fromkeys((400, 405, 409, 413, 414, 415, 422), "request"),
 }
-"""Where the status alone decides."""
+"""Rows for failures that the status alone decides."""
 
 
 def meaning_of(
     failure: Failure, wall: float, *, wire_model: str = "", features: frozenset[str] = frozenset()
 ) -> Meaning:
-    """Return what a failure at `wall` (unix seconds) is about.
+    """Return the meaning of a failure at `wall` (unix seconds).
 
-    `wire_model` and `features`: what was asked for, by the name that the upstream knows.
+    `wire_model` and `features`: those of the request.
     """
     match failure.kind:
         case FailureKind.CONNECT | FailureKind.INCOMPLETE if failure.status == 504:
@@ -87,7 +87,7 @@ def meaning_of(
     feature, own_hint = (signal.feature, signal.hint) if signal is not None else ("", None)
     told = signal.status if signal is not None and failure.status < 400 else 0
     if name == "limit without hint" and FAST in features:
-        # Fast mode has rate limits of its own.
+        # Fast mode has separate rate limits.
         name, feature = "feature", FAST
     hint = own_hint
     if name in _HINTED:
@@ -100,10 +100,9 @@ def meaning_of(
 
 
 def retry_hint(failure: Failure, type: str, wall: float) -> float | None:
-    """Return the seconds from `wall` (unix seconds) until an upstream's limit is lifted; None when it does not say.
-    `type`: the error's, as its host calls it.
+    """Return the seconds from `wall` (unix seconds) until an upstream's limit is lifted; None if it does not say.
 
-    Every form that is understood is read in `retry_after`, which is loaded with the first limit.
+    `type`: the error's own. The parser of all forms, `retry_after`, is imported with the first limit.
     """
     from gateway.routing.retry_after import read_hint
 
@@ -111,11 +110,11 @@ def retry_hint(failure: Failure, type: str, wall: float) -> float | None:
 
 
 _HINTED = frozenset({"limit", "limit without hint", "server", "overloaded", "unavailable", "feature"})
-"""Rows for which it matters what the upstream says of coming back."""
+"""Rows for which a hint makes a difference."""
 
 
 def _hinted(name: str, failure: Failure, status: int, hint: float | None) -> str:
-    """Return the row that a hint, or its absence, leads to."""
+    """Return the row, changed where a hint, or its absence, leads to another."""
     if name == "feature":
         return name
     if name in ("limit", "limit without hint"):
@@ -131,7 +130,7 @@ def _hinted(name: str, failure: Failure, status: int, hint: float | None) -> str
 def _speaking(
     failure: Failure, error: ErrorBody, status: int, words: str, features: frozenset[str]
 ) -> Signal | None:
-    """Return the first signal that speaks: by code, by type, by words."""
+    """Return the first signal that matches: by code, by type, by message."""
     codes = {failure.code.lower(), *error.codes}
     types = {failure.type.lower(), error.type.lower()}
     for named in (codes, types):
@@ -147,7 +146,7 @@ def _speaking(
 
 
 def _by_status(failure: Failure, error: ErrorBody, status: int, words: str, wire_model: str) -> str:
-    """Return the row for a status whose error says no more than that, but perhaps by the protocol's own type."""
+    """Return the row for a status without a signal, perhaps by the protocol's own error type."""
     if "billing_error" in (failure.type, error.type):
         return "billing"
     if status == 429:
@@ -164,6 +163,6 @@ def _by_status(failure: Failure, error: ErrorBody, status: int, words: str, wire
         return "request" if error != ErrorBody() else "no api"
     name = _BY_STATUS.get(status)
     if name is None:
-        # Other 4xx are about the request; redirects and the rest of 5xx are the server's own trouble.
+        # Other 4xx are about the request; redirects and other 5xx are the server's fault.
         name = "request" if 400 <= status < 500 else "server"
     return name

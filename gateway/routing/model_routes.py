@@ -1,7 +1,7 @@
-"""Requested model -> candidates: which upstreams serve it, and under which wire model.
+"""Requested model -> candidates: the upstreams that serve it, and its name there.
 
-Two tables are asked, each once: the gateway's own, from a requested name to a model (perhaps on one
-upstream), then each upstream's. Who of the candidates is asked, and when, is the scheduler's.
+Two tables are applied, each once: the gateway's own, from a requested name to a model (perhaps on one upstream), then
+each upstream's. The scheduler decides which candidate is used, and when.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -21,7 +21,7 @@ NAMED = 10
 
 
 class Candidate(NamedTuple):
-    """An upstream that serves a model, the name it knows it by, and its priority (0 first)."""
+    """An upstream that serves a model, the model's name there, and the upstream's priority (0 is first)."""
 
     upstream: str
     wire_model: str
@@ -51,19 +51,19 @@ class ModelTable:
         return bool(self._exact or self._patterns)
 
     def target(self, name: str) -> str | None:
-        """Return what the name leads to; None if nothing matches."""
+        """Return the target of a name; None if nothing matches."""
         target = self._exact.get(name)
         if target is None:
             target = next((goal for parts, goal in self._patterns if _matches(parts, name)), None)
         return target
 
     def targets(self) -> Iterable[str]:
-        """Return everything the table leads to."""
+        """Return all targets of the table."""
         return (*self._exact.values(), *(goal for _, goal in self._patterns))
 
 
 def _matches(parts: list[str], name: str) -> bool:
-    """Return whether `name` is the parts in order, with anything between them; takes linear time."""
+    """Return whether `name` consists of the parts in order, with anything between them. Takes linear time."""
     first, last = parts[0], parts[-1]
     if len(name) < len(first) + len(last) or not name.startswith(first) or not name.endswith(last):
         return False
@@ -77,7 +77,7 @@ def _matches(parts: list[str], name: str) -> bool:
 
 
 class ModelRoutes:
-    """The way from a requested model to its candidates, for one configuration."""
+    """Resolves requested models to candidates, for one configuration."""
 
     __slots__ = ("_kept", "_models", "_upstreams")
 
@@ -90,9 +90,9 @@ class ModelRoutes:
         self._kept: dict[str, tuple[Candidate, ...]] = {}
 
     def resolve(self, model: str) -> tuple[Candidate, ...]:
-        """Return who serves `model`, best priority first, equal ones in the configuration's order.
+        """Return the candidates for `model`, best priority first, equal ones in the configuration's order.
 
-        The same tuple for the same name, as long as it is kept. Raise RequestError (404).
+        Returns the same tuple for the same name, as long as it is kept. Raise RequestError (404).
         """
         candidates = self._kept.get(model)
         if candidates is not None:
@@ -111,14 +111,14 @@ class ModelRoutes:
         return bool(self._candidates(model))
 
     def exact_names(self) -> list[str]:
-        """Return every model that can be asked for by a name some table spells out; sorted, each once."""
+        """Return all model names that tables contain literally and that are served; sorted, each once."""
         names = set(self._models.names)
         for _, table in self._upstreams.values():
             names.update(table.names)
         return sorted(name for name in names if self._candidates(name))
 
     def wire_models(self) -> frozenset[str]:
-        """Return every model that some table leads to, by its name at the upstream."""
+        """Return all models that tables lead to, by their names at the upstream."""
         names: set[str] = set()
         for target in self._models.targets():
             name, slash, rest = target.partition("/")
@@ -139,7 +139,7 @@ class ModelRoutes:
     def _on(self, name: str, model: str, *, pinned: bool = False) -> tuple[Candidate, ...]:
         """Return the upstream as a candidate, if it serves the model.
 
-        `pinned`: the model was written for this upstream, so that it may be one of its wire models.
+        `pinned`: the model was given for this upstream, so that it may be one of its wire models.
         """
         priority, table = self._upstreams[name]
         wire_model = table.target(model) if table else model
@@ -152,7 +152,7 @@ class ModelRoutes:
         for table in (self._models, *(table for _, table in self._upstreams.values())):
             served += (pattern for pattern in table.patterns if pattern not in served)
         shown = model[:LONGEST_KEPT] + "..." * (len(model) > LONGEST_KEPT)
-        # Half of a surrogate pair is valid in JSON's escapes, and in no response.
+        # A lone surrogate is valid as an escape in JSON, but not in UTF-8.
         shown = shown.encode("utf-8", "backslashreplace").decode()
         if not served:
             return RequestError(404, f'model "{shown}" is not served here, and no other is')

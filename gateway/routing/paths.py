@@ -1,4 +1,4 @@
-"""Fields that a refusal names, found in what was sent: `tools.3.custom.defer_loading` is `tools.*.defer_loading`."""
+"""Finds fields that a refusal names: `tools.3.custom.defer_loading` is `tools.*.defer_loading` in the document."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -24,26 +24,26 @@ ESSENTIAL = frozenset(
         "type",
     }
 )
-"""Fields without which a request is another one: never left out."""
+"""Fields that cannot be left out without changing the request's meaning."""
 
 CLIENTS_OWN = frozenset({"input", "input_schema"})
-"""Fields that hold what the client's tools define: nothing in them is the protocol's."""
+"""Fields whose content the client's tools define, and not the protocol."""
 
 DEEPEST = 8
-"""Steps of a path. Blocks in tool results in messages need six."""
+"""Steps of a path, at most. Blocks in tool results in messages need six."""
 
 LONGEST = 200
-"""Characters of a path that is looked for."""
+"""Characters of a path, at most."""
 
 _INDEX = Late(r"\d+")
 _BRACKETS = Late(r"\[(\d+|\*)\]")
 
 
 def find_fields(document: Mapping[str, Any], named: str) -> tuple[str, ...]:
-    """Return where the field that a refusal names stands in the document, with `*` for an element of a list.
+    """Return the paths of a field that a refusal names, with `*` for elements of lists.
 
-    A step that is not in the document is passed over: validators name the kind of a block there. A bare name is looked
-    for everywhere outside what belongs to the client's tools. Nothing essential is ever returned.
+    A step that the document lacks is skipped: validators insert a block's kind there. A bare name is searched
+    everywhere except in what belongs to the client's tools. Essential fields are never returned.
     """
     steps = [step for step in _BRACKETS.compiled.sub(r".\1", named[:LONGEST]).strip(".").split(".") if step][
         :DEEPEST
@@ -57,7 +57,7 @@ def find_fields(document: Mapping[str, Any], named: str) -> tuple[str, ...]:
 
 
 def _resolve(value: Any, steps: list[str]) -> set[tuple[str, ...]]:
-    """Return the paths that the steps lead to from a value; for a list, those from all of its elements."""
+    """Return the paths of the steps from a value; for a list, from all of its elements."""
     if not steps:
         return {()}
     step, rest = steps[0], steps[1:]

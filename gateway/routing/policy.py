@@ -1,24 +1,24 @@
-"""What follows a failure: one table, from what it means to a cool-down, a next step, and the client's lot.
+"""The failure table: from the meaning of a failure to its cool-down, the next steps, and what the client gets.
 
-The meaning is found in `meanings`. Who is tried next is decided in `retries`, how long a cool-down really lasts in
-`circuit_breaker`, and what the client is told in `give_up`.
+`meanings` finds the meaning. `retries` decides which account is next, `circuit_breaker` how long a cool-down lasts, and
+`give_up` what the client is told.
 """
 
 from dataclasses import dataclass, replace
 from enum import Enum
 
 MAX_DOUBLINGS = 32
-"""Every cap in the table is reached long before; keeps the power small."""
+"""Exponent limit of growing cool-downs: every cap in the table is reached long before."""
 
 ALONE = 2.0
-"""Seconds that a cool-down lasts at most for a request that nothing else can serve: to ask an upstream that is still
-away costs a millisecond, to hold back from one that has returned costs the client's time."""
+"""Longest cool-down in seconds for a request that no other target can serve: trying an upstream that is still away
+costs a millisecond, holding back from one that has returned costs the client's time."""
 
 NEVER = float("inf")
 
 
 class About(Enum):
-    """What a failure is about, and what its cool-down shuts."""
+    """What a failure is about, and what its cool-down closes."""
 
     REQUEST = "request"
     """This request: no cool-down."""
@@ -31,7 +31,7 @@ class About(Enum):
 
 
 class Next(Enum):
-    """One way to go on. A rule lists several; the first that is possible is taken."""
+    """A next step. A rule lists several; the first that is possible is taken."""
 
     RETURN = "returned to the client"
     OTHER_UPSTREAM = "another upstream"
@@ -47,29 +47,29 @@ class Rule:
     name: str
     about: About = About.REQUEST
     next: tuple[Next, ...]
-    """What follows, best first. None possible: the request has failed."""
+    """Next steps, best first. If none is possible, the request has failed."""
     costs: bool = False
-    """It took time: it counts against `max_attempts`. Refusals that came at once do not while another account is
+    """Whether it took time, and counts against `max_attempts`. Immediate refusals do not while another account is
     left."""
     pause: float = 0.0
-    """Before the n-th repetition on the same account (n from 0): pause x 2^n."""
+    """Seconds before the n-th repetition on the same account (n from 0): pause x 2^n."""
     once: bool = False
-    """The same account is asked again once in a request, not as long as attempts last."""
+    """Whether the same account is used again only once in a request, not up to `max_attempts`."""
     base: float = 0.0
     """The cool-down after the n-th failure in a row (n from 0): base x factor^n, at most `cap`."""
     factor: float = 1.0
     cap: float = 0.0
     grace: int = 0
-    """How many failures in a row start no cool-down."""
+    """Failures in a row that start no cool-down."""
     alone: float = NEVER
-    """The longest cool-down for a request that nothing else can serve."""
+    """The longest cool-down for a request that no other target can serve."""
     operator: bool = False
-    """Only the operator can do something about it: the client's own login was right."""
+    """Whether only the operator can correct it: the client's own login was accepted."""
     use: int = 0
-    """When all attempts have failed, the client gets the failure of most use to it: the highest, the last."""
+    """Rank among the failures of a request: the client gets the highest, of equal ones the last."""
 
     def cool_down(self, failures: int) -> float:
-        """Return the seconds to cool down after this many failures in a row; 0 for none."""
+        """Return the seconds of cool-down after this many failures in a row; 0 for none."""
         n = failures - 1 - self.grace
         if n < 0:
             return 0.0
@@ -85,17 +85,17 @@ ELSEWHERE = (Next.OTHER_UPSTREAM, Next.OTHER_ACCOUNT, Next.SAME)
 ELSEWHERE_OR_SAME = (Next.OTHER_UPSTREAM, Next.SAME)
 
 OPERATOR, FEATURE, SERVER, OVERLOAD, LIMIT = 2, 3, 4, 5, 6
-"""Values of `use`. From SERVER on a failure goes away by itself, so that the client may be told when to come back."""
+"""Values of `use`. From SERVER on a failure passes by itself, so that the client may be told when to retry."""
 
 REQUEST_RULES = (
     Rule(name="request", next=RETURN),
-    # The repairs should have prevented it, so that it is a fault of the gateway's own.
+    # The repairs should have prevented it, so that it is a bug in the gateway.
     Rule(name="pairing", next=RETURN),
-    # No API answers there: the upstream's base URL is wrong.
+    # The upstream's base URL is wrong: there is no API.
     Rule(name="no api", next=OTHER_UPSTREAM, use=1),
     Rule(name="again", next=(Next.SAME,), once=True, costs=True),
     Rule(name="incomplete", next=OR_SAME, once=True, costs=True, use=SERVER),
-    # No account is to blame, and its prompt cache is warm.
+    # The account is not at fault, and its prompt cache is warm.
     Rule(name="unusable", next=(Next.SAME,), once=True, costs=True, use=SERVER),
     Rule(name="empty", next=(Next.SAME,), once=True, costs=True, use=SERVER),
 )
@@ -145,7 +145,7 @@ MODEL_RULES = (
 )
 
 DISABLED = Rule(name="disabled", about=About.ACCOUNT, next=ANY_ACCOUNT, operator=True, use=OPERATOR)
-"""No failure: the operator has turned an account off."""
+"""For an account that the operator has disabled, which is no failure."""
 
 ACCOUNT_RULES = (
     Rule(
@@ -181,13 +181,13 @@ _DOWN = Rule(
     alone=ALONE,
     use=SERVER,
 )
-"""What the rows about a whole upstream differ from."""
+"""The template of the rows about a whole upstream."""
 
 UPSTREAM_RULES = (
     replace(_DOWN, name="connect", next=ELSEWHERE, pause=0.25),
-    # It may still be generating, and is paid for.
+    # The upstream may still generate, and charge for it.
     replace(_DOWN, name="timeout", next=OTHER_UPSTREAM, pause=0.0),
-    # Whoever tells of a failure under a 200 may serve another account all the same.
+    # An upstream that reports a failure under a 200 may still serve another account.
     replace(_DOWN, name="failure in a 200", next=ELSEWHERE),
     _DOWN,
     replace(_DOWN, name="overloaded", grace=1, use=OVERLOAD),

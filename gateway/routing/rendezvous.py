@@ -1,7 +1,7 @@
-"""Rendezvous hashing: a conversation is drawn to one account, and all processes agree to which without a word.
+"""Rendezvous hashing: assigns conversations to accounts, equally in all processes without communication.
 
-What weighs most for a conversation among the accounts that are there is its place; when one goes, only its own
-conversations move, each to the account that weighs most of those that are left.
+A conversation belongs to the available account with the greatest weight for it. When an account goes, only its own
+conversations move, each to the remaining account with the greatest weight.
 """
 
 from hashlib import blake2b
@@ -10,14 +10,14 @@ _MASK = 0xFFFF_FFFF_FFFF_FFFF
 
 
 def point_of(name: str) -> int:
-    """Return the 64 bits that stand for a conversation or an account: the same in every process."""
+    """Return the 64-bit hash of a conversation or an account, equal in every process."""
     return int.from_bytes(blake2b(name.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big")
 
 
 def weight(conversation: int, account: int) -> int:
-    """Return how strongly a conversation is drawn to an account, both as `point_of` gives them.
+    """Return the weight of an account for a conversation, both given as `point_of` returns them.
 
-    The finalizer of splitmix64: each bit that goes in moves half of the bits that come out.
+    Uses the finalizer of splitmix64, in which each input bit changes half of the output bits.
     """
     mixed = conversation ^ account
     mixed = (mixed ^ (mixed >> 30)) * 0xBF58476D1CE4E5B9 & _MASK
@@ -26,5 +26,5 @@ def weight(conversation: int, account: int) -> int:
 
 
 def stable_hash(value: object) -> int:
-    """Return the same for the same strings, bytes and tuples of them in every process, which `hash` does not."""
+    """Return a hash of strings, bytes and tuples of them that, unlike `hash`, is equal in every process."""
     return point_of(repr(value))

@@ -1,9 +1,9 @@
-"""What follows a failure: another account, the same once more, a wait, or giving up.
+"""Decides what follows a failure: another account, the same once more, a wait, or giving up.
 
-`Retries` is made with a request's first failure, or when no account could be had at once. It is asked `next`, and
-says: a lease to use, how long to wait, or what to tell the client. It is told how each attempt failed. What a failure
-means is read in `meanings`, what follows stands in `policy`, who is healthy in the scheduler; here they meet the limits
-on attempts and waiting. Sending, sleeping and responding are the caller's:
+`Retries` is created for a request's first failure, or when no account is free at once. `next` returns a lease to use, a
+wait, or the final error; `failed` takes each attempt's failure. `meanings` interprets failures, `policy` has what
+follows, the scheduler has the accounts' state; here they are combined with the limits on attempts and waiting. The
+caller sends, waits and responds:
 
     lease = scheduler.lease(targets, conversation, now)
     # ... the attempt failed
@@ -30,28 +30,28 @@ from gateway.routing.sent import NOTHING_KNOWN, Sent
 __all__ = ["Choice", "GiveUp", "Retries", "Wait"]
 
 JITTER = 0.2
-"""A wait gets up to this part longer, so that requests that failed together do not come back together.
-Never shorter: at the end of a cool-down, early is too early."""
+"""A wait is lengthened by up to this part of it, so that requests that failed together do not retry together. It is
+never shortened: that would retry before the cool-down's end."""
 
 ASKED_FOR, FRESH, TRIED, HELD = range(4)
-"""Grades of accounts in one request: the last failure's rule wants it again; not tried yet; tried, and its
-pause is over; not tried, but on an upstream where another account was told that all of it is overloaded."""
+"""Preference of accounts in one request: the last failure's rule wants this one again; not tried yet; tried, and its
+pause is over; not tried, but its upstream was found to be overloaded by another account's attempt."""
 
 
 class Wait(NamedTuple):
-    """Ask again after this many seconds."""
+    """Call `next` again after this many seconds."""
 
     seconds: float
     for_slot: bool
-    """Ask also when `Scheduler.on_free` calls: another request's end may open an account earlier."""
+    """Also call it when `Scheduler.on_free` does: another request's end may open an account earlier."""
 
 
 class Choice(NamedTuple):
-    """Ask this account."""
+    """Use this account."""
 
     target: Target
     alone: bool
-    """No account can be asked by the cool-downs that hold for requests that have a choice."""
+    """Whether no account is open by the cool-downs for requests that have other targets."""
 
 
 class Tried(NamedTuple):
@@ -60,11 +60,11 @@ class Tried(NamedTuple):
     account: str
     upstream: str
     status: int
-    """The response's, or what the failure became: 502 and 504 for no response."""
+    """The response's status, or the one for no response: 502 or 504."""
 
 
 class Retries:
-    """Decides for one request, from its first failure on. `random` gives [0, 1)."""
+    """Decides for one request, from its first failure on. `random` returns [0, 1)."""
 
     __slots__ = (
         "_avoid",
@@ -108,8 +108,8 @@ class Retries:
         random: Callable[[], float],
         sent: Sent = NOTHING_KNOWN,
     ) -> None:
-        """Take what `Scheduler.lease` was asked with, the limits of `retry`, where jitter comes from, and what the
-        client sent."""
+        """`targets`, `conversation`: as given to `Scheduler.lease`. `retry`: the limits. `random`: for jitter. `sent`:
+        the client's request."""
         self._scheduler = scheduler
         self._targets = targets
         self._conversation = conversation
@@ -118,46 +118,46 @@ class Retries:
         self._sent = sent
         self._features: frozenset[str] | None = None
         self.attempts = 0
-        """Requests sent so far, those that do not count against the limit included."""
+        """Requests sent so far, including those that do not count against the limit."""
         self._charged = 0
         """Attempts that count against the limit."""
         self._refused: set[Target] = set()
-        """Accounts that refused at once, the only time they were asked: they count when they are asked again."""
+        """Accounts whose only attempt was refused at once: another attempt there counts it."""
         self._waited = 0.0
         self._wait_since = -NEVER
         self._lease: Lease | None = None
-        """The lease given last."""
+        """The last lease."""
         self._home: AccountState | None = None
         self._overflow = False
-        """The conversation's own account was only full: it stays bound there."""
+        """Whether the conversation's own account was only full, so that the conversation stays bound to it."""
         self._log: list[FailedAttempt] = []
         self._tried: dict[Target, float] = {}
-        """When an account that failed may be asked again; never, if its rule says so."""
+        """When an account that failed may be used again; NEVER if its rule forbids it."""
         self._held: dict[UpstreamState, Target] = {}
-        """Upstreams that are overloaded, and the account that met it: nobody there is asked before its
-        pause ends, and then it is the first."""
+        """Overloaded upstreams, and the account that found it: none there is used before its pause ends, and then it is
+        the first."""
         self._met: dict[str, int] = {}
-        """How often this request met a rule."""
+        """How often this request met each rule."""
         self._prefer: Target | None = None
         self._free: Target | None = None
-        """Who is tried once more without counting: a token was refused, or there is a cure."""
+        """The account whose next attempt does not count: its token was refused, or there is a cure."""
         self._avoid: set[UpstreamState] = set()
-        """Upstreams where the last failure says that another is better."""
+        """Upstreams to avoid, by the last failure's rule."""
         self._refresh: Target | None = None
         self._refreshed: set[Target] = set()
         self._cured: list[tuple[str, Cure, bool]] = []
         """Cures found, for which upstream ("": for all), and whether to remember each."""
         self._final: FailedAttempt | None = None
-        """The failure that ends everything, whatever else was met."""
+        """A failure that ends the request, whatever other failures there were."""
         self._over = False
-        """No more attempts, though some may be left."""
+        """Whether no more attempts are made, though some may be left."""
         self._ended: GiveUp | None = None
         self._opens_at = NEVER
         self._slot = False
 
     @property
     def tried(self) -> tuple[Tried, ...]:
-        """Return the failed attempts so far, but for those that were cured."""
+        """The failed attempts so far, without those that were cured."""
         return tuple(
             Tried(one.target.account, one.target.upstream, one.status)
             for one in self._log
@@ -165,18 +165,18 @@ class Retries:
         )
 
     def has_met(self, rule: str) -> bool:
-        """Return whether a failure of this row of the table was among the attempts so far."""
+        """Return whether an attempt failed by this row of the table."""
         return rule in self._met
 
-    # --- what to do --------------------------------------------------------------------------------
+    # --- the next step -----------------------------------------------------------------------------
 
     def next(self, now: float) -> Lease | Wait | GiveUp:
-        """Return the next step. A Lease must end before this is asked again: `failed`, or `Lease.release`."""
+        """Return the next step. A Lease must end, by `failed` or `Lease.release`, before this is called again."""
         step = self.look(now)
         return self._take(step, now) if isinstance(step, Choice) else step
 
     def look(self, now: float) -> Choice | Wait | GiveUp:
-        """Return the next step, and leave the account's slot where it is."""
+        """Return the next step without taking the account's slot."""
         if self._wait_since > -NEVER:
             self._waited += now - self._wait_since
             self._wait_since = -NEVER
@@ -211,7 +211,7 @@ class Retries:
         return lease
 
     def _pause(self, now: float) -> Wait | GiveUp:
-        """Wait for the account that opens first, if the budget allows: none can be asked now."""
+        """Wait for the account that opens first, if the budget allows it, since none is open now."""
         left = self._retry.max_wait - self._waited
         opens_in = self._opens_at - now
         if opens_in <= left:
@@ -235,10 +235,10 @@ class Retries:
         return self._features
 
     def _choose(self, now: float, *, alone: bool) -> Target | None:
-        """Return the best account that can be asked now. If there is none, `_opens_at` and `_slot` tell when.
+        """Return the best account that can be used now. If there is none, `_opens_at` and `_slot` say when.
 
-        Best: by `_grade`; then on another upstream, if the last failure asks for that; then as in `Scheduler.lease`.
-        `alone`: none can by the cool-downs that hold for requests that have a choice.
+        Best: by `_grade`; then on another upstream, if the last failure's rule says so; then as in `Scheduler.lease`.
+        `alone`: none is open by the cool-downs for requests that have other targets.
         """
         scheduler, tried = self._scheduler, self._tried
         home = scheduler.conversations.home(self._conversation, now) if self._conversation else None
@@ -265,11 +265,11 @@ class Retries:
         return min(among, key=scheduler.precedence(among, self._conversation, home))
 
     def _affords(self, target: Target) -> bool:
-        """Return whether the limit on attempts allows to ask this account."""
+        """Return whether the limit on attempts allows another one on this account."""
         return self._charged + (target in self._refused) < self._retry.max_attempts
 
     def _target_opens_at(self, target: Target, now: float, *, alone: bool) -> float:
-        """Return when this request may ask an account: its own pauses, and everybody's cool-downs."""
+        """Return when this request may use an account, by its own pauses and by all cool-downs."""
         if not self._log:
             return target.opens_at(now, self._used, alone=alone)
         upstream = target.state.upstream
@@ -291,7 +291,7 @@ class Retries:
             return TRIED
         return HELD if target.state.upstream in self._held else FRESH
 
-    # --- how it went -------------------------------------------------------------------------------
+    # --- results of attempts -----------------------------------------------------------------------
 
     def failed(
         self,
@@ -301,9 +301,9 @@ class Retries:
         wall: float,
         find: FindCure | None = None,
     ) -> FailedAttempt:
-        """Note that an attempt failed before anything was committed, and release its lease. Return what it means.
+        """Note that an attempt failed before anything was committed, and release its lease. Return the judged failure.
 
-        `wall`: unix seconds. `find`: finds what the upstream's dialect knows to change of the request.
+        `wall`: unix seconds. `find`: finds a cure, by the upstream's dialect.
         """
         target = lease.target
         if lease is not self._lease:
@@ -333,7 +333,7 @@ class Retries:
         return attempt
 
     def _cure(self, lease: Lease, meaning: Meaning, find: FindCure) -> Cure | None:
-        """Find a cure, None if there is none."""
+        """Find a cure; None if there is none."""
         curable = meaning.about not in (About.ACCOUNT, About.UPSTREAM) and meaning.rule.name != "pairing"
         if not curable or len(self._cured) >= MAX_CURES:
             return None
@@ -342,12 +342,12 @@ class Retries:
         if found is None:
             return None
         cure, remembered = found
-        # What is for this request only was refused because of the request, not because of the host.
+        # A cure that is not remembered depends on the request, not on the host, so it holds for all upstreams.
         self._cured.append((upstream if remembered else "", cure, remembered))
         return cure
 
     def _ask_again(self, target: Target, now: float) -> None:
-        """Ask the same account at once, at no cost."""
+        """Use the same account again at once, without counting it."""
         self._prefer = self._free = target
         self._tried[target] = now
 
@@ -360,7 +360,7 @@ class Retries:
             self._refused.add(target)
 
     def _go_on(self, attempt: FailedAttempt, meaning: Meaning, now: float) -> None:
-        """Note what the next choice must know of this failure."""
+        """Prepare the next choice after this failure."""
         target, rule = attempt.target, meaning.rule
         upstream = target.state.upstream
         count = self._met[rule.name] = self._met.get(rule.name, 0) + 1
@@ -379,7 +379,7 @@ class Retries:
             self._avoid.add(upstream)
         if Next.OTHER_ACCOUNT in rule.next:
             return
-        # No other account of this upstream is of use: either all of it waits, or it is this one or none.
+        # Other accounts of this upstream do not help: either all of it waits, or only this account is used again.
         if rule.next == (Next.OTHER_UPSTREAM,):
             self._tried.update((other, NEVER) for other in self._targets if other.state.upstream is upstream)
         elif Next.OTHER_UPSTREAM in rule.next:

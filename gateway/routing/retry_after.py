@@ -1,7 +1,7 @@
-"""When to come back: the one reader of every form in which an upstream says how long a limit lasts.
+"""Reads every form in which an upstream says how long a limit lasts.
 
-`read_hint` reads headers, Google's error details and OpenRouter's inner headers. Free text is never searched for
-numbers, and what cannot be read is no hint. The clock is passed in; every result is seconds from then, never negative.
+`read_hint` reads headers, Google's error details and OpenRouter's inner headers. Free text is not searched for numbers,
+and what cannot be parsed is no hint. The clock is passed in; results are seconds from then, never negative.
 """
 
 import re
@@ -16,10 +16,10 @@ from gateway.patterns import Late
 Headers = Sequence[tuple[bytes, bytes]]
 
 LONGEST = 366 * 86400.0
-"""A year: a longer hint is a mistake, and a date made of it would overflow."""
+"""Seconds: a year. A longer hint is a mistake, and a date computed from it would overflow."""
 
 UNKNOWN_DAY = 3600.0
-"""For a day's quota whose reset is not known: it may be near, so it is probed hourly."""
+"""Seconds for a daily quota without a known reset: it may be near, so it is probed hourly."""
 
 _NUMBER = Late(r"[0-9]{1,15}(?:\.[0-9]{0,18})?")
 _DURATION_PART = Late(r"([0-9]{1,15}(?:\.[0-9]{1,18})?)(h|ms|m|s|us|µs|ns)")
@@ -36,20 +36,20 @@ _HTTP_DATES = tuple(
         rf"[A-Z][a-z]{{2}} {_MONTH} (?P<day>[ \d]\d) {_TIME} (?P<year>\d{{4}})",
     )
 )
-"""The three forms of RFC 9110, section 5.6.7."""
+"""The three date formats of RFC 9110, section 5.6.7."""
 
 _BUCKET = Late(r"anthropic-ratelimit-(.+)-(reset|remaining|status)")
 _RESET = Late(r"x-ratelimit-reset(-.+)?")
 
 _UNIX_MILLISECONDS = 1e12
-"""From here on a number is a moment: as seconds it would be 30,000 years."""
+"""From here on a number is a moment in milliseconds: as a duration in seconds it would be 30,000 years."""
 
 
 def read_hint(headers: Headers, body: bytes, wall: float, *, type: str = "") -> float | None:
-    """Return the seconds from `wall` (unix seconds) until the limit is lifted; None when nothing says so.
+    """Return the seconds from `wall` (unix seconds) until the limit is lifted; None if nothing says so.
 
-    Headers (lower-case names) come before the body's details. Only a day's quota is stronger: the
-    short delays that are sent along with it are known to be wrong, its reset is not. `type`: the error's.
+    Headers (lower-case names) precede the body's details, except for a daily quota's reset: the short delays that are
+    sent along with one are known to be wrong. `type`: the error's.
     """
     told = _of_headers(
         {name.decode("latin-1"): value.decode("latin-1").strip() for name, value in headers}, wall, type
@@ -70,8 +70,8 @@ def read_hint(headers: Headers, body: bytes, wall: float, *, type: str = "") -> 
 
 
 def _of_headers(values: Mapping[str, str], wall: float, type: str) -> float | None:
-    """Return the first readable of `retry-after-ms`, `retry-after`, `anthropic-ratelimit-*-reset`,
-    `x-ratelimit-reset-*`, as seconds."""
+    """Return the seconds of the first readable header among `retry-after-ms`, `retry-after`,
+    `anthropic-ratelimit-*-reset` and `x-ratelimit-reset-*`."""
     milliseconds = _number(values.get("retry-after-ms", ""))
     if milliseconds is not None:
         return milliseconds / 1000
@@ -86,11 +86,11 @@ def _of_headers(values: Mapping[str, str], wall: float, type: str) -> float | No
 
 
 def _anthropic_reset(values: Mapping[str, str]) -> float | None:
-    """Return the latest reset (unix seconds) of the limits that are used up; if none says whether it is, of those
-    that say nothing.
+    """Return the latest reset (unix seconds) of the exhausted limits; if none says whether it is, of those that do not
+    say.
 
-    A limit with something left is not what refused the request. The overage's is one only where nothing else is used
-    up: it ends long after the window that a plan's users wait for.
+    A limit with something left did not refuse the request. The overage's counts only if no other is exhausted: it ends
+    long after the window that a plan's users wait for.
     """
     limits: dict[str, dict[str, str]] = {}
     for name, value in values.items():
@@ -112,10 +112,10 @@ def _anthropic_reset(values: Mapping[str, str]) -> float | None:
 
 
 def _openai_reset(values: Mapping[str, str], wall: float, type: str) -> float | None:
-    """Return the seconds until the reset of the bucket that is used up, or that the error's type names.
+    """Return the seconds until the reset of the exhausted bucket, or of the one that the error's type names.
 
-    Go durations ("6m0s"), seconds, or unix milliseconds (OpenRouter, whose bucket has no name); nothing up to 0 is a
-    hint, since Azure sends -1.
+    Values are Go durations ("6m0s"), seconds, or unix milliseconds (OpenRouter, whose bucket has no name). Only
+    positive ones count, since Azure sends -1.
     """
     longest = None
     for name, value in values.items():
@@ -144,7 +144,7 @@ def _inner_headers(body: bytes) -> dict[str, str]:
 
 
 def _google(body: bytes, wall: float) -> tuple[float | None, float | None, bool]:
-    """Return (retry delay, time until the quota's reset, whether a day's quota is meant) of Google's details."""
+    """Return (retry delay, time until the quota's reset, whether it is a daily quota) from Google's details."""
     delay = reset = None
     daily = False
     for detail in _details(body):
@@ -171,7 +171,7 @@ def _details(body: bytes) -> Iterator[dict[str, Any]]:
 
 
 def _error(body: bytes) -> dict[str, Any]:
-    """Return the `error` object of a body, or of the first of a list; an empty one if there is none."""
+    """Return the `error` object of a body, or of the first item of a list; {} if there is none."""
     try:
         document: Any = orjson.loads(body)
     except orjson.JSONDecodeError:
@@ -183,7 +183,7 @@ def _error(body: bytes) -> dict[str, Any]:
 
 
 def _is_daily(violations: object) -> bool:
-    """Return whether one of the violations is of a day's quota."""
+    """Return whether one of the violations is of a daily quota."""
     if not isinstance(violations, list):
         return False
     return any(
@@ -192,7 +192,7 @@ def _is_daily(violations: object) -> bool:
 
 
 def _says_daily(name: object) -> bool:
-    """Return whether a quota's name (`...PerDayPerProject...`) says that it is a day's."""
+    """Return whether a quota's name (`...PerDayPerProject...`) is that of a daily one."""
     return "perday" in re.sub("[-_ ]", "", str(name)).lower()
 
 
@@ -217,7 +217,7 @@ def duration(value: object) -> float | None:
 
 
 def _number(value: object) -> float | None:
-    """Return a count without sign, as text or as JSON number; None otherwise."""
+    """Return an unsigned number given as text or JSON number; None otherwise."""
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         return None
     return float(str(value)) if _NUMBER.compiled.fullmatch(str(value)) else None
@@ -238,7 +238,7 @@ def _moment(value: object) -> float | None:
 def http_date(text: str, wall: float) -> float | None:
     """Return the unix seconds of an HTTP date in any of its three forms; None otherwise.
 
-    `wall` tells which century a year of two digits is in: none is more than 50 years ahead.
+    `wall` determines the century of a two-digit year: none is more than 50 years ahead.
     """
     found = next(filter(None, (form.compiled.fullmatch(text) for form in _HTTP_DATES)), None)
     if found is None or found["month"] not in _MONTHS:

@@ -1,8 +1,8 @@
-"""Who serves a request: the accounts' slots, cool-downs, and the conversations that live on them.
+"""Scheduler: owns the accounts' slots, cool-downs and conversations, and gives requests accounts.
 
-A request takes a `Lease`: the slot of the best account that is free now. If its first attempt succeeds, that is
-all there is; what follows a failure is decided in `retries`. One owner for all of it, shared by all requests.
-Sans-I/O: times are monotonic seconds that are passed in, and who waits for a slot leaves a callback.
+A request takes a `Lease`: the slot of the best account that is free now. If the first attempt succeeds nothing else is
+needed; `retries` decides what follows a failure. All requests share one Scheduler. Sans-I/O: times are monotonic
+seconds that are passed in, and requests that wait for a slot leave a callback.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -23,17 +23,17 @@ from gateway.routing.sent import Features, no_features
 from gateway.routing.status import AccountStatus, Change, Scope, account_status, change_of, scope_of, shut_by
 
 UNREACHED = ("connect", "timeout")
-"""Rows of failures that any response shows to be over."""
+"""Rows of failures that any response proves to be over."""
 
 News = Callable[[Literal["cooling", "open", "probe"], Scope, CircuitBreaker], None]
-"""Hears what other processes should know of a breaker."""
+"""Called with changes of a breaker that other processes should know."""
 
 NO_RESPONSE = (FailureKind.CONNECT, FailureKind.REFRESH)
-"""How attempts fail to which the upstream did not respond."""
+"""Kinds of failed attempts to which the upstream did not respond."""
 
 
 class Scheduler:
-    """Every account's state. Made of the configuration's upstreams; outlives it through `adopt`."""
+    """The state of all accounts. Made from the configuration's upstreams; a reload keeps it by `adopt`."""
 
     __slots__ = ("_accounts", "_waiting", "conversations", "cures", "on_change", "on_news")
 
@@ -49,19 +49,19 @@ class Scheduler:
         self.cures = CureMemory()
         self.cures.configure(upstreams)
         self.on_change: Callable[[Change], None] = lambda change: None
-        """Hears of everything that is closed or opened."""
+        """Called when something is closed or opened."""
         self.on_news: News | None = None
-        """What other processes are told of: also a longer cool-down, and a probe. None: there are none."""
+        """Publishes changes to other processes, also a longer cool-down and a probe. None if there are none."""
         self._waiting: dict[object, Callable[[], None]] = {}
 
     def __repr__(self) -> str:
         return f"<Scheduler {list(self._accounts.values())}>"
 
     def adopt(self, old: "Scheduler") -> None:
-        """Go on where `old` was, for accounts with the same upstream and name; call before the first use.
+        """Take over the state of `old` for accounts with the same upstream and name; call it before the first use.
 
-        Requests under way with `old` go on counting in the same places. An account's own cool-down
-        (login, billing) becomes half open: a reload is how an operator says that something was mended.
+        Requests in progress with `old` are counted in the same objects. An account's own cool-down (login, billing)
+        becomes half open: operators reload after they have corrected something.
         """
         upstreams = {state.upstream.name: state.upstream for state in old._accounts.values()}
         for key, new in self._accounts.items():
@@ -82,22 +82,22 @@ class Scheduler:
     def precedence(
         self, free: Iterable[Target], conversation: str, home: AccountState | None
     ) -> Callable[[Target], Precedence]:
-        """Return by what targets are ordered, of which `free` could be asked now; see `choice.precedence`."""
+        """Return the sort key of targets, of which `free` could be used now; see `choice.precedence`."""
         return precedence(free, conversation if self.on_news is not None else "", home)
 
     def find(self, scope: Scope) -> AccountState | None:
-        """Return the account that a scope names, or any of its upstream's; None if it is not configured."""
+        """Return the account that a scope names, or any account of its upstream; None if it is not configured."""
         if scope.account:
             return self._accounts.get((scope.upstream, scope.account))
         return next((one for one in self._accounts.values() if one.upstream.name == scope.upstream), None)
 
     def divide(self, processes: int) -> None:
-        """Leave other processes their part of every account's limit."""
+        """Use this process's part of all accounts' limits."""
         for state in self._accounts.values():
             state.divide(processes)
 
     def targets(self, candidates: Sequence[Candidate]) -> tuple[Target, ...]:
-        """Return every account of the candidates' upstreams, best priority first, else in the given order."""
+        """Return all accounts of the candidates' upstreams, best priority first, else in the given order."""
         found = [
             Target(account, candidate.wire_model, candidate.priority)
             for candidate in candidates
@@ -106,7 +106,7 @@ class Scheduler:
         ]
         return tuple(sorted(found, key=lambda target: target.priority))
 
-    # --- choosing ----------------------------------------------------------------------------------
+    # --- choice ------------------------------------------------------------------------------------
 
     def lease(
         self,
@@ -117,11 +117,11 @@ class Scheduler:
         *,
         probe: bool = True,
     ) -> Lease | None:
-        """Take the slot of the best account that can be asked now; None if there is none.
+        """Take the slot of the best account that can be used now; None if there is none.
 
-        `targets` come in the order of their priorities, as `targets` returns them. Best: see `choice`. `conversation`
-        must hold the client's key name as well; "" for none. `features` says what the request uses, if that matters.
-        Without `probe` an account that must first be probed is left to others.
+        `targets`: in the order that `targets` returns. Best: see `choice`. `conversation` must include the name of the
+        client's key; "" for none. `features` returns what the request uses; called only if that matters. Without
+        `probe` an account that needs a probe is left to other requests.
         """
         home = self.conversations.home(conversation, now) if conversation else None
         best: Target | None = None
@@ -189,9 +189,9 @@ class Scheduler:
     ) -> Lease:
         """Take this target's slot.
 
-        `home`: where the conversation lives. Without one it lives here for now, since requests that a client
-        sends at the same time belong together before the first succeeds. `overflow`: its home is only full.
-        `alone`: nothing else can serve the request. `expected`: see `Conversations.bind`.
+        `home`: the account that the conversation is bound to; without one it is bound here for now, so that a client's
+        concurrent first requests stay together. `overflow`: its home is only full. `alone`: no other target can serve
+        the request. `expected`: see `Conversations.bind`.
         """
         state = target.state
         if conversation and home is None:
@@ -214,8 +214,8 @@ class Scheduler:
     # --- waiting -----------------------------------------------------------------------------------
 
     def on_free(self, callback: Callable[[], None]) -> Callable[[], None]:
-        """Have `callback` called once when a slot gets free, a probe ends, or a success opens what was shut. Return
-        what takes it back."""
+        """Have `callback` called once when a slot gets free, a probe ends, or a success opens something. Return a
+        function that cancels it."""
         token = object()
         self._waiting[token] = callback
 
@@ -225,18 +225,18 @@ class Scheduler:
         return take_back
 
     def wake(self) -> None:
-        """Call everyone who waits, in the order they came."""
+        """Call all waiting callbacks, in order."""
         for token in tuple(self._waiting):
             callback = self._waiting.pop(token, None)
             if callback is not None:
                 callback()
 
-    # --- how attempts went -------------------------------------------------------------------------
+    # --- results of attempts -----------------------------------------------------------------------
 
     def failed(
         self, lease: Lease, meaning: Meaning, failure: Failure, now: float, *, again: bool = False
     ) -> None:
-        """Count a failure, and cool down what its meaning names. `again`: its request has met the same before."""
+        """Count a failure, and start the cool-down of its meaning. `again`: its request met the same one before."""
         target = lease.target
         state, upstream, about = target.state, target.state.upstream, meaning.about
         shared = upstream.breaker
@@ -266,15 +266,15 @@ class Scheduler:
         self.conversations.disappoint(lease.conversation, state)
 
     def broke(self, lease: Lease, failure: Failure | None, now: float, wall: float) -> None:
-        """Note that a committed response ended badly, and release the lease. An error event cools down as its type
-        says; a connection that broke says nothing about the next. `wall`: unix seconds."""
+        """Note that a committed response ended badly, and release the lease. An error event is judged by its type; a
+        broken connection says nothing about later ones. `wall`: unix seconds."""
         if failure is not None and failure.kind in (FailureKind.STATUS, FailureKind.STREAM_ERROR):
             meaning = meaning_of(failure, wall, wire_model=lease.target.wire_model)
             self.failed(lease, meaning, failure, now)
         lease.release()
 
     def mend(self, lease: Lease) -> bool:
-        """Throw away the breakers that a lease's success shows to be over: those of failures before it began. Return
+        """Drop the breakers that a lease's success proves to be over: those of failures before it began. Return
         whether that opens anything."""
         target, started = lease.target, lease.started
         state, upstream = target.state, target.state.upstream
@@ -286,7 +286,7 @@ class Scheduler:
             ended.append((About.ACCOUNT, "", state.breaker))
             state.breaker = None
         for part, breaker in list(state.parts.items()):
-            # A feature is shown to be there by a request that was let in to find out.
+            # A feature is proven to work only by a request that was let in as its probe.
             served = part == (target.wire_model, "") or breaker in lease.probes
             if served and breaker.ended_by(started):
                 ended.append((About.FEATURE if part[1] else About.MODEL, part[1], breaker))
@@ -305,8 +305,8 @@ class Scheduler:
     # --- for an operator ---------------------------------------------------------------------------
 
     def reopen(self, upstream: str = "", account: str = "") -> None:
-        """End every cool-down and forget every failure of an upstream or one of its accounts, of all without a name:
-        somebody knows that all is well again. With a whole upstream what it is known to refuse is forgotten, too."""
+        """End all cool-downs and forget all failures of an upstream or one of its accounts (all upstreams' without a
+        name), since an operator knows that all is well. For a whole upstream also forget its learnt cures."""
         for state in self._accounts.values():
             if upstream in ("", state.upstream.name) and account in ("", state.name):
                 if self.on_news is not None:
@@ -320,10 +320,10 @@ class Scheduler:
         self.wake()
 
     def disable(self, upstream: str, account: str, disabled: bool = True) -> None:
-        """Ask an account for nothing more until it is enabled again or the next reload; what is under way goes on."""
+        """Use an account no more until it is enabled again or the next reload; requests in progress continue."""
         self._accounts[upstream, account].disabled = disabled
         self.wake()
 
     def snapshot(self, now: float) -> tuple[AccountStatus, ...]:
-        """Return how every account is, in the configuration's order."""
+        """Return the status of all accounts, in the configuration's order."""
         return tuple(account_status(account, now) for account in self._accounts.values())

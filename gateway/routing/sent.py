@@ -1,4 +1,4 @@
-"""What was asked for, as far as a refusal may be about it: read only after a failure."""
+"""The client's request, as far as failures need it: read only after one."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -7,17 +7,17 @@ from typing import Any
 from gateway.routing.failures import Headers
 
 CONTEXT_1M, FAST, IMAGES, DOCUMENTS, AUDIO = "context-1m", "fast", "images", "documents", "audio"
-"""Features that an account, or a model there, may not have."""
+"""Features that an account, or a model there, may lack."""
 
 FEATURE_OF_BLOCK = {"image": IMAGES, "document": DOCUMENTS, "audio": AUDIO, "input_audio": AUDIO}
 
 DEEPEST = 4
-"""Blocks within blocks: a message's, a tool result's, and some to spare."""
+"""Levels of nested blocks: a message's, a tool result's, and some to spare."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """A client's request. Nothing of it is changed."""
+    """A client's request, read only."""
 
     document: Mapping[str, Any] = field(default_factory=dict)
     """The body as parsed."""
@@ -39,7 +39,7 @@ class Sent:
         return frozenset(used)
 
     def blocks(self) -> Iterator[Mapping[str, Any]]:
-        """Yield the content blocks of all messages, those within tool results included."""
+        """Yield the content blocks of all messages, including those in tool results."""
         for message in self.messages():
             yield from _blocks(message.get("content"), DEEPEST)
 
@@ -59,11 +59,11 @@ class Sent:
 NOTHING_KNOWN = Sent()
 
 Features = Callable[[], frozenset[str]]
-"""Says which features a request uses, when that matters."""
+"""Returns the features that a request uses; called only if that matters."""
 
 
 def no_features() -> frozenset[str]:
-    """Return no feature: for requests of which nothing is known."""
+    """Return no features, for requests that are not known."""
     return frozenset()
 
 

@@ -1,7 +1,7 @@
-"""How hosts say what a failure is about: codes, types and words, each with the place where it was seen.
+"""The table of codes, types and messages by which hosts say what a failure is about, each with its source.
 
-Statuses lie: hosts tell of an empty purse with 400, 402, 403, 429 or 500, and of a picture they cannot see with 404.
-`meanings` reads the table, and what follows from a meaning stands in `policy`.
+Statuses are unreliable: hosts report an exhausted balance as 400, 402, 403, 429 or 500, and an unsupported picture as
+404. `meanings` applies the table, `policy` says what follows from a meaning.
 """
 
 from dataclasses import dataclass
@@ -10,12 +10,12 @@ from gateway.patterns import Late, any_of
 from gateway.routing.sent import AUDIO, CONTEXT_1M, DOCUMENTS, FAST, IMAGES
 
 WINDOW = 3600.0
-"""Seconds, for a window that is used up and whose end is told without a time zone: probed hourly."""
+"""Seconds, for an exhausted window whose end is given without a time zone: probed hourly."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Signal:
-    """One row of the table. It speaks if any of its codes is there, or else its words are."""
+    """One row of the table. It matches if any of its codes is present, or else its words."""
 
     rule: str
     """The row of `policy.TABLE`."""
@@ -23,17 +23,17 @@ class Signal:
     """Codes, reasons and types, lower case."""
     words: Late[str] | None = None
     statuses: frozenset[int] = frozenset()
-    """Its words only count with these statuses; empty: with any."""
+    """Statuses with which its words count; empty: any."""
     feature: str = ""
-    """What a signal about a feature is about."""
+    """The feature that the failure is about."""
     used: bool = False
-    """It only counts for requests that use the feature."""
+    """Whether it counts only for requests that use the feature."""
     status: int = 0
     """The status that the client gets where the upstream's own was not an error."""
     hint: float | None = None
-    """Seconds until it is worth asking again, where no header says so."""
+    """Seconds until a retry makes sense, if no header says so."""
     seen: str
-    """Where."""
+    """Where it was seen."""
 
 
 REFUSALS = frozenset({400, 404, 415, 422})
@@ -46,7 +46,7 @@ _NO_INPUT = (
     r"at most 0 {0}\b",
     r"unknown variant \W{0}\b",
 )
-"""How hosts refuse a kind of input."""
+"""Patterns of refusals of a kind of input."""
 
 
 def _no_input(kind: str) -> Late[str]:
@@ -237,7 +237,7 @@ SIGNALS = (
         seen="llama-swap#146, lmstudio#1492; maintenance pages",
     ),
 )
-"""In the order in which they are looked at: all rows' codes, then the types, then the words."""
+"""In order of precedence: first all rows' codes, then types, then words."""
 
 MODEL_IS_MISSING = any_of(
     r"\bmodels?\b.{0,60}\b(not (found|exist|available|supported|loaded)|does(n.t| not) exist|unknown|missing|retired"
@@ -245,7 +245,7 @@ MODEL_IS_MISSING = any_of(
     r"\b(unknown|invalid|no such|unsupported|missing|retired) models?\b",
     r"^models?: ",
 )
-"""How a 404 says that it is about the model, if not by its name."""
+"""Matches messages of 404s about the model, if they do not contain its name."""
 
 SPEAKS_OF_MODEL = any_of(r"\bmodels?\b")
 
@@ -262,4 +262,4 @@ SPEAKS_OF_ACCOUNT = any_of(
     r"\b(country|region|location|territory)\b",
     r"\bapi\b.{0,80}\b(disabled|not (been )?(used|enabled))\b",
 )
-"""How a 403 says that it is about the account or the whole product."""
+"""Matches messages of 403s about the account or the whole product."""

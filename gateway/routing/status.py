@@ -1,4 +1,4 @@
-"""How an account is, as a value: for probes of readiness, operators and tests."""
+"""The status of accounts as values: for readiness checks, operators and tests."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,11 +17,11 @@ class State(Enum):
     BUSY = "busy"
     """Its slots are taken."""
     COOLING = "cooling"
-    """Shut by something that passes by itself."""
+    """Closed by something that passes by itself."""
     PROBING = "probing"
-    """One request finds out whether it is sound again; others wait for that."""
+    """One request probes whether it works again; others wait for the result."""
     CLOSED = "closed"
-    """The account itself was refused, or the operator has disabled it: an operator must see to it."""
+    """The account itself was refused or disabled: an operator must act."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,26 +30,26 @@ class CoolDown:
 
     about: About
     wire_model: str = ""
-    """Which model is shut, if only one is."""
+    """The model that is closed, if only one is."""
     feature: str = ""
-    """Which feature with that model is shut, if only one is."""
+    """The feature of that model that is closed, if only one is."""
     rule: str
-    """The row of the failure table that began it."""
+    """The row of the failure table that started it."""
     words: str
-    """What the upstream said; may hold what only an operator should see."""
+    """The upstream's message; it may contain what only an operator should see."""
     since: float
     until: float
-    """When the limit is really lifted, as far as is known."""
+    """When the limit is lifted, as far as is known."""
     alone_until: float
-    """When it is lifted for a request that nothing else can serve."""
+    """The same for a request that no other target can serve."""
     probe_at: float
-    """When one request may find out: `until`, or earlier."""
+    """When a probe may pass: `until`, or earlier."""
     probing: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AccountStatus:
-    """One account. `about`, `until` and `cause` tell of the cool-down that ends last; empty if nothing shuts it."""
+    """One account. `about`, `until` and `cause` describe the cool-down that ends last; empty if it is open."""
 
     upstream: str
     account: str
@@ -61,22 +61,22 @@ class AccountStatus:
     """By the operator."""
     about: About | None
     until: float
-    """Monotonic seconds; 0.0 if it is not shut, or is disabled and does not open by itself."""
+    """Monotonic seconds; 0.0 if it is open, or disabled."""
     alone_until: float
-    """The same for a request that nothing else can serve: it is not held back from what passes by itself."""
+    """The same for a request that no other target can serve: what passes by itself does not hold it back for long."""
     cause: str
     """The row of the failure table."""
     cool_downs: tuple[CoolDown, ...]
-    """All, those included that ended but have not been probed, and those of single models."""
+    """All cool-downs, including those that have ended without a probe, and those of single models."""
 
     @property
     def ready(self) -> bool:
-        """Return whether it could serve some model now or when a slot is free."""
+        """Return whether it could serve some model now, or once a slot is free."""
         return self.state not in (State.COOLING, State.CLOSED)
 
 
 def account_status(account: AccountState, now: float) -> AccountStatus:
-    """Return how an account is at `now` (monotonic seconds)."""
+    """Return the status of an account at `now` (monotonic seconds)."""
     cool_downs = [
         _cool_down(about, part, breaker, breaker.rule)
         for about, part, breaker in (
@@ -90,7 +90,7 @@ def account_status(account: AccountState, now: float) -> AccountStatus:
         )
         if breaker is not None and breaker.rule is not None
     ]
-    # It is shut by its models only if each is that it may be asked for.
+    # Closed models close the account only if every model it may be used for is closed.
     names = account.wire_models or account.asked
     of_models = [one for one in cool_downs if one.about is About.MODEL and one.wire_model in names]
     shutting = [one for one in cool_downs if one.about in (About.UPSTREAM, About.ACCOUNT)]
@@ -135,7 +135,7 @@ def _cool_down(about: About, part: Part, breaker: CircuitBreaker, rule: Rule) ->
 
 
 class Scope(NamedTuple):
-    """What a cool-down shuts, by names that mean the same in every process."""
+    """What a cool-down closes, by names that are the same in every process."""
 
     upstream: str
     account: str = ""
@@ -146,7 +146,7 @@ class Scope(NamedTuple):
 
 
 def shut_by(account: AccountState) -> Iterator[tuple[Scope, CircuitBreaker]]:
-    """Yield every breaker in an account's way, with what it shuts."""
+    """Yield all breakers that close an account, with their scope."""
     upstream = account.upstream
     if upstream.breaker is not None:
         yield Scope(upstream.name), upstream.breaker
@@ -157,7 +157,7 @@ def shut_by(account: AccountState) -> Iterator[tuple[Scope, CircuitBreaker]]:
 
 
 def scope_of(target: Target, about: About, feature: str) -> Scope:
-    """Return what is shut by a failure about this, met by this target."""
+    """Return what a failure of this target closes, by what it is about."""
     return Scope(
         target.upstream,
         "" if about is About.UPSTREAM else target.account,
@@ -176,19 +176,19 @@ class Change:
     account: str = ""
     wire_model: str = ""
     feature: str = ""
-    """What is shut: see `Scope`."""
+    """What was closed or opened: see `Scope`."""
     rule: str
     """The row of the failure table that closed it."""
     status: int
-    """What the upstream's response said, 0 if there was none."""
+    """The upstream's status, 0 if there was no response."""
     words: str
-    """What the upstream said; who shows it censors it first."""
+    """The upstream's message; to be censored before it is shown."""
     until: float
-    """Monotonic seconds: until when it is closed, as far as is known."""
+    """Monotonic seconds until which it is closed, as far as is known."""
 
 
 def change_of(target: Target, about: About, feature: str, breaker: CircuitBreaker, *, opened: bool) -> Change:
-    """Return what to tell of a breaker whose cool-down has begun, or has just ended."""
+    """Return the change for a breaker whose cool-down has just begun or ended."""
     rule, cause = breaker.rule, breaker.cause
     return Change(
         opened=opened,

@@ -1,9 +1,8 @@
-"""Tool calls put together from a stream's deltas, whose order and identity are the host's own affair.
+"""Tool calls assembled from a stream's deltas, which hosts order and identify in different ways.
 
-Blocks of a message come one after the other, deltas do not. One call is *current* and streams as it comes;
-the others, and text that comes meanwhile, wait until it is complete. Promises that no call is stopped
-before its arguments are one JSON object, but for a response that was cut by its limit. JSON is never
-mended: a mended `rm` is another command.
+Blocks of a message follow each other, deltas may be interleaved. One call is *current* and streams as it arrives; other
+calls, and text that arrives meanwhile, wait until it is complete. Promises that no call ends before its arguments are
+one JSON object, unless the limit cut the response. JSON is never repaired: a repaired `rm` is another command.
 """
 
 import re
@@ -20,43 +19,43 @@ from gateway.messages.stream import StreamWriter
 from gateway.routing.failures import Failure, FailureKind
 
 LEGAL_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
-"""Ids that every client takes; others are replaced."""
+"""Ids that every client accepts; others are replaced."""
 
 FREE_CHECKS = 64 * 1024
 CHECKS = 4
-"""A call's arguments are read at most for this many characters, and this many times what came, before its
-end: without a bound, text between any two deltas would make the work quadratic."""
+"""Before a call's end its arguments are parsed for at most FREE_CHECKS characters plus CHECKS times what arrived:
+without a bound, text between any two deltas would make the work quadratic."""
 
 
 class Call:
-    """One call being put together."""
+    """One call being assembled."""
 
     __slots__ = ("_checked", "_pieces", "encoded", "held", "id", "kept", "name", "size", "started", "stopped")
 
     def __init__(self, id: str) -> None:
         self.id = id
-        """The host's; "" for none."""
+        """The host's id; "" if it has none."""
         self.name = ""
         self._pieces: list[str] = []
         self.size = 0
         """Characters of the arguments."""
         self.held = False
-        """The arguments are a first `{}`, which some hosts send before the real ones."""
+        """Whether the arguments are a first `{}`, which some hosts send before the real ones."""
         self.encoded = False
-        """The arguments are a JSON string that holds JSON."""
+        """Whether the arguments are a JSON string that contains JSON."""
         self.started = False
         self.stopped = False
         self.kept: dict[str, Any] = {}
-        """What must come back with the call, and has no place in its block."""
+        """Values that must be sent back with the call and do not fit into its block."""
         self._checked = 0
 
     def add_name(self, name: object) -> None:
-        """Take a name, or a piece of one. The same is the same, a longer one replaces it."""
+        """Add a name or a piece of one. A repeated name is ignored, a longer version replaces it."""
         if isinstance(name, str) and name and not self.started and name != self.name:
             self.name = name if name.startswith(self.name) else self.name + name
 
     def add_arguments(self, arguments: object) -> str:
-        """Take more of the arguments; return what can be written of them now. Raises StreamFailure."""
+        """Add to the arguments; return the part that can be written now. Raises StreamFailure."""
         if isinstance(arguments, dict):
             arguments = write_document(arguments).decode()
         if not isinstance(arguments, str) or not arguments:
@@ -81,7 +80,7 @@ class Call:
         return "" if self.encoded else arguments
 
     def _repeats(self, piece: str) -> bool:
-        """Whether the piece is all of the arguments once more, as they are or as a JSON string."""
+        """Return whether a piece repeats all of the arguments, as they are or as a JSON string."""
         if piece[0] == "{" and len(piece) == self.size:
             return piece[-1] == "}" and piece == "".join(self._pieces) and self.is_complete()
         if (
@@ -94,7 +93,7 @@ class Call:
         return False
 
     def is_complete(self) -> bool:
-        """Whether the arguments are known to be one JSON object by now."""
+        """Whether the arguments are already one JSON object."""
         if self.held:
             return True
         if not self._pieces or not self._pieces[-1].rstrip().endswith('"' if self.encoded else "}"):
@@ -106,7 +105,7 @@ class Call:
 
     @property
     def is_whole(self) -> bool:
-        """Whether the arguments are one JSON object, nothing more being to come: none at all are `{}`."""
+        """Whether the arguments are one JSON object, if nothing follows; empty ones count as `{}`."""
         return not self._pieces or _is_object(self.text)
 
     @property
@@ -121,7 +120,7 @@ class Call:
 
 
 class Waiting:
-    """Content of another kind that waits for a call's end."""
+    """Content of another kind that waits for the end of a call."""
 
     __slots__ = ("items", "kind")
 
@@ -131,7 +130,7 @@ class Waiting:
 
 
 class Calls:
-    """All calls of one response, and what waits behind them."""
+    """All calls of one response, and the content that waits behind them."""
 
     def __init__(
         self,
@@ -141,15 +140,15 @@ class Calls:
         random: Callable[[], float],
         release: Callable[[str, list[Any]], None],
     ) -> None:
-        """`names`: tool names that were changed, the host's -> the client's. `used`: ids in the history.
-        `random` gives [0, 1), for ids. `release` gets (kind, items) of what had to wait."""
+        """`names`: changed tool names, the host's -> the client's. `used`: ids in the history. `random` returns
+        [0, 1), for ids. `release` gets (kind, items) of content that had to wait."""
         self._writer = writer
         self._names = names
         self._used = used
         self._random = random
         self._release = release
         self._given: set[str] = set()
-        """Ids of this response."""
+        """Ids in this response."""
         self._by_id: dict[str, Call] = {}
         self._by_index: dict[int, Call] = {}
         self.last: Call | None = None
@@ -157,30 +156,30 @@ class Calls:
         self._current: Call | None = None
         self._queue: deque[Call | Waiting] = deque()
         self.ids: dict[str, Call] = {}
-        """Calls that were begun in the output, by the client's ids."""
+        """Calls that have begun in the output, by the client's ids."""
         self.characters = 0
-        """Of all arguments."""
+        """Characters of all arguments."""
 
     @property
     def count(self) -> int:
-        """How many calls were begun in the output."""
+        """The number of calls that have begun in the output."""
         return len(self.ids)
 
     def kept(self) -> Iterator[tuple[str, Mapping[str, Any]]]:
-        """Give (id, what must come back with it) of each call that has such; after `finish`."""
+        """Yield (id, values) of calls with values that must be sent back; after `finish`."""
         for id, call in self.ids.items():
             text = call.text
             if (
                 call.stopped
                 and text != write_document(read_document(text.encode("utf-8", "surrogatepass"))).decode()
             ):
-                # The same arguments, in the host's own bytes: its prefix cache knows them so.
+                # The arguments in the host's own spelling, so that its prefix cache matches.
                 call.kept["arguments"] = text
             if call.kept:
                 yield id, call.kept
 
     def delta(self, delta: Mapping[str, Any], index: object) -> None:
-        """Take a piece of a call. Raises StreamFailure."""
+        """Add a piece of a call. Raises StreamFailure."""
         function = delta.get("function")
         function = function if isinstance(function, dict) else {}
         name, arguments = function.get("name"), function.get("arguments")
@@ -199,7 +198,7 @@ class Calls:
                 self._advance(call)
 
     def make_way(self, kind: str) -> bool:
-        """Return whether content of this kind can be written now; False: it must `wait`."""
+        """Return whether content of this kind can be written now; if not, it must `wait`."""
         if self._current is None:
             return True
         last = self._queue[-1] if self._queue else None
@@ -216,11 +215,11 @@ class Calls:
         last.items.append(item)
 
     def is_sound(self, *, cut: bool) -> bool:
-        """Whether the response could end now. `cut`: by its limit."""
+        """Return whether the response could end now. `cut`: by its limit."""
         return cut or self._fault() is None
 
     def finish(self, *, cut: bool) -> None:
-        """Write what is left. Raises StreamFailure for a call that is none."""
+        """Write what is left. Raises StreamFailure for an invalid call."""
         fault = None if cut else self._fault()
         if fault is not None:
             raise broken(fault)
@@ -232,7 +231,7 @@ class Calls:
             elif not cut or (item.has_arguments and item.name and item.is_whole):
                 self._write(item)
             elif item.started:
-                # What came of it, and no more: so does the API.
+                # Write the incomplete arguments as they are, as the API does.
                 self._writer.stop_block()
 
     def _pending(self) -> list[Call | Waiting]:
@@ -269,7 +268,7 @@ class Calls:
         return target
 
     def _is_over(self, call: Call, name: object, arguments: object) -> bool:
-        """Whether a named delta without an id begins another call than this one."""
+        """Return whether a delta with a name and without an id begins another call than this one."""
         if call.held and not call.stopped and name == call.name:
             return False
         return (call.stopped or call.is_complete()) and arguments != call.text
@@ -291,7 +290,7 @@ class Calls:
         return call
 
     def _advance(self, complete: Call) -> None:
-        """Write the end of the current call, which is complete, and what waited for it."""
+        """Write the end of the current call, which is complete, and the content that waited for it."""
         self._write(complete)
         self._current = None
         while self._queue:
@@ -330,7 +329,7 @@ class Calls:
 
 
 def broken(message: str) -> StreamFailure:
-    """Return the failure of a response that cannot be understood."""
+    """Return the failure for a response that cannot be understood."""
     failure = Failure(kind=FailureKind.UNUSABLE, status=502, message=message, type="api_error")
     return StreamFailure(failure, "api_error", message)
 
@@ -340,7 +339,7 @@ def _says_something(arguments: object) -> bool:
 
 
 def _is_object(text: str) -> bool:
-    """Return whether a text is one JSON object, for every reader of JSON: NaN is none."""
+    """Return whether a text is one JSON object for every JSON parser, so one without NaN."""
     try:
         return type(orjson.loads(text)) is dict
     except ValueError:
@@ -348,7 +347,7 @@ def _is_object(text: str) -> bool:
     import json
 
     try:
-        # Lone surrogates, which orjson refuses and clients take.
+        # It may contain lone surrogates, which orjson rejects and clients accept.
         return type(json.loads(text, parse_constant=_refuse)) is dict
     except (ValueError, RecursionError):
         return False
@@ -359,7 +358,7 @@ def _refuse(constant: str) -> None:
 
 
 def _decoded(text: str) -> str:
-    """Return what a JSON string holds; the text itself if it is none."""
+    """Return the content of a JSON string; the text itself if it is not one."""
     try:
         inner = read_document(text.encode("utf-8", "surrogatepass"))
     except ValueError:

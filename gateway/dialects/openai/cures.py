@@ -1,8 +1,8 @@
-"""Refusals that name something we sent, and what is changed so that the host takes the request.
+"""Cures: changes to a request that make a host accept what it has refused.
 
-A cure is a trait with another value (`Cure("echo", "none")`), a field that is left out (`without`), or the
-history without opaque reasoning. Which refusal calls for which is a table; when one is tried and how long
-it is remembered is decided elsewhere.
+A cure is a trait with another value (`Cure("echo", "none")`), a field that is left out (`without`), or the history
+without opaque reasoning. A table maps refusals to cures; other modules decide when one is tried and how long it is
+remembered.
 """
 
 import re
@@ -19,41 +19,41 @@ from gateway.patterns import Late
 from gateway.routing.failures import Failure
 
 STATUSES = frozenset({400, 404, 415, 422, 500})
-"""Refusals; 500, because templates raise, and llama.cpp says it of pictures."""
+"""Statuses of refusals; 500 since chat templates raise errors, and for llama.cpp's refusal of pictures."""
 
 ENOUGH_TOKENS = 1024
-"""For models that think first: what they take before they say a word."""
+"""Tokens for models that think before they write: what their thinking needs."""
 
 WITHOUT = "without"
-"""A cure's name: the field that is its detail is left out."""
+"""The name of the cure that leaves out the field in its detail."""
 
 _NO = (
     r"(?:unsupported|unknown|unrecogni[sz]ed|unexpected|extra|invalid|forbidden|unavailable|no endpoints"
     r"|not (?:be )?(?:supported|permitted|allowed|available)|(?:does|do)(?: not|n.t) support"
     r"|is not|isn't|cannot|only|no longer)"
 )
-"""Words that say that something is not taken."""
+"""Phrases that mean that something is not accepted."""
 
 _FIELD = Late(r"[`'\"]?([a-z][a-z_]{2,40})[`'\"]?")
 
 _LISTED = Late(r"(?:(?:supported|allowed|valid) values|one of|should be|must be|expected)\b", re.IGNORECASE)
-"""What stands before the words that are taken."""
+"""Phrases in front of a list of accepted words."""
 
 Change = Callable[[Said, Sent], Cure | None]
 
 
 class Refusal(NamedTuple):
-    """One row: a refusal in these words, of something that was sent, calls for this change."""
+    """One row: a refusal with these words, of something that was sent, and the change that cures it."""
 
     words: Late[str]
-    """In `param` and message."""
+    """Matched in `param` and message."""
     needs: tuple[str, ...]
-    """One of these was sent: body fields, or features of the messages; none: whatever was sent."""
+    """Body fields or features of the messages, one of which must have been sent; empty: any request."""
     change: Change
 
 
 def _to(name: str, detail: str) -> Change:
-    """Return the change of a trait to one value."""
+    """Return a Change that gives a trait one value."""
 
     def change(said: Said, sent: Sent) -> Cure | None:
         return Cure(name, detail) if _written(getattr(sent.traits, name)) != detail else None
@@ -62,7 +62,7 @@ def _to(name: str, detail: str) -> Change:
 
 
 def _down(name: str, *steps: str) -> Change:
-    """Return the change of a trait to its next value."""
+    """Return a Change that gives a trait its next value."""
 
     def change(said: Said, sent: Sent) -> Cure | None:
         now = getattr(sent.traits, name)
@@ -78,7 +78,7 @@ def _other_limit(said: Said, sent: Sent) -> Cure | None:
 
 
 def _efforts(said: Said, sent: Sent) -> Cure | None:
-    """Take the words that the refusal lists; without any, the field goes."""
+    """Use the efforts that the refusal lists; if it lists none, leave the field out."""
     text = said.message[:LONGEST]
     listed = _LISTED.compiled.search(text)
     quoted = re.findall(r"[`'\"]([a-z]+)[`'\"]", text[listed.end() :]) if listed else []
@@ -106,7 +106,7 @@ def _tool_ids(said: Said, sent: Sent) -> Cure | None:
 
 
 def _optional(said: Said, sent: Sent) -> Cure | None:
-    """Leave out the field that is named, if we sent it and it is one that a request can do without."""
+    """Leave out the field that the refusal names, if it was sent and is optional."""
     named = [said.param.split(".")[-1].split("[")[0], said.param.split(".")[0].split("[")[0]]
     named += _FIELD.compiled.findall(said.message[:LONGEST])
     for name in named:
@@ -121,7 +121,7 @@ NEEDED = frozenset(
         *("max_tokens", "max_completion_tokens", "max_output_tokens", "store", "text"),
     }
 )
-"""Fields without which it is another request."""
+"""Fields that cannot be left out without changing the request's meaning."""
 
 
 def _row(words: str, needs: str, change: Change) -> Refusal:
@@ -130,7 +130,7 @@ def _row(words: str, needs: str, change: Change) -> Refusal:
 
 
 THINKING_FIELDS = "reasoning_effort reasoning thinking enable_thinking chat_template_kwargs reasoning_split"
-"""All by which some host is asked to think."""
+"""All fields by which hosts turn thinking on."""
 
 _LIMITS = "max_tokens max_completion_tokens"
 
@@ -195,11 +195,11 @@ REFUSALS: tuple[Refusal, ...] = (
     _row(r"\bstop\b(?! sequence)...NO|NO...\bstop\b", "stop", _to("stop", "cut")),
     _row(r"NO", "", _optional),
 )
-"""The first row whose words are there, whose need was sent and whose change changes something."""
+"""The first row counts whose words match, whose need was sent and whose change has an effect."""
 
 
 def cure_of(failure: Failure, sent: Sent, never: Collection[str] = ()) -> Cure | None:
-    """Return what may be changed after a refusal, as it came from the host; None: nothing.
+    """Return the cure for a refusal, which is in the host's own form; None if there is none.
 
     `never`: names of cures that are turned off.
     """
@@ -221,7 +221,7 @@ def cure_of(failure: Failure, sent: Sent, never: Collection[str] = ()) -> Cure |
 
 
 def cured(traits: Traits, cures: Collection[Cure]) -> Traits:
-    """Return the traits with cures applied, in their order."""
+    """Return the traits after cures, applied in order."""
     for cure in cures:
         if cure.name == WITHOUT:
             traits = replace(traits, strip=(*traits.strip, cure.detail))
@@ -234,7 +234,7 @@ def cured(traits: Traits, cures: Collection[Cure]) -> Traits:
 
 
 def _read(detail: str, default: object) -> object:
-    """Return a cure's detail as a value of the trait's type."""
+    """Parse a cure's detail as a value of the trait's type."""
     if isinstance(default, bool):
         return detail == "true"
     if isinstance(default, int):
@@ -243,7 +243,7 @@ def _read(detail: str, default: object) -> object:
 
 
 def _written(value: object) -> str:
-    """Return a trait's value as a cure's detail."""
+    """Format a trait's value as a cure's detail."""
     if isinstance(value, bool):
         return "true" if value else "false"
     return " ".join(value) if isinstance(value, tuple) else str(value)

@@ -1,7 +1,7 @@
-"""The OpenAI dialect: where requests go and with which headers; which wire and which cures.
+"""The OpenAI dialect: target and headers of requests, choice of the wire format, and cures.
 
-What a request says is request.py's work, what a response means response.py's, errors are failures.py's.
-The body is a pure function of the request, the upstream's traits and the cures.
+`request` writes bodies, `response` reads responses, `failures` reads errors. The body is a pure function of the
+request, the upstream's traits and the cures.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -61,47 +61,47 @@ CREDENTIAL_FIELDS: Mapping[str, tuple[bytes, bytes]] = {
     "api-key": (b"api-key", b""),
     "x-api-key": (b"x-api-key", b""),
 }
-"""`auth_header` -> field and what stands before the key."""
+"""`auth_header` -> field, and the prefix of the key."""
 
 PATHS: Mapping[str, str] = {"chat": "/chat/completions", "responses": "/responses"}
-"""`wire` of the traits -> what follows the base URL."""
+"""`wire` of the traits -> path after the base URL."""
 
 WINDOW_KEYS = ("context_length", "max_model_len", "max_context_length")
-"""Where a list says how large a model's window is: OpenRouter, vLLM, LM Studio."""
+"""Fields of a model list with the size of a context window: OpenRouter, vLLM, LM Studio."""
 
 LOWERED = "max_tokens"
-"""The repair's name in the log line, where a request asks for more output than the host takes."""
+"""The repair's name in the log line when `max_tokens` is lowered to the host's limit."""
 
 HOSTS_KEPT = 1000
-"""Hosts with a wire model of which it is known that they report usage; wildcards pass any name."""
+"""Pairs of host and wire model known to report usage, at most: wildcards pass on any name."""
 
 HEADER_KEY = "header:"
-"""Before the name of a header field in `cache_key`."""
+"""Prefix of a header field's name in `cache_key`."""
 
 KEY_LENGTH = 32
-"""Characters of a conversation's hash, as cache keys have them."""
+"""Characters of the hash of a conversation in a cache key."""
 
 
 class OpenAIDialect:
-    """All openai upstreams share one: it holds schemas, and what calls must bring back."""
+    """The dialect, shared by all openai upstreams: it caches schemas and values to send back with calls."""
 
     relays = False
     stores = NO_STORES
-    """What calls must bring back is the model's own text in part: each process keeps its own."""
+    """Those values contain the model's own text, so that each process keeps its own."""
     counts = False
     """No host has an endpoint that counts tokens."""
 
     def __init__(self, random: Callable[[], float], warn: Callable[[str], None]) -> None:
-        """`random` gives [0, 1); `warn` gets each warning once."""
+        """`random` returns [0, 1); `warn` gets each warning once."""
         self._random = random
         self._warn = WarnOnce(warn)
         self._schemas = SchemaCache()
         self._kept = SignatureStore()
         self._counting: set[tuple[str, str]] = set()
-        """Hosts with a wire model that report usage: for others each request is estimated."""
+        """Pairs of host and wire model that report usage: for others each request is estimated."""
 
     def fields(self, upstream: Upstream, credential: Credential) -> Headers:
-        """Return the gateway's own name, the credential's field, and those of the configuration."""
+        """Return user-agent, the credential's field, and the configured fields."""
         headers = [USER_AGENT]
         if credential.kind != "none":
             name, before = CREDENTIAL_FIELDS[_auth_header(upstream, credential)]
@@ -110,7 +110,7 @@ class OpenAIDialect:
         return [*headers, *((name.encode(), value.encode()) for name, value in own.items())]
 
     def forwarded(self, headers: Headers) -> Headers:
-        """Return nothing: the client's session, device and account are not the host's business."""
+        """Return no fields: the client's session, device and account do not concern the host."""
         return ()
 
     def encode(
@@ -182,7 +182,7 @@ class OpenAIDialect:
         )
 
     def failure(self, failure: Failure, upstream: Upstream, wire_model: str, outgoing: Outgoing) -> Failure:
-        """Return the same failure with status, type and message as the Messages protocol would say it."""
+        """Return the failure with status, type and message of the Messages protocol."""
         return translated(failure, sent_of(outgoing))
 
     def cure(
@@ -193,25 +193,25 @@ class OpenAIDialect:
         applied: Sequence[Cure],
         never: frozenset[str],
     ) -> tuple[Cure, bool] | None:
-        """Return what may be changed after a refusal, and whether to remember it; None: nothing."""
+        """Return the cure for a refusal, and whether to remember it; None if there is none."""
         cure = cure_of(failure, sent_of(outgoing), never)
         if cure is None or cure in applied:
             return None
-        # Signatures are a conversation's own, all else is the host's.
+        # Signatures depend on the conversation, everything else on the host.
         return cure, cure != WITHOUT_THINKING
 
     def count(self, body: bytes) -> int | None:
-        """Return None: nobody was asked."""
+        """Return None: no host counts tokens."""
         return None
 
     def models_request(self, upstream: Upstream) -> Outgoing | None:
-        """Return a GET for the upstream's own model list; None where there is a path for one model only."""
+        """Return a GET for the upstream's model list; None if `path` fixes one model."""
         if traits_of_upstream(upstream).path:
             return None
         return Outgoing(method="GET", target=f"{base_path(upstream)}/models", headers=[ACCEPT[False]])
 
     def models(self, body: bytes) -> list[ListedModel]:
-        """Read each model that takes tools, as far as the host tells; [] if it is no list."""
+        """Read the models that accept tools, as far as the list says; [] if it is not a list."""
         try:
             document = orjson.loads(body)
         except orjson.JSONDecodeError:
@@ -232,7 +232,7 @@ class OpenAIDialect:
         return found
 
     def _known(self, host: str, model: str, id: str) -> Mapping[str, Any]:
-        """Return what a call of this host and model must bring back; nothing for another's."""
+        """Return the values to send back with a call; {} if another host or model made it."""
         written = self._kept.get(id)
         kept = orjson.loads(written) if written else {}
         return kept if (kept.get("h"), kept.get("m")) == (host, model) else {}
@@ -246,7 +246,7 @@ class OpenAIDialect:
 
 
 def new_dialect(random: Callable[[], float], warn: Callable[[str], None]) -> OpenAIDialect:
-    """Return the dialect of all openai upstreams. `random` gives [0, 1); `warn` gets each warning once."""
+    """Return the dialect of all openai upstreams. `random` returns [0, 1); `warn` gets each warning once."""
     return OpenAIDialect(random, warn)
 
 
@@ -256,12 +256,12 @@ def traits_of_upstream(upstream: Upstream) -> Traits:
 
 
 def repairs_of(upstream: Upstream, traits: Traits) -> frozenset[str]:
-    """Return the repairs that are on: the one that takes cache marks away is not where they are passed."""
+    """Return the repairs that are on. `cache_control` is off where the traits pass cache marks on."""
     return upstream.repairs - {"cache_control"} if traits.cache_control else upstream.repairs
 
 
 def headers_of(traits: Traits, key: str, *, stream: bool) -> Headers:
-    """Return the fields of a request, with the conversation's key where it goes into one."""
+    """Return the header fields of a request, with the conversation's key if a header carries it."""
     headers = [JSON, ACCEPT[stream]]
     if traits.cache_key.startswith(HEADER_KEY):
         headers.append((traits.cache_key.removeprefix(HEADER_KEY).encode(), key.encode()))
@@ -269,14 +269,14 @@ def headers_of(traits: Traits, key: str, *, stream: bool) -> Headers:
 
 
 def target_of(upstream: Upstream, traits: Traits, wire_model: str) -> str:
-    """Return the path and query that are asked."""
+    """Return path and query of a request."""
     if traits.path:
         return traits.path.replace("{model}", quote(wire_model, safe=""))
     return base_path(upstream) + PATHS[traits.wire]
 
 
 def base_path(upstream: Upstream) -> str:
-    """Return the path of the base URL; one without any gets the version that the OpenAI SDKs would name."""
+    """Return the path of the base URL; without one, the version that the OpenAI SDKs use."""
     return urlsplit(upstream.base_url).path.rstrip("/") or "/v1"
 
 
@@ -287,9 +287,9 @@ def origin_of(upstream: Upstream) -> str:
 
 
 def fields_of(body: Mapping[str, Any], chat: Mapping[str, Any], features: Collection[str]) -> frozenset[str]:
-    """Return the names of a body's fields, and what else of it a host may refuse.
+    """Return the names of a body's fields, and of the features that a host may refuse.
 
-    `chat` is the body for chat.completions, be it the same or not; `features` are those of the history.
+    `chat` is the chat.completions form of the body; `features` are those of the history.
     """
     names = {name for name in body if name != "stream" or body[name]}
     names |= {f"messages.{feature}" for feature in features}
@@ -301,9 +301,9 @@ def fields_of(body: Mapping[str, Any], chat: Mapping[str, Any], features: Collec
 
 
 def conversation_key(document: Mapping[str, Any], headers: Headers) -> str:
-    """Return a hash of what stickiness goes by: the session, else how the conversation begins.
+    """Return a hash of the session, or else of the conversation's beginning.
 
-    It is the same every turn and after a restart, and tells nothing of what it was made of.
+    It is the same in every turn and after a restart, and reveals nothing about its input.
     """
     session = next((value for name, value in headers if name == SESSION_FIELD), b"")
     unnamed: dict[str, Any] = {"messages": []}

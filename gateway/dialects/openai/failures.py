@@ -1,8 +1,8 @@
-"""A host's error as the Messages protocol would say it: status, type, message.
+"""A host's error in terms of the Messages protocol: status, type, message.
 
-What it means for accounts and retries is judged elsewhere, by these; here the status is made to say what
-the error says (an empty purse comes as 429, a missing model as 400), and a prompt or a limit that is too
-large gets the words by which clients heal.
+Other modules judge it by these for accounts and retries. Here the status is made to fit the error (hosts report an
+exhausted balance as 429, a missing model as 400), and a prompt or a limit that is too large gets the message by which
+clients recover.
 """
 
 import re
@@ -41,19 +41,19 @@ STATUS_OF_WORD: Mapping[str, int] = {
     "unavailable_error": 503,
     "timeout": 504,
 }
-"""Code or type -> status, where an error inside a stream brings no HTTP status."""
+"""Code or type -> status, for errors inside a stream, which have no HTTP status."""
 
 
 class Meaning(NamedTuple):
-    """One row: an error with one of these words means this status."""
+    """One row: an error with one of these codes or words has this status."""
 
     status: int
     codes: frozenset[str] = frozenset()
-    """Of codes and types."""
+    """Codes and types."""
     words: Late[str] | None = None
-    """In the message."""
+    """Matched in the message."""
     only: frozenset[int] = frozenset()
-    """Statuses that it is for; none: any."""
+    """Statuses that the row applies to; empty: any."""
 
 
 def _words(pattern: str) -> Late[str]:
@@ -65,7 +65,7 @@ def _codes(words: str) -> frozenset[str]:
 
 
 MEANINGS: tuple[Meaning, ...] = (
-    # OpenAI, Kimi, MiniMax, DashScope, GLM: an empty purse under 429, 400, 402 and 500.
+    # OpenAI, Kimi, MiniMax, DashScope, GLM: an exhausted balance, sent as 429, 400, 402 or 500.
     Meaning(
         402,
         _codes(
@@ -74,16 +74,16 @@ MEANINGS: tuple[Meaning, ...] = (
         ),
         _words(r"insufficient balance"),
     ),
-    # GLM 1000 to 1004; MiniMax has 1004 for a login, too.
+    # GLM 1000 to 1004; MiniMax uses 1004 for a refused login, too.
     Meaning(401, _codes("invalid_api_key 1000 1001 1002 1003 1004"), only=frozenset({0, 200, 400, 401, 403})),
     Meaning(529, _codes("engine_overloaded_error overloaded_error server_is_overloaded")),
     # Groq's flex tier.
     Meaning(529, only=frozenset({498})),
-    # z.ai's limits of rate and of a window.
+    # z.ai's limits of a rate and of a window.
     Meaning(429, _codes("1302 1303 1305 1308 1310 1316 1317"), only=frozenset({0, 200, 400, 403, 429, 500})),
-    # Not a missing model: no provider takes what was sent.
+    # Not a missing model: no provider accepts the request's features.
     Meaning(400, words=_words(r"no endpoints found"), only=frozenset({404})),
-    # OpenAI; DeepSeek; OpenRouter; GLM; Mistral: one meaning, four forms.
+    # OpenAI; DeepSeek; OpenRouter; GLM; Mistral: a prompt that is too long.
     Meaning(
         404,
         _codes("model_not_found 1211 1500 invalid_model"),
@@ -96,14 +96,14 @@ MEANINGS: tuple[Meaning, ...] = (
     Meaning(400, _codes("content_filter content_policy_violation data_inspection_failed datainspectionfailed 1301")),
     Meaning(400, only=frozenset({422})),
 )  # fmt: skip
-"""The first row that fits decides; none: the status as it came."""
+"""The first row that fits decides; without one the status stays."""
 
 NAMES_MODEL = Late(r"\bmodels?\b|deployment", re.IGNORECASE)
 
 
 def translated(failure: Failure, sent: Sent) -> Failure:
-    """Return the failure with status, type and message of the Messages protocol; the body stays, it holds
-    retry hints. A failure without status and body (no connection) stays as it is."""
+    """Return the failure with status, type and message of the Messages protocol. Its body is kept for retry hints. A
+    failure without status and body (no connection) is returned unchanged."""
     if not failure.body and not failure.status:
         return failure
     said = read_error(failure.body)
@@ -119,7 +119,7 @@ def translated(failure: Failure, sent: Sent) -> Failure:
 
 
 def status_of(said: Said, status: int) -> int:
-    """Return the status that says what the error says; `status` 0: none came."""
+    """Return the status that fits an error. `status`: the response's, 0 if it had none."""
     for meaning in MEANINGS:
         if meaning.only and status not in meaning.only:
             continue
@@ -135,7 +135,7 @@ def status_of(said: Said, status: int) -> int:
 
 
 def reported(data: bytes, sent: Sent) -> StreamFailure:
-    """Return the failure for an error object inside a 200: judged like the status it names."""
+    """Return the failure for an error object inside a 200, judged by the status that it names."""
     failure = translated(Failure(kind=FailureKind.STREAM_ERROR, body=data), sent)
     return StreamFailure(failure, failure.type, failure.message)
 

@@ -1,9 +1,8 @@
-"""The history on its way to a chat.completions host: `messages` of one protocol become those of the other.
+"""The history for a chat.completions host: `messages` of the one protocol become those of the other.
 
-Promises what hosts enforce, whatever the history looks like: every assistant message with calls has exactly
-its tool messages behind it, in their order, before anything else; assistant text is one string; nothing is
-empty. What each content block becomes is a table at the end. The messages of one turn are a byte prefix of
-the next turn's.
+Promises what hosts enforce, for any history: each assistant message with calls is followed at once by exactly its tool
+messages, in order; assistant text is one string; nothing is empty. The table at the end maps content blocks to parts.
+The messages of one turn are a byte prefix of the next turn's.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -19,13 +18,14 @@ Part = dict[str, Any]
 Message = dict[str, Any]
 
 ORDER = "order"
-"""Key of an assistant message on its way to the Responses wire, which knows in which order its blocks stood: pairs
-of what (reasoning, text, call) and the item, the text or the call."""
+"""Key of an assistant message for the Responses wire, which keeps the order of blocks: pairs of kind (reasoning,
+text, call) and the item, the text or the call."""
 
 NO_RESULT = "no result was provided"
 NO_OUTPUT = "(no output)"
 SEE_BELOW = "(see below)"
-"""A tool message must say something: nothing came, or what came is in the user message behind."""
+"""Texts of tool messages, which may not be empty: without a result, without output, or with a result that is in the
+user message behind."""
 
 AFTER_TOOL = "(tool results received)"
 
@@ -37,7 +37,7 @@ _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 
 
 class UnsupportedBlock(Exception):
-    """A block that the upstream cannot be given, by its configuration. Carries the block's `source`."""
+    """A block that the configuration forbids to send to the upstream. Has the block's `source`."""
 
     def __init__(self, kind: str, source: object) -> None:
         super().__init__(kind)
@@ -46,7 +46,7 @@ class UnsupportedBlock(Exception):
 
 
 class History:
-    """The messages of one request, built one after the other."""
+    """Builds the messages of one request, one after the other."""
 
     def __init__(
         self,
@@ -59,8 +59,8 @@ class History:
         *,
         opaque: bool = True,
     ) -> None:
-        """`names`: a tool's name as the host gets it. `extras`: what was remembered of a call, by its id.
-        `opaque` False: opaque reasoning stays behind."""
+        """`names` returns a tool's name for the host. `extras` returns the remembered values of a call, by its id.
+        `opaque` False: leave opaque reasoning out."""
         self._traits = traits
         self._host, self._model = host, model
         self._names = names
@@ -69,13 +69,13 @@ class History:
         self._opaque = opaque
         self.messages: list[Message] = []
         self.features: set[str] = set()
-        """What the messages hold that a host may refuse."""
+        """Features of the messages that a host may refuse."""
         self.ids: set[str] = set()
         """The client's ids of all calls so far."""
         self._wire_ids: set[str] = set()
         self._calls = 0
         self._open: list[tuple[str, str, str]] = []
-        """(id, wire id, the client's name) of the calls that the next user message must answer."""
+        """(id, wire id, the client's name) of calls whose results belong into the next user message."""
 
     def add(self, message: Mapping[str, Any]) -> None:
         """Add the next message. Raises UnsupportedBlock."""
@@ -87,7 +87,7 @@ class History:
             self._add_user(blocks)
 
     def end(self) -> list[Message]:
-        """Return all messages; calls that are still open get their results."""
+        """Return all messages. Calls without a result get a placeholder."""
         self._answer({})
         last = self.messages[-1] if self.messages else {}
         if self._traits.prefill == "prefix" and last.get("role") == "assistant":
@@ -155,7 +155,7 @@ class History:
         return call
 
     def _wire_id(self, id: str, name: str) -> str:
-        """Return a call's id as the host takes it, the same every turn and used once."""
+        """Return a call's id in the host's form: equal in every turn, and used only once."""
         position = self._calls
         self._calls += 1
         if self._traits.tool_ids == "kimi":
@@ -181,7 +181,7 @@ class History:
                 awaited.remove(id)
                 results.setdefault(id, []).append(block)
             else:
-                # There is no call left that it could answer.
+                # It answers no open call, so it becomes text.
                 text, media = self._result(block)
                 others += [_text(text)] if text else []
                 others += media
@@ -195,7 +195,7 @@ class History:
             self.messages.append({"role": "user", "content": content_of(parts)})
 
     def _answer(self, results: Mapping[str, list[Mapping[str, Any]]]) -> list[Part]:
-        """Write the tool message of each open call; return the media that belong behind them."""
+        """Write the tool message of each open call; return pictures and files that belong behind them."""
         behind: list[Part] = []
         for id, wire_id, name in self._open:
             given = results.get(id)
@@ -226,7 +226,7 @@ class History:
     # Blocks.
 
     def _parts(self, block: object) -> list[Part]:
-        """Return the parts of a block that is neither a call, nor a result, nor thinking."""
+        """Return the parts of a block that is not a call, a result or thinking."""
         if isinstance(block, str):
             return [_text(block)] if block.strip() else []
         if not isinstance(block, dict):
@@ -246,14 +246,14 @@ class History:
 
 
 def content_of(parts: list[Part]) -> str | list[Part]:
-    """Return one string if there is only text without marks, else the parts."""
+    """Return one string if the parts are text without cache marks, else the parts."""
     if all(part.keys() == {"type", "text"} for part in parts):
         return "\n\n".join(part["text"] for part in parts)
     return parts
 
 
 def place_of(messages: Iterable[Mapping[str, Any]], source: object) -> str:
-    """Return where the block with this very `source` is. Repairs copy blocks but never look into a source."""
+    """Return the place of the block with this `source` object. Repairs copy blocks but keep their sources."""
     for i, message in enumerate(messages):
         content = message.get("content")
         for j, block in enumerate(content if isinstance(content, list) else ()):
@@ -269,7 +269,7 @@ def place_of(messages: Iterable[Mapping[str, Any]], source: object) -> str:
 
 
 def refused(error: UnsupportedBlock, original: Iterable[Mapping[str, Any]]) -> RequestError:
-    """Return the client's error for a block that cannot be sent, naming its place in the client's messages."""
+    """Return the client's error for a block that cannot be sent, with its place in the client's messages."""
     given = error.source.get("type") if isinstance(error.source, dict) else None
     return RequestError(
         400,
@@ -347,7 +347,7 @@ def _document_parts(block: Mapping[str, Any], traits: Traits) -> list[Part]:
 
 
 def described(block: Mapping[str, Any]) -> list[Part]:
-    """Return the texts, titles and URLs that a block of any other type holds; nothing binary or encrypted."""
+    """Return the texts, titles and URLs in a block of another type; nothing binary or encrypted."""
     found: list[str] = []
     rest: list[object] = [block]
     while rest:
@@ -387,4 +387,4 @@ _PARTS: Mapping[str, Callable[[Mapping[str, Any], Traits], list[Part]]] = {
     "container_upload": _nothing,
     "tool_reference": _tool_reference,
 }
-"""Block type -> its parts; none: left out. Calls, results and the assistant's thinking are messages' work."""
+"""Block type -> its parts; types that are missing are described. Messages handle calls, results and thinking."""

@@ -1,7 +1,7 @@
-"""One response being written: reasoning, text and calls in the order in which they may stand.
+"""Writes one response: reasoning, text and calls, in an order that the Messages protocol allows.
 
-Both wires write through it. It signs thinking blocks so that the reasoning can come back, reads reasoning
-between tags, cuts at stop sequences that the host does not know, and leaves calls to calls.py.
+The decoders of both wires use it. It signs thinking blocks so that clients can send the reasoning back, finds reasoning
+between tags, and cuts at stop sequences that the host does not know. `calls` assembles calls.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -17,11 +17,11 @@ from gateway.dialects.openai.usage import count, estimated, messages_usage
 from gateway.messages.stream import StreamWriter
 
 Remember = Callable[[str, Mapping[str, Any]], None]
-"""Keeps what must come back with a call, under the client's id."""
+"""Stores the values to send back with a call, by the client's id."""
 
 
 class Output:
-    """Writes one response's blocks."""
+    """Writes the blocks of one response."""
 
     __slots__ = (
         "_annotations",
@@ -54,7 +54,7 @@ class Output:
         remember: Remember,
         counted: Callable[[], None],
     ) -> None:
-        """`random` gives [0, 1), for ids. `counted` is called when the host reported usage."""
+        """`random` returns [0, 1), for ids. `counted` is called when the host has reported usage."""
         self._writer = writer
         self._sent = sent
         self._remember = remember
@@ -64,46 +64,46 @@ class Output:
         self._tags = TagReader(sent.traits.think_tags)
         self._cutter = StopCutter(sent.stops) if sent.stops else None
         self.in_text = False
-        """Text is open, and more of it may go straight into it, by `more_text`."""
+        """Whether text is open, so that `more_text` may write directly into it."""
         self._open = ""
-        """What was written last: "text", "thinking" or ""."""
+        """The kind of the last block: "text", "thinking" or ""."""
         self._at = 0
-        """How many calls had begun then."""
+        """The number of calls that had begun then."""
         self._blanks: list[str] = []
-        """Blank text at the beginning of a block, which nobody needs if a call follows."""
+        """Blank text at the beginning of a block, which is dropped if a call follows."""
         self._blanks_at = 0
-        """How many calls had begun then."""
+        """The number of calls that had begun then."""
         self._field = ""
         self._entries: list[Entry | int] = []
         self._length = 0
         self._form = DETAILS
-        """Of the open thinking block: where it came in, its entries, its characters, what the entries are."""
+        """Of the open thinking block: its field, its entries, its characters, and the form of the entries."""
         self._annotations: list[Mapping[str, Any]] = []
         self._refused = False
         self._characters = 0
 
     @property
     def started(self) -> bool:
-        """Something was written."""
+        """Whether anything was written."""
         return self._writer.started
 
     @property
     def cut(self) -> str:
-        """The stop sequence at which the text was cut; what follows is not wanted."""
+        """The stop sequence at which the text was cut, "" for none; anything after it is dropped."""
         return self._cutter.found if self._cutter is not None else ""
 
     def start(self, usage: Mapping[str, Any] | None) -> None:
-        """Begin the message, with the usage that is known."""
+        """Begin the message, with the usage known so far."""
         if not self._writer.started:
             self._writer.start(messages_usage(usage) if usage is not None else None)
 
     def more_text(self, text: str) -> None:
-        """Take more of the open text; only while `in_text`."""
+        """Add to the open text; only while `in_text`."""
         self._characters += len(text)
         self._writer.text(text)
 
     def tagged(self, text: str) -> None:
-        """Take text that may begin with reasoning between tags."""
+        """Add text that may begin with reasoning between tags."""
         if self._tags.over:
             self.text(text)
             return
@@ -113,13 +113,13 @@ class Output:
         self.text(rest)
 
     def text(self, text: str) -> None:
-        """Take text."""
+        """Add text."""
         if text:
             self._characters += len(text)
             self._text(self._cutter.feed(text) if self._cutter is not None else text)
 
     def think(self, text: str, field: str, entries: Sequence[Entry | int] = ()) -> None:
-        """Take reasoning from a field of the host's, and its opaque entries."""
+        """Add reasoning from a field of the host's, and its opaque entries."""
         self._end_tags()
         last = self.calls.last
         if text or (entries and last is None):
@@ -128,22 +128,22 @@ class Output:
             last.kept.setdefault("details", []).extend(entries)
 
     def item(self, entry: Entry) -> None:
-        """Take a whole item of reasoning whose text was written."""
+        """Add a whole item of reasoning whose text was already written."""
         self._think("", ITEMS, [entry])
 
     def refuse(self, text: str) -> None:
-        """Take the text of a refusal."""
+        """Add the text of a refusal."""
         self._refused = True
         self.text(text)
 
     def annotate(self, annotation: object) -> None:
-        """Take a citation."""
+        """Add a citation."""
         cited = annotation.get("url_citation", annotation) if isinstance(annotation, dict) else None
         if isinstance(cited, dict) and isinstance(cited.get("url"), str):
             self._annotations.append(cited)
 
     def call(self, delta: Mapping[str, Any], index: object) -> None:
-        """Take a piece of a call. Raises StreamFailure."""
+        """Add a piece of a call. Raises StreamFailure."""
         self._end_tags()
         self._end_cutter()
         if self._is_open("thinking"):
@@ -152,15 +152,15 @@ class Output:
         self.calls.delta(delta, index)
 
     def is_sound(self, stop: str, usage: Mapping[str, Any] | None) -> bool:
-        """Whether the response could end now with this stop reason."""
+        """Return whether the response could end now with this stop reason."""
         return self.calls.is_sound(cut=stop == "max_tokens" or self._at_limit(usage))
 
     def finish(
         self, stop: str, stop_sequence: str, usage: Mapping[str, Any] | None, *, silent_limit: bool = False
     ) -> None:
-        """Write what is left, and the message's end. Raises StreamFailure for a call that is none.
+        """Write what is left, and the message's end. Raises StreamFailure for an invalid call.
 
-        `silent_limit`: the host may call an end at its limit a proper one.
+        `silent_limit`: the host may report a response that reached its limit as complete.
         """
         self._end_tags()
         self._end_cutter()
@@ -187,7 +187,7 @@ class Output:
         self._writer.finish(stop, counted, sequence or None)
 
     def _write_search(self, *, cite: bool) -> None:
-        """Write the pages that the response rests on; `cite`: the text that does is still open."""
+        """Write the pages that the response refers to; `cite`: into the open text, too."""
         pages = {}
         for cited in self._annotations:
             title, content = cited.get("title"), cited.get("content")
@@ -204,13 +204,13 @@ class Output:
         return estimated(self._sent.input_tokens, self._characters + self.calls.characters)
 
     def _at_limit(self, usage: Mapping[str, Any] | None) -> bool:
-        """Whether as many tokens came as were asked for: some hosts call that a proper end."""
+        """Return whether the limit was reached: some hosts report that as a normal end."""
         if usage is None or not self._sent.max_tokens:
             return False
         return (count(usage, "completion_tokens") or count(usage, "output_tokens")) >= self._sent.max_tokens
 
     def _release(self, kind: str, items: list[Any]) -> None:
-        """Write what had to wait for a call."""
+        """Write content that had to wait for a call."""
         if kind == "text":
             self._put_text("".join(items))
         else:
@@ -240,7 +240,7 @@ class Output:
     def _put_text(self, text: str) -> None:
         if not self._is_open("text"):
             if self._blanks_at != self.calls.count:
-                # They stood before a call.
+                # These blanks stood before a call.
                 self._blanks.clear()
                 self._blanks_at = self.calls.count
             if text.isspace():
@@ -265,7 +265,7 @@ class Output:
         self._writer.thinking(text)
 
     def _put_item(self, entries: Sequence[Entry | int]) -> None:
-        """Sign the open thinking with the item that it is the text of, or a block without text."""
+        """Sign the open thinking with its item, or write a block without text."""
         if not self._is_open("thinking"):
             self._begin("thinking")
         self._entries, self._form = [*entries], ITEMS
@@ -278,7 +278,7 @@ class Output:
         self._open, self._at = kind, self.calls.count
 
     def _close(self) -> None:
-        """Sign the thinking that is open, if any: content of another kind comes, or none."""
+        """Sign and close the open thinking, if any: other content or the end follows."""
         if self._is_open("thinking"):
             if self._entries:
                 host, model = self._sent.host, self._sent.model
@@ -288,7 +288,7 @@ class Output:
         self._open, self._entries, self._length, self._form = "", [], 0, DETAILS
 
     def _end_tags(self) -> None:
-        """Take no more tags: a field of reasoning, a call or the end came."""
+        """Stop looking for tags: a field of reasoning, a call or the end has come."""
         if not self._tags.over:
             reasoning, text = self._tags.end()
             self._tags.over = True

@@ -1,8 +1,7 @@
-"""Reasoning between a host's fields and thinking blocks, both ways, byte for byte.
+"""Converts reasoning between hosts' fields and thinking blocks, both ways, byte for byte.
 
-A thinking block's signature says which field the reasoning came in, so that it lives in the history alone:
-it outlasts restarts and other processes. Text goes to any host; opaque entries only to the host and model
-that made them.
+A thinking block's signature says which field the reasoning came in, so that it needs no memory: it survives restarts
+and works in any process. Text goes to any host; opaque entries only to the host and model that made them.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,28 +13,28 @@ from gateway.config.openai_traits import Traits
 from gateway.messages.json_documents import write_document
 
 MARK = "openai:"
-"""Before every signature of this dialect: a history that later meets another provider is recognised."""
+"""Prefix of this dialect's signatures, by which other providers' dialects recognize them in a history."""
 
 TEXT_KEYS = ("text", "summary")
-"""Where an entry of `reasoning_details` keeps text."""
+"""Keys of text in entries of `reasoning_details`."""
 
 BLANK = " "
-"""Reasoning for a host that demands it where there is none: empty is refused by some, and a sentence,
-repeated, makes responses empty."""
+"""Stands for missing reasoning where a host demands some: hosts refuse an empty text, and a repeated sentence leads
+to empty responses."""
 
 FIELDS = ("reasoning_content", "reasoning", "reasoning_text", "think", "parts")
-"""Where text may have come in: fields of a message, tags in its content, parts of its content."""
+"""Places of text: fields of a message, tags in its content, parts of its content."""
 
 DEFAULT_FIELD = "reasoning_content"
-"""The spelling of most hosts, for reasoning whose own field cannot be sent."""
+"""The field of most hosts, for reasoning whose own field cannot be sent."""
 
 DETAILS = "details"
 ITEMS = "items"
-"""What a signature's entries are, `reasoning_details` or items of the Responses wire; the second is also a
-spelling, for that wire alone: whole items, each in its place."""
+"""The form of a signature's entries: `reasoning_details`, or items of the Responses wire. `items` is also a value of
+`echo`, for that wire alone: whole items, each in its place."""
 
 SEPARATOR = "\n\n"
-"""Between the parts of a summary in a thinking block."""
+"""Separates the parts of a summary in a thinking block."""
 
 Entry = dict[str, Any]
 
@@ -45,11 +44,11 @@ class Reasoning(NamedTuple):
 
     text: str
     field: str = ""
-    """Where it came in: a field's name, "think" (tags) or "parts"; "" if it is opaque or not known."""
+    """The field it came in, "think" (tags) or "parts"; "" if it is opaque or unknown."""
     details: tuple[Entry, ...] = ()
-    """Entries of `reasoning_details` or items of the Responses wire, whole again; only if host and model fit."""
+    """Restored entries of `reasoning_details` or items of the Responses wire; empty for another host or model."""
     items: bool = False
-    """They are such items."""
+    """Whether `details` are items."""
 
 
 def text_signature(field: str) -> str:
@@ -58,10 +57,10 @@ def text_signature(field: str) -> str:
 
 
 def details_signature(entries: Sequence[Entry | int], host: str, model: str, form: str = DETAILS) -> str:
-    """Return the signature of a block that stands for entries, their texts replaced by lengths.
+    """Return the signature of a block made of entries, with lengths in place of their texts.
 
-    An int among them is a length of the block's text that belongs to no entry. Neighbours that differ in
-    nothing but their text are written once.
+    A number among the entries is the length of text that belongs to none. Neighbours that differ only in their text are
+    merged.
     """
     written: list[list[Any]] = []
     for entry in entries:
@@ -84,7 +83,7 @@ def details_signature(entries: Sequence[Entry | int], host: str, model: str, for
 def read_block(block: Mapping[str, Any], host: str, model: str, *, opaque: bool) -> Reasoning | None:
     """Read a thinking block of the history; None for one of another dialect.
 
-    `opaque` False: entries stay behind, whoever made them.
+    `opaque` False: leave entries out, whoever made them.
     """
     signature, text = block.get("signature"), block.get("thinking")
     text = text if isinstance(text, str) else ""
@@ -99,16 +98,16 @@ def read_block(block: Mapping[str, Any], host: str, model: str, *, opaque: bool)
             return Reasoning(text)
         details = tuple(_rebuilt(signed["d"], text))
         if form == ITEMS:
-            # Only to see that they are such, while it can still be said that they are not.
+            # Called only for its errors: below, a block with bad items could no longer be refused.
             [item_of(entry) for entry in details]
         return Reasoning(text, details=details, items=form == ITEMS)
     except (ValueError, KeyError, TypeError, IndexError):
-        # A client changed it; what can be read is still the model's reasoning.
+        # A client changed it; its text is still the model's reasoning.
         return Reasoning(text)
 
 
 def _rebuilt(written: Iterable[Any], text: str) -> Iterable[Entry]:
-    """Give the entries again. Raises ValueError if the text is not the one that was signed."""
+    """Yield the restored entries. Raises ValueError if the text is not the one that was signed."""
     at = 0
     found: list[Entry] = []
     for item in written:
@@ -126,20 +125,20 @@ def _rebuilt(written: Iterable[Any], text: str) -> Iterable[Entry]:
 
 
 def _text_key(entry: Entry) -> str | None:
-    """Return the key that holds the entry's text; None if it has none."""
+    """Return the key of an entry's text; None if it has none."""
     return next((key for key in TEXT_KEYS if isinstance(entry.get(key), str) and entry[key]), None)
 
 
 def text_of(entry: Entry) -> str:
-    """Return an entry's text, "" for none."""
+    """Return an entry's text, "" if it has none."""
     key = _text_key(entry)
     return str(entry[key]) if key is not None else ""
 
 
 def entry_of_item(item: Mapping[str, Any]) -> Entry | None:
-    """Return an item of reasoning as a signature holds it; None for one that could not come back.
+    """Return an item of reasoning in the form for a signature; None for one that cannot be sent back.
 
-    Its summary is one text, as the thinking block has it, with the lengths of its parts.
+    Its summary becomes one text, as in the thinking block, with the lengths of its parts.
     """
     if not isinstance(item.get("encrypted_content"), str):
         return None
@@ -162,7 +161,7 @@ def summary_texts(item: Mapping[str, Any]) -> list[str]:
 
 
 def item_of(entry: Entry) -> Entry:
-    """Return the item of reasoning that an entry stands for, without its id: nothing is stored at the host."""
+    """Return the item of an entry, without its id, since the host stores none."""
     at, parts = 0, []
     for length in entry["parts"]:
         parts.append({"type": "summary_text", "text": str(entry["summary"])[at : at + length]})
@@ -171,7 +170,7 @@ def item_of(entry: Entry) -> Entry:
 
 
 def items_of(block: Reasoning | None, traits: Traits) -> list[Entry]:
-    """Return the items of reasoning that a block stands for, where the host takes them."""
+    """Return the items of a block, if the host accepts items."""
     if block is None or not block.items or traits.echo != ITEMS:
         return []
     return [item_of(entry) for entry in block.details]
@@ -180,9 +179,9 @@ def items_of(block: Reasoning | None, traits: Traits) -> list[Entry]:
 def put_back(
     message: dict[str, Any], blocks: Sequence[Reasoning], traits: Traits, more: Sequence[Entry] = ()
 ) -> str:
-    """Put the reasoning of one assistant message back, in the host's spelling.
+    """Add an assistant message's reasoning to it, in the host's form.
 
-    `more`: entries that came behind the thinking blocks. Returns the spelling that was used, "" for none.
+    `more`: entries from behind the thinking blocks. Returns the form that was used, "" if there is no reasoning.
     """
     echo = traits.echo
     if echo == "none":
@@ -235,4 +234,4 @@ def _put_parts(message: dict[str, Any], text: str, echo: str, traits: Traits) ->
 
 
 _PUT = {"think": _put_tags, "parts": _put_parts}
-"""Spellings that are no field of their own."""
+"""Values of `echo` that are no field of the message."""

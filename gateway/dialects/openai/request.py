@@ -1,7 +1,7 @@
-"""A Messages request as the body of `POST /chat/completions`.
+"""Converts a Messages request to the body of `POST /chat/completions`.
 
-The body is a pure function of the request, the host's traits and the cures. Nothing is invented: a setting
-that the client did not send is not sent. The history is history.py's work, tools are tools.py's.
+The body is a pure function of the request, the host's traits and the cures. A setting that the client did not send is
+not sent. `history` converts messages, `tools` converts tools.
 """
 
 from collections.abc import Mapping
@@ -16,10 +16,10 @@ from gateway.dialects.openai.tools import Tools
 from gateway.messages.json_documents import write_document
 
 MOST_STOPS = 4
-"""The API's own limit; the decoder cuts the others."""
+"""The API's limit of stop sequences; the decoder cuts at the others."""
 
 MOST_MARKS = 4
-"""`cache_control` marks that are passed on: the limit of the providers that read them."""
+"""`cache_control` marks that are passed on, at most: the limit of the providers that read them."""
 
 ONLY_JSON = "Respond with one JSON object and nothing else: no prose around it, no code fence. Its schema:\n"
 
@@ -37,10 +37,9 @@ def chat_request(
     schemas: Schemas,
     stream: bool,
 ) -> Body:
-    """Return the body for a repaired `document`.
+    """Return the body for a repaired `document`. The caller passes it to `finished`.
 
-    `original` is the document before repairs, for places in error messages. `finished` is still to be called.
-    Raises RequestError(400).
+    `original` is the document before repairs, for places in error messages. Raises RequestError(400).
     """
     messages = built(history, document, original)
     more = [*tools.overflow, *json_prompt(document, traits)]
@@ -79,7 +78,7 @@ def chat_request(
 
 
 def finished(body: Body, traits: Traits, key: str) -> Body:
-    """Return the body with the conversation's key, and with what the configuration adds to it and takes away."""
+    """Return the body with the conversation's key, after the configuration's `body` and `strip`."""
     if key and ":" not in traits.cache_key:
         body[traits.cache_key] = key
     body.update(traits.body)
@@ -105,13 +104,13 @@ def built(history: History, document: Mapping[str, Any], original: Mapping[str, 
 def with_system(
     messages: list[Body], document: Mapping[str, Any], traits: Traits, more: list[str]
 ) -> list[Body]:
-    """Return the messages behind the one system prompt, at whose end stands `more`."""
+    """Return the messages with one system prompt in front, which ends with `more`."""
     parts = [*system_parts(document.get("system")), *({"type": "text", "text": text} for text in more)]
     if not parts:
         return messages
     first = messages[0] if messages else {}
     if traits.prompt_role == "user" and first.get("role") == "user":
-        # Templates without a system role want the user and the assistant to take turns.
+        # Chat templates without a system role require that user and assistant alternate.
         content = first["content"]
         parts += content if isinstance(content, list) else [{"type": "text", "text": content}]
         return [{"role": "user", "content": content_of(parts)}, *messages[1:]]
@@ -119,7 +118,7 @@ def with_system(
 
 
 def system_parts(system: object) -> list[Body]:
-    """Return the texts of `system` as parts, with their marks."""
+    """Return the texts of `system` as parts, with their cache marks."""
     parts = []
     for block in system if isinstance(system, list) else [system]:
         text = block.get("text") if isinstance(block, dict) else block
@@ -132,7 +131,7 @@ def system_parts(system: object) -> list[Body]:
 
 
 def keep_last_marks(messages: list[Body]) -> None:
-    """Take all but the last `cache_control` marks away."""
+    """Remove all but the last `cache_control` marks."""
     lists = [message["content"] for message in messages if isinstance(message.get("content"), list)]
     marked = [part for parts in lists for part in parts if "cache_control" in part]
     for part in marked[:-MOST_MARKS]:
@@ -140,13 +139,13 @@ def keep_last_marks(messages: list[Body]) -> None:
 
 
 def wants_one_call(document: Mapping[str, Any]) -> bool:
-    """Whether the client takes one tool call at a time."""
+    """Return whether the client accepts only one tool call at a time."""
     choice = document.get("tool_choice")
     return isinstance(choice, dict) and choice.get("disable_parallel_tool_use") is True
 
 
 def max_tokens(document: Mapping[str, Any], traits: Traits, wire_model: str) -> int:
-    """Return the limit to send, within what the host takes; 0 for none."""
+    """Return the limit to send, within the host's range; 0 for none."""
     given = document.get("max_tokens")
     if type(given) is not int or given < 1:
         return 0
@@ -155,7 +154,7 @@ def max_tokens(document: Mapping[str, Any], traits: Traits, wire_model: str) -> 
 
 
 def limit_of(traits: Traits, wire_model: str) -> int:
-    """Return the most output tokens that a model may be asked for; 0 where that is not known."""
+    """Return a model's limit of output tokens; 0 if it is unknown."""
     table = traits.max_output_tokens
     if isinstance(table, int):
         return table
@@ -166,13 +165,13 @@ def limit_of(traits: Traits, wire_model: str) -> int:
 
 
 def sampling(document: Mapping[str, Any], traits: Traits) -> Body:
-    """Return the settings that keep their name, those that the host takes."""
+    """Return the settings that have the same name in both protocols and that the host accepts."""
     names = [*(("temperature", "top_p") if traits.sampling else ()), *(("top_k",) if traits.top_k else ())]
     return {name: document[name] for name in names if document.get(name) is not None}
 
 
 def stop_sequences(document: Mapping[str, Any], traits: Traits) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return the stop sequences to send, and those that the decoder cuts."""
+    """Return the stop sequences to send, and those at which the decoder cuts."""
     given = document.get("stop_sequences")
     listed = [stop for stop in given if isinstance(stop, str) and stop] if isinstance(given, list) else []
     if traits.stop == "cut":
@@ -182,7 +181,7 @@ def stop_sequences(document: Mapping[str, Any], traits: Traits) -> tuple[tuple[s
 
 
 def output_form(document: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """Return the request for output by a JSON schema; None if there is none."""
+    """Return the format of structured output with a JSON schema; None if there is none."""
     output = document.get("output_config")
     form = output.get("format") if isinstance(output, dict) else None
     form = form if form is not None else document.get("output_format")
@@ -190,13 +189,13 @@ def output_form(document: Mapping[str, Any]) -> Mapping[str, Any] | None:
 
 
 def named_schema(form: Mapping[str, Any], schemas: Schemas) -> Body:
-    """Return the schema of a structured output with its name, strict where it can be."""
+    """Return the schema of structured output with its name, strict if it allows that."""
     schema = schemas.output(form.get("schema"))
     return {"name": "output", "schema": schema, **({"strict": True} if is_strict(schema) else {})}
 
 
 def json_prompt(document: Mapping[str, Any], traits: Traits) -> list[str]:
-    """Return the text that asks for JSON where the host takes no schema."""
+    """Return the prompt for JSON output, for hosts that take no schema."""
     form = output_form(document)
     if form is None or traits.json == "schema":
         return []

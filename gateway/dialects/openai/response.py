@@ -1,8 +1,8 @@
-"""A chat.completions response as Messages events.
+"""Converts a chat.completions response to Messages events.
 
-One decoder a response: payload bytes in, calls to a StreamWriter out. Input is sniffed, not believed: a
-stream, one JSON document, or an array of chunks, under any label. Promises that nothing is made up: a
-response that breaks off, or ends for a reason that is no ending, is a StreamFailure.
+One decoder for each response: payload bytes in, calls to a StreamWriter out. The form is detected from the bytes, not
+the content type: a stream, one JSON document, or an array of chunks. Promises that nothing is made up: a response that
+breaks off, or ends for an unknown reason, is a StreamFailure.
 """
 
 import re
@@ -35,28 +35,28 @@ STOP_REASONS: Mapping[str, str] = {
     "content_filter": "refusal",
     "safety": "refusal",
 }
-"""`finish_reason` -> `stop_reason`; calls make `tool_use` of `end_turn`. Any other word is no ending."""
+"""`finish_reason` -> `stop_reason`; with calls `end_turn` becomes `tool_use`. Other words are failures."""
 
 OVERFLOWED = "model_context_window_exceeded"
-"""z.ai's word for a prompt that does not fit."""
+"""z.ai's `finish_reason` for a prompt that is too long."""
 
 REASONING = ("reasoning_content", "reasoning", "reasoning_text")
-"""Fields of a delta that hold reasoning, copies of each other."""
+"""Fields of a delta with reasoning; if there are several they have the same text."""
 
 EARLY = "upstream ended the stream early"
 
 _PLAIN_DELTA = frozenset({"content", "role"})
-"""Keys of a delta that brings text and nothing else to act on."""
+"""Keys of a delta that contains only text."""
 
 _CHOICE_SAYS_MORE = frozenset({"message", "error", "usage"})
 _CHUNK_SAYS_MORE = frozenset({"error", "base_resp", "x_groq"})
-"""Keys beside it that are acted on, too."""
+"""Keys of a choice and of a chunk that need more than its text to be read."""
 
 _HOLDS_OBJECT = re.compile(rb'"arguments":\s?\{')
 
 
 class ChatDecoder:
-    """Translates one response."""
+    """Decodes one response."""
 
     __slots__ = ("_output", "_over", "_sent", "_sniffer", "_stop", "_stop_sequence", "_usage")
 
@@ -71,12 +71,12 @@ class ChatDecoder:
 
     @property
     def complete(self) -> bool:
-        """The upstream said that its response is over, and it can be: `end` may follow."""
+        """Whether the upstream has finished a sound response, so that `end` may follow."""
         is_ended = bool(self._stop or self._output.cut)
         return self._over or (is_ended and self._output.is_sound(self._stop, self._usage))
 
     def feed(self, data: bytes) -> None:
-        """Take payload bytes, cut anywhere. Raises StreamFailure."""
+        """Decode payload bytes, cut anywhere. Raises StreamFailure."""
         try:
             events = self._sniffer.feed(data)
         except ValueError as error:
@@ -87,13 +87,13 @@ class ChatDecoder:
                 self._event(name, data)
 
     def end(self) -> None:
-        """Take the end of the payload. Raises StreamFailure if the response did not end."""
+        """Finish at the end of the payload. Raises StreamFailure if the response did not end."""
         for name, data in self._sniffer.end():
             self._event(name, data)
         self._finish()
 
     def _more_text(self, data: bytes) -> bool:
-        """Take the chunk of which there are most: more of the text. False: it is another one."""
+        """Handle a chunk that only adds text, the most frequent one. Return False for any other."""
         try:
             document = orjson.loads(data)
             (choice,) = document["choices"]
@@ -126,7 +126,7 @@ class ChatDecoder:
             self._done()
             return
         try:
-            # Arguments may be an object with integers of which orjson alone would lose digits.
+            # Arguments may be an object with integers that orjson would round.
             document = read_document(data) if _HOLDS_OBJECT.search(data) else orjson.loads(data)
         except ValueError:
             document = self._read_oddly(data)
@@ -139,7 +139,7 @@ class ChatDecoder:
             return read_document(data)
         except ValueError as error:
             if not self._output.started:
-                # A proxy's greeting; should nothing else come, that is said.
+                # Possibly a proxy's greeting. If nothing else follows, `end` reports that.
                 return None
             raise _failed(f"the upstream sent an event that cannot be read: {error}") from None
 
@@ -190,7 +190,7 @@ class ChatDecoder:
             output.call({"function": legacy}, 0)
         for place, call in enumerate(_list(delta.get("tool_calls"))):
             if isinstance(call, dict):
-                # Elements of a whole message are calls of their own, whatever they call themselves.
+                # A whole message's elements are separate calls, whatever their index says.
                 output.call(call, place if whole else call.get("index"))
 
     def _reasoning(self, delta: Mapping[str, Any]) -> None:
@@ -210,7 +210,7 @@ class ChatDecoder:
             self._output.think(text, field)
 
     def _part(self, part: object) -> None:
-        """Take a content string, or a part of a content list."""
+        """Add a content string, or a part of a content list."""
         if isinstance(part, str):
             self._output.tagged(part)
         elif isinstance(part, dict) and isinstance(part.get("text"), str):
@@ -223,7 +223,7 @@ class ChatDecoder:
                     self._output.think(text, "parts")
 
     def _judged(self, reason: str, data: bytes) -> str:
-        """Return the stop reason. Raises StreamFailure for a word that is no ending."""
+        """Return the stop reason. Raises StreamFailure for an unknown word."""
         word = reason.lower()
         if word == OVERFLOWED:
             message = "prompt is too long: the upstream's context window is exceeded"
@@ -241,14 +241,14 @@ class ChatDecoder:
         return stop
 
     def _matched(self, choice: Mapping[str, Any]) -> str:
-        """Return the client's stop sequence that a host names: vLLM and SGLang do."""
+        """Return the client's stop sequence that the host reports, as vLLM and SGLang do; "" for none."""
         for key in ("stop_reason", "matched_stop"):
             if choice.get(key) in self._sent.stop_sequences:
                 return str(choice[key])
         return ""
 
     def _done(self) -> None:
-        """Take `[DONE]`: after a finish the response is complete, whatever becomes of the body."""
+        """Handle `[DONE]`: after a finish reason the response is complete, even if the body breaks off."""
         if not self._stop and not self._output.cut and not self._sent.traits.finish and self._output.started:
             self._stop = "end_turn"
         self._finish()

@@ -1,7 +1,7 @@
-"""The body of `POST /responses`, made of that for chat.completions: the same history in another shape.
+"""Converts a body for chat.completions to one for `POST /responses`.
 
-Nothing is stored at the host, and no ids of items go up. Reasoning comes back as the items that it was;
-pictures and files of tool results stay in their place.
+The host stores nothing, and no ids of items are sent. Reasoning is sent back as the items that it came in; pictures and
+files of tool results stay in their place.
 """
 
 from collections.abc import Mapping
@@ -16,17 +16,17 @@ from gateway.dialects.openai.thinking import is_forced
 Body = dict[str, Any]
 
 LEAST_TOKENS = 16
-"""The smallest `max_output_tokens` that the API takes."""
+"""The API's lower limit of `max_output_tokens`."""
 
 KEPT = ("model", "stream", "temperature", "top_p", "parallel_tool_calls")
-"""Fields that are the same on both wires."""
+"""Fields that are equal on both wires."""
 
 INCLUDE = ["reasoning.encrypted_content"]
-"""Without it, reasoning that is not stored could not come back."""
+"""Requests encrypted reasoning: only that can be sent back, since nothing is stored."""
 
 
 def responses_traits(traits: Traits) -> Traits:
-    """Return the traits for a body that `responses_body` will change."""
+    """Return the traits for a body that `responses_body` converts."""
     return replace(
         traits,
         echo="none" if traits.echo == "none" else ITEMS,
@@ -76,7 +76,7 @@ def responses_body(chat: Body, document: Mapping[str, Any], traits: Traits) -> B
 
 
 def _reasoning(effort: object, document: Mapping[str, Any], traits: Traits) -> Body:
-    """Return how to reason, and that its summary is to be shown where there will be any."""
+    """Return the `reasoning` field, with a summary if there will be reasoning."""
     if traits.thinking != "effort":
         return {}
     thinking = document.get("thinking")
@@ -114,7 +114,7 @@ def _output_items(order: list[tuple[str, Any]]) -> list[Body]:
             said = {"type": "output_text", "text": value}
             items.append({"type": "message", "role": "assistant", "content": [said]})
     while items and items[-1]["type"] == "reasoning":
-        # Refused without the item that followed it.
+        # The host refuses reasoning without the item that followed it.
         items.pop()
     return items
 

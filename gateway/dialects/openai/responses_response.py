@@ -1,7 +1,7 @@
-"""A response of the Responses wire as Messages events.
+"""Converts a response of the Responses wire to Messages events.
 
-Items may come interleaved, with or without an `output_index`, with their text in deltas or only whole. What
-no delta brought is taken from the item's end; a response is over when it says that it is, and never else.
+Items may be interleaved, with or without an `output_index`, with their text in deltas or only whole: what deltas lack
+is taken from the item's end. Only a final event ends a response.
 """
 
 from collections.abc import Mapping
@@ -25,24 +25,24 @@ INCOMPLETE: Mapping[str, str] = {"max_output_tokens": "max_tokens", "content_fil
 TEXT_DELTA = "response.output_text.delta"
 
 THINKING_FIELD = "reasoning_content"
-"""Where reasoning without opaque content goes, should the conversation move to the other wire."""
+"""The field for reasoning without opaque content, in case the conversation moves to the other wire."""
 
 
 class Item:
-    """What came of one output item."""
+    """The received parts of one output item."""
 
     __slots__ = ("call_id", "parts", "written")
 
     def __init__(self) -> None:
         self.call_id = ""
         self.parts = 0
-        """Parts of a summary that began."""
+        """Parts of a summary that have begun."""
         self.written: list[str] = []
-        """Texts that deltas brought."""
+        """Texts received in deltas."""
 
 
 class ResponsesDecoder:
-    """Translates one response."""
+    """Decodes one response."""
 
     __slots__ = ("_items", "_last", "_output", "_over", "_sent", "_sniffer", "_stop", "_usage")
 
@@ -58,11 +58,11 @@ class ResponsesDecoder:
 
     @property
     def complete(self) -> bool:
-        """The upstream said that its response is over, or the text was cut: `end` may follow."""
+        """Whether the upstream has ended its response, or the text was cut, so that `end` may follow."""
         return self._over or (bool(self._output.cut) and self._output.is_sound("", self._usage))
 
     def feed(self, data: bytes) -> None:
-        """Take payload bytes, cut anywhere. Raises StreamFailure."""
+        """Decode payload bytes, cut anywhere. Raises StreamFailure."""
         try:
             events = self._sniffer.feed(data)
         except ValueError as error:
@@ -71,7 +71,7 @@ class ResponsesDecoder:
             self._event(data)
 
     def end(self) -> None:
-        """Take the end of the payload. Raises StreamFailure if the response did not end."""
+        """Finish at the end of the payload. Raises StreamFailure if the response did not end."""
         for _, data in self._sniffer.end():
             self._event(data)
         if not self._over and not self._output.cut:
@@ -108,7 +108,7 @@ class ResponsesDecoder:
     # Items.
 
     def _item(self, event: Mapping[str, Any], id: object) -> Item:
-        """Return the item that an event is about: by its index, by its id, else the latest."""
+        """Return an event's item: by its index, by its id, else the latest."""
         index = event.get("output_index")
         keys = [key for key in (index, id) if isinstance(key, int | str) and key != ""]
         found = next((self._items[key] for key in keys if key in self._items), None)
@@ -152,7 +152,7 @@ class ResponsesDecoder:
             self._call(item, {"arguments": event["delta"]})
 
     def _arguments_done(self, event: Mapping[str, Any]) -> None:
-        """Take the whole arguments where no delta brought them."""
+        """Add the whole arguments if no delta contained any."""
         item = self._item(event, event.get("item_id"))
         if not item.written and isinstance(event.get("arguments"), str):
             item.written.append(event["arguments"])
@@ -171,7 +171,7 @@ class ResponsesDecoder:
             self._call(item, {"name": given.get("name")})
 
     def _done(self, event: Mapping[str, Any]) -> None:
-        """Take an item's end, and all of it that no delta brought."""
+        """Handle an item's end; add what no delta contained."""
         given = event.get("item")
         if not isinstance(given, dict):
             return
@@ -216,7 +216,7 @@ class ResponsesDecoder:
     # Endings.
 
     def _whole(self, response: Mapping[str, Any]) -> None:
-        """Take a response that is no stream."""
+        """Handle a response that is not a stream."""
         output = response.get("output")
         for index, item in enumerate(output if isinstance(output, list) else ()):
             self._done({"item": item, "output_index": index})
@@ -265,7 +265,7 @@ _EVENTS = {
     "response.failed": ResponsesDecoder._ended,
     "response.cancelled": ResponsesDecoder._ended,
 }
-"""Event -> what it does. All others repeat what these said, or say nothing that a message holds."""
+"""Event -> its handler. All others repeat what these say, or have no place in a message."""
 
 
 def _failed(message: str) -> StreamFailure:

@@ -1,7 +1,7 @@
-"""Schemas of tools and of structured output, as chat.completions hosts take them.
+"""Converts schemas of tools and of structured output for chat.completions hosts.
 
-They pass as they are but for the root, which must be an object with properties. `plain` is for servers that
-compile a grammar: what their compilers refuse becomes part of the description.
+They are passed on unchanged, except that the root becomes an object with properties. `plain` is for servers that
+compile a grammar: keywords that their compilers refuse become part of the description.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -15,36 +15,36 @@ from gateway.messages.json_documents import write_document
 Schema = dict[str, Any]
 
 NOTED = ("pattern", "minLength", "maxLength", "format", "propertyNames")
-"""Keywords on which llama.cpp's grammar compiler, and others made like it, give up."""
+"""Keywords that llama.cpp's grammar compiler, and similar ones, do not support."""
 
 NOTE_LENGTH = 240
-"""Characters of a constraint's value that a description repeats."""
+"""Characters of a constraint's value in a description, at most."""
 
 _SINGLE = ("items", "additionalProperties", "not", "if", "then", "else", "contains", "unevaluatedProperties")
 _LISTS = ("anyOf", "oneOf", "allOf", "prefixItems")
 _TABLES = ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas")
-"""Where a schema holds schemas: one, a list of them, a table of them by name."""
+"""Keywords that hold schemas: one, a list of them, or a table of them by name."""
 
 _CHOICES = frozenset({"anyOf", "oneOf", "allOf", "$ref"})
 
 
 class Schemas:
-    """The schemas of one request, within its budget."""
+    """Converts the schemas of one request, within its budget."""
 
     def __init__(self, style: str, cache: SchemaCache, warn: Callable[[str], None]) -> None:
-        """`style` is the trait `schema`."""
+        """`style`: the trait `schema`."""
         self._style = style
         self._cache = cache
         self._warn = warn
         self._budget = Budget(REQUEST_WORK)
 
     def parameters(self, schema: object) -> Schema:
-        """Return a tool's `input_schema` as a function's `parameters`. Not to be changed."""
+        """Return a tool's `input_schema` as a function's `parameters`. Callers must not change it."""
         rooted = schema if _is_rooted(schema) else self._cleaned("openai root", schema, _rooted)
         return self._styled(without_dialect(rooted))
 
     def output(self, schema: object) -> Schema:
-        """Return the schema of a structured output. Not to be changed."""
+        """Return the schema of structured output. Callers must not change it."""
         return self._styled(without_dialect(schema))
 
     def _styled(self, schema: Schema) -> Schema:
@@ -55,13 +55,13 @@ class Schemas:
 
 
 def without_dialect(schema: object) -> Schema:
-    """Return the schema without the name of its dialect."""
+    """Return the schema without `$schema`."""
     given = schema if isinstance(schema, dict) else {}
     return {key: value for key, value in given.items() if key != "$schema"} if "$schema" in given else given
 
 
 def _is_rooted(schema: object) -> bool:
-    """Whether the root is already an object with properties, as hosts want it, and no choice between several."""
+    """Return whether the root is an object with properties, as hosts require, without alternatives."""
     return (
         isinstance(schema, dict)
         and schema.get("type") == "object"
@@ -71,7 +71,7 @@ def _is_rooted(schema: object) -> bool:
 
 
 def _rooted(schema: object, budget: Budget) -> Schema:
-    """Return the schema with such a root. Raises SchemaTooLarge."""
+    """Return the schema with an object as its root. Raises SchemaTooLarge."""
     given: Schema = dict(schema) if isinstance(schema, dict) else {}
     merger = Merger(schema, budget)
     pointer = given.pop("$ref", None)
@@ -90,7 +90,7 @@ def _rooted(schema: object, budget: Budget) -> Schema:
 
 
 def _join(root: Schema, members: object, budget: Budget) -> None:
-    """Join the properties of the root's alternatives into it; none of theirs is required."""
+    """Add the properties of the root's alternatives to it, as optional ones."""
     properties: dict[str, Any] = {}
     for member in members if isinstance(members, list) else ():
         found = member.get("properties") if isinstance(member, dict) else None
@@ -106,7 +106,7 @@ def _plain(schema: object, budget: Budget) -> Schema:
 
 
 def plain(schema: Schema, budget: Budget) -> Schema:
-    """Return the schema with the keywords of `NOTED` in descriptions, at every level. Raises SchemaTooLarge."""
+    """Return the schema with the `NOTED` keywords moved to descriptions, at all levels. Raises SchemaTooLarge."""
     budget.charge(1 + len(schema))
     out: Schema = {}
     notes: list[str] = []
@@ -131,7 +131,7 @@ def plain(schema: Schema, budget: Budget) -> Schema:
 
 
 def is_strict(schema: object) -> bool:
-    """Whether each object in the schema is closed and requires all its properties, as `strict: true` demands."""
+    """Return whether all objects in the schema are closed and require all their properties, for `strict: true`."""
     return isinstance(schema, dict) and all(
         part.get("additionalProperties") is False
         and isinstance(part.get("properties"), dict)
@@ -141,7 +141,7 @@ def is_strict(schema: object) -> bool:
 
 
 def _objects(schema: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    """Give each schema within that is one of objects."""
+    """Yield each schema of an object within a schema."""
     rest: list[Any] = [schema]
     while rest:
         part = rest.pop()

@@ -1,4 +1,4 @@
-"""What is still to be known of a request once it was sent: for its decoder, its failures and its cures."""
+"""The part of a sent request that its decoder, its failures and its cures need."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,23 +13,23 @@ class Sent:
     """One encoded request, without its body."""
 
     traits: Traits
-    """As the cures left them."""
+    """After the cures."""
     host: str = ""
     """Host and port of the upstream."""
     model: str = ""
     """The wire model."""
     url: str = ""
-    """The whole URL that was asked."""
+    """The whole URL of the request."""
     names: Mapping[str, str] = field(default_factory=dict)
-    """Tool names that were changed, the upstream's -> the client's."""
+    """Changed tool names, the upstream's -> the client's."""
     fields: frozenset[str] = frozenset()
     """The body's top-level fields, and `features` of its messages, each as `messages.NAME`."""
     ids: frozenset[str] = frozenset()
-    """Ids of the tool calls in the history, the client's."""
+    """The client's ids of the tool calls in the history."""
     stops: tuple[str, ...] = ()
-    """Stop sequences that the decoder must cut, because the host does not."""
+    """Stop sequences at which the decoder must cut, because the host does not."""
     stop_sequences: tuple[str, ...] = ()
-    """All of the client's."""
+    """All of the client's stop sequences."""
     max_tokens: int = 0
     """The limit that was sent; 0 for none."""
     input_tokens: int = 0
@@ -37,5 +37,5 @@ class Sent:
 
 
 def sent_of(outgoing: Outgoing) -> Sent:
-    """Return what this dialect's `encode` left in a request."""
+    """Return what `encode` of this dialect stored with a request."""
     return cast(Sent, outgoing.state)

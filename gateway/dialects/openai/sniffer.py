@@ -1,6 +1,6 @@
-"""Payload bytes of a response in any form, to the JSON documents in them.
+"""Extracts JSON documents from the payload bytes of a response of unknown form.
 
-Input is sniffed, not believed: a stream of events, one JSON document or an array, under any label.
+The form is detected from the bytes, not the content type: an event stream, one JSON document or an array.
 """
 
 from collections.abc import Sequence
@@ -10,11 +10,11 @@ from gateway.messages.json_documents import BOM
 from gateway.messages.sse import EventDecoder
 
 _ERROR_LINE = b"error:"
-"""llama.cpp's builds of 2025 write errors as a field of that name."""
+"""llama.cpp's builds of 2025 write errors as a field of this name."""
 
 
 class Sniffer:
-    """Payload bytes of any form -> documents, as they become complete."""
+    """Splits a payload into documents, as they become complete."""
 
     __slots__ = ("_between", "_events", "_first", "_held", "_json", "_lines")
 
@@ -22,16 +22,16 @@ class Sniffer:
         self._events: EventDecoder | None = None
         self._json: JsonStream | None = None
         self._first = b""
-        """Bytes that do not tell yet what they are."""
+        """First bytes whose form is not known yet."""
         self._held = b""
         """The last line, while it may be the beginning of `error:`."""
         self._lines = True
-        """The next byte begins a line."""
+        """Whether the next byte begins a line."""
         self._between = False
-        """The next byte begins an event, and nothing is left of those before."""
+        """Whether the next byte begins an event, with nothing left of earlier ones."""
 
     def feed(self, data: bytes) -> Sequence[tuple[str, bytes]]:
-        """Take payload bytes; return (event name, data) of what they complete. Raises ValueError."""
+        """Add payload bytes; return (event name, data) of the documents that they complete. Raises ValueError."""
         if self._events is not None:
             if (
                 self._between
@@ -39,7 +39,7 @@ class Sniffer:
                 and data.find(b"\n") == len(data) - 2
                 and data[-1:] == b"\n"
             ):
-                # Mostly one event a read; a lone CR, which ends a line too, no host writes.
+                # The usual case, one event in a read. No host ends lines with a lone CR.
                 return (("", data[6:-2]),)
             self._between = data[-2:] == b"\n\n"
             return self._events.feed(self._named(data))
@@ -57,7 +57,7 @@ class Sniffer:
         return self.feed(data)
 
     def end(self) -> Sequence[tuple[str, bytes]]:
-        """Return what the end of the payload completes."""
+        """Return the documents that the end of the payload completes."""
         if self._events is None:
             return ()
         return [*self._events.feed(self._held), *self._events.end()]

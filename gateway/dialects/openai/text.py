@@ -1,6 +1,6 @@
-"""What is cut out of a response's text while it streams: reasoning between tags, and stop sequences.
+"""Finds reasoning between tags and stop sequences in a response's text while it streams.
 
-Both may be cut anywhere by the stream, so that a few characters wait until it is known what they are.
+The stream may cut both anywhere, so a few characters wait until it is known what they are.
 """
 
 from collections.abc import Sequence
@@ -12,17 +12,17 @@ class TagReader:
     __slots__ = ("_closing", "_pairs", "_pending", "over")
 
     def __init__(self, pairs: Sequence[tuple[str, str]]) -> None:
-        """`pairs`: opening and closing tags; with an empty opening one the text begins inside."""
+        """`pairs`: opening and closing tags; if an opening one is empty, the text begins inside."""
         inside = next((closing for opening, closing in pairs if not opening), "")
         self._pairs = pairs
         self._closing = inside
-        """Not empty: the text is inside, up to this tag."""
+        """The closing tag that the text is inside of; "" if it is outside."""
         self._pending = ""
         self.over = not pairs
-        """Everything that follows is text."""
+        """Whether all that follows is text."""
 
     def feed(self, text: str) -> tuple[str, str]:
-        """Take more text; return the reasoning and the text that are known to be such."""
+        """Add text; return the parts that are known to be reasoning and text."""
         text = self._pending + text
         self._pending = ""
         if not self._closing:
@@ -46,7 +46,7 @@ class TagReader:
         return reasoning[: len(reasoning) - held], ""
 
     def end(self) -> tuple[str, str]:
-        """Return (reasoning, text) of what was still waiting."""
+        """Return the characters that still wait, as (reasoning, text)."""
         pending, self._pending = self._pending, ""
         return (pending, "") if self._closing and not self.over else ("", pending)
 
@@ -60,10 +60,10 @@ class StopCutter:
         self._stops = stops
         self._pending = ""
         self.found = ""
-        """The sequence that came; from then on there is no text."""
+        """The sequence that was found; from then on there is no text."""
 
     def feed(self, text: str) -> str:
-        """Take more text; return what comes before any stop sequence."""
+        """Add text; return the part that is before any stop sequence."""
         if self.found:
             return ""
         text = self._pending + text
@@ -77,13 +77,13 @@ class StopCutter:
         return text[: len(text) - held]
 
     def end(self) -> str:
-        """Return what was still waiting."""
+        """Return the characters that still wait."""
         pending, self._pending = self._pending, ""
         return pending
 
 
 def overlap(text: str, mark: str) -> int:
-    """Return how many characters at the end of a text may be the beginning of `mark`."""
+    """Return how many characters at the end of a text may begin `mark`."""
     for length in range(min(len(text), len(mark) - 1), 0, -1):
         if text.endswith(mark[:length]):
             return length

@@ -1,7 +1,7 @@
-"""What `thinking` and `output_config.effort` become: a table from the style of a host to body fields.
+"""Converts `thinking` and `output_config.effort`: a table from a host's style to body fields.
 
-Nothing is sent for a request that says nothing of thinking. A forced tool call turns it off, as the
-Messages protocol has it.
+A request that does not mention thinking gets no fields. A forced tool call turns thinking off, as in the Messages
+protocol.
 """
 
 from collections.abc import Callable, Mapping
@@ -12,26 +12,26 @@ from gateway.config.openai_traits import EFFORTS, Traits
 
 LOW_BUDGET = 4096
 MEDIUM_BUDGET = 16384
-"""Tokens of `budget_tokens` from which on the effort is medium, and high: Claude Code's own steps are
-4,000, 10,000 and 31,999."""
+"""Tokens of `budget_tokens` from which the effort is medium, and high; between Claude Code's own steps of 4,000,
+10,000 and 31,999."""
 
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What a request wants of thinking."""
+    """The thinking that a request asks for."""
 
     effort: str = ""
-    """A word the host takes; "" where none was named."""
+    """An effort that the host accepts; "" if none was given."""
     budget: int = 0
-    """Tokens; 0 where none were named."""
+    """Tokens; 0 if none were given."""
 
 
 Style = Callable[[Wish | None, Traits], Mapping[str, Any]]
-"""Body fields for a wish; None is the wish for no thinking."""
+"""Returns the body fields for a wish; None is the wish for no thinking."""
 
 
 def thinking_fields(document: Mapping[str, Any], traits: Traits) -> Mapping[str, Any]:
-    """Return the body fields for a request's thinking; none when it does not speak of it."""
+    """Return the body fields for a request's thinking; {} if it does not mention thinking."""
     thinking = document.get("thinking")
     mode = thinking.get("type") if isinstance(thinking, dict) else None
     output = document.get("output_config")
@@ -48,14 +48,14 @@ def thinking_fields(document: Mapping[str, Any], traits: Traits) -> Mapping[str,
 
 
 def nearest(word: str, efforts: tuple[str, ...]) -> str:
-    """Return the word itself, else the nearest lower one that the host takes, else its lowest above `none`."""
+    """Return the word itself, or the next lower effort that the host accepts, or its lowest above `none`."""
     rank = EFFORTS.index(word) if word in EFFORTS else EFFORTS.index("high")
     lower = [known for known in efforts if known != "none" and EFFORTS.index(known) <= rank]
     return lower[-1] if lower else next((known for known in efforts if known != "none"), "")
 
 
 def is_forced(choice: object) -> bool:
-    """Return whether a `tool_choice` demands a call: the protocol has no thinking then."""
+    """Return whether a `tool_choice` forces a call: then there can be no thinking."""
     return isinstance(choice, dict) and choice.get("type") in ("any", "tool")
 
 
@@ -101,7 +101,7 @@ def _qwen(wish: Wish | None, traits: Traits) -> Mapping[str, Any]:
 
 
 def _template(wish: Wish | None, traits: Traits) -> Mapping[str, Any]:
-    # Templates of Qwen and GLM read the one, those of DeepSeek the other.
+    # Templates of Qwen and GLM read the first field, those of DeepSeek the second.
     on = wish is not None
     return {"chat_template_kwargs": {"enable_thinking": on, "thinking": on}}
 
@@ -121,4 +121,4 @@ STYLES: Mapping[str, Style] = {
     "template": _template,
     "minimax": _minimax,
 }
-"""`thinking` of the traits -> how it is said."""
+"""`thinking` of the traits -> the function that returns the body fields."""

@@ -1,4 +1,4 @@
-"""Tools on their way to an OpenAI-compatible host, and which of them may be called."""
+"""Converts tools and the tool choice for an OpenAI-compatible host."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -10,17 +10,17 @@ from gateway.dialects.tool_names import NameRule, ToolNames
 from gateway.messages.errors import RequestError
 
 NAMES = NameRule(first="A-Za-z0-9_-", characters="A-Za-z0-9_-")
-"""What the API takes as a function's name."""
+"""The API's rule for a function's name."""
 
 WORDS: Mapping[str, str] = {"auto": "auto", "any": "required", "none": "none"}
-"""`tool_choice.type` -> the word for it."""
+"""`tool_choice.type` -> the API's word."""
 
 WEB_SEARCH = "web_search_"
-"""Beginning of the server tool's types, one a version."""
+"""Prefix of the server tool's types, which end in a version."""
 
 
 class Tools:
-    """The functions of one request, in the shape that both wires share."""
+    """The functions of one request, in the form that both wires share."""
 
     def __init__(
         self,
@@ -31,16 +31,16 @@ class Tools:
         upstream: str,
         warn: Callable[[str], None],
     ) -> None:
-        """Take a request's `tools`, for the upstream of this name.
+        """Convert a request's `tools` for the upstream of this name.
 
         Raises RequestError(400) for a server tool that the host lacks.
         """
         self.functions: list[dict[str, Any]] = []
-        """`{name, description, parameters}` of each."""
+        """`{name, description, parameters}` of each function."""
         self.overflow: list[str] = []
-        """What did not fit into descriptions, for the end of the system prompt."""
+        """Text beyond the limit of descriptions, for the end of the system prompt."""
         self.body: Mapping[str, Any] = {}
-        """Fields for the whole request: the host's own web search."""
+        """Body fields for the whole request: the host's own web search."""
         self._traits = traits
         self._names = names
         self._schemas = schemas
@@ -76,9 +76,9 @@ class Tools:
         return function
 
     def choice(self, choice: object) -> object:
-        """Return what `tool_choice` becomes: a word, the name of a function as `{"name"}`, or None for nothing.
+        """Return the converted `tool_choice`: a word, a function's name as `{"name"}`, or None for no field.
 
-        Where the host knows no names, the named tool becomes the only one.
+        Where the host accepts no names, all tools but the named one are removed.
         """
         kind = choice.get("type") if isinstance(choice, dict) else None
         if not self.functions or self._traits.tool_choice == "auto" or not isinstance(choice, dict):

@@ -1,14 +1,14 @@
-"""Token counts, as hosts report them and as the Messages protocol does."""
+"""Converts hosts' token counts to those of the Messages protocol."""
 
 from collections.abc import Mapping
 from typing import Any
 
 CHARACTERS_A_TOKEN = 4
-"""Of a response whose host reports no usage. A client that reads 0 never compacts its history."""
+"""For estimates of responses without usage. A client that reads 0 never compacts its history."""
 
 
 def usage_in(chunk: Mapping[str, Any], choice: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """Return the usage that a chunk brings, wherever its host puts it; None for none."""
+    """Return the usage in a chunk, wherever the host puts it; None if there is none."""
     groq = chunk.get("x_groq")
     for place in (chunk, choice, groq if isinstance(groq, dict) else {}):
         usage = place.get("usage")
@@ -44,7 +44,7 @@ def messages_usage(usage: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def estimated(input_tokens: int, characters: int) -> dict[str, Any]:
-    """Return a `usage` object for a response whose host reported none."""
+    """Return an estimated `usage` object for a response whose host reported none."""
     output = -(-characters // CHARACTERS_A_TOKEN)
     return {
         "input_tokens": input_tokens,
@@ -55,7 +55,7 @@ def estimated(input_tokens: int, characters: int) -> dict[str, Any]:
 
 
 def count(usage: Mapping[str, Any], key: str) -> int:
-    """Return a count, 0 for what is none."""
+    """Return a count; 0 if it is not one."""
     value = usage.get(key)
     return value if type(value) is int and value > 0 else 0
 
