@@ -1,1 +1,1 @@
-"""How each kind of upstream speaks, sans-I/O."""
+"""The dialects: one for each kind of upstream. Sans-I/O."""

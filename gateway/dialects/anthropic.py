@@ -1,4 +1,4 @@
-"""The client's own dialect: bytes pass, and only what must change is spliced or repaired.
+"""The dialect of the client's own protocol: bytes pass, and only what must change is spliced or repaired.
 
 Serves Anthropic and every host that speaks the Messages protocol itself.
 """
@@ -34,17 +34,17 @@ DEFAULT_VERSION = (b"anthropic-version", b"2023-06-01")
 USER_AGENT = (b"user-agent", f"messages-gateway/{__version__}".encode())
 
 FORWARDED = frozenset({b"content-type", b"accept", b"user-agent", b"x-app"})
-"""Client fields that go upstream by their whole name."""
+"""Client fields that go upstream, by their whole name."""
 
 FORWARDED_PREFIXES = (b"anthropic-", b"x-stainless-", b"x-claude-code-")
 
 OWN_KEYS = frozenset({"id", "display_name", "object", "type", "created", "owned_by"})
-"""Keys of a listed model that the gateway has values of its own for."""
+"""Keys of a listed model for which the gateway has its own values."""
 
 OWN_WORDS = re.compile(
     r"prompt is too long|exceed context limit|max_tokens: \d+ > \d+|input is too long", re.IGNORECASE
 )
-"""The API's own words for a limit: they pass as they are."""
+"""The API's own messages about a limit: they pass unchanged."""
 
 PATHS = {"messages": "/v1/messages", "count_tokens": "/v1/messages/count_tokens"}
 
@@ -56,7 +56,8 @@ def base_path(base_url: str) -> str:
 
 
 def forwarded_headers(headers: Headers) -> list[tuple[bytes, bytes]]:
-    """Return what an upstream gets to see of a client's head; never a credential, a cookie or a field of this hop."""
+    """Return the fields of a client's head that go upstream; no credential, cookie or hop-by-hop field is among
+    them."""
     named: tuple[bytes, ...] = ()
     for name, value in headers:
         if name == b"connection":
@@ -77,7 +78,7 @@ def forwarded_headers(headers: Headers) -> list[tuple[bytes, bytes]]:
 
 
 def credential_header(upstream: Upstream, credential: Credential) -> tuple[tuple[bytes, bytes], ...]:
-    """Return the field that authenticates; none for a local upstream without a key."""
+    """Return the field that authenticates; () for a local upstream without a key."""
     if credential.kind == "none":
         return ()
     secret = credential.secret.reveal().encode()
@@ -93,9 +94,9 @@ def _changed(
     cures: Collection[Cure],
     cured: dict[str, None],
 ) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """Return the document as the upstream needs it but for the model, and the repairs that it took.
+    """Return the document as the upstream needs it, except for the model, and the repairs that changed it.
 
-    `stream`: what it says of that, if it is not what the client asked for. `cured` gets the names of the cures that
+    `stream`: the value to set if it differs from the client's, else None. `cured` gets the names of the cures that
     changed something.
     """
     for name, detail in cures:
@@ -111,8 +112,8 @@ def _changed(
 
 
 def without_betas(headers: Headers, cures: Collection[Cure]) -> Headers | None:
-    """Return a client's fields without the betas that cures name; None where there is nothing to leave out."""
-    # Without a detail all of them go.
+    """Return a client's fields without the betas that cures name; None if nothing is left out."""
+    # A cure without a detail removes all betas.
     left_out = {beta or "*" for name, detail in cures if name == "betas" for beta in detail.split(",")}
     kept, changed = [], False
     for name, value in headers:
@@ -129,7 +130,7 @@ def without_betas(headers: Headers, cures: Collection[Cure]) -> Headers | None:
 
 
 def _reworded(failure: Failure, type: str, message: str) -> bytes:
-    """Return the body of an error with another message, in the protocol's shape."""
+    """Return an error body with another message, in the protocol's form."""
     try:
         document = orjson.loads(failure.body)
     except orjson.JSONDecodeError:
@@ -141,18 +142,18 @@ def _reworded(failure: Failure, type: str, message: str) -> bytes:
 
 
 class AnthropicDialect:
-    """The client's own dialect. Keeps nothing."""
+    """The dialect of the client's own protocol. Has no state."""
 
     relays = True
     stores = NO_STORES
     counts = True
 
     def fields(self, upstream: Upstream, credential: Credential) -> Headers:
-        """Return the credential's field, and the wish for a body without coding."""
+        """Return the credential's field, and one that asks for an uncompressed body."""
         return [(b"accept-encoding", b"identity"), *credential_header(upstream, credential)]
 
     def forwarded(self, headers: Headers) -> Headers:
-        """Return what of a client's head an upstream gets to see."""
+        """Return the fields of a client's head that go upstream."""
         return forwarded_headers(headers)
 
     def encode(
@@ -166,7 +167,7 @@ class AnthropicDialect:
     ) -> Outgoing:
         """Encode the client's request for this upstream.
 
-        Where nothing must change the body is the client's own bytes, with the model's name exchanged.
+        If nothing must change, the body is the client's own bytes with the model's name replaced.
         """
         request = incoming.parsed
         other = stream if incoming.purpose == "messages" and stream != request.stream else None
@@ -201,7 +202,7 @@ class AnthropicDialect:
     def failure(self, failure: Failure, upstream: Upstream, wire_model: str, outgoing: Outgoing) -> Failure:
         """Return the failure with the type and message that its body names.
 
-        Where a host tells of a limit in words of its own, the API's go before them: clients heal by those.
+        A host's own message about a limit gets the API's in front: clients recover by that.
         """
         if failure.type or not failure.body:
             return failure
@@ -221,7 +222,7 @@ class AnthropicDialect:
         applied: Sequence[Cure],
         never: frozenset[str],
     ) -> tuple[Cure, bool] | None:
-        """Return what may be changed after a refusal, and whether to remember it; None: nothing."""
+        """Return the cure for a refusal, and whether to remember it; None if there is none."""
         return find_cure(MESSAGES_CURES, failure, sent, applied, never)
 
     def count(self, body: bytes) -> int | None:
@@ -233,7 +234,7 @@ class AnthropicDialect:
         return count if type(count) is int and count >= 0 else None
 
     def models_request(self, upstream: Upstream) -> Outgoing:
-        """Return the request for one page, which holds every model that a host has."""
+        """Return the request for one page, which is long enough for all models of a host."""
         return Outgoing(
             method="GET",
             target=f"{base_path(upstream.base_url)}/v1/models?limit=1000",
@@ -241,7 +242,7 @@ class AnthropicDialect:
         )
 
     def models(self, body: bytes) -> list[ListedModel]:
-        """Read `data[]` with whatever it says; OpenAI-like lists, which have only ids, are understood too."""
+        """Read `data[]` with all its fields; OpenAI-like lists, which have only ids, are understood, too."""
         try:
             entries = orjson.loads(body)["data"]
         except (orjson.JSONDecodeError, KeyError, TypeError):
@@ -257,5 +258,5 @@ class AnthropicDialect:
 
 
 def new_dialect(random: Callable[[], float], warn: Callable[[str], None]) -> AnthropicDialect:
-    """Return this dialect; `random` and `warn` are for others."""
+    """Return this dialect; it needs neither `random` nor `warn`."""
     return AnthropicDialect()

@@ -1,6 +1,6 @@
-"""What each kind of upstream must say: how a request is encoded, how a response is decoded, what a failure means.
+"""The interface of dialects: how a request is encoded, a response decoded, and a failure translated.
 
-A dialect is sans-I/O. It gets a parsed request and says which bytes to send; it gets a response's payload bytes
+A dialect is sans-I/O. It gets a parsed request and returns the bytes to send; it gets a response's payload bytes
 (transfer and content coding already removed) and writes Messages events.
 """
 
@@ -41,7 +41,7 @@ Purpose = Literal["messages", "count_tokens"]
 
 
 class Incoming(Protocol):
-    """What a dialect sees of a client's request."""
+    """The parts of a client's request that a dialect uses."""
 
     @property
     def parsed(self) -> MessagesRequest:
@@ -49,11 +49,11 @@ class Incoming(Protocol):
 
     @property
     def purpose(self) -> Purpose:
-        """Which of the protocol's two questions it asks."""
+        """Which of the protocol's two requests it is."""
 
     @property
     def query(self) -> str:
-        """The part of the client's target behind `?`, "" if there is none."""
+        """The query of the client's target, without `?`; "" if there is none."""
 
     @property
     def headers(self) -> Headers:
@@ -62,7 +62,7 @@ class Incoming(Protocol):
 
 @dataclass(slots=True)
 class Outgoing:
-    """One HTTP request to an upstream, all but `host`, `content-length` and the dialect's `fields`."""
+    """One HTTP request to an upstream, without `host`, `content-length` and the dialect's `fields`."""
 
     target: str
     """Path and query, beginning with the path of the upstream's base URL."""
@@ -70,13 +70,13 @@ class Outgoing:
     headers: Headers | None = None
     """Fields of this request; None: those that `Dialect.forwarded` takes from the client's head."""
     body: bytes = b""
-    """Let go of once it is sent."""
+    """Dropped once it is sent."""
     repairs: tuple[str, ...] = ()
     """Names of the repairs that changed the request, for the log line."""
     cured: Collection[str] | None = None
     """Names of the cures that changed it, for the log line; None: all that were applied."""
     state: object = None
-    """What the dialect's decoder must know of this request; opaque to all others."""
+    """What the dialect's decoder must know about this request; opaque to others."""
 
 
 class ListedModel(NamedTuple):
@@ -85,16 +85,17 @@ class ListedModel(NamedTuple):
     id: str
     display_name: str
     fields: Mapping[str, Any] = MappingProxyType({})
-    """What else the upstream says of it, in the Messages protocol's terms (`max_input_tokens`, `created_at`, ...)."""
+    """Other values from the upstream's list, by the Messages protocol's names (`max_input_tokens`, `created_at`,
+    ...)."""
 
 
 NO_STORES: "Mapping[str, SignatureStore]" = MappingProxyType({})
 
 
 class StreamFailure(Exception):
-    """A 200 response turned out to be a failure. The decoder raises it; the caller knows what was sent.
+    """A 200 response turned out to be a failure. Raised by a decoder; the caller knows what was already sent.
 
-    `failure` says what a scheduler must know; `type` and `message` are for an `event: error`.
+    `failure` is for the scheduler; `type` and `message` are for an `event: error`.
     """
 
     def __init__(self, failure: Failure, type: str, message: str) -> None:
@@ -105,38 +106,39 @@ class StreamFailure(Exception):
 
 
 class Decoder(Protocol):
-    """One response being translated. Writes events to the StreamWriter it was made with."""
+    """Decodes one response. Writes events to the StreamWriter that it was made with."""
 
     @property
     def complete(self) -> bool:
-        """The upstream said that its response is over: `end` may follow, whatever becomes of the body's rest."""
+        """Whether the upstream has finished its response: then `end` may follow, whatever happens to the body's
+        rest."""
 
     def feed(self, data: bytes) -> None:
-        """Take payload bytes, cut anywhere. Raises StreamFailure."""
+        """Decode payload bytes, cut anywhere. Raises StreamFailure."""
 
     def end(self) -> None:
-        """Take notice that the body ended cleanly.
+        """Finish when the body has ended cleanly.
 
-        Raises StreamFailure when the response is not complete, and one of kind EMPTY when it is, but holds nothing:
-        called again, `end` writes that as it is.
+        Raises StreamFailure if the response is not complete, and one of kind EMPTY if it is, but without content: a
+        second call of `end` then writes it as it is.
         """
 
 
 class Dialect(Protocol):
-    """How one kind of upstream speaks. Holds no state of a request; may hold caches and signatures."""
+    """A kind of upstream. Keeps no state of single requests, but may have caches and signatures."""
 
     relays: bool
-    """True: the upstream's bytes are the client's bytes, and `decoder` is never called."""
+    """Whether the upstream's bytes are relayed to the client; then `decoder` is never called."""
     stores: "Mapping[str, SignatureStore]"
-    """What other processes should know of what it keeps, by names that are the same in all of them."""
+    """Stores to share with other processes, by names that are the same in all of them."""
     counts: bool
-    """Its upstreams can be asked to count tokens; False: `encode` and `count` are for messages alone."""
+    """Whether its upstreams can count tokens; if not, `encode` and `count` are for messages alone."""
 
     def fields(self, upstream: Upstream, credential: Credential) -> Headers:
-        """Return the fields that every request to `upstream` on this credential carries."""
+        """Return the fields of every request to `upstream` with this credential."""
 
     def forwarded(self, headers: Headers) -> Headers:
-        """Return the fields that a request gets because of the client's own."""
+        """Return the fields of a request that come from the client's own."""
 
     def encode(
         self,
@@ -149,15 +151,15 @@ class Dialect(Protocol):
     ) -> Outgoing:
         """Encode a client's request for this upstream, with `cures` applied.
 
-        `stream`: ask for a stream, which may differ from what the client asked for. Raises RequestError for what
-        cannot be translated.
+        `stream`: whether to ask for a stream, which may differ from what the client asked for. Raises RequestError for
+        what cannot be translated.
         """
 
     def decoder(self, incoming: Incoming, outgoing: Outgoing, writer: StreamWriter) -> Decoder:
         """Return a decoder for the response to `outgoing`."""
 
     def failure(self, failure: Failure, upstream: Upstream, wire_model: str, outgoing: Outgoing) -> Failure:
-        """Return the same failure with status, type and message as the Messages protocol would say it."""
+        """Return the failure with status, type and message of the Messages protocol."""
 
     def cure(
         self,
@@ -167,17 +169,17 @@ class Dialect(Protocol):
         applied: Sequence[Cure],
         never: frozenset[str],
     ) -> tuple[Cure, bool] | None:
-        """Return what may be changed after a refusal, and whether to remember it; None: nothing.
+        """Return the cure for a refusal, and whether to remember it; None if there is none.
 
-        `failure` as it came, before `failure` says it in other words. `sent`: the client's request. `applied`: what was
-        changed of it already. `never`: names that are turned off.
+        `failure`: untranslated, in the upstream's own form. `sent`: the client's request. `applied`: the cures already
+        applied to it. `never`: names of cures that are turned off.
         """
 
     def count(self, body: bytes) -> int | None:
         """Read the input tokens from a count_tokens response; None if the body is not one."""
 
     def models_request(self, upstream: Upstream) -> Outgoing | None:
-        """Return a GET for the upstream's own model list; None for one that has no list."""
+        """Return a GET for the upstream's own model list; None if it has none."""
 
     def models(self, body: bytes) -> list[ListedModel]:
         """Read the models in a response to `models_request`; [] if it is not one."""

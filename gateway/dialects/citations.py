@@ -1,4 +1,4 @@
-"""A web search that an upstream made by itself, as the Messages protocol shows one."""
+"""Web searches that an upstream made by itself, in the form of the Messages protocol."""
 
 from collections.abc import Iterable
 from typing import Any, NamedTuple
@@ -6,18 +6,18 @@ from typing import Any, NamedTuple
 from gateway.messages.stream import StreamWriter
 
 CITED_LENGTH = 150
-"""Characters of a cited text that a citation repeats: the Messages API's own limit."""
+"""Characters of the cited text in a citation: the Messages API's own limit."""
 
 
 class Page(NamedTuple):
-    """A page of the web that a response rests on."""
+    """A web page that a response refers to."""
 
     url: str
     title: str
 
 
 def citation(page: Page, cited_text: str) -> dict[str, Any]:
-    """Return a citation for StreamWriter.citation: `cited_text` of the response rests on `page`."""
+    """Return a citation for StreamWriter.citation: `cited_text` of the response refers to `page`."""
     return {
         "type": "web_search_result_location",
         "url": page.url,
@@ -28,7 +28,7 @@ def citation(page: Page, cited_text: str) -> dict[str, Any]:
 
 
 def write_search(writer: StreamWriter, id: str, query: str, pages: Iterable[Page]) -> None:
-    """Write the blocks of one web search: what was looked for and what was found."""
+    """Write the blocks of one web search: its query and its results."""
     writer.block({"type": "server_tool_use", "id": id, "name": "web_search", "input": {"query": query}})
     content = [
         {

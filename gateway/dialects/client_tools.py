@@ -1,7 +1,7 @@
-"""Tools with a type of their own that the client runs: what they take, for upstreams that do not know the type.
+"""Schemas of typed tools that the client runs, for upstreams that do not know the types.
 
-The Messages API gives such a tool to its models by type alone; another provider's model gets a function with the
-schema that is documented for the type. Server tools, which the provider runs, are not here.
+The Messages API's models know such a tool by its type; other models get a function with the schema that the API
+documents for the type. Server tools, which the provider runs, are not here.
 """
 
 from collections.abc import Mapping
@@ -87,11 +87,11 @@ CLIENT_TOOLS: tuple[tuple[str, str, Mapping[str, Any]], ...] = (
         ),
     ),
 )
-"""Beginning of a tool's type -> description and schema, the first match."""
+"""Prefix of a tool's type -> description and schema; the first match counts."""
 
 
 def as_function(tool: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Return a typed tool that the client runs as a tool with a schema; None for any other type."""
+    """Return a typed client tool as a tool with a schema; None for any other type."""
     kind = tool.get("type")
     for beginning, description, schema in CLIENT_TOOLS:
         if isinstance(kind, str) and kind.startswith(beginning):

@@ -7,5 +7,5 @@ _ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 
 
 def new_id(prefix: str, random: Callable[[], float]) -> str:
-    """Return `prefix` and 24 characters of [A-Za-z0-9]. `random` gives [0, 1)."""
+    """Return `prefix` and 24 characters of [A-Za-z0-9]. `random` returns [0, 1)."""
     return prefix + "".join([_ALPHABET[int(random() * len(_ALPHABET))] for _ in range(ID_LENGTH)])

@@ -1,7 +1,7 @@
-"""A JSON array, or JSON documents one after the other, where an event stream was asked for.
+"""Splits a JSON array, or a sequence of JSON documents, that came in place of an event stream.
 
-Hosts and proxies that do not know the stream's query send one. The documents are found while the bytes come,
-without reading them: brackets and strings are followed, and nothing else.
+Hosts and proxies that do not know the stream's query send one. The documents are found while bytes arrive, by following
+brackets and strings, without parsing.
 """
 
 import re
@@ -10,26 +10,26 @@ from gateway.messages.json_documents import BOM
 from gateway.messages.sse import EVENT_LIMIT, EventDecoder
 
 _TOKEN = re.compile(rb'\\[\s\S]|["{}\[\]]|\\\Z')
-"""What can change where in a document one is. A backslash at the end waits for what it escapes."""
+"""Tokens that matter for the nesting. A backslash at the end waits for the character that it escapes."""
 
 
 class JsonStream:
-    """Bytes of a JSON array of objects, or of objects in a row, in; the bytes of each object out."""
+    """Takes the bytes of a JSON array of objects, or of a sequence of objects; returns the bytes of each object."""
 
     __slots__ = ("_at", "_buffer", "_depth", "_limit", "_open", "_start")
 
     def __init__(self, limit: int = EVENT_LIMIT) -> None:
-        """`limit`: bytes of one object; more raise ValueError."""
+        """`limit`: bytes of one object; a longer one raises ValueError."""
         self._limit = limit
         self._buffer = bytearray()
         self._at = 0
-        """What was looked at already."""
+        """Bytes already scanned."""
         self._start = 0
-        """Where the object begins."""
+        """Where the present object begins."""
         self._depth = 0
-        """Brackets that are open, without the array's own."""
+        """Open brackets, without the array's own."""
         self._open = False
-        """Inside a string."""
+        """Whether it is inside a string."""
 
     def feed(self, data: bytes) -> list[bytes]:
         """Return the objects that `data` completes, in order. Raises ValueError for one that is too large."""
@@ -65,17 +65,17 @@ class JsonStream:
 
 
 class StreamOrJson:
-    """An event stream, or JSON where one is due: its first bytes decide. Gives the data of each event."""
+    """An event stream, or JSON in its place: the first bytes decide. Returns the data of each event."""
 
     __slots__ = ("_decoder", "_first")
 
     def __init__(self) -> None:
         self._first = b""
-        """Bytes that do not tell yet what it is."""
+        """First bytes whose form is not known yet."""
         self._decoder: EventDecoder | JsonStream | None = None
 
     def feed(self, data: bytes) -> list[bytes]:
-        """Return what `data` completes. Raises ValueError for an event that is too large."""
+        """Return the events that `data` completes. Raises ValueError for one that is too large."""
         if self._decoder is None:
             self._first += data
             beginning = self._first.removeprefix(BOM).lstrip()
@@ -88,7 +88,7 @@ class StreamOrJson:
         return [event.data for event in self._decoder.feed(data)]
 
     def end(self) -> list[bytes]:
-        """Return a last event that lacks its blank line, if there is one."""
+        """Return a last event without its blank line, if there is one."""
         return (
             [event.data for event in self._decoder.end()] if isinstance(self._decoder, EventDecoder) else []
         )

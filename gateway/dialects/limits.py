@@ -1,8 +1,8 @@
-"""Three limits, each with one text by which clients heal themselves, and the words of every host for them.
+"""Three limits, each with the API's message by which clients recover, and all hosts' messages for them.
 
-Clients compact their history, or ask for less output, when they read those texts (`prompt is too long`,
-``input length and `max_tokens` exceed context limit``, `max_tokens: A > B`); the host's own words follow.
-Limits of rate and quota, which use similar words, are none of them: a guard looks first.
+Clients compact their history, or ask for less output, when they read one of these messages (`prompt is too long`,
+``input length and `max_tokens` exceed context limit``, `max_tokens: A > B`); the host's own message follows. Limits of
+rate and quota, whose messages are similar, are excluded first.
 """
 
 import re
@@ -16,13 +16,13 @@ _NUMBER = r"[`'\"]?(?P<{}>\d[\d,_]*)[`'\"]?"
 
 
 def _pattern(text: str) -> Late[str]:
-    """Return a pattern in which <n> stands for a number of that name, and `...` for a few words."""
+    """Return a pattern in which <n> is a number of that name, and `...` a few words."""
     text = re.sub(r"<(\w)>", lambda found: _NUMBER.format(found[1]), text)
     return Late(text.replace("...", r".{0,160}?"), re.IGNORECASE | re.DOTALL)
 
 
 class Wording(NamedTuple):
-    """How one host, or several, say it."""
+    """The message of one or several hosts."""
 
     source: str
     pattern: Late[str]
@@ -42,7 +42,7 @@ SPLIT = _wordings(
     ("vLLM", r"<a> input tokens...<b> (?:output tokens|['`\"]?max_\w+)...(?:length|limit)\D{0,20}<m>"),
     ("Together", r"must be <= <m>\. given: <a> [`']?inputs[`']? tokens and <b>"),
 )  # fmt: skip
-"""Prompt and completion do not fit together, and the host names both."""
+"""Prompt and completion together do not fit, and the host names both."""
 
 TOO_LONG = _wordings(
     (
@@ -73,7 +73,7 @@ TOO_LONG = _wordings(
 TOO_LONG_CODES = frozenset({"context_length_exceeded", "exceed_context_size_error", "1261"})
 
 TOO_MANY_CODE = "array_above_max_length"
-"""Too many messages, where the error speaks of those; too many tools, where not."""
+"""Too many messages if the error mentions those; otherwise too many tools."""
 
 TOO_MUCH = _wordings(
     ("DeepSeek", r"valid range of max_tokens is \[\d+, ?<b>\]"),
@@ -85,36 +85,36 @@ TOO_MUCH = _wordings(
     ("OpenRouter", r"max_tokens limit exceeded: <a> > <b>"),
     ("OpenRouter", r"requested up to <a> tokens, but can only afford <b>"),
 )
-"""More output was asked for than the model, or the account, gives."""
+"""More output was requested than the model, or the account, allows."""
 
 GROQ_TOO_LARGE = _pattern(r"request too large...limit <m>, requested <t>")
-"""A limit a minute that one request passes alone: `max_tokens` counts into it."""
+"""A limit per minute that this one request exceeds: `max_tokens` counts, too."""
 
 RATE_WORDS = Late(
     r"per[ -]?(?:minute|day|hour|second)|throttl|rate.?limit|\btpm\b|\brpm\b|\btpd\b|too many (?:requests|tokens)",
     re.IGNORECASE,
 )
-"""Of limits that pass with time."""
+"""Matches messages about limits that pass with time."""
 
 RATE_CODES = Late(r"rate.?limit|throttl|too_many_requests|quota")
-"""The same, in codes and types."""
+"""The same for codes and types."""
 
 LONGEST = 4000
-"""Characters of an error text that are looked at."""
+"""Characters of an error text that are searched."""
 
 
 class Limit(NamedTuple):
     """One of the three limits."""
 
     text: str
-    """The healing text, and the host's words."""
+    """The API's message, followed by the host's."""
     status: int = 400
 
 
 def limit_in(said: Said, status: int, max_tokens: int) -> Limit | None:
     """Return the limit that an error is about; None for any other error.
 
-    `max_tokens`: what was asked for, for hosts that do not repeat it.
+    `max_tokens`: the request's, for hosts that do not repeat it.
     """
     text = said.message[:LONGEST]
     if status == 413 and said.type == "tokens":

@@ -1,8 +1,8 @@
-"""Checks what a translated request must hold before it is translated.
+"""Checks the fields of a request before it is translated.
 
-An upstream of the same protocol judges a request by itself; one of another protocol would refuse it in words
-about fields that the client never sent. So a value of the wrong kind is a 400 of the gateway's own, naming
-its place. Fields that no dialect reads are not looked at; null counts as absent.
+An upstream of the same protocol checks a request itself; one of another protocol would complain about fields that the
+client never sent. So a value of the wrong kind is a 400 of the gateway's own, with its place. Fields that no dialect
+reads are not checked; null counts as absent.
 """
 
 from collections.abc import Callable, Mapping
@@ -14,18 +14,18 @@ from gateway.messages.errors import RequestError
 Check = Callable[[str, Any], None]
 
 THREAD_UNSUPPORTED = {"error_code": "thread_unsupported_request"}
-"""By these details an SDK knows that it must send the whole history; it then does so by itself."""
+"""By these details an SDK knows that it must send the whole history, and does so."""
 
 MAX_TOOLS = 2048
-"""Tools of one request. Hosts take 128 to 512; each costs some microseconds even if it is empty."""
+"""Tools of one request, at most. Hosts accept 128 to 512; even an empty one costs some microseconds."""
 
 _KINDS = {dict: "an object", list: "an array", str: "a string", bool: "a boolean", type(None): "null"}
 
 
 def check_fields(document: Mapping[str, Any]) -> None:
-    """Check a Messages request. Raises RequestError(400) that names the place of the first mistake."""
+    """Check a Messages request. Raises RequestError(400) with the place of the first mistake."""
     if document.get("thread") is not None:
-        # Its later requests hold only what is new: without the history they mean something else.
+        # Its later requests hold only what is new, which is not enough without a stored history.
         raise RequestError(
             400,
             "thread: this model keeps no conversation; send the whole of it without `thread`",

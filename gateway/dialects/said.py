@@ -1,4 +1,4 @@
-"""What an error body says, in every shape that hosts give it."""
+"""Reads error bodies in every form that hosts use."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -6,18 +6,18 @@ from typing import Any, NamedTuple
 import orjson
 
 SHOWN_BODY = 500
-"""Characters of a body that is no error object (a proxy's page) that go into the message."""
+"""Characters of a body that is no error object (a proxy's page) that become the message."""
 
 RAW_LENGTH = 2000
-"""Characters that are kept of an inner host's own error text."""
+"""Characters kept of an inner host's error text."""
 
 
 class Said(NamedTuple):
-    """One error, read."""
+    """The content of one error body."""
 
     message: str = ""
     type: str = ""
-    """In lower case, as `code` is."""
+    """In lower case, like `code`."""
     code: str = ""
     param: str = ""
     error: Mapping[str, Any] = {}
@@ -25,12 +25,12 @@ class Said(NamedTuple):
 
     @property
     def words(self) -> tuple[str, str]:
-        """The words that are none of a sentence: code and type."""
+        """Code and type."""
         return self.code, self.type
 
 
 def is_error(document: Mapping[str, Any]) -> bool:
-    """Whether a chunk, or a whole response, is an error."""
+    """Return whether a chunk, or a whole response, is an error."""
     if document.get("error") or document.get("object") == "error" or document.get("type") == "error":
         return True
     base = document.get("base_resp")
@@ -43,7 +43,7 @@ def is_error(document: Mapping[str, Any]) -> bool:
 
 
 def read_error(body: bytes) -> Said:
-    """Read an error body; what is no error object becomes the message."""
+    """Read an error body; one that is no error object becomes the message."""
     try:
         document = orjson.loads(body)
     except orjson.JSONDecodeError:
@@ -84,14 +84,14 @@ def _of(document: Mapping[str, Any]) -> Said:
 
 
 def _of_raw(raw: object) -> Said:
-    """Read the inner host's own error, which OpenRouter hands on as JSON text."""
+    """Read the inner host's error, which OpenRouter passes on as JSON text."""
     if isinstance(raw, dict):
         return _of(raw)
     return read_error(raw[:RAW_LENGTH].encode("utf-8", "replace")) if isinstance(raw, str) and raw else Said()
 
 
 def _of_detail(detail: object, document: Mapping[str, Any]) -> Said:
-    """Read FastAPI's shape: a text, an object, or a list of `{loc, msg, type}`."""
+    """Read FastAPI's form: a text, an object, or a list of `{loc, msg, type}`."""
     if isinstance(detail, dict):
         return _of(detail)
     if not isinstance(detail, list):
@@ -108,7 +108,7 @@ def _of_detail(detail: object, document: Mapping[str, Any]) -> Said:
 
 
 def _code(code: object, inner: str) -> str:
-    """Return the code; a bare status says less than the inner host's own."""
+    """Return the code, or the inner host's if this one is only a status."""
     word = _word(code)
     return inner if inner and word.isdigit() and len(word) == 3 else word or inner
 

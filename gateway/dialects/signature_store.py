@@ -1,7 +1,7 @@
-"""Signatures that the Messages protocol has no place for, remembered for the turns that must bring them back.
+"""Stores signatures that the Messages protocol has no field for, until a later turn needs them.
 
-Bounded in number and in bytes: the newest win. Forgetting one costs quality, never a request, so nothing
-here is kept beyond the processes that share it.
+Bounded in number and in bytes; the oldest are dropped first. Losing one costs quality, never a request, so they are
+only kept in the memory of the processes that share them.
 """
 
 from collections import OrderedDict
@@ -15,11 +15,11 @@ MAX_BYTES = 4 * 1024 * 1024
 """Bytes kept in one store; signatures have 0.1 to 4 KB each."""
 
 ENTRY = 250
-"""Bytes that an entry takes beside its texts: two strings' heads and a place in the dictionary."""
+"""Bytes that an entry takes in addition to its texts: two string objects and a place in the dictionary."""
 
 
 class SignatureStore:
-    """Signatures by the key under which they are asked for again: an id, or `text_key`."""
+    """Signatures by key: an id, or a `text_key`."""
 
     def __init__(self, capacity: int = REMEMBERED, max_bytes: int = MAX_BYTES) -> None:
         self._capacity = capacity
@@ -27,7 +27,7 @@ class SignatureStore:
         self._known: OrderedDict[str, str] = OrderedDict()
         self._bytes = 0
         self.tell: Callable[[str, str], None] | None = None
-        """Hears of each signature that was remembered, for other processes; None where there are none."""
+        """Publishes each stored signature to other processes; None if there are none."""
 
     def __len__(self) -> int:
         return len(self._known)
@@ -36,13 +36,13 @@ class SignatureStore:
         return f"<SignatureStore {len(self._known)} signatures, {self._bytes} bytes>"
 
     def remember(self, key: str, signature: str) -> None:
-        """Keep a signature; one that is too large to keep beside others is forgotten at once."""
+        """Store a signature and publish it; one that is too large is dropped at once."""
         self.told(key, signature)
         if self.tell is not None:
             self.tell(key, signature)
 
     def told(self, key: str, signature: str) -> None:
-        """Keep a signature that another process was given."""
+        """Store a signature that another process has published."""
         self.forget((key,))
         size = ENTRY + len(key) + len(signature)
         if size > self._max_bytes // 4:
@@ -54,11 +54,11 @@ class SignatureStore:
             self._bytes -= ENTRY + len(oldest) + len(value)
 
     def get(self, key: str) -> str:
-        """Return the signature, or "" if it is not known."""
+        """Return the signature, or "" if it is unknown."""
         return self._known.get(key, "")
 
     def forget(self, keys: Iterable[str]) -> None:
-        """Forget the signatures of these keys, as far as they are known."""
+        """Drop the signatures of these keys."""
         for key in keys:
             value = self._known.pop(key, None)
             if value is not None:
@@ -66,6 +66,6 @@ class SignatureStore:
 
 
 def text_key(text: str) -> str:
-    """Return the key for the signature of a text. Clients may trim a text, so blanks around it do not count."""
+    """Return the key of a text. Blanks around it are ignored, since clients may trim a text."""
     raw = text.strip().encode("utf-8", "surrogatepass")
     return blake2b(raw, digest_size=16).hexdigest()

@@ -1,7 +1,7 @@
-"""Names of tools for upstreams that take fewer characters than the Messages protocol.
+"""Renames tools for upstreams that allow fewer characters than the Messages protocol.
 
-A legal name stays as it is. Any other name is shortened and gets a hash of itself, so it is the same in
-every request of a conversation with any other tools beside it. Names in a response are changed back.
+A legal name is kept. Any other is shortened and gets a hash of itself, so that it is the same in every request of a
+conversation, whatever other tools there are. Names in a response are changed back.
 """
 
 import re
@@ -11,33 +11,33 @@ from hashlib import blake2b
 from itertools import count
 
 LONGEST = 64
-"""Characters of a name that both Gemini and OpenAI take."""
+"""Characters of a name that both Gemini and OpenAI accept."""
 
 _HASH = 8
 """Hexadecimal digits of the hash in a changed name."""
 
 
 _LONGEST_PREFIXED = 4 * LONGEST
-"""Characters of a name in which a namespace is looked for."""
+"""Characters of a name that are searched for a namespace."""
 
 
 @dataclass(frozen=True, slots=True)
 class NameRule:
-    """What an upstream takes as the name of a function. At most LONGEST characters."""
+    """An upstream's rule for the name of a function. At most LONGEST characters."""
 
     characters: str
-    """Legal characters, as inside the brackets of a regular expression."""
+    """Legal characters, in the syntax of a regular expression's brackets."""
     first: str
-    """Those that a name may begin with; "_" must be among them."""
+    """Legal first characters; "_" must be among them."""
 
     def is_legal(self, name: str) -> bool:
-        """Return whether the upstream takes this name as it is."""
+        """Return whether the upstream accepts this name as it is."""
         if not 0 < len(name) <= LONGEST:
             return False
         return re.fullmatch(f"[{self.first}][{self.characters}]*", name) is not None
 
     def shortened(self, name: str) -> str:
-        """Return the legal beginning of a name, with room left for a hash."""
+        """Return a legal beginning of a name, with room for a hash."""
         plain = re.sub(f"[^{self.characters}]", "_", name[: LONGEST - _HASH - 2])
         return plain if re.match(f"[{self.first}]", plain) else "_" + plain
 
@@ -48,23 +48,23 @@ class ToolNames:
     __slots__ = ("_rule", "_taken", "_wire", "changed")
 
     def __init__(self, rule: NameRule, names: Iterable[str] = ()) -> None:
-        """`names`: the client's names of the declared tools; legal ones among them are never given to others."""
+        """`names`: the client's names of the declared tools; legal ones are never assigned to other tools."""
         self._rule = rule
         self._taken = {name for name in names if rule.is_legal(name)}
         self._wire = {name: name for name in self._taken}
         self.changed: dict[str, str] = {}
-        """The upstream's name -> the client's, of those that differ."""
+        """The upstream's name -> the client's, for those that differ."""
 
     def wire(self, name: str) -> str:
-        """Return the name as the upstream gets it."""
+        """Return the upstream's name for the client's name."""
         known = self._wire.get(name)
         return known if known is not None else self._new(name)
 
     def original(self, wire: str) -> str:
-        """Return the client's name of a tool that the upstream calls by `wire`.
+        """Return the client's name for the upstream's name `wire`.
 
-        Models put a namespace of their own before a name (`default_api:Read`): of a name that no tool has, the
-        part behind a `:` or `.` counts, if a tool has that.
+        Models put a namespace in front of names (`default_api:Read`): if no tool has the whole name, the part behind a
+        `:` or `.` counts, if a tool has that.
         """
         if wire not in self._taken:
             ends = (wire[mark.end() :] for mark in re.finditer("[:.]", wire[:_LONGEST_PREFIXED]))
@@ -81,7 +81,7 @@ class ToolNames:
         return wire
 
     def _free(self, name: str) -> str:
-        """Return a legal name that no tool has. The hash is strong: many names cannot be made to want the same."""
+        """Return an unused legal name. The hash is cryptographic, so that clients cannot make names collide."""
         plain = self._rule.shortened(name)
         raw = name.encode("utf-8", "surrogatepass")
         salts = (attempt.to_bytes(8, "big") for attempt in count())

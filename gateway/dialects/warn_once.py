@@ -1,12 +1,12 @@
-"""Warnings about what cannot be translated, each said once in the life of the process."""
+"""Warnings about what cannot be translated, each logged once in the life of the process."""
 
 from collections.abc import Callable
 
 WARNINGS_KEPT = 1000
-"""Different warnings that are said; a client could make up any number of block types."""
+"""Different warnings that are logged, at most; a client could invent any number of block types."""
 
 LONGEST = 300
-"""Characters of a warning: what a client sent may be part of it."""
+"""Characters of a warning, which may contain what a client sent."""
 
 
 class WarnOnce:
@@ -18,7 +18,7 @@ class WarnOnce:
         self._said: set[str] = set()
 
     def __call__(self, message: str) -> None:
-        """Say a warning, unless it was said before."""
+        """Log a warning, unless it was logged before."""
         message = message if len(message) <= LONGEST else message[:LONGEST] + "…"
         if message not in self._said and len(self._said) < WARNINGS_KEPT:
             self._said.add(message)

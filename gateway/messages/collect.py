@@ -1,7 +1,7 @@
-"""An event stream -> the one Message it tells, as a response that was not streamed would have it.
+"""Assembles an event stream to the Message that a response without streaming would have.
 
-Lenient about what it does not know (events, deltas, blocks, fields), strict about the end: without
-message_stop there is no message. What the client gets instead is left to others.
+Lenient about what it does not know (events, deltas, blocks, fields), strict about the end: without message_stop there
+is no message. The caller decides what the client gets instead.
 """
 
 from typing import Any
@@ -14,20 +14,19 @@ _TEXT_DELTAS = {
     "thinking_delta": "thinking",
     "signature_delta": "signature",
 }
-"""Deltas of text, and the key that they have in the delta and in the block."""
+"""Type of a text delta -> the key of the text, in the delta and in the block."""
 
 _APPENDED = ("text", "thinking")
-"""A signature replaces the one before it, as the SDKs have it."""
+"""Texts that deltas add to. A signature replaces an earlier one, as in the SDKs."""
 
 _DONE = b"[DONE]"
-"""Some hosts close a stream with it, as another protocol does."""
+"""Some hosts end a stream with it, as in OpenAI's protocol."""
 
 
 class Collector:
     """Takes one response's events in order.
 
-    `message` is there when `complete`, `error` (type, message) when the response broke; what comes after
-    either is ignored.
+    `message` is set once `complete`, `error` (type, message) if the response failed; events after either are ignored.
     """
 
     __slots__ = ("_blocks", "_cut", "_message", "_pieces", "complete", "error")
@@ -36,9 +35,9 @@ class Collector:
         self._message: dict[str, Any] | None = None
         self._blocks: dict[int, dict[str, Any]] = {}
         self._pieces: dict[int, dict[str, list[str]]] = {}
-        """Of each block that has not stopped, the texts of its deltas by key; "input" is JSON text."""
+        """The deltas' texts of each block that has not stopped, by key; "input" is JSON text."""
         self._cut: dict[int, str] = {}
-        """Calls whose input is no JSON, and what is wrong with it."""
+        """Calls whose input is no JSON, and the error."""
         self.complete = False
         self.error: tuple[str, str] | None = None
 
@@ -48,7 +47,7 @@ class Collector:
         return self._message if self.complete else None
 
     def feed(self, event: Event) -> None:
-        """Take one event."""
+        """Add one event."""
         if self.complete or self.error or event.data == _DONE:
             return
         try:
@@ -56,7 +55,7 @@ class Collector:
             if isinstance(data, dict):
                 self._take(data.get("type") or event.name, data)
         except (ValueError, TypeError, AttributeError, KeyError) as error:
-            # The others' text may hold a part of the response.
+            # The text of other errors may contain a part of the response.
             what = str(error) if isinstance(error, ValueError) else type(error).__name__
             self._fail(f"the upstream sent a broken {event.name or 'unnamed'} event: {what}")
 
@@ -92,7 +91,7 @@ class Collector:
             self._pieces[index].setdefault(key, []).append(delta[key])
 
     def _stop(self, index: int) -> None:
-        """Put a block's pieces together, once: text that grows piecewise takes quadratic time."""
+        """Join a block's pieces, once: joining with each delta would take quadratic time."""
         block = self._blocks[index]
         for key, pieces in self._pieces.pop(index).items():
             if key == "input":
@@ -103,7 +102,7 @@ class Collector:
                 block[key] = pieces[-1]
 
     def _put_input(self, index: int, text: str) -> None:
-        """Put a call's input in. Some hosts send no text at all for a call without arguments."""
+        """Set a call's input. Some hosts send no text for a call without arguments."""
         if not text.strip():
             return
         try:
@@ -116,7 +115,7 @@ class Collector:
         message.update(data["delta"])
         for key, value in data.items():
             if key == "usage":
-                # A count that is not repeated, or null, is the one of message_start.
+                # A count that is missing or null here keeps its value from message_start.
                 usage = message["usage"] = message.get("usage") or {}
                 usage.update({name: count for name, count in (value or {}).items() if count is not None})
             elif key not in ("type", "delta"):
@@ -127,7 +126,7 @@ class Collector:
         for index in list(self._pieces):
             self._stop(index)
         if self._cut:
-            # A call that the token limit cut off must not be run, but the rest of the response is whole.
+            # A call that the token limit cut off must not be run, but the rest of the response is valid.
             if message.get("stop_reason") != "max_tokens":
                 raise ValueError(f"a tool call's input: {next(iter(self._cut.values()))}")
             for index in self._cut:

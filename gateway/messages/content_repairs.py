@@ -1,8 +1,8 @@
-"""Repairs of what messages hold and of how they follow each other; those of tool calls are in tool_repairs.py.
+"""Repairs of messages' content and order; tool_repairs.py has those of tool calls.
 
-A repair is a pure function: it takes a document as `read_request` checked it and returns another, or the very same
-object when there was nothing to do. It never changes what it was given, and never reaches into what is data: tool
-arguments, tool schemas, texts of tool results.
+A repair is a pure function: it takes a document as `read_request` checked it and returns another, or the same object if
+nothing changes. It never changes its argument, and leaves data alone: tool arguments, tool schemas, texts of tool
+results.
 """
 
 from itertools import dropwhile
@@ -27,15 +27,15 @@ from gateway.messages.request import BILLING_HEADER
 from gateway.messages.thinking import KINDS
 
 PLACEHOLDER = "DeferredToolPlaceholder"
-"""A tool that is never to be called: it stands for tools whose schemas are loaded later."""
+"""A tool that is never called; it stands for tools whose schemas are loaded later."""
 
 _TEXT = ("text",)
 
 
 def attribution(document: Document) -> Document:
-    """Remove the attribution line that `system` may begin with, a block of its own.
+    """Remove the attribution line at the beginning of `system`, which is a separate block.
 
-    It differs between conversations, and so spoils the prefix that an upstream caches.
+    It differs between conversations, and so changes the prefix that an upstream caches.
     """
     system = document.get("system")
     if not isinstance(system, list):
@@ -45,7 +45,7 @@ def attribution(document: Document) -> Document:
 
 
 def deferred_tools(document: Document) -> Document:
-    """Remove the placeholder tool and the marks of deferred ones; references to loaded tools become text."""
+    """Remove the placeholder tool and the marks of deferred tools; references to loaded tools become text."""
     out = changed_message_blocks(document, without_references, ("tool_reference", "tool_result"))
     tools = document.get("tools")
     if isinstance(tools, list):
@@ -58,14 +58,13 @@ def deferred_tools(document: Document) -> Document:
 def system_role(document: Document) -> Document:
     """Turn messages of role system into reminders at the end of the user message before them.
 
-    Where there is none they become a user message. What came before them stays as it was, and so does the prefix
-    that is cached.
+    Without one they become a user message. Earlier messages do not change, so that their cached prefix stays valid.
     """
     if all(message.get("role") != "system" for message in document["messages"]):
         return document
     out: list[Message] = []
     grown: list[Any] | None = None
-    """The content of the last message, if it is a list of ours that may grow."""
+    """The content of the last message, if it is a new list that may be extended."""
     for message in document["messages"]:
         if message.get("role") != "system":
             out.append(message)
@@ -87,10 +86,9 @@ def system_role(document: Document) -> Document:
 
 
 def empty_text(document: Document) -> Document:
-    """Remove blank text blocks and empty compactions, in messages and in `system`, and messages that hold nothing.
+    """Remove blank text blocks and empty compactions, in messages and in `system`, and messages that become empty.
 
-    A message of role system, or with keys beside role and content, stays as it is: it may be a directive that has
-    no text.
+    A message of role system, or with keys beside role and content, is kept: it may be a directive without text.
     """
     out = with_contents(document, [_without_blanks(message) for message in document["messages"]])
     system = document.get("system")
@@ -134,12 +132,12 @@ def thinking_cache_control(document: Document) -> Document:
 
 
 def tool_loaded(name: object) -> str:
-    """Return a reference to a loaded tool in words."""
+    """Return a text in place of a reference to a loaded tool."""
     return f"Tool loaded: {name}"
 
 
 def without_references(block: Block) -> Block:
-    """Return a content block with tool references as text: itself one, or those inside a tool result."""
+    """Return a content block with tool references, its own or those in a tool result, as text."""
     if block.get("type") == "tool_reference":
         text = {"type": "text", "text": tool_loaded(block.get("tool_name"))}
         return {**text, "cache_control": block["cache_control"]} if "cache_control" in block else text
@@ -151,7 +149,7 @@ def without_references(block: Block) -> Block:
 
 
 def _undeferred(tool: Block) -> Block | None:
-    """Return a tool that is there from the start; None for the placeholder."""
+    """Return a tool without its deferral; None for the placeholder."""
     return None if tool.get("name") == PLACEHOLDER else without(tool, "defer_loading")
 
 
@@ -162,7 +160,7 @@ def _is_attribution(block: object) -> bool:
 
 
 def _with_system(document: Document, system: list[Any]) -> Document:
-    """Return the document with these system blocks; without the key when there are none, as hosts want it."""
+    """Return the document with these system blocks, or without the key if there are none, as hosts require."""
     return {**document, "system": system} if system else without(document, "system")
 
 
@@ -177,7 +175,7 @@ def _without_marks(block: Block) -> Block:
 
 
 def _reminders(content: object) -> list[Any]:
-    """Return a system message's content as blocks of a user message; blank text says nothing."""
+    """Return a system message's content as blocks of a user message, without blank text."""
     if not isinstance(content, (str, list)):
         return []
     return changed_blocks(blocks_of(content), _reminder, _TEXT)
@@ -196,7 +194,7 @@ def _reminder(block: Block) -> Block | None:
 
 
 def _without_blanks(message: Message) -> Any:
-    """Return a message's content without what is empty; None if nothing is left or there was nothing."""
+    """Return a message's content without empty blocks; None if it is or becomes empty."""
     content = message.get("content")
     if message.get("role") == "system" or not message.keys() <= {"role", "content"}:
         return content
@@ -206,7 +204,7 @@ def _without_blanks(message: Message) -> Any:
 
 
 def _unless_empty(block: Block) -> Block | None:
-    """Return a text block or a compaction; None for one that says nothing.
+    """Return a text block or a compaction; None for an empty one.
 
     The API itself sends a compaction of null or "" where it failed, and hosts refuse that in a request.
     """

@@ -1,9 +1,9 @@
-"""Cures: what is changed of a request, in the client's own dialect, that an upstream has refused.
+"""Cures: changes to a request in the client's own protocol that an upstream has refused.
 
-Each is a pure function of a document and a detail of the refusal. It returns another document, or the very same object
-where there is nothing to change; it never changes what it was given. What it makes of a message follows from that
-message and those before it, so that a history's beginning comes out the same with every turn. Which refusal calls for
-which cure, and for how long it is remembered, is known to routing.
+Each is a pure function of a document and a detail of the refusal. It returns another document, or the same object if
+nothing changes, and never changes its argument. The result for a message depends only on that message and earlier ones,
+so that a history's beginning stays the same in every turn. `routing` knows which refusal needs which cure, and how long
+it is remembered.
 """
 
 from collections.abc import Callable
@@ -27,28 +27,28 @@ MAX_CACHE_MARKS = 4
 """The API's limit for one request."""
 
 MIN_BUDGET = 1024
-"""Tokens: the smallest thinking budget that the API takes."""
+"""Tokens: the smallest thinking budget that the API accepts."""
 
 BUDGETS = {"low": 4096, "medium": 10_240, "high": 16_384, "xhigh": 31_999, "max": 31_999}
-"""Tokens of thinking by effort: the highest is what Claude Code asks for by itself, the others are steps towards it."""
+"""Tokens of thinking by effort: the highest is Claude Code's own, the others are steps up to it."""
 
 USUAL_EFFORT = "high"
 """The API's own default."""
 
 _PATH = Late(r"[^\s.\[\]>]+")
-"""A step of a path: `tools.3.custom.x`, `tools[3].x` and `body -> tools -> 3 -> x` are all in use."""
+"""Matches a step of a path: `tools.3.custom.x`, `tools[3].x` and `body -> tools -> 3 -> x` are all in use."""
 
 _LONGEST_PATH = 12
-"""Steps. The deepest field of the protocol takes eight."""
+"""Steps of a path. The protocol's deepest field takes eight."""
 
 _MOST_PATHS = 32
-"""Paths in a detail: a refusal names one or a few."""
+"""Paths of a detail that are used: a refusal names one or a few."""
 
 _LONGEST_DETAIL = 4096
-"""Characters of a detail that are looked at: it is an upstream's text."""
+"""Characters of a detail that are read: it comes from an upstream."""
 
 _KEPT_AT_TOP = frozenset({"model", "messages", "max_tokens", "system", "tools", "stream"})
-"""Fields without which a request is another one."""
+"""Fields that cannot be left out without changing the request's meaning."""
 
 _KEPT_INSIDE = frozenset(
     {"type", "role", "content", "id", "name", "text", "thinking", "signature", "data", "source", "input"}
@@ -57,22 +57,21 @@ _KEPT_INSIDE = frozenset(
 """The same for a message, a block or a tool."""
 
 _DATA = frozenset({"input", "input_schema"})
-"""What is in there is no part of the protocol."""
+"""Fields whose content is not part of the protocol."""
 
 _TYPE = Late(r"[a-z][a-z0-9_]*")
 _UNTYPED = "custom"
-"""A tool without a type is called so."""
+"""The type of a tool without a `type`."""
 
 _ID_PREFIX = Late(r"\^\(?([A-Za-z]{1,12}_)")
-"""How a pattern for ids begins that wants a certain beginning."""
+"""Matches a pattern for ids that require a prefix."""
 
 
 def without_fields(document: Document, paths: str) -> Document:
-    """Remove the fields that paths name, wherever their shape matches: "tools.3.custom.x" is `x` of every tool.
+    """Remove the fields that paths name, from all elements of a list: "tools.3.custom.x" is `x` of every tool.
 
-    `paths` are joined by commas. A number, or `*`, stands for any number. A step that is no key names a type, and then
-    values of another one are not meant. Nothing goes without which the request would be another one, and nothing that
-    is data.
+    `paths` are separated by commas. A number, or `*`, stands for any index. A step that is no key names a type; then
+    only values of that type are changed. Essential fields and data are kept.
     """
     out: Document = document
     for path in paths[:_LONGEST_DETAIL].split(",")[:_MOST_PATHS]:
@@ -89,7 +88,7 @@ def without_fields(document: Document, paths: str) -> Document:
 
 
 def hashed_user_id(document: Document, detail: str = "") -> Document:
-    """Put 32 hexadecimal digits in the place of `metadata.user_id`, the same for the same id."""
+    """Replace `metadata.user_id` by 32 hexadecimal digits of its hash."""
     metadata = document.get("metadata")
     user_id = metadata.get("user_id") if isinstance(metadata, dict) else None
     if not isinstance(metadata, dict) or not isinstance(user_id, str):
@@ -99,7 +98,7 @@ def hashed_user_id(document: Document, detail: str = "") -> Document:
 
 
 def capped_cache_marks(document: Document, detail: str = "") -> Document:
-    """Remove cache marks until MAX_CACHE_MARKS are left: the oldest in messages, and only then those before them."""
+    """Remove cache marks until MAX_CACHE_MARKS are left: first the oldest in messages, then those before messages."""
     contents = [message.get("content") for message in document["messages"]]
     marks = sum(map(_marks, [*contents, document.get("system"), document.get("tools")]))
     excess = marks + ("cache_control" in document) - MAX_CACHE_MARKS
@@ -127,10 +126,10 @@ def capped_cache_marks(document: Document, detail: str = "") -> Document:
 
 
 def rewritten_tool_ids(document: Document, detail: str = "") -> Document:
-    """Give every call an id of nine letters and digits by its number, and its result the same.
+    """Give every call an id of nine letters and digits, made from its number, and its result the same.
 
-    That is the narrowest form that a host was seen to ask for. If the detail holds a pattern that asks for a certain
-    beginning ("^fc_"), they begin with it instead.
+    That is the narrowest rule seen at a host. If the detail has a pattern with a prefix ("^fc_"), ids begin with it
+    instead.
     """
     wanted = _ID_PREFIX.compiled.search(detail, 0, _LONGEST_DETAIL)
     prefix = wanted[1] if wanted else "call"
@@ -138,19 +137,19 @@ def rewritten_tool_ids(document: Document, detail: str = "") -> Document:
 
 
 def images_as_text(document: Document, detail: str = "") -> Document:
-    """Put a note in the place of each image, in messages and inside tool results."""
+    """Replace each image by a note, in messages and inside tool results."""
     return _noted(document, "image", _image_note)
 
 
 def documents_as_text(document: Document, detail: str = "") -> Document:
-    """Put its text, or else a note, in the place of each document (a PDF too), in messages and inside tool results."""
+    """Replace each document (also a PDF) by its text, or else a note, in messages and inside tool results."""
     return _noted(document, "document", _document_note)
 
 
 def adaptive_as_enabled(document: Document, detail: str = "") -> Document:
-    """Turn adaptive thinking into `enabled`, with the budget that fits effort and `max_tokens`; off if none fits.
+    """Turn adaptive thinking into `enabled`, with a budget by effort and `max_tokens`; off if none fits.
 
-    Off too where the API allows no such thinking: a tool is forced, or the last turn calls one without a thought.
+    Off, too, where the API does not allow it: for a forced tool, or if the last turn has a call without thinking.
     """
     thinking = document.get("thinking")
     if not isinstance(thinking, dict) or thinking.get("type") != "adaptive":
@@ -158,7 +157,7 @@ def adaptive_as_enabled(document: Document, detail: str = "") -> Document:
     output = document.get("output_config")
     effort = output.get("effort") if isinstance(output, dict) else None
     most = document.get("max_tokens")
-    # Half of the tokens at least are left for the reply.
+    # At least half of the tokens are left for the reply.
     room = most // 2 if type(most) is int else 0
     budget = min(BUDGETS.get(effort if isinstance(effort, str) else "", BUDGETS[USUAL_EFFORT]), room)
     choice = document.get("tool_choice")
@@ -180,12 +179,12 @@ CURES: dict[str, Callable[[Document, str], Document]] = {
     "documents": documents_as_text,
     "adaptive_thinking": adaptive_as_enabled,
 }
-"""By the names that configuration and log lines have for them. The detail is the paths for `fields`, the refusal's text
-or pattern for `tool_ids`, and of no account for the others."""
+"""By their names in configuration and log lines. The detail is the paths for `fields`, the refusal's text or pattern
+for `tool_ids`, and unused by the others."""
 
 
 def _without(value: Any, keys: list[str]) -> Any:
-    """Return an object, or the objects of a list, without what the keys lead to."""
+    """Return an object, or the objects of a list, without the fields at a path."""
     if type(value) is list:
         return changed_blocks(value, lambda block: _without(block, keys))
     key, rest = keys[0], keys[1:]
@@ -204,7 +203,7 @@ def _without(value: Any, keys: list[str]) -> Any:
 
 
 def _marks(blocks: object) -> int:
-    """Count the cache marks of blocks, and of those inside tool results."""
+    """Count the cache marks of blocks, including those inside tool results."""
     if type(blocks) is not list:
         return 0
     return sum(
@@ -215,7 +214,7 @@ def _marks(blocks: object) -> int:
 
 
 def _noted(document: Document, kind: str, note: Callable[[Block], str]) -> Document:
-    """Return the document with each block of a type as the text that `note` makes of it."""
+    """Return the document with each block of a type replaced by the text that `note` returns."""
 
     def change(block: Block) -> Block:
         if block["type"] == kind:
@@ -231,12 +230,12 @@ def _noted(document: Document, kind: str, note: Callable[[Block], str]) -> Docum
 
 
 def _image_note(block: Block) -> str:
-    """Describe an image that the model does not get."""
+    """Describe an image that the model cannot see."""
     return f"[An image was here, which this model cannot see: {_described(block.get('source'))}]"
 
 
 def _document_note(block: Block) -> str:
-    """Return the text of a document, or describe one that has none."""
+    """Return the text of a document, or a description if it has none."""
     source = block.get("source")
     kind = source.get("type") if isinstance(source, dict) else None
     text: Any = None
@@ -255,7 +254,7 @@ def _document_note(block: Block) -> str:
 
 
 def _described(source: object) -> str:
-    """Say of what type and size a source is, as far as it tells."""
+    """Describe type and size of a source, as far as they are known."""
     if not isinstance(source, dict):
         return "unknown"
     kind, data = source.get("media_type"), source.get("data")
@@ -264,7 +263,7 @@ def _described(source: object) -> str:
 
 
 def _calls_without_a_thought(document: Document) -> bool:
-    """Return whether the last assistant turn holds a tool call and does not begin with thinking."""
+    """Return whether the last assistant turn contains a tool call and does not begin with thinking."""
     for message in reversed(document["messages"]):
         if message.get("role") == "assistant":
             content = message.get("content")

@@ -1,6 +1,6 @@
-"""The protocol's errors: types, statuses, and the two ways to write one (body and stream event).
+"""The protocol's errors: types, statuses, and their two forms (body and stream event).
 
-An error that the gateway makes looks like one that the API makes, so that clients treat it alike.
+The gateway's own errors look like the API's, so that clients handle them alike.
 """
 
 from collections.abc import Mapping, Sequence
@@ -39,7 +39,7 @@ STATUS_OF_TYPE = {
 
 
 def error_type(status: int) -> str:
-    """Return the protocol's name for an HTTP status; other 4xx are the request's fault, the rest the server's."""
+    """Return the protocol's error type for an HTTP status; other 4xx are the request's fault, the rest the server's."""
     known = TYPE_OF_STATUS.get(status)
     if known is not None:
         return known
@@ -62,7 +62,7 @@ def error_body(
 
 
 def error_event(type: str, message: str, request_id: str) -> bytes:
-    """Return an `event: error`, complete with its blank line, for a response that has already begun."""
+    """Return an `event: error`, with its blank line, for a response that has already begun."""
     data = orjson.dumps(
         {"type": "error", "error": {"type": type, "message": message}, "request_id": request_id}
     )
@@ -70,10 +70,10 @@ def error_event(type: str, message: str, request_id: str) -> bytes:
 
 
 class RequestError(Exception):
-    """The client's request cannot be served: carries the response that it gets.
+    """The client's request cannot be served. Holds the response to the client.
 
-    `status` and `message` go to the client as they are, and so do `details`, which SDKs act upon; `headers`
-    are added to the response (lower-case names). Never raise it with a secret in the message.
+    `status`, `message` and `details`, by which SDKs act, go to the client unchanged; `headers` (lower-case names) are
+    added to the response. Never raise it with a secret in the message.
     """
 
     def __init__(

@@ -1,7 +1,7 @@
-"""Ways to change a message history without touching the original: copies only what changes, and hands
-back the very same object when nothing does. Which change is due is left to the repairs.
+"""Changes message histories without modifying the original: copies only what changes, and returns the same object if
+nothing does. The repairs decide which change is needed.
 
-Contents are taken as leniently as requests are: what is no block, or no content, stays as it is.
+Lenient, like the reading of requests: what is no block or no content is kept as it is.
 """
 
 from collections.abc import Callable
@@ -12,15 +12,15 @@ Message = dict[str, Any]
 Document = dict[str, Any]
 
 MERGEABLE = ("user", "assistant")
-"""Roles that take turns. A message of role system is none: it may carry settings of its own."""
+"""Roles whose adjacent messages are one turn. Messages of role system are separate: they may contain settings."""
 
 
 def changed_blocks(
     content: list[Any], change: Callable[[Block], Block | None], kinds: tuple[str, ...] = ()
 ) -> list[Any]:
-    """Return the list with each block changed, or each one of the types in `kinds`.
+    """Return the list with each block changed, or only those of the types in `kinds`.
 
-    None from `change` leaves a block out. The very same list if nothing changes.
+    A block for which `change` returns None is left out. Returns the same list if nothing changes.
     """
     out: list[Any] | None = None
     for index, block in enumerate(content):
@@ -39,7 +39,7 @@ def changed_blocks(
 def changed_message_blocks(
     document: Document, change: Callable[[Block], Block | None], kinds: tuple[str, ...] = ()
 ) -> Document:
-    """Return the document with each content block of each message changed, as `changed_blocks` does it.
+    """Return the document with the content blocks of all messages changed, as `changed_blocks` does it.
 
     A message that loses its last block is left out.
     """
@@ -53,7 +53,7 @@ def changed_message_blocks(
 
 
 def _holds(document: Document, kinds: tuple[str, ...]) -> bool:
-    """Return whether there is a block of one of these types: mostly there is none, and this finds it fast."""
+    """Return whether there is a block of one of these types. Usually there is none, which this finds fast."""
     for message in document["messages"]:
         content = message.get("content")
         if type(content) is list:
@@ -64,22 +64,22 @@ def _holds(document: Document, kinds: tuple[str, ...]) -> bool:
 
 
 def changed_contents(document: Document, change: Callable[[Any], Any]) -> Document:
-    """Return the document with each message's content changed, as `with_contents` puts them in."""
+    """Return the document with each message's content changed; see `with_contents`."""
     return with_contents(document, [change(message.get("content")) for message in document["messages"]])
 
 
 def with_contents(document: Document, contents: list[Any]) -> Document:
     """Return the document with other contents, one for each message.
 
-    A message whose new content is None or [] is left out; if that puts two messages of one role side
-    by side, they become one. The very same document if no content is another one.
+    A message whose new content is None or [] is left out; if two messages of one role become neighbours, they are
+    merged. Returns the same document if no content differs.
     """
     messages = document["messages"]
     if all(new is message.get("content") for new, message in zip(contents, messages, strict=True)):
         return document
     out: list[Message] = []
     run: list[Message] = []
-    """Messages that stand side by side since what was between them was left out."""
+    """Messages that are neighbours because those between them were left out."""
     gap = False
     for message, content in zip(messages, contents, strict=True):
         if content is not message.get("content"):
@@ -98,7 +98,7 @@ def with_contents(document: Document, contents: list[Any]) -> Document:
 
 
 def are_mergeable(first: Message, second: Message) -> bool:
-    """Return whether the two are parts of one turn."""
+    """Return whether two messages belong to one turn."""
     return (
         first.get("role") == second.get("role")
         and first.get("role") in MERGEABLE
@@ -108,10 +108,10 @@ def are_mergeable(first: Message, second: Message) -> bool:
 
 
 def merged(run: list[Message]) -> Message:
-    """Join mergeable messages; a single one is returned as it is.
+    """Merge messages of one turn; a single one is returned as it is.
 
-    Strings are joined with a blank line, else each becomes a text block. In a user's message the tool
-    results come first, where the protocol wants them.
+    Strings are joined with a blank line, otherwise each becomes a text block. In a user message the tool results come
+    first, as the protocol requires.
     """
     if len(run) == 1:
         return run[0]
@@ -131,7 +131,7 @@ def merged(run: list[Message]) -> Message:
 
 
 def is_blank(text: object) -> bool:
-    """Return whether it is a text that says nothing."""
+    """Return whether a value is a blank text."""
     return isinstance(text, str) and (not text or text.isspace())
 
 
@@ -151,5 +151,5 @@ def is_tool_result(block: object) -> bool:
 
 
 def without(block: Block, key: str) -> Block:
-    """Return the block without a key; the very same one if it has none."""
+    """Return the block without a key; the same object if it has none."""
     return {name: value for name, value in block.items() if name != key} if key in block else block

@@ -1,22 +1,22 @@
-"""How large a picture is, read from the first bytes of its base64. Knows the four formats that the
-protocol takes; decodes no picture. What a size costs is left to others.
+"""Reads the size of a picture from the beginning of its base64 data. Supports the protocol's four formats and decodes
+no picture.
 """
 
 from binascii import Error, a2b_base64
 
 _HEAD = 180 * 1024
-"""Characters of base64 that are looked at: a JPEG's size stands behind its metadata, and cameras write
-up to two segments of 64 KiB."""
+"""Characters of base64 that are read: a JPEG's size follows its metadata, and cameras write up to two segments of
+64 KiB."""
 
 _JPEG_SEGMENTS = 1000
-"""Segments and fill bytes that are looked at; a JPEG has some ten before its size. Each could be two bytes."""
+"""Segments and fill bytes that are read; a JPEG has some ten before its size. Each could have only two bytes."""
 
 _JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-"""Markers of a JPEG segment that holds the size; the three left out are tables."""
+"""Markers of a JPEG segment with the size; the three exceptions are tables."""
 
 
 def image_size(data: str) -> tuple[int, int] | None:
-    """Return width and height in pixels of a PNG, JPEG, GIF or WebP; None for what cannot be read."""
+    """Return width and height in pixels of a PNG, JPEG, GIF or WebP; None for data that cannot be read."""
     try:
         head = a2b_base64(data[:_HEAD])
     except (Error, ValueError):

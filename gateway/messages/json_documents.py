@@ -1,8 +1,7 @@
-"""JSON documents, read and written with orjson, and exactly where orjson alone would not be.
+"""Reads and writes JSON documents with orjson, and exactly where orjson alone would not be exact.
 
-Reading takes what other JSON readers take (lone surrogates, NaN), never loses an integer's digits, and is bounded: in
-depth, in the number of values, and so in memory. Writing gives back what was read. What a document must hold is left
-to others.
+Reading accepts what other JSON parsers accept (lone surrogates, NaN), keeps all digits of integers, and is bounded: in
+depth, in the number of values, and so in memory. Writing gives back what was read.
 """
 
 import re
@@ -25,7 +24,8 @@ MAX_VALUES = 1_000_000
 """Objects, arrays and scalars of one document. A session of 32 MB has some 100,000."""
 
 MAX_LENIENT = 16 * 1024 * 1024
-"""Bytes of a document outside ASCII that only Python's own reader takes: it needs up to nine times as many."""
+"""Bytes of a document that only Python's own parser accepts and that is not ASCII: it needs up to nine times as
+many."""
 
 _TOO_DEEP = f"it is nested deeper than {MAX_DEPTH} levels"
 
@@ -35,53 +35,54 @@ _INT64 = 2.0**63
 _STRING = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
 
 _VALUE = Late(rb'[^",\[{]*+(?:(?:%b|[\[{][ \t\r\n]*+[\]}])[^",\[{]*+){0,2}+[,\[{]|.++' % _STRING, re.DOTALL)
-"""Up to the next comma, or bracket that opens what is not empty: each begins a value. Between two of them are at most
-two strings, or a string and an empty object or array. The rest, whatever it is, matches as a whole."""
+"""Matches up to the next comma, or opening bracket of what is not empty: each begins a value. Between two of them are
+at most two strings, or a string and an empty object or array. The rest matches as a whole."""
 
 _PLAIN = rb'"[^"]*+"'
-"""A string without escaped quotes, which is found several times as fast."""
+"""A string without escaped quotes, which is matched several times as fast."""
 
 _NESTED = rb"[^\"{}\[\]]++|%b|[\[{](?:[^\"{}\[\]]++|%b)*+[\]}]" % (_PLAIN, _PLAIN)
-"""What changes no level: anything but strings and brackets, a string, or an object or array that nests no further."""
+"""Text that does not change the level: no string or bracket, a string, or an object or array without nesting."""
 
 _BRACKET = Late(rb"(?:%b)*+(?:([\[{])|[\]}])" % _NESTED, re.DOTALL)
-"""Up to the next bracket that opens a level (the group) or closes one."""
+"""Matches up to the next bracket that opens a level (the group) or closes one."""
 
 
 _COLON = re.compile(rb"[ \t\r\n]*+:[ \t\r\n]*+")
 
 _ANY_BRACKET = re.compile(rb'(?:[^"{}\[\]]++|%b)*+(?:([\[{])|[\]}])' % _STRING, re.DOTALL)
-"""The same for any text: escaped quotes are told from others."""
+"""The same for any text, with escaped quotes."""
 
 _BACKSLASH = ord("\\")
 
 _MAX_KEYS = 32
-"""Places of a key that are looked at one by one. Claude Code's requests have two or three: its tools take a model."""
+"""Occurrences of a key that are examined one by one. Claude Code's requests have two or three: its tools take a
+model."""
 
 _MAX_BRACKETS = 200
 """Brackets that are followed to the end of an object. A tool's schema has some dozens."""
 
 
 class TooLarge(ValueError):
-    """A document that would take more memory than any real one: its size is what is wrong with it."""
+    """The document would take more memory than any real one, so its size is the error."""
 
 
 def read_document(raw: bytes) -> Any:
-    """Read a document, with every digit of its integers.
+    """Read a document, with all digits of its integers.
 
-    Raises ValueError with a message that says where: not UTF-8, not JSON, deeper than MAX_DEPTH; TooLarge.
+    Raises ValueError with the error and its place (not UTF-8, not JSON, deeper than MAX_DEPTH), or TooLarge.
     """
     document, by_orjson = read_quickly(raw)
     return with_every_digit(document, raw) if by_orjson else document
 
 
 def read_quickly(raw: bytes) -> tuple[Any, bool]:
-    """Read a document to look at; return it and whether orjson read it.
+    """Read a document without restoring digits; return it and whether orjson read it.
 
-    If it did, integers beyond 64 bits are floats: `with_every_digit` gives them back. Nothing in such a document is
-    NaN or infinite. If it did not, the document is exact. Raises ValueError as `read_document` does.
+    If it did, integers beyond 64 bits are floats until `with_every_digit`, and nothing is NaN or infinite. If it did
+    not, the document is exact. Raises ValueError as `read_document` does.
     """
-    # A value takes two bytes at least, with the comma or bracket before it.
+    # A value takes at least two bytes, with the comma or bracket before it.
     if len(raw) > 2 * MAX_VALUES and _holds_too_many_values(raw):
         raise TooLarge(f"it holds more than {MAX_VALUES:,} values")
     by_orjson = True
@@ -90,8 +91,8 @@ def read_quickly(raw: bytes) -> tuple[Any, bool]:
     except orjson.JSONDecodeError:
         document = _read_leniently(raw)
         by_orjson = False
-    # A level at a time, by the garbage collector's walk in C: five times as fast as a loop over values.
-    # It needs no look at types, since what was read holds nothing but what JSON has.
+    # A level at a time, by the garbage collector's walk in C, which is five times as fast as a loop over values. Types need
+    # no check, since a parsed document contains only JSON's.
     level = [document]
     for _ in range(MAX_DEPTH):
         level = get_referents(*level)
@@ -103,7 +104,7 @@ def read_quickly(raw: bytes) -> tuple[Any, bool]:
 
 
 def with_every_digit(document: Any, raw: bytes) -> Any:
-    """Give what orjson read from `raw` the digits that integers beyond 64 bits lost.
+    """Restore the digits of integers beyond 64 bits in what orjson read from `raw`.
 
     Returns the same object if there are none.
     """
@@ -113,10 +114,10 @@ def with_every_digit(document: Any, raw: bytes) -> Any:
 
 
 def write_document(document: object, *, finite: bool = False) -> bytes:
-    """Write the document as JSON without blanks.
+    """Write a document as JSON without blanks.
 
     UTF-8, or ASCII with escapes where orjson cannot write it (lone surrogates, integers beyond 64 bits, NaN and
-    infinities). `finite`: it is known to hold no NaN and no infinity, so that no search for one is needed.
+    infinities). `finite`: the document has no NaN and no infinity, so that no search for them is needed.
     """
     try:
         written = orjson.dumps(document)
@@ -128,8 +129,8 @@ def write_document(document: object, *, finite: bool = False) -> bytes:
 
 
 def first_difference(before: Any, after: Any) -> str | None:
-    """Return the path of the first place where two documents differ, such as "messages.3.content"; None if they are
-    the same. Keys come in the order of `before`, then those that only `after` has. "" is the document itself."""
+    """Return the path of the first difference between two documents, such as "messages.3.content"; None if they are
+    equal. Keys come in the order of `before`, then those that only `after` has. "" is the document itself."""
     steps: list[str] = []
     if not _differ(before, after, steps):
         return None
@@ -137,7 +138,7 @@ def first_difference(before: Any, after: Any) -> str | None:
 
 
 def _differ(before: Any, after: Any, steps: list[str]) -> bool:
-    """Return whether two values differ; `steps` gets the way to the first place that does, its end first."""
+    """Return whether two values differ; the path of the first difference is added to `steps`, last step first."""
     if before is after:
         return False
     if type(before) is not type(after):
@@ -160,9 +161,9 @@ def _differ(before: Any, after: Any, steps: list[str]) -> bool:
 
 
 def spelled(key: str) -> Late[bytes]:
-    """Return a pattern for `member_values`: the key in each way that JSON may write its (ASCII) letters.
+    """Return a pattern for `member_values` that matches an (ASCII) key in every spelling that JSON allows.
 
-    It matches up to the key and its value, if that is a scalar (groups 1 and 2), or to the next bracket that opens (3).
+    It matches up to the key and its value, if that is a scalar (groups 1 and 2), or up to the next opening bracket (3).
     """
     letters = [rb"(?:%b|\\u00(?i:%02x))" % (letter.encode(), ord(letter)) for letter in key]
     member = rb'"%b"[ \t\r\n]*+:[ \t\r\n]*+' % b"".join(letters)
@@ -171,12 +172,12 @@ def spelled(key: str) -> Late[bytes]:
 
 
 def member_values(raw: bytes, key: Late[bytes]) -> Iterator[tuple[int, int]]:
-    """Find where in the text of a JSON object each value of a key of its own begins and ends.
+    """Yield start and end of each value of a key in the text of a JSON object.
 
-    `raw` is known to be an object; `key` is what `spelled` made. Keys of nested objects are passed over. One pass, and
-    a step of Python's only for brackets that nest.
+    `raw` is known to be an object; `key` comes from `spelled`. Keys of nested objects are skipped. Takes one pass, with
+    Python steps only for nested brackets.
     """
-    # Escaped backslashes and quotes make room for others of the same length, so that a quote ends its string.
+    # Escaped backslashes and quotes are replaced by text of the same length, so that every quote left ends a string.
     text = raw.replace(rb"\\", b"__").replace(rb"\"", b"__")
     at = text.index(b"{") + 1
     while True:
@@ -195,18 +196,18 @@ def member_values(raw: bytes, key: Late[bytes]) -> Iterator[tuple[int, int]]:
 
 
 def only_key(raw: bytes, name: bytes) -> int:
-    """Return where a key is that a JSON object has; -1 if it is not soon clear which one that is, or it may have it
-    more than once.
+    """Return the position of an object's own key, not a nested object's; -1 if it cannot be found quickly, or if the
+    key may occur more than once.
 
-    `name`: the key in quotes. Nothing in `raw` spells a letter of it as an escape.
+    `name`: the key in quotes. `raw` must not contain a letter of it as an escape.
     """
     found = -1
     at = raw.rfind(name)
     for _ in range(_MAX_KEYS):
         before = raw.rfind(name, 0, at)
-        # Behind a backslash the quote is a part of some string.
+        # A quote behind a backslash is part of a string.
         colon = None if raw[at - 1] == _BACKSLASH else _COLON.match(raw, at + len(name))
-        # What is left when all others are nested is the object's own.
+        # An occurrence is the object's own if it is the only one, or if it is not nested.
         if colon is not None and ((before < 0 and found < 0) or not _is_nested(raw, colon.end())):
             if found >= 0:
                 return -1
@@ -218,7 +219,7 @@ def only_key(raw: bytes, name: bytes) -> int:
 
 
 def _is_nested(raw: bytes, at: int) -> bool:
-    """Return whether an object that has a value at `at` soon ends, and is not the whole document."""
+    """Return whether a value at `at` is inside a nested object whose end is near."""
     depth = 0
     for bracket in islice(_ANY_BRACKET.finditer(raw, at), _MAX_BRACKETS):
         depth += 1 if bracket[1] else -1
@@ -228,7 +229,7 @@ def _is_nested(raw: bytes, at: int) -> bool:
 
 
 def _end_of_nested(text: bytes, at: int) -> int:
-    """Return where the object or array ends whose inside begins at `at`."""
+    """Return the end of the object or array whose content begins at `at`."""
     brackets = _BRACKET.compiled.finditer(text, at)
     depth = 1
     while depth:
@@ -238,10 +239,10 @@ def _end_of_nested(text: bytes, at: int) -> int:
 
 
 def _holds_too_many_values(raw: bytes) -> bool:
-    """Return whether a document has more than MAX_VALUES, without reading it.
+    """Return whether a document has more than MAX_VALUES, without parsing it.
 
-    Commas and opening brackets are counted wherever they are, and only if there are too many of those, outside strings:
-    prose and code are full of them.
+    Commas and opening brackets are counted everywhere, and again outside of strings only if they are too many: prose
+    and code are full of them.
     """
     if raw.count(b",") + raw.count(b"[") + raw.count(b"{") < MAX_VALUES:
         return False
@@ -249,7 +250,7 @@ def _holds_too_many_values(raw: bytes) -> bool:
 
 
 def _holds_huge_float(document: object) -> bool:
-    """Return whether some number may be an integer that orjson read as a float."""
+    """Return whether a number may be an integer that orjson read as a float."""
     level = [document]
     while level:
         for value in level:
@@ -260,7 +261,7 @@ def _holds_huge_float(document: object) -> bool:
 
 
 def _read_leniently(raw: bytes) -> Any:
-    """Read a document with Python's own reader. Raises ValueError."""
+    """Read a document with Python's own parser. Raises ValueError."""
     import json
 
     if len(raw) > MAX_LENIENT and not raw.isascii():
@@ -272,7 +273,7 @@ def _read_leniently(raw: bytes) -> Any:
     except json.JSONDecodeError:
         raise
     except ValueError:
-        # The only other one: a limit of Python's, since its time to read digits is quadratic.
+        # Python's only other error: its limit of digits, since parsing them takes quadratic time.
         raise ValueError("it holds an integer of more than 4,300 digits") from None
     except RecursionError:
         raise ValueError(_TOO_DEEP) from None
@@ -285,7 +286,7 @@ def _write_leniently(document: object) -> bytes:
 
 
 def _holds_nan(document: object) -> bool:
-    """Return whether orjson's `null` may stand for a NaN or an infinity somewhere."""
+    """Return whether a `null` written by orjson may stand for NaN or an infinity."""
     rest: list[Any] = [document]
     while rest:
         value = rest.pop()

@@ -1,8 +1,8 @@
-"""What became of a conversation's prompt cache, told by the usage that its responses report.
+"""Detects lost prompt caches of conversations, by the usage in their responses.
 
 A response says how many tokens of its prompt were read from a cache and how many were written to one. If a request
-reads clearly less than the last one of its thread had read and written, the cache was lost, and why is found by
-comparing the two: see `cause_of`. Sans-I/O: times are those of the records.
+reads clearly fewer than the last one of its thread read and wrote, the cache was lost; the cause is found by comparing
+the two: see `cause_of`. Sans-I/O: times are those of the records.
 """
 
 from dataclasses import dataclass
@@ -11,39 +11,39 @@ from gateway.messages.prompt_prefix import Prefix, are_of_one_thread, continues,
 from gateway.telemetry.access_log import Record
 
 MAX_CONVERSATIONS = 1024
-"""Conversations remembered; the least recently used goes first."""
+"""Conversations remembered; the least recently used is dropped first."""
 
 MAX_THREADS = 16
-"""Turns remembered of one conversation, two for each of its threads: an agent and a few sub-agents beside it."""
+"""Turns remembered of one conversation, two for each of its threads: an agent and a few sub-agents."""
 
 MAX_NUMBERS = 500_000
-"""Hashes remembered of all conversations: 4 MB. A long session has some 2,000."""
+"""Hashes remembered for all conversations: 4 MB. A long session has some 2,000."""
 
 KEPT_FOR = 7200.0
-"""Seconds after which a turn is forgotten: the longest life of a cache, and as long again to tell that it is over."""
+"""Seconds after which a turn is forgotten: twice the longest life of a cache, so that its end can be reported."""
 
 SLACK_TOKENS, SLACK_SHARE = 128, 0.05
-"""How much less may be read without a loss: OpenAI's caches grow in steps of 128 tokens, and on other hosts the last
-few blocks are found or not. Five percent of a cache read cost half a percent of the prompt."""
+"""How many fewer tokens may be read without counting as a loss: OpenAI's caches grow in steps of 128 tokens, and other
+hosts may miss the last few blocks. Five percent of a cache read cost half a percent of the prompt."""
 
 
 @dataclass(slots=True, frozen=True)
 class Turn:
-    """One response, and what its cache was made of."""
+    """One response, and the prompt that its cache was made of."""
 
     prefix: Prefix
     tokens: int
     """Read from the cache and written to it."""
     time: float
-    """When its request came."""
+    """When its request arrived."""
     begun: float
-    """When its response began: before that nobody can read what it writes."""
+    """When its response began: before that, other requests cannot read what it writes."""
     model: str
     wire_model: str
     place: tuple[str, str]
     """Upstream and account."""
     changes: frozenset[str]
-    """The repairs and cures."""
+    """Names of the repairs and cures."""
 
 
 class PromptCaches:
@@ -53,11 +53,11 @@ class PromptCaches:
 
     def __init__(self) -> None:
         self._conversations: dict[str, list[Turn]] = {}
-        """By conversation, the least recently used first; of one, the oldest turn first."""
+        """By conversation, the least recently used first; turns from oldest to newest."""
         self._numbers = 0
 
     def judge(self, conversation: str, prefix: Prefix, record: Record) -> None:
-        """Note in a record what became of the cache. One whose response told nothing of a cache is left as it is."""
+        """Record what happened to the cache. A record without cache counts is not changed."""
         read, written = record.cache_read_tokens, record.cache_creation_tokens
         if read is None and written is None:
             return
@@ -75,10 +75,10 @@ class PromptCaches:
         )
         last = _last_of_thread([each for each in turns if each.begun <= record.time], prefix)
         if last is None or last.tokens == 0:
-            # Nothing was there to lose.
+            # There was no cache that could be lost.
             record.cache = "hit" if read and last is not None else "new" if turn.tokens else ""
         else:
-            # What a shorter prompt cannot hold, it cannot lose.
+            # A shorter prompt can read only a part of the cache, which is no loss.
             most = min(last.tokens, read + written + (record.input_tokens or 0))
             if most - read > max(SLACK_TOKENS, SLACK_SHARE * most):
                 cause, record.cache_changed_at = cause_of(turn, last)
@@ -94,8 +94,8 @@ class PromptCaches:
         return turns
 
     def _keep(self, conversation: str, turns: list[Turn], turn: Turn) -> None:
-        """Put the conversation back with another turn. Of those that it goes on from, only the last stays: a request
-        beside the thread may still go on from there."""
+        """Store the conversation with another turn. Of the turns that it continues, only the last is kept: a concurrent
+        request may still continue that one."""
         before = [each for each in turns if continues(turn.prefix, each.prefix)]
         gone = {id(each) for each in before[:-1]}
         turns = [each for each in turns if id(each) not in gone][-MAX_THREADS + 1 :]
@@ -107,7 +107,7 @@ class PromptCaches:
 
 
 def _last_of_thread(turns: list[Turn], prefix: Prefix) -> Turn | None:
-    """Return the turn that a request goes on from; else the one of its thread that shares most with it."""
+    """Return the turn that a request continues, or else the one of its thread with the longest common beginning."""
     intact = [turn for turn in turns if continues(prefix, turn.prefix)]
     if intact:
         return max(intact, key=lambda turn: (len(turn.prefix.blocks), turn.time))
@@ -116,12 +116,12 @@ def _last_of_thread(turns: list[Turn], prefix: Prefix) -> Turn | None:
 
 
 def cause_of(turn: Turn, last: Turn) -> tuple[str, str]:
-    """Return why a cache was lost, and the path of what changed.
+    """Return the cause of a cache's loss, and the path of what changed.
 
-    Where several hold, the one counts without which the others would have made no difference: nothing is left of a
-    cache that is too old, whoever is asked; a client's other model or changed beginning matches no cache anywhere; a
-    cache is an account's own; and only then may it be the gateway's changes. A change behind the beginning loses no
-    more than what follows it, so that it comes after a move, which loses all.
+    If several apply, the one counts that alone is sufficient: a cache that is too old is gone for every account; a
+    different model or changed beginning from the client matches no cache anywhere; a cache belongs to an account; only
+    then it may be the gateway's changes. A change behind the beginning loses only what follows it, so it comes after a
+    move to another account, which loses everything.
     """
     if turn.time - last.time > last.prefix.lives:
         return "expired", ""

@@ -1,8 +1,8 @@
-"""What a prompt cache sees of a request, as hashes: enough to say later where another request first differs.
+"""The part of a request that prompt caches depend on, as hashes, to find where two requests first differ.
 
 A prompt is cached from its beginning: tools, then system prompt, then messages. Each tool, each block of the system
-prompt and each content block becomes a number of 64 bits; nothing of its text is kept. Cache marks are left out, since
-they move with each turn, and so is the difference between a string and one text block.
+prompt and each content block becomes a 64-bit hash; no text is kept. Cache marks are ignored, since they move with each
+turn, and so is the difference between a string and one text block.
 """
 
 from array import array
@@ -15,43 +15,43 @@ from gateway.messages.json_documents import write_document
 from gateway.messages.request import BILLING_HEADER
 
 BRIEF, HOUR = 300.0, 3600.0
-"""Seconds that a cache lives after its last use: what the API gives without a `ttl`, and with `"ttl": "1h"`."""
+"""Seconds that a cache lives after its last use: the API's default, and with `"ttl": "1h"`."""
 
 NO_NUMBERS = array("q")
 
 OPTIONS = ("tool_choice", "thinking", "output_config")
-"""Fields on which the API's caches of messages depend besides their content."""
+"""Fields that the API's caches of messages depend on besides their content."""
 
 
 class Prefix(NamedTuple):
-    """One request's prompt. Python's own hashes: they mean something in this process only."""
+    """One request's prompt, as hashes by Python's `hash`, which are valid in this process only."""
 
     tools: "array[int]"
     system: "array[int]"
     billing: int
     """The hash of an attribution block in front of the system prompt, which is not among `system`; 0 without one."""
-    options: tuple[int, ...]
+    """The hash of an attribution block before the system prompt, which `system` does not include; 0 without one."""
     blocks: "array[int]"
-    """Of all messages, in order; the first one of a message also tells its role."""
+    """Blocks of all messages, in order; the first of a message includes its role."""
     starts: "array[int]"
-    """Where in `blocks` each message begins."""
+    """The index in `blocks` at which each message begins."""
     system_is_text: bool
-    """The system prompt is one string."""
+    """Whether the system prompt is one string."""
     messages_are_text: bytes
-    """The same of each message's content: 1 if it is."""
+    """The same for each message's content: 1 if it is."""
     marked: bool
-    """The client asked for caching."""
+    """Whether the client asked for caching."""
     lives: float
-    """Seconds that its cache lives, by what the client asked for last: the shortest of its marks."""
+    """Seconds that its cache lives: the shortest of the client's marks."""
 
     @property
     def size(self) -> int:
-        """Return how many numbers it holds."""
+        """The number of hashes."""
         return len(self.tools) + len(self.system) + len(self.blocks) + 2 * len(self.starts)
 
 
 class _Marks:
-    """The cache marks met so far."""
+    """The cache marks found so far."""
 
     __slots__ = ("brief", "found")
 
@@ -60,7 +60,7 @@ class _Marks:
         self.brief = False
 
     def off(self, block: Any) -> Any:
-        """Return a block without its mark and those of its own blocks; other values as they are."""
+        """Return a block without its mark and those of its inner blocks; other values unchanged."""
         if type(block) is not dict:
             return block
         if "cache_control" in block:
@@ -79,14 +79,14 @@ def _hash(value: object) -> int:
 
 
 def _blocks(content: Any) -> list[Any]:
-    """Return a content as a list of blocks, whatever it is."""
+    """Return any content as a list of blocks."""
     if type(content) is str:
         return [{"type": "text", "text": content}]
     return content if type(content) is list else [content]
 
 
 def prefix_of(document: dict[str, Any]) -> Prefix:
-    """Return what a cache sees of a request that `read_request` took. Its other fields may hold anything."""
+    """Return the prompt of a request that `read_request` accepted. Unchecked fields may have any value."""
     marks = _Marks()
     tools, prompt = document.get("tools"), document.get("system")
     marks.off({name: document[name] for name in ("cache_control",) if name in document})
@@ -126,7 +126,7 @@ def prefix_of(document: dict[str, Any]) -> Prefix:
 
 
 def continues(new: Prefix, old: Prefix) -> bool:
-    """Return whether all of the older prompt stands at the beginning of the newer one."""
+    """Return whether the newer prompt begins with all of the older one."""
     return (
         new.tools == old.tools
         and new.system == old.system
@@ -136,14 +136,14 @@ def continues(new: Prefix, old: Prefix) -> bool:
 
 
 def are_of_one_thread(new: Prefix, old: Prefix) -> bool:
-    """Return whether both are turns of one thread of work.
+    """Return whether two prompts are turns of one thread of work.
 
-    A session holds several: the main one, sub-agents of which some share tools and system prompt, requests for a title,
-    and what follows a compaction. Turns of one begin with the same message, or share most of the later ones.
+    A session has several: the main one, sub-agents, some with equal tools and system prompts, requests for a title, and
+    what follows a compaction. Turns of one thread have the same first message, or share most of the later ones.
     """
     ours, theirs = _first_message(new), _first_message(old)
     if new.blocks[:ours] == old.blocks[:theirs]:
-        # Where there is nothing in front, it is no likeness.
+        # Two empty fronts are not alike.
         same_front = new.tools == old.tools != NO_NUMBERS or new.system == old.system != NO_NUMBERS
         return same_front or new.blocks[: theirs + 1] == old.blocks[: theirs + 1] != old.blocks[:theirs]
     later = set(old.blocks[theirs:])
@@ -151,12 +151,12 @@ def are_of_one_thread(new: Prefix, old: Prefix) -> bool:
 
 
 def shared(new: Prefix, old: Prefix) -> int:
-    """Return how many content blocks at the beginning are the same."""
+    """Return the number of equal content blocks at the beginning."""
     return _first_difference(new.blocks, old.blocks)
 
 
 def difference(new: Prefix, old: Prefix) -> str:
-    """Return the path in the newer request where the older one's prompt first differs, "" if it does not."""
+    """Return the path in the newer request at which the prompts first differ; "" if they do not."""
     if new.tools != old.tools:
         return f"tools.{_first_difference(new.tools, old.tools)}"
     if new.system != old.system:
@@ -173,12 +173,12 @@ def difference(new: Prefix, old: Prefix) -> str:
 
 
 def _first_message(prefix: Prefix) -> int:
-    """Return where the first message ends."""
+    """Return the index in `blocks` at which the first message ends."""
     return prefix.starts[1] if len(prefix.starts) > 1 else len(prefix.blocks)
 
 
 def _first_difference(new: "array[int]", old: "array[int]") -> int:
-    """Return the first place at which two lists differ; the length of the shorter one if only that ends."""
+    """Return the first index at which two lists differ; the shorter one's length if it is the other's beginning."""
     return next(compress(count(), map(ne, new, old)), min(len(new), len(old)))
 
 

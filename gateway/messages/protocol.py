@@ -1,6 +1,6 @@
-"""ClientProtocol: how a protocol that clients speak says an error, and that it is still alive.
+"""ClientProtocol: the form of errors and of pings in a client's protocol.
 
-One object a protocol, so that whatever responds to clients needs no words of its own.
+There is one object for each protocol, so that code that responds to clients does not depend on it.
 """
 
 from collections.abc import Mapping
@@ -35,12 +35,12 @@ class ErrorEvent(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClientProtocol:
-    """What the gateway itself says in one protocol."""
+    """What the gateway itself sends in one protocol."""
 
     error_body: ErrorBody
     error_event: ErrorEvent
     ping: bytes
-    """An event that says nothing but that the stream is alive."""
+    """An event that only shows that the stream is alive."""
 
 
 MESSAGES = ClientProtocol(error_body=error_body, error_event=error_event, ping=PING)

@@ -1,8 +1,8 @@
-"""Repairs of a request that an upstream would refuse: each a pure function with a name, in one table.
+"""Repairs of requests that an upstream would refuse: a table of named pure functions.
 
-A repair takes a document as `read_request` checked it and gives back one; the very same object when
-there was nothing to do. Which repairs an upstream needs is its configuration's. One walk over the history says which
-of them may find something: a real client's history mostly needs none, and then nothing else looks at it.
+A repair takes a document as `read_request` checked it and returns one; the same object if nothing changes. An
+upstream's configuration says which repairs it needs. One walk over the history finds which of them may have something
+to do: a real history mostly needs none, and then no repair runs.
 """
 
 from collections.abc import Callable, Collection, Set
@@ -64,16 +64,16 @@ REPAIRS: dict[str, Callable[[Document], Document]] = {
     "cache_control": cache_control,
     "thinking_cache_control": thinking_cache_control,
 }
-"""In the order in which they are applied: first what makes messages or empties them, then what joins
-them, then what needs to see whole turns, and last what changes blocks wherever they ended up."""
+"""In the order of their application: first those that create or empty messages, then those that join messages, then
+those that need whole turns, and last those that change single blocks."""
 
 ALL = frozenset(REPAIRS)
 
 _OF_TURNS = frozenset({"system_role", "merge_roles", "server_tools", "tool_ids", "tool_results"})
-"""Repairs that know what comes before a turn: none of them looks at the first one of a continued thread."""
+"""Repairs that depend on earlier turns: they skip the first turn of a continued thread."""
 
 _MAKES_WORK = frozenset({"system_role", "tool_ids"})
-"""Repairs that make work for others: new user messages have neighbours and end turns, new ids have no results."""
+"""Repairs that cause others: new user messages have neighbours and end turns, new ids have no results."""
 
 
 def apply(
@@ -81,7 +81,7 @@ def apply(
 ) -> tuple[Document, tuple[str, ...]]:
     """Apply the named repairs; return the document and the names of those that changed something.
 
-    `own_mark` is what signatures of the dialect asked for begin with, "" for the protocol's own.
+    `own_mark`: the prefix of signatures of the upstream's dialect, "" for the protocol's own.
     """
     due = needed_repairs(document, own_mark)
     if due.isdisjoint(names):
@@ -103,14 +103,14 @@ def apply(
 
 
 def needed_repairs(document: Document, own_mark: str = "") -> Set[str]:
-    """Return the names of the repairs that may find something to do in a document as `read_request` checked it.
+    """Return the names of the repairs that may have something to do in a document that `read_request` checked.
 
-    It may name more than there is to do, never less: all of them, if the document holds what the protocol does not
-    know. `own_mark` is what signatures of the dialect asked for begin with.
+    It may return more than are needed, never fewer: all, if the document has things that the protocol does not know.
+    `own_mark`: the prefix of signatures of the upstream's dialect.
     """
     due: set[str] = set()
     ids: set[str] = set()
-    # Of the assistant's turn, and of the server in this message, as far as they have no result yet.
+    # Calls in the assistant's turn, and server calls in this message, that have no result so far.
     calls: set[str] = set()
     served: set[str] = set()
     before = ""
@@ -161,7 +161,7 @@ def needed_repairs(document: Document, own_mark: str = "") -> Set[str]:
 
 
 def _look_at_result(result: Block, role: str, calls: set[str], due: set[str]) -> None:
-    """Note what a tool result needs, and which of the calls it belongs to. Raises KeyError, TypeError."""
+    """Note the repairs for a tool result, and the call that it belongs to. Raises KeyError, TypeError."""
     if role == "user":
         call = result["tool_use_id"]
         if call in calls:
@@ -185,7 +185,7 @@ def _look_at_result(result: Block, role: str, calls: set[str], due: set[str]) ->
 
 
 def _look_at_rare_block(block: Block, own_mark: str, served: set[str], due: set[str]) -> None:
-    """Note what a block needs that is no text, call or result. Raises KeyError, TypeError."""
+    """Note the repairs for a block that is no text, call or result. Raises KeyError, TypeError."""
     kind = block["type"]
     if kind in KINDS:
         if not is_own(block["signature" if kind == "thinking" else "data"], own_mark):
@@ -208,12 +208,12 @@ def _look_at_rare_block(block: Block, own_mark: str, served: set[str], due: set[
 
 
 def _look_at_fields(document: Document, due: set[str]) -> None:
-    """Note what system prompt and tools need. Raises KeyError, TypeError, AttributeError."""
+    """Note the repairs for system prompt and tools. Raises KeyError, TypeError, AttributeError."""
     system = document.get("system")
     if type(system) is list:
         for block in system:
             text = block["text"]
-            # It must go where it comes first, and what stands before it may be blank.
+            # It must be removed if it comes first, and blocks before it may be blank.
             if text.startswith(BILLING_HEADER):
                 due.add("attribution")
             if is_blank(text):
@@ -232,9 +232,9 @@ def _look_at_fields(document: Document, due: set[str]) -> None:
 
 
 def _behind_first_turn(document: Document, repair: Callable[[Document], Document]) -> Document:
-    """Apply a repair to the messages whose history is known: all, but for the first turn of a continued thread.
+    """Apply a repair to the messages whose history is known: all but the first turn of a continued thread.
 
-    That turn ends with the first message of the assistant's behind one of the user's.
+    That turn ends with the first assistant message after a user message.
     """
     thread = thread_of(document)
     if thread is None or thread.kind != "continue":

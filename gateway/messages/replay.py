@@ -1,4 +1,4 @@
-"""A whole Message -> the events that a stream of it would have had."""
+"""Converts a whole Message to the events of a stream."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -10,11 +10,11 @@ _EMPTY: dict[str, dict[str, Any]] = {
     "thinking": {"thinking": "", "signature": ""},
     "input": {"input": {}},
 }
-"""What a block holds when it starts, by the key that its deltas fill."""
+"""A block's content at its start, by the key that its deltas fill."""
 
 
 def message_events(message: dict[str, Any]) -> bytes:
-    """Return the event stream of a message that `read_document` has read; what is unknown in it is kept."""
+    """Return the event stream of a message that `read_document` has read; unknown parts are kept."""
     events = [
         _event(
             "message_start", message={**message, "content": [], "stop_reason": None, "stop_sequence": None}
@@ -31,7 +31,7 @@ def message_events(message: dict[str, Any]) -> bytes:
 
 
 def _block(index: int, block: Any) -> Iterator[bytes]:
-    """Yield the events of one block; one of an unknown type comes whole with its start."""
+    """Yield the events of one block; an unknown type is sent whole with its start."""
     key = next((key for key in _EMPTY if isinstance(block, dict) and key in block), "")
     start = {**block, **_EMPTY[key]} if key else block
     if key == "text":
@@ -43,7 +43,7 @@ def _block(index: int, block: Any) -> Iterator[bytes]:
 
 
 def _deltas(key: str, block: Any) -> Iterator[dict[str, Any]]:
-    """Yield what fills a block that started empty."""
+    """Yield the deltas that fill a block."""
     if key == "text":
         yield {"type": "text_delta", "text": block["text"]}
         citations = block.get("citations")

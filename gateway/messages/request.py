@@ -1,8 +1,7 @@
-"""A Messages request as the gateway needs to see it: which model, streamed or not, whose conversation.
+"""A Messages request with what the gateway needs to know: its model, whether it streams, its conversation.
 
-Reading is lenient: only what the gateway itself must know is checked, and the client's bytes are kept
-to be sent on, with nothing but the model's name exchanged in place. What the rest of a request means
-is left to the upstream and to the packages that translate or repair it.
+Reading is lenient: only what the gateway itself uses is checked, and the client's bytes are kept to be sent on, with
+nothing but the model's name replaced in place. The upstream, translators and repairs read the rest.
 """
 
 import re
@@ -36,41 +35,41 @@ __all__ = [
 ]
 
 BILLING_HEADER = "x-anthropic-billing-header"
-"""A first system block that starts so is an attribution line, which differs between conversations."""
+"""The prefix of a first system block that is an attribution line, which differs between conversations."""
 
 SESSION_FIELD = b"x-claude-code-session-id"
-"""Where Claude Code's requests name their session."""
+"""The header field in which Claude Code names the session."""
 
 MAX_MESSAGES = 100_000
 """The API's own limit for one request."""
 
 MAX_BLOCKS = 100_000
-"""Content blocks of all messages: at three tokens each they would fill no model's window by a wide margin."""
+"""Content blocks of all messages: at three tokens each so many exceed every model's window."""
 
 _LONGEST_MODEL = 1024
-"""Characters of a model's name: a resource name of Vertex AI has some 150. Names are remembered for a while."""
+"""Characters of a model's name: a resource name of Vertex AI has some 150. Names are kept in memory for a while."""
 
 _LONGEST_ID = 128
-"""Characters of a conversation's id as the client names it: three UUIDs. Longer ones are hashed."""
+"""Characters of a conversation's id from the client: three UUIDs. Longer ones are hashed."""
 
 _LONGEST_USER_ID = 4096
-"""Characters of `metadata.user_id` that are read as JSON: Claude Code's has 200."""
+"""Characters of `metadata.user_id` that are parsed as JSON: Claude Code's has 200."""
 
 _BEGINNING = 16
-"""Blocks of the system prompt, and of the first user message, by which a conversation is known: real ones have 5."""
+"""Blocks of the system prompt, and of the first user message, that identify a conversation: real ones have 5."""
 
 _MODEL = spelled("model")
 _KEY = b'"model"'
 _PLAIN_MODEL = re.compile(rb'"model"[ \t\r\n]*+:[ \t\r\n]*+("[^"\\]*+(?:\\.[^"\\]*+)*+")', re.DOTALL)
 _ESCAPED_LETTER = rb"\u006"
-"""How any letter of that key begins where it is escaped."""
+"""The beginning of each escaped lower-case letter from `a` to `o`, of which the key has some."""
 
 _FORGOTTEN: dict[str, Any] = {}
-"""In the place of a document that was let go of."""
+"""Replaces a document that was dropped."""
 
 
 class MessagesRequest:
-    """One request. Its values and its `document`, which every attempt to serve it shares, are never changed."""
+    """One request. All attempts to serve it share its values and its `document`, and never change them."""
 
     __slots__ = ("by_orjson", "document", "model", "raw", "stream")
 
@@ -80,23 +79,23 @@ class MessagesRequest:
         self.raw = raw
         """The body as the client sent it, without a byte order mark."""
         self.document = document
-        """To look at: integers beyond 64 bits may be floats. What is written or translated is `exact()`."""
+        """The parsed body, in which integers beyond 64 bits may be floats. To write or translate it use `exact()`."""
         self.model = model
         self.stream = stream
         self.by_orjson = by_orjson
-        """orjson read `raw`: nothing in it is NaN or infinite."""
+        """Whether orjson read `raw`, so that nothing in it is NaN or infinite."""
 
     def forget(self) -> None:
-        """Let go of the document, which takes several times the room of `raw`, until `recall`."""
+        """Drop the document, which takes several times the memory of `raw`, until `recall`."""
         self.document = _FORGOTTEN
 
     def recall(self) -> None:
-        """Read the document again, if it was let go of."""
+        """Parse the document again, if it was dropped."""
         if self.document is _FORGOTTEN:
             self.document = read_quickly(self.raw)[0]
 
     def exact(self) -> dict[str, Any]:
-        """Return the document with every digit of its integers; the same object if none was lost."""
+        """Return the document with all digits of its integers; the same object if none were lost."""
         if not self.by_orjson:
             return self.document
         document: dict[str, Any] = with_every_digit(self.document, self.raw)
@@ -107,19 +106,19 @@ class MessagesRequest:
 
 
 class Thread(NamedTuple):
-    """What a request says of its message thread."""
+    """A request's message thread."""
 
     kind: Literal["start", "continue"]
     previous: str = ""
-    """The id of the response that a continued thread goes on from."""
+    """The id of the response that the request continues."""
 
 
 def read_request(raw: bytes) -> MessagesRequest:
     """Read a body of `/v1/messages` or `/v1/messages/count_tokens`.
 
-    Raises RequestError that says what is wrong and where. 400: not JSON, not an object, nested too deep, `model` not a
+    Raises RequestError with the mistake and its place. 400: not JSON, not an object, nested too deep, `model` not a
     string or empty or too long for a name, `messages` not a list of objects. 413: more values, messages or content
-    blocks than a real request can hold.
+    blocks than a real request has.
     """
     if raw.startswith(BOM):
         raw = raw[len(BOM) :]
@@ -147,7 +146,7 @@ def read_request(raw: bytes) -> MessagesRequest:
         if type(message) is not dict:
             at = messages.index(message)
             raise RequestError(400, f"messages.{at}: must be an object, not {_kind(message)}")
-    # A message or a block takes two bytes at least.
+    # A message or a block takes at least two bytes.
     if len(raw) > 2 * MAX_BLOCKS:
         _check_length(messages)
     return MessagesRequest(raw, document, model, document.get("stream") is True, by_orjson)
@@ -156,13 +155,13 @@ def read_request(raw: bytes) -> MessagesRequest:
 def splice_model(request: MessagesRequest, model: str) -> bytes:
     """Return the client's bytes with the top-level `model` replaced, and nothing else changed.
 
-    A key that is there more than once is replaced each time, whichever of them an upstream reads.
+    A key that occurs more than once is replaced each time, since upstreams differ in which one they read.
     """
     raw = request.raw
     if model == request.model:
         return raw
     written = orjson.dumps(model) if request.by_orjson else write_document(model, finite=True)
-    # Searched from behind, which CPython does in half the time.
+    # Searched from the end, which CPython does in half the time.
     if raw.rfind(_ESCAPED_LETTER) < 0:
         at = raw.rfind(_KEY)
         if raw.find(_KEY) != at:
@@ -184,11 +183,11 @@ def splice_model(request: MessagesRequest, model: str) -> bytes:
 def conversation_id(
     document: dict[str, Any], session: bytes = b"", hash: Callable[[object], int] = hash
 ) -> str:
-    """Return what stays the same over the turns of one conversation, and differs between conversations.
+    """Return an id that is equal in all turns of a conversation and differs between conversations.
 
-    The session that the head names (`SESSION_FIELD`), else the one in `metadata.user_id`, else a hash of what
-    a conversation begins with. Python's own `hash` means something in this process only; who has others to agree
-    with brings another. Two clients may have the same: the caller adds whose it is.
+    It is the session in the head (`SESSION_FIELD`), or the one in `metadata.user_id`, or a hash of the conversation's
+    beginning. Python's own `hash` is valid in this process only; processes that must agree pass another. Two clients
+    may have the same id: the caller adds the client's name.
     """
     if session:
         name = session.decode("latin-1")
@@ -198,12 +197,12 @@ def conversation_id(
         name = _session_of(user_id) if isinstance(user_id, str) else ""
     if name and len(name) <= _LONGEST_ID:
         return name
-    # Of 64 bits: two conversations that have the same share an account, and no more.
+    # 64 bits: if two conversations collide they share an account, which does no harm.
     return f"{hash(name or _beginning(document)):x}"
 
 
 def thread_of(document: dict[str, Any]) -> Thread | None:
-    """Return the message thread that a request starts or continues, or None if it holds its whole history."""
+    """Return the message thread that a request starts or continues; None if it contains its whole history."""
     thread = document.get("thread")
     if thread is None:
         return None
@@ -226,20 +225,20 @@ def _check_length(messages: list[dict[str, Any]]) -> None:
 
 
 def _kind(value: object) -> str:
-    """Return what JSON calls a value's type, with its article."""
+    """Return JSON's name of a value's type, with an article."""
     names = {dict: "an object", list: "an array", str: "a string", bool: "a boolean", type(None): "null"}
     return names.get(type(value), "a number")
 
 
 def _wrong(document: dict[str, Any], key: str, name: str) -> RequestError:
-    """Return the error for a key that is not there, or has a value of another kind than the one named."""
+    """Return the error for a missing key, or for a value that is not of the named kind."""
     if key not in document:
         return RequestError(400, f"{key}: is required and must be {name}")
     return RequestError(400, f"{key}: must be {name}, not {_kind(document[key])}")
 
 
 def _session_of(user_id: str) -> str:
-    """Return the session part of `metadata.user_id`, in either form that Claude Code uses; "" without one."""
+    """Return the session part of `metadata.user_id`, in either form that Claude Code uses; "" if there is none."""
     if user_id.startswith("{") and len(user_id) <= _LONGEST_USER_ID:
         try:
             session = orjson.loads(user_id).get("session_id")
@@ -250,7 +249,7 @@ def _session_of(user_id: str) -> str:
 
 
 def _beginning(document: dict[str, Any]) -> tuple[object, object]:
-    """Return the system prompt and the first user message, as much of them as no later turn changes."""
+    """Return the parts of system prompt and first user message that no later turn changes."""
     prompt = document.get("system")
     system = None if prompt is None else _texts(prompt)
     if system and isinstance(system[0], str) and system[0].startswith(BILLING_HEADER):
@@ -263,9 +262,9 @@ def _beginning(document: dict[str, Any]) -> tuple[object, object]:
 
 
 def _texts(content: object) -> tuple[str | bytes, ...]:
-    """Return the first blocks of a content, a string being one text block, without their cache marks.
+    """Return the first blocks of a content (a string is one text block), without their cache marks.
 
-    Those move with each turn. A block that is no text is written as JSON.
+    Cache marks move with each turn. A block that is no text is written as JSON.
     """
     if type(content) is str:
         return (content,)

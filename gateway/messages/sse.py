@@ -1,8 +1,7 @@
-"""Server-Sent Events: an incremental decoder.
+"""A parser for Server-Sent Events.
 
-It takes bytes cut anywhere (in a line end, in a character) and gives the events that became
-complete: LF, CRLF and CR end lines, comments and unknown fields are skipped, a byte order mark is
-dropped. What an event means is left to others.
+It takes bytes cut anywhere (in a line end, in a character) and returns the events that they complete. Lines end with
+LF, CRLF or CR; comments, unknown fields and a byte order mark are skipped.
 """
 
 from typing import NamedTuple
@@ -21,10 +20,10 @@ class Event(NamedTuple):
 
 
 class EventDecoder:
-    """Bytes of one event stream in, complete events out.
+    """Takes the bytes of one event stream; returns complete events.
 
-    An event (or a single line, comments too) of more than `limit` bytes raises ValueError from
-    `feed`; the decoder is of no use after that.
+    For an event (or a single line, comments too) of more than `limit` bytes `feed` raises ValueError; the decoder
+    cannot be used after that.
     """
 
     __slots__ = ("_data", "_limit", "_name", "_pieces", "_size", "_skip_lf", "_start")
@@ -34,9 +33,9 @@ class EventDecoder:
         self._start: bytes | None = b""
         """The first bytes, while they could still become a byte order mark; None from then on."""
         self._skip_lf = False
-        """The last byte was a CR: an LF that comes next belongs to it."""
+        """Whether the last byte was a CR, so that an LF after it belongs to it."""
         self._pieces: list[bytes] = []
-        """The unfinished line, in the pieces in which it came: joining each time would be quadratic."""
+        """The unfinished line, in pieces: joining them each time would be quadratic."""
         self._name = ""
         self._data: list[bytes] = []
         self._size = 0
@@ -47,7 +46,7 @@ class EventDecoder:
         if self._start is not None:
             data = self._without_bom(data)
         if not self._size and data[:6] == b"data: ":
-            # Mostly one event a read, from those who write CRLF.
+            # The usual case from servers that write CRLF: one event in a read.
             end = data.find(b"\r", 6)
             if data[end:] == b"\r\n\r\n" and data.find(b"\n", 6) == end + 1 and end < self._limit:
                 self._skip_lf = False
@@ -61,7 +60,7 @@ class EventDecoder:
             data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
         if self._size:
             return self._pass(data)
-        # Between two events, and mostly each one that follows is `event: NAME`, `data: ...` and a blank line.
+        # Between two events; usually each one that follows is `event: NAME`, `data: ...` and a blank line.
         blocks = data.split(b"\n\n")
         rest = blocks.pop()
         events = []
@@ -75,7 +74,7 @@ class EventDecoder:
         return events + self._pass(rest) if rest else events
 
     def _pass(self, data: bytes) -> list[Event]:
-        """Take bytes line by line; return the events that they complete."""
+        """Parse bytes line by line; return the events that they complete."""
         lines = data.split(b"\n")
         last = lines.pop()
         if lines and self._pieces:
@@ -90,11 +89,11 @@ class EventDecoder:
         return events
 
     def end(self) -> list[Event]:
-        """Take the end of the stream; return a last event that lacks its blank line, if there is one."""
+        """Finish at the end of the stream; return a last event without its blank line, if there is one."""
         rest = (self._start or b"") + b"".join(self._pieces)
         self._start = None
         self._pieces.clear()
-        # Its line end never comes, so that what was not too large until now is not.
+        # The line end that `_lines` counts never came, so an event of exactly `limit` bytes must not fail.
         self._size -= len(rest) + 1
         return self._lines([rest, b""])
 
@@ -112,7 +111,7 @@ class EventDecoder:
             raise ValueError(f"an event of the stream is larger than {self._limit} bytes")
 
     def _lines(self, lines: list[bytes]) -> list[Event]:
-        """Take complete lines, without their ends; return the events that they complete."""
+        """Parse complete lines, without their ends; return the events that they complete."""
         events = []
         for line in lines:
             if line:

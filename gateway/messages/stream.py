@@ -1,8 +1,7 @@
-"""The event grammar of a streamed response, in the one place that writes it.
+"""Writes the events of a streamed response. No other module does.
 
-Whatever a caller does, what comes out is message_start, blocks with rising indexes that each start,
-change and stop, one message_delta, one message_stop; or, at any point, one error event and no more.
-When to write what, and who gets the bytes, is left to others.
+Whatever the caller does, the output is message_start, blocks with rising indexes that each start, change and stop, one
+message_delta, one message_stop; or, at any point, one error event and nothing after it.
 """
 
 from collections.abc import Mapping
@@ -21,15 +20,14 @@ _NO_USAGE = {
     "cache_read_input_tokens": 0,
     "output_tokens": 0,
 }
-"""SDKs crash on a missing usage object, so there is always a whole one."""
+"""SDKs crash on a missing usage object, so there is always a complete one."""
 
 
 class StreamWriter:
-    """Writes one response's events; `take` gives their bytes.
+    """Writes one response's events; `take` returns their bytes.
 
-    Text and thinking come as deltas: a block opens with the first one and stays open until another
-    kind of content, `stop_block` or `finish` closes it. After `finish` or `error` nothing more is
-    written, whatever is called.
+    Text and thinking are written as deltas: the first one opens a block, which stays open until another kind of
+    content, `stop_block` or `finish` closes it. After `finish` or `error` all calls are ignored.
     """
 
     __slots__ = (
@@ -53,27 +51,27 @@ class StreamWriter:
         self._model = model
         self._out: list[bytes] = []
         self._index = -1
-        """Of the block that is open, or was last."""
+        """The index of the open block, or the last one."""
         self._kind = ""
-        """What is open: "text", "thinking", "call" (a block with streamed JSON input), or ""."""
+        """The kind of the open block: "text", "thinking", "call" (a block with streamed JSON input), or ""."""
         self._delta_head = b""
-        """A delta event of the open block up to its delta's type."""
+        """The beginning of a delta event of the open block, up to the delta's type."""
         self._signature = ""
-        """The open thinking block's, written when it stops."""
+        """The signature of the open thinking block, written when it stops."""
         self._call_is_empty = False
         self._over = False
-        """`finished`, or an error event was written."""
+        """Whether message_stop or an error event was written."""
         self.started = False
-        """message_start was written."""
+        """Whether message_start was written."""
         self.finished = False
-        """message_stop was written."""
+        """Whether message_stop was written."""
         self.has_content = False
-        """Something was written that a client would lose if the response began again."""
+        """Whether anything was written that a client would lose if the response began again."""
         self.usage: dict[str, Any] = {}
-        """The token counts written so far, a later one over an earlier."""
+        """The token counts written so far; later ones replace earlier ones."""
 
     def take(self) -> bytes:
-        """Return what was written since the last take; b"" if nothing."""
+        """Return what was written since the last call; b"" if nothing."""
         out = self._out
         if not out:
             return b""
@@ -82,7 +80,7 @@ class StreamWriter:
         return taken
 
     def start(self, usage: Mapping[str, Any] | None = None) -> None:
-        """Write message_start, once. `usage` fills in what is known of the token counts already."""
+        """Write message_start, once. `usage`: the token counts known so far."""
         if self.started or self._over:
             return
         self.started = True
@@ -100,7 +98,7 @@ class StreamWriter:
         self._event(b"message_start", {"type": "message_start", "message": message})
 
     def text(self, text: str) -> None:
-        """Write more text, in the open text block or a new one. "" opens nothing."""
+        """Write text, in the open text block or a new one. "" opens no block."""
         if not text or self._over:
             return
         if self._kind != "text":
@@ -118,7 +116,7 @@ class StreamWriter:
         self._delta(b'"citations_delta","citation":', citation)
 
     def thinking(self, text: str) -> None:
-        """Write more thinking, in the open thinking block unless that was signed already. "" opens nothing."""
+        """Write thinking, in the open thinking block unless it is signed. "" opens no block."""
         if not text or self._over:
             return
         if self._kind != "thinking" or self._signature:
@@ -144,14 +142,14 @@ class StreamWriter:
         self.stop_block()
 
     def tool_start(self, id: str, name: str) -> None:
-        """Begin a call whose input comes in pieces."""
+        """Begin a call whose input follows in pieces."""
         if not self._over:
             self._open_call({"type": "tool_use", "id": id, "name": name, "input": {}})
 
     def tool_input(self, partial_json: str) -> None:
-        """Write more of the open call's input: any piece of its JSON text.
+        """Write a piece of the open call's input, which is JSON text.
 
-        Raises RuntimeError when no call is open.
+        Raises RuntimeError if no call is open.
         """
         if self._over:
             return
@@ -162,9 +160,9 @@ class StreamWriter:
             self._delta(b'"input_json_delta","partial_json":', partial_json)
 
     def block(self, block: Mapping[str, Any]) -> None:
-        """Write a whole block of any type, in the events that the protocol has for it.
+        """Write a whole block of any type, in the protocol's events for it.
 
-        Blocks whose content has no deltas (redacted_thinking, web_search_tool_result, unknown ones) come whole in
+        Blocks whose content has no deltas (redacted_thinking, web_search_tool_result, unknown ones) are sent whole with
         their start.
         """
         if self._over:
@@ -179,7 +177,7 @@ class StreamWriter:
             self.thinking(block.get("thinking") or "")
             self.signature(block.get("signature") or "")
         elif "input" in block:
-            # A client that is only told of the input at the start loses it.
+            # Clients ignore an input that comes only with the start.
             self._open_call({**block, "input": {}})
             self.tool_input(write_document(block["input"]).decode())
         else:
@@ -202,7 +200,7 @@ class StreamWriter:
         )
 
     def finish(self, stop_reason: str, usage: Mapping[str, Any], stop_sequence: str | None = None) -> None:
-        """End the response properly, once: close the open block; write message_delta, message_stop."""
+        """End the response properly, once: close the open block; write message_delta and message_stop."""
         if self._over:
             return
         self.start()
@@ -218,9 +216,9 @@ class StreamWriter:
         self.finished = self._over = True
 
     def error(self, type: str, message: str, request_id: str) -> None:
-        """Write one error event: the response broke.
+        """Write one error event: the response failed.
 
-        The open block stays open, since a client runs a tool call that was closed.
+        The open block stays open, since clients run a tool call whose block is closed.
         """
         if self._over:
             return
@@ -228,7 +226,7 @@ class StreamWriter:
         self._over = True
 
     def ping(self) -> None:
-        """Write a sign of life, allowed anywhere before the end."""
+        """Write a ping, which is allowed anywhere before the end."""
         if not self._over:
             self._out.append(PING)
 
@@ -241,7 +239,7 @@ class StreamWriter:
         self.has_content = True
 
     def _open(self, kind: str, block: bytes) -> None:
-        """Start a block. `block`: its JSON as it is before any delta."""
+        """Start a block. `block`: its JSON before any delta."""
         self.start()
         self.stop_block()
         self._kind = kind

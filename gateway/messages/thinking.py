@@ -1,5 +1,5 @@
-"""Thinking blocks in a history: whose they are, which must go, and what an upstream says when one may
-not stay. What a signature means is known to the dialect that made it, and to no one here.
+"""Thinking blocks in a history: their origin, their removal, and upstreams' errors about them. Only the dialect that
+made a signature knows its content.
 """
 
 import re
@@ -10,7 +10,7 @@ from gateway.messages.history import Block, Document, changed_message_blocks, wi
 from gateway.patterns import Late
 
 DIALECT_MARKS = SIGNATURE_MARKS
-"""What signatures of translated upstreams begin with. The Messages protocol's own have no mark."""
+"""Prefixes of translated upstreams' signatures. The Messages protocol's own have no prefix."""
 
 KINDS = ("thinking", "redacted_thinking")
 
@@ -22,16 +22,16 @@ _WORDINGS = Late(
     r"|expected\W+(redacted_)?thinking\W+(or|but)\b",  # "Expected `thinking` or ..., but found `text`"
     re.IGNORECASE,
 )
-"""How upstreams say 400 to a signature or to a thinking block."""
+"""Matches upstreams' errors (400) about a signature or a thinking block."""
 
 _LONGEST_TEXT = 8192
-"""Characters of an error text that are looked at; those of the known wordings have 500."""
+"""Characters of an error text that are searched; the known messages have up to 500."""
 
 
 def foreign_thinking(document: Document, own_mark: str = "") -> Document:
-    """Remove the thinking that the upstream cannot know: its signature has another dialect's mark, or there is none.
+    """Remove thinking of other origin: its signature has another dialect's mark, or there is none.
 
-    `own_mark` is the mark of the dialect asked for, "" for the protocol's own.
+    `own_mark`: the mark of the upstream's dialect, "" for the protocol's own.
     """
 
     def unless_foreign(block: Block) -> Block | None:
@@ -42,7 +42,7 @@ def foreign_thinking(document: Document, own_mark: str = "") -> Document:
 
 
 def is_own(signature: object, own_mark: str) -> bool:
-    """Return whether it is a signature of the dialect asked for."""
+    """Return whether it is a signature of the upstream's dialect."""
     if not isinstance(signature, str) or not signature:
         return False
     return signature.startswith(own_mark) if own_mark else not signature.startswith(DIALECT_MARKS)
@@ -51,15 +51,15 @@ def is_own(signature: object, own_mark: str) -> bool:
 def without_thinking(document: Document) -> Document:
     """Remove all thinking from the history, for an upstream that refused a block of it.
 
-    A last assistant turn with a tool call would have to begin with one while `thinking` is on: then
-    `thinking` goes too, and the context edits that need it.
+    While `thinking` is on, a last assistant turn with a tool call must begin with a thinking block: then `thinking` is
+    removed, too, and the context edits that need it.
     """
     out = changed_message_blocks(document, lambda block: None, KINDS)
     return unthinking(out) if _thinks(out) and _calls_without_thinking(out) else out
 
 
 def unthinking(document: Document) -> Document:
-    """Turn `thinking` off: without the parameter, and the context edits that hosts refuse then."""
+    """Turn `thinking` off: remove the parameter, and the context edits that hosts refuse without it."""
     out = without(document, "thinking")
     management = out.get("context_management")
     if not isinstance(management, dict) or not isinstance(management.get("edits"), list):
@@ -73,7 +73,7 @@ def unthinking(document: Document) -> Document:
 def speaks_of_signature(text: str) -> bool:
     """Return whether the text of a 400 is about a signature or a thinking block.
 
-    Not one about the `thinking` parameter, its budget, or a signature of some other kind.
+    It is not if it is about the `thinking` parameter, its budget, or another kind of signature.
     """
     return _WORDINGS.compiled.search(text, 0, _LONGEST_TEXT) is not None
 
@@ -84,9 +84,9 @@ def _thinks(document: Document) -> bool:
 
 
 def _calls_without_thinking(document: Document) -> bool:
-    """Return whether the last assistant turn holds a tool call.
+    """Return whether the last assistant turn contains a tool call.
 
-    Text may come before it: hosts refuse that as well ("found `text`").
+    Text may precede it: hosts refuse that, too ("found `text`").
     """
     for message in reversed(document["messages"]):
         if message.get("role") == "assistant":

@@ -1,5 +1,5 @@
-"""A local estimate of a request's input tokens, for when no upstream counts them, and what real responses
-teach about it. No tokenizer: a few counts over the text, so that 100 KB take under a millisecond.
+"""Estimates a request's input tokens if no upstream counts them, and corrects estimates by the usage of real responses.
+It uses no tokenizer but counts characters by class, so that 100 KB take under a millisecond.
 """
 
 from binascii import Error, a2b_base64
@@ -11,13 +11,13 @@ from gateway.patterns import Late
 
 _BASE = 3
 _MESSAGE = 4
-"""The API counts 8 for the one message "hi"; each further one has its role and its marks."""
+"""The API counts 8 tokens for the one message "hi"; each further message has its role and its marks."""
 
 _TOOLS = 346
-"""The system prompt that comes with tools, as the API's documentation gives it."""
+"""Tokens of the system prompt that comes with tools, from the API's documentation."""
 
 _WRAPPER = 10
-"""What wraps a tool call or a result in the prompt: about the length of an XML tag with a name."""
+"""Tokens around a tool call or a result in the prompt: about an XML tag with a name."""
 
 _IMAGE_EDGE = 1568
 _IMAGE_PIXELS = 750
@@ -25,13 +25,13 @@ _IMAGE_LARGEST = 1600
 """The API scales a picture down to this edge, then to about this many tokens of 750 pixels each."""
 
 _PAGE = 3000
-"""Tokens of a PDF page: 1,500 to 3,000 for its text by the API's documentation, and its picture."""
+"""Tokens of a PDF page: the API's documentation gives 1,500 to 3,000 for its text, and its picture is added."""
 
 _PDF_HEAD = 8 * 1024 * 1024
-"""Characters of a PDF's base64 whose pages are counted (40 ms); the rest is taken to be like them."""
+"""Characters of a PDF's base64 in which pages are counted (40 ms); the rest is extrapolated."""
 
 _PAGE_BYTES = 75_000
-"""Of a PDF whose page objects are compressed: what a page of text and a figure takes."""
+"""Bytes of a page with text and a figure, for PDFs whose page objects are compressed."""
 
 _MAX_PAGES = 600
 """The API's limit for one request."""
@@ -48,13 +48,13 @@ _FIELDS = {
     "document": ("title", "context"),
     "image": (),
 }
-"""Where a block keeps what a model reads as content; blocks of other types are read as JSON."""
+"""Keys of a block's text for the model; blocks of other types are counted as JSON."""
 
 
 def _classes(**characters: str) -> bytes:
-    """Return a table for `bytes.translate`: each character's class, a letter.
+    """Return a table for `bytes.translate` that maps each character to the letter of its class.
 
-    "s" (blanks) for the other ASCII characters, "u" for bytes that are none.
+    Other ASCII characters are "s" (blanks), bytes beyond ASCII "u".
     """
     table = bytearray(b"s" * 128 + b"u" * 128)
     for name, members in characters.items():
@@ -78,15 +78,15 @@ _WEIGHTS = (
     (b"u", 0.294),
 )
 _WORD = 0.540
-"""Tokens for each character of a class, each pair of signs, and each word: fitted (least squares of the
-relative error) to the one tokenizer that Anthropic published, over 520 samples of 4 KB of English,
-Python, C, JSON and shell, and a few of other languages. Nine of ten samples are within 15 %."""
+"""Tokens for each character of a class, each pair of signs, and each word: fitted (least squares of the relative
+error) to the one tokenizer that Anthropic published, over 520 samples of 4 KB of English, Python, C, JSON and shell,
+and a few of other languages. Nine of ten samples are within 15 %."""
 
 _SAMPLE = 1024 * 1024
-"""Characters of text that are looked at (7 ms); the rest is taken to be like them."""
+"""Characters of text that are counted (7 ms); the rest is extrapolated."""
 
 _MAX_BLOCKS = 100_000
-"""Contents that are looked at; a request that has more, inside of tool results, is no real one."""
+"""Contents that are counted; no real request has more, including those inside tool results."""
 
 
 def estimate(document: dict[str, Any]) -> int:
@@ -116,7 +116,7 @@ def estimate(document: dict[str, Any]) -> int:
 
 
 def _block(block: dict[str, Any], texts: list[str], rest: list[Any]) -> int:
-    """Put a block's texts and inner contents on the lists; return the tokens of what is neither."""
+    """Add a block's texts and inner contents to the lists; return the tokens of anything else."""
     kind = block.get("type")
     fields = _FIELDS.get(kind) if isinstance(kind, str) else None
     if fields is None:
@@ -157,7 +157,7 @@ def _document(source: object, rest: list[Any]) -> int:
 
 
 def _pages(data: str) -> int:
-    """Count the pages of a PDF in base64: its page objects, or a guess by its size where they are compressed."""
+    """Count the pages of a PDF in base64: its page objects, or a guess by its size if they are compressed."""
     try:
         found = sum(1 for _ in _PAGE_OBJECT.compiled.finditer(a2b_base64(data[:_PDF_HEAD])))
     except (Error, ValueError):
@@ -168,7 +168,7 @@ def _pages(data: str) -> int:
 
 
 def _text(texts: list[str]) -> int:
-    """Estimate the tokens of texts by the characters that they begin with."""
+    """Estimate the tokens of texts by counting a sample from their beginning."""
     length = sum(map(len, texts)) + len(texts)
     sample: list[str] = []
     left = _SAMPLE
@@ -192,25 +192,25 @@ def _json(value: object) -> str:
 
 
 class Correction:
-    """How far estimates are off, per wire model, learnt from the usage of real responses.
+    """Corrects estimates per wire model, by the usage of real responses.
 
-    Models are bounded: the one that was observed longest ago is forgotten.
+    The number of models is bounded: the one with the oldest observation is dropped.
     """
 
     MAX_MODELS = 256
-    """A gateway serves a few dozen; clients cannot make up wire models, but wildcards pass any name."""
+    """A gateway serves a few dozen; clients cannot choose wire models, but wildcards pass on any name."""
     SMALLEST = 200
-    """Tokens; a smaller request is mostly overhead, and says little about text."""
+    """Tokens; a smaller request is mostly overhead, and so says little about text."""
     WEIGHT = 0.2
-    """Of a new observation: after ten, nine tenths of the ratio are theirs."""
+    """Weight of a new observation: after ten, they make up nine tenths of the ratio."""
     RANGE = (0.25, 4.0)
-    """No tokenizer is further off; a ratio beyond it is an upstream that reports nonsense."""
+    """No tokenizer differs by more; a ratio beyond it comes from an upstream with wrong counts."""
 
     def __init__(self) -> None:
         self._ratios: dict[str, float] = {}
 
     def observe(self, wire_model: str, estimated: int, actual: int) -> None:
-        """Learn that a response reported `actual` input tokens (cached ones included) for this estimate."""
+        """Learn from a response with `actual` input tokens (including cached ones) for this estimate."""
         if estimated < self.SMALLEST or actual <= 0:
             return
         low, high = self.RANGE
@@ -221,5 +221,5 @@ class Correction:
             del self._ratios[next(iter(self._ratios))]
 
     def apply(self, wire_model: str, estimated: int) -> int:
-        """Return the estimate as the model's own upstream would probably count."""
+        """Return the estimate corrected for the model."""
         return round(estimated * self._ratios.get(wire_model, 1.0))

@@ -1,7 +1,7 @@
-"""Repairs of tool calls and their results: that each has its partner, and an id that any upstream takes.
+"""Repairs of tool calls and results: each gets its counterpart, and an id that every upstream accepts.
 
-Pure functions like those of content_repairs.py. What each makes of a turn follows from that turn and those before it,
-so that a history's beginning comes out the same with every turn that is added, and an upstream's cache knows it.
+Pure functions like those of content_repairs.py. The result for a turn depends only on that turn and earlier ones, so
+that a history's beginning stays the same when turns are added, and an upstream's cache matches.
 """
 
 import re
@@ -29,30 +29,30 @@ NO_MESSAGE = "the tool failed without a message"
 NO_CONTENT = "(an empty tool result)"
 
 TOOL_ID = re.compile(r"[A-Za-z0-9_-]+")
-"""Ids of calls that every host takes."""
+"""Ids of calls that every host accepts."""
 
 _TEXT = ("text",)
 
 _USER_KINDS = ("text", "image", "document", "search_result")
-"""Blocks that a tool result and a user's message may both hold."""
+"""Blocks that both a tool result and a user message may contain."""
 
 
 def tool_ids(document: Document) -> Document:
-    """Give a call whose id is empty, used before or of odd characters another one, and its result the same."""
+    """Replace the id of a call that is empty, used before or has other characters, and that of its result."""
     return with_tool_ids(document, TOOL_ID.fullmatch, lambda number: f"toolu_{number}")
 
 
 def with_tool_ids(
     document: Document, is_fine: Callable[[str], object], new_id: Callable[[int], str]
 ) -> Document:
-    """Give each call whose id is not fine, or was used before, a new one, and its result the same.
+    """Replace the id of each call that is not fine, or was used before, and that of its result.
 
-    `new_id` makes an id of a call's number among all calls of the history. A result belongs to the first call of its
-    id, in the turn before it, that has none yet.
+    `new_id` returns an id for a call's number among all calls of the history. A result belongs to the first call of its
+    id, in the turn before it, that has none so far.
     """
     used: set[str] = set()
     calls: dict[str, deque[str]] = {}
-    """What became of the ids of the assistant's turn."""
+    """New ids of the assistant's turn, by the old ones."""
     number = 0
     is_answering = False
 
@@ -89,10 +89,10 @@ def with_tool_ids(
 
 
 def tool_results(document: Document) -> Document:
-    """Give each tool call of an assistant's turn its result in the user's turn after it, and leave no other result.
+    """Give each tool call of an assistant's turn one result in the user's turn after it, and remove other results.
 
-    A missing result is made up as an error; a result that belongs to no call of the turn before it (its
-    call is gone, or has a result already) becomes text.
+    A missing result is added as an error; a result without a call in the turn before it (the call is gone, or has a
+    result already) becomes text.
     """
     turns = _Turns()
     for message in document["messages"]:
@@ -108,20 +108,20 @@ def tool_results(document: Document) -> Document:
 
 
 def empty_results(document: Document) -> Document:
-    """Remove blank text blocks inside tool results, and put words into a failed one that has none."""
+    """Remove blank text blocks inside tool results, and give a failed one without text a message."""
     return changed_message_blocks(document, _with_words, ("tool_result",))
 
 
 def server_tools(document: Document) -> Document:
-    """Remove a call of a server's tool without its result in the same turn, and a result without its call.
+    """Remove a call of a server tool without a result in the same turn, and a result without its call.
 
-    A call stays without one where the upstream is to go on with it: if its turn is the last, or calls tools of the
-    client as well. Then the result comes in a later turn.
+    A call without a result is kept if the upstream is to continue it: its turn is the last, or also calls tools of the
+    client. Then the result comes in a later turn.
     """
     messages = document["messages"]
     contents: list[Any] = []
     waiting: set[str] = set()
-    """Calls of turns before whose results are still to come."""
+    """Calls of earlier turns whose results are still to come."""
     turn = _ServerTurn()
     for message in messages:
         content = message.get("content")
@@ -136,28 +136,28 @@ def server_tools(document: Document) -> Document:
 
 
 def is_server_call(kind: object) -> bool:
-    """Return whether blocks of a type are calls that a server runs: `server_tool_use`, `mcp_tool_use`, ..."""
+    """Return whether blocks of a type are server calls: `server_tool_use`, `mcp_tool_use`, ..."""
     return isinstance(kind, str) and kind.endswith("_tool_use")
 
 
 def is_server_result(kind: object) -> bool:
-    """Return whether blocks of a type are results of such calls: `web_search_tool_result`, ..."""
+    """Return whether blocks of a type are results of server calls: `web_search_tool_result`, ..."""
     return isinstance(kind, str) and kind.endswith("_tool_result")
 
 
 class _ServerTurn:
-    """The server tools of an assistant's turn, which may be several messages."""
+    """The server tools of an assistant's turn, which may consist of several messages."""
 
     def __init__(self) -> None:
         self._contents: list[tuple[int, list[Any]]] = []
-        """Places among the history's contents, and contents."""
+        """Indexes among the history's contents, with the contents."""
         self._calls: set[str] = set()
         self._results: set[str] = set()
         self._calls_client = False
-        """Tools of the client are called as well."""
+        """Whether tools of the client are called as well."""
 
     def add(self, at: int, content: list[Any]) -> None:
-        """Take the content of one more message of the turn."""
+        """Add the content of another message of the turn."""
         self._contents.append((at, content))
         for block in content:
             kind = block.get("type") if type(block) is dict else None
@@ -169,7 +169,7 @@ class _ServerTurn:
                 self._results.add(block["tool_use_id"])
 
     def drop(self, contents: list[Any], waiting: set[str], is_last: bool = False) -> None:
-        """Put contents without what has no partner into their places."""
+        """Store the contents without calls and results that lack their counterpart."""
         goes_on = is_last or self._calls_client
 
         def change(block: Block) -> Block | None:
@@ -193,21 +193,21 @@ class _ServerTurn:
 class _Turns:
     """Walks a history and gives each assistant turn's calls their results in the user turn that follows it.
 
-    A turn may be several messages, with messages of other roles in between.
+    A turn may consist of several messages, with messages of other roles in between.
     """
 
     def __init__(self) -> None:
         self.out: list[Message] = []
         self.changed = False
         self._calls: dict[str, None] = {}
-        """Calls of the current turns that have no result yet, in order."""
+        """Calls of the current turns without a result so far, in order."""
         self._assistant = -1
-        """Where in `out` the assistant's turn ends."""
+        """The index in `out` at which the assistant's turn ends."""
         self._user = -1
-        """Where in `out` the user's turn after it begins; -1 before it has begun."""
+        """The index in `out` at which the user's turn after it begins; -1 before that."""
 
     def assistant(self, message: Message) -> None:
-        """Take a message of the assistant's."""
+        """Add a message of the assistant's."""
         if self._user >= 0:
             self.end()
         self._assistant = len(self.out)
@@ -223,7 +223,7 @@ class _Turns:
                     self._calls[block["id"]] = None
 
     def user(self, message: Message) -> None:
-        """Take a message of the user's."""
+        """Add a message of the user's."""
         if self._user < 0:
             self._user = len(self.out)
         content = message.get("content")
@@ -245,7 +245,7 @@ class _Turns:
         self.out.append(message)
 
     def end(self) -> None:
-        """Close the turns: calls that have no result by now get one."""
+        """Close the turns: calls without a result get one."""
         if self._calls:
             self.changed = True
             self._add_results([_missing(call) for call in self._calls])
@@ -253,7 +253,7 @@ class _Turns:
         self._user = -1
 
     def _is_due(self, result: Block) -> bool:
-        """Return whether the result is the first for one of the calls."""
+        """Return whether this is the first result of one of the calls."""
         call = result.get("tool_use_id")
         if not isinstance(call, str) or call not in self._calls:
             return False
@@ -261,7 +261,7 @@ class _Turns:
         return True
 
     def _add_results(self, results: list[Any]) -> None:
-        """Put results behind those that the user's turn begins with, or into a turn of their own."""
+        """Insert results behind those at the beginning of the user's turn, or as a turn of their own."""
         message = self.out[self._user] if self._user >= 0 else {}
         content = message.get("content")
         if not isinstance(content, (str, list)):
@@ -273,12 +273,12 @@ class _Turns:
 
 
 def _missing(call: str) -> Block:
-    """Return the result of a call that has none."""
+    """Return a result for a call that has none."""
     return {"type": "tool_result", "tool_use_id": call, "is_error": True, "content": NO_RESULT}
 
 
 def _with_words(result: Block) -> Block:
-    """Return a tool result without blank text blocks, and with words if it failed without any."""
+    """Return a tool result without blank text blocks, and with a message if it failed without one."""
     content = kept = result.get("content")
     if type(content) is list:
         kept = changed_blocks(content, unless_blank, _TEXT)
@@ -288,7 +288,7 @@ def _with_words(result: Block) -> Block:
 
 
 def _as_text(result: Block) -> list[Any]:
-    """Return what a tool result holds, as blocks that a user's message may hold."""
+    """Return a tool result's content as blocks for a user message."""
     content = result.get("content")
     blocks = blocks_of(content) if isinstance(content, (str, list)) else []
     inner = [_as_user_block(block) for block in blocks]
@@ -296,7 +296,7 @@ def _as_text(result: Block) -> list[Any]:
 
 
 def _as_user_block(block: Any) -> Any:
-    """Return a block of a tool result as one of a user's message."""
+    """Return a block of a tool result as one for a user message."""
     kind = block.get("type") if isinstance(block, dict) else None
     if kind in _USER_KINDS:
         return block

@@ -1,7 +1,7 @@
-"""Requests that need no upstream: warm-ups and quota probes, and the response that they get.
+"""Requests that need no upstream (warm-ups and quota probes), and the response to them.
 
-Claude Code starts sub-agents with the prompt "Warmup" and throws the responses away. Anything that could
-be a real prompt is none of these: when in doubt, an upstream is asked.
+Claude Code starts sub-agents with the prompt "Warmup" and discards the responses. A request that could be a real prompt
+is none of these: in doubt it goes to an upstream.
 """
 
 from typing import Any, Literal
@@ -22,10 +22,10 @@ _LONGEST = 1024 * 1024
 
 
 def is_warmup(document: dict[str, Any]) -> bool:
-    """Return whether the only message is a user's that says "Warmup", or the last one tells how such a prompt failed.
+    """Return whether the only message is a user's "Warmup", or the last message reports the failure of such a prompt.
 
-    Reminders, and messages of role system, do not count. The failure: the first message was such a prompt, and the
-    last consists of tool results that failed with it.
+    Reminders and messages of role system are ignored. A failure: the first message was such a prompt, and the last
+    consists of tool results that failed with it.
     """
     messages = document["messages"]
     for message in reversed(messages):
@@ -55,7 +55,7 @@ def is_quota_probe(document: dict[str, Any]) -> bool:
 
 
 def response_body(model: str, message_id: str) -> bytes:
-    """Return the canned response as a JSON body."""
+    """Return the fixed response as a JSON body."""
     return write_document(
         {
             "id": message_id,
@@ -75,7 +75,7 @@ def response_body(model: str, message_id: str) -> bytes:
 
 
 def response_events(model: str, message_id: str) -> bytes:
-    """Return the canned response as a whole event stream."""
+    """Return the fixed response as a whole event stream."""
     writer = StreamWriter(message_id=message_id, model=model)
     writer.start(_USAGE)
     writer.text(_TEXT)
@@ -84,13 +84,13 @@ def response_events(model: str, message_id: str) -> bytes:
 
 
 def _says(content: object) -> Literal["prompt", "failure", ""]:
-    """Return what a user's message is, reminders aside: a warm-up's prompt, its failed calls, or something else."""
+    """Return what a user message is, without its reminders: a warm-up's prompt, its failed calls, or something else."""
     if type(content) is str:
         return "prompt" if content.strip() == _WARMUP else ""
     if type(content) is not list:
         return ""
     prompts = failures = length = 0
-    # A prompt comes last, and mostly it is another one.
+    # The prompt is the last block, and usually not a warm-up.
     for block in reversed(content):
         text = _text_of(block)
         if text is None:
@@ -121,7 +121,7 @@ def _text_of(block: object) -> str | None:
 
 
 def _is_reminder(text: str) -> bool:
-    """Return whether a text is reminders from end to end."""
+    """Return whether a text consists of reminders only."""
     *reminders, rest = text.split(_CLOSE)
     return not rest.strip() and all(part.lstrip().startswith(_OPEN) for part in reminders)
 

@@ -1,1 +1,1 @@
-"""Google's Gemini API behind the Messages protocol, sans-I/O."""
+"""The dialect of Google's Gemini API, sans-I/O."""

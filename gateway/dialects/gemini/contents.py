@@ -1,9 +1,8 @@
-"""The history on its way to Gemini: `messages` become `contents`.
+"""Converts the history for Gemini: `messages` become `contents`.
 
-Keeps Gemini's rules for any history: it begins with a user's turn, no turn is without parts,
-and every function call is answered once, in its order, in a content that stands right behind the call and holds
-nothing else (Vertex AI refuses a content that mixes). Signatures go back where they belong. What each block
-becomes is the table in parts.py.
+Keeps Gemini's rules for any history: it begins with a user's turn, no turn is without parts, and every function call
+has one response, in order, in a content right behind the call that holds nothing else (Vertex AI refuses a mixed one).
+Signatures return to their calls, texts and thoughts. The table in parts.py converts single blocks.
 """
 
 from collections import Counter, deque
@@ -20,45 +19,45 @@ from gateway.messages.errors import RequestError
 NO_RESULT = "no result was provided"
 
 SEE_BELOW = "(see below)"
-"""The text of a result that is only an image or a document, where these stand in another content."""
+"""The text of a result that is only an image or a document, if these are in another content."""
 
 BEFORE_MODEL = {"text": "(continued)"}
-"""What the user says where a history begins with the model. An empty text is refused."""
+"""The user's text in front of a history that begins with the model. Gemini refuses an empty text."""
 
 AFTER_MODEL = {"text": "(continue)"}
-"""What the user says behind a history that ends with the model, where that is refused."""
+"""The user's text behind a history that ends with the model, where that is refused."""
 
 Open = tuple[str, str]
-"""A call that waits for its result: id and wire name."""
+"""A call without a result so far: id and wire name."""
 
 
 @dataclass(slots=True)
 class _UserTurn:
-    """What was said since the model's last turn."""
+    """The user's messages since the model's last turn."""
 
     responses: dict[str, deque[Part]] = field(default_factory=dict)
-    """Responses to open calls by their ids."""
+    """Responses to open calls, by their ids."""
     strays: list[Part] = field(default_factory=list)
-    """Responses to calls that are nowhere in the history."""
+    """Responses to calls that are not in the history."""
     others: list[Part] = field(default_factory=list)
-    """All the rest."""
+    """All other parts."""
 
     def __bool__(self) -> bool:
         return bool(self.responses or self.strays or self.others)
 
 
 class Contents:
-    """The turns of one request, built message by message."""
+    """Builds the turns of one request, message by message."""
 
     def __init__(
         self, kind: Family, names: ToolNames, signatures: Signatures | None, make: PartMaker
     ) -> None:
-        """`signatures` None: no thinking goes back, and every call gets the bypass value."""
+        """`signatures` None: no thinking is sent, and every call gets the bypass value."""
         self._kind = kind
         self._names = names
         self._signatures = signatures
         self._passes = False
-        """Some call of the last model turn has a signature."""
+        """Whether some call of the last model turn has a signature."""
         self._make = make
         self._turns: list[dict[str, Any]] = []
         self._called: dict[str, str] = {}
@@ -66,7 +65,7 @@ class Contents:
         self._open: list[Open] = []
         """The calls in the last model turn."""
         self._awaited: Counter[str] = Counter()
-        """Id -> how many of them have no result yet."""
+        """Id -> how many of them have no result so far."""
         self._user = _UserTurn()
 
     def add(self, message: Mapping[str, Any]) -> None:
@@ -79,7 +78,7 @@ class Contents:
             self._add_user(blocks)
 
     def end(self, *, by_user: bool) -> list[dict[str, Any]]:
-        """Return all turns. `by_user`: the last one must be the user's."""
+        """Return all turns. `by_user`: the last turn must be the user's."""
         self._close_user()
         if by_user and self._turns and self._turns[-1]["role"] == "model":
             self._turns.append({"role": "user", "parts": [AFTER_MODEL]})
@@ -106,7 +105,7 @@ class Contents:
                 (inside if self._kind.media_in_results and may_stand_in_result(part) else behind).append(part)
         text = "\n".join(texts)
         if id in self._called and not self._awaited[id]:
-            # A second or a late result: there is no call left that it could answer.
+            # A second or a late result: it answers no open call, so it becomes text.
             self._user.others += [{"text": text}] if text else []
             behind = inside + behind
         else:
@@ -144,7 +143,7 @@ class Contents:
                     self._sign(made[0], self._signs.of_text(block["text"]))
                 parts += made
         if parts:
-            # Two model messages with nothing said between them are one turn, its calls still open.
+            # Model messages with nothing in between are one turn, whose calls are still open.
             if self._user:
                 self._close_user()
             if not self._turns:
@@ -157,7 +156,7 @@ class Contents:
 
     @property
     def _signs(self) -> Signatures | None:
-        """The signatures, if any go back to this family."""
+        """The signatures, if the family accepts them."""
         return self._signatures if self._kind.signatures else None
 
     def _sign(self, part: Part, signature: str) -> None:
@@ -165,7 +164,7 @@ class Contents:
             part["thoughtSignature"] = signature
 
     def _add_thinking(self, block: Mapping[str, Any], parts: list[Part]) -> str:
-        """Add a thinking block that has a signature of Gemini's, and return that; leave out any other."""
+        """Add a thinking block with a signature of Gemini's, and return the signature; skip any other block."""
         signature = self._signs.of_thinking(block.get("signature")) if self._signs else ""
         if signature:
             text = block.get("thinking")
@@ -174,7 +173,7 @@ class Contents:
         return signature
 
     def _add_call(self, block: Mapping[str, Any], thought: str, parts: list[Part]) -> Open:
-        """Add a call. `thought`: the signature of the thinking before it, if the call may have that one."""
+        """Add a call. `thought`: the signature of the thinking before it, if it may be used for the call."""
         id = block.get("id")
         id = id if isinstance(id, str) else ""
         name = self._names.wire(block["name"])
@@ -193,7 +192,7 @@ class Contents:
         if self._turns and self._turns[-1]["role"] == role:
             known = self._turns[-1]["parts"]
             if self._kind.signatures and self._open and not self._passes:
-                # Another message's signature is not this one's.
+                # The signature found so far belongs to another message.
                 self._bypass(known)
             known.extend(parts)
         else:
@@ -201,25 +200,25 @@ class Contents:
             self._turns.append({"role": role, "parts": parts})
 
     def _close_user(self) -> None:
-        """End the user turn, if anything was said in it or a call waits for it."""
+        """End the user's turn, if it has parts or a call waits for it."""
         if self._kind.signatures and self._open:
             self._bypass(self._turns[-1]["parts"])
         responses: list[Part] = []
         for id, name in self._open:
             known = self._user.responses.get(id)
             response = known.popleft() if known else self._response(id, name, "error", NO_RESULT)
-            # Two calls with one id may have two names.
+            # Two calls with the same id may have different names.
             response["functionResponse"]["name"] = name
             responses.append(response)
         responses += self._user.strays
-        # Two contents in a row, not one: a content that holds responses holds nothing else.
+        # Two contents, since one with responses may hold nothing else.
         for parts in (responses, self._user.others):
             if parts:
                 self._turns.append({"role": "user", "parts": parts})
         self._open, self._awaited, self._user = [], Counter(), _UserTurn()
 
     def _bypass(self, parts: list[Part]) -> None:
-        """Let a model turn pass in which no call has a signature; unsigned siblings of a signed call are right."""
+        """Let Gemini accept a model turn without signed calls; unsigned siblings of a signed call are normal."""
         self._passes = True
         calls = [part for part in parts if "functionCall" in part]
         if not any("thoughtSignature" in part for part in calls):
@@ -238,8 +237,8 @@ def gemini_contents(
 ) -> list[dict[str, Any]]:
     """Return `contents` for the (repaired) messages. `by_user`: the last turn must be the user's.
 
-    Raises RequestError(400) for an image or document that cannot be sent, naming its place in the `original`
-    messages, those that the client knows.
+    Raises RequestError(400) for an image or document that cannot be sent, with its place in the `original` messages,
+    which are the client's.
     """
     contents = Contents(kind, names, signatures, PartMaker(warn))
     try:
@@ -257,7 +256,7 @@ def gemini_contents(
 
 
 def _place(messages: Iterable[Mapping[str, Any]], source: object) -> str:
-    """Return where the block with this very `source` is. Repairs copy blocks but never look into a source."""
+    """Return the place of the block with this `source` object. Repairs copy blocks but keep their sources."""
     for i, message in enumerate(messages):
         content = message.get("content")
         for j, block in enumerate(content if isinstance(content, list) else ()):

@@ -1,7 +1,7 @@
-"""Refusals of Gemini models that have a cure: a family, as its name was read, has not what was sent.
+"""Cures for refusals by Gemini models that lack an ability which their name suggests.
 
-A cure takes one ability away from the family of the request's model; the request is then encoded as for a family
-without it. So a model of tomorrow that differs costs one refusal an hour, and no user has to wait for a release.
+A cure removes one ability from the family of the request's model; the request is then encoded for a family without it.
+So a new model that differs costs one refusal an hour, and needs no new release of the gateway.
 """
 
 from collections.abc import Callable, Collection
@@ -17,16 +17,16 @@ from gateway.routing.sent import Sent, kind_of
 
 @dataclass(frozen=True, slots=True)
 class Ability:
-    """One ability of families, and how it is refused."""
+    """One ability of families, and its refusals."""
 
     name: str
-    """Of the cure."""
+    """The name of its cure."""
     words: tuple[str, ...]
-    """Regular expressions, of which one is in the refusal."""
+    """Regular expressions, one of which matches the refusal."""
     was_sent: Callable[[Sent], bool]
-    """Tells whether the request used it."""
+    """Returns whether the request used it."""
     without: dict[str, Any]
-    """The family's fields where it is missing."""
+    """The fields of a family without it."""
 
 
 def _blocks(*kinds: str) -> Callable[[Sent], bool]:
@@ -77,10 +77,10 @@ ABILITIES = (
         {"levels": (), "has_budget": False},
     ),
 )
-"""Each is sent by default to the families that have it by their names."""
+"""Each is used by default for the families that have it by their names."""
 
 MAX_TOKENS = "max_tokens"
-"""The cure for more output than the model can write; its detail is what it can."""
+"""The cure for more output than the model can write; its detail is the model's limit."""
 
 
 def _lower(refusal: Refusal, sent: Sent) -> str | None:
@@ -102,13 +102,13 @@ CURES = (
     CureRow(name=MAX_TOKENS, says=output_limit, detail=_lower, statuses=frozenset({400})),
     *(row for row in MESSAGES_CURES if row.name == "without_thinking"),
 )
-"""The first row that fits is taken."""
+"""The first row that fits counts."""
 
 _WITHOUT = {ability.name: ability.without for ability in ABILITIES}
 
 
 def cured(kind: Family, cures: Collection[Cure]) -> Family:
-    """Return the family without what `cures` take away."""
+    """Return the family after cures."""
     for name, detail in cures:
         if name in _WITHOUT:
             kind = replace(kind, **_WITHOUT[name])

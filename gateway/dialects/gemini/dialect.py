@@ -1,7 +1,6 @@
-"""The Gemini dialect: what holds the parts together for every gemini upstream.
+"""The Gemini dialect: combines the parts for all gemini upstreams.
 
-What a request says is request.py's work, where it goes places.py's, what a response means response.py's, errors
-are errors.py's.
+`request` writes bodies, `places` chooses targets, `response` reads responses, `errors` reads errors.
 """
 
 from collections.abc import Callable, Collection, Sequence
@@ -34,16 +33,16 @@ from gateway.routing.failures import Failure
 from gateway.routing.sent import Sent
 
 MODELS_A_PAGE = 1000
-"""The most that one page of the model list holds; 50 is the API's default."""
+"""The API's limit for a page of the model list; its default is 50."""
 
 OUTPUTS_KEPT = 4 * MODELS_A_PAGE
-"""Names of models whose limit is remembered: the lists of several upstreams."""
+"""Models whose output limit is remembered, at most: the lists of several upstreams."""
 
 LIMITS = (("inputTokenLimit", "max_input_tokens"), ("outputTokenLimit", "max_tokens"))
-"""What a model list says of tokens, and the Messages protocol's name for it."""
+"""Limits in a model list, and their names in the Messages protocol."""
 
 LOWERED = "max_tokens"
-"""The repair's name in the log line, where a request asks for more output than the model can write."""
+"""The repair's name in the log line when `max_tokens` is lowered to the model's limit."""
 
 USER_AGENT = f"messages-gateway/{__version__}".encode()
 
@@ -51,27 +50,27 @@ _JSON = (b"content-type", b"application/json")
 
 
 class GeminiDialect:
-    """All gemini upstreams share one: it holds the schemas and signatures of every conversation."""
+    """The dialect, shared by all gemini upstreams: it has the schemas and signatures of all conversations."""
 
     relays = False
     counts = True
 
     def __init__(self, random: Callable[[], float], warn: Callable[[str], None]) -> None:
-        """`random` gives [0, 1); `warn` gets each warning once."""
+        """`random` returns [0, 1); `warn` gets each warning once."""
         self._random = random
         self._warn = WarnOnce(warn)
         self._schemas = SchemaCache()
         self._signatures = Signatures()
         self.stores = self._signatures.stores
         self._outputs: dict[str, int] = {}
-        """Model -> tokens of output that it can write, as the upstream's list says."""
+        """Model -> its limit of output tokens, from the upstream's list."""
 
     def fields(self, upstream: Upstream, credential: Credential) -> Headers:
-        """Return the gateway's own name, and the credential's field."""
+        """Return user-agent and the credential's field."""
         return _headers(credential)
 
     def forwarded(self, headers: Headers) -> Headers:
-        """Return the body's type; nothing of the client's head goes to Google."""
+        """Return the content type; no field of the client's head goes to Google."""
         return (_JSON,)
 
     def encode(
@@ -83,7 +82,7 @@ class GeminiDialect:
         stream: bool,
         cures: Collection[Cure] = (),
     ) -> Outgoing:
-        """Encode the request for this upstream, always for a stream. Raises RequestError(400)."""
+        """Encode the request for this upstream, always as a stream. Raises RequestError(400)."""
         original = incoming.parsed.exact()
         check_fields(original)
         document, repairs = apply(original, upstream.repairs, own_mark=MARK)
@@ -118,7 +117,7 @@ class GeminiDialect:
         return GeminiDecoder(writer, names, self._signatures, self._random, streams=incoming.parsed.stream)
 
     def failure(self, failure: Failure, upstream: Upstream, wire_model: str, outgoing: Outgoing) -> Failure:
-        """Return the same failure with status, type and message as the Messages protocol would say it."""
+        """Return the failure with status, type and message of the Messages protocol."""
         return translated(failure)
 
     def cure(
@@ -129,7 +128,7 @@ class GeminiDialect:
         applied: Sequence[Cure],
         never: frozenset[str],
     ) -> tuple[Cure, bool] | None:
-        """Return what may be changed after a refusal, and whether to remember it; None: nothing."""
+        """Return the cure for a refusal, and whether to remember it; None if there is none."""
         return find_cure(CURES, failure, sent, applied, never)
 
     def count(self, body: bytes) -> int | None:
@@ -149,7 +148,7 @@ class GeminiDialect:
         return Outgoing(method="GET", target=path, headers=())
 
     def models(self, body: bytes) -> list[ListedModel]:
-        """Return each model that can generate content, and remember how much it can write."""
+        """Return the models that can generate content, and remember their output limits."""
         listed = _object(body).get("models")
         found = []
         for model in listed if isinstance(listed, list) else ():
@@ -173,7 +172,7 @@ def _is_count(value: object) -> bool:
 
 
 def _headers(credential: Credential) -> list[tuple[bytes, bytes]]:
-    """Return the gateway's own name and the field of a credential."""
+    """Return user-agent and a credential's field."""
     headers = [(b"user-agent", USER_AGENT)]
     if credential.kind == "api_key":
         headers.append((b"x-goog-api-key", credential.secret.reveal().encode()))
@@ -183,7 +182,7 @@ def _headers(credential: Credential) -> list[tuple[bytes, bytes]]:
 
 
 def _object(body: bytes) -> dict[str, Any]:
-    """Read a JSON object; an empty one if the body is none."""
+    """Read a JSON object; {} if the body is not one."""
     try:
         document = orjson.loads(body)
     except orjson.JSONDecodeError:
@@ -192,5 +191,5 @@ def _object(body: bytes) -> dict[str, Any]:
 
 
 def new_dialect(random: Callable[[], float], warn: Callable[[str], None]) -> GeminiDialect:
-    """Return this dialect, with nothing remembered."""
+    """Return a dialect with empty caches."""
     return GeminiDialect(random, warn)

@@ -1,8 +1,8 @@
-"""Gemini's errors as the Messages protocol would say them.
+"""Translates Gemini's errors to the Messages protocol.
 
-A Google error is `{"error": {code, message, status, details}}`, or a list of one. What it means for accounts and
-retries is judged in routing; here the status is made to say what the error says (a bad key comes as a 400), and
-what clients recover from (a prompt that is too long, too large a max_tokens) gets the words by which they know it.
+A Google error is `{"error": {code, message, status, details}}`, or a list of one. `routing` judges it for accounts and
+retries; here the status is made to fit the error (a bad key comes as a 400), and errors from which clients recover (a
+prompt that is too long, too large a max_tokens) get the messages that they look for.
 """
 
 import re
@@ -34,18 +34,18 @@ STATUS_OF_CODE: Mapping[str, int] = {
     "UNAVAILABLE": 503,
     "DEADLINE_EXCEEDED": 504,
 }
-"""google.rpc code -> status, where an error inside a stream brings no HTTP status."""
+"""google.rpc code -> status, for errors inside a stream, which have no HTTP status."""
 
 STATUS_OF_SPECIAL: Mapping[tuple[int, str], int] = {
     (400, "FAILED_PRECONDITION"): 403,
     (400, "API_KEY_INVALID"): 401,
     (499, "CANCELLED"): 503,
 }
-"""(HTTP status, code or reason) -> the status that says it. FAILED_PRECONDITION is documented as "not
-available in your country, enable billing": the account's trouble. A cancelled call was not the client's."""
+"""(HTTP status, code or reason) -> the status that fits. FAILED_PRECONDITION is documented as "not available in your
+country, enable billing", which is about the account. A cancelled call was not cancelled by the client."""
 
 LONGEST = 4096
-"""Characters of a message that are searched for the words below; Google's have some 500."""
+"""Characters of a message that are searched; Google's have some 500."""
 
 _MAX_TOKENS = Late(
     r"maxOutputTokens value of (\d+) .{0,40}range is from \d+ \(inclusive\) to (\d+) \(exclusive\)"
@@ -54,13 +54,13 @@ _TOO_LONG = Late(r"exceeds the maximum number of tokens|input token count", re.I
 _TOO_LONG_NUMBERS = Late(r"token count\D{0,40}?([\d,]+)\D.*?([\d,]*\d{3})", re.IGNORECASE | re.DOTALL)
 
 SHOWN_BODY = 500
-"""Characters of a body that is no Google error (a proxy's page) that go into the message."""
+"""Characters of a body that is no Google error (a proxy's page) that become the message."""
 
 
 def translated(failure: Failure) -> Failure:
     """Return the failure with status, type and message of the Messages protocol.
 
-    The body stays, it holds the retry hints. A failure without a body (no connection) stays as it is.
+    The body is kept for retry hints. A failure without a body (no connection) is returned unchanged.
     """
     error = read_error(failure.body)
     if error is None:
@@ -108,13 +108,13 @@ def _reasons(error: Mapping[str, Any]) -> list[str]:
 
 
 def output_limit(text: str) -> int:
-    """Return the most tokens of output that a refused model can write, as the refusal says; 0 if it does not."""
+    """Return the model's limit of output tokens if a refusal says it, else 0."""
     found = _MAX_TOKENS.compiled.search(text, 0, LONGEST)
     return int(found[2]) - 1 if found else 0
 
 
 def _healing(text: str) -> str:
-    """Return a message with the words in front by which clients recover: they compact, or ask for less."""
+    """Return a message with the API's own in front, by which clients compact or ask for less."""
     found = _MAX_TOKENS.compiled.search(text, 0, LONGEST)
     if found:
         return f"max_tokens: {found[1]} > {output_limit(text)}, which is the maximum allowed output. {text}"

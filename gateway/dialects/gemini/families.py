@@ -1,7 +1,7 @@
-"""What families of models can do, and where they differ.
+"""The abilities of model families, and their differences.
 
-A model's family is read from the numbers in its name, so that tomorrow's models work today: a model that the
-table does not know is taken for one of the newest family, with the values that every member of it accepts.
+A model's family follows from the numbers in its name, so that later models work, too: one that the table does not know
+is treated as one of the newest family, with the values that all its members accept.
 """
 
 from dataclasses import dataclass
@@ -9,34 +9,34 @@ from dataclasses import dataclass
 from gateway.patterns import Late
 
 MAX_OUTPUT = 65_536
-"""Tokens of output that Gemini models since 2.5 can write."""
+"""Limit of output tokens of Gemini models since 2.5."""
 
 OLD_MAX_OUTPUT = 8_192
-"""Those of Gemini 2.0 and before, and of Gemma 3."""
+"""The same for Gemini 2.0 and earlier, and for Gemma 3."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Family:
-    """One family's abilities. Budgets and outputs are tokens."""
+    """One family's abilities. Budgets and outputs are in tokens."""
 
     levels: tuple[str, ...] = ()
-    """The values of `thinkingLevel`, the lowest first; none: it does not think by levels."""
+    """The values of `thinkingLevel`, lowest first; empty: the family has no levels."""
     has_budget: bool = False
-    """It thinks by a `thinkingBudget`."""
+    """Whether it thinks by a `thinkingBudget`."""
     least: int = 0
     most: int = 0
     off: int = 0
-    """The budget for no thinking, or for as little as there can be."""
+    """The budget for no thinking, or the least that is possible."""
     ids: bool = False
-    """Calls and results carry ids."""
+    """Whether calls and results have ids."""
     signatures: bool = False
-    """Thoughts, calls and texts carry signatures."""
+    """Whether thoughts, calls and texts have signatures."""
     media_in_results: bool = False
-    """A function's response may hold images and documents."""
+    """Whether a function's response may contain images and documents."""
     form_beside_tools: bool = False
-    """A schema for the output may stand beside tools."""
+    """Whether a request may have both tools and a schema for its output."""
     ends_with_user: bool = False
-    """Vertex AI refuses a history that ends with the model."""
+    """Whether Vertex AI refuses a history that ends with the model."""
     max_output: int = MAX_OUTPUT
 
 
@@ -68,12 +68,12 @@ FAMILIES: tuple[tuple[str, Family], ...] = (
     (r"gemma", _NO_THINKING),
     (r"", _NEWEST),
 )
-"""Beginning of the wire model's name, as a regular expression -> family, first match."""
+"""Regular expression for the beginning of the wire model's name -> family; the first match counts."""
 
 _MATCHES = tuple((Late(pattern), family) for pattern, family in FAMILIES)
 
 
 def family(wire_model: str) -> Family:
-    """Return the family that a model belongs to."""
+    """Return a model's family."""
     name = wire_model.rpartition("/")[2].lower()
     return next(family for pattern, family in _MATCHES if pattern.compiled.match(name))

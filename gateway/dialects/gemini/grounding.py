@@ -1,7 +1,7 @@
-"""Google's search results in a response, as the Messages protocol shows a web search.
+"""Converts Google's search results in a response to a web search of the Messages protocol.
 
-Gemini searches by itself and says afterwards what it looked for, what it found and which sentence rests
-on which page. Collected while the response streams, written when it ends.
+Gemini searches by itself, and reports queries, results, and which sentence refers to which page. This is collected
+while the response streams and written at its end.
 """
 
 from collections.abc import Callable, Mapping
@@ -22,7 +22,7 @@ class Grounding:
         self._supports: list[Any] = []
 
     def add(self, metadata: Mapping[str, Any]) -> None:
-        """One event's `groundingMetadata`. Events repeat what was said before or tell what is new."""
+        """Add one event's `groundingMetadata`. Events repeat earlier items, or have only new ones."""
         self._queries.update((q, None) for q in _list(metadata, "webSearchQueries") if isinstance(q, str))
         _grow(self._chunks, _list(metadata, "groundingChunks"))
         _grow(self._supports, _list(metadata, "groundingSupports"))
@@ -50,7 +50,7 @@ def _list(metadata: Mapping[str, Any], key: str) -> list[Any]:
 
 
 def _grow(known: list[Any], said: list[Any]) -> None:
-    """Add what is new: an event repeats all that was said before, or tells only what is new."""
+    """Add the new items: an event repeats all earlier ones, or has only new ones."""
     known.extend(said[len(known) :] if said[: len(known)] == known else said)
 
 
@@ -64,7 +64,7 @@ def _page(chunk: object) -> Page | None:
 
 
 def _citations(support: object, pages: list[Page | None]) -> list[dict[str, Any]]:
-    """Return a citation for each page that a segment of the text rests on."""
+    """Return a citation for each page that a segment of the text refers to."""
     if not isinstance(support, dict):
         return []
     segment = support.get("segment")

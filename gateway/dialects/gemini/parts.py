@@ -1,6 +1,6 @@
-"""Content blocks as Gemini's parts: a table of block types, and what kinds of media there may be.
+"""Converts content blocks to Gemini's parts: a table of block types, and the supported media types.
 
-Calls, results and thinking are turns' work (contents.py).
+contents.py handles calls, results and thinking.
 """
 
 from collections.abc import Callable, Mapping
@@ -11,7 +11,7 @@ from gateway.messages.json_documents import write_document
 Part = dict[str, Any]
 
 IN_RESULTS = frozenset({"image/png", "image/jpeg", "image/webp", "application/pdf", "text/plain"})
-"""Media types that may stand inside a function's response."""
+"""Media types that are allowed inside a function's response."""
 
 MEDIA = IN_RESULTS | {
     "image/heic",
@@ -27,7 +27,7 @@ MEDIA = IN_RESULTS | {
     ),
     *(f"video/{kind}" for kind in ("wmv", "x-flv")),
 }
-"""Media types that Google documents. Any other is refused, and since it stays in the history, in every turn."""
+"""Media types that Google documents. Any other is refused, and as a part of the history in every later turn, too."""
 
 ALIASES: Mapping[str, str] = {"image/jpg": "image/jpeg", "application/x-pdf": "application/pdf"}
 """Names that clients use for a documented type."""
@@ -42,14 +42,14 @@ MIME_OF_ENDING: Mapping[str, str] = {
     "pdf": "application/pdf",
     "txt": "text/plain",
 }
-"""For a URL, which comes without a type."""
+"""Media types for URLs, which have none of their own."""
 
 MIME_OF_BLOCK: Mapping[str, str] = {"image": "image/jpeg", "document": "application/pdf"}
-"""For a URL that does not tell either."""
+"""Media types for URLs without a known ending."""
 
 
 class UnsupportedSource(Exception):
-    """An image or document that Gemini cannot be given. Carries the block's `source`."""
+    """An image or document that cannot be sent to Gemini. Has the block's `source`."""
 
     def __init__(self, kind: str, source: object) -> None:
         super().__init__(kind)
@@ -58,19 +58,19 @@ class UnsupportedSource(Exception):
 
 
 class PartMaker:
-    """Makes parts of content blocks."""
+    """Converts content blocks to parts."""
 
     def __init__(self, warn: Callable[[str], None]) -> None:
-        """`warn` hears of what cannot be translated."""
+        """`warn` is called for what cannot be translated."""
         self._warn = warn
 
     def parts_of(self, content: object) -> list[Part]:
-        """Return the parts of a content: of a string, or of each block in a list. Raises UnsupportedSource."""
+        """Return the parts of a content: a string, or a list of blocks. Raises UnsupportedSource."""
         blocks = content if isinstance(content, list) else (content,)
         return [part for block in blocks for part in self.parts(block)]
 
     def parts(self, block: object) -> list[Part]:
-        """Return the part of one block, or nothing for one that says nothing. Raises UnsupportedSource."""
+        """Return the part of one block, [] for an empty one. Raises UnsupportedSource."""
         if isinstance(block, str):
             return [{"text": block}] if block.strip() else []
         if not isinstance(block, dict):
@@ -111,15 +111,15 @@ class PartMaker:
         return {"text": f"({'an' if name[0] in 'aeiou' else 'a'} {name}, which this model cannot read)"}
 
     def nothing(self, block: Mapping[str, Any]) -> Part | None:
-        """Leave a block out."""
+        """Return None: the block is left out."""
         return None
 
     def tool_reference(self, block: Mapping[str, Any]) -> Part:
-        """Return the note that a tool was loaded."""
+        """Return a note that a tool was loaded."""
         return {"text": f"Tool loaded: {block.get('tool_name')}"}
 
     def found_pages(self, block: Mapping[str, Any]) -> Part | None:
-        """Return titles and addresses of an earlier web search; what is encrypted means nothing here."""
+        """Return titles and addresses of an earlier web search; encrypted content is of no use here."""
         listed = block.get("content")
         pages = [page for page in (listed if isinstance(listed, list) else ()) if isinstance(page, dict)]
         lines = [
@@ -132,7 +132,7 @@ class PartMaker:
     def _other(self, block: Mapping[str, Any]) -> Part | None:
         kind = block.get("type")
         if isinstance(kind, str) and kind.endswith("_tool_result"):
-            # The provider's own tools: their results are for the provider's own models.
+            # Results of the provider's own tools are for its own models only.
             self._warn(f"content blocks of type {kind} cannot be translated: left out")
             return None
         if _holds_binary(block):
@@ -157,12 +157,12 @@ _PARTS: Mapping[str, Callable[[PartMaker, Mapping[str, Any]], Part | None]] = {
 
 
 def may_stand_in_result(part: Part) -> bool:
-    """Return whether a media part may stand inside a function's response."""
+    """Return whether a media part is allowed inside a function's response."""
     return "inlineData" in part and part["inlineData"]["mimeType"] in IN_RESULTS
 
 
 def _plain_type(given: str) -> str:
-    """Return a media type without parameters, in small letters, by its documented name."""
+    """Return a media type without parameters, in lower case, by its documented name."""
     plain = given.partition(";")[0].strip().lower()[:100]
     return ALIASES.get(plain, plain)
 
@@ -173,7 +173,7 @@ def _mime_of_url(url: str, kind: str) -> str:
 
 
 def _holds_binary(block: Mapping[str, Any]) -> bool:
-    """Return whether an unknown block carries data that is no text."""
+    """Return whether an unknown block contains binary data."""
     rest: list[object] = [block]
     while rest:
         value = rest.pop()

@@ -1,8 +1,8 @@
-"""Where requests go: to the Gemini API, to Vertex AI (`path` in the upstream's options), or to an endpoint that
-wraps requests and responses in the `code_assist` envelope.
+"""Targets of requests: the Gemini API, Vertex AI (`path` in the upstream's options), or an endpoint that wraps requests
+and responses in the `code_assist` envelope.
 
-A model's name comes from clients and is part of a URL that is asked with an account's credential: only documented
-forms of names pass, and whatever stands in a segment of a path cannot leave it.
+A model's name comes from clients and becomes part of a URL that is requested with an account's credential: only
+documented forms of names are allowed, and they are quoted so that they cannot leave their segment of the path.
 """
 
 from typing import Any
@@ -16,7 +16,7 @@ COUNT = "countTokens"
 CODE_ASSIST_VERSION = "v1internal"
 
 COLLECTIONS = ("models", "tunedModels")
-"""What a model's resource name begins with; plain names are of the first."""
+"""Prefixes of a model's resource name; names without one belong to the first."""
 
 _PLAIN = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
 
@@ -43,14 +43,14 @@ def target(upstream: Upstream, wire_model: str, method: str) -> str:
 
 
 def enveloped(body: dict[str, Any], upstream: Upstream, wire_model: str) -> dict[str, Any]:
-    """Return the body of a request to generate, in an envelope if the upstream wants one."""
+    """Return the body of a generate request, in an envelope if the upstream needs one."""
     if upstream.options.envelope == "code_assist":
         return {"model": wire_model, "project": upstream.options.project, "request": body}
     return body
 
 
 def counted(body: dict[str, Any], upstream: Upstream, wire_model: str) -> dict[str, Any]:
-    """Return the body of a countTokens request; settings are left out, they hold no tokens."""
+    """Return the body of a countTokens request, without settings, which have no tokens."""
     kept = {key: value for key, value in body.items() if key not in ("generationConfig", "toolConfig")}
     if upstream.options.path is not None:
         return kept
@@ -88,6 +88,6 @@ def _no_model(wire_model: str) -> RequestError:
 
 
 def _quoted(text: str) -> str:
-    """Return a text as it may stand in a segment of a path."""
+    """Return a text quoted for a segment of a path."""
     raw = text.encode("utf-8", "replace")
     return text if _PLAIN.issuperset(raw) else "".join(chr(c) if c in _PLAIN else f"%{c:02X}" for c in raw)

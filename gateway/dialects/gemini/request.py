@@ -1,8 +1,8 @@
-"""A Messages request as the body of `generateContent`.
+"""Converts a Messages request to the body of `generateContent`.
 
-Everything but the history (contents.py) and the tools (tools.py, schema/) is here: the system prompt and the
-generation settings. A setting that the client did not send is not sent. Thinking is the exception: without a
-word about it, one protocol has it off and the other on.
+This module handles the system prompt and the generation settings; contents.py handles the history, tools.py and
+schema/ the tools. A setting that the client did not send is not sent. Thinking is the exception: its default is off in
+the one protocol and on in the other.
 """
 
 from collections.abc import Callable, Mapping
@@ -22,7 +22,7 @@ from gateway.messages.json_documents import write_document
 from gateway.messages.request import BILLING_HEADER
 
 MAX_STOP_SEQUENCES = 5
-"""The API's own limit."""
+"""The API's limit."""
 
 SETTINGS: tuple[tuple[str, str], ...] = (
     ("max_tokens", "maxOutputTokens"),
@@ -30,21 +30,21 @@ SETTINGS: tuple[tuple[str, str], ...] = (
     ("top_p", "topP"),
     ("top_k", "topK"),
 )
-"""Settings that only change their name."""
+"""Settings with the same value under another name."""
 
 JSON_INSTRUCTION = "Your whole response must be JSON, without a code fence, that fits this JSON Schema:"
-"""Before the schema of the output in the system instruction, for models that take none beside tools."""
+"""In front of the output's schema in the system instruction, for models that accept no schema beside tools."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Encoding:
-    """What the encoding of a request depends on besides the request."""
+    """The inputs of the encoding other than the request."""
 
     upstream: Upstream
     kind: Family
     schemas: Schemas
     signatures: Signatures | None
-    """None: thinking stays behind and every call gets the bypass value."""
+    """None: thinking is left out and every call gets the bypass value."""
     warn: Callable[[str], None]
 
 
@@ -70,12 +70,12 @@ def gemini_request(
         names=names,
         signatures=how.signatures,
         warn=how.warn,
-        # Vertex AI refuses newer models a history that ends with the model.
+        # Vertex AI's newer models refuse a history that ends with the model.
         by_user=how.kind.ends_with_user and how.upstream.options.path is not None,
     )
     if tools:
         body["tools"] = tools
-        # A calling mode without functions is refused.
+        # The API refuses a calling mode without functions.
         config = (
             tool_config(document.get("tool_choice"), names) if "functionDeclarations" in tools[0] else None
         )
@@ -98,7 +98,7 @@ def _system_parts(system: object) -> list[dict[str, str]]:
 def _generation_config(
     document: Mapping[str, Any], how: Encoding, *, has_tools: bool
 ) -> tuple[dict[str, Any], str]:
-    """Return `generationConfig`, and what the system instruction must say in place of a setting."""
+    """Return `generationConfig`, and the text that the system instruction needs in place of a setting."""
     config: dict[str, Any] = {}
     for theirs, ours in SETTINGS:
         value = document.get(theirs)

@@ -1,9 +1,9 @@
-"""Gemini's response as Messages events.
+"""Converts Gemini's response to Messages events.
 
-One decoder a response: payload bytes of the event stream in, calls to a StreamWriter out. Promises that nothing
-is made up: a response that breaks off, or ends for a reason that is no ending, is a StreamFailure. The message's
-end is written when the upstream's body ends, because usage, and from some servers content, may come after the
-first event that says why it stopped.
+One decoder for each response: payload bytes of the event stream in, calls to a StreamWriter out. Promises that
+nothing is made up: a response that breaks off, or ends for an unknown reason, is a StreamFailure. The message's end
+is written when the upstream's body ends, because usage, and from some servers content, may follow the first event
+with a finish reason.
 """
 
 from collections.abc import Callable, Mapping
@@ -41,27 +41,27 @@ STOP_REASONS: Mapping[str, str] = {
     "NO_IMAGE": "refusal",
     "ESCALATION": "refusal",
 }
-"""`finishReason` -> `stop_reason`. Any other one (MALFORMED_FUNCTION_CALL, UNEXPECTED_TOOL_CALL, OTHER, ...)
-is no ending: the response failed."""
+"""`finishReason` -> `stop_reason`. With any other one (MALFORMED_FUNCTION_CALL, UNEXPECTED_TOOL_CALL, OTHER, ...) the
+response has failed."""
 
 REFUSALS: Mapping[str, tuple[int, str]] = {
     "MISSING_THOUGHT_SIGNATURE": (400, "a thought_signature is missing"),
     "PUP_LIMITED_DISABLED": (403, "the account may not be served"),
 }
-"""Reasons that stand for an error response: its status, and what it says."""
+"""Reasons that replace an error response: its status, and its message."""
 
 _PLAIN_CHUNK = frozenset({"candidates", "usageMetadata", "modelVersion", "responseId", "createTime"})
 _PLAIN_CANDIDATE = frozenset({"content", "index", "safetyRatings"})
-"""Keys of an event that brings text and nothing else to act on."""
+"""Keys of an event that contains only text."""
 
 EARLY = "upstream ended the stream early"
 
 LONGEST_REASON = 100
-"""Characters shown of a reason that is not known."""
+"""Characters shown of an unknown reason."""
 
 
 class GeminiDecoder:
-    """Translates one response."""
+    """Decodes one response."""
 
     __slots__ = (
         "_called",
@@ -93,7 +93,7 @@ class GeminiDecoder:
         *,
         streams: bool,
     ) -> None:
-        """`names`: those of the request's tools. `random` gives [0, 1). `streams`: what is written is sent at once."""
+        """`names`: those of the request's tools. `random` returns [0, 1). `streams`: whether output is sent at once."""
         self._streams = streams
         self._writer = writer
         self._names = names
@@ -104,28 +104,29 @@ class GeminiDecoder:
         self._grounding: Grounding | None = None
         self._started = False
         self._open = ""
-        """What was written last: "text", "thinking" or "call"."""
+        """The kind of the last block: "text", "thinking" or "call"."""
         self._signed = False
-        """The open thinking block has its signature."""
+        """Whether the open thinking block has its signature."""
         self._text: list[str] = []
-        """The open text block's pieces, in case a signature comes for it."""
+        """The pieces of the open text block, in case a signature for it follows."""
         self._text_signature = ""
         self._called = False
         self._said = False
-        """A text or a call was written."""
+        """Whether a text or a call was written."""
         self._stop = ""
         self._stops_early = False
-        """Content came after a reason to stop: the upstream gives one with every event."""
+        """Whether content followed a finish reason: this upstream sends one with every event."""
         self._empty = False
-        """The caller knows that the response holds nothing."""
+        """Whether `end` has reported that the response is empty."""
 
     @property
     def complete(self) -> bool:
-        """The upstream said that its response is over: `end` may follow, even if the rest of the body is lost."""
+        """Whether the upstream has finished its response: then `end` may follow, even if the rest of the body is
+        lost."""
         return bool(self._stop) and not self._stops_early
 
     def feed(self, data: bytes) -> None:
-        """Take payload bytes, cut anywhere. Raises StreamFailure."""
+        """Decode payload bytes, cut anywhere. Raises StreamFailure."""
         try:
             events = self._events.feed(data)
         except ValueError as error:
@@ -135,10 +136,10 @@ class GeminiDecoder:
                 self._event(event)
 
     def end(self) -> None:
-        """Take note that the body ended. Raises StreamFailure if the response did not.
+        """Finish at the end of the body. Raises StreamFailure if the response did not end.
 
-        Also raises it, of kind EMPTY, for a response that holds nothing but thoughts, as long as none of these was
-        sent; called again, `end` writes the response as it is.
+        Also raises it, of kind EMPTY, for a response with nothing but thoughts, if none of them was sent; a second
+        call of `end` then writes the response as it is.
         """
         for event in self._events.end():
             self._event(event)
@@ -151,7 +152,7 @@ class GeminiDecoder:
         self._finish()
 
     def _more_text(self, data: bytes) -> bool:
-        """Take the event of which there are most: more of the text, and perhaps usage. False: it is another one."""
+        """Handle an event that only adds text, and perhaps usage, the most frequent one. Return False for any other."""
         try:
             document = orjson.loads(data)
             (candidate,) = document["candidates"]
@@ -182,9 +183,9 @@ class GeminiDecoder:
                 self._chunk(inner if isinstance(inner, dict) else item)
 
     def _read(self, data: bytes) -> Any:
-        """Read an event's JSON; None for `[DONE]` and for what is not JSON before the response begins."""
+        """Read an event's JSON; None for `[DONE]`, and for other text before the response begins."""
         try:
-            # Arguments may hold integers of which orjson alone would lose digits.
+            # Arguments may contain integers that orjson would round.
             return read_document(data) if b'"args"' in data else orjson.loads(data)
         except ValueError:
             if data == b"[DONE]" or not self._started or self._stop:
@@ -226,10 +227,9 @@ class GeminiDecoder:
         self._stop = stop or self._stop
 
     def _judged(self, reason: object, chunk: Mapping[str, Any]) -> str:
-        """Return the stop reason, "" if the response goes on.
+        """Return the stop reason, "" if the response continues.
 
-        Raises StreamFailure for a reason that is no ending, before the event's content is written: what goes with
-        it is not to be kept.
+        Raises StreamFailure for an unknown reason, before the event's content is written, since that is not to be kept.
         """
         if not isinstance(reason, str) or reason in ("", "FINISH_REASON_UNSPECIFIED"):
             feedback = chunk.get("promptFeedback")
@@ -282,7 +282,7 @@ class GeminiDecoder:
                 self._sign(signature)
 
     def _sign(self, signature: str) -> None:
-        """Put a signature on the open thinking block, if there is one that has none."""
+        """Sign the open thinking block, if there is one without a signature."""
         if self._open == "thinking" and not self._signed and signature:
             self._signed = True
             self._writer.signature(marked(signature))
@@ -304,9 +304,9 @@ class GeminiDecoder:
         )
 
     def _close(self) -> None:
-        """Complete the open block: content of another kind comes, or none."""
+        """Complete the open block: other content or the end follows."""
         if self._open == "thinking" and not self._signed:
-            # Clients throw away thinking without a signature, or send it back as prose.
+            # Clients drop thinking without a signature, or send it back as prose.
             self._writer.signature(marked(""))
         if self._text_signature:
             self._signatures.remember_text("".join(self._text), self._text_signature)
@@ -330,14 +330,14 @@ class GeminiDecoder:
 
 
 def _says_something(part: Mapping[str, Any]) -> bool:
-    """Return whether a part is content: an empty text, which may carry a signature, is none."""
+    """Return whether a part is content. An empty text, which may carry a signature, is not."""
     return bool(part.get("text") or part.get("functionCall") or part.get("inlineData"))
 
 
 def messages_usage(metadata: Mapping[str, Any]) -> dict[str, Any]:
     """Return Gemini's `usageMetadata` as a `usage` object.
 
-    Thinking tokens come on top of the candidates', except where the total shows that they are among them.
+    Thinking tokens are added to the candidates', unless the total shows that they are included.
     """
     prompt = _count(metadata, "promptTokenCount") + _count(metadata, "toolUsePromptTokenCount")
     cached = _count(metadata, "cachedContentTokenCount")
@@ -369,7 +369,7 @@ def _failed(kind: FailureKind, message: str, status: int = 0, type: str = "api_e
 
 
 def _reported(chunk: Mapping[str, Any]) -> StreamFailure:
-    """Return the failure for an error object inside the stream: judged like the status it names."""
+    """Return the failure for an error object inside the stream, judged by the status that it names."""
     failure = translated(Failure(kind=FailureKind.STREAM_ERROR, body=write_document(chunk)))
     message = failure.message or "the upstream reported an error"
     return StreamFailure(failure, failure.type or "api_error", message)

@@ -1,7 +1,7 @@
-"""What `thinking` and `output_config.effort` mean to each family of Gemini models.
+"""Converts `thinking` and `output_config.effort` for each family of Gemini models.
 
-The Messages protocol does not think unless it is asked to, so a request that says nothing gets the least that
-the family can do: thoughts would eat a small `max_tokens`.
+The Messages protocol's default is no thinking, so a request that does not mention it gets the least that the family
+can do: thoughts would use up a small `max_tokens`.
 """
 
 from collections.abc import Mapping
@@ -25,14 +25,14 @@ EFFORTS: Mapping[str, str] = {
 """`output_config.effort` -> `thinkingLevel`."""
 
 DEFAULT_EFFORT = "high"
-"""What the Messages API takes when thinking is on and no effort is named."""
+"""The Messages API's default if thinking is on."""
 
 DYNAMIC = -1
-"""The budget with which the model decides."""
+"""The budget that lets the model decide."""
 
 
 def thinking_config(document: Mapping[str, Any], kind: Family) -> dict[str, Any] | None:
-    """Return `generationConfig.thinkingConfig` for a request; None for a family that does not think."""
+    """Return `generationConfig.thinkingConfig` for a request; None for a family without thinking."""
     if not kind.levels and not kind.has_budget:
         return None
     thinking = document.get("thinking")
@@ -58,12 +58,12 @@ def thinking_config(document: Mapping[str, Any], kind: Family) -> dict[str, Any]
 
 
 def _level(wanted: str, kind: Family) -> str:
-    """Return a level, or the next higher one that the family has; `high` is in every family."""
+    """Return the level, or the next higher one of the family; all families have `high`."""
     return next(level for level in ORDER[ORDER.index(wanted) :] if level in kind.levels)
 
 
 def _fitting(budget: float, document: Mapping[str, Any], kind: Family) -> int:
-    """Return the budget within the family's bounds and below `max_tokens`; where both cannot be, dynamic."""
+    """Return the budget within the family's bounds and below `max_tokens`; DYNAMIC if that is impossible."""
     fitting = max(kind.least, min(int(budget), kind.most))
     most = document.get("max_tokens")
     if most is not None and fitting >= most:

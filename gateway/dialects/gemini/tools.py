@@ -1,4 +1,4 @@
-"""Tools on their way to Gemini: their declarations, and which of them may be called."""
+"""Converts tools and the tool choice for Gemini."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -12,7 +12,7 @@ from gateway.dialects.tool_names import NameRule, ToolNames
 from gateway.messages.errors import RequestError
 
 NAMES = NameRule(first="A-Za-z_", characters="A-Za-z0-9_.:-")
-"""What the API takes as a function's name."""
+"""The API's rule for a function's name."""
 
 MODES: Mapping[str, str] = {"auto": "AUTO", "any": "ANY", "tool": "ANY", "none": "NONE"}
 """`tool_choice.type` -> `functionCallingConfig.mode`."""
@@ -22,10 +22,10 @@ SERVER_TOOL = "runs on the provider's servers"
 UNSUPPORTED: tuple[tuple[str, str], ...] = (
     ("computer_", "needs a model that was trained to point at screenshots in the tool's own coordinates"),
 )
-"""Beginning of a tool's type -> why it cannot be translated, where it is no server tool."""
+"""Prefix of a tool's type -> why it cannot be translated, for types that are no server tools."""
 
 WEB_SEARCH = "web_search_"
-"""Beginning of the server tool's types, one a version; Gemini has a search of its own."""
+"""Prefix of the server tool's types, which end in a version; Gemini's own search replaces it."""
 
 
 def gemini_tools(
@@ -74,7 +74,7 @@ def _declaration(tool: Mapping[str, Any], names: ToolNames, schemas: Schemas) ->
 
 
 def tool_config(choice: object, names: ToolNames) -> dict[str, Any] | None:
-    """Return `toolConfig` for a `tool_choice`; None for none, or for one of a kind that is not known."""
+    """Return `toolConfig` for a `tool_choice`; None if there is none or its type is unknown."""
     kind = choice.get("type") if isinstance(choice, dict) else None
     mode = MODES.get(kind) if isinstance(kind, str) else None
     if mode is None or not isinstance(choice, dict):

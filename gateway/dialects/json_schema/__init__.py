@@ -1,1 +1,1 @@
-"""JSON Schemas of tools and structured outputs, as far as every translated dialect treats them alike."""
+"""JSON Schemas of tools and structured outputs: what all translated dialects have in common."""

@@ -1,7 +1,7 @@
-"""How much work the schemas of one request may cost.
+"""Limits the work for the schemas of one request.
 
-Real schemas have 0.5 to 8 KiB and some hundred nodes. A schema beyond MAX_BYTES or MAX_NODES, or one whose
-references multiply until the work on it passes MAX_WORK, is not cleaned but replaced by `TOO_LARGE`.
+Real schemas have 0.5 to 8 KiB and some hundred nodes. A schema beyond MAX_BYTES or MAX_NODES, or one whose references
+multiply the work beyond MAX_WORK, is replaced by `TOO_LARGE`.
 """
 
 from typing import Any
@@ -13,31 +13,31 @@ MAX_NODES = 10_000
 """Objects and arrays in a schema."""
 
 MAX_WORK = 100_000
-"""Units of work on one schema, one to three microseconds each: ten for each of MAX_NODES."""
+"""Units of work for one schema, one to three microseconds each: ten for each of MAX_NODES."""
 
 REQUEST_WORK = 150_000
-"""Units of work on all schemas of a request, half a second or so: Claude Code's 18 tools take 1,500 to 2,000, and
+"""Units of work for all schemas of a request, about half a second: Claude Code's 18 tools take 1,500 to 2,000, and
 200 tools of 100 nodes each about 70,000."""
 
 OVERHEAD = 50
 """Units that the smallest schema costs."""
 
 TEXT_UNIT = 256
-"""Bytes of text that are copied, compared or written in the time of a unit."""
+"""Bytes of text that are copied, compared or written in the time of one unit."""
 
 TOO_LARGE: dict[str, Any] = {
     "type": "object",
     "description": "(the schema of this object is too large to be passed on)",
 }
-"""What stands in the place of a schema that cannot be cleaned. Never changed."""
+"""Replaces a schema that cannot be cleaned. Never changed."""
 
 
 class SchemaTooLarge(Exception):
-    """The schema costs more than it may."""
+    """The schema needs more work than is allowed."""
 
 
 class Budget:
-    """Units of work that may still be done."""
+    """Units of work that are left."""
 
     __slots__ = ("left",)
 
@@ -48,18 +48,18 @@ class Budget:
         return f"<Budget {self.left} units left>"
 
     def charge(self, units: int = 1) -> None:
-        """Do this much work. Raises SchemaTooLarge when there is too little left."""
+        """Use up units of work. Raises SchemaTooLarge if too few are left."""
         self.left -= units
         if self.left < 0:
             raise SchemaTooLarge
 
     def charge_text(self, length: int) -> None:
-        """Handle a text of `length` bytes. Raises SchemaTooLarge."""
+        """Use up the units for a text of `length` bytes. Raises SchemaTooLarge."""
         self.charge(1 + length // TEXT_UNIT)
 
 
 def count_nodes(value: object, most: float = float("inf")) -> int:
-    """Return the number of objects and arrays in a document, each place counted; stops soon after `most`."""
+    """Return the number of objects and arrays in a document, shared ones each time; stops soon after `most`."""
     count = 0
     rest = [value]
     while rest and count <= most:

@@ -1,7 +1,7 @@
-"""Cleaned schemas, remembered by content: an agent sends the same tools with every request.
+"""A cache of cleaned schemas by content: an agent sends the same tools with every request.
 
-Bounded in number and in bytes. A schema that was remembered costs a request's budget what it cost when it
-was cleaned, so a request is encoded to the same bytes whether its schemas are known or not.
+Bounded in number and in bytes. A cached schema uses up as much of a request's budget as its cleaning did, so that a
+request is encoded to the same bytes whether its schemas are cached or not.
 """
 
 from collections import OrderedDict
@@ -24,17 +24,17 @@ Schema = dict[str, Any]
 Clean = Callable[[object, Budget], Schema | None]
 
 CACHED = 1024
-"""Schemas kept: fifty tool sets of twenty."""
+"""Schemas kept: fifty sets of twenty tools."""
 
 CACHED_BYTES = 8 * 1024 * 1024
 """Bytes kept in all."""
 
 GROWTH = 10
-"""Bytes of memory that a byte of JSON takes as dictionaries and strings, about; measured 6 to 12."""
+"""Bytes of memory for a byte of JSON as dictionaries and strings; 6 to 12 were measured."""
 
 
 class SchemaCache:
-    """Cleaned schemas by the content of the original and by what they are for."""
+    """Cleaned schemas by the original's content and the use."""
 
     def __init__(self, capacity: int = CACHED, max_bytes: int = CACHED_BYTES) -> None:
         self._capacity = capacity
@@ -51,11 +51,11 @@ class SchemaCache:
     def get(
         self, use: str, schema: object, clean: Clean, budget: Budget, warn: Callable[[str], None]
     ) -> Schema | None:
-        """Return `clean(schema, ...)`, or TOO_LARGE where that would cost more than a schema, or what is left
-        of the request's `budget`, may cost.
+        """Return `clean(schema, ...)`, or TOO_LARGE if that takes more work than is allowed for a schema or left of
+        the request's `budget`.
 
-        `use` names everything but the schema that the result depends on. `warn` hears of a schema that is
-        too large. The result is shared: it must not be changed.
+        `use` names everything but the schema that the result depends on. `warn` is called for a schema that is too
+        large. The result is shared: callers must not change it.
         """
         if budget.left < OVERHEAD:
             return _too_large(warn)
@@ -66,7 +66,7 @@ class SchemaCache:
             self._known.move_to_end(key)
         elif len(content) <= MAX_BYTES and count_nodes(schema, MAX_NODES) <= MAX_NODES:
             entry = _cleaned(schema, clean, min(MAX_WORK, budget.left))
-            # What was cut short by the request's budget says nothing about another request.
+            # A result that the request's budget cut short is not valid for other requests.
             if entry.cleaned is not TOO_LARGE or entry.cost >= MAX_WORK:
                 self._keep(key, entry)
         else:
@@ -96,7 +96,7 @@ class _Entry(NamedTuple):
     cost: int
     """Units of work."""
     size: int
-    """Bytes of memory, about."""
+    """Bytes of memory, estimated."""
 
 
 def _cleaned(schema: object, clean: Clean, most: int) -> _Entry:

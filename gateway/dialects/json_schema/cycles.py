@@ -1,7 +1,7 @@
-"""Definitions that lead back to themselves, as a tree's nodes do.
+"""Cyclic definitions, such as a tree's nodes.
 
-Some readers unroll such a cycle to a limited depth, and only where it goes through a property that is not
-required; anything else they refuse. Works on the definitions of a cleaned schema, in linear time.
+Some parsers unroll a cycle to a limited depth, and only if it contains a property that is not required; they refuse all
+others. Works on the definitions of a cleaned schema, in linear time.
 """
 
 from collections.abc import Iterator, Mapping
@@ -11,7 +11,7 @@ Schema = dict[str, Any]
 
 
 def loosen_cycles(defs: Schema) -> None:
-    """Take the properties that close a cycle out of `required`. Changes the definitions."""
+    """Remove the properties that close a cycle from `required`. Changes the definitions."""
     to = {name: [other for other in _targets(schema) if other in defs] for name, schema in defs.items()}
     for circle in _circles(to):
         for name in circle:
@@ -19,11 +19,11 @@ def loosen_cycles(defs: Schema) -> None:
 
 
 def _circles(to: Mapping[str, list[str]]) -> Iterator[set[str]]:
-    """Yield each largest set of definitions that all lead to each other, if they lead anywhere (Tarjan)."""
+    """Yield the strongly connected sets of definitions that contain a cycle (Tarjan's algorithm)."""
     order: dict[str, int] = {}
     low: dict[str, int] = {}
     path: dict[str, None] = {}
-    """Visited definitions that belong to no set yet."""
+    """Visited definitions that belong to no set so far."""
     for start in to:
         if start in order:
             continue
@@ -53,7 +53,7 @@ def _circles(to: Mapping[str, list[str]]) -> Iterator[set[str]]:
 
 
 def _targets(schema: object) -> set[str]:
-    """Return the definitions that a cleaned schema points to, at any depth."""
+    """Return the definitions that a cleaned schema refers to, at any depth."""
     found: set[str] = set()
     rest = [schema]
     while rest:
@@ -68,7 +68,7 @@ def _targets(schema: object) -> set[str]:
 
 
 def _loosen(schema: object, circle: set[str]) -> bool:
-    """Loosen a schema and all inside it; returns whether a reference in it leads into the circle."""
+    """Loosen a schema and all inside it; return whether it refers to a definition in the circle."""
     if isinstance(schema, list):
         return sum(_loosen(inner, circle) for inner in schema) > 0
     if not isinstance(schema, dict):

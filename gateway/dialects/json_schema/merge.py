@@ -1,9 +1,9 @@
-"""JSON Schemas joined into one: `allOf`, and a `$ref` with keywords beside it.
+"""Joins JSON Schemas: `allOf`, and a `$ref` with keywords beside it.
 
-Works on schemas as the client wrote them. What comes out has neither `allOf` nor a resolvable `$ref` at its
-top and is cleaned afterwards like any other. Also the one place that follows pointers. A join never widens
-what it can narrow cheaply; where two keywords cannot be one, the first stays and the second is told in the
-description. Every step is charged to a budget, and none takes longer the more was joined before.
+Works on schemas as clients sent them. The result has neither `allOf` nor a resolvable `$ref` at its top and is cleaned
+afterwards like any other. This is also the only module that follows pointers. A join never widens what it can narrow
+cheaply; of two keywords that cannot be combined the first stays and the second is noted in the description. Every step
+is charged to a budget, and takes no longer after many joins.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -21,24 +21,24 @@ MAX_DEPTH = 64
 TYPES = frozenset({"string", "number", "integer", "boolean", "array", "object", "null"})
 
 _POINTER_UNIT = 16
-"""Characters of a pointer that are followed in the time of a unit of work: two or three names."""
+"""Characters of a pointer that are followed in the time of one unit of work: two or three names."""
 
 
 class Merger:
-    """Joins the schemas of one root document."""
+    """Joins schemas of one root document."""
 
     def __init__(self, root: object, budget: Budget) -> None:
         self._root = root
         self._budget = budget
         self._resolved: dict[str, tuple[bool, object]] = {}
         self.inside: set[str] = set()
-        """Pointers that led to the place where a join happens: one of them again is a circle, and is only named."""
+        """Pointers that led to the present place: a repeated one is a cycle, and is kept as a reference."""
 
     def resolve(self, pointer: str) -> tuple[bool, object]:
         """Return what a `$ref` of this document points to: (found, schema).
 
-        Chains of bare references are followed. A chain that runs in a circle, leaves the document or names no
-        schema is not found. Raises SchemaTooLarge.
+        Chains of bare references are followed. A chain that is cyclic, leaves the document or ends at no schema is not
+        found. Raises SchemaTooLarge.
         """
         chain: dict[str, None] = {}
         result: tuple[bool, object] | None = None
@@ -60,9 +60,9 @@ class Merger:
         return result
 
     def merged(self, schema: Mapping[str, Any], depth: int) -> tuple[Schema, list[str]]:
-        """Join every `allOf` member of a schema, and what those point to, into it.
+        """Join all `allOf` members of a schema, and what they refer to, into it.
 
-        Returns the joined schema and the pointers that were followed. Raises SchemaTooLarge.
+        Return the joined schema and the pointers that were followed. Raises SchemaTooLarge.
         """
         join = _Join(self._budget)
         followed: list[str] = []
@@ -97,7 +97,7 @@ class Merger:
         self.inside.discard(pointer)
 
     def _at(self, pointer: str) -> tuple[bool, object]:
-        """Follow one pointer. Returns (found, schema)."""
+        """Follow one pointer. Return (found, schema)."""
         self._budget.charge(1 + len(pointer) // _POINTER_UNIT)
         target = self._root
         if pointer == "#":
@@ -120,7 +120,7 @@ class Merger:
 
 
 def join(schemas: Iterable[Mapping[str, Any]], budget: Budget) -> Schema:
-    """Return a schema that asks for all of `schemas`, as far as one can be written. Raises SchemaTooLarge."""
+    """Return a schema that requires all of `schemas`, as far as that can be expressed. Raises SchemaTooLarge."""
     joined = _Join(budget)
     for schema in schemas:
         joined.add(schema)
@@ -128,25 +128,25 @@ def join(schemas: Iterable[Mapping[str, Any]], budget: Budget) -> Schema:
 
 
 class _Joint(Schema):
-    """Subschemas for one place, made by a join, which may add to it: {"allOf": [...]}."""
+    """A list of subschemas for one place, {"allOf": [...]}, made by a join, which may therefore extend it."""
 
 
 class _Join:
-    """A schema that is put together keyword by keyword. What it changes, it made or copied itself."""
+    """A schema under construction, keyword by keyword. It changes only values that it made or copied itself."""
 
     def __init__(self, budget: Budget) -> None:
         self._budget = budget
         self._out: Schema = {}
         self._copied: set[str] = set()
-        """Keywords whose value is a copy, free to be changed."""
+        """Keywords whose value is a copy and may be changed."""
         self._texts: dict[str, None] = {}
         """Descriptions, each once."""
         self.notes: list[str] = []
         self._closed: list[int] = []
-        """How many properties each schema has that allows no others."""
+        """The number of properties of each schema that allows no others."""
 
     def add(self, schema: Mapping[str, Any]) -> None:
-        """Join one more schema, all but its `allOf`."""
+        """Join another schema, without its `allOf`."""
         self._budget.charge(1 + len(schema))
         out = self._out
         for key, value in schema.items():
@@ -173,7 +173,7 @@ class _Join:
         for key in self._copied & {"enum", "required"}:
             out[key] = list(out[key].values())
         if self._closed:
-            # Closed schemas that each name their own properties would, joined to the letter, allow nothing.
+            # Joined literally, closed schemas with different properties would allow nothing.
             properties = out.get("properties")
             names = len(properties) if isinstance(properties, dict) else 0
             if names > min(self._closed):
@@ -181,10 +181,10 @@ class _Join:
         describe(out, [*self._texts, *self.notes])
         return out
 
-    # One method a kind of keyword that is there already: (keyword, second value).
+    # One method for each kind of keyword that is already present: (keyword, second value).
 
     def differ(self, key: str, value: object) -> None:
-        """Keep the first; tell the second, if it is another one."""
+        """Keep the first; note the second, if it differs."""
         first, second = write_document(self._out[key]), write_document(value)
         self._budget.charge_text(len(first) + len(second))
         if first != second:
@@ -244,7 +244,7 @@ class _Join:
         return found
 
     def properties(self, key: str, value: object) -> None:
-        """Keep the properties of both; one that is in both is joined."""
+        """Keep the properties of both; join those that are in both."""
         first = self._out[key]
         if not isinstance(first, dict):
             self._out[key] = value
@@ -259,11 +259,11 @@ class _Join:
                 first[name] = known if known is schema else _both(known, schema)
 
     def both(self, key: str, value: object) -> None:
-        """Ask for both subschemas."""
+        """Require both subschemas."""
         self._out[key] = _both(self._out[key], value)
 
     def additional(self, key: str, value: object) -> None:
-        """Ask for both subschemas; False leaves nothing to ask for."""
+        """Require both subschemas; False allows nothing."""
         first = self._out[key]
         self._out[key] = _both(first, value) if first is not False and value is not False else False
 
@@ -284,7 +284,7 @@ class _Join:
 
 
 def _both(first: object, second: object) -> object:
-    """Return one subschema that asks for two."""
+    """Return one subschema that requires both."""
     if isinstance(first, _Joint):
         first["allOf"].append(second)
         return first
@@ -292,7 +292,7 @@ def _both(first: object, second: object) -> object:
 
 
 def _content(value: object) -> object:
-    """Return something that can be looked up, the same for values that JSON takes for the same."""
+    """Return a hashable value, equal for values that are equal in JSON."""
     if isinstance(value, str) or value is None:
         return value
     return (type(value) is bool, value) if isinstance(value, (int, float)) else write_document(value)
@@ -317,4 +317,4 @@ _JOINS: Mapping[str, Callable[[_Join, str, object], None]] = {
     **dict.fromkeys(("minimum", "exclusiveMinimum", "minLength", "minItems", "minProperties"), _Join.larger),
     **dict.fromkeys(("maximum", "exclusiveMaximum", "maxLength", "maxItems", "maxProperties"), _Join.smaller),
 }
-"""Keyword -> how two values become one. Without an entry they cannot."""
+"""Keyword -> how two values are combined. Keywords without an entry cannot be."""

@@ -1,1 +1,1 @@
-"""JSON Schema as tools declare it -> the subset that Gemini understands."""
+"""Converts tools' JSON Schemas to the subset that Gemini understands."""

@@ -1,9 +1,8 @@
-"""Tool and output schemas: what JSON Schema says, in the words that Gemini's API knows.
+"""Converts tool and output schemas to the subset of JSON Schema that Gemini's API documents.
 
-One pass cleans any JSON Schema into the documented subset: constraints without a place in it move into the
-description, `allOf` is merged, every `$ref` points into the root's `$defs`. Booleans, cycles, a
-hundred levels, keywords with wrong values: what comes out is always valid. The other, older form is
-made from that in openapi.py.
+One pass converts any schema: constraints that the subset lacks move into the description, `allOf` is merged, every
+`$ref` points into the root's `$defs`. The result is always valid, whatever the input: booleans, cycles, a hundred
+levels, keywords with wrong values. openapi.py makes the older form from it.
 """
 
 from collections.abc import Callable, Mapping
@@ -20,8 +19,8 @@ Schema = dict[str, Any]
 Form = Literal["json", "openapi"]
 
 MAX_DEPTH = 64
-"""Schema levels kept; deeper ones accept anything. Google's own readers stop at 100 levels of JSON, and a
-level here costs three frames of Python's 1,000."""
+"""Levels of a schema that are kept; deeper ones accept anything. Google's own parsers stop at 100 levels of JSON, and a
+level here takes three frames of Python's 1,000."""
 
 LONGEST_NAME = 64
 """Characters of a definition's name."""
@@ -58,36 +57,36 @@ NOTED = frozenset(
         "uniqueItems",
     }
 )
-"""Keywords without a place in the subset that still tell the model something."""
+"""Keywords outside of the subset that still inform the model."""
 
 FLAGS = frozenset({"uniqueItems", "exclusiveMinimum", "exclusiveMaximum"})
-"""Of those, the ones that say something by being true."""
+"""Those of them that have a meaning only if they are true."""
 
 STRUCTURE = frozenset({"type", "$ref", "properties", "items", "prefixItems", "anyOf", "oneOf", "enum"})
-"""A member of `anyOf` without any of these is a mere condition."""
+"""A member of `anyOf` without any of these is only a condition."""
 
 ANNOTATIONS = frozenset({"description", "title", "nullable"})
 
 
 class Schemas:
-    """The schemas of one request, on their way into one of the API's two forms."""
+    """Converts the schemas of one request to one of the API's two forms."""
 
     def __init__(self, cache: SchemaCache, form: Form, warn: Callable[[str], None]) -> None:
-        """`warn` hears of a schema that is too large to be translated."""
+        """`warn` is called for a schema that is too large to be translated."""
         self.form = form
         self._cache = cache
         self._budget = Budget(REQUEST_WORK)
         self._warn = warn
 
     def parameters(self, schema: object) -> Schema | None:
-        """Return the form of a tool's `input_schema`, not to be changed; None if it asks for no parameters.
+        """Return the converted `input_schema` of a tool; None if it has no parameters. Callers must not change it.
 
-        TOO_LARGE for one that is: the older form takes no such object without properties.
+        For one that is too large: TOO_LARGE, or None in the older form, which has no object without properties.
         """
         return self._get(_older_parameters if self.form == "openapi" else _parameters, schema)
 
     def output(self, schema: object) -> Schema | None:
-        """Return the form of a structured output's schema, not to be changed; None for any JSON."""
+        """Return the converted schema of structured output; None for any JSON. Callers must not change it."""
         if self.form == "json":
             return self._get(clean, schema)
         found = self._get(_older_output, schema)
@@ -124,7 +123,7 @@ def clean(schema: object, budget: Budget) -> Schema:
 
 
 class _Cleaner:
-    """One schema being cleaned. Definitions are cleaned one after the other, when something points there."""
+    """Cleans one schema. Definitions are cleaned one after the other, when a reference to them is found."""
 
     def __init__(self, root: object, budget: Budget) -> None:
         self._root = root
@@ -133,14 +132,14 @@ class _Cleaner:
         self._names: dict[str, str] = {}
         """Pointer in the original -> name in `$defs`."""
         self._numbers: dict[str, int] = {}
-        """A definition's plain name -> how many of that name there are; every name that is taken is a key."""
+        """A definition's plain name -> how many have it; the keys are all names in use."""
         self._waiting: list[tuple[str, object]] = []
 
     def result(self) -> Schema:
-        """Return the whole, cleaned."""
+        """Return the cleaned schema."""
         root = self._root
         if isinstance(root, dict) and isinstance(root.get("$ref"), str):
-            # Parameters must be an object themselves, not point to one.
+            # Parameters must be an object themselves, not a reference to one.
             root = {"allOf": [root]}
         cleaned = self.schema(root, 0)
         defs: Schema = {}
@@ -153,7 +152,7 @@ class _Cleaner:
         return cleaned
 
     def schema(self, schema: object, depth: int) -> Schema:
-        """Return a (sub)schema, cleaned; {} accepts anything."""
+        """Return a cleaned (sub)schema; {} accepts anything."""
         self._budget.charge()
         if schema is False:
             return {"description": "(no value is valid here)"}
@@ -177,7 +176,7 @@ class _Cleaner:
         return out
 
     def note(self, key: str, value: object) -> str:
-        """Return a keyword without a place in the subset as words."""
+        """Return a keyword that the subset lacks as text."""
         return note(key, value, self._budget)
 
     def _merged(self, schema: Mapping[str, Any], depth: int) -> Schema:
@@ -192,8 +191,8 @@ class _Cleaner:
     def _reference(self, schema: Mapping[str, Any], depth: int) -> Schema:
         """Clean a schema with a `$ref`.
 
-        The API allows nothing beside one: annotations go around it, anything else is merged with what it
-        points to.
+        The API allows nothing beside one: annotations are put around it, anything else is merged with the referenced
+        schema.
         """
         pointer = schema["$ref"]
         self._budget.charge(len(schema))
@@ -209,7 +208,7 @@ class _Cleaner:
         return self._merged({"allOf": [{"$ref": pointer}, rest]}, depth)
 
     def _definition(self, pointer: str, target: object) -> str:
-        """Return the name in `$defs` of what a pointer leads to."""
+        """Return the name in `$defs` for a pointer's target."""
         name = self._names.get(pointer)
         if name is None:
             last = pointer.rpartition("/")[2].strip("#")[:LONGEST_NAME]
@@ -226,11 +225,11 @@ class _Cleaner:
         return name
 
     def _settle(self, out: Schema, notes: list[str]) -> None:
-        """Adjust keywords that depend on each other, once all of them are there."""
+        """Adjust keywords that depend on each other, after all have been added."""
         if "const" in out:
             out["enum"] = [out.pop("const")]
         if "required" in out:
-            # The API refuses a required name that is not among the properties.
+            # The API refuses a required name that is not a property.
             known = out.get("properties", {})
             missing = [name for name in out["required"] if name not in known]
             if missing:
@@ -239,7 +238,7 @@ class _Cleaner:
             if not out["required"]:
                 del out["required"]
 
-    # One method a kind of keyword: (keyword, value, depth, cleaned schema so far, notes).
+    # One method for each kind of keyword: (keyword, value, depth, cleaned schema so far, notes).
 
     def keep_text(self, key: str, value: object, depth: int, out: Schema, notes: list[str]) -> None:
         if isinstance(value, str):
@@ -268,7 +267,7 @@ class _Cleaner:
         if not isinstance(value, list) or "const" in out:
             return
         self._budget.charge(len(value))
-        # The API refuses an empty word.
+        # The API refuses an empty string.
         plain = [v for v in value if _plain(v) and v != ""]
         if plain:
             out["enum"] = plain
@@ -328,10 +327,10 @@ _RULES: Mapping[str, _Rule] = {
     "maximum": _Cleaner.keep_number,
     "nullable": _Cleaner.keep_flag,
 }
-"""What is kept, and how. `$ref`, `$defs` and `allOf` are not here: they are about the whole schema."""
+"""Keyword -> its handler. `$ref`, `$defs` and `allOf` concern the whole schema and are handled elsewhere."""
 
 RESTRICTIONS = frozenset({*_RULES, "allOf"}) - ANNOTATIONS
-"""Keywords that cannot stand around a `$ref`."""
+"""Keywords that are not allowed around a `$ref`."""
 
 
 def _says_something(key: str, value: object) -> bool:
@@ -343,5 +342,5 @@ def _says_something(key: str, value: object) -> bool:
 
 
 def _plain(value: object) -> bool:
-    """Return whether an `enum` may hold this value."""
+    """Return whether `enum` may contain this value."""
     return value is None or isinstance(value, (str, int)) or (isinstance(value, float) and abs(value) < 1e300)

@@ -1,8 +1,8 @@
-"""The older schema form: the subset of OpenAPI 3.0 that `parameters` and `responseSchema` take.
+"""Converts a cleaned schema to the older form: the subset of OpenAPI 3.0 for `parameters` and `responseSchema`.
 
-Made from a cleaned JSON Schema (clean.py). There are no references (they are written out, to a fixed depth),
-no type lists and no `oneOf`; an array says what its items are, an object what its properties are, and beside
-`anyOf` stands nothing at all: what is said about all choices is said in each.
+The input is a cleaned JSON Schema (clean.py). The result has no references (they are inlined, to a fixed depth), no
+type lists and no `oneOf`; an array has items, an object has properties, and nothing is beside `anyOf`: what applies
+to all choices is repeated in each.
 """
 
 from collections import Counter
@@ -15,22 +15,22 @@ from gateway.dialects.json_schema.notes import NOTE_LENGTH, describe, note
 Schema = dict[str, Any]
 
 MAX_INLINED_DEPTH = 8
-"""References inside references that are written out; a tree deeper than that is rare in arguments."""
+"""Nested references that are inlined; a deeper tree is rare in arguments."""
 
 GROWTH = 2
 ROOM = 5_000
-"""An output may have GROWTH x the input's dicts and lists, and ROOM more: what stands beside choices goes
-into each of them, choices nest, references double. One that grows further is written plainly."""
+"""A result may have GROWTH times the input's dicts and lists, and ROOM more: what is beside choices is copied into
+each, choices nest, references double. A schema that grows further is written plainly."""
 
 MAX_DEPTH = 64
-"""Levels written, counted through references; as in a cleaned schema."""
+"""Levels that are written, counted through references; as in a cleaned schema."""
 
 FORMATS: Mapping[str, frozenset[str]] = {
     "STRING": frozenset({"enum", "date-time"}),
     "INTEGER": frozenset({"int32", "int64"}),
     "NUMBER": frozenset({"float", "double"}),
 }
-"""Formats the API accepts; another one is a 400."""
+"""Formats that the API accepts; another one is a 400."""
 
 KEYWORDS_OF_TYPE: Mapping[str, tuple[str, ...]] = {
     "STRING": ("enum", "format"),
@@ -48,7 +48,7 @@ _IMPLIED = (
     ("minimum", "NUMBER"),
     ("maximum", "NUMBER"),
 )
-"""Keyword -> the type that a schema without one must mean."""
+"""Keyword -> the type that a schema without `type` must mean."""
 
 _LIMITS = ("format", "minItems", "maxItems", "minimum", "maximum")
 
@@ -84,7 +84,7 @@ def _written(cleaned: Schema, budget: Budget) -> list[Schema]:
     work = Budget(min(most, budget.left))
     try:
         members = _Writer(defs, work, plain=False).members(root, 0, 0)
-        # A property may stand in several choices: what is one dict here is written several times.
+        # A property may be in several choices: one dict here is written several times.
         if count_nodes(members, most) <= most:
             return members
     except SchemaTooLarge:
@@ -96,7 +96,7 @@ def _written(cleaned: Schema, budget: Budget) -> list[Schema]:
 
 class _Writer:
     def __init__(self, defs: Mapping[str, Schema], budget: Budget, *, plain: bool) -> None:
-        """`plain`: no reference is written out, and of choices only the first stays."""
+        """`plain`: no reference is inlined, and only the first choice is kept."""
         self._budget = budget
         self._defs = {} if plain else defs
         self._plain = plain
@@ -167,7 +167,7 @@ class _Writer:
         return out
 
     def _with(self, member: Schema, body: Schema) -> Schema:
-        """Return a choice that also keeps to what stands beside all choices."""
+        """Return a choice combined with what is beside all choices."""
         beside = _part(body, member["type"], [])
         if not beside:
             return member
@@ -181,7 +181,7 @@ class _Writer:
         return out
 
     def _annotate(self, members: list[Schema], schema: Schema, notes: list[str], nullable: bool) -> None:
-        """Say in each choice what is said of all; from the second on, long texts only in part."""
+        """Add what applies to all choices to each; from the second on, long texts are cut."""
         title, description = schema.get("title"), schema.get("description")
         text = " ".join([description, *notes] if description else notes)
         for index, member in enumerate(members):
@@ -197,7 +197,7 @@ class _Writer:
 
 
 def _types(schema: Schema, has_choices: bool) -> tuple[list[str], bool]:
-    """Return a schema's types in the API's names, and whether null is one more."""
+    """Return a schema's types by the API's names, and whether null is allowed, too."""
     given = schema.get("type", [])
     names = [name.upper() for name in ([given] if isinstance(given, str) else given)]
     nullable = "NULL" in names or None in schema.get("enum", ())
@@ -205,19 +205,19 @@ def _types(schema: Schema, has_choices: bool) -> tuple[list[str], bool]:
     if not types and not has_choices:
         types = [name for keyword, name in _IMPLIED if keyword in schema][:1]
         if not types and (names or "enum" in schema):
-            types = ["STRING"]  # for only null: a string that may be null
+            types = ["STRING"]  # for null alone: a nullable string
     return types, nullable
 
 
 def _typed(choice: Schema, types: list[str]) -> Schema:
-    """Return a choice with the one type that is said of all choices, if it names none."""
+    """Return a choice with the type of all choices, if there is one and it has none itself."""
     if "type" in choice or len(types) != 1 or choice.keys() & {"$ref", "anyOf", "oneOf"}:
         return choice
     return {**choice, "type": types[0].lower()}
 
 
 def _part(body: Schema, type: str, notes: list[str]) -> Schema:
-    """Return what of `body` is about values of this type."""
+    """Return the keywords of `body` that apply to this type."""
     out = {key: body[key] for key in KEYWORDS_OF_TYPE[type] if key in body}
     if "format" in body and body["format"] not in FORMATS.get(type, ()):
         out.pop("format", None)
@@ -232,7 +232,7 @@ def _one(members: Iterable[Schema]) -> Schema:
 
 
 def _finished(member: Schema) -> Schema:
-    """Return a choice as the API takes it: an object without properties as text that says so."""
+    """Return a choice in the API's form: an object without properties becomes a described text."""
     if member["type"] != "OBJECT" or member.get("properties"):
         return member
     out: Schema = {key: member[key] for key in ("title", "description", "nullable") if key in member}
@@ -242,9 +242,9 @@ def _finished(member: Schema) -> Schema:
 
 
 def _one_object(members: list[Schema]) -> Schema:
-    """Return a choice between objects as one object: parameters are never a choice.
+    """Return a choice between objects as one object, since parameters cannot be a choice.
 
-    Required is what all require.
+    What all of them require is required.
     """
     objects = [member for member in members if member["type"] == "OBJECT"]
     properties: Schema = {}
