@@ -91,8 +91,8 @@ def read_quickly(raw: bytes) -> tuple[Any, bool]:
     except orjson.JSONDecodeError:
         document = _read_leniently(raw)
         by_orjson = False
-    # A level at a time, by the garbage collector's walk in C, which is five times as fast as a loop over values. Types need
-    # no check, since a parsed document contains only JSON's.
+    # A level at a time, by the garbage collector's walk in C, which is five times as fast as a loop over values. Types
+    # need no check, since a parsed document contains only JSON's.
     level = [document]
     for _ in range(MAX_DEPTH):
         level = get_referents(*level)

@@ -29,8 +29,8 @@ class Prefix(NamedTuple):
     tools: "array[int]"
     system: "array[int]"
     billing: int
-    """The hash of an attribution block in front of the system prompt, which is not among `system`; 0 without one."""
     """The hash of an attribution block before the system prompt, which `system` does not include; 0 without one."""
+    options: tuple[int, ...]
     blocks: "array[int]"
     """Blocks of all messages, in order; the first of a message includes its role."""
     starts: "array[int]"
