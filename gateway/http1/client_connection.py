@@ -1,8 +1,8 @@
-"""The upstream's side: one connection, one request at a time, the response handed on as it comes.
+"""The connection to an upstream: one request at a time, its response passed on as it arrives.
 
-`ClientConnection` reads the response's head, lets `framing` follow the body, and gives every read to a receiver in
-the same call. It keeps the deadlines of an upstream. Which connection serves a request, and what follows a failure,
-is the pool's business.
+`ClientConnection` reads the response's head, follows the body with `framing`, and passes each read to a receiver in the
+same call. It keeps an upstream's deadlines. The pool chooses the connection for a request, and decides what follows a
+failure.
 """
 
 import asyncio
@@ -25,23 +25,23 @@ MAX_INTERIM = 10
 
 
 class Owner(Protocol):
-    """What a connection needs of its pool."""
+    """What a connection needs from its pool."""
 
     template: HeadTemplate[ResponseFacts] | None
-    """That of the last head that was learnt, so that a new connection has one to begin with."""
+    """The template of the last head learnt, for new connections to start with."""
 
     def idle(self, connection: "ClientConnection") -> None:
-        """Take it back: the response is complete, another request may follow."""
+        """Take the connection back: the response is complete, and another request may follow."""
 
     def closed(self, connection: "ClientConnection") -> None:
-        """Forget it: no request may follow."""
+        """Forget the connection: no request may follow."""
 
     def connect(self, request: UpstreamRequest) -> None:
-        """Send a request over a fresh connection."""
+        """Send a request over a new connection."""
 
 
 class State(Enum):
-    """What a connection does at present."""
+    """What a connection is doing."""
 
     NEW = "no request yet"
     ACTIVE = "a request is under way"
@@ -81,34 +81,34 @@ class ClientConnection(asyncio.Protocol):
         self.loop = asyncio.get_running_loop()
         self.state = State.NEW
         self.requests = 0
-        """How many requests went over this connection."""
+        """The number of requests sent over this connection."""
         self.owner: Owner | None = None
-        """The pool, from when it has taken the connection."""
+        """The pool, once it has taken the connection."""
         self._limits = limits
         self._request: UpstreamRequest | None = None
         self._reader: BodyReceiver | None = None
-        """Who takes the body, from when the head has come."""
+        """The receiver of the body, once the head has arrived."""
         self._begun = False
-        """Some byte of the response has come."""
+        """Whether any byte of the response has arrived."""
         self._buffer = b""
-        """What has come of the response's head; behind that, the rest of a read, left for the next turn of the loop."""
+        """The bytes of an incomplete head; after it, the rest of a read that is left for the next turn of the loop."""
         self._turn_is_due = False
         self._interim = 0
         self._paused = False
         self._reusable = False
         self.framing: Framing | None = None
-        """How the body being read is framed; None for one that came whole with its head."""
+        """The framing of the present body; None for one that came whole with its head."""
         self.template: HeadTemplate[ResponseFacts] | None = None
-        """That of the last head, or one to begin with."""
+        """The template of the last head, or one to start with."""
         self.waiting: Callable[[int], object] = _no_events
-        """Given 0, whether bytes or an end have arrived that the loop has not read yet."""
+        """Called with 0, returns events if bytes or an end have arrived that the loop has not read yet."""
         self._deadline = Deadline(self.loop, self._expired)
 
     def __repr__(self) -> str:
         return f"<ClientConnection [{self.origin}, {self.state.name}, Request Count: {self.requests}]>"
 
     def send(self, request: UpstreamRequest) -> None:
-        """Send a whole request; it gets the response."""
+        """Send a whole request; its methods are called with the response."""
         self.state = State.ACTIVE
         self.requests += 1
         self._begun = False
@@ -125,32 +125,32 @@ class ClientConnection(asyncio.Protocol):
         else:
             self.transport.writelines((head, body))
         if self.requests == 1:
-            # Only a connection that was idle can be stale.
+            # Only a connection that was idle can be stale, so this request is never sent again.
             request.head = request.body = b""
 
     def serves(self, request: UpstreamRequest) -> bool:
-        """Return whether a request is under way here."""
+        """Return whether this connection serves a request."""
         return self._request is request
 
     def hand_over(self, reader: BodyReceiver) -> None:
-        """Have `reader` take the rest of the body, if there is any."""
+        """Have `reader` receive the rest of the body, if there is any."""
         if self._reader is not None:
             self._reader = reader
 
     def abort(self) -> None:
-        """Close the socket now, without a word to anybody: the response is not wanted."""
+        """Close the socket now, without a call to the request or its receiver: the response is not needed."""
         self._request = self._reader = None
         self._end()
         self.transport.abort()
 
     def pause(self) -> None:
-        """Read nothing for now: the receiver's own reader is slow."""
+        """Stop reading: the receiver's own reader is slow."""
         if not self._paused and self.state is State.ACTIVE:
             self._paused = True
             self.transport.pause_reading()
 
     def resume(self) -> None:
-        """Read on."""
+        """Continue reading."""
         if self._paused:
             self._paused = False
             self._deadline.set(self._limits.idle_timeout)
@@ -160,7 +160,7 @@ class ClientConnection(asyncio.Protocol):
                 self.transport.resume_reading()
 
     def linger(self, request: UpstreamRequest, seconds: float) -> None:
-        """Give the rest of a response `seconds` to come: nobody waits for it, but then the connection can be kept."""
+        """Allow the rest of a response `seconds` to arrive: nothing needs it, but then the connection can be kept."""
         if self._request is request:
             self.resume()
             self._deadline.set(seconds)
@@ -185,7 +185,7 @@ class ClientConnection(asyncio.Protocol):
             self._begun = True
             self._read_head(self._buffer + data if self._buffer else data)
         elif self.state is not State.CLOSED:
-            # Nothing was asked: whatever this is, the connection is not to be trusted.
+            # No request was sent: whatever these bytes are, the connection cannot be trusted.
             self.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -211,17 +211,17 @@ class ClientConnection(asyncio.Protocol):
     # Reading.
 
     def _read_head(self, data: bytes) -> None:
-        """Read the response's head, and what came of its body with it."""
+        """Read the response's head, and the part of its body that came with it."""
         while True:
             end = data.find(b"\r\n\r\n") + 4
             if (end if end >= 4 else len(data)) > self._limits.max_head:
                 self._break("the upstream's response has too large a head")
                 return
             if end < 4:
-                # A bare line feed ends no head here: an upstream that sends one fails as too long or silent.
+                # A bare line feed ends no head here: a head with one ends in an error of size or a timeout.
                 self._buffer = data
                 return
-            # The first response here is most likely like the last on another connection.
+            # A connection's first response probably resembles the last one on another connection.
             known = self.template or (self.owner.template if self.owner is not None else None)
             try:
                 head = parse_response_head(data[:end], known)
@@ -243,7 +243,7 @@ class ClientConnection(asyncio.Protocol):
         self._take_head(head, data)
 
     def _take_head(self, head: ResponseHead, data: bytes) -> None:
-        """Find out who takes the body, and begin with it."""
+        """Find the receiver of the body, and start with the body."""
         request = self._request
         assert request is not None
         request.head = request.body = b""
@@ -251,7 +251,7 @@ class ClientConnection(asyncio.Protocol):
         whole = data and len(data) == head.content_length and request.method != "HEAD" and head.status < 300
         if not whole or head.status == 204:
             framing = self.framing = Framing.for_response(head, request.method)
-        # A body that ends with the connection leaves none for another request.
+        # A connection whose close ends the body cannot serve another request.
         self._reusable = head.keep_alive and (framing is None or framing.mode != "close")
         try:
             reader = request.head_received(self, head)
@@ -290,7 +290,7 @@ class ClientConnection(asyncio.Protocol):
             return
         if framing.ended:
             if framing.consumed < len(data):
-                # More than one response to one request: the rest is dropped with the connection.
+                # More than one response to one request: drop the rest with the connection.
                 self._reusable = False
                 data = data[: framing.consumed]
             self._complete(data, payload)
@@ -307,7 +307,7 @@ class ClientConnection(asyncio.Protocol):
             request.crashed(error)
 
     def _go_on_next_turn(self) -> None:
-        """Leave the rest of a read for the next turn of the loop, so that other connections get theirs before."""
+        """Leave the rest of a read for the next turn of the loop, so that other connections are read before."""
         if not self._turn_is_due:
             self._turn_is_due = True
             self.loop.call_soon(self._next_turn)
@@ -325,7 +325,7 @@ class ClientConnection(asyncio.Protocol):
         self._read_body(data)
 
     def _complete(self, raw: bytes, payload: bytes) -> None:
-        """Free the connection, then tell the receiver that the response is whole."""
+        """Free the connection, then tell the receiver that the response is complete."""
         request, reader = self._request, self._reader
         assert request is not None
         assert reader is not None
@@ -333,7 +333,7 @@ class ClientConnection(asyncio.Protocol):
         if self._paused:
             self.resume()
         transport = self.transport
-        # An upstream may respond before it has read all of the request.
+        # The upstream may have responded before it read all of the request.
         if self._reusable and not transport.is_closing() and not transport.get_write_buffer_size():
             self.framing = None
             self.state = State.IDLE
@@ -363,7 +363,7 @@ class ClientConnection(asyncio.Protocol):
         self._request = self._reader = None
         self._end()
         if self.requests > 1 and not self._begun and not error.timeout and self.owner is not None:
-            # The server had closed it while it was idle.
+            # The server had closed the connection while it was idle.
             self.owner.connect(request)
             return
         try:
@@ -384,7 +384,7 @@ class ClientConnection(asyncio.Protocol):
             self._end()
             self.transport.close()
         elif self._paused:
-            # The silence is ours, and `resume` begins the next one.
+            # Reading was paused here; `resume` starts the deadline again.
             return
         elif self._reader is not None:
             self._break("the upstream fell silent inside its response", timeout=True)
@@ -393,5 +393,5 @@ class ClientConnection(asyncio.Protocol):
 
 
 def _no_events(timeout: int) -> tuple[()]:
-    """Stand for a poll object where there is none: a transport without a socket, or a system without poll."""
+    """Return no events, for a transport without a socket, and on a system without poll."""
     return ()

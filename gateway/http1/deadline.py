@@ -1,4 +1,4 @@
-"""One timer a connection, moved by noting a time instead of arming a timer again for each chunk."""
+"""One timer for each connection, moved by storing a time, so that chunks need not arm timers."""
 
 import asyncio
 from collections.abc import Callable
@@ -8,8 +8,8 @@ from math import inf
 class Deadline:
     """Calls `expired` once `when` (loop time) has passed; moving `when` later costs an assignment.
 
-    The timer that is armed may fire early, because `when` moved on since; it then arms itself for the rest.
-    Only a deadline that moves nearer needs the loop.
+    An armed timer may fire early, because `when` was moved since; it then arms itself for the rest. Only moving `when`
+    before the armed time needs the loop.
     """
 
     __slots__ = ("_expired", "_handle", "_loop", "armed", "when")
@@ -19,21 +19,21 @@ class Deadline:
         self._expired = expired
         self._handle: asyncio.TimerHandle | None = None
         self.armed = inf
-        """Loop time at which the timer fires. Whoever moves `when` before it must `arm`."""
+        """Loop time at which the timer fires. Code that moves `when` before it must call `arm`."""
         self.when = inf
 
     def set(self, seconds: float) -> None:
-        """Expire `seconds` from now, whatever was set before."""
+        """Expire `seconds` from now, instead of at any earlier deadline."""
         self.when = when = self._loop.time() + seconds
         if when < self.armed:
             self.arm(when)
 
     def clear(self) -> None:
-        """Expire no more, until it is set again. The timer stays armed and finds nothing to do."""
+        """Do not expire until it is set again. The timer stays armed and finds nothing to do."""
         self.when = inf
 
     def cancel(self) -> None:
-        """Let go of the timer and of its owner: nothing expires any more."""
+        """Drop the timer and the reference to its owner: nothing expires any more."""
         self.when = inf
         self._expired = _never
         if self._handle is not None:
@@ -42,7 +42,7 @@ class Deadline:
             self.armed = inf
 
     def arm(self, when: float) -> None:
-        """Have the timer fire at `when` instead."""
+        """Arm the timer for `when` instead."""
         if self._handle is not None:
             self._handle.cancel()
         self.armed = when

@@ -1,6 +1,6 @@
-"""Connecting to an origin: TCP, TLS, and a tunnel through a proxy (CONNECT).
+"""Connects to an origin: TCP, TLS, and a tunnel through a proxy (CONNECT).
 
-Raises ConnectError with a message that says what failed; never with a proxy's password in it.
+Raises ConnectError with a message about what failed, which never contains a proxy's password.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ from gateway.http1.upstream_request import ConnectError
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where connections go. Two equal origins share pooled connections."""
+    """The destination of connections. Equal origins share pooled connections."""
 
     scheme: str
     """http or https"""
@@ -30,13 +30,13 @@ class Origin:
     """A name or an address, IPv6 without brackets."""
     port: int
     proxy: str | None = field(default=None, repr=False)
-    """`http://[user:password@]host[:port]`, through which a tunnel is asked for."""
+    """`http://[user:password@]host[:port]` of a proxy that is asked for a tunnel."""
     ca_file: Path | None = None
-    """Trust these certificates instead of the system's."""
+    """PEM certificates to trust instead of the system's."""
 
     @property
     def authority(self) -> bytes:
-        """The Host field's value: the port is left out where it is the scheme's own."""
+        """The Host field's value, without the scheme's default port."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         default = 443 if self.scheme == "https" else 80
         return (host if self.port == default else f"{host}:{self.port}").encode()
@@ -46,7 +46,7 @@ class Origin:
 
 
 def origin_of(url: str, *, proxy: str | None, ca_file: Path | None) -> Origin:
-    """Return the origin of a base URL that the configuration has already judged."""
+    """Return the origin of a base URL that the configuration has checked."""
     parts = urlsplit(url)
     host = parts.hostname or ""
     return Origin(parts.scheme, host, parts.port or (443 if parts.scheme == "https" else 80), proxy, ca_file)
@@ -55,7 +55,7 @@ def origin_of(url: str, *, proxy: str | None, ca_file: Path | None) -> Origin:
 def proxy_for(url: str, environ: Mapping[str, str]) -> str | None:
     """Return the proxy that HTTPS_PROXY and NO_PROXY name for a URL; None for a direct connection.
 
-    Lower-case names win, as in curl. Loopback and plain http:// are never sent through the environment's proxy:
+    Lower-case names take precedence, as in curl. Loopback and plain http:// never use the environment's proxy, since
     http:// is for local servers here.
     """
     parts = urlsplit(url)
@@ -83,7 +83,7 @@ def client_context(ca_file: Path | None) -> ssl.SSLContext:
 
 
 async def dial(origin: Origin, limits: Limits) -> ClientConnection:
-    """Connect to `origin`; return a connection that is ready for its first request. Raises ConnectError."""
+    """Connect to `origin`; return a connection that is ready for a request. Raises ConnectError."""
     try:
         async with asyncio.timeout(limits.connect_timeout):
             if origin.proxy is not None:
@@ -98,13 +98,13 @@ async def dial(origin: Origin, limits: Limits) -> ClientConnection:
     except OSError as error:
         raise ConnectError(f"no connection to {origin}: {reason_of(error)}") from error
     except ValueError:
-        # Its text may quote a part of the proxy's password.
+        # The error's text may quote a part of the proxy's password.
         whose = "its address" if origin.proxy is None else "its address, or that of its proxy,"
         raise ConnectError(f"no connection to {origin}: {whose} is not valid") from None
 
 
 def reason_of(error: OSError) -> str:
-    """Return what went wrong, without the address, which asyncio's texts repeat."""
+    """Return the reason of an error, without the address, which asyncio's texts repeat."""
     if isinstance(error, ssl.SSLError):
         verdict: str = getattr(error, "verify_message", "")
         return verdict or (error.reason or "handshake failed").replace("_", " ").lower()
@@ -207,7 +207,7 @@ async def _tunnel(origin: Origin, limits: Limits, proxy: SplitResult) -> ClientC
 async def _secured(
     transport: asyncio.WriteTransport, connection: ClientConnection, origin: Origin
 ) -> asyncio.Transport:
-    """Begin TLS over a tunnel; return the transport of what is inside. Raises OSError."""
+    """Start TLS inside a tunnel; return the transport of its content. Raises OSError."""
     loop = asyncio.get_running_loop()
     secure = await loop.start_tls(transport, connection, _trust(origin), server_hostname=origin.host)
     if secure is None:

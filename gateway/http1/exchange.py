@@ -1,8 +1,8 @@
-"""Exchange: the request that was read, and the one way to respond to it.
+"""Exchange: a request that was read, and the only way to respond to it.
 
 An application responds once: `respond` with a whole body, or `start`, any number of `write` or `write_raw`, then
-`finish` (the body is complete) or `abort` (it never will be). The exchange adds what HTTP needs (date, framing,
-connection) and leaves every other field to the application, which gives them as lines made by `heads.render_lines`.
+`finish` (the body is complete) or `abort` (it will not be). The exchange adds what HTTP needs (date, framing,
+connection); the application gives all other fields as lines from `heads.render_lines`.
 """
 
 import asyncio
@@ -14,47 +14,46 @@ from gateway.http1.framing import LAST_CHUNK, chunk
 from gateway.http1.heads import RequestHead
 
 SMALL = 64 * 1024
-"""Bytes of a body that leaves in one write with its head; joining more costs more than it saves."""
+"""Bytes of a body that is sent in one write with its head; joining more costs more than it saves."""
 
 
 class Connection(Protocol):
-    """What an exchange needs of its connection."""
+    """What an exchange needs from its connection."""
 
     loop: asyncio.AbstractEventLoop
     transport: asyncio.Transport
     persistent: bool
-    """Another request may follow."""
+    """Whether another request may follow."""
 
     def exchange_ended(self) -> None:
-        """Go on to the next request: the response is written, all of it."""
+        """Continue with the next request: the response is written completely."""
 
 
 class RequestHandler(Protocol):
-    """What the application makes of one request."""
+    """The application's part in one request."""
 
     def request_received(self, body: bytes) -> None:
-        """Take the whole body. Must lead to a response, at once or later."""
+        """Handle the whole body. Must lead to a response, at once or later."""
 
     def writable(self, ready: bool) -> None:
-        """Take notice that the client reads too slowly (False), or has caught up (True)."""
+        """Handle back-pressure: the client reads too slowly (False), or has caught up (True)."""
 
     def ended(self) -> None:
-        """Let go of everything: the exchange has ended, however it did. Called once."""
+        """Release everything: the exchange has ended, in whatever way. Called once."""
 
     def crashed(self, error: Exception) -> None:
-        """Take an exception that one of the application's functions raised: a refusal, or a fault of its own."""
+        """Handle an exception from one of the application's functions: a refusal, or a bug."""
 
 
 class Application(Protocol):
-    """What stands behind the edge."""
+    """The application that a server calls."""
 
     def accept(self, exchange: "Exchange") -> RequestHandler | None:
-        """Judge a request by its head, before its body is read. Return who takes the body; None when it has been
-        responded to already, which refuses the request."""
+        """Decide by a request's head, before its body is read, who handles it. Return None after responding at once,
+        which refuses the request."""
 
     def protocol_error(self, status: int, message: str, exchange: "Exchange | None") -> tuple[bytes, bytes]:
-        """Return header lines and body for an error that HTTP itself makes; `exchange` is None before a head was
-        read."""
+        """Return header lines and body for a violation of HTTP; `exchange` is None before a head was read."""
 
 
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
@@ -62,7 +61,7 @@ _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct",
 
 
 def http_date(wall: float) -> bytes:
-    """Return an IMF-fixdate (RFC 9110, 5.6.7) for Unix seconds, whatever the locale."""
+    """Return an IMF-fixdate (RFC 9110, 5.6.7) for Unix seconds, independent of the locale."""
     t = time.gmtime(wall)
     return (
         f"{_DAYS[t.tm_wday]}, {t.tm_mday:02} {_MONTHS[t.tm_mon - 1]} {t.tm_year} "
@@ -71,18 +70,18 @@ def http_date(wall: float) -> bytes:
 
 
 class _LastLines:
-    """The last lines of a head: its date, and what becomes of the connection. Made once a second."""
+    """The last lines of a head: date and connection. Rendered once a second."""
 
     __slots__ = ("closing", "expires", "keeping")
 
     def __init__(self) -> None:
         self.expires = -inf
-        """Loop time at which the date is no longer right."""
+        """Loop time at which the date becomes wrong."""
         self.keeping = b""
         self.closing = b""
 
     def renew(self, now: float) -> None:
-        """Make them for this second; `now` is loop time."""
+        """Render the lines for this second; `now` is loop time."""
         wall = time.time()
         self.expires = now + 1.0 - wall % 1.0
         date = b"date: %b\r\nconnection: " % http_date(wall)
@@ -94,7 +93,7 @@ _last_lines = _LastLines()
 
 
 class Exchange:
-    """One request and its response. Made by a connection, handed to the application."""
+    """One request and its response. Created by a connection, and passed to the application."""
 
     __slots__ = (
         "_bodiless",
@@ -115,13 +114,13 @@ class Exchange:
     def __init__(self, connection: Connection, head: RequestHead, received_at: float) -> None:
         self._connection = connection
         self.loop = connection.loop
-        """The loop that its connection lives in."""
+        """The loop of its connection."""
         self.head = head
         """The request's head."""
         self.handler: RequestHandler | None = None
-        """The application's, from its making on."""
+        """The application's handler, once it is created."""
         self.received_at = received_at
-        """Loop time when the head was complete."""
+        """Loop time at which the head was complete."""
         self.status = 0
         """The response's status, 0 until `respond` or `start`."""
         self.bytes_sent = 0
@@ -129,22 +128,22 @@ class Exchange:
         self.last_write = received_at
         """Loop time of the last byte given to the transport."""
         self.ended = False
-        """`finish`, `abort` or the client's leaving has ended this exchange."""
+        """Whether `finish`, `abort` or the client's leaving has ended this exchange."""
         self.gone = False
-        """The client left, or its connection broke, before the response was complete."""
+        """Whether the client left, or its connection broke, before the response was complete."""
         self._bodiless = head.method == "HEAD"
         self._chunked = False
         self._unsent = b""
-        """The head of a response that has been started, until the first bytes of its body."""
+        """The head of a started response, until the first bytes of its body."""
 
     @property
     def peer(self) -> str:
-        """Return the client's address, "" where it has none: it came over a socket of this machine's own."""
+        """The client's address, "" for a socket of this machine that has none."""
         name = self._connection.transport.get_extra_info("peername")
         return str(name[0]) if isinstance(name, tuple) else ""
 
     def respond(self, status: int, body: bytes, lines: bytes = b"") -> None:
-        """Respond with a whole body. For HEAD its length is told and the body left out."""
+        """Respond with a whole body. For HEAD the length is sent and the body left out."""
         if self.ended:
             return
         size = len(body)
@@ -159,8 +158,8 @@ class Exchange:
         self._end()
 
     def start(self, status: int, lines: bytes = b"") -> None:
-        """Begin a response whose body follows, in chunks (HTTP/1.0: until close). Its head leaves with the first bytes
-        of the body, which must come in the same turn of the loop."""
+        """Start a response whose body follows, in chunks (HTTP/1.0: until close). Its head is sent with the first bytes
+        of the body, which must follow in the same turn of the loop."""
         if self.ended:
             return
         if self.head.version == "1.0":
@@ -183,14 +182,14 @@ class Exchange:
         )
 
     def write(self, payload: bytes) -> None:
-        """Write a piece of the body, framed here."""
+        """Write a piece of the body, and add its framing."""
         if payload and not self._bodiless:
             self.write_raw(chunk(payload) if self._chunked else payload)
 
     def write_raw(self, data: bytes) -> None:
-        """Write bytes that already carry the framing that `start` announced.
+        """Write bytes that already have the framing that `start` announced.
 
-        Once the exchange has ended they go nowhere: the application may hear of it later than this.
+        After the exchange's end they are dropped, since the application may learn of the end later.
         """
         if self.ended:
             return
@@ -202,7 +201,7 @@ class Exchange:
         self.last_write = self.loop.time()
 
     def finish(self, *, framed: bool = False) -> None:
-        """End a complete body. `framed`: its last chunk was already among the raw bytes."""
+        """End a complete body. `framed`: the raw bytes included its last chunk."""
         if self.ended:
             return
         if self._chunked and not framed and not self._bodiless:
@@ -210,18 +209,18 @@ class Exchange:
         self._end()
 
     def finish_and_close(self) -> None:
-        """End the body where it stands, and the connection with it."""
+        """End the body as it is, and then the connection."""
         self._connection.persistent = False
         self.finish()
 
     def abort(self) -> None:
-        """End the connection inside the response, so that nobody takes it for whole. What was written goes out."""
+        """End the connection inside the response, so that no client takes it for complete. Written bytes are sent."""
         if not self.ended:
             self._connection.persistent = False
             self._end()
 
     def client_left(self) -> None:
-        """Note, for the connection, that the client is gone."""
+        """Note that the client has left; called by the connection."""
         if not self.ended:
             self.gone = True
             self._end()

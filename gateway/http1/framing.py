@@ -1,8 +1,8 @@
-"""Where a body ends: by its length, by its chunks, by the close of the connection.
+"""Finds the end of a body: by its length, by its chunks, or by the close of the connection.
 
-`Framing` follows a body's bytes as they come and keeps none of them, except for a line that is cut. It reads
-bodies in both directions: stricter than h11 about chunks, and otherwise with the same result. `grammar` has checked
-which framing a head announces; what a body may cost is for the caller to limit.
+`Framing` follows a body's bytes as they arrive and stores none of them, except for an incomplete line. It reads bodies
+in both directions: stricter than h11 about chunks, and otherwise with the same result. `grammar` has checked the
+framing that a head announces; the caller limits the size of a body.
 """
 
 import re
@@ -18,10 +18,10 @@ LAST_CHUNK = b"0\r\n\r\n"
 """The chunk that ends a chunked body, with an empty trailer section."""
 
 MAX_SIZE_LINE = 1024
-"""Bytes of a chunk's size line: 16 digits, and extensions, which nobody is known to use."""
+"""Bytes of a chunk's size line: 16 digits, and extensions, which no known client uses."""
 
 MAX_EXTENSIONS = 16 * 1024
-"""Bytes of extensions in one body: they carry nothing and count as no payload (Go's limit, too)."""
+"""Bytes of extensions in one body: they mean nothing and do not count as payload (Go's limit, too)."""
 
 MAX_TRAILERS = 8 * 1024
 """Bytes from the last chunk to the end of the trailer section: as much as a request line may have."""
@@ -29,26 +29,26 @@ MAX_TRAILERS = 8 * 1024
 FORBIDDEN_TRAILERS = frozenset(
     {b"content-length", b"transfer-encoding", b"host", b"authorization", b"content-encoding", b"content-type"}
 )
-"""Fields that would change, after a body, what was decided before it."""
+"""Fields that would change, after a body, how it should have been handled."""
 
 _SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,16})(;[\t -~\x80-\xff]*)?\r\n").fullmatch
 _SIZE_LINE_BEGINNING = re.compile(rb"[0-9A-Fa-f]{1,16}(?:;[\t -~\x80-\xff]*)?\r?").fullmatch
 _HEX_DIGITS = b"0123456789ABCDEFabcdef"
 _SIZES = {b"%x" % size: size for size in range(1, 2048)}
-"""Sizes as they are usually written, those of a chunk with an event or two: looked up in a tenth of the time."""
+"""Sizes as they are usually written, those of a chunk with an event or two: a look-up takes a tenth of the time."""
 
 _BUDGET = range(2048)
-"""Chunks that are followed in one go; with what is followed piece by piece, one call of `feed` does twice as much at
-most. That takes a few ms: other connections are not to wait for one whose body comes in chunks of a byte."""
+"""Chunks that are followed at once; with those followed piece by piece, one call of `feed` does at most twice as much.
+That takes a few ms: other connections should not wait for a body in chunks of one byte."""
 
 _SIZE, _DATA, _DATA_END, _TRAILER, _LENGTH, _CLOSE, _DONE, _BROKEN = range(8)
 
 
 class Framing:
-    """Follows one body from its first byte; `for_request` and `for_response` make one from a head.
+    """Follows one body from its first byte; `for_request` and `for_response` create one from a head.
 
-    Bytes that break the framing raise ProtocolError, and every attribute stays as it was before them: a caller that
-    passed nothing of the last `data` on can still end the body in a proper way.
+    Bytes that break the framing raise ProtocolError, and leave all attributes as they were before them: a caller that
+    has passed on nothing of the last `data` can still end the body properly.
     """
 
     __slots__ = (
@@ -66,21 +66,21 @@ class Framing:
     )
 
     def __init__(self, mode: Mode, length: int = 0, status: int = 400) -> None:
-        """`length` counts for mode "length". `status` is that of errors: 400, or 502 for an upstream's."""
+        """`length`: for mode "length". `status`: that of errors, 400, or 502 for an upstream's body."""
         self.mode = mode
         self.chunk_left = length
-        """Bytes missing in the data of the present chunk, or in a body of known length."""
+        """Bytes missing in the present chunk's data, or in a body of known length."""
         self.chunk_end = b""
-        """What must follow the present chunk's data to end it: CRLF, LF or nothing."""
+        """What must follow the present chunk's data: CRLF, LF or nothing."""
         self.unsettled = 0
-        """Number of trailing bytes that may be held back: a size line that is cut, or the last chunk with its
-        trailers. Without them a chunk of our own can still follow."""
+        """Number of trailing bytes that may be held back: an incomplete size line, or the last chunk with its trailers.
+        Without them the gateway can still add a chunk."""
         self.consumed = 0
-        """How many bytes of the last `data` belong to the body."""
+        """The number of bytes of the last `data` that belong to the body."""
         self.more = False
-        """The last `data` holds more small chunks than one call follows: the rest is for another."""
+        """Whether the last `data` has more small chunks than one call follows, so that the rest needs another call."""
         self.ended = mode == "none" or (mode == "length" and not length)
-        """The body is complete."""
+        """Whether the body is complete."""
         self._status = status
         self._line = b""
         self._extensions = 0
@@ -95,7 +95,7 @@ class Framing:
 
     @classmethod
     def for_request(cls, head: RequestHead) -> Self:
-        """Return how the body after a request's head is framed; a head that says nothing has none."""
+        """Return the framing of the body after a request's head; one that announces none has none."""
         if head.chunked:
             return cls("chunked")
         length = head.content_length
@@ -103,7 +103,7 @@ class Framing:
 
     @classmethod
     def for_response(cls, head: ResponseHead, method: str) -> Self:
-        """Return how the body after a response's head is framed, when the request had this method."""
+        """Return the framing of the body after a response's head, to a request with this method."""
         status = head.status
         if method == "HEAD" or status < 200 or status in (204, 304):
             return cls("none", 0, 502)
@@ -114,7 +114,7 @@ class Framing:
 
     @property
     def at_chunk_boundary(self) -> bool:
-        """The body is chunked, and a chunk of our own could stand right here."""
+        """Whether the body is chunked, and the gateway could add a chunk at this point."""
         return self.mode == "chunked" and not (
             self.chunk_left or self.chunk_end or self.unsettled or self.ended
         )
@@ -123,7 +123,7 @@ class Framing:
         """Follow `data`; return how many of its bytes belong to this body: all, unless it has `ended` or there are
         `more` for the next call.
 
-        The payload among them is added to `pieces`. Raises ProtocolError.
+        Their payload is added to `pieces`. Raises ProtocolError.
         """
         self.more = False
         state = self._state
@@ -156,7 +156,7 @@ class Framing:
         return count
 
     def payload(self, data: bytes) -> list[bytes]:
-        """Follow all of `data`; return the payload in it, in pieces. `consumed` tells how much was the body's."""
+        """Follow all of `data`; return its payload in pieces. `consumed` says how many bytes belonged to the body."""
         pieces: list[bytes] = []
         at = self.feed(data, pieces)
         while self.more:
@@ -165,7 +165,7 @@ class Framing:
         return pieces
 
     def close(self) -> None:
-        """Take notice that the peer closed its side. Raises ProtocolError unless the body may end here."""
+        """Handle the close of the connection. Raises ProtocolError unless the body may end here."""
         if self._state == _CLOSE:
             self._state = _DONE
             self.ended = True
@@ -173,7 +173,7 @@ class Framing:
             raise self._broken("the connection was closed before the end of the body")
 
     def copy(self) -> Self:
-        """Return another follower, standing where this one stands."""
+        """Return an independent copy with the same state."""
         twin = type(self).__new__(type(self))
         twin.mode, twin.ended, twin.consumed, twin.unsettled = (
             self.mode,
@@ -187,7 +187,7 @@ class Framing:
         return twin
 
     def _follow(self, data: bytes, at: int, pieces: list[bytes] | None) -> int:
-        """Follow the chunked body from `at` on. Nothing is noted down before all that is followed has been right."""
+        """Follow the chunked body from `at` on. State changes only after all of it was found valid."""
         state, left, missing = self._state, self.chunk_left, self.chunk_end
         line, unsettled, end = self._line, self.unsettled, len(data)
         budget = iter(_BUDGET)
@@ -233,7 +233,7 @@ class Framing:
         return at
 
     def _check_beginning(self, state: int, line: bytes, unsettled: int) -> None:
-        """Refuse a line whose end has not come yet, if nothing that may come can make it right."""
+        """Refuse an incomplete line that no further bytes can make valid."""
         if state == _TRAILER:
             if unsettled > MAX_TRAILERS:
                 raise self._broken("the trailer section is too large")
@@ -273,12 +273,12 @@ class Framing:
 
 
 def chunk(data: bytes) -> bytes:
-    """Return one chunk that carries `data`; nothing for no data, because an empty chunk would end the body."""
+    """Return one chunk with `data`; b"" for no data, because an empty chunk would end the body."""
     return b"%x\r\n%b\r\n" % (len(data), data) if data else b""
 
 
 def _pass_chunks(data: bytes, at: int, pieces: list[bytes] | None, budget: Iterable[int]) -> int:
-    """Follow complete chunks without extensions from `at` on, one for each of `budget`; return where they end."""
+    """Follow complete chunks without extensions from `at` on, at most as many as `budget`; return their end."""
     find, size_of = data.find, _SIZES.get
     for _ in budget:
         stop = find(b"\r\n", at, at + 18)
@@ -299,5 +299,5 @@ def _pass_chunks(data: bytes, at: int, pieces: list[bytes] | None, budget: Itera
 
 
 def _read_size(text: bytes) -> int:
-    """Return a plain size; 0 also for what is none."""
+    """Return a size without extensions; 0 if it is not valid."""
     return 0 if not text or text.translate(None, _HEX_DIGITS) else int(text, 16)

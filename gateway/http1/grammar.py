@@ -1,8 +1,8 @@
-"""The rules for heads that go beyond those of h11, checked on the raw bytes before h11 normalises them.
+"""Checks heads by rules stricter than h11's, on the raw bytes before h11 normalises them.
 
-A head that passes means the same to every reader: one framing, one Host, one field a line, CRLF after
-each, no control bytes, a target that can be read in one way only. Sizes are for the connection to limit,
-a body's bytes for `framing`, and which hosts and origins are welcome for whoever admits requests.
+A head that passes has the same meaning for every parser: one framing, one Host, one field a line, CRLF after each, no
+control bytes, an unambiguous target. The connection limits sizes, `framing` checks a body's bytes, and access control
+checks hosts and origins.
 """
 
 import re
@@ -10,11 +10,11 @@ from collections.abc import Iterable
 
 
 class ProtocolError(Exception):
-    """The peer broke a rule of HTTP/1.1 or of this server; the connection must not go on.
+    """The peer broke a rule of HTTP/1.1 or of this server; the connection must not continue.
 
-    `status` is that of the response to a client: 400, 414, 417, 431, 501 or 505; 502 when an upstream is to blame;
-    0 when the peer does not speak HTTP/1.1 at all, so that closing is all that can be said.
-    `message` is for the body of the response; it names fields and never quotes a value.
+    `status` is that of the response to a client: 400, 414, 417, 431, 501 or 505; 502 if an upstream is at fault; 0 if
+    the peer does not speak HTTP/1.1, so that no response is possible. `message` is for the body of the response; it
+    names fields and never quotes a value.
     """
 
     def __init__(self, status: int, message: str) -> None:
@@ -24,17 +24,17 @@ class ProtocolError(Exception):
 
 
 SINGLE = frozenset({b"content-length", b"transfer-encoding", b"host", b"expect"})
-"""Fields that decide what a message is: two of one kind would be two messages to two readers."""
+"""Fields that determine what a message is: with two of a kind, two parsers might see two different messages."""
 
 MISTAKABLE = frozenset({b"content_length", b"transfer_encoding"})
-"""Legal names that some servers take for the real ones. Any other name may have its `_`: it decides
-nothing here, and only known names are ever forwarded."""
+"""Legal names that some servers take for the real ones. Other names may contain `_`: they decide nothing here, and
+only known names are forwarded."""
 
 MAX_METHOD = 32
 """Bytes. The longest registered method has 17 (UPDATEREDIRECTREF); RFC 9112, 3: 501 for a longer one."""
 
 MAX_HOST_NAME = 253
-"""Characters of the longest name that DNS can carry."""
+"""Characters of the longest name in DNS."""
 
 _TCHAR = rb"[-!#$%&'*+.^_`|~0-9A-Za-z]"
 _TOKEN = re.compile(rb"%b+" % _TCHAR).fullmatch
@@ -54,7 +54,7 @@ _OCTET = re.compile(r"25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9]").fullmatch
 
 _HTTP2_PREFACE = b"PRI * HTTP/2.0\r\n"
 _TLS_BEGINNINGS = b"\x16\x80"
-"""A TLS record of type handshake; the length of an SSL 2 hello."""
+"""The first byte of a TLS record of type handshake, and that of an SSL 2 hello (its length)."""
 
 _DEFAULT_PORT = {b"http": 80, b"https": 443}
 
@@ -78,7 +78,7 @@ def check_request_head(raw: bytes) -> None:
 
 
 def check_response_head(raw: bytes) -> None:
-    """Check a response's head just as strictly. Raises ProtocolError with status 502."""
+    """Check a response's head by the same rules. Raises ProtocolError with status 502."""
     try:
         _check_bytes(raw)
         lines = _lines(raw)
@@ -91,10 +91,10 @@ def check_response_head(raw: bytes) -> None:
 
 
 def check_beginning(raw: bytes | bytearray) -> None:
-    """Refuse the first bytes of a request if no bytes behind them can make it one. Raises ProtocolError.
+    """Refuse the first bytes of a request that no further bytes can make valid. Raises ProtocolError.
 
-    May be asked while a head is still incomplete, so that nobody waits for the end of something that
-    never has the end of a head: TLS, HTTP/2 (status 0), or lines that end with LF alone.
+    It can be called while a head is incomplete, so that the server does not wait for the end of bytes that are no
+    head: TLS, HTTP/2 (status 0), or lines that end with LF alone.
     """
     if raw[:1] and raw[0] in _TLS_BEGINNINGS:
         raise ProtocolError(400, "this port speaks plain HTTP, and the client speaks TLS: use http://")
@@ -106,10 +106,10 @@ def check_beginning(raw: bytes | bytearray) -> None:
 
 
 def head_end(data: bytes, start: int = 0) -> int:
-    """Return where in `data` the head ends that it begins with, the blank line included; -1 if it does not.
+    """Return the end of the head at the beginning of `data`, after its blank line; -1 if it is incomplete.
 
-    Bare line feeds end a head, too, so that it gets checked and refused. What stands before `start` is known to
-    hold no end, and no part of one.
+    Bare line feeds also end a head, so that it is checked and refused. Bytes before `start` are known to contain no
+    end, and no part of one.
     """
     at = data.find(b"\r\n\r\n", start)
     end = at + 4 if at >= 0 else -1
@@ -135,10 +135,10 @@ def read_field(line: bytes) -> tuple[bytes, bytes]:
 
 
 def split_host(value: bytes) -> tuple[str, int | None]:
-    """Return the name and the port in a Host value; None where it gives no port.
+    """Return name and port of a Host value; the port is None if there is none.
 
-    The name is in lower case, an IPv6 address without brackets, a name without its final dot. Only the
-    form is judged: `name[:port]`, `v4[:port]` or `[v6][:port]`. Raises ProtocolError.
+    The name is in lower case, without an IPv6 address's brackets or a final dot. Only the form is checked:
+    `name[:port]`, `v4[:port]` or `[v6][:port]`. Raises ProtocolError.
     """
     match = _HOST(value)
     if match is None:
@@ -161,10 +161,9 @@ def split_host(value: bytes) -> tuple[str, int | None]:
 
 
 def origin_host(value: bytes) -> tuple[str, int | None] | None:
-    """Return the name and the port in an Origin value, as `split_host` does for the same place.
+    """Return name and port of an Origin value, in the form of `split_host`.
 
-    A port that the scheme implies is None. None for `null`, which stands for no place at all.
-    Raises ProtocolError.
+    The scheme's default port becomes None. Returns None for `null`, which names no origin. Raises ProtocolError.
     """
     if value == b"null":
         return None
@@ -175,9 +174,9 @@ def origin_host(value: bytes) -> tuple[str, int | None] | None:
 
 
 def origin_form(method: bytes, target: bytes, host: bytes | None) -> bytes:
-    """Return the path and query of a request target; `*` when OPTIONS asks about the server as a whole.
+    """Return path and query of a request target; `*` for OPTIONS of the server as a whole.
 
-    An absolute target must name the place that Host names. Raises ProtocolError.
+    An absolute target must have the same host and port as Host. Raises ProtocolError.
     """
     if target.startswith(b"/") or (target == b"*" and method == b"OPTIONS"):
         return target
@@ -194,7 +193,7 @@ def origin_form(method: bytes, target: bytes, host: bytes | None) -> bytes:
 
 
 def _check_framing(fields: Iterable[tuple[bytes, bytes]], version: bytes) -> None:
-    """Refuse fields that leave room for two opinions about what a message is."""
+    """Refuse fields that make the message's framing ambiguous."""
     single: dict[bytes, bytes] = {}
     for name, value in fields:
         if name in SINGLE:
@@ -220,7 +219,7 @@ def _check_framing(fields: Iterable[tuple[bytes, bytes]], version: bytes) -> Non
 
 
 def _check_body_allowed(status: int, fields: Iterable[tuple[bytes, bytes]]) -> None:
-    """Refuse a response that switches protocols, or announces a body where there is none."""
+    """Refuse a response that switches protocols, or that announces a body where none is allowed."""
     if status == 101:
         raise ProtocolError(502, "it switches protocols without being asked")
     if status < 200 or status == 204:
@@ -243,7 +242,7 @@ def _is_v4(name: str) -> bool:
 
 
 def _is_v6(address: str) -> bool:
-    """Return whether these are eight groups, or fewer around one `::`; the last two may be an IPv4 address."""
+    """Return whether it has eight groups, or fewer with one `::`; the last two may be an IPv4 address."""
     left, gap, right = address.partition("::")
     groups = [*(left.split(":") if left else ()), *(right.split(":") if right else ())]
     if groups and _is_v4(groups[-1]) and (right or not gap):
@@ -252,7 +251,7 @@ def _is_v6(address: str) -> bool:
 
 
 def _check_bytes(raw: bytes | bytearray) -> None:
-    """Refuse control bytes, and CR and LF apart from each other; but a CR at the end may still get its LF."""
+    """Refuse control bytes, and CR or LF alone; a CR at the end may still get its LF."""
     ends = raw.count(b"\r\n")
     if ends == raw.count(b"\n") == raw.count(b"\r") and _CONTROL(raw) is None:
         return
@@ -267,7 +266,7 @@ def _check_bytes(raw: bytes | bytearray) -> None:
 
 
 def _lines(raw: bytes) -> list[bytes]:
-    """Return the lines of a complete head, without their ends and without the blank one."""
+    """Return the lines of a complete head, without their ends and the blank line."""
     lines = raw.split(b"\r\n")
     if len(lines) < 3 or b"" in lines[:-2] or lines[-2] or lines[-1]:
         raise ProtocolError(400, "the head is not some lines and then an empty one")

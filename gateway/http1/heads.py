@@ -1,7 +1,7 @@
-"""The heads of requests and responses: bytes to values and back.
+"""Parses and renders the heads of requests and responses.
 
-Two tiers read a head. `template` recognises one like the last of its connection; every other is judged by `grammar`,
-then by h11, whose reading of it is the one that counts. Both give the same values. Bodies are `framing`'s.
+Heads are parsed in two tiers. `template` recognises one like the last of its connection; all others are checked by
+`grammar` and parsed by h11. Both give the same values. `framing` handles bodies.
 """
 
 import re
@@ -15,20 +15,20 @@ from gateway.http1.grammar import ProtocolError
 from gateway.http1.template import DECIDING, HeadTemplate
 
 Headers = list[tuple[bytes, bytes]]
-"""Lower-case names, values without blanks around them, in order; names may repeat."""
+"""Lower-case names, values without surrounding blanks, in order; names may repeat."""
 
 FRAMING_FIELDS = DECIDING | {b"content-length"}
-"""Fields that decide what a message is, and for whom: written with the head that they belong to."""
+"""Fields that determine a message's framing and destination: each head is rendered with its own."""
 
 _LINE = re.compile(
     rb"(?!(?:content[-_]length|transfer[-_]encoding|connection|host|expect):)"
     rb"[!#$%&'*+.^_`|~0-9a-z-]+: (?:[!-~\x80-\xff](?:[\t -~\x80-\xff]*[!-~\x80-\xff])?)?\r\n"
 ).fullmatch
-"""A whole line of a field that is not among FRAMING_FIELDS; narrower than what `grammar` and h11 accept."""
+"""Matches the line of a field that is not among FRAMING_FIELDS; stricter than `grammar` and h11."""
 
 
 class RequestFacts(NamedTuple):
-    """What a request's head says, its fields aside."""
+    """The contents of a request's head other than its fields."""
 
     method: str
     target: str
@@ -39,7 +39,7 @@ class RequestFacts(NamedTuple):
 
 
 class RequestHead:
-    """A request's head that was accepted. Nobody changes it, but for what the application leaves in `known`."""
+    """An accepted request head. Immutable, except for `known`, which the application sets."""
 
     __slots__ = (
         "chunked",
@@ -65,17 +65,16 @@ class RequestHead:
     ) -> None:
         self.facts = facts
         self.method, self.target, self.version, self.keep_alive, self.chunked, self.expects_continue = facts
-        """`target`: path and query, or `*`; an absolute one has lost its host, which is the one in Host. `version`:
-        1.1 or 1.0. `keep_alive`: another request may follow on the connection, never so in HTTP/1.0. `chunked`: the
-        body comes in chunks. `expects_continue`: the client waits for `100 Continue` before it sends the body."""
+        """`target`: path and query, or `*`; an absolute one is reduced to these, since its host is the one in Host.
+        `version`: 1.1 or 1.0. `keep_alive`: whether another request may follow, always False for HTTP/1.0. `chunked`:
+        whether the body comes in chunks. `expects_continue`: the client waits for `100 Continue` to send the body."""
         self.headers = headers
         self.content_length = content_length
-        """Bytes of the body; None if that is not said."""
+        """Bytes of the body; None if the head does not say."""
         self.template = template
-        """Heads of one template differ in its holes alone. None: this head has none."""
+        """The head's template: its heads differ only in their holes. None: this head has none."""
         self.known = known
-        """What the application found out from this head; it holds for every head that differs from this one in its
-        Content-Length alone."""
+        """What the application derived from this head; valid for all heads that differ only in Content-Length."""
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, RequestHead) and (self.facts, self.headers) == (other.facts, other.headers)
@@ -84,12 +83,12 @@ class RequestHead:
         return f"<RequestHead [{self.method}, HTTP/{self.version}, {len(self.headers)} fields]>"
 
     def get(self, name: bytes) -> bytes | None:
-        """Return the first value of a field, None if there is none. The name is in lower case."""
+        """Return the first value of a field, None if there is none. `name`: in lower case."""
         return _first(self.headers, name)
 
 
 class ResponseFacts(NamedTuple):
-    """What a response's head says, its fields aside."""
+    """The contents of a response's head other than its fields."""
 
     status: int
     version: str
@@ -98,7 +97,7 @@ class ResponseFacts(NamedTuple):
 
 
 class ResponseHead:
-    """A response's head that was accepted, an informational one too. Nobody changes it."""
+    """An accepted response head, also an informational one. Immutable."""
 
     __slots__ = (
         "_headers",
@@ -120,22 +119,22 @@ class ResponseHead:
         template: HeadTemplate[ResponseFacts] | None = None,
         values: Sequence[bytes] = (),
     ) -> None:
-        """Without `headers` they are made of `template` and `values` when they are asked for."""
+        """Without `headers` they are made from `template` and `values` on first use."""
         self.facts = facts
         self.status, self.version, self.keep_alive, self.chunked = facts
-        """`version`: 1.1 or 1.0. `keep_alive`: another request may be sent on the connection, never so in HTTP/1.0.
-        `chunked`: the body comes in chunks."""
+        """`version`: 1.1 or 1.0. `keep_alive`: whether the connection can serve another request, always False for
+        HTTP/1.0. `chunked`: whether the body comes in chunks."""
         self._headers = headers
         self.content_length = content_length
-        """Bytes of the body, or of the one that GET would have had; None if that is not said."""
+        """Bytes of the body, or of the one that GET would get; None if the head does not say."""
         self.template = template
-        """Heads of one template differ in its holes alone. None: this head has none."""
+        """The head's template: its heads differ only in their holes. None: this head has none."""
         self.values = values
         """The values in the template's holes."""
 
     @property
     def headers(self) -> Headers:
-        """Every field."""
+        """All fields."""
         if self._headers is None:
             assert self.template is not None
             self._headers = self.template.fields(self.values)
@@ -148,14 +147,14 @@ class ResponseHead:
         return f"<ResponseHead [{self.status}, HTTP/{self.version}, {len(self.headers)} fields]>"
 
     def get(self, name: bytes) -> bytes | None:
-        """Return the first value of a field, None if there is none. The name is in lower case."""
+        """Return the first value of a field, None if there is none. `name`: in lower case."""
         return _first(self.headers, name)
 
 
 def parse_request_head(raw: bytes, template: HeadTemplate[RequestFacts] | None = None) -> RequestHead:
-    """Read a request's head: its bytes up to and including the blank line. Raises ProtocolError.
+    """Parse a request's head: its bytes up to and including the blank line. Raises ProtocolError.
 
-    `template`: that of a head that was accepted before.
+    `template`: that of an earlier accepted head.
     """
     values = template.match(raw) if template is not None else None
     if template is not None and values is not None:
@@ -176,9 +175,9 @@ def parse_request_head(raw: bytes, template: HeadTemplate[RequestFacts] | None =
 
 
 def parse_response_head(raw: bytes, template: HeadTemplate[ResponseFacts] | None = None) -> ResponseHead:
-    """Read a response's head, also of a 1xx. Raises ProtocolError with status 502.
+    """Parse a response's head, also of a 1xx. Raises ProtocolError with status 502.
 
-    `template`: that of a head that was accepted before.
+    `template`: that of an earlier accepted head.
     """
     values = template.match(raw) if template is not None else None
     if template is not None and values is not None:
@@ -194,18 +193,18 @@ def parse_response_head(raw: bytes, template: HeadTemplate[ResponseFacts] | None
     version = event.http_version.decode()
     close, length, chunked, _ = _framing(headers)
     facts = ResponseFacts(event.status_code, version, version == "1.1" and not close, chunked)
-    # An interim head is no like of the one that follows; that of a 204 may have no Content-Length but zero.
+    # An interim head differs from the one after it; with a 204, only a Content-Length of 0 is allowed.
     learnt = HeadTemplate.learn(raw, headers, facts) if facts.status >= 200 and facts.status != 204 else None
     values = learnt.match(raw) if learnt is not None else None
     return ResponseHead(facts, headers, length, learnt, values or ())
 
 
 def render_request_head(method: str, target: str, headers: Sequence[tuple[bytes, bytes]]) -> bytes:
-    """Render a request's head with its blank line; Host comes first. Raises ProtocolError (400)."""
+    """Return a request's head with its blank line; Host comes first. Raises ProtocolError (400)."""
     start = f"{method} {target} HTTP/1.1\r\n"
     try:
         h11.Request(method=method, target=target, headers=list(headers))
-        # CONNECT is refused where it comes in; going out, to a proxy, only its fields are judged.
+        # The grammar refuses CONNECT, as a server must; for a head to a proxy only the fields are checked.
         judged = "GET / HTTP/1.1\r\n" if method == "CONNECT" else start
         lines = [b"%b: %b\r\n" % field for field in headers]
         lines.sort(key=_is_not_host)
@@ -217,9 +216,9 @@ def render_request_head(method: str, target: str, headers: Sequence[tuple[bytes,
 
 
 def render_lines(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
-    """Render fields as lines, for a head that is put together from several. Raises ProtocolError (502).
+    """Return fields as lines, for a head that is joined from several parts. Raises ProtocolError (502).
 
-    Refused are names not in lower case, values that no line can hold, and FRAMING_FIELDS.
+    Refuses names not in lower case, values that a line cannot contain, and FRAMING_FIELDS.
     """
     lines = [b"%b: %b\r\n" % field for field in headers]
     for line in lines:
@@ -230,7 +229,7 @@ def render_lines(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
 
 
 def _event(connection: h11.Connection, raw: bytes, status: int) -> object:
-    """Return what h11 reads. Its own limit of a head's size must not stand in the way of ours."""
+    """Return what h11 parses. Its own limit on a head's size is raised, since ours applies."""
     if connection.our_role is h11.CLIENT:
         connection.send(h11.Request(method="GET", target="/", headers=[(b"host", b"a")]))
     connection.receive_data(raw)
@@ -252,7 +251,7 @@ def _first(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> bytes | None:
 
 
 def _framing(headers: Headers) -> tuple[bool, int | None, bool, bool]:
-    """Return what fields say about their message: (Connection: close, length, chunked, expects 100)."""
+    """Return what the fields say about the message: (Connection: close, length, chunked, expects 100)."""
     close, length, chunked, expects = False, None, False, False
     for name, value in headers:
         if name == b"content-length":

@@ -1,6 +1,6 @@
 """Every size and timeout of the HTTP edge, each with the reason for its number.
 
-Sizes are bytes, times are seconds. The configuration may change each of them by its name here.
+Sizes are bytes, times are seconds. The configuration can change each of them by its name here.
 """
 
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ MIB = 1024 * KIB
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """What one connection may cost. Field names are the configuration's key names in `[server]`."""
+    """Limits of one connection. Field names are the configuration's keys in `[server]`."""
 
     max_request_line: int = 8 * KIB
     """nginx and Apache allow 8 KiB; a longer request line is a 414."""
@@ -20,7 +20,7 @@ class Limits:
     """nginx's four large buffers of 8 KiB; a client with ten beta names sends about 1 KiB."""
 
     max_body: int = 64 * MIB
-    """The API's own limit is 32 MB, but a compaction request may exceed it on the way; twice that."""
+    """The API's own limit is 32 MB, but a compaction request may exceed it on its way here; so twice that."""
 
     header_timeout: float = 10.0
     """From accept, or from a head's first byte, to its end; a client on loopback needs a millisecond."""
@@ -38,10 +38,10 @@ class Limits:
     """The client reads nothing while bytes wait for it: nginx's send_timeout."""
 
     linger_timeout: float = 2.0
-    """How long a refused body is read and thrown away, so that the response is not lost to a reset."""
+    """How long the rest of a refused body is read and discarded, so that a reset does not lose the response."""
 
     linger_bytes: int = 8 * MIB
-    """How much of a refused body is read and thrown away."""
+    """How much of a refused body is read and discarded."""
 
     connect_timeout: float = 10.0
     """TCP and TLS to an upstream: three SYN retransmissions (1 + 2 + 4 s) fit."""
@@ -62,7 +62,7 @@ class Limits:
     """Idle connections kept per origin: more than one agent with its sub-agents ever opens at once."""
 
     drain_timeout: float = 30.0
-    """How long open requests may go on after SIGTERM."""
+    """How long open requests may continue after SIGTERM."""
 
     high_water: int = 64 * KIB
     """Bytes waiting for a slow reader before the other side is paused (asyncio's own default)."""

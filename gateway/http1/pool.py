@@ -1,11 +1,11 @@
 """Connections to one upstream: kept alive, reused, replaced when stale, cancelled at once.
 
-A reused connection that dies before one byte of the response is replaced by a fresh one, and nobody hears of it: the
-server had closed it while it was idle. Everything else that goes wrong is told to the request.
+If a reused connection dies before the first byte of the response, the request is sent again over a new one, without an
+error: the server had closed the connection while it was idle. All other errors are reported to the request.
 
-Bytes that arrive on an idle connection are the response to no request, and end it; it is looked for them once more
-before it is used again. What arrives after that cannot be told from the response: HTTP/1.1 has nothing that would say
-which request a response belongs to.
+Bytes that arrive on an idle connection are no response to any request, and end it; before the connection is reused they
+are looked for once more. Later ones cannot be told from the response: HTTP/1.1 does not say which request a response
+belongs to.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ class Pool:
     def __init__(self, origin: Origin, limits: Limits, dial: Dial = dial) -> None:
         self.origin = origin
         self.limits = limits
-        """Read for each connection when it is made."""
+        """Read by each connection when it is made."""
         self.template: HeadTemplate[ResponseFacts] | None = None
         self._dial = dial
         self._idle: list[ClientConnection] = []
@@ -46,7 +46,7 @@ class Pool:
         return len(self._active), len(self._idle), len(self._dialling)
 
     def send(self, request: UpstreamRequest) -> None:
-        """Send a request. Failures to connect are told to it later, never inside this call."""
+        """Send a request. Errors of connecting are reported to it later, never inside this call."""
         idle = self._idle
         while idle:
             connection = idle.pop()
@@ -61,13 +61,13 @@ class Pool:
         self.connect(request)
 
     def connect(self, request: UpstreamRequest) -> None:
-        """Send a request over a fresh connection."""
+        """Send a request over a new connection."""
         task = request.dialling = asyncio.get_running_loop().create_task(self._connect(request))
         self._dialling.add(task)
         task.add_done_callback(self._dialling.discard)
 
     def cancel(self, request: UpstreamRequest) -> None:
-        """Forget a request whose response is not wanted: socket closed, no word to it."""
+        """Cancel a request whose response is not needed: close its socket without calling it."""
         if request.dialling is not None:
             request.dialling.cancel()
             request.dialling = None
@@ -99,7 +99,7 @@ class Pool:
         connection.send(request)
 
     def idle(self, connection: ClientConnection) -> None:
-        """Take a connection back, from itself: another request may follow."""
+        """Take an idle connection back; called by the connection."""
         self._active.discard(connection)
         idle = self._idle
         idle.append(connection)
@@ -107,13 +107,13 @@ class Pool:
             idle[0].abort()
 
     def closed(self, connection: ClientConnection) -> None:
-        """Forget a connection, told by itself: no request may follow."""
+        """Forget a closed connection; called by the connection."""
         self._active.discard(connection)
         if connection in self._idle:
             self._idle.remove(connection)
 
     def close(self) -> None:
-        """Close every connection, idle or not, and stop every attempt to connect."""
+        """Close all connections, and stop all attempts to connect."""
         self._closed = True
         for task in list(self._dialling):
             task.cancel()

@@ -1,6 +1,6 @@
-"""The heads on a client's connection, one after the other: where each ends, and what it says.
+"""Reads the heads on a client's connection, one after the other: finds the end of each, and parses it.
 
-Most of a client's heads are the last one again, but for the length of the body: that is seen at a glance.
+Most of a client's heads repeat the last one except for the body's length, which two comparisons show.
 """
 
 import re
@@ -14,28 +14,28 @@ from gateway.http1.limits import Limits
 from gateway.http1.template import HeadTemplate
 
 BEGINNING = 64
-"""Bytes of an incomplete head that are checked with each read: enough to know what is no HTTP/1.1, and so few that a
-head which comes byte by byte costs no more for it."""
+"""Bytes of an incomplete head that are checked with each read: enough to recognise what is no HTTP/1.1, and so few that
+a head which arrives byte by byte costs no more for it."""
 
 LENGTH_DIGITS = 18
-"""The most digits that a Content-Length may have."""
+"""Digits of a Content-Length, at most: `grammar` allows no more."""
 
 _LENGTH = re.compile(rb"0|[1-9][0-9]{0,17}").fullmatch
 _LENGTH_NAME = re.compile(rb"\r\ncontent-length: ", re.IGNORECASE).search
 
 
 class Newest(Protocol):
-    """What the connections of a server share."""
+    """State that a server's connections share."""
 
     template: HeadTemplate[RequestFacts] | None
-    """That of the head which was learnt last."""
+    """The template of the last head learnt."""
 
 
 class RequestHeadReader:
-    """Finds and reads the heads in what comes on one client connection, and remembers the last one.
+    """Finds and parses the heads on one client connection, and remembers the last one.
 
-    The same bytes but for the digits of Content-Length take two comparisons. Those take the same time wherever they
-    differ, since there may be a key among the bytes, and the next head may come from somebody else.
+    A head that differs only in the digits of Content-Length takes two comparisons. They run in constant time, since a
+    head may contain a key, and the next head may come from somebody else.
     """
 
     __slots__ = (
@@ -53,7 +53,7 @@ class RequestHeadReader:
     )
 
     def __init__(self, newest: Newest, limits: Limits) -> None:
-        """Read the first head by the newest template of all connections, the others by that of the one before."""
+        """Parse the first head by the newest template of all connections, later ones by their predecessor's."""
         self._limits = limits
         self._newest = newest
         self._forgave_blank_line = False
@@ -65,7 +65,7 @@ class RequestHeadReader:
         self.template: HeadTemplate[RequestFacts] | None = None
 
     def recall(self, buffer: bytes) -> tuple[RequestHead, int] | None:
-        """Return the head at the beginning of `buffer` and its size in bytes, if it is the last one again."""
+        """Return the head at the beginning of `buffer` and its size in bytes, if it repeats the last one."""
         last = self._last
         before = self._before
         at = len(before)
@@ -85,19 +85,19 @@ class RequestHeadReader:
         self._forgave_blank_line = False
         headers = last.headers.copy()
         headers[self._length_at] = (b"content-length", digits)
-        # What the application finds out from it is known of the next one, too.
+        # What the application derived from the last head is valid for this one, too.
         head = self._last = RequestHead(last.facts, headers, int(digits), last.template, last.known)
         return head, size
 
     def take(self, buffer: bytes) -> tuple[RequestHead | None, int]:
-        """Read the head at the beginning of `buffer`, once it is complete.
+        """Parse the head at the beginning of `buffer`, if it is complete.
 
-        Return the head, or None for one that is not complete yet, and how many bytes are done with. Raises
-        ProtocolError as soon as nothing that may come can make it a head.
+        Return the head, or None for an incomplete one, and the number of bytes that are used up. Raises ProtocolError
+        as soon as no further bytes can make it valid.
         """
         skipped = 0
         if buffer.startswith(b"\r\n") and not self._forgave_blank_line:
-            # RFC 9112, 2.2: one empty line before a request line is forgiven.
+            # RFC 9112, 2.2: ignore one empty line before a request line.
             self._forgave_blank_line = True
             skipped = 2
             buffer = buffer[2:]
@@ -121,12 +121,12 @@ class RequestHeadReader:
         return self.read(buffer[:end]), skipped + end
 
     def read(self, raw: bytes) -> RequestHead:
-        """Read another head, which is the last one from here on. Raises ProtocolError."""
+        """Parse a different head, and remember it. Raises ProtocolError."""
         head = parse_request_head(raw, self.template or self._newest.template)
         self._last = None
         if head.template is not None:
             self.template = self._newest.template = head.template
-        # A head that another Content-Length might make too large is measured each time.
+        # If a longer Content-Length could make the head too large, the size is checked each time.
         if head.template is not None and len(raw) + LENGTH_DIGITS <= self._limits.max_head:
             self._last, self._before, self._after = head, raw, b""
             self._length_at = head.template.length_at

@@ -1,6 +1,6 @@
-"""Server: accepts connections on an address, counts them, and lets them go.
+"""Server: accepts connections on an address, and keeps track of them.
 
-What happens on a connection is `server_connection`'s business.
+`server_connection` handles a single connection.
 """
 
 import asyncio
@@ -16,16 +16,16 @@ from gateway.http1.template import HeadTemplate
 
 
 class Server:
-    """Accepts connections, counts them, and lets them go."""
+    """Accepts connections on an address, and keeps track of them."""
 
     def __init__(self, application: Application, limits: Limits) -> None:
         self.application = application
         self.limits = limits
-        """Read by each connection when it begins, so that a reload reaches the next one."""
+        """Read by each connection at its start, so that a reload applies to new ones."""
         self.connections: set[ServerConnection] = set()
         self.draining = False
         self.template: HeadTemplate[RequestFacts] | None = None
-        """That of the last head, so that a new connection has one to begin with."""
+        """The template of the last head, for new connections to start with."""
         self._listeners: list[asyncio.Server] = []
         self._empty: asyncio.Event | None = None
 
@@ -38,7 +38,7 @@ class Server:
         sock: socket.socket | None = None,
         reuse_port: bool = False,
     ) -> int:
-        """Accept connections from now on; return the port. Raises OSError when the address is taken."""
+        """Accept connections from now on; return the port. Raises OSError if the address is in use."""
         loop = asyncio.get_running_loop()
         handshake = self.limits.header_timeout if tls is not None else None
         if sock is not None:
@@ -62,9 +62,9 @@ class Server:
         return ServerConnection(self)
 
     def drain(self) -> None:
-        """Close idle connections now and the others after the response under way.
+        """Close idle connections now and others after their present response.
 
-        Connections are still accepted, for one request each, so that a health check learns of the draining.
+        Connections are still accepted, for one request each, so that health checks can see the draining.
         """
         self.draining = True
         for connection in list(self.connections):
@@ -76,7 +76,7 @@ class Server:
             listener.close()
 
     async def wait_closed(self, patience: float | None) -> bool:
-        """Wait until no connection is left; return False if some are after `patience` seconds."""
+        """Wait until no connection is left; return False if some are left after `patience` seconds."""
         if self.connections:
             if self._empty is None:
                 self._empty = asyncio.Event()
@@ -87,22 +87,22 @@ class Server:
         return True
 
     def handlers(self) -> list[RequestHandler]:
-        """Return who responds to the requests under way."""
+        """Return the handlers of all requests in progress."""
         handlers = [connection.handler for connection in self.connections]
         return [handler for handler in handlers if handler is not None]
 
     def counts(self) -> tuple[int, int]:
-        """Return how many connections have a request under way, and how many are idle."""
+        """Return how many connections have a request in progress, and how many are idle."""
         serving = len(self.handlers())
         return serving, len(self.connections) - serving
 
     def abort(self) -> None:
-        """Cut every connection that is left."""
+        """Cut off all connections that are left."""
         for connection in list(self.connections):
             connection.transport.abort()
 
     def forget(self, connection: "ServerConnection") -> None:
-        """Take notice, from a connection, that it is closed."""
+        """Remove a closed connection; called by the connection."""
         self.connections.discard(connection)
         if not self.connections and self._empty is not None:
             self._empty.set()

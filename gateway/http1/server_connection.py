@@ -1,7 +1,7 @@
-"""The client's side: connections that are accepted, and the requests read from them.
+"""Connections of clients, and the requests read from them.
 
-`ServerConnection` reads heads, gathers bodies and hands one Exchange at a time, in order, to an application. It keeps
-every limit and deadline of the edge. What a request means is the application's business.
+`ServerConnection` reads heads and bodies and passes one Exchange at a time, in order, to an application. It enforces
+all limits and deadlines towards clients, and knows nothing about the meaning of requests.
 """
 
 import asyncio
@@ -25,11 +25,11 @@ MAX_REFUSED = 64
 """How many connections above the limit get a 503. Beyond that they are closed without a response, because each one
 still holds a descriptor."""
 PIPELINED = range(64)
-"""Requests that are read from a connection in one turn of the loop: a few ms of work, then others have their turn."""
+"""Requests that are read from a connection in one turn of the loop: a few ms of work, then others get their turn."""
 
 
 class State(Enum):
-    """What a connection does at present."""
+    """What a connection is doing."""
 
     HEAD = "reading a head"
     BODY = "reading a body"
@@ -70,7 +70,7 @@ class ServerConnection(asyncio.Protocol):
         self._buffer = b""
         self._exchange: Exchange | None = None
         self._framing: Framing | None = None
-        """Follows a body that did not come with its head."""
+        """Follows a body that did not arrive with its head."""
         self._heads = RequestHeadReader(server, server.limits)
         self._body: list[bytes] = []
         self._received = 0
@@ -78,7 +78,7 @@ class ServerConnection(asyncio.Protocol):
         self._unread = 0
         self._parsing = False
         self._deferred = False
-        """The next turn of the loop goes on with what is in the buffer."""
+        """Whether the next turn of the loop continues with the buffer."""
         self._read_paused = False
         self._write_paused = False
         self._deadline = Deadline(self.loop, self._expired)
@@ -88,7 +88,7 @@ class ServerConnection(asyncio.Protocol):
 
     @property
     def handler(self) -> RequestHandler | None:
-        """Who responds to the request under way."""
+        """The handler of the request in progress."""
         return self._exchange.handler if self._exchange is not None else None
 
     # The transport calls these.
@@ -126,7 +126,7 @@ class ServerConnection(asyncio.Protocol):
                 self.transport.abort()
 
     def eof_received(self) -> None:
-        # A client that closes its side has left, even where bytes for it still wait.
+        # A client that closes its side has left, even if bytes for it still wait.
         self._close()
         self._leave()
 
@@ -174,7 +174,7 @@ class ServerConnection(asyncio.Protocol):
     # Reading.
 
     def _go_on(self) -> None:
-        """Turn to the next request. A client that pipelines without reading the responses is not read either."""
+        """Continue with the next request. A client that pipelines without reading responses is not read either."""
         if self._read_paused and not self._write_paused:
             self._read_paused = False
             self.transport.resume_reading()
@@ -182,7 +182,7 @@ class ServerConnection(asyncio.Protocol):
             self._parse()
 
     def _parse(self) -> None:
-        """Read as many requests as the buffer holds, one responded to before the next is looked at."""
+        """Read as many requests as the buffer holds, each only after the response to the one before it."""
         if self._parsing or self._deferred:
             return
         self._parsing = True
@@ -198,7 +198,7 @@ class ServerConnection(asyncio.Protocol):
             self._parsing = False
 
     def _defer(self) -> None:
-        """Leave what is in the buffer to the next turn of the loop, so that other connections get theirs before."""
+        """Leave the buffer for the next turn of the loop, so that other connections are read before."""
         self._deferred = self._read_paused = True
         self.transport.pause_reading()
         self.loop.call_soon(self._next_turn)
@@ -217,7 +217,7 @@ class ServerConnection(asyncio.Protocol):
             self.transport.resume_reading()
 
     def _read_head(self) -> bool:
-        """Take one head off the buffer. False when it is not complete yet, or the connection is at its end."""
+        """Take one head off the buffer. Return False if it is incomplete, or the connection is at its end."""
         known: tuple[RequestHead | None, int] | None = self._heads.recall(self._buffer)
         if known is None:
             try:
@@ -235,7 +235,7 @@ class ServerConnection(asyncio.Protocol):
         length = head.content_length or 0
         here = not head.chunked and length <= len(buffer)
         persistent = head.keep_alive and not self._server.draining
-        # Should the request be refused, the connection goes on only behind a body that is here already.
+        # If the request is refused, the connection can continue only behind a body that has already arrived.
         self.persistent = persistent and here
         self._state = State.BODY
         exchange = self._exchange = Exchange(self, head, self.loop.time())
@@ -259,7 +259,7 @@ class ServerConnection(asyncio.Protocol):
         return True
 
     def _begin_body(self, head: RequestHead) -> None:
-        """Begin to gather a body that is not here, or not all of it."""
+        """Start reading a body that has not arrived completely."""
         if head.expects_continue and not self._buffer:
             self.transport.write(CONTINUE)
         self._framing = Framing.for_request(head)
@@ -307,7 +307,7 @@ class ServerConnection(asyncio.Protocol):
     # Responding.
 
     def exchange_ended(self) -> None:
-        """Decide, for the exchange, what comes next on this connection: its response is written."""
+        """Decide what follows on this connection, now that the response is written; called by the exchange."""
         exchange, self._exchange = self._exchange, None
         assert exchange is not None
         if self._state is State.BODY and not self._pass_over_body(exchange.head):
@@ -325,7 +325,7 @@ class ServerConnection(asyncio.Protocol):
                 self._go_on()
 
     def _pass_over_body(self, head: RequestHead) -> bool:
-        """Pass over the body of a request that was responded to before it was read; False if not all of it is here."""
+        """Skip the body of a request that got its response before it was read; False if not all of it has arrived."""
         length = head.content_length or 0
         if self._framing is not None or head.chunked or length > len(self._buffer):
             return False
@@ -333,13 +333,13 @@ class ServerConnection(asyncio.Protocol):
         return True
 
     def drain(self) -> None:
-        """Close, for the server, after the response under way."""
+        """Close after the present response; called by the server."""
         self.persistent = False
         if self._state is State.IDLE or (self._state is State.HEAD and not self._buffer):
             self._close()
 
     def _refuse(self, status: int, message: str, more: bytes = b"") -> None:
-        """Respond to an error that has no Exchange, and end the connection."""
+        """Respond to an error without an Exchange, and end the connection."""
         lines, body = self._server.application.protocol_error(status, message, None)
         framing = b"content-length: %d\r\nconnection: close\r\n\r\n" % len(body)
         self.transport.write(b"HTTP/1.1 %d \r\n%b%b%b%b" % (status, lines, more, framing, body))
@@ -361,8 +361,8 @@ class ServerConnection(asyncio.Protocol):
         self._protocol_error(ProtocolError(413, message))
 
     def _linger(self) -> None:
-        """Say that no more comes, then read away what the client still sends: closing with bytes unread would reset
-        the connection, and the client would lose the response."""
+        """Send the end of our side, then discard what the client still sends: closing with unread bytes would reset the
+        connection, and the client would lose the response."""
         self._state = State.LINGER
         self._buffer = b""
         self._body = []
@@ -371,7 +371,7 @@ class ServerConnection(asyncio.Protocol):
             self.transport.write_eof()
 
     def _close(self) -> None:
-        """Close once the bytes that were written have left; a peer that takes none is cut off."""
+        """Close once all written bytes are sent; a peer that reads none is cut off."""
         self._state = State.CLOSING
         self.transport.close()
         self._unread = unsent_bytes(self.transport)
@@ -390,7 +390,7 @@ class ServerConnection(asyncio.Protocol):
             self._check_progress()
 
     def _check_progress(self) -> None:
-        """Cut the client off unless it has read something since the last look."""
+        """Cut the client off unless it has read something since the last check."""
         waiting = unsent_bytes(self.transport)
         if waiting >= self._unread:
             self.transport.abort()

@@ -1,6 +1,6 @@
-"""Sockets bound to one port for several processes, before any of them has a loop.
+"""Binds sockets to one port for several processes, before any of them has a loop.
 
-They don't listen yet: that is done by the server that gets them.
+They do not listen yet: the server that gets one does that.
 """
 
 import socket
@@ -8,21 +8,21 @@ import sys
 from contextlib import ExitStack
 
 BALANCED = sys.platform == "linux"
-"""Whether the kernel shares out connections to sockets with SO_REUSEPORT. Elsewhere all processes accept from
-one socket; of 16 connections opened together one of two processes then often gets every one."""
+"""Whether the kernel distributes connections among sockets with SO_REUSEPORT. Elsewhere all processes accept from one
+socket; of 16 connections opened together one of two processes then often gets all."""
 
 
 def bind_sockets(host: str, port: int, count: int) -> list[tuple[socket.socket, ...]]:
     """Bind sockets for each of `count` processes, one for each address of `host`. Raises OSError.
 
-    Kept open by a parent, a socket outlives the process that listens on it: connections in its queue wait
-    for the next one.
+    A socket that a parent keeps open outlives the process that listens on it: connections in its queue wait for the
+    next process.
     """
     found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     columns = []
     with ExitStack() as opened:
         for family, address in dict.fromkeys((each[0], each[4]) for each in found):
-            # Without SO_REUSEPORT first, so that a port in use is noticed, also if another gateway uses it.
+            # Without SO_REUSEPORT first, so that a port in use is noticed, even if another gateway uses it.
             one = opened.enter_context(_bound(family, address, shared=False))
             column = [one] * count
             if BALANCED:

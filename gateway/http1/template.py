@@ -1,10 +1,10 @@
-"""HeadTemplate: the last head of a connection, recognised when its like comes again.
+"""HeadTemplate: the last head of a connection, to recognise similar ones.
 
-A client sends the same twenty lines with every request of a session, an upstream much the same head with every
-response. A head that `grammar` and h11 have accepted is kept as lines with holes among them. The constant lines are
-compared as bytes. The holes are values that differ from message to message, or must not be kept: Content-Length,
-credentials, ids, dates, limits. They are read from every head, by patterns narrower than what `grammar` and h11
-accept. So a head that fits means what the judged one meant, but for its holes.
+A client sends the same twenty lines with every request of a session, and an upstream's response heads differ little. A
+head that `grammar` and h11 have accepted is kept as lines with holes. The constant lines are compared as bytes. The
+holes are values that differ between messages, or must not be kept: Content-Length, credentials, ids, dates, limits.
+They are read from every head, by patterns stricter than `grammar` and h11. So a head that fits has the same meaning as
+the accepted one, except for its holes.
 """
 
 import re
@@ -16,7 +16,7 @@ Field = tuple[bytes, bytes]
 Facts = TypeVar("Facts")
 
 MAX_HEAD = 8 * 1024
-"""Bytes of a head that is kept; those of real clients and hosts have up to 3 KiB."""
+"""Bytes of a head that is kept, at most; those of real clients and hosts have up to 3 KiB."""
 
 CREDENTIALS = (
     *(b"authorization", b"proxy-authorization", b"x-api-key", b"x-goog-api-key"),
@@ -32,10 +32,10 @@ VARYING = (
         for part in (b"limit", b"remaining", b"reset")
     ),
 )
-"""Fields that say something else in every message."""
+"""Fields whose values differ between messages."""
 
 DECIDING = frozenset((b"transfer-encoding", b"connection", b"host", b"expect"))
-"""Fields that decide what a message is, or for whom: never a hole, whatever their values look like."""
+"""Fields that determine a message's framing or destination: never a hole."""
 
 HOLES = frozenset((b"content-length", *CREDENTIALS, *VARYING))
 
@@ -43,14 +43,14 @@ SECRET_NAMES = re.compile(rb"auth|key|token|secret|cookie|passw|credential|signa
 SECRET_VALUES = re.compile(
     rb'bearer |basic |[ :="]sk-|aizasy|key=|token=|secret=|password=', re.IGNORECASE
 ).search
-"""A field whose name or value speaks of a secret like this is a hole, whatever it is called."""
+"""Match names and values that indicate a secret: such a field is a hole, too."""
 
 _PLAIN = bytes(range(0x20, 0x7F))
 _LENGTH = re.compile(rb"0|[1-9][0-9]{0,17}").fullmatch
 
 
 class HeadTemplate(Generic[Facts]):
-    """The constant lines of a head that was accepted, and where its holes are."""
+    """The constant lines of an accepted head, and the places of its holes."""
 
     __slots__ = (
         "_constant",
@@ -71,9 +71,9 @@ class HeadTemplate(Generic[Facts]):
     def __init__(
         self, lines: Sequence[bytes], places: Sequence[int], fields: Sequence[Field], facts: Facts
     ) -> None:
-        """Keep `lines` but for those of the fields at `places`, of which only the names are kept."""
+        """Keep `lines`, except for the fields at `places`, of which only the names are kept."""
         self.facts = facts
-        """What the constant lines say of the message."""
+        """What the constant lines say about the message."""
         self._count = len(lines)
         self._pick_holes = _picker([at + 1 for at in places])
         self._pick_constant = _picker([at for at in range(len(lines)) if at - 1 not in places])
@@ -85,14 +85,14 @@ class HeadTemplate(Generic[Facts]):
             (name, b"") if at in places else (name, value) for at, (name, value) in enumerate(fields)
         ]
         self.holes = {at: hole for hole, at in enumerate(places)}
-        """Which of the fields -> which of the holes has its value."""
+        """Index of a field -> index of the hole with its value."""
         self.hole_names = frozenset(fields[at][0] for at in places)
         self.length_at = next((at for at in places if fields[at][0] == b"content-length"), -1)
-        """Which of the fields is Content-Length; -1 for none."""
+        """Index of Content-Length among the fields; -1 if there is none."""
         self.length = self.holes.get(self.length_at, -1)
-        """Which of the holes has its value; -1 for none."""
+        """Index of the hole with its value; -1 if there is none."""
         self.known: object = None
-        """What the application found out from the constant lines alone."""
+        """What the application derived from the constant lines alone."""
 
     def __repr__(self) -> str:
         return f"<HeadTemplate [{len(self._fields)} fields, {len(self._places)} holes]>"
@@ -101,11 +101,11 @@ class HeadTemplate(Generic[Facts]):
     def learn(cls, raw: bytes, fields: Sequence[Field], facts: Facts) -> Self | None:
         """Return the template of an accepted head; None if it has none.
 
-        `raw` is the head with its blank line, `fields` what was read from it, a field a line, and `facts` what
-        both say of the message, Content-Length aside.
+        `raw`: the head with its blank line; `fields`: its parsed fields, one for each line; `facts`: what both say
+        about the message, except for Content-Length.
         """
         lines = raw.split(b"\r\n")
-        # A start line is kept as it is, and a key may stand in its query.
+        # The start line is kept unchanged, and its query may contain a key.
         if len(raw) > MAX_HEAD or SECRET_VALUES(lines[0]) is not None:
             return None
         places = []
@@ -118,7 +118,7 @@ class HeadTemplate(Generic[Facts]):
         return cls(lines, places, fields, facts)
 
     def match(self, raw: bytes) -> list[bytes] | None:
-        """Return the values in the holes of a head that fits; None if it does not."""
+        """Return the values in the holes of a head; None if it does not fit."""
         lines = raw.split(b"\r\n")
         if len(lines) != self._count or self._pick_constant(lines) != self._constant:
             return None
@@ -126,7 +126,7 @@ class HeadTemplate(Generic[Facts]):
         for hole, prefix, size in self._holes:
             line = values[hole]
             value = values[hole] = line[size:]
-            # A value that is empty or has blanks around it is for others to judge.
+            # Leave an empty value, or one with surrounding blanks, to the other tier.
             if line[:size] != prefix or not value or value[0] == 0x20 or value[-1] == 0x20:
                 return None
         if b"".join(values).translate(None, _PLAIN):
@@ -136,7 +136,7 @@ class HeadTemplate(Generic[Facts]):
         return values
 
     def fields(self, values: Sequence[bytes]) -> list[Field]:
-        """Return all fields of a head with these values in the holes."""
+        """Return all fields of a head with these values in its holes."""
         fields = self._fields.copy()
         for at, value in zip(self._places, values, strict=True):
             fields[at] = (fields[at][0], value)
@@ -144,7 +144,7 @@ class HeadTemplate(Generic[Facts]):
 
 
 def _picker(places: Sequence[int]) -> Callable[[Sequence[bytes]], tuple[bytes, ...]]:
-    """Return what takes the lines at these places out of a head's."""
+    """Return a function that picks the lines at these places."""
     if len(places) > 1:
         return itemgetter(*places)
     return lambda lines: tuple(lines[place] for place in places)

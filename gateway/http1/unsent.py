@@ -1,8 +1,7 @@
-"""How much of what was written to a connection has not been taken by its peer.
+"""Counts the bytes written to a connection that its peer has not received.
 
-The transport's own count cannot tell a slow reader from one that reads nothing: a system may take no byte for a
-socket before a third of its send buffer is free again, and that buffer grows to megabytes. What a standstill means is
-for the connection to say.
+The transport's own count cannot distinguish a slow reader from one that reads nothing: a system may accept no byte for
+a socket before a third of its send buffer is free again, and that buffer grows to megabytes.
 """
 
 import asyncio
@@ -10,7 +9,7 @@ import sys
 
 
 def unsent_bytes(transport: asyncio.Transport) -> int:
-    """Return how many written bytes wait: here, and, where the system tells it (Linux does), in its own buffer."""
+    """Return the number of unsent bytes: here, and, if the system reports them (Linux does), in its own buffer."""
     waiting = transport.get_write_buffer_size()
     connection = transport.get_extra_info("socket")
     if connection is None:
@@ -21,6 +20,6 @@ def unsent_bytes(transport: asyncio.Transport) -> int:
 
         queued = ioctl(connection.fileno(), TIOCOUTQ, bytes(4))
     except (ImportError, OSError, ValueError):
-        # No such call on this system, or no socket any more.
+        # The system has no such call, or the socket is closed.
         return waiting
     return waiting + int.from_bytes(queued, sys.byteorder)

@@ -1,4 +1,4 @@
-"""One request to an upstream, as a connection sees it, who takes its response, and the errors that it may be told."""
+"""A request to an upstream, from a connection's point of view: its interface, its body's receiver, its errors."""
 
 import asyncio
 from typing import TYPE_CHECKING, Protocol
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 class UpstreamError(Exception):
-    """The upstream broke what it had begun. `timeout` tells silence from breakage."""
+    """The upstream failed after the connection was made. `timeout`: it was silent for too long."""
 
     def __init__(self, message: str, *, timeout: bool = False) -> None:
         super().__init__(message)
@@ -19,42 +19,42 @@ class UpstreamError(Exception):
 
 
 class ConnectError(UpstreamError):
-    """The upstream could not be reached: no connection was made."""
+    """No connection to the upstream could be made."""
 
 
 class BodyReceiver(Protocol):
-    """Takes one response's body."""
+    """Receives the body of one response."""
 
     decode: bool
-    """The payload is wanted, without its framing."""
+    """Whether it needs the payload, without its framing."""
 
     def body_received(self, raw: bytes, payload: bytes, ended: bool) -> None:
-        """Take bytes of the body as they are on the wire, and, if wanted, their payload; `ended` with the last ones,
-        which may be none."""
+        """Handle bytes of the body as they are on the wire, with their payload if `decode` is set; `ended` with the
+        last ones, which may be empty."""
 
     def failed(self, error: UpstreamError) -> None:
-        """Take notice that there will be no more of this response."""
+        """Handle an error: no more of this response will arrive."""
 
 
 class UpstreamRequest(Protocol):
-    """One request to an upstream, and what becomes of its response."""
+    """One request to an upstream, and the handler of its response."""
 
     method: str
     head: bytes
     body: bytes
-    """Both are let go of once nobody can need to send them again."""
+    """Both are dropped once they cannot be sent again."""
     first_byte_timeout: float
     """Seconds that the response's head may take."""
     connection: "ClientConnection | None"
-    """The one that serves it."""
+    """The connection that serves it."""
     dialling: "asyncio.Task[None] | None"
     """The pool's attempt to connect for it."""
 
     def head_received(self, connection: "ClientConnection", head: ResponseHead) -> BodyReceiver | None:
-        """Take the response's head. Return who takes the body; None: the rest of the response is not wanted."""
+        """Handle the response's head. Return the body's receiver; None if the rest of the response is not needed."""
 
     def failed(self, error: UpstreamError) -> None:
-        """Take notice that there will be no response."""
+        """Handle an error: there will be no response."""
 
     def crashed(self, error: Exception) -> None:
-        """Take an exception that this request or its receiver raised."""
+        """Handle an exception that this request or its receiver raised."""

@@ -1,1 +1,1 @@
-"""Gets a response from an upstream and hands it to the client."""
+"""Forwards requests to upstreams and their responses to clients."""

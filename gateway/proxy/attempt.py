@@ -24,15 +24,15 @@ if TYPE_CHECKING:
 
 
 LINGER = 1.0
-"""Seconds that an upstream has for the end of a body whose message is over. The end mostly comes at once, and leaves a
-connection that can be used again; some hosts keep the body open, and no client waits for them."""
+"""Seconds for an upstream to end a body whose message is complete. The end usually comes at once, and then the
+connection can be reused; some hosts keep the body open, and no client waits for them."""
 
 _MESSAGE_ID = re.compile(rb'"id":\s*"(msg_[!#-\[\]-~]{1,200})"').search
 """A message's id, in the body of a response or in its first event."""
 
 
 class Attempt:
-    """Sends a client's request to the account that a lease is of. The forwarder hears what came of it."""
+    """Sends a client's request to a lease's account, and reports the result to the forwarder."""
 
     __slots__ = (
         "about",
@@ -54,7 +54,7 @@ class Attempt:
 
     outgoing: Outgoing
     about: UpstreamHead
-    """What matters of the response's head."""
+    """The relevant parts of the response's head."""
 
     def __init__(self, forwarder: "Forwarder", lease: Lease, upstream: UpstreamClient) -> None:
         self.forwarder = forwarder
@@ -63,7 +63,7 @@ class Attempt:
         self.upstream = upstream
         self.credential: Credential | None = None
         self.reader: Reader | None = None
-        """Who takes the response's body, from when its head has come."""
+        """The receiver of the response's body, once its head has arrived."""
         self.method = "POST"
         self.head = b""
         self.body = b""
@@ -71,10 +71,10 @@ class Attempt:
         self.connection: ClientConnection | None = None
         self.dialling: asyncio.Task[None] | None = None
         self.stop_waiting: Callable[[], None] | None = None
-        """Takes back the wait for a credential."""
+        """Cancels the wait for a credential."""
 
     def start(self, credential: Credential | None = None) -> None:
-        """Send the request, as soon as there is a credential for it."""
+        """Send the request, once there is a credential for it."""
         request, upstream, target = self.request, self.upstream, self.lease.target
         if credential is None:
             source = upstream.credentials[target.account]
@@ -105,7 +105,7 @@ class Attempt:
         self.method = outgoing.method
         limits = request.runtime.config.server.limits
         self.first_byte_timeout = limits.first_byte_timeout if stream else limits.first_byte_timeout_complete
-        # Until the response begins, perhaps minutes, the client's own bytes are enough.
+        # Until the response begins, perhaps minutes later, the client's own bytes are enough.
         outgoing.body = b""
         request.parsed.forget()
         upstream.pool.send(self)
@@ -123,7 +123,7 @@ class Attempt:
             self.crashed(error)
 
     def flow(self, ready: bool) -> None:
-        """Read the upstream only as fast as the client reads."""
+        """Read from the upstream only as fast as the client reads."""
         if self.connection is not None:
             if ready:
                 self.connection.resume()
@@ -133,7 +133,7 @@ class Attempt:
     # The pool and the connection call these; see `http1.client_connection.UpstreamRequest`.
 
     def head_received(self, connection: ClientConnection, head: ResponseHead) -> "Reader | Decoded | None":
-        """Choose who takes the body."""
+        """Choose the receiver of the body."""
         template = head.template
         about = template.known if template is not None else None
         if not isinstance(about, UpstreamHead):
@@ -160,45 +160,45 @@ class Attempt:
         return decoded
 
     def failed(self, failure: Failure | UpstreamError) -> None:
-        """Judge what went wrong before anything was sent to the client."""
+        """Report an error before anything was sent to the client."""
         if isinstance(failure, UpstreamError):
             kind = FailureKind.CONNECT
             status = 502
             if failure.timeout and not isinstance(failure, ConnectError):
                 status = 504
             elif not isinstance(failure, ConnectError) and not self.upstream.closes_on_others(self.request):
-                # It may be this request that it does not like.
+                # The upstream may close because of this request.
                 kind = FailureKind.INCOMPLETE
             failure = Failure(kind=kind, status=status, message=failure.message)
         self.forwarder.attempt_failed(self, failure)
 
     @property
     def takes_empty(self) -> bool:
-        """Return whether a complete response without content is passed on: another attempt brought the same."""
+        """Whether to pass on a complete response without content: another attempt returned one, too."""
         return self.forwarder.has_met("empty")
 
     def crashed(self, error: Exception) -> None:
-        """End the request: the gateway's own code failed, or refuses it."""
+        """End the request after an exception in the gateway's own code, or a refusal."""
         self.request.crashed(error)
 
     # The reader calls these; see `responses.ResponseSink`.
 
     def abandon(self) -> None:
-        """Close the upstream's connection: no more of it is wanted."""
+        """Close the upstream's connection: no more of the response is needed."""
         self.upstream.pool.cancel(self)
 
     def linger(self) -> None:
-        """Let the upstream end its response, whose message is over."""
+        """Let the upstream end a response whose message is complete."""
         if self.connection is not None:
             self.connection.linger(self, LINGER)
 
     def ended_early(self, message: str, *, timeout: bool = False) -> None:
-        """Judge a 200 that ended before any content."""
+        """Report a 200 that ended before any content."""
         status = 504 if timeout else 502
         self.failed(Failure(kind=FailureKind.INCOMPLETE, status=status, message=message))
 
     def commit(self, head: ResponseHead, content_type_line: bytes, beginning: bytes) -> bytes:
-        """Note that there is content, and return the header lines of the client's response."""
+        """Note that there is content; return the header lines for the client's response."""
         request, lease = self.request, self.lease
         record, exchange = request.record, request.exchange
         now = exchange.loop.time()
@@ -217,16 +217,16 @@ class Attempt:
         return lines + content_type_line + request.cors
 
     def _remember(self, beginning: bytes, now: float) -> None:
-        """Have the request that follows in a message thread go to the same account."""
+        """Have the next request of a message thread go to the same account."""
         found = _MESSAGE_ID(beginning)
         if found is not None:
             conversation = self.request.thread_conversation(found[1].decode())
             self.request.runtime.scheduler.conversations.bind(conversation, self.lease.target.state, now)
 
     def done(self) -> None:
-        """Let go of everything: the response ended well."""
+        """Release everything: the response ended well."""
         self.forwarder.done()
 
     def broke(self, failure: Failure | None, message: str = "") -> None:
-        """Let go of everything: the response ended badly after it was committed."""
+        """Release everything: the response ended badly after it was committed."""
         self.forwarder.broke(self, failure, message)

@@ -1,8 +1,9 @@
-"""CacheWatch: which requests' prompt caches are followed, and when the work for it is done.
+"""CacheWatch: decides which requests' prompt caches are watched, and when that work is done.
 
-A response's usage says whether a cache was used at all, so that requests without one cost nothing. A stream's request
-is let go of when its response begins: if that, or what is known of the upstream, speaks of a cache, the hashes are made
-in the next turn of the loop, after the first bytes have left. All others' are made after the response.
+A response's usage says whether a cache was used at all, so that requests without one cost nothing. A streaming
+request is dropped when its response begins: if the response's first events, or what is known of the upstream,
+indicate a cache, the hashes are made in the next turn of the loop, after the first bytes are sent. All others are
+made after the response.
 """
 
 from typing import TYPE_CHECKING
@@ -17,24 +18,24 @@ if TYPE_CHECKING:
 
 
 LARGEST = 8 * 1024 * 1024
-"""Bytes of a request that is followed: a million tokens of text have half of that, and hashing it holds the loop for
-50 ms. What is larger is pictures."""
+"""Bytes of a request that is watched, at most: a million tokens of text have half of that, and hashing it blocks the
+loop for 50 ms. Larger requests consist of pictures."""
 
 
 class CacheWatch:
-    """What is followed, over reloads."""
+    """The state of watching, kept over reloads."""
 
     __slots__ = ("_caches", "_late", "_writers", "watched")
 
     def __init__(self) -> None:
         self.watched: set[str] = set()
-        """Upstreams of which every request is followed: they cache by themselves, or tell of it only in the end."""
+        """Upstreams whose requests are all watched: they cache by themselves, or report it only at the end."""
         self._late: set[str] = set()
-        """Those that tell of it only at the end of a stream."""
+        """Upstreams that report caching only at the end of a stream."""
         self._writers: set[str] = set()
-        """Those that tell what they write to a cache: where they wrote and read nothing, nothing was asked of it."""
+        """Upstreams that report cache writes: if they neither wrote nor read, no cache was requested."""
         self._caches: PromptCaches | None = None
-        """Made with the first request that is followed."""
+        """Created for the first watched request."""
 
     def prompt_of(self, request: "ClientRequest", parsed: MessagesRequest) -> "tuple[str, Prefix]":
         """Return a request's conversation, and the hashes of its prompt."""
@@ -45,22 +46,22 @@ class CacheWatch:
         parsed.forget()
         entrance = request.entrance
         assert entrance is not None
-        # Without a session the beginning of the messages names it: a system prompt that changes is what is looked for.
+        # Without a session the messages' beginning is the name: a changed system prompt must not change it.
         conversation = entrance.conversation or (
             f"{entrance.key}/{conversation_id({name: document.get(name) for name in ('metadata', 'messages')})}"
         )
         return conversation, prefix_of(document)
 
     def follow(self, request: "ClientRequest", parsed: MessagesRequest, beginning: bytes) -> None:
-        """Take the hashes of a request that was let go of, if its upstream or `beginning`, the first events of its
-        response, tells of a cache."""
+        """Hash a request that is about to be dropped, if its upstream, or `beginning`, the first events of its
+        response, indicate a cache."""
         record = request.record
         if record.bytes_in <= LARGEST and (record.upstream in self.watched or speaks_of_cache(beginning)):
             request.prompt = self.prompt_of(request, parsed)
 
     def judge(self, record: Record, followed: "tuple[str, Prefix] | None") -> None:
-        """Note in a record what became of its cache, where `followed` says what its prompt was; learn from its usage
-        how its upstream tells of caches."""
+        """Record what happened to a request's cache, given its prompt (`followed`); learn from its usage how its
+        upstream reports caches."""
         if record.bytes_in > LARGEST:
             return
         upstream = record.upstream
@@ -82,8 +83,8 @@ class CacheWatch:
 
 
 def speaks_of_cache(beginning: bytes) -> bool:
-    """Return whether the first events of a stream tell of tokens that were read from a cache or written to one."""
-    # It imports what imports this module.
+    """Return whether the first events of a stream report tokens read from a cache or written to one."""
+    # Imported here since it imports this module.
     from gateway.proxy.responses.events import take_usage_of_stream
 
     record = Record(0.0)

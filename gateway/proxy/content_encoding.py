@@ -1,6 +1,6 @@
-"""Content codings: an upstream is asked for `identity`; one that compresses anyway is understood for gzip and deflate.
+"""Content codings: requests to upstreams ask for `identity`; gzip and deflate are decoded anyway.
 
-Takes payload bytes cut anywhere, gives the bytes they stand for.
+Takes payload bytes cut anywhere, returns the decoded bytes.
 """
 
 import zlib
@@ -9,19 +9,19 @@ from typing import Protocol
 from gateway.messages.errors import RequestError
 
 GZIP_OR_ZLIB = 32 + zlib.MAX_WBITS
-"""zlib tells the two headers apart by itself with this window size."""
+"""With this window size zlib distinguishes the two headers by itself."""
 
 MAX_PLAIN = 32 * 1024 * 1024
-"""Bytes that one read may stand for. A read has at most 256 KiB, and text in gzip some 20 times as much; zlib could
-make 1,032 times as much of zeros."""
+"""Decoded bytes of one read, at most. A read has up to 256 KiB, and text expands some 20 times from gzip; zeros could
+expand 1,032 times."""
 
 
 class UnreadableCoding(Exception):
-    """The payload's coding is unknown here, or its bytes are broken. The message names it."""
+    """The payload's coding is unknown, or its bytes are broken. The message names the coding."""
 
 
 class Inflate:
-    """gzip, and deflate with or without its zlib header (servers send both under that name)."""
+    """Decodes gzip, and deflate with or without its zlib header (servers send both under that name)."""
 
     __slots__ = ("_name", "_stream", "_undecided")
 
@@ -29,7 +29,8 @@ class Inflate:
         self._name = name
         self._stream = zlib.decompressobj(GZIP_OR_ZLIB)
         self._undecided: bytes | None = b"" if name == "deflate" else None
-        """What came before it is known whether there is a header: until the first plain byte. None from then on."""
+        """Bytes received before it is known whether there is a header: until the first plain byte. None from then
+        on."""
 
     def feed(self, data: bytes) -> bytes:
         """Return the plain bytes that `data` completes. Raises UnreadableCoding."""
@@ -52,37 +53,37 @@ class Inflate:
         elif self._undecided is not None:
             self._undecided += data
         while self._stream.eof and self._stream.unused_data:
-            # gzip members may follow one another.
+            # A gzip body may have several members.
             data = self._stream.unused_data
             self._stream = zlib.decompressobj(GZIP_OR_ZLIB)
             plain += self._plain(data, len(plain))
         return plain
 
     def _plain(self, data: bytes, before: int) -> bytes:
-        """Return what `data` stands for; this read has given `before` plain bytes already."""
+        """Decode `data`, when this read has given `before` plain bytes already."""
         plain = self._stream.decompress(data, max(1, MAX_PLAIN - before))
         if self._stream.unconsumed_tail:
             raise UnreadableCoding(f"the upstream's {self._name} body stands for far more than its size")
         return plain
 
     def end(self) -> None:
-        """Take notice that the body is over. Raises UnreadableCoding when its compressed form is not."""
+        """Finish at the end of the body. Raises UnreadableCoding if the compressed data is incomplete."""
         if not self._stream.eof:
             raise UnreadableCoding(f"the upstream's {self._name} body ends early")
 
 
 class ContentDecoder(Protocol):
-    """What undoes a coding."""
+    """Decodes a content coding."""
 
     def feed(self, data: bytes) -> bytes:
         """Return the plain bytes that `data` completes. Raises UnreadableCoding."""
 
     def end(self) -> None:
-        """Take notice that the body is over. Raises UnreadableCoding when its coded form is not."""
+        """Finish at the end of the body. Raises UnreadableCoding if the coded data is incomplete."""
 
 
 def content_decoder(coding: bytes | None) -> ContentDecoder | None:
-    """Return what undoes a Content-Encoding; None where nothing is to be undone. Raises UnreadableCoding."""
+    """Return a decoder for a Content-Encoding; None if none is needed. Raises UnreadableCoding."""
     name = (coding or b"identity").strip().lower().decode("latin-1")
     if name == "identity":
         return None
@@ -92,9 +93,9 @@ def content_decoder(coding: bytes | None) -> ContentDecoder | None:
 
 
 def decode_request(coding: str, body: bytes, limit: int) -> bytes:
-    """Return a request's body without its content coding, which `check_request_coding` has accepted.
+    """Return a request's body decoded; `check_request_coding` has accepted the coding.
 
-    Raises RequestError: 413 for one that stands for more than `limit` bytes, 400 for broken ones.
+    Raises RequestError: 413 for one that expands to more than `limit` bytes, 400 for a broken one.
     """
     for window in (GZIP_OR_ZLIB, -zlib.MAX_WBITS) if coding == "deflate" else (GZIP_OR_ZLIB,):
         stream = zlib.decompressobj(window)

@@ -1,6 +1,6 @@
-"""Lines of level debug about one request: who is asked and why not another, what failures mean, cures and waits.
+"""Debug lines about one request: the account chosen, and why not another, meanings of failures, cures and waits.
 
-They are made only where the log wants them. No body, no secret and no words of an upstream are in them.
+They are built only if the log has that level. They contain no body, no secret and no upstream's message.
 """
 
 from collections.abc import Sequence
@@ -13,12 +13,12 @@ from gateway.routing.scheduler import Lease
 from gateway.telemetry.access_log import as_word
 
 MAX_OTHERS = 8
-"""Accounts of which a line says why they are not asked: more would be no line to read."""
+"""Accounts in a line about those not chosen, at most: more would be unreadable."""
 
 
 def asks(lease: Lease, number: int, ranked: Sequence[Ranked], tried: Sequence[tuple[str, str]]) -> str:
-    """Say who is asked for attempt `number`, and why the others are not. `tried`: accounts that failed before, each
-    with its upstream."""
+    """Return a line about the account for attempt `number`, and the reasons against others. `tried`: accounts that
+    failed before, each with its upstream."""
     target = lease.target
     line = f"attempt {number} asks {_place(target)} model={as_word(target.wire_model)}"
     if lease.cures:
@@ -33,7 +33,7 @@ def asks(lease: Lease, number: int, ranked: Sequence[Ranked], tried: Sequence[tu
 
 
 def fails(attempt: FailedAttempt) -> str:
-    """Say what a failure means."""
+    """Return a line about the meaning of a failure."""
     rule = attempt.rule
     line = f"{_place(attempt.target)} failed: about={rule.about.value} rule={as_word(rule.name)}"
     line += f" status={attempt.status}" if attempt.status else ""
@@ -43,7 +43,7 @@ def fails(attempt: FailedAttempt) -> str:
 
 
 def goes_on(step: Wait | GiveUp) -> str:
-    """Say that nobody is asked now."""
+    """Return a line about a wait or the end, when no account is used now."""
     if isinstance(step, Wait):
         return f"waits {step.seconds:.2f} s" + (", or until an account is free" if step.for_slot else "")
     return f"gives up: {step.rule or 'no account is free'}, status={step.status}"

@@ -1,5 +1,5 @@
-"""The response to a request that could not be served: the upstream's own words where the client understands them, else
-the protocol's shape."""
+"""The response to a request that could not be served: the upstream's own error if the client understands it, else one
+in the protocol's form."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ HINTS = frozenset({b"retry-after", b"retry-after-ms"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ErrorResponse:
-    """A whole error response, and the same in words for a stream that has begun."""
+    """A whole error response, with its type and message for a stream that has begun."""
 
     status: int
     lines: bytes
@@ -35,10 +35,10 @@ def error_response(
     relays: bool,
     censored: Callable[[str], str] = str,
 ) -> ErrorResponse:
-    """Return what the client gets.
+    """Return the client's response.
 
-    `relays`: the failure came from an upstream of the client's own dialect, so that its body goes on byte for byte,
-    since clients recover by its wording. `censored` takes out what is secret: only then does a byte change.
+    `relays`: the failure came from an upstream with the client's protocol, so that its body is passed on byte for byte,
+    since clients recover by its wording. `censored` removes secrets: only then do bytes change.
     """
     failure = stop.failure
     own_words = stop.own_words and relays and failure is not None
@@ -52,7 +52,7 @@ def error_response(
         type = failure.type or type
         headers = kept_headers(failure.headers)
     if stop.retry_after is not None:
-        # The earliest of all accounts, where the upstream's own hint is about one.
+        # `retry_after` is the earliest of all accounts, while the upstream's hint is about one.
         headers = [field for field in headers if field[0] not in HINTS]
         headers.append((b"retry-after", b"%d" % stop.retry_after))
     if stop.final:

@@ -1,8 +1,8 @@
-"""Forwarder: lease, attempt, judge, again; it ends with one committed response.
+"""Forwarder: takes a lease, makes an attempt, judges it, and repeats until a response is committed.
 
-`routing` decides who serves a request and what follows a failure. Here that is carried out: an attempt is made, and a
-reader takes its response, which relays, collects or translates. The reader commits when the response has content; from
-then on there is no retry.
+`routing` decides which account serves a request and what follows a failure. This module carries that out: it makes an
+attempt, and a reader receives its response, which relays, collects or translates it. The reader commits once the
+response has content; after that there is no retry.
 """
 
 import asyncio
@@ -30,11 +30,11 @@ from gateway.routing.scheduler import Lease
 from gateway.routing.sent import Sent
 
 UNCOUNTABLE_FOR = 600.0
-"""Seconds before an upstream that did not count tokens is asked again: the estimate serves meanwhile."""
+"""Seconds for which an upstream that did not count tokens is not asked again; the estimate replaces it."""
 
 
 class Forwarder:
-    """Gets one request served. Lives from `start` until the response has ended or the client has left."""
+    """Serves one request. Lives from `start` until the response has ended or the client has left."""
 
     __slots__ = (
         "_attempt",
@@ -61,15 +61,15 @@ class Forwarder:
         self._conversation = conversation
         self._uncountable = uncountable
         self._attempt: Attempt | None = None
-        """The one under way."""
+        """The attempt in progress."""
         self._retries: Retries | None = None
-        """Made with the first failure."""
+        """Created for the first failure."""
         self._timer: asyncio.Handle | None = None
         self._stop_waiting: Callable[[], None] | None = None
         self._ping: PingTimer | None = None
 
     def start(self) -> None:
-        """Begin. Everything else happens by itself."""
+        """Start. Everything else follows by callbacks."""
         request = self.request
         request.worker = self
         request.record.conversation = self._conversation
@@ -91,7 +91,7 @@ class Forwarder:
         if request.worker is not None and request.purpose == "messages" and request.parsed.stream:
             self._ping = PingTimer(exchange, runtime.config.stream.ping_after, self._send_ping)
 
-    # Choosing.
+    # The choice.
 
     def _try(self, lease: Lease) -> None:
         request, target = self.request, lease.target
@@ -124,7 +124,7 @@ class Forwarder:
             self._give_up(step)
 
     def _later(self) -> Retries:
-        """Return what decides from the first failure on."""
+        """Return the request's Retries; create them for the first failure."""
         if self._retries is None:
             request = self.request
             runtime = request.runtime
@@ -144,7 +144,7 @@ class Forwarder:
         return self._retries is not None and self._retries.has_met(rule)
 
     def _wake(self) -> None:
-        """Go on after a wait."""
+        """Continue after a wait."""
         self._stop()
         try:
             self._next()
@@ -152,15 +152,15 @@ class Forwarder:
             self.request.crashed(error)
 
     def _slot_is_free(self) -> None:
-        """Go on in a turn of its own, since this is called in the middle of another request's end."""
+        """Continue in a turn of its own, since this is called in the middle of another request's end."""
         assert self._timer is not None
         self._timer.cancel()
         self._timer = self.request.exchange.loop.call_soon(self._wake)
 
-    # What came of an attempt.
+    # Results of attempts.
 
     def attempt_failed(self, attempt: Attempt, failure: Failure) -> None:
-        """Judge an attempt of which nothing was sent to the client, and go on."""
+        """Judge a failed attempt of which nothing was sent to the client, and continue."""
         upstream, request, target = attempt.upstream, self.request, attempt.lease.target
         now = request.exchange.loop.time()
         dialect, outgoing = upstream.dialect, attempt.outgoing
@@ -175,13 +175,13 @@ class Forwarder:
         failed = retries.failed(attempt.lease, failure, now, time.time(), find)
         if request.runtime.debugging:
             self._say(decisions.fails(failed))
-        # Its slot is free from here on; until then `done` would free it.
+        # The lease was released above; `done` must not do it again.
         self._attempt = attempt.reader = None
         self._next()
 
     def _count_failed(self, attempt: Attempt, failure: Failure, now: float, find: FindCure) -> None:
-        """Respond to a request for a count without the upstream: its failures there say nothing of its health. Only
-        what is wrong with the request itself, and has no cure, is the client's to know."""
+        """Respond to a count_tokens request without the upstream: failures there say nothing about its health. The
+        client only gets an error if the request itself is wrong, and no cure exists."""
         upstream, request, target = attempt.upstream, self.request, attempt.lease.target
         attempt.lease.release()
         self.done()
@@ -242,13 +242,13 @@ class Forwarder:
             request.exchange.respond(error.status, error.body, lines + request.cors)
         record.error = error.message
 
-    # For who looks for a fault.
+    # Debug lines.
 
     def _say(self, line: str) -> None:
         self.request.runtime.log.debug(f"{self.request.request_id} {line}")
 
     def _say_asked(self, lease: Lease) -> None:
-        """Say who is asked, and why the others are not."""
+        """Log which account is used, and why the others are not."""
         request = self.request
         tried: tuple[tuple[str, str], ...] = ()
         now = request.exchange.loop.time()
@@ -260,7 +260,7 @@ class Forwarder:
     # The end.
 
     def done(self) -> None:
-        """Let go of slot, timers and the client: nothing is under way any more."""
+        """Release slot, timers and the client: nothing is in progress any more."""
         attempt, self._attempt = self._attempt, None
         if self._retries is not None:
             self.request.record.tried = tuple(
@@ -268,7 +268,7 @@ class Forwarder:
             )
         if attempt is not None:
             attempt.lease.release()
-            # They know each other: left so, only the collector of garbage would find them.
+            # They refer to each other: otherwise only the garbage collector would free them.
             attempt.reader = None
             if attempt.stop_waiting is not None:
                 attempt.stop_waiting()
@@ -289,8 +289,8 @@ class Forwarder:
             self._stop_waiting = None
 
     def client_left(self) -> bool:
-        """Stop. Return whether the client had been given everything: then the upstream may end its response, so that
-        its connection is kept."""
+        """Stop. Return whether the client already had everything: then the upstream may end its response, so that its
+        connection can be kept."""
         attempt = self._attempt
         complete = attempt is not None and attempt.reader is not None and attempt.reader.is_complete()
         if complete:
@@ -309,15 +309,15 @@ class Forwarder:
         return True
 
     def cancel(self) -> None:
-        """Stop whatever is under way: the gateway's own code failed, or refuses the request."""
+        """Stop what is in progress, after an exception in the gateway's own code, or a refusal."""
         if self._attempt is not None:
             self._attempt.abandon()
         self.done()
 
-    # The client's pace.
+    # Back-pressure.
 
     def flow(self, ready: bool) -> None:
-        """Read the upstream only as fast as the client reads."""
+        """Read from the upstream only as fast as the client reads."""
         if self._attempt is not None:
             self._attempt.flow(ready)
 
@@ -336,5 +336,5 @@ class Forwarder:
 
 
 def _told(account: str, upstream: str, status: int) -> str:
-    """Return a failed attempt as records have it; `status` is 0 if there was no response."""
+    """Return a failed attempt in the form for records; `status` is 0 if there was no response."""
     return f"{account}@{upstream}:{status or 'unreached'}"

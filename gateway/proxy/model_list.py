@@ -1,7 +1,7 @@
 """The list of models, kept in memory so that no client waits for it.
 
-It holds the exact names of the configuration and what upstreams list themselves. `ListKeeper` asks one upstream, one
-account after the other, again soon while none responds, and every ten minutes once one has.
+It has the exact names of the configuration and the models that upstreams list. `ListKeeper` requests one upstream's
+list, with one account after the other; again soon while none responds, and every ten minutes once one has.
 """
 
 import asyncio
@@ -22,16 +22,16 @@ from gateway.proxy.upstream import UpstreamClient
 from gateway.routing.credentials import Credential, RefreshError
 
 PATIENCE = 30.0
-"""Seconds an upstream gets to begin its list."""
+"""Seconds for an upstream to begin its list."""
 
 MAX_LIST = 8 * MIB
-"""Bytes of one list; the longest known, with 400 models and their prices, has less than one MiB."""
+"""Bytes of one list, at most; the longest known, with 400 models and their prices, has less than one MiB."""
 
 LIST_EVERY = 600.0
-"""Seconds between two looks at an upstream's list: new models come a few times a month."""
+"""Seconds between two requests for an upstream's list: new models come a few times a month."""
 
 RETRY_AFTER = 2.0
-"""Seconds before an upstream that gave no list is asked again, doubled each time up to LIST_EVERY: a local server
+"""Seconds before an upstream that returned no list is asked again, doubled each time up to LIST_EVERY: a local server
 takes seconds to start."""
 
 
@@ -43,13 +43,13 @@ class Model:
     display_name: str
     owned_by: str
     created: int
-    """Unix seconds: when this gateway began to list it."""
+    """Unix seconds at which this gateway first listed it."""
     fields: Mapping[str, Any]
-    """What its upstream says of it, besides."""
+    """Other values from its upstream."""
 
     @property
     def document(self) -> dict[str, Any]:
-        """The entry as clients of both families read it."""
+        """The entry in the form for clients of both API families."""
         return {
             "id": self.id,
             "object": "model",
@@ -64,12 +64,12 @@ class Model:
 
 
 class ModelList:
-    """What can be asked for: no patterns, no duplicates, sorted."""
+    """The models that clients can use: no patterns, no duplicates, sorted."""
 
     __slots__ = ("_created", "_listed", "_names", "_serves", "asked", "models")
 
     def __init__(self, names: Iterable[str], serves: Callable[[str], bool]) -> None:
-        """`names`: the exact ones of the configuration; `serves`: whether some upstream takes a name."""
+        """`names`: the exact ones of the configuration; `serves`: returns whether some upstream serves a name."""
         self._names = tuple(names)
         self._serves = serves
         self._listed: dict[str, Sequence[ListedModel]] = {}
@@ -77,11 +77,11 @@ class ModelList:
         self.models: dict[str, Model] = {}
         """By id, sorted."""
         self.asked: set[str] = set()
-        """Upstreams that have said what they list, or were asked in vain: there is nothing to wait for."""
+        """Upstreams that have returned their list, or failed to: there is nothing to wait for."""
         self._build()
 
     def listed(self, upstream: str, models: Sequence[ListedModel]) -> None:
-        """Take what an upstream lists."""
+        """Store an upstream's list."""
         self._listed[upstream] = models
         self.asked.add(upstream)
         self._build()
@@ -94,7 +94,7 @@ class ModelList:
         return model
 
     def adopt(self, old: "ModelList", upstreams: Iterable[str]) -> None:
-        """Take over what these upstreams listed before a reload, until they are asked again."""
+        """Take over these upstreams' lists from before a reload, until they are requested again."""
         self._created = old._created
         self._listed = {name: old._listed[name] for name in upstreams if name in old._listed}
         self._build()
@@ -109,7 +109,7 @@ class ModelList:
 
 
 class ListKeeper:
-    """Keeps one upstream's part of the list. A failure cools nothing down, and is told of once."""
+    """Keeps one upstream's part of the list up to date. A failure starts no cool-down, and is logged once."""
 
     __slots__ = (
         "_asking",
@@ -133,10 +133,10 @@ class ListKeeper:
         self._asking: _Listing | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._stop_waiting: Callable[[], None] | None = None
-        """Takes back the wait for a token."""
+        """Cancels the wait for a token."""
 
     def start(self) -> None:
-        """Ask now, and again from time to time. Does nothing for an upstream without a list."""
+        """Request the list now, and again regularly. Does nothing for an upstream without a list."""
         self._timer = None
         self._upstream.on_success = None
         self._outgoing = self._upstream.dialect.models_request(self._upstream.upstream)
@@ -146,7 +146,7 @@ class ListKeeper:
             self._model_list.asked.add(self._upstream.upstream.name)
 
     def stop(self) -> None:
-        """Ask no more."""
+        """Send no more requests."""
         self._upstream.on_success = None
         if self._timer is not None:
             self._timer.cancel()
@@ -156,7 +156,7 @@ class ListKeeper:
             self._stop_waiting()
 
     def _ask(self, accounts: list[str]) -> None:
-        """Ask with the first of these accounts that has a credential, and then with the next."""
+        """Request the list with the first of these accounts that has a credential, and on failure with the next."""
         self._asking = None
         if not accounts:
             self._failed()
@@ -194,7 +194,7 @@ class ListKeeper:
             )
         self._again(self._delay)
         self._delay = min(2 * self._delay, LIST_EVERY)
-        # An upstream that serves a request can list its models, too.
+        # An upstream that serves a request can probably list its models, too.
         self._upstream.on_success = self._ask_now
 
     def _ask_now(self) -> None:
@@ -207,7 +207,7 @@ class ListKeeper:
 
 
 class _Listing:
-    """Asks for one list."""
+    """One request for a list."""
 
     __slots__ = (
         "_buffer",
@@ -246,7 +246,7 @@ class _Listing:
         self._content: ContentDecoder | None = None
 
     def head_received(self, connection: ClientConnection, head: ResponseHead) -> "_Listing | None":
-        """Take the body of a 200."""
+        """Receive the body of a 200."""
         try:
             self._content = content_decoder(head.get(b"content-encoding"))
         except UnreadableCoding:
@@ -258,7 +258,7 @@ class _Listing:
         return None
 
     def body_received(self, raw: bytes, payload: bytes, ended: bool) -> None:
-        """Take the next bytes; read the list with the last."""
+        """Add bytes; parse the list with the last."""
         try:
             if self._content is not None:
                 payload = self._content.feed(payload)
@@ -278,9 +278,9 @@ class _Listing:
             self._refused()
 
     def failed(self, error: UpstreamError) -> None:
-        """Ask with another account, or later."""
+        """Try another account, or later."""
         self._refused()
 
     def crashed(self, error: Exception) -> None:
-        """Ask with another account, or later."""
+        """Try another account, or later."""
         self._refused()

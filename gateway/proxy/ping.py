@@ -1,6 +1,6 @@
-"""Signs of life for a client while its upstream is silent.
+"""Pings for a client while its upstream is silent.
 
-One timer a stream, moved by what the exchange notes of its last byte; nothing happens for a chunk.
+Each stream has one timer, moved by the exchange's time of its last byte; a chunk costs nothing.
 """
 
 from collections.abc import Callable
@@ -9,7 +9,7 @@ from gateway.http1.exchange import Exchange
 
 
 class PingTimer:
-    """Calls `ping` whenever the client has heard nothing for `seconds`, until it is stopped."""
+    """Calls `ping` whenever nothing was written to the client for `seconds`, until it is stopped."""
 
     __slots__ = ("_exchange", "_handle", "_ping", "_seconds")
 
@@ -26,11 +26,11 @@ class PingTimer:
         due = exchange.last_write + self._seconds
         pings = now >= due
         if pings:
-            # A ping that has to be left out is due again after the same time, not at once.
+            # A ping that must be left out is due again after the same time, not at once.
             due = now + self._seconds
         self._handle = exchange.loop.call_at(due, self._fire)
         if pings:
-            # Behind that, since it may stop this timer.
+            # Last, since it may stop this timer.
             self._ping()
 
     def stop(self) -> None:

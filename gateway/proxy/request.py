@@ -1,7 +1,7 @@
 """ClientRequest: one client request from its head to its log line.
 
-Every response of the gateway goes through here: it gets its request id, errors get the protocol's shape, and when the
-exchange ends, however it does, one record is told to the observers, after the bytes have left.
+All responses of the gateway go through here: each gets its request id, errors get the protocol's form, and when the
+exchange ends, in whatever way, the observers get one record, after the bytes are sent.
 """
 
 import time
@@ -46,9 +46,9 @@ def place_of(error: BaseException) -> str:
 
 
 class Entrance:
-    """What follows from a request's head, under one configuration: where it leads, and whose it is.
+    """What follows from a request's head, under one configuration: its endpoint, its client, its conversation.
 
-    Found out once for heads that differ in their Content-Length alone.
+    Computed once for heads that differ only in Content-Length.
     """
 
     __slots__ = (
@@ -82,33 +82,33 @@ class Entrance:
         health: bool,
         open: bool = False,
     ) -> None:
-        """`session`: the conversation that the head names, "" if it names none."""
+        """`session`: the session named in the head, "" if there is none."""
         self.runtime = runtime
         self.endpoint = endpoint
         self.path = path
         self.query = query
-        """The target's part behind `?`, "" if there is none."""
+        """The query of the target, without `?`; "" if there is none."""
         self.key = key
         """The name of the client's key, "" without one."""
         self.cors = cors
-        """Header lines for every response: an allowed foreign origin may read it."""
+        """Header lines for all responses, by which an allowed foreign origin may read them."""
         self.health = health
-        """Served while the gateway drains, too."""
+        """Whether it is served even while the gateway drains."""
         self.open = open
-        """No key is asked for."""
+        """Whether it needs no key."""
         self._session = session
         self.coding = coding
         """The content coding of the body, "" for none."""
         self.conversation = f"{key}/{session}" if session else ""
-        """Whose conversation it is, and which, where the head names a session."""
+        """The conversation, if the head names a session: key's name and session."""
         self.forwarded: tuple[object, bytes] = (None, b"")
-        """The lines that a dialect takes from this head for its upstreams, and the dialect."""
+        """The dialect and the lines that it takes from this head for its upstreams."""
         self.model = ""
         self.targets: tuple[Target, ...] = ()
-        """Who serves `model`, which was asked for last."""
+        """The targets for `model`, the last requested one."""
 
     def with_key(self, key: str) -> "Entrance":
-        """Return the same for a client with another key."""
+        """Return the same entrance for a client with another key."""
         return Entrance(
             self.runtime,
             self.endpoint,
@@ -123,7 +123,7 @@ class Entrance:
 
 
 LONGEST_ID = 128
-"""Characters of a message's id that count; the API's have 28."""
+"""Characters of a message's id that are used; the API's have 28."""
 
 STOPPED = "the gateway was stopped; the next one that starts will serve this request"
 
@@ -132,37 +132,37 @@ CACHE, NOTHING_READ, NOTHING_WRITTEN = (
     b'"cache_read_input_tokens":0',
     b'"cache_creation_input_tokens":0',
 )
-"""What the beginning of a stream says of a cache; the last two as the API writes it that none was used."""
+"""Marks of a cache in the beginning of a stream; the last two as the API writes that none was used."""
 
 FORGOTTEN = MessagesRequest(b"", {}, "", stream=True, by_orjson=True)
-"""Stands for a request that is not needed any more."""
+"""Replaces a request that is not needed any more."""
 
 
 class UsageSource(Protocol):
-    """Where a response's token counts can be read once it has left."""
+    """Where a response's token counts can be read after it was sent."""
 
     def tell_usage(self, record: Record) -> None:
         """Read them into the record."""
 
 
 class Worker(Protocol):
-    """Who is working on a request."""
+    """Something that serves a request."""
 
     def client_left(self) -> bool:
-        """Stop. Return whether the client had been given everything before it left."""
+        """Stop. Return whether the client had received everything before it left."""
 
     def cancel(self) -> None:
-        """Stop: the gateway's own code failed, or refuses the request."""
+        """Stop, after an exception in the gateway's own code, or a refusal."""
 
     def break_off(self, message: str) -> bool:
         """Stop, and end a response that has content with an error. Return False if there is none."""
 
     def flow(self, ready: bool) -> None:
-        """Slow down (False), or go on."""
+        """Slow down (False), or continue."""
 
 
 class ClientRequest:
-    """The one way to respond to a client; the exchange's handler. Owns the request's log record."""
+    """The only way to respond to a client; the exchange's handler. Owns the request's log record."""
 
     __slots__ = (
         "body",
@@ -188,31 +188,31 @@ class ClientRequest:
         self.exchange = exchange
         exchange.handler = self
         self.runtime = runtime
-        """The configuration that holds for this request, whatever a reload brings meanwhile."""
+        """The configuration for this request, even if a reload changes it meanwhile."""
         self.request_id = new_id("req_")
         self.entrance: Entrance | None = None
-        """What follows from its head, once that has been judged."""
+        """What follows from its head, once that is known."""
         self.query = ""
-        """The target's part behind `?`."""
+        """The query of the target, without `?`."""
         self.cors = b""
-        """Header lines for every response: an allowed foreign origin may read it."""
+        """Header lines for all responses, by which an allowed foreign origin may read them."""
         self.body = b""
-        """The request's whole body; let go of when the response is a stream."""
+        """The request's whole body; dropped when the response is a stream."""
         self.purpose: Purpose = "messages"
         self.in_thread = False
-        """It is part of a message thread: the request that follows its response goes to the same account."""
+        """Whether it belongs to a message thread: the request after its response goes to the same account."""
         self.prompt: tuple[str, Prefix] | None = None
-        """Its conversation and the hashes of its prompt, if its cache is followed and the request was let go of."""
+        """Its conversation and the hashes of its prompt, if its cache is watched and the request was dropped."""
         self.worker: Worker | None = None
-        """Who works on it, once somebody does."""
+        """Serves the request, once it is set."""
         self.usage_source: UsageSource | None = None
-        """Who can tell the response's usage when the record is written."""
+        """Has the response's usage when the record is written."""
         self.record = Record(time.time(), self.request_id)
 
-    # What dialects see of it; see `dialects.base.Incoming`.
+    # The interface for dialects; see `dialects.base.Incoming`.
 
     def features(self) -> frozenset[str]:
-        """Return the features that the request uses, as far as accounts differ in them."""
+        """Return the features that the request uses and that accounts may lack."""
         return Sent(self.parsed.document, self.headers).features()
 
     @property
@@ -223,7 +223,7 @@ class ClientRequest:
     # The exchange calls these; see `http1.exchange.RequestHandler`.
 
     def request_received(self, body: bytes) -> None:
-        """Have the endpoint respond."""
+        """Call the endpoint."""
         self.record.bytes_in = len(body)
         entrance = self.entrance
         assert entrance is not None
@@ -233,12 +233,12 @@ class ClientRequest:
         entrance.endpoint(self)
 
     def writable(self, ready: bool) -> None:
-        """Pass the client's pace on to what works on the request."""
+        """Pass back-pressure on to the worker."""
         if self.worker is not None:
             self.worker.flow(ready)
 
     def ended(self) -> None:
-        """Fill in the record; it is told in the next turn of the loop, after the response's bytes have left."""
+        """Complete the record; observers get it in the next turn of the loop, after the response's bytes are sent."""
         exchange, record, entrance = self.exchange, self.record, self.entrance
         worker, self.worker = self.worker, None
         gone = exchange.gone and not (worker is not None and worker.client_left())
@@ -253,9 +253,9 @@ class ClientRequest:
         exchange.loop.call_soon(self._tell)
 
     def crashed(self, error: Exception) -> None:
-        """Respond to a refusal in its words; to any other exception as to a fault of the gateway's.
+        """Respond to a refusal with its message, to any other exception with an internal error.
 
-        Its text may hold a part of a body, so only its place is told.
+        An exception's text may contain a part of a body, so only its place is logged.
         """
         worker, self.worker = self.worker, None
         if worker is not None:
@@ -275,7 +275,7 @@ class ClientRequest:
         self.record.error = type(error).__name__
 
     def stop(self) -> None:
-        """End the response where it stands: the gateway is stopped, and waits no longer."""
+        """End the response as it is: the gateway stops and waits no longer."""
         try:
             if self.worker is None or not self.worker.break_off(STOPPED):
                 self.crashed(
@@ -302,7 +302,7 @@ class ClientRequest:
             self._judge_cache(watch)
         for observe in runtime.observers:
             observe(record)
-        # Written out: a call for each request would cost more than all the rest.
+        # No function call: one for each request would cost more than all the rest.
         metrics = runtime.metrics
         at = metrics.waiting
         metrics.records[at] = record
@@ -313,15 +313,15 @@ class ClientRequest:
             runtime.learn(self.parsed, record)
 
     def _judge_cache(self, watch: CacheWatch) -> None:
-        """Find out what became of the conversation's prompt cache."""
+        """Record what happened to the conversation's prompt cache."""
         prompt, self.prompt = self.prompt, None
         if prompt is None and self.parsed is not FORGOTTEN and self.record.bytes_in <= LARGEST:
             prompt = watch.prompt_of(self, self.parsed)
         watch.judge(self.record, prompt)
 
     def forget_body(self, beginning: bytes) -> None:
-        """Let go of the request: a stream may live for an hour, and only another attempt would need it. `beginning`:
-        what the response began with."""
+        """Drop the request: a stream may live for an hour, and only another attempt would need it. `beginning`: the
+        first bytes of the response."""
         watch = self.runtime.cache_watch
         if (
             watch is not None
@@ -337,19 +337,19 @@ class ClientRequest:
             self.parsed = FORGOTTEN
 
     def thread_conversation(self, message_id: str) -> str:
-        """Return the conversation of the request that follows a response in a message thread."""
+        """Return the conversation of the request that follows this response in a message thread."""
         assert self.entrance is not None
         return f"{self.entrance.key}/thread:{message_id[:LONGEST_ID]}"
 
     # Responding.
 
     def respond(self, status: int, body: bytes, lines: bytes = JSON) -> None:
-        """Respond with a whole body of the gateway's own making."""
+        """Respond with a whole body made by the gateway."""
         id_line = b"request-id: %b\r\n" % self.request_id.encode()
         self.exchange.respond(status, body, lines + id_line + self.cors)
 
     def fail(self, error: RequestError) -> None:
-        """Respond with an error of the gateway's own making, in the protocol's shape."""
+        """Respond with an error made by the gateway, in the protocol's form."""
         record = self.record
         record.error = error.message
         body = MESSAGES.error_body(
@@ -358,7 +358,7 @@ class ClientRequest:
         self.respond(error.status, body, JSON + render_lines(error.headers))
 
     def refuse(self, error: RequestError) -> None:
-        """Say an error in whichever way the client can still be told."""
+        """Send an error in whatever form is still possible."""
         exchange = self.exchange
         if not exchange.status:
             self.fail(error)

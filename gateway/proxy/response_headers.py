@@ -1,4 +1,4 @@
-"""Header lines of responses: which of an upstream's a client gets to see, and who served the request."""
+"""Header lines of responses: the upstream's that go to the client, and those about routing."""
 
 from collections.abc import Callable, Iterable, Sequence
 from operator import itemgetter
@@ -11,35 +11,35 @@ from gateway.http1.heads import ResponseHead, render_lines
 KEPT = frozenset(
     {b"request-id", b"retry-after", b"retry-after-ms", b"x-should-retry", b"content-language", b"deprecation"}
 )
-"""Upstream fields that clients act on, besides `anthropic-*`. Content-Type is the caller's to pass."""
+"""Upstream fields that clients act on, besides `anthropic-*`. The caller adds Content-Type."""
 
 CONTENT = frozenset({b"content-type", b"content-encoding"})
-"""Upstream fields that decide who reads the body."""
+"""Upstream fields that determine how the body is read."""
 
 LONGEST = 256
 """Characters of a name in a field; no model's name is longer."""
 
 VISIBLE = "!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~"
-"""Marks that need no encoding, besides letters and digits."""
+"""Characters that need no encoding, besides letters and digits."""
 
 JSON = b"content-type: application/json\r\n"
 
 EVENT_STREAM = b"content-type: text/event-stream; charset=utf-8\r\n"
 
 STREAM_LINES = b"cache-control: no-cache\r\nx-accel-buffering: no\r\n"
-"""On every stream: no proxy between here and the client is to cache or buffer it."""
+"""For every stream: proxies between here and the client must not cache or buffer it."""
 
 
 class UpstreamHead:
-    """What matters of an upstream's response head: its content's type and coding, and the lines that are kept.
+    """The relevant parts of an upstream's response head: content type, coding, and the lines for the client.
 
-    Made once for all heads of a template; those differ in the values that `lines` fills in.
+    Computed once for all heads of a template, which differ in the values that `lines` fills in.
     """
 
     __slots__ = ("_format", "_pick", "coding", "content_type", "content_type_line", "has_request_id")
 
     def __init__(self, head: ResponseHead) -> None:
-        """Raise ProtocolError (502) for a field that no line can hold."""
+        """Raise ProtocolError (502) for a field that cannot be a line."""
         self.coding = head.get(b"content-encoding")
         self.content_type = head.get(b"content-type") or b""
         self.content_type_line = content_type_line(self.content_type) if self.content_type else b""
@@ -62,7 +62,7 @@ class UpstreamHead:
         self._pick: Callable[[Sequence[bytes]], object] = itemgetter(*picked) if picked else _nothing
 
     def lines(self, values: Sequence[bytes], request_id: str) -> bytes:
-        """Return the kept lines of a head with these values in its holes, with `request_id` where it has none."""
+        """Return the client's lines for a head with these values in its holes; with `request_id` if it has none."""
         lines = self._format % self._pick(values)
         return lines if self.has_request_id else b"%brequest-id: %b\r\n" % (lines, request_id.encode())
 
@@ -72,9 +72,9 @@ def _nothing(values: Sequence[bytes]) -> object:
 
 
 def upstream_head(head: ResponseHead) -> UpstreamHead:
-    """Find out what matters of a head, and leave it with the head's template. Raises ProtocolError (502).
+    """Return the relevant parts of a head, and keep them with its template. Raises ProtocolError (502).
 
-    Not with one in which the content's type or coding varies: another head of it may say something else.
+    They are not kept if the content's type or coding is a hole, since these differ between heads of the template.
     """
     about = UpstreamHead(head)
     template = head.template
@@ -84,7 +84,7 @@ def upstream_head(head: ResponseHead) -> UpstreamHead:
 
 
 def is_kept(name: bytes) -> bool:
-    """Return whether a field of an upstream's head goes to the client: no cookie, no CORS field, no hop's own."""
+    """Return whether a field of an upstream's head goes to the client: no cookie, CORS or hop-by-hop field."""
     return name in KEPT or name.startswith(b"anthropic-")
 
 
@@ -95,7 +95,7 @@ def kept_headers(headers: Sequence[tuple[bytes, bytes]]) -> list[tuple[bytes, by
 
 
 def options_of(headers: Iterable[tuple[bytes, bytes]]) -> frozenset[bytes]:
-    """Return the names of fields that Connection names: they are between two hops."""
+    """Return the names of fields that Connection lists: they are hop-by-hop."""
     return frozenset(
         option.strip(b" \t").lower()
         for name, value in headers
@@ -105,7 +105,7 @@ def options_of(headers: Iterable[tuple[bytes, bytes]]) -> frozenset[bytes]:
 
 
 def content_type_line(value: bytes) -> bytes:
-    """Return an upstream's Content-Type as a line, or JSON's where it cannot be written."""
+    """Return an upstream's Content-Type as a line; JSON's if it cannot be one."""
     try:
         return render_lines([(b"content-type", value)])
     except ProtocolError:
@@ -113,7 +113,7 @@ def content_type_line(value: bytes) -> bytes:
 
 
 def shown_account(server: Server, account: str) -> str:
-    """Return an account's name as clients may see it; "" for not at all."""
+    """Return an account's name as clients may see it; "" if they may not."""
     if server.expose == "full":
         return account
     return masked(account) if server.expose == "masked" else ""
@@ -126,9 +126,9 @@ def masked(account: str) -> str:
 
 
 def field_value(name: str) -> bytes:
-    """Return a name as a field's value: what is no visible ASCII is percent-encoded, and what is too long is cut.
+    """Return a name as a field's value: percent-encoded unless it is visible ASCII, and cut if it is too long.
 
-    Without a table of models their names are the client's to choose.
+    Without a table of models clients choose the names.
     """
     if name.isascii() and name.isprintable() and len(name) <= LONGEST and name == name.strip():
         return name.encode()
@@ -136,7 +136,7 @@ def field_value(name: str) -> bytes:
 
 
 def routing_lines(server: Server, account: str, wire_model: str) -> bytes:
-    """Return the lines that say who served a request, and under which wire model."""
+    """Return the lines that name the account and the wire model that served a request."""
     if server.expose == "none" or not account:
         return b""
     return render_lines(

@@ -1,6 +1,6 @@
-"""Runtime: what requests need of the gateway, the parts that a configuration builds.
+"""Runtime: what requests use of the gateway, built from a configuration.
 
-A reload makes another Runtime; requests under way keep the one they began with.
+A reload makes another Runtime; requests in progress keep theirs.
 """
 
 import time
@@ -29,21 +29,21 @@ if TYPE_CHECKING:
 
 
 class Watchers(Protocol):
-    """Clients that watch how the gateway is."""
+    """Clients that watch the status."""
 
     def add(self, request: "ClientRequest") -> None:
-        """Show it to one more. Raises RequestError (503) where there are too many."""
+        """Start a stream for a client. Raises RequestError (503) if there are too many."""
 
     def end(self) -> None:
-        """End all their responses."""
+        """End all streams."""
 
 
 class Standing:
-    """What stands while configurations change."""
+    """State that outlives configurations."""
 
     def __init__(self) -> None:
         self.current: Runtime
-        """That of the present configuration."""
+        """The present configuration's."""
         self.started = time.time()
         self.recent = Recent()
         self.watchers: Watchers | None = None
@@ -51,7 +51,7 @@ class Standing:
 
 
 class Runtime:
-    """Everything behind the endpoints."""
+    """The services behind the endpoints."""
 
     def __init__(
         self,
@@ -72,7 +72,7 @@ class Runtime:
     ) -> None:
         self.config = config
         self.base_url = base_url
-        """What a client on this machine sets as its base URL."""
+        """The base URL for a client on this machine."""
         self.upstreams = upstreams
         """By name."""
         self.routes = routes
@@ -80,17 +80,17 @@ class Runtime:
         self.model_list = model_list
         self.log = log
         self.debugging = log.enabled("debug")
-        """Whether anybody reads what is decided."""
+        """Whether the log has level debug."""
         self.standing = Standing() if standing is None else standing
         self.standing.current = self
         self.observers: tuple[Callable[[Record], None], ...] = (log.log,)
-        """Who is told of every request when it is over."""
+        """Called with the record of each request that has ended."""
         self.metrics = Metrics() if metrics is None else metrics
-        """What is counted of every request."""
+        """Counters of requests."""
         self.cache_watch = cache_watch
-        """Who finds out what became of prompt caches; None: nobody."""
+        """Watches prompt caches; None if that is turned off."""
         self.client_connections: Callable[[], tuple[int, int]] = lambda: (0, 0)
-        """How many connections of clients wait for a response, and how many are idle."""
+        """Returns how many client connections wait for a response, and how many are idle."""
         self.metrics.also = None
         if config.status.enabled is not False:
             self.metrics.also = self.standing.recent.take
@@ -99,16 +99,17 @@ class Runtime:
         self.correction = Correction() if correction is None else correction
         self.random = random
         self.sharing = sharing
-        """The way to other processes; None where there are none."""
+        """The connection to other processes; None if there are none."""
         self.hash = stable_hash if sharing is not None and sharing.far else hash
-        """Names a conversation by its beginning, for all who serve it; workers of one parent have one `hash`."""
+        """Hashes a conversation's beginning, equally in all processes that share; workers of one parent share
+        `hash`."""
         self.draining = False
-        """The gateway is about to stop."""
+        """Whether the gateway is stopping."""
         self.estimated: set[str] = set()
-        """Wire models whose tokens were estimated here: only for those it is worth learning from responses."""
+        """Wire models whose tokens were estimated here: only for those is a correction learnt from responses."""
 
     def targets(self, model: str) -> tuple[Target, ...]:
-        """Return who serves a model, best priority first. Raises RequestError (404)."""
+        """Return the targets for a model, best priority first. Raises RequestError (404)."""
         targets = self.scheduler.targets(self.routes.resolve(model))
         server = self.config.server
         for target in targets:
@@ -116,7 +117,7 @@ class Runtime:
         return targets
 
     def count(self, wire_model: str, request: MessagesRequest) -> int:
-        """Estimate a request's input tokens, corrected by what responses of the model have taught."""
+        """Estimate a request's input tokens, with the model's correction."""
         if len(self.estimated) >= Correction.MAX_MODELS:
             self.estimated.clear()
         self.estimated.add(wire_model)
@@ -124,7 +125,7 @@ class Runtime:
         return self.correction.apply(wire_model, estimate(request.document))
 
     def learn(self, request: MessagesRequest, record: Record) -> None:
-        """Compare a request's estimate with the usage that its response reported."""
+        """Compare a request's estimate with the usage in its response."""
         if record.wire_model not in self.estimated or not record.output_tokens:
             return
         request.recall()

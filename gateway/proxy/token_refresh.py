@@ -1,7 +1,7 @@
-"""Tokens that end: fetched through the pool, ahead of time, one refresh at a time for each account.
+"""Refreshes OAuth tokens through the pool, ahead of time, one refresh at a time for each account.
 
-What to send and what a response means is `routing.credentials`' business; here are the requests and those who wait
-for them. No request waits while the old token still lasts.
+`routing.credentials` builds and reads the messages; this module sends requests and keeps the callbacks of those who
+wait. No request waits while the old token is still valid.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ from gateway.proxy.upstream import Waiter
 from gateway.routing.credentials import FORM_TYPE, Credential, OAuthToken, RefreshError
 
 PATIENCE = 30.0
-"""Seconds that the token endpoint gets to respond; it needs a few tenths of one."""
+"""Seconds for the token endpoint to respond; it needs a few tenths of one."""
 
 MAX_RESPONSE = 64 * 1024
 """Bytes of a token endpoint's response that are read; Google's has about one KiB."""
@@ -43,22 +43,22 @@ class TokenRefresher:
 
     @property
     def known(self) -> Credential | None:
-        """The token, while it lasts; asks for no other."""
+        """The token while it is valid; does not start a refresh."""
         return self._token.credential(time.time())
 
     def current(self) -> Credential | None:
-        """Return the token, while it lasts; None when there is none. One that is due is refreshed meanwhile."""
+        """Return the token while it is valid, else None. Starts a refresh if one is due."""
         wall = time.time()
         if self._token.due(wall):
             self._refresh()
         return self._token.credential(wall)
 
     def refused(self, credential: Credential) -> None:
-        """Forget a token to which an upstream responded 401."""
+        """Drop a token that an upstream refused with 401."""
         self._token.refused(credential)
 
     def wait(self, then: Waiter) -> Callable[[], None]:
-        """Have `then` called once with what the refresh brings. Return what takes that back."""
+        """Have `then` called once with the result of the refresh. Return a function that cancels this."""
         key = object()
         self._waiters[key] = then
         self._refresh()
@@ -74,9 +74,9 @@ class TokenRefresher:
             self._pool.send(_Refresh(self, self._token, self._pool.origin))
 
     def tell(self, result: Credential | RefreshError) -> None:
-        """Take what a refresh brought, and pass it on to those who wait for it."""
+        """Handle the result of a refresh, and pass it to those who wait for it."""
         self._refreshing = False
-        # A waiter that is called may take others back, or wait again.
+        # A waiter that is called may cancel others, or wait again.
         for key in tuple(self._waiters):
             waiter = self._waiters.pop(key, None)
             if waiter is not None:
@@ -128,12 +128,12 @@ class _Refresh:
         self._size = 0
 
     def head_received(self, connection: ClientConnection, head: ResponseHead) -> "_Refresh":
-        """Take the body, whatever the status."""
+        """Receive the body, whatever the status."""
         self._status = head.status
         return self
 
     def body_received(self, raw: bytes, payload: bytes, ended: bool) -> None:
-        """Take the next bytes; read the token with the last."""
+        """Add bytes; read the token with the last."""
         self._size += len(payload)
         if self._size <= MAX_RESPONSE:
             self._pieces.append(payload)
@@ -148,9 +148,9 @@ class _Refresh:
         self._owner.tell(result)
 
     def failed(self, error: UpstreamError) -> None:
-        """Tell that there is no token."""
+        """Report that there is no token."""
         self._owner.tell(RefreshError(503, f"the token endpoint {self._token.uri}: {error.message}"))
 
     def crashed(self, error: Exception) -> None:
-        """Tell that there is no token: the gateway's own code failed."""
+        """Report that there is no token, after an exception in the gateway's own code."""
         self._owner.tell(RefreshError(503, f"the token endpoint {self._token.uri}: {type(error).__name__}"))

@@ -1,4 +1,4 @@
-"""UpstreamClient: one upstream of the configuration, ready to be spoken to."""
+"""UpstreamClient: one upstream of the configuration, with its connections and credentials."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -13,35 +13,35 @@ from gateway.routing.credentials import Credential, RefreshError
 from gateway.routing.give_up import without_keys
 
 SHORTEST_SECRET = 8
-"""Characters of a key that is taken out of what an upstream said. Shorter ones ("k", "ollama") are what local servers
-are given, protect nothing, and are parts of ordinary words."""
+"""Characters of a key that is removed from an upstream's messages. Shorter ones ("k", "ollama") belong to local
+servers, protect nothing, and are parts of ordinary words."""
 
 _TARGET = re.compile(r'/[!"$-~]*').fullmatch
 
 
 Waiter = Callable[[Credential | RefreshError], None]
-"""Told what the refresh of a token brings."""
+"""Called with the result of a token's refresh."""
 
 
 class CredentialSource(Protocol):
-    """What an account authenticates with: a key that stays, or a token that is refreshed."""
+    """The source of an account's credential: a fixed key, or a token that is refreshed."""
 
     @property
     def known(self) -> Credential | None:
-        """The credential, while it lasts; asks for no other."""
+        """The credential while it is valid; does not start a refresh."""
 
     def current(self) -> Credential | None:
-        """Return the credential, while it lasts; None when one must be waited for. One that is due is refreshed."""
+        """Return the credential while it is valid, else None. Starts a refresh if one is due."""
 
     def refused(self, credential: Credential) -> None:
-        """Take notice that an upstream responded 401 to it."""
+        """Handle an upstream's 401 for this credential."""
 
     def wait(self, then: Waiter) -> Callable[[], None]:
-        """Have `then` called once with what the refresh brings. Return what takes that back."""
+        """Have `then` called once with the result of the refresh. Return a function that cancels this."""
 
 
 class Key:
-    """An account's key, or the lack of one: it stays."""
+    """An account's fixed key, or the lack of one."""
 
     __slots__ = ("_credential",)
 
@@ -58,16 +58,16 @@ class Key:
         return self._credential
 
     def refused(self, credential: Credential) -> None:
-        """Do nothing: no other key can be had."""
+        """Do nothing: there is no other key."""
 
     def wait(self, then: Waiter) -> Callable[[], None]:
-        """Tell the key at once."""
+        """Call `then` with the key at once."""
         then(self._credential)
         return _nothing
 
 
 def _without_beginning(text: str, secret: str) -> str:
-    """Return a text without the part of a secret with which it ends."""
+    """Return a text without the beginning of a secret at its end."""
     start = secret[:SHORTEST_SECRET]
     at = text.find(start, max(0, len(text) - len(secret)))
     while at >= 0 and not secret.startswith(text[at:]):
@@ -76,11 +76,11 @@ def _without_beginning(text: str, secret: str) -> str:
 
 
 def _nothing() -> None:
-    """Undo nothing."""
+    """Do nothing: there is nothing to cancel."""
 
 
 class UpstreamClient:
-    """An upstream with its connections, how it speaks, and what its accounts authenticate with."""
+    """An upstream with its connections, its dialect, and its accounts' credentials."""
 
     __slots__ = (
         "_fields",
@@ -103,27 +103,27 @@ class UpstreamClient:
         self.credentials = credentials
         """By account name."""
         self.uncountable_until = 0.0
-        """Loop time until which this upstream is not asked to count tokens: it said that it cannot."""
+        """Loop time until which it is not asked to count tokens, since it has refused that."""
         self.closed_on: object = None
-        """The request on which it closed a connection before it responded, until it serves another."""
+        """The request on which it closed a connection before responding, until it serves another."""
         self.on_success: Callable[[], None] | None = None
-        """Called once when a request was served: somebody waits for this upstream to respond."""
+        """Called once when a request was served, for the refresh of its model list."""
         self._refused: dict[str, Credential] = {}
-        """By account name, the last one that was refused: what refused it may still be quoted."""
+        """By account name, the last refused credential: the upstream may still quote it."""
         self._fields: dict[str, tuple[Credential, bytes]] = {}
-        """By account name, the lines that every request on its present credential carries."""
+        """By account name, the header lines of all requests with its present credential."""
 
     @property
     def keeps_threads(self) -> bool:
-        """Return whether requests may hold only what is new in a message thread."""
+        """Whether a request of a message thread may contain only what is new."""
         return self.dialect.relays and self.upstream.threads
 
     def __repr__(self) -> str:
         return f"<UpstreamClient {self.upstream.name} {self.pool!r}>"
 
     def censored(self, text: str) -> str:
-        """Return what an upstream said without the keys and tokens of its accounts, which it may quote. Where it was
-        cut it may end inside of one."""
+        """Return an upstream's message without its accounts' keys and tokens, which it may quote. If it was cut it may
+        end inside one."""
         known = [source.known for source in self.credentials.values()]
         for credential in (*known, *self._refused.values()):
             secret = credential.secret.reveal() if credential is not None else ""
@@ -132,21 +132,22 @@ class UpstreamClient:
         return text
 
     def shown(self, words: str) -> str:
-        """Return words of the upstream as an operator may see them: also without what looks like another's key."""
+        """Return an upstream's message for operators: also without what looks like another's key."""
         return without_keys(self.censored(words))
 
     def refused(self, account: str, credential: Credential) -> None:
-        """Take notice that it responded 401 to an account's credential."""
+        """Handle a 401 for an account's credential."""
         self._refused[account] = credential
         self.credentials[account].refused(credential)
 
     def closes_on_others(self, request: object) -> bool:
-        """Note that a connection was closed on a request before its response. Return whether others met that, too."""
+        """Note that a connection was closed on a request before its response. Return whether it happened to others,
+        too."""
         known, self.closed_on = self.closed_on, self.closed_on or request
         return known is not None and known is not request
 
     def fields(self, account: str, credential: Credential) -> bytes:
-        """Return the lines that every request on this credential carries. Raises ProtocolError."""
+        """Return the header lines of all requests with this credential. Raises ProtocolError."""
         known = self._fields.get(account)
         if known is None or known[0] is not credential:
             authority = self.pool.origin.authority
@@ -155,9 +156,9 @@ class UpstreamClient:
         return known[1]
 
     def head(self, outgoing: Outgoing, fields: bytes, forwarded: bytes) -> bytes:
-        """Render the head of a request. `forwarded`: the lines for it that follow from the client's head.
+        """Return the head of a request. `forwarded`: the lines that come from the client's head.
 
-        Raises ProtocolError (400) for a target that no request line can hold.
+        Raises ProtocolError (400) for a target that a request line cannot contain.
         """
         if outgoing.headers is not None:
             forwarded = render_lines(outgoing.headers)
@@ -171,5 +172,5 @@ class UpstreamClient:
 
 
 def forwarded_lines(dialect: Dialect, headers: Headers) -> bytes:
-    """Return the lines that a request to an upstream gets because of the client's own. Raises ProtocolError."""
+    """Return the lines of an upstream's request that come from the client's head. Raises ProtocolError."""
     return render_lines(dialect.forwarded(headers))

@@ -1,6 +1,6 @@
-"""What becomes of an upstream's response: relayed, translated, collected, or read whole.
+"""Readers of upstreams' responses: they relay, translate, collect or buffer them.
 
-Each is a receiver of the response's body, and the only one who ends the client's response.
+Each receives the response's body, and alone ends the client's response.
 """
 
 from typing import Protocol
@@ -14,63 +14,63 @@ from gateway.routing.failures import Failure
 
 
 class Reader(BodyReceiver, Protocol):
-    """Takes the body of one upstream response and makes the client's response of it."""
+    """Receives the body of one upstream response and makes the client's response from it."""
 
     def can_ping(self) -> bool:
         """Return whether a ping may be written to the client's stream at this point."""
 
     def is_complete(self) -> bool:
-        """Return whether the client has been given the whole response, whatever is missing of the upstream's."""
+        """Return whether the client has the whole response, even if the upstream's is incomplete."""
 
 
 class ResponseSink(Protocol):
-    """What a reader tells of its response. Exactly one of `failed`, `ended_early`, `done` and `broke` ends it;
-    `commit` comes before the last two."""
+    """A reader reports to this. Exactly one of `failed`, `ended_early`, `done` and `broke` ends a response; `commit`
+    comes before the last two."""
 
     request: ClientRequest
     about: UpstreamHead
-    """What matters of the response's head."""
+    """The relevant parts of the response's head."""
     reader: Reader | None
-    """Who takes its body."""
+    """The receiver of its body."""
 
     @property
     def takes_empty(self) -> bool:
-        """Return whether a complete response without content is passed on: another attempt brought the same."""
+        """Whether to pass on a complete response without content: another attempt returned one, too."""
 
     def abandon(self) -> None:
-        """Close the upstream's connection: the rest of its response is not wanted."""
+        """Close the upstream's connection: the rest of its response is not needed."""
 
     def linger(self) -> None:
-        """Let the upstream end its response, whose message is over."""
+        """Let the upstream end a response whose message is complete."""
 
     def failed(self, failure: Failure) -> None:
-        """Judge a response of no use, perhaps try again. Nothing was sent to the client."""
+        """Report an unusable response, which may lead to another attempt. Nothing was sent to the client."""
 
     def ended_early(self, message: str, *, timeout: bool = False) -> None:
-        """Do the same for a 200 that ended before any content."""
+        """Report a 200 that ended before any content."""
 
     def commit(self, head: ResponseHead, content_type_line: bytes, beginning: bytes) -> bytes:
-        """Go on without retries, since there is content. Return the header lines of the client's response.
+        """Rule out retries, since there is content. Return the header lines of the client's response.
 
-        `beginning`: the response up to there, as the client gets it.
+        `beginning`: the response so far, as the client gets it.
         """
 
     def done(self) -> None:
-        """Let go of everything: the response ended well. The reader then finishes the exchange."""
+        """Release everything: the response ended well. The reader then finishes the exchange."""
 
     def broke(self, failure: Failure | None, message: str = "") -> None:
-        """Let go of everything: the response ended badly. The reader then says so to the client."""
+        """Release everything: the response ended badly. The reader then tells the client."""
 
 
 class Source(Protocol):
-    """Where a reader's bytes come from."""
+    """The source of a reader's bytes."""
 
     def hand_over(self, reader: BodyReceiver) -> None:
-        """Have another reader take the rest."""
+        """Have another reader receive the rest."""
 
 
 class Decoded:
-    """A reader's bytes with their content coding undone. Stands before it only where there is one."""
+    """Decodes the content coding of a reader's bytes. Used only if there is one."""
 
     __slots__ = ("_content", "_reader", "_sink", "decode")
 
@@ -81,11 +81,11 @@ class Decoded:
         self._reader: BodyReceiver | None = None
 
     def hand_over(self, reader: BodyReceiver) -> None:
-        """Have `reader` take the bytes from here on."""
+        """Have `reader` receive the bytes from here on."""
         self._reader = reader
 
     def body_received(self, raw: bytes, payload: bytes, ended: bool) -> None:
-        """Undo the coding of these bytes."""
+        """Decode these bytes and pass them on."""
         reader = self._reader
         assert reader is not None
         try:
@@ -99,6 +99,6 @@ class Decoded:
         reader.body_received(payload, payload, ended)
 
     def failed(self, error: UpstreamError) -> None:
-        """Pass on that the body broke off."""
+        """Report that the body broke off."""
         assert self._reader is not None
         self._reader.failed(error)

@@ -1,6 +1,6 @@
-"""Responses that are read to their end before anything is said: JSON bodies, errors, token counts.
+"""Responses that are read completely before anything is sent: JSON bodies, errors, token counts.
 
-Nothing has reached the client until the last byte is here, so whatever breaks can still go elsewhere.
+The client gets nothing before the last byte has arrived, so after any failure another attempt is possible.
 """
 
 from dataclasses import replace
@@ -26,7 +26,7 @@ MAX_ERROR = 1024 * 1024
 
 
 class Buffer:
-    """Gathers a body of at most `limit` bytes."""
+    """Collects a body of at most `limit` bytes."""
 
     __slots__ = ("_limit", "_pieces", "_size")
 
@@ -36,7 +36,7 @@ class Buffer:
         self._size = 0
 
     def add(self, payload: bytes, ended: bool) -> bytes | None:
-        """Return the body once it is complete. Raise UpstreamError when it is too large."""
+        """Return the body once it is complete. Raise UpstreamError if it is too large."""
         self._size += len(payload)
         if self._size > self._limit:
             raise UpstreamError(f"the upstream's response is larger than {self._limit} bytes")
@@ -47,10 +47,10 @@ class Buffer:
 
 
 class BufferedResponse:
-    """A whole response of the client's own dialect, passed on as it is, whatever its label says.
+    """A whole response in the client's own protocol, passed on unchanged, whatever its content type says.
 
-    An event stream in it is collected, and what is no message is a failure. Where only the close of the connection
-    ended it, half a response looks like a whole one: then its JSON must tell.
+    An event stream in it is collected; other bodies that are no message are failures. If only the close of the
+    connection ends the body, half a response looks like a whole one: then it must be complete JSON.
     """
 
     __slots__ = ("_body", "_buffer", "_head", "_limit", "_sink", "decode")
@@ -61,11 +61,11 @@ class BufferedResponse:
         self._head = head
         self._limit = limit
         self._buffer: Buffer | None = None
-        """Made for a body that comes in more than one read."""
+        """Created for a body that comes in more than one read."""
         self._body = b""
 
     def body_received(self, raw: bytes, payload: bytes, ended: bool) -> None:
-        """Take the next bytes; respond with the last."""
+        """Add bytes; respond with the last."""
         body = payload
         if not ended or self._buffer is not None or len(payload) > self._limit:
             self._buffer = self._buffer or Buffer(self._limit)
@@ -80,7 +80,7 @@ class BufferedResponse:
             body = whole
         sink = self._sink
         line = sink.about.content_type_line or JSON
-        # Bytes that nearly every message has, and no error; half a message may have them, too.
+        # Bytes of nearly every message, and of no error; but half a message may have them, too.
         framed = self._head.content_length is not None or self._head.chunked
         if not framed or b'"type":"message"' not in body or b'"content":[{' not in body:
             judged = self._judge(body)
@@ -92,7 +92,7 @@ class BufferedResponse:
         sink.request.usage_source = self
 
     def _judge(self, body: bytes) -> bytes | None:
-        """Return the message that a body holds; None when that is none, which the sink has been told."""
+        """Return the message in a body; None if there is none, after reporting that."""
         sink, head = self._sink, self._head
         if is_event_stream(body):
             return self._collect(body)
@@ -111,7 +111,7 @@ class BufferedResponse:
         return body
 
     def _collect(self, body: bytes) -> bytes | None:
-        """Return the message that an event stream tells."""
+        """Return the message of an event stream."""
         collector, decoder = Collector(), EventDecoder()
         try:
             for event in (*decoder.feed(body), *decoder.end()):
@@ -128,15 +128,15 @@ class BufferedResponse:
         return write_document(collector.message)
 
     def failed(self, error: UpstreamError) -> None:
-        """Say that the body broke off."""
+        """Report that the body broke off."""
         self._sink.ended_early(error.message, timeout=error.timeout)
 
     def can_ping(self) -> bool:
-        """Return True: nothing of this response is on its way."""
+        """Return True: nothing of this response has been sent."""
         return True
 
     def is_complete(self) -> bool:
-        """Return False: the response is given with its last byte."""
+        """Return False: the response is sent with its last byte."""
         return False
 
     def tell_usage(self, record: Record) -> None:
@@ -157,7 +157,7 @@ class TokenCount:
         self._buffer = Buffer(MAX_ERROR)
 
     def body_received(self, raw: bytes, payload: bytes, ended: bool) -> None:
-        """Take the next bytes; respond with the last."""
+        """Add bytes; respond with the last."""
         try:
             body = self._buffer.add(payload, ended)
         except UpstreamError as error:
@@ -176,22 +176,22 @@ class TokenCount:
         respond_whole(self._sink, self._head, JSON, body, b"x-token-count: upstream\r\n")
 
     def failed(self, error: UpstreamError) -> None:
-        """Say that the body broke off."""
+        """Report that the body broke off."""
         self._sink.ended_early(error.message, timeout=error.timeout)
 
     def can_ping(self) -> bool:
-        """Return True: nothing of this response is on its way."""
+        """Return True: nothing of this response has been sent."""
         return True
 
     def is_complete(self) -> bool:
-        """Return False: the response is given with its last byte."""
+        """Return False: the response is sent with its last byte."""
         return False
 
 
 class ErrorReader:
-    """A response with an error status. A redirect is one too, since none is followed.
+    """A response with an error status, or a redirect, since none is followed.
 
-    Even an error whose body breaks off is judged by its status.
+    An error whose body breaks off is judged by its status.
     """
 
     __slots__ = ("_buffer", "_head", "_sink", "decode")
@@ -203,7 +203,7 @@ class ErrorReader:
         self._buffer = Buffer(MAX_ERROR)
 
     def body_received(self, raw: bytes, payload: bytes, ended: bool) -> None:
-        """Take the next bytes; tell of the failure with the last."""
+        """Add bytes; report the failure with the last."""
         try:
             body = self._buffer.add(payload, ended)
         except UpstreamError as error:
@@ -214,15 +214,15 @@ class ErrorReader:
             self._refuse(body)
 
     def failed(self, error: UpstreamError) -> None:
-        """Go by the status alone: the body broke off."""
+        """Report the failure by its status alone: the body broke off."""
         self._refuse(b"")
 
     def can_ping(self) -> bool:
-        """Return True: nothing of this response is on its way."""
+        """Return True: nothing of this response has been sent."""
         return True
 
     def is_complete(self) -> bool:
-        """Return False: the response is given with its last byte."""
+        """Return False: the response is sent with its last byte."""
         return False
 
     def _refuse(self, body: bytes) -> None:
@@ -243,8 +243,8 @@ class ErrorReader:
 def respond_whole(
     sink: ResponseSink, head: ResponseHead, content_type_line: bytes, body: bytes, more: bytes = b""
 ) -> None:
-    """Respond with a whole body, or with its events to a client that asked for a stream. `more`: header lines besides
-    those of `head` and the routing."""
+    """Respond with a whole body, or with its events to a client that asked for a stream. `more`: header lines in
+    addition to those of `head` and the routing."""
     request = sink.request
     if request.purpose == "messages" and request.parsed.stream:
         _respond_events(sink, head, body)
@@ -255,7 +255,7 @@ def respond_whole(
 
 
 def _respond_events(sink: ResponseSink, head: ResponseHead, body: bytes) -> None:
-    """Write a whole message as the events of a stream, also behind pings."""
+    """Write a whole message as the events of a stream, also after pings."""
     exchange = sink.request.exchange
     lines = sink.commit(head, EVENT_STREAM, body)
     events = message_events(read_document(body))
@@ -267,7 +267,7 @@ def _respond_events(sink: ResponseSink, head: ResponseHead, body: bytes) -> None
 
 
 def is_empty_message(body: bytes) -> bool:
-    """Return whether a message has no content and cost nothing."""
+    """Return whether a message has no content and no output tokens."""
     try:
         message = orjson.loads(body)
         return not message["content"] and message["usage"]["output_tokens"] == 0

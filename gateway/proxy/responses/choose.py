@@ -1,4 +1,4 @@
-"""Which reader takes a good response: relayed or translated, streamed or whole."""
+"""Chooses the reader of a successful response: relayed or translated, streamed or whole."""
 
 from typing import TYPE_CHECKING
 
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 def choose_response(
     attempt: "Attempt", head: ResponseHead, connection: ClientConnection, decoded: Decoded | None
 ) -> Reader:
-    """Return the reader for the 2xx response to an attempt. `decoded`: what undoes its content coding."""
+    """Return the reader for the 2xx response to an attempt. `decoded`: the decoder of its content coding."""
     parsed, dialect = attempt.request.parsed, attempt.upstream.dialect
     if dialect.relays:
-        # What it really is, its first bytes say.
+        # The first bytes decide, not the content type.
         if not parsed.stream:
             return BufferedResponse(attempt, head, attempt.request.runtime.config.server.limits.max_body)
         raw = head.chunked and decoded is None and attempt.request.exchange.head.version == "1.1"

@@ -1,4 +1,4 @@
-"""A streamed response, collected into one Message for a client that did not ask for a stream."""
+"""Collects a streamed response into one Message, for a client that did not ask for a stream."""
 
 from gateway.dialects.base import Decoder, StreamFailure
 from gateway.http1.heads import ResponseHead
@@ -18,7 +18,7 @@ from gateway.telemetry.usage import usage_of_json_body
 
 
 class Collection:
-    """Collects the events of a stream, those of the client's own dialect or translated ones."""
+    """Collects the events of a stream, in the client's own protocol or translated."""
 
     __slots__ = ("_body", "_collector", "_decoder", "_events", "_head", "_over", "_sink", "_writer", "decode")
 
@@ -40,7 +40,7 @@ class Collection:
         self._over = False
 
     def body_received(self, raw: bytes, payload: bytes, ended: bool) -> None:
-        """Collect the next bytes; respond with the last of the message."""
+        """Collect bytes; respond at the message's end."""
         if self._over:
             return
         try:
@@ -73,7 +73,7 @@ class Collection:
             self._collector.feed(event)
 
     def _end(self, otherwise: str, *, timeout: bool = False) -> None:
-        """Respond with the message; `otherwise` tells why there is none."""
+        """Respond with the message; `otherwise` is the error if there is none."""
         message = self._collector.message
         if message is None:
             self._sink.ended_early(otherwise, timeout=timeout)
@@ -93,7 +93,7 @@ class Collection:
         )
 
     def failed(self, error: UpstreamError) -> None:
-        """Say that the body broke off, unless the response was complete before."""
+        """Report that the body broke off, unless the response was complete."""
         if self._over:
             return
         if self._decoder.complete:
@@ -107,11 +107,11 @@ class Collection:
             self._sink.ended_early(error.message, timeout=error.timeout)
 
     def can_ping(self) -> bool:
-        """Return True: nothing of this response is on its way."""
+        """Return True: nothing of this response has been sent."""
         return True
 
     def is_complete(self) -> bool:
-        """Return False: the response is given with its last byte."""
+        """Return False: the response is sent with its last byte."""
         return False
 
     def tell_usage(self, record: Record) -> None:

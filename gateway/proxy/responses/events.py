@@ -1,4 +1,4 @@
-"""What the events of a relayed stream say: whether there is content, how it ended, what it cost."""
+"""Interprets the events of a relayed stream: whether there is content, how it ended, its usage."""
 
 import orjson
 
@@ -11,25 +11,25 @@ from gateway.telemetry.access_log import Record
 from gateway.telemetry.usage import usage_of_json_body, usage_of_message_start
 
 MARKS = (b"event:", b"data:", b"id:", b"retry:", b":")
-"""What lines of an event stream begin with."""
+"""Beginnings of lines of an event stream."""
 
 _BLANK = b"\xef\xbb\xbf \t\r\n"
-"""A byte order mark, and what may stand before a first line."""
+"""A byte order mark, and blanks that may precede the first line."""
 
 
 def is_event_stream(body: bytes) -> bool:
-    """Return whether bytes begin as an event stream does."""
+    """Return whether bytes begin like an event stream."""
     return body[:64].lstrip(_BLANK).startswith(MARKS)
 
 
 def may_become_event_stream(body: bytes) -> bool:
-    """Return whether so few bytes have come that they may yet begin as an event stream does."""
+    """Return whether the bytes are too few to tell, and may become an event stream."""
     lead = body[:64].lstrip(_BLANK)
     return any(mark.startswith(lead) for mark in MARKS)
 
 
 def kind_of(event: Event) -> str:
-    """Return an event's type: its name, or for a server that names none, what its data says."""
+    """Return an event's type: its name, or if it has none, the one in its data."""
     if event.name:
         return event.name
     try:
@@ -58,7 +58,7 @@ def has_content(event: Event) -> bool:
 
 
 def names_stop_reason(event: Event) -> bool:
-    """Return whether a `message_delta` says why the response ended: nothing of its content is missing then."""
+    """Return whether a `message_delta` has a stop reason: then its content is complete."""
     try:
         return orjson.loads(event.data)["delta"]["stop_reason"] is not None
     except (orjson.JSONDecodeError, KeyError, TypeError):
@@ -66,9 +66,9 @@ def names_stop_reason(event: Event) -> bool:
 
 
 def failure_of(event: Event, head: ResponseHead | None) -> Failure:
-    """Return an `error` event as the failure that its type stands for.
+    """Return the failure for an `error` event, by its type.
 
-    `head`: what the response began with, if the event followed at once, so that its fields are about the same moment.
+    `head`: the response's, if the event came first, so that the head's fields are about the same error.
     """
     error = read_error(event.data)
     return Failure(
@@ -82,13 +82,13 @@ def failure_of(event: Event, head: ResponseHead | None) -> Failure:
 
 
 class Ending:
-    """What a stream's last events say."""
+    """The last events of a stream, interpreted."""
 
     __slots__ = ("complete", "error")
 
     def __init__(self, payload: bytes) -> None:
         self.complete = False
-        """The upstream finished its response."""
+        """Whether the upstream finished its response."""
         self.error: Event | None = None
         for event in _events(payload):
             kind = kind_of(event)
@@ -101,7 +101,7 @@ class Ending:
 
 
 def take_usage_of_stream(record: Record, first: bytes, last: bytes) -> None:
-    """Read the token counts out of the first and the last bytes of a stream, which may overlap."""
+    """Read the token counts from the first and the last bytes of a stream, which may overlap."""
     start, delta = first.find(b'"message_start"'), last.rfind(b'"message_delta"')
     if start >= 0 and delta >= 0:
         start_line = first[first.rfind(b"\n", 0, start) + 1 : first.find(b"\n", start)]
@@ -113,7 +113,7 @@ def take_usage_of_stream(record: Record, first: bytes, last: bytes) -> None:
                 record.take_usage(usage)
                 record.take_usage(total)
                 return
-    # Written in some other way than one line of data each, or not at all.
+    # The events are not in the usual form, one line of data each, or are missing.
     for event in (*_events(first), *_events(last)):
         if kind_of(event) == "message_start":
             record.take_usage(usage_of_message_start(event.data))

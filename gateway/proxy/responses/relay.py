@@ -1,10 +1,9 @@
-"""Upstream bytes to client bytes, untouched: a streamed response of the client's own dialect.
+"""Relays a streamed response in the client's own protocol, byte for byte.
 
-`Holding` keeps what stands before the first content, so that a failure up to there can go to another account. From
-then on `Relaying` has the connection: each read of the upstream's socket is one write to the client's, in the same
-call. Usage is read from the first bytes and from a short tail, kept by reference, after the response has left. Nothing
-here changes or delays a byte, but for the last few that end a chunked body: those wait until the response is known to
-be complete.
+`Holding` keeps what comes before the first content, so that a failure up to there can go to another account. Then
+`Relaying` takes over: each read of the upstream's socket is one write to the client's, in the same call. Usage is read
+from the first bytes and from a short tail, kept by reference, after the response was sent. No byte is changed or
+delayed, except for the last few of a chunked body: they wait until the response is known to be complete.
 """
 
 import re
@@ -33,10 +32,10 @@ HOLD = 64 * 1024
 """Maximum bytes held while waiting for the first content event; beyond it they are passed on without any."""
 
 TAIL = 8 * 1024
-"""Bytes at the end of a stream in which its last events are looked for; those take about 500."""
+"""Bytes at the end of a stream that are searched for its last events; those take about 500."""
 
 MAX_PADDING = 1024 * 1024
-"""A broken chunk is filled up to its announced size, so that an error can follow; not beyond this."""
+"""Bytes, at most, that fill up a broken chunk to its announced size, so that an error can follow."""
 
 HIDE_PARTIAL = b"event: ping\n\n"
 """Turns an unfinished event into one that clients skip: a later `event:` line overrides the earlier."""
@@ -44,17 +43,17 @@ HIDE_PARTIAL = b"event: ping\n\n"
 _STOPS = re.compile(
     rb'\nevent: message_stop\ndata: \{"type": ?"message_stop" ?\}\n\n(?:\r\n0\r\n\r\n)?\Z'
 ).search
-"""The end of a complete stream as most write it: its last event, and the last chunk."""
+"""Matches the usual end of a complete stream: its last event, and the last chunk."""
 
 _OPENS = re.compile(
     rb"(?:event: (?:message_start|ping)\ndata: [^\n]*\n\n"
     rb'|event: content_block_start\ndata: [^\n]*"content_block": ?\{"type": ?"(?:text|thinking)", ?'
     rb'"(?:text|thinking)": ?""(?:, ?"signature": ?"")?\}[^\n]*\n\n)*'
 ).fullmatch
-"""Whole events without content as most write them, before any that has some."""
+"""Matches whole events without content, in the usual form, at the beginning of a stream."""
 
 _DELTA = re.compile(rb"^event: content_block_delta\ndata: [^\n]*\n\n", re.MULTILINE).search
-"""A whole event with content as most write it."""
+"""Matches a whole event with content, in the usual form."""
 
 
 class Holding:
@@ -76,7 +75,7 @@ class Holding:
     def __init__(
         self, sink: ResponseSink, head: ResponseHead, framing: Framing | None, source: Source
     ) -> None:
-        """`framing`: that of the connection, where its chunks may pass as they came; None: they are framed anew."""
+        """`framing`: the connection's, if its chunks may pass unchanged; None: they are framed again."""
         self.decode = True
         self._sink = sink
         self._head = head
@@ -84,10 +83,10 @@ class Holding:
         self._source = source
         self._events: EventDecoder | None = None
         self._held: list[bytes] = []
-        """What goes to the client."""
+        """The bytes for the client."""
         self._payload: list[bytes] = []
         self._is_known = False
-        """It is a stream: enough has come to tell."""
+        """Whether enough bytes have arrived to know that it is a stream."""
         self._size = 0
 
     def body_received(self, raw: bytes, payload: bytes, ended: bool) -> None:
@@ -108,10 +107,10 @@ class Holding:
             self._sink.ended_early("the upstream's response ended before it had any content")
 
     def _is_stream(self) -> bool:
-        """Return whether what came is a stream, or may yet be one: its bytes say so, and if they do not, its label."""
+        """Return whether the response is or may become a stream: by its bytes, or else by its content type."""
         if self._is_known:
             return True
-        # As many pieces as bytes are looked at: more would be joined again with every read.
+        # At most so many pieces as bytes are examined: more would be joined again with every read.
         beginning = b"".join(self._payload[:64])
         if not is_event_stream(beginning):
             if may_become_event_stream(beginning):
@@ -131,7 +130,7 @@ class Holding:
         whole.body_received(raw, b"".join(self._payload), ended)
 
     def _has_content(self, payload: bytes) -> bool:
-        """Look at the bytes where they are plain, else decode them; tell of an error among them."""
+        """Examine the bytes directly if they have the usual form, else decode them; report an error among them."""
         if self._events is None:
             if _OPENS(payload) is not None:
                 return False
@@ -163,7 +162,7 @@ class Holding:
         self._sink.failed(failure)
 
     def _content_type(self) -> bytes:
-        """Return the label of the client's stream: the upstream's, if that says what it is."""
+        """Return the content type of the client's stream: the upstream's, if it is an event stream's."""
         about = self._sink.about
         return (
             about.content_type_line if about.content_type.startswith(b"text/event-stream") else EVENT_STREAM
@@ -184,20 +183,20 @@ class Holding:
         relaying.body_received(held, held, ended)
 
     def failed(self, error: UpstreamError) -> None:
-        """Say that the body broke off."""
+        """Report that the body broke off."""
         self._sink.ended_early(error.message, timeout=error.timeout)
 
     def can_ping(self) -> bool:
-        """Return True: nothing of this response is on its way."""
+        """Return True: nothing of this response has been sent."""
         return True
 
     def is_complete(self) -> bool:
-        """Return False: nothing has been given."""
+        """Return False: nothing has been sent."""
         return False
 
 
 class Relaying:
-    """Writes the rest of a stream to the client as it comes."""
+    """Writes the rest of a stream to the client as it arrives."""
 
     __slots__ = (
         "_before",
@@ -213,27 +212,27 @@ class Relaying:
     )
 
     def __init__(self, sink: ResponseSink, framing: Framing | None, first: bytes) -> None:
-        """`first`: the payload up to the first content, which comes as the first bytes."""
+        """`first`: the payload up to the first content, which also comes as the first bytes."""
         self.decode = framing is None
         self._sink = sink
         self._exchange = sink.request.exchange
         self._framing = framing
         self._first = first
         self._pending = b""
-        """The end of what came that is held back: a chunk's size that is cut, or the body's last chunk."""
+        """Bytes held back: an incomplete chunk size, or the body's last chunk."""
         self._older: tuple[Framing | None, list[bytes]] | None = None
         self._before = framing.copy() if framing is not None and not framing.ended else None
-        """Where the framing stood before `_last`."""
+        """The framing's state before `_last`."""
         self._last: list[bytes] = []
-        """The last reads, and in `_older` those before them: at least TAIL bytes, kept by reference."""
+        """The last reads; `_older` has those before them: together at least TAIL bytes, kept by reference."""
         self._size = -1
 
     def body_received(self, raw: bytes, payload: bytes, ended: bool) -> None:
-        """Pass the next bytes on."""
+        """Pass bytes on."""
         framing = self._framing
         data = payload if framing is None else raw
         if self._size < 0:
-            # The first bytes are kept as `first`.
+            # The first bytes are also in `first`, so they do not count.
             self._size = 0
         else:
             self._last.append(data)
@@ -266,11 +265,11 @@ class Relaying:
         return _payload(framing, [*reads, *self._last])
 
     def tell_usage(self, record: Record) -> None:
-        """Read the token counts, as far as they were told."""
+        """Read the token counts, as far as there are any."""
         take_usage_of_stream(record, self._first, self._tail())
 
     def _end(self, data: bytes) -> None:
-        """End the response as the upstream's body did. Whether it is complete, its last events say."""
+        """End the response like the upstream's body. Its last events say whether it is complete."""
         framing, exchange = self._framing, self._exchange
         complete, error = self._is_plainly_complete(data), None
         if not complete:
@@ -298,8 +297,8 @@ class Relaying:
             exchange.finish_and_close()
 
     def _is_plainly_complete(self, data: bytes) -> bool:
-        """Return True where the bytes alone show a complete stream without an error."""
-        # 96 bytes hold all that the pattern can match.
+        """Return True if the bytes alone show a complete stream without an error."""
+        # The pattern matches at most 96 bytes.
         if _STOPS(data[-96:]) is None:
             return False
         before = self._older[1] if self._older is not None else (self._first,)
@@ -315,18 +314,18 @@ class Relaying:
             self._exchange.abort()
 
     def can_ping(self) -> bool:
-        """Return whether an event of our own could stand here without cutting one of the upstream's."""
+        """Return whether an event can be inserted here without splitting one of the upstream's."""
         if self._framing is not None and (not self._framing.at_chunk_boundary or self._pending):
             return False
         return self._tail().endswith((b"\n\n", b"\r\n\r\n", b"\r\r"))
 
     def is_complete(self) -> bool:
-        """Return whether the last event has been passed on."""
+        """Return whether the last event was passed on."""
         return not self._pending and Ending(self._tail()).complete
 
     def _say_broken(self, type: str, message: str) -> None:
-        """Write one `event: error`, then end the connection. An event that was cut is hidden, not completed: a
-        client would run a tool call whose stop it saw."""
+        """Write one `event: error`, then end the connection. A cut event is hidden, not completed: clients run a tool
+        call whose stop they receive."""
         sink, exchange = self._sink, self._exchange
         payload = self._tail()
         text = MESSAGES.error_event(type, message, sink.request.request_id)
@@ -345,21 +344,21 @@ class Relaying:
 
 
 def _payload(framing: Framing | None, reads: list[bytes]) -> bytes:
-    """Return reads without their framing, which stood so before them."""
+    """Return the payload of reads. `framing`: its state before them."""
     data = b"".join(reads)
     return data if framing is None else b"".join(framing.copy().payload(data))
 
 
 def _rest_of_character(payload: bytes) -> bytes:
-    """Return what makes a character whole that was cut at the end of `payload`.
+    """Return bytes that complete a character cut at the end of `payload`.
 
-    Clients that read lines as UTF-8 before they look at events would find nothing else, not even the error.
+    Clients that decode lines as UTF-8 before they parse events would otherwise fail, and not see the error.
     """
     for have in (1, 2, 3):
         first = payload[-have] if have <= len(payload) else 0
         if first >= 0xC0:
             missing = (2 if first < 0xE0 else 3 if first < 0xF0 else 4) - have
-            # Behind these two only the higher continuations are UTF-8.
+            # After these first bytes UTF-8 allows only higher continuation bytes.
             low = {0xE0: b"\xa0", 0xF0: b"\x90"}.get(first, b"\x80") if have == 1 else b"\x80"
             return (low + b"\x80\x80")[: max(0, missing)]
         if first < 0x80:
@@ -368,9 +367,9 @@ def _rest_of_character(payload: bytes) -> bytes:
 
 
 def _closing(framing: Framing, text: bytes) -> bytes:
-    """Return `text` for behind a body that stopped where `framing` stands.
+    """Return `text` framed for a body that stopped at `framing`'s state.
 
-    What is missing of the chunk that was cut is made of `text` and blank lines.
+    What is missing of a cut chunk is filled with `text` and blank lines.
     """
     left = framing.chunk_left
     return text[:left].ljust(left, b"\n") + framing.chunk_end + chunk(text[left:])

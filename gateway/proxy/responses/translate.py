@@ -1,4 +1,4 @@
-"""An upstream's bytes through a dialect's decoder to the client's stream, as they come."""
+"""Translates an upstream's stream to the client's by a dialect's decoder, as it arrives."""
 
 from gateway.dialects.base import Decoder, StreamFailure
 from gateway.http1.heads import ResponseHead
@@ -11,7 +11,7 @@ from gateway.telemetry.access_log import Record
 
 
 def end_decoding(decoder: Decoder, sink: ResponseSink) -> None:
-    """End a response. Raise StreamFailure, but not for an empty one if another attempt brought the same."""
+    """End a response. Raise StreamFailure, except for an empty one if another attempt was empty, too."""
     try:
         decoder.end()
     except StreamFailure as failure:
@@ -49,7 +49,7 @@ class Translation:
         self._over = False
 
     def body_received(self, raw: bytes, payload: bytes, ended: bool) -> None:
-        """Translate the next bytes."""
+        """Translate bytes."""
         if self._over:
             return
         try:
@@ -92,7 +92,7 @@ class Translation:
         self._exchange.finish()
 
     def failed(self, error: UpstreamError) -> None:
-        """Say that the body broke off, unless the response was complete before."""
+        """Report that the body broke off, unless the response was complete."""
         if self._over:
             return
         if self._decoder.complete:
@@ -116,7 +116,7 @@ class Translation:
         self._exchange.finish_and_close()
 
     def can_ping(self) -> bool:
-        """Return True: what is written are whole events."""
+        """Return True: only whole events are written."""
         return True
 
     def is_complete(self) -> bool:
@@ -124,5 +124,5 @@ class Translation:
         return self._committed and self._writer.finished
 
     def tell_usage(self, record: Record) -> None:
-        """Tell the token counts, as far as they are known."""
+        """Set the token counts, as far as they are known."""
         record.take_usage(self._writer.usage)
