@@ -106,7 +106,7 @@ class Gateway:
             pool.limits = config.server.limits
         routes = ModelRoutes(config.models, config.upstreams)
         scheduler = Scheduler(config.upstreams)
-        scheduler.on_change = partial(self._tell_change, upstreams)
+        scheduler.on_change = partial(self._log_change, upstreams)
         model_list = ModelList(routes.exact_names(), routes.serves)
         metrics = Metrics(router.NAMES, router.name_of)
         cache_watch = CacheWatch() if config.cache.trace else None
@@ -140,7 +140,7 @@ class Gateway:
         runtime.client_connections = lambda: self.server.counts()
         return runtime
 
-    def _tell_change(self, upstreams: Mapping[str, UpstreamClient], change: Change) -> None:
+    def _log_change(self, upstreams: Mapping[str, UpstreamClient], change: Change) -> None:
         """Log that an upstream, an account or a part of one was closed or opened."""
         upstream = upstreams.get(change.upstream)
         shown = str if upstream is None else upstream.shown
@@ -369,7 +369,7 @@ class Gateway:
             )
         route, doubled = router.find(path)
         if head.method == "OPTIONS" and (path == "*" or route is not None):
-            router.tell_options(request, route)
+            router.respond_to_options(request, route)
             return None
         key = ""
         if route is None or not route.open:

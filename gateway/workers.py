@@ -263,7 +263,7 @@ class Supervisor:
         self._notify("reloading")
         with suppress(ConfigError):
             self._config = self._reload()
-            self._hub.forget_told()
+            self._hub.forget_broadcasts()
         for worker in self._workers:
             worker.ready = False
         self._order(signal.SIGHUP)

@@ -26,7 +26,7 @@ import trustme
 from gateway import process, workers
 from gateway.config import Config, ConfigError, Server
 from gateway.http1.limits import Limits
-from gateway.sharing.frames import TELL, frame, named, numbered
+from gateway.sharing.frames import BROADCAST, frame, named, numbered
 from gateway.telemetry.access_log import AccessLog
 from gateway.telemetry.log_writer import LogWriter
 from gateway.workers import Supervisor, Worker
@@ -318,7 +318,7 @@ def test_what_a_worker_tells_reaches_the_others(world: World) -> None:
     for ours, _ in pairs:
         world.supervisor._hub.join(ours)
     (_, one), (_, other) = pairs
-    told = frame(TELL, named("clear", b"all"))
+    told = frame(BROADCAST, named("clear", b"all"))
     world.run(
         world.ready(0),
         lambda: one.send(told),
@@ -336,14 +336,14 @@ def test_what_an_operator_wanted_ends_with_a_reload_that_succeeds(world: World) 
     kept: list[int] = []
 
     def look() -> None:
-        kept.append(len(world.supervisor._hub._told))
+        kept.append(len(world.supervisor._hub._broadcasts))
 
     ours, theirs = socket.socketpair()
     world.supervisor._hub.join(ours)
     with theirs:
         world.run(
             world.ready(0),
-            lambda: theirs.send(frame(TELL, named("action", b"off"))),
+            lambda: theirs.send(frame(BROADCAST, named("action", b"off"))),
             look,
             lambda: setattr(world, "config", None),
             raised(HUP),

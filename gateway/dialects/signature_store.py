@@ -37,11 +37,11 @@ class SignatureStore:
 
     def remember(self, key: str, signature: str) -> None:
         """Store a signature and publish it; one that is too large is dropped at once."""
-        self.told(key, signature)
+        self.store(key, signature)
         if self.tell is not None:
             self.tell(key, signature)
 
-    def told(self, key: str, signature: str) -> None:
+    def store(self, key: str, signature: str) -> None:
         """Store a signature that another process has published."""
         self.forget((key,))
         size = ENTRY + len(key) + len(signature)

@@ -62,7 +62,7 @@ def explain(request: ClientRequest) -> None:
     check_action(request.exchange.head)
     report: Report = {}
     try:
-        messages(request, lambda *serving: DryRun(report, *serving), lambda _: _told_here(request, report))
+        messages(request, lambda *serving: DryRun(report, *serving), lambda _: _report_here(request, report))
     except RequestError as error:
         report.setdefault("refused", refused(error.status, error.type, error.message))
     # The log line of this request lists no repairs, since none was sent.
@@ -75,9 +75,9 @@ def refused(status: int, type: str, message: str) -> Report:
     return {"status": status, "type": type, "message": message}
 
 
-def _told_here(request: ClientRequest, report: Report) -> None:
+def _report_here(request: ClientRequest, report: Report) -> None:
     """Report that a request gets its response without an upstream."""
-    _tell_request(request, report)
+    _report_request(request, report)
     document = request.parsed.document
     if not is_warmup(document):
         why = "a quota probe"
@@ -88,7 +88,7 @@ def _told_here(request: ClientRequest, report: Report) -> None:
     report["warmup"] = {"intercepted": True, "why": why}
 
 
-def _tell_request(request: ClientRequest, report: Report) -> None:
+def _report_request(request: ClientRequest, report: Report) -> None:
     parsed = request.parsed
     report["request"] = {
         "model": parsed.model,
@@ -124,12 +124,12 @@ class DryRun:
     def start(self) -> None:
         """Report. Raises RequestError for what an upstream's dialect cannot encode."""
         request, report, runtime = self._request, self._report, self._runtime
-        _tell_request(request, report)
+        _report_request(request, report)
         unwanted = is_warmup(request.parsed.document)
         why = "it is one, but intercept.warmup is off" if unwanted else "it is no warm-up"
         report["warmup"] = {"intercepted": False, "why": why}
         ranked = runtime.scheduler.rank(self._targets, self._conversation, self._now, request.features)
-        report["conversation"] = self._told_conversation(ranked)
+        report["conversation"] = self._report_conversation(ranked)
         routes = dict.fromkeys((one.upstream, one.wire_model, one.priority) for one in self._targets)
         report["route"] = {
             "mapped": ModelTable(runtime.config.models).target(request.parsed.model),
@@ -138,7 +138,7 @@ class DryRun:
             ],
         }
         chosen = self._choose()
-        report["accounts"] = [self._told_account(one, one.target is chosen) for one in ranked]
+        report["accounts"] = [self._report_account(one, one.target is chosen) for one in ranked]
         target = chosen or ranked[0].target
         document = request.parsed.document
         report["input_tokens"] = runtime.correction.apply(target.wire_model, estimate(document))
@@ -171,7 +171,7 @@ class DryRun:
             self._report["next"] = {"step": "wait", "seconds": round(step.seconds, 1)}
         return None
 
-    def _told_conversation(self, ranked: Sequence[Ranked]) -> Report:
+    def _report_conversation(self, ranked: Sequence[Ranked]) -> Report:
         entrance, document = self._request.entrance, self._request.parsed.document
         assert entrance is not None
         name = self._conversation.removeprefix(f"{entrance.key}/")
@@ -190,11 +190,11 @@ class DryRun:
             "home": next((self._place(one.target) for one in ranked if one.home), None),
         }
 
-    def _told_account(self, one: Ranked, asked: bool) -> Report:
+    def _report_account(self, one: Ranked, asked: bool) -> Report:
         opens_in = round(max(0.0, one.opens_at - self._now), 1) if 0.0 < one.opens_at < NEVER else 0.0
         place, wire_model = self._place(one.target), one.target.wire_model
-        told = {**place, "wire_model": wire_model, "asked": asked, "reason": one.reason}
-        return {**told, "opens_in": opens_in} if opens_in else told
+        report = {**place, "wire_model": wire_model, "asked": asked, "reason": one.reason}
+        return {**report, "opens_in": opens_in} if opens_in else report
 
     def _place(self, target: Target) -> dict[str, str]:
         account = shown_account(self._runtime.config.server, target.account)
@@ -297,8 +297,8 @@ class DryRun:
 
 def _change(name: str, at: str, detail: str = "") -> Report:
     """Return a report about one change: the first place that it touched, and its detail, if any."""
-    told = {"name": name, "at": at, **({"detail": detail} if detail else {})}
-    return {key: text if len(text) <= LONGEST else f"{text[:LONGEST]}…" for key, text in told.items()}
+    report = {"name": name, "at": at, **({"detail": detail} if detail else {})}
+    return {key: text if len(text) <= LONGEST else f"{text[:LONGEST]}…" for key, text in report.items()}
 
 
 def _masked(upstream: UpstreamClient, account: str) -> Credential:

@@ -150,7 +150,7 @@ def wrong_method(route: Route, method: str) -> RequestError:
     )
 
 
-def tell_options(request: ClientRequest, route: Route | None) -> None:
+def respond_to_options(request: ClientRequest, route: Route | None) -> None:
     """Respond to OPTIONS; `None` means the server as a whole. A page of an allowed origin may send the fields that it
     asks for, except for that of actions."""
     allow = allowed(route) if route is not None else b"GET, HEAD, OPTIONS, POST"

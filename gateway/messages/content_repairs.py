@@ -14,12 +14,12 @@ from gateway.messages.history import (
     Message,
     are_mergeable,
     blocks_of,
-    changed_blocks,
-    changed_message_blocks,
+    change_blocks,
+    change_message_blocks,
+    drop_blank,
     is_blank,
     is_tool_result,
-    merged,
-    unless_blank,
+    merge_messages,
     with_contents,
     without,
 )
@@ -46,10 +46,10 @@ def attribution(document: Document) -> Document:
 
 def deferred_tools(document: Document) -> Document:
     """Remove the placeholder tool and the marks of deferred tools; references to loaded tools become text."""
-    out = changed_message_blocks(document, without_references, ("tool_reference", "tool_result"))
+    out = change_message_blocks(document, without_references, ("tool_reference", "tool_result"))
     tools = document.get("tools")
     if isinstance(tools, list):
-        kept = changed_blocks(tools, _undeferred)
+        kept = change_blocks(tools, _without_deferral)
         if kept is not tools:
             out = {**out, "tools": kept}
     return out
@@ -93,7 +93,7 @@ def empty_text(document: Document) -> Document:
     out = with_contents(document, [_without_blanks(message) for message in document["messages"]])
     system = document.get("system")
     if isinstance(system, list):
-        kept = changed_blocks(system, unless_blank, _TEXT)
+        kept = change_blocks(system, drop_blank, _TEXT)
         if kept is not system:
             out = _with_system(out, kept)
     return out
@@ -106,21 +106,21 @@ def merge_roles(document: Document) -> Document:
     run: list[Message] = []
     for message in messages:
         if run and not are_mergeable(run[-1], message):
-            out.append(merged(run))
+            out.append(merge_messages(run))
             run = []
         run.append(message)
     if run:
-        out.append(merged(run))
+        out.append(merge_messages(run))
     return document if len(out) == len(messages) else {**document, "messages": out}
 
 
 def cache_control(document: Document) -> Document:
     """Remove cache marks: on the request, its tools, system blocks, content blocks, and those inside a tool result."""
-    out = changed_message_blocks(document, _without_marks)
+    out = change_message_blocks(document, _without_marks)
     for key in ("system", "tools"):
         blocks = document.get(key)
         if isinstance(blocks, list):
-            kept = changed_blocks(blocks, lambda block: without(block, "cache_control"))
+            kept = change_blocks(blocks, lambda block: without(block, "cache_control"))
             if kept is not blocks:
                 out = {**out, key: kept}
     return without(out, "cache_control")
@@ -128,7 +128,7 @@ def cache_control(document: Document) -> Document:
 
 def thinking_cache_control(document: Document) -> Document:
     """Remove cache marks on thinking blocks, where the protocol forbids them."""
-    return changed_message_blocks(document, lambda block: without(block, "cache_control"), KINDS)
+    return change_message_blocks(document, lambda block: without(block, "cache_control"), KINDS)
 
 
 def tool_loaded(name: object) -> str:
@@ -144,11 +144,11 @@ def without_references(block: Block) -> Block:
     content = block.get("content")
     if not is_tool_result(block) or not isinstance(content, list):
         return block
-    inner = changed_blocks(content, without_references)
+    inner = change_blocks(content, without_references)
     return block if inner is content else {**block, "content": inner}
 
 
-def _undeferred(tool: Block) -> Block | None:
+def _without_deferral(tool: Block) -> Block | None:
     """Return a tool without its deferral; None for the placeholder."""
     return None if tool.get("name") == PLACEHOLDER else without(tool, "defer_loading")
 
@@ -168,7 +168,7 @@ def _without_marks(block: Block) -> Block:
     """Return a content block without its cache mark, and without those inside a tool result."""
     content = block.get("content")
     if type(content) is list and is_tool_result(block):
-        inner = changed_blocks(content, _without_marks)
+        inner = change_blocks(content, _without_marks)
         if inner is not content:
             block = {**block, "content": inner}
     return without(block, "cache_control")
@@ -178,7 +178,7 @@ def _reminders(content: object) -> list[Any]:
     """Return a system message's content as blocks of a user message, without blank text."""
     if not isinstance(content, (str, list)):
         return []
-    return changed_blocks(blocks_of(content), _reminder, _TEXT)
+    return change_blocks(blocks_of(content), _reminder, _TEXT)
 
 
 def _reminder(block: Block) -> Block | None:
@@ -199,17 +199,17 @@ def _without_blanks(message: Message) -> Any:
     if message.get("role") == "system" or not message.keys() <= {"role", "content"}:
         return content
     if type(content) is list:
-        return changed_blocks(content, _unless_empty, ("text", "compaction")) or None
+        return change_blocks(content, _drop_empty, ("text", "compaction")) or None
     return None if is_blank(content) else content
 
 
-def _unless_empty(block: Block) -> Block | None:
+def _drop_empty(block: Block) -> Block | None:
     """Return a text block or a compaction; None for an empty one.
 
     The API itself sends a compaction of null or "" where it failed, and hosts refuse that in a request.
     """
     if block["type"] == "text":
-        return unless_blank(block)
+        return drop_blank(block)
     content = block.get("content")
     is_empty = (content is None or is_blank(content)) and not block.get("encrypted_content")
     return None if is_empty else block

@@ -14,12 +14,12 @@ from gateway.messages.content_repairs import deferred_tools, system_role
 from gateway.messages.history import (
     Block,
     Document,
-    changed_blocks,
-    changed_message_blocks,
+    change_blocks,
+    change_message_blocks,
     is_tool_result,
     without,
 )
-from gateway.messages.thinking import KINDS, unthinking, without_thinking
+from gateway.messages.thinking import KINDS, turn_thinking_off, without_thinking
 from gateway.messages.tool_repairs import with_tool_ids
 from gateway.patterns import Late
 
@@ -87,7 +87,7 @@ def without_fields(document: Document, paths: str) -> Document:
     return out
 
 
-def hashed_user_id(document: Document, detail: str = "") -> Document:
+def hash_user_id(document: Document, detail: str = "") -> Document:
     """Replace `metadata.user_id` by 32 hexadecimal digits of its hash."""
     metadata = document.get("metadata")
     user_id = metadata.get("user_id") if isinstance(metadata, dict) else None
@@ -97,7 +97,7 @@ def hashed_user_id(document: Document, detail: str = "") -> Document:
     return {**document, "metadata": {**metadata, "user_id": hashed}}
 
 
-def capped_cache_marks(document: Document, detail: str = "") -> Document:
+def cap_cache_marks(document: Document, detail: str = "") -> Document:
     """Remove cache marks until MAX_CACHE_MARKS are left: first the oldest in messages, then those before messages."""
     contents = [message.get("content") for message in document["messages"]]
     marks = sum(map(_marks, [*contents, document.get("system"), document.get("tools")]))
@@ -107,7 +107,7 @@ def capped_cache_marks(document: Document, detail: str = "") -> Document:
         nonlocal excess
         content = block.get("content")
         if excess > 0 and is_tool_result(block) and type(content) is list:
-            inner = changed_blocks(content, unmarked)
+            inner = change_blocks(content, unmarked)
             block = block if inner is content else {**block, "content": inner}
         if excess > 0 and "cache_control" in block:
             excess -= 1
@@ -116,16 +116,16 @@ def capped_cache_marks(document: Document, detail: str = "") -> Document:
 
     if excess <= 0:
         return document
-    out = changed_message_blocks(document, unmarked)
+    out = change_message_blocks(document, unmarked)
     for key in ("tools", "system"):
         blocks = document.get(key)
         if type(blocks) is list:
-            kept = changed_blocks(blocks, unmarked)
+            kept = change_blocks(blocks, unmarked)
             out = out if kept is blocks else {**out, key: kept}
     return out
 
 
-def rewritten_tool_ids(document: Document, detail: str = "") -> Document:
+def rewrite_tool_ids(document: Document, detail: str = "") -> Document:
     """Give every call an id of nine letters and digits, made from its number, and its result the same.
 
     That is the narrowest rule seen at a host. If the detail has a pattern with a prefix ("^fc_"), ids begin with it
@@ -163,7 +163,7 @@ def adaptive_as_enabled(document: Document, detail: str = "") -> Document:
     choice = document.get("tool_choice")
     forced = isinstance(choice, dict) and choice.get("type") in ("any", "tool")
     if budget < MIN_BUDGET or forced or _calls_without_a_thought(document):
-        return unthinking(document)
+        return turn_thinking_off(document)
     return {**document, "thinking": {"type": "enabled", "budget_tokens": budget}}
 
 
@@ -172,9 +172,9 @@ CURES: dict[str, Callable[[Document, str], Document]] = {
     "system_role": lambda document, detail: system_role(document),
     "deferred_tools": lambda document, detail: deferred_tools(document),
     "fields": without_fields,
-    "user_id": hashed_user_id,
-    "cache_marks": capped_cache_marks,
-    "tool_ids": rewritten_tool_ids,
+    "user_id": hash_user_id,
+    "cache_marks": cap_cache_marks,
+    "tool_ids": rewrite_tool_ids,
     "images": images_as_text,
     "documents": documents_as_text,
     "adaptive_thinking": adaptive_as_enabled,
@@ -186,7 +186,7 @@ for `tool_ids`, and unused by the others."""
 def _without(value: Any, keys: list[str]) -> Any:
     """Return an object, or the objects of a list, without the fields at a path."""
     if type(value) is list:
-        return changed_blocks(value, lambda block: _without(block, keys))
+        return change_blocks(value, lambda block: _without(block, keys))
     key, rest = keys[0], keys[1:]
     if not rest:
         return without(value, key)
@@ -223,10 +223,10 @@ def _noted(document: Document, kind: str, note: Callable[[Block], str]) -> Docum
         content = block.get("content")
         if type(content) is not list:
             return block
-        inner = changed_blocks(content, change, (kind,))
+        inner = change_blocks(content, change, (kind,))
         return block if inner is content else {**block, "content": inner}
 
-    return changed_message_blocks(document, change, (kind, "tool_result"))
+    return change_message_blocks(document, change, (kind, "tool_result"))
 
 
 def _image_note(block: Block) -> str:

@@ -15,7 +15,7 @@ MERGEABLE = ("user", "assistant")
 """Roles whose adjacent messages are one turn. Messages of role system are separate: they may contain settings."""
 
 
-def changed_blocks(
+def change_blocks(
     content: list[Any], change: Callable[[Block], Block | None], kinds: tuple[str, ...] = ()
 ) -> list[Any]:
     """Return the list with each block changed, or only those of the types in `kinds`.
@@ -36,10 +36,10 @@ def changed_blocks(
     return content if out is None else out
 
 
-def changed_message_blocks(
+def change_message_blocks(
     document: Document, change: Callable[[Block], Block | None], kinds: tuple[str, ...] = ()
 ) -> Document:
-    """Return the document with the content blocks of all messages changed, as `changed_blocks` does it.
+    """Return the document with the content blocks of all messages changed, as `change_blocks` does it.
 
     A message that loses its last block is left out.
     """
@@ -47,9 +47,9 @@ def changed_message_blocks(
         return document
 
     def change_content(content: Any) -> Any:
-        return changed_blocks(content, change, kinds) if type(content) is list else content
+        return change_blocks(content, change, kinds) if type(content) is list else content
 
-    return changed_contents(document, change_content)
+    return change_contents(document, change_content)
 
 
 def _holds(document: Document, kinds: tuple[str, ...]) -> bool:
@@ -63,7 +63,7 @@ def _holds(document: Document, kinds: tuple[str, ...]) -> bool:
     return False
 
 
-def changed_contents(document: Document, change: Callable[[Any], Any]) -> Document:
+def change_contents(document: Document, change: Callable[[Any], Any]) -> Document:
     """Return the document with each message's content changed; see `with_contents`."""
     return with_contents(document, [change(message.get("content")) for message in document["messages"]])
 
@@ -88,12 +88,12 @@ def with_contents(document: Document, contents: list[Any]) -> Document:
                 continue
             message = {**message, "content": content}
         if run and not (gap and are_mergeable(run[-1], message)):
-            out.append(merged(run))
+            out.append(merge_messages(run))
             run = []
         run.append(message)
         gap = False
     if run:
-        out.append(merged(run))
+        out.append(merge_messages(run))
     return {**document, "messages": out}
 
 
@@ -107,7 +107,7 @@ def are_mergeable(first: Message, second: Message) -> bool:
     )
 
 
-def merged(run: list[Message]) -> Message:
+def merge_messages(run: list[Message]) -> Message:
     """Merge messages of one turn; a single one is returned as it is.
 
     Strings are joined with a blank line, otherwise each becomes a text block. In a user message the tool results come
@@ -135,7 +135,7 @@ def is_blank(text: object) -> bool:
     return isinstance(text, str) and (not text or text.isspace())
 
 
-def unless_blank(block: Block) -> Block | None:
+def drop_blank(block: Block) -> Block | None:
     """Return a text block, or None for one without text."""
     return None if is_blank(block.get("text", "")) else block
 

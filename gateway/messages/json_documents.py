@@ -160,7 +160,7 @@ def _differ(before: Any, after: Any, steps: list[str]) -> bool:
     return bool(before != after)
 
 
-def spelled(key: str) -> Late[bytes]:
+def compile_key(key: str) -> Late[bytes]:
     """Return a pattern for `member_values` that matches an (ASCII) key in every spelling that JSON allows.
 
     It matches up to the key and its value, if that is a scalar (groups 1 and 2), or up to the next opening bracket (3).
@@ -174,8 +174,8 @@ def spelled(key: str) -> Late[bytes]:
 def member_values(raw: bytes, key: Late[bytes]) -> Iterator[tuple[int, int]]:
     """Yield start and end of each value of a key in the text of a JSON object.
 
-    `raw` is known to be an object; `key` comes from `spelled`. Keys of nested objects are skipped. Takes one pass, with
-    Python steps only for nested brackets.
+    `raw` is known to be an object; `key` comes from `compile_key`. Keys of nested objects are skipped. Takes one pass,
+    with Python steps only for nested brackets.
     """
     # Escaped backslashes and quotes are replaced by text of the same length, so that every quote left ends a string.
     text = raw.replace(rb"\\", b"__").replace(rb"\"", b"__")

@@ -25,7 +25,7 @@ from gateway.messages.thinking import (
     KINDS,
     foreign_thinking,
     is_own,
-    speaks_of_signature,
+    mentions_signature,
     without_thinking,
 )
 from gateway.messages.tool_repairs import (
@@ -45,8 +45,8 @@ __all__ = [
     "PLACEHOLDER",
     "REPAIRS",
     "apply",
+    "mentions_signature",
     "needed_repairs",
-    "speaks_of_signature",
     "without_thinking",
 ]
 

@@ -15,10 +15,10 @@ from gateway.messages.history import without
 from gateway.messages.json_documents import (
     BOM,
     TooLarge,
+    compile_key,
     member_values,
     only_key,
     read_quickly,
-    spelled,
     with_every_digit,
     write_document,
 )
@@ -58,7 +58,7 @@ _LONGEST_USER_ID = 4096
 _BEGINNING = 16
 """Blocks of the system prompt, and of the first user message, that identify a conversation: real ones have 5."""
 
-_MODEL = spelled("model")
+_MODEL = compile_key("model")
 _KEY = b'"model"'
 _PLAIN_MODEL = re.compile(rb'"model"[ \t\r\n]*+:[ \t\r\n]*+("[^"\\]*+(?:\\.[^"\\]*+)*+")', re.DOTALL)
 _ESCAPED_LETTER = rb"\u006"

@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 from gateway.config.kinds import SIGNATURE_MARKS
-from gateway.messages.history import Block, Document, changed_message_blocks, without
+from gateway.messages.history import Block, Document, change_message_blocks, without
 from gateway.patterns import Late
 
 DIALECT_MARKS = SIGNATURE_MARKS
@@ -38,7 +38,7 @@ def foreign_thinking(document: Document, own_mark: str = "") -> Document:
         signature = block.get("signature" if block["type"] == "thinking" else "data")
         return block if is_own(signature, own_mark) else None
 
-    return changed_message_blocks(document, unless_foreign, KINDS)
+    return change_message_blocks(document, unless_foreign, KINDS)
 
 
 def is_own(signature: object, own_mark: str) -> bool:
@@ -54,11 +54,11 @@ def without_thinking(document: Document) -> Document:
     While `thinking` is on, a last assistant turn with a tool call must begin with a thinking block: then `thinking` is
     removed, too, and the context edits that need it.
     """
-    out = changed_message_blocks(document, lambda block: None, KINDS)
-    return unthinking(out) if _thinks(out) and _calls_without_thinking(out) else out
+    out = change_message_blocks(document, lambda block: None, KINDS)
+    return turn_thinking_off(out) if _thinks(out) and _calls_without_thinking(out) else out
 
 
-def unthinking(document: Document) -> Document:
+def turn_thinking_off(document: Document) -> Document:
     """Turn `thinking` off: remove the parameter, and the context edits that hosts refuse without it."""
     out = without(document, "thinking")
     management = out.get("context_management")
@@ -70,7 +70,7 @@ def unthinking(document: Document) -> Document:
     return without(out, "context_management")
 
 
-def speaks_of_signature(text: str) -> bool:
+def mentions_signature(text: str) -> bool:
     """Return whether the text of a 400 is about a signature or a thinking block.
 
     It is not if it is about the `thinking` parameter, its budget, or another kind of signature.

@@ -15,11 +15,11 @@ from gateway.messages.history import (
     Document,
     Message,
     blocks_of,
-    changed_blocks,
-    changed_message_blocks,
+    change_blocks,
+    change_message_blocks,
+    drop_blank,
     is_blank,
     is_tool_result,
-    unless_blank,
     with_contents,
 )
 from gateway.messages.json_documents import write_document
@@ -83,7 +83,7 @@ def with_tool_ids(
         if role in ("assistant", "user"):
             is_answering = role == "user"
             if type(content) is list:
-                content = changed_blocks(content, change, ("tool_result" if is_answering else "tool_use",))
+                content = change_blocks(content, change, ("tool_result" if is_answering else "tool_use",))
         contents.append(content)
     return with_contents(document, contents)
 
@@ -109,7 +109,7 @@ def tool_results(document: Document) -> Document:
 
 def empty_results(document: Document) -> Document:
     """Remove blank text blocks inside tool results, and give a failed one without text a message."""
-    return changed_message_blocks(document, _with_words, ("tool_result",))
+    return change_message_blocks(document, _with_words, ("tool_result",))
 
 
 def server_tools(document: Document) -> Document:
@@ -185,7 +185,7 @@ class _ServerTurn:
             return block if stays else None
 
         for at, content in self._contents:
-            contents[at] = changed_blocks(content, change)
+            contents[at] = change_blocks(content, change)
         if goes_on:
             waiting |= self._calls
 
@@ -281,7 +281,7 @@ def _with_words(result: Block) -> Block:
     """Return a tool result without blank text blocks, and with a message if it failed without one."""
     content = kept = result.get("content")
     if type(content) is list:
-        kept = changed_blocks(content, unless_blank, _TEXT)
+        kept = change_blocks(content, drop_blank, _TEXT)
     if result.get("is_error") is True and (kept is None or kept == [] or is_blank(kept)):
         kept = NO_MESSAGE
     return result if kept is content else {**result, "content": kept}
@@ -292,7 +292,7 @@ def _as_text(result: Block) -> list[Any]:
     content = result.get("content")
     blocks = blocks_of(content) if isinstance(content, (str, list)) else []
     inner = [_as_user_block(block) for block in blocks]
-    return changed_blocks(inner, unless_blank, _TEXT) or [{"type": "text", "text": NO_CONTENT}]
+    return change_blocks(inner, drop_blank, _TEXT) or [{"type": "text", "text": NO_CONTENT}]
 
 
 def _as_user_block(block: Any) -> Any:

@@ -56,7 +56,7 @@ class CacheWatch:
         """Hash a request that is about to be dropped, if its upstream, or `beginning`, the first events of its
         response, indicate a cache."""
         record = request.record
-        if record.bytes_in <= LARGEST and (record.upstream in self.watched or speaks_of_cache(beginning)):
+        if record.bytes_in <= LARGEST and (record.upstream in self.watched or mentions_cache(beginning)):
             request.prompt = self.prompt_of(request, parsed)
 
     def judge(self, record: Record, followed: "tuple[str, Prefix] | None") -> None:
@@ -82,7 +82,7 @@ class CacheWatch:
         self._caches.judge(*followed, record)
 
 
-def speaks_of_cache(beginning: bytes) -> bool:
+def mentions_cache(beginning: bytes) -> bool:
     """Return whether the first events of a stream report tokens read from a cache or written to one."""
     # Imported here since it imports this module.
     from gateway.proxy.responses.events import take_usage_of_stream

@@ -105,7 +105,7 @@ class Forwarder:
         if record.attempts > 1:
             request.parsed.recall()
         if request.runtime.debugging:
-            self._say_asked(lease)
+            self._log_choice(lease)
         attempt = self._attempt = Attempt(self, lease, request.runtime.upstreams[target.upstream])
         attempt.start()
 
@@ -113,7 +113,7 @@ class Forwarder:
         exchange, retries = self.request.exchange, self._later()
         step = retries.next(exchange.loop.time())
         if self.request.runtime.debugging and not isinstance(step, Lease):
-            self._say(decisions.goes_on(step))
+            self._log(decisions.goes_on(step))
         if isinstance(step, Lease):
             self._try(step)
         elif isinstance(step, Wait):
@@ -174,7 +174,7 @@ class Forwarder:
         retries = self._later()
         failed = retries.failed(attempt.lease, failure, now, time.time(), find)
         if request.runtime.debugging:
-            self._say(decisions.fails(failed))
+            self._log(decisions.fails(failed))
         # The lease was released above; `done` must not do it again.
         self._attempt = attempt.reader = None
         self._next()
@@ -185,7 +185,7 @@ class Forwarder:
         upstream, request, target = attempt.upstream, self.request, attempt.lease.target
         attempt.lease.release()
         self.done()
-        request.record.tried = (_told(target.account, target.upstream, failure.status),)
+        request.record.tried = (_format_tried(target.account, target.upstream, failure.status),)
         meaning = meaning_of(failure, time.time())
         about_it = (
             failure.kind is FailureKind.STATUS and failure.status == 400 and meaning.about is About.REQUEST
@@ -198,7 +198,7 @@ class Forwarder:
                 return
         hint = meaning.hint if failure.status == 429 else None
         upstream.uncountable_until = now + (hint or UNCOUNTABLE_FOR)
-        self._say(f"{upstream.upstream.name} did not count tokens: they are estimated")
+        self._log(f"{upstream.upstream.name} did not count tokens: they are estimated")
         assert self._uncountable is not None
         self._uncountable()
 
@@ -244,10 +244,10 @@ class Forwarder:
 
     # Debug lines.
 
-    def _say(self, line: str) -> None:
+    def _log(self, line: str) -> None:
         self.request.runtime.log.debug(f"{self.request.request_id} {line}")
 
-    def _say_asked(self, lease: Lease) -> None:
+    def _log_choice(self, lease: Lease) -> None:
         """Log which account is used, and why the others are not."""
         request = self.request
         tried: tuple[tuple[str, str], ...] = ()
@@ -255,7 +255,7 @@ class Forwarder:
         ranked = request.runtime.scheduler.rank(self._targets, self._conversation, now, request.features)
         if self._retries is not None:
             tried = tuple((one.account, one.upstream) for one in self._retries.tried)
-        self._say(decisions.asks(lease, request.record.attempts, ranked, tried))
+        self._log(decisions.asks(lease, request.record.attempts, ranked, tried))
 
     # The end.
 
@@ -264,7 +264,7 @@ class Forwarder:
         attempt, self._attempt = self._attempt, None
         if self._retries is not None:
             self.request.record.tried = tuple(
-                _told(one.account, one.upstream, one.status) for one in self._retries.tried
+                _format_tried(one.account, one.upstream, one.status) for one in self._retries.tried
             )
         if attempt is not None:
             attempt.lease.release()
@@ -335,6 +335,6 @@ class Forwarder:
             request.crashed(error)
 
 
-def _told(account: str, upstream: str, status: int) -> str:
+def _format_tried(account: str, upstream: str, status: int) -> str:
     """Return a failed attempt in the form for records; `status` is 0 if there was no response."""
     return f"{account}@{upstream}:{status or 'unreached'}"

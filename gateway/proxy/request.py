@@ -141,7 +141,7 @@ FORGOTTEN = MessagesRequest(b"", {}, "", stream=True, by_orjson=True)
 class UsageSource(Protocol):
     """Where a response's token counts can be read after it was sent."""
 
-    def tell_usage(self, record: Record) -> None:
+    def record_usage(self, record: Record) -> None:
         """Read them into the record."""
 
 
@@ -250,7 +250,7 @@ class ClientRequest:
         record.duration = exchange.loop.time() - exchange.received_at
         if not record.outcome:
             record.outcome = "canceled" if gone else "ok" if exchange.status < 400 else "refused"
-        exchange.loop.call_soon(self._tell)
+        exchange.loop.call_soon(self._notify_observers)
 
     def crashed(self, error: Exception) -> None:
         """Respond to a refusal with its message, to any other exception with an internal error.
@@ -285,10 +285,10 @@ class ClientRequest:
             self.crashed(error)
         self.record.outcome = "shutdown"
 
-    def _tell(self) -> None:
+    def _notify_observers(self) -> None:
         record = self.record
         if self.usage_source is not None:
-            self.usage_source.tell_usage(record)
+            self.usage_source.record_usage(record)
             self.usage_source = None
         runtime = self.runtime
         watch = runtime.cache_watch

@@ -29,11 +29,11 @@ CAUSE_LENGTH = 300
 """Characters kept of the upstream's message."""
 
 
-ELSEWHERE = object()
+OTHER_PROCESS = object()
 """The prober if another process probes."""
 
 
-class ToldCoolDown(NamedTuple):
+class SharedCoolDown(NamedTuple):
     """A cool-down that another process has started, in this process's monotonic seconds."""
 
     rule: Rule
@@ -166,7 +166,7 @@ class CircuitBreaker:
             type=failure.type,
         )
 
-    def told(self, told: ToldCoolDown) -> None:
+    def merge(self, told: SharedCoolDown) -> None:
         """Merge another process's cool-down with this one."""
         name = told.rule.name
         self.failures[name] = max(told.failures, self.failures.get(name, 0))
@@ -177,15 +177,15 @@ class CircuitBreaker:
         self.until = told.until
         self.probe_at = min(told.until, self.failed_at + PROBE_EVERY)
 
-    def probed_elsewhere(self, until: float) -> None:
+    def probe_remotely(self, until: float) -> None:
         """Note that another process probes: requests here wait for its result, until this time at most."""
-        if self.rule is not None and self.prober in (None, ELSEWHERE):
-            self.prober = ELSEWHERE
+        if self.rule is not None and self.prober in (None, OTHER_PROCESS):
+            self.prober = OTHER_PROCESS
             self.prober_alone_until = until
 
     def _given_up(self, now: float) -> bool:
         """Return whether the wait for another process's probe is over."""
-        return self.prober is ELSEWHERE and now + TICK >= self.prober_alone_until
+        return self.prober is OTHER_PROCESS and now + TICK >= self.prober_alone_until
 
     def ended_by(self, started: float) -> bool:
         """Return whether the success of an attempt that began at `started` ends this; an earlier one does not."""

@@ -13,7 +13,7 @@ MAX_CONVERSATIONS = 4096
 BOUND_FOR = 3600.0
 """Seconds after its last use that a binding lasts: no prompt cache lives longer."""
 
-TELL_AGAIN = BOUND_FOR / 4
+PUBLISH_AGAIN = BOUND_FOR / 4
 """Seconds after which a binding that is still in use is published again."""
 
 Tell = Callable[[int, AccountState], None]
@@ -23,7 +23,7 @@ Tell = Callable[[int, AccountState], None]
 class Conversations:
     """Conversation -> its account. Times are monotonic seconds."""
 
-    __slots__ = ("_bindings", "_names", "_told", "tell")
+    __slots__ = ("_bindings", "_names", "_remote", "tell")
 
     def __init__(self) -> None:
         self._bindings: dict[str, tuple[AccountState, float, bool, float]] = {}
@@ -32,14 +32,14 @@ class Conversations:
         """Publishes bindings that differ from rendezvous hashing; None if there are no other processes."""
         self._names: dict[int, str] = {}
         """The conversations bound here, by point; kept only if `tell` is set."""
-        self._told: dict[int, tuple[AccountState, float]] = {}
+        self._remote: dict[int, tuple[AccountState, float]] = {}
         """Bindings of other processes that are not bound here: the account, and until when they last."""
 
     def home(self, conversation: str, now: float) -> AccountState | None:
         """Return the account that a conversation is bound to; None for an unknown one."""
         binding = self._bindings.get(conversation)
         if binding is None or now - binding[1] > BOUND_FOR:
-            return self._home_told(conversation, now) if self._told else None
+            return self._remote_home(conversation, now) if self._remote else None
         return binding[0]
 
     def bind(
@@ -63,29 +63,29 @@ class Conversations:
             due = old[3]
         if self.tell is not None and (old is None or (proven and due <= now)):
             point = point_of(conversation)
-            if self._told.pop(point, (None,))[0] is account:
-                due = now + TELL_AGAIN
+            if self._remote.pop(point, (None,))[0] is account:
+                due = now + PUBLISH_AGAIN
             self._names[point] = conversation
             drop_oldest(self._names)
             if proven and due <= now:
-                due = now + TELL_AGAIN
+                due = now + PUBLISH_AGAIN
                 self.tell(point, account)
         bindings[conversation] = account, now, proven, due
         if len(bindings) > MAX_CONVERSATIONS:
             del bindings[next(iter(bindings))]
 
-    def told(self, point: int, account: AccountState, now: float, until: float) -> None:
+    def bind_remotely(self, point: int, account: AccountState, now: float, until: float) -> None:
         """Take over another process's binding of a conversation."""
         name = self._names.get(point)
         if name is None:
-            self._told[point] = account, until
-            drop_oldest(self._told)
+            self._remote[point] = account, until
+            drop_oldest(self._remote)
         else:
-            self._bindings[name] = account, now, True, now + TELL_AGAIN
+            self._bindings[name] = account, now, True, now + PUBLISH_AGAIN
 
-    def _home_told(self, conversation: str, now: float) -> AccountState | None:
+    def _remote_home(self, conversation: str, now: float) -> AccountState | None:
         """Return the account that another process has bound a conversation to; None if there is none."""
-        account, until = self._told.get(point_of(conversation), (None, now))
+        account, until = self._remote.get(point_of(conversation), (None, now))
         return account if now < until else None
 
     def disappoint(self, conversation: str, account: AccountState) -> None:
@@ -99,7 +99,7 @@ class Conversations:
         self._bindings = {
             name: binding for name, binding in self._bindings.items() if binding[0] is not account
         }
-        self._told = {point: told for point, told in self._told.items() if told[0] is not account}
+        self._remote = {point: told for point, told in self._remote.items() if told[0] is not account}
 
 
 def drop_oldest(kept: dict[int, Any]) -> None:

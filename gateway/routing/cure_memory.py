@@ -73,11 +73,11 @@ class CureMemory:
     def learn(self, upstream: str, wire_model: str, cures: Sequence[Cure], now: float) -> None:
         """Remember cures with which an upstream has served a request, and publish them."""
         for cure in cures:
-            self.told(upstream, wire_model, cure, now + REMEMBERED_FOR, now)
+            self.store(upstream, wire_model, cure, now + REMEMBERED_FOR, now)
             if self.tell is not None:
                 self.tell(upstream, wire_model, cure)
 
-    def told(self, upstream: str, wire_model: str, cure: Cure, until: float, now: float) -> None:
+    def store(self, upstream: str, wire_model: str, cure: Cure, until: float, now: float) -> None:
         """Remember a cure that this or another process has learnt."""
         place = upstream, wire_model
         learnt = self.kept.pop(place, {})

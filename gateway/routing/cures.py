@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from gateway.messages.repair import speaks_of_signature
+from gateway.messages.repair import mentions_signature
 from gateway.patterns import Late, any_of
 from gateway.routing.error_bodies import read_error
 from gateway.routing.failures import Failure, FailureKind, message_of, status_of
@@ -205,7 +205,7 @@ MESSAGES_CURES = (
     ),
     CureRow(
         name="without_thinking",
-        says=speaks_of_signature,
+        says=mentions_signature,
         statuses=frozenset({400}),
         detail=_if(_history),
         remembered=False,

@@ -4,12 +4,12 @@
 """
 
 from gateway.routing.accounts import AccountState
-from gateway.routing.circuit_breaker import CircuitBreaker, ToldCoolDown
+from gateway.routing.circuit_breaker import CircuitBreaker, SharedCoolDown
 from gateway.routing.scheduler import Scheduler
 from gateway.routing.status import Scope
 
 
-def close(scheduler: Scheduler, state: AccountState, scope: Scope, told: ToldCoolDown) -> None:
+def close(scheduler: Scheduler, state: AccountState, scope: Scope, told: SharedCoolDown) -> None:
     """Apply a cool-down that another process has started."""
     if scope.wire_model:
         breaker = state.part_breaker(scope.wire_model, scope.feature)
@@ -18,7 +18,7 @@ def close(scheduler: Scheduler, state: AccountState, scope: Scope, told: ToldCoo
         scheduler.conversations.forget(state)
     else:
         breaker = state.upstream.breaker = state.upstream.breaker or CircuitBreaker()
-    breaker.told(told)
+    breaker.merge(told)
 
 
 def open(scheduler: Scheduler, state: AccountState, scope: Scope, since: float) -> None:
@@ -40,7 +40,7 @@ def probe(state: AccountState, scope: Scope, until: float) -> None:
     """Wait for another process's probe, until this time at most."""
     breaker = breaker_of(state, scope)
     if breaker is not None:
-        breaker.probed_elsewhere(until)
+        breaker.probe_remotely(until)
 
 
 def breaker_of(state: AccountState, scope: Scope) -> CircuitBreaker | None:

@@ -12,10 +12,10 @@ from gateway.routing.failures import Failure, FailureKind, message_of, status_of
 from gateway.routing.policy import RULES, About, Rule
 from gateway.routing.sent import FAST
 from gateway.routing.signals import (
+    MENTIONS_ACCOUNT,
+    MENTIONS_MODEL,
     MODEL_IS_MISSING,
     SIGNALS,
-    SPEAKS_OF_ACCOUNT,
-    SPEAKS_OF_MODEL,
     Signal,
 )
 
@@ -155,8 +155,8 @@ def _by_status(failure: Failure, error: ErrorBody, status: int, words: str, wire
         rf"(?<![\w.-]){re.escape(wire_model)}(?![\w-])", words, re.IGNORECASE
     )
     if status == 403:
-        about_model = names_model or SPEAKS_OF_MODEL.search(words)
-        return "billing" if not about_model and SPEAKS_OF_ACCOUNT.search(words) else "forbidden"
+        about_model = names_model or MENTIONS_MODEL.search(words)
+        return "billing" if not about_model and MENTIONS_ACCOUNT.search(words) else "forbidden"
     if status == 404:
         if names_model or MODEL_IS_MISSING.search(words):
             return "missing"

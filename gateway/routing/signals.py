@@ -247,9 +247,9 @@ MODEL_IS_MISSING = any_of(
 )
 """Matches messages of 404s about the model, if they do not contain its name."""
 
-SPEAKS_OF_MODEL = any_of(r"\bmodels?\b")
+MENTIONS_MODEL = any_of(r"\bmodels?\b")
 
-SPEAKS_OF_ACCOUNT = any_of(
+MENTIONS_ACCOUNT = any_of(
     r"\baccounts?\b",
     r"\borgani[sz]ations?\b",
     r"\bworkspaces?\b",

@@ -23,7 +23,7 @@ SIGNATURE_FOR = 86400.0
 OPEN_FOR = 600.0
 """Seconds that an `open` is remembered at least, to compare it with news still on their way."""
 
-ENDS_TOLD = 16
+MAX_ENDS = 16
 """Cool-downs of one thing, none of which covers another: each began later and ends earlier. Two are rare."""
 
 ROOM = {COOLING: 4096, BOUND: MAX_CONVERSATIONS, SIGNATURE: 10_000, CURE: MAX_KEPT * MAX_CURES, PROBE: 1024}
@@ -80,7 +80,7 @@ class Ends:
         ):
             return False
         kept = [one for one in self.cooling if not _covers(news, one)]
-        self.cooling = sorted([*kept, news], key=lambda one: one.made)[-ENDS_TOLD:]
+        self.cooling = sorted([*kept, news], key=lambda one: one.made)[-MAX_ENDS:]
         return True
 
     def prune(self, wall: float) -> bool:

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from itertools import chain
 
-NEWS, LIVE, ASK, EXPECT, ANSWER, KEEP, TELL = range(7)
+NEWS, LIVE, ASK, EXPECT, REPLY, KEEP, BROADCAST = range(7)
 """Kinds:
 
 - NEWS: see `news`.

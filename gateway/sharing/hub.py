@@ -10,14 +10,14 @@ from collections import deque
 
 from gateway.sharing.facts import Facts
 from gateway.sharing.frames import (
-    ANSWER,
     ASK,
+    BROADCAST,
     EXPECT,
     KEEP,
     LIVE,
     NEWS,
     PIECE,
-    TELL,
+    REPLY,
     Inbox,
     Outbox,
     frame,
@@ -40,7 +40,7 @@ STILL = 1.0
 """Seconds without a reply after which a worker counts as stopped: others do not wait for it that long, and when it
 continues it need not answer old requests."""
 
-MAX_TOLD = 4096
+MAX_BROADCASTS = 4096
 """Different operators' actions kept: three for each account, and more accounts than any configuration has."""
 
 
@@ -80,7 +80,7 @@ class Hub:
         self._asks: dict[int, Ask] = {}
         self._asked = 0
         self._ended: dict[str, deque[bytes]] = {}
-        self._told: dict[bytes, None] = {}
+        self._broadcasts: dict[bytes, None] = {}
         """Operators' actions, each once, in the order of their last occurrence."""
 
     def join(self, sock: socket.socket) -> None:
@@ -88,13 +88,13 @@ class Hub:
         sock.setblocking(False)
         snapshot = self._facts.snapshot(time.time())
         peer = self._peers[sock] = Peer(sock, Outbox(frame(NEWS, encode(news)) for news in snapshot))
-        for told in self._told:
-            peer.outbox.put(frame(TELL, told))
-        self._tell_live()
+        for payload in self._broadcasts:
+            peer.outbox.put(frame(BROADCAST, payload))
+        self._send_live()
 
-    def forget_told(self) -> None:
+    def forget_broadcasts(self) -> None:
         """Drop the kept actions: a reload has ended their effect."""
-        self._told.clear()
+        self._broadcasts.clear()
 
     def close(self) -> None:
         """Close the hub's ends, in a worker that has inherited them."""
@@ -137,7 +137,7 @@ class Hub:
             while data := peer.outbox.next():
                 peer.outbox.sent(peer.sock.send(data))
                 if peer.missed != peer.outbox.dropped:
-                    self._tell_of(peer)
+                    self._send_live_to(peer)
         except BlockingIOError:
             pass
         except OSError:
@@ -153,14 +153,14 @@ class Hub:
             if ask.peer is peer:
                 del self._asks[number]
             elif peer in ask.waiting:
-                self._answered(peer, number, b"")
-        self._tell_live()
+                self._replied(peer, number, b"")
+        self._send_live()
 
-    def _tell_live(self) -> None:
+    def _send_live(self) -> None:
         for peer in self._peers.values():
-            self._tell_of(peer)
+            self._send_live_to(peer)
 
-    def _tell_of(self, peer: Peer) -> None:
+    def _send_live_to(self, peer: Peer) -> None:
         """Tell a worker how many workers live, and how many frames it has missed."""
         peer.missed = peer.outbox.dropped
         peer.outbox.put(frame(LIVE, numbered(len(self._peers), numbered(peer.missed))))
@@ -170,26 +170,26 @@ class Hub:
             news = decode(payload)
             if news is not None and self._facts.merge(news, time.time()) is not None:
                 self._pass_on(peer, NEWS, payload)
-        elif kind == TELL:
-            self._told.pop(payload, None)
-            self._told[payload] = None
-            if len(self._told) > MAX_TOLD:
-                del self._told[next(iter(self._told))]
-            self._pass_on(peer, TELL, payload)
+        elif kind == BROADCAST:
+            self._broadcasts.pop(payload, None)
+            self._broadcasts[payload] = None
+            if len(self._broadcasts) > MAX_BROADCASTS:
+                del self._broadcasts[next(iter(self._broadcasts))]
+            self._pass_on(peer, BROADCAST, payload)
         elif kind == KEEP:
             name, blob = name_in(payload)
             if name in peer.kept or len(peer.kept) < MAX_NAMES:
                 peer.kept[name] = blob
         elif kind == ASK:
             self._ask(peer, *number_in(payload))
-        elif kind == ANSWER:
-            self._answered(peer, *number_in(payload))
+        elif kind == REPLY:
+            self._replied(peer, *number_in(payload))
 
     def _pass_on(self, sender: Peer, kind: int, payload: bytes) -> None:
-        told = frame(kind, payload)
+        passed_on = frame(kind, payload)
         for peer in self._peers.values():
             if peer is not sender:
-                peer.outbox.put(told)
+                peer.outbox.put(passed_on)
 
     def _ask(self, asking: Peer, number: int, name: bytes) -> None:
         """Pass a request on to all others that have not stopped; reply at once for those that have exited."""
@@ -200,7 +200,7 @@ class Hub:
         expected = numbered(len(others) + len(ended))
         asking.outbox.put(frame(EXPECT, numbered(number, expected)))
         for blob in ended:
-            asking.outbox.put(frame(ANSWER, numbered(number, blob)))
+            asking.outbox.put(frame(REPLY, numbered(number, blob)))
         if not others:
             return
         self._asked += 1
@@ -212,11 +212,11 @@ class Hub:
         for peer in others:
             peer.outbox.put(asked)
 
-    def _answered(self, peer: Peer, number: int, blob: bytes) -> None:
+    def _replied(self, peer: Peer, number: int, blob: bytes) -> None:
         ask = self._asks.get(number)
         if ask is None or peer not in ask.waiting:
             return
         ask.waiting.discard(peer)
-        ask.peer.outbox.put(frame(ANSWER, numbered(ask.number, blob)))
+        ask.peer.outbox.put(frame(REPLY, numbered(ask.number, blob)))
         if not ask.waiting:
             del self._asks[number]

@@ -10,14 +10,14 @@ import time
 from collections.abc import Callable
 
 from gateway.sharing.frames import (
-    ANSWER,
     ASK,
+    BROADCAST,
     EXPECT,
     KEEP,
     LIVE,
     MAX_PAYLOAD,
     NEWS,
-    TELL,
+    REPLY,
     name_in,
     named,
     number_in,
@@ -43,12 +43,12 @@ Provider = Callable[[], bytes]
 class Question:
     """One `gather` in progress."""
 
-    __slots__ = ("answers", "count", "expected", "reply", "timer")
+    __slots__ = ("count", "expected", "replies", "reply", "timer")
 
     def __init__(self, reply: Reply, timer: asyncio.TimerHandle) -> None:
         self.reply = reply
         self.timer = timer
-        self.answers: list[bytes] = []
+        self.replies: list[bytes] = []
         self.count = 0
         self.expected = -1
 
@@ -114,7 +114,7 @@ class Sharing:
     def tell(self, kind: str, payload: bytes) -> None:
         """Pass an operator's action to all other workers; the caller carries it out here."""
         if self._link is not None:
-            self._link.send(TELL, named(kind, payload))
+            self._link.send(BROADCAST, named(kind, payload))
 
     def on_tell(self, kind: str, handler: Callable[[bytes], None]) -> None:
         """Have `handler` called for other workers' actions of this kind."""
@@ -145,15 +145,15 @@ class Sharing:
                 blob = self._blob(name.decode())
             finally:
                 # Reply in any case: a worker that does not counts as stopped.
-                self._send(ANSWER, numbered(number, blob))
+                self._send(REPLY, numbered(number, blob))
         elif kind == EXPECT:
             number, count = number_in(payload)
             if number in self._questions:
                 self._questions[number].expected = number_in(count)[0]
                 self._check(number)
-        elif kind == ANSWER:
-            self._answered(*number_in(payload))
-        elif kind == TELL:
+        elif kind == REPLY:
+            self._replied(*number_in(payload))
+        elif kind == BROADCAST:
             name_, told = name_in(payload)
             if name_ in self._handlers:
                 self._handlers[name_](told)
@@ -166,13 +166,13 @@ class Sharing:
         provider = self._providers.get(kind)
         return b"" if provider is None else _fitting(provider())
 
-    def _answered(self, number: int, blob: bytes) -> None:
+    def _replied(self, number: int, blob: bytes) -> None:
         question = self._questions.get(number)
         if question is None:
             return
         question.count += 1
         if blob:
-            question.answers.append(blob)
+            question.replies.append(blob)
         self._check(number)
 
     def _check(self, number: int) -> None:
@@ -183,7 +183,7 @@ class Sharing:
     def _end(self, number: int) -> None:
         question = self._questions.pop(number)
         question.timer.cancel()
-        question.reply(question.answers)
+        question.reply(question.replies)
 
     def _keep(self) -> None:
         self._timer = self._loop.call_later(KEEP_EVERY, self._keep)

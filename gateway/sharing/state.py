@@ -10,7 +10,7 @@ from functools import partial
 from gateway.dialects.signature_store import SignatureStore
 from gateway.routing import elsewhere
 from gateway.routing.accounts import AccountState
-from gateway.routing.circuit_breaker import CAUSE_LENGTH, PROBE_PATIENCE, CircuitBreaker, ToldCoolDown
+from gateway.routing.circuit_breaker import CAUSE_LENGTH, PROBE_PATIENCE, CircuitBreaker, SharedCoolDown
 from gateway.routing.conversations import BOUND_FOR
 from gateway.routing.cure_memory import REMEMBERED_FOR
 from gateway.routing.cures import Cure
@@ -70,11 +70,11 @@ class SharedState:
         message. `share_limits`: each process uses its part of `max_concurrent`.
         """
         self._scheduler, self._stores, self._censored = scheduler, stores, censored
-        scheduler.on_news = self._tell_breaker
-        scheduler.conversations.tell = self._tell_bound
-        scheduler.cures.tell = self._tell_cure
+        scheduler.on_news = self._publish_breaker
+        scheduler.conversations.tell = self._publish_binding
+        scheduler.cures.tell = self._publish_cure
         for name, store in stores.items():
-            store.tell = partial(self._tell_signature, name)
+            store.tell = partial(self._publish_signature, name)
         self._share_limits = share_limits
         self._divide()
 
@@ -111,20 +111,20 @@ class SharedState:
         """Return all facts that have not ended."""
         return self.facts.snapshot(self._wall())
 
-    def _tell(self, kind: str, key: str, seconds: float, data: Mapping[str, Value]) -> None:
+    def _publish(self, kind: str, key: str, seconds: float, data: Mapping[str, Value]) -> None:
         made = max(self._wall(), self.facts.latest + STEP)
         news = self.facts.merge(News(kind, key, made + seconds, made, data), made)
         if news is not None:
             self.published += 1
             self.publish(news)
 
-    def _tell_breaker(self, what: str, scope: Scope, breaker: CircuitBreaker) -> None:
+    def _publish_breaker(self, what: str, scope: Scope, breaker: CircuitBreaker) -> None:
         """Publish that something cools down, was found open, or is being probed."""
         left = breaker.until - self._now()
         if what == PROBE:
-            self._tell(PROBE, key_of(*scope), PROBE_PATIENCE, {})
+            self._publish(PROBE, key_of(*scope), PROBE_PATIENCE, {})
         elif what == OPEN:
-            self._tell(OPEN, key_of(*scope), max(OPEN_FOR, left), {})
+            self._publish(OPEN, key_of(*scope), max(OPEN_FOR, left), {})
         else:
             assert breaker.rule is not None
             assert breaker.cause is not None
@@ -137,21 +137,21 @@ class SharedState:
                 "type": breaker.cause.type[:CAUSE_LENGTH],
                 "words": self._censored(scope.upstream, breaker.cause.message),
             }
-            self._tell(COOLING, key_of(*scope), left, data)
+            self._publish(COOLING, key_of(*scope), left, data)
 
-    def _tell_bound(self, point: int, account: AccountState) -> None:
+    def _publish_binding(self, point: int, account: AccountState) -> None:
         where: dict[str, Value] = {"upstream": account.upstream.name, "account": account.name}
-        self._tell(BOUND, f"{point:016x}", BOUND_FOR, where)
+        self._publish(BOUND, f"{point:016x}", BOUND_FOR, where)
 
-    def _tell_signature(self, store: str, key: str, signature: str) -> None:
-        self._tell(SIGNATURE, key_of(store, key), SIGNATURE_FOR, {"value": signature})
+    def _publish_signature(self, store: str, key: str, signature: str) -> None:
+        self._publish(SIGNATURE, key_of(store, key), SIGNATURE_FOR, {"value": signature})
 
-    def _tell_cure(self, upstream: str, wire_model: str, cure: Cure) -> None:
+    def _publish_cure(self, upstream: str, wire_model: str, cure: Cure) -> None:
         detail = self._censored(upstream, cure.detail)
         if detail == cure.detail and len(detail) <= MAX_DETAIL:
             # The detail may be longer than a key, so the key has its hash.
             key = key_of(upstream, wire_model, cure.name, f"{point_of(detail):016x}")
-            self._tell(CURE, key, REMEMBERED_FOR, {"detail": detail})
+            self._publish(CURE, key, REMEMBERED_FOR, {"detail": detail})
 
     # --- receiving ----------------------------------------------------------------------------------
 
@@ -208,7 +208,7 @@ class SharedState:
         names, value = names_in(news.key, 2), news.data.get("value")
         if names is None or names[0] not in self._stores or not isinstance(value, str):
             return False
-        self._stores[names[0]].told(names[1], value)
+        self._stores[names[0]].store(names[1], value)
         return True
 
 
@@ -218,7 +218,7 @@ def _apply_cure(scheduler: Scheduler, news: News, until: float, now: float) -> b
         return False
     if len(detail) > MAX_DETAIL:
         return False
-    scheduler.cures.told(names[0], names[1], Cure(names[2], detail), until, now)
+    scheduler.cures.store(names[0], names[1], Cure(names[2], detail), until, now)
     return True
 
 
@@ -230,11 +230,11 @@ def _apply_bound(scheduler: Scheduler, news: News, until: float, now: float) -> 
         return False
     if account is None:
         return False
-    scheduler.conversations.told(point, account, now, until)
+    scheduler.conversations.bind_remotely(point, account, now, until)
     return True
 
 
-def _cool_down(news: News, scope: Scope, since: float, until: float) -> ToldCoolDown | None:
+def _cool_down(news: News, scope: Scope, since: float, until: float) -> SharedCoolDown | None:
     """Return the cool-down that news tell of; None if their rule does not apply to what they name."""
     data = news.data
     rule = RULES.get(str(data.get("rule")))
@@ -252,7 +252,7 @@ def _cool_down(news: News, scope: Scope, since: float, until: float) -> ToldCool
         message=str(data.get("words", ""))[:CAUSE_LENGTH],
         type=str(data.get("type", ""))[:CAUSE_LENGTH],
     )
-    return ToldCoolDown(
+    return SharedCoolDown(
         rule,
         min(max(failures, 1), MAX_DOUBLINGS) if isinstance(failures, int) else 1,
         since,

@@ -251,19 +251,19 @@ class AccessLog:
 
     def debug(self, message: str, *, once: bool = False) -> None:
         """Log for somebody who looks for a fault: choices, cool-downs, cures, connections."""
-        self._say("debug", message, once)
+        self._log_message("debug", message, once)
 
     def info(self, message: str, *, once: bool = False) -> None:
         """Log normal operation."""
-        self._say("info", message, once)
+        self._log_message("info", message, once)
 
     def warning(self, message: str, *, once: bool = False) -> None:
         """Log what an operator should know. `once`: only the first time."""
-        self._say("warning", message, once)
+        self._log_message("warning", message, once)
 
     def error(self, message: str, *, once: bool = False) -> None:
         """Log what an operator must mend."""
-        self._say("error", message, once)
+        self._log_message("error", message, once)
 
     def closed(
         self, place: Place, *, about: str, rule: str, status: int = 0, words: str = "", seconds: float
@@ -287,13 +287,13 @@ class AccessLog:
         }
         # A limited model is normal operation; a closed account or upstream deserves a look.
         level = "warning" if about in ("account", "upstream") else "info"
-        self._say(level, line, event="closed", **place._asdict(), **more)
+        self._log_message(level, line, event="closed", **place._asdict(), **more)
 
     def opened(self, place: Place) -> None:
         """Log that a closed place has served a request and is used again."""
-        self._say("info", f"opened {_shown(place)}", event="opened", **place._asdict())
+        self._log_message("info", f"opened {_shown(place)}", event="opened", **place._asdict())
 
-    def _say(self, level: str, message: str, once: bool = False, **fields: Any) -> None:
+    def _log_message(self, level: str, message: str, once: bool = False, **fields: Any) -> None:
         if LEVELS[level] < self._level:
             return
         if once:

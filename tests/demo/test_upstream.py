@@ -10,7 +10,7 @@ from gateway.demo.reply import SIGNATURE
 from gateway.demo.running import listening
 from gateway.demo.upstream import EVERY, MODELS, PAUSE, DemoUpstream
 from gateway.messages.collect import Collector
-from gateway.messages.thinking import speaks_of_signature
+from gateway.messages.thinking import mentions_signature
 from tests.support.client import Client, Response, ask, fetch
 from tests.support.explode import explode
 from tests.support.leftovers import leftovers
@@ -172,7 +172,7 @@ async def test_a_value_of_a_wrong_kind_is_400_and_names_the_field(
 ) -> None:
     response = await post(port, {**ask(), **fields})
     assert (response.status, response.error_type, response.message) == (400, "invalid_request_error", message)
-    assert speaks_of_signature(message) == ("block" in message)
+    assert mentions_signature(message) == ("block" in message)
 
 
 @pytest.mark.parametrize("thread", [{"type": "create"}, {"type": "continue", "previous_message_id": "msg_1"}])

@@ -6,7 +6,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Self
 
-from gateway.operator.doctor.client import Reply, Target, asking
+from gateway.operator.doctor import client
+from gateway.operator.doctor.client import Target, open_response
 from tests.fakes.messages import Received, read_request
 
 Headers = dict[str, str]
@@ -134,8 +135,10 @@ class BrokenGateway:
     async def _exchange(self, request: Received, writer: asyncio.StreamWriter) -> None:
         named = {n.decode(): v.decode() for n, v in request.headers}
         headers = {n: v for n, v in named.items() if n not in ("host", "content-type", *FRAMING)}
-        async with asking(self._gateway, request.method, request.target, request.body, headers) as reply:
-            sound = Response(reply.status, reply.headers, _pieces(reply))
+        async with open_response(
+            self._gateway, request.method, request.target, request.body, headers
+        ) as received:
+            sound = Response(received.status, received.headers, _pieces(received))
             response = await self._fault.response(request, sound)
             fields = [f"{n}: {v}" for n, v in response.headers.items() if n not in FRAMING]
             lines = [f"HTTP/1.1 {response.status} X", *fields, "connection: close", "", ""]
@@ -146,6 +149,6 @@ class BrokenGateway:
                     await writer.drain()
 
 
-async def _pieces(reply: Reply) -> AsyncIterator[bytes]:
-    while piece := await reply.piece():
+async def _pieces(response: client.Response) -> AsyncIterator[bytes]:
+    while piece := await response.piece():
         yield piece

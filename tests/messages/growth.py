@@ -14,7 +14,7 @@ from gateway.messages.imagesize import image_size
 from gateway.messages.json_documents import first_difference, read_document, write_document
 from gateway.messages.prompt_cache import PromptCaches
 from gateway.messages.prompt_prefix import prefix_of
-from gateway.messages.repair import REPAIRS, apply, speaks_of_signature
+from gateway.messages.repair import REPAIRS, apply, mentions_signature
 from gateway.messages.replay import message_events
 from gateway.messages.request import conversation_id, read_request, splice_model
 from gateway.messages.sse import Event, EventDecoder
@@ -314,7 +314,7 @@ ROWS = [
     *(Row(f"a stream decoded: {name}", decode, make) for name, make in READS.items()),
     Row("a stream written", written, lambda n: n),
     Row("a message replayed", message_events, lambda n: {"content": [text("a", citations=[1]), call()] * n}),
-    *(Row(f"a refusal: {name}", speaks_of_signature, make, in_c=1000) for name, make in REFUSALS.items()),
+    *(Row(f"a refusal: {name}", mentions_signature, make, in_c=1000) for name, make in REFUSALS.items()),
     Row(
         "paths of a refusal",
         lambda paths: without_fields(SHORT, paths),

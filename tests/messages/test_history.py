@@ -7,11 +7,11 @@ import pytest
 from gateway.messages.history import (
     are_mergeable,
     blocks_of,
-    changed_blocks,
-    changed_contents,
-    changed_message_blocks,
+    change_blocks,
+    change_contents,
+    change_message_blocks,
     is_tool_result,
-    merged,
+    merge_messages,
     without,
 )
 
@@ -53,7 +53,7 @@ def shout(block: dict[str, Any]) -> dict[str, Any] | None:
 )
 def test_blocks_are_changed_in_a_copy(content: list[Any], expected: list[Any]) -> None:
     before = list(content)
-    out = changed_blocks(content, shout)
+    out = change_blocks(content, shout)
     assert out == expected
     assert content == before
     assert (out is content) == (expected == content)
@@ -61,13 +61,13 @@ def test_blocks_are_changed_in_a_copy(content: list[Any], expected: list[Any]) -
 
 def test_blocks_of_other_types_are_not_looked_at() -> None:
     content = [{"type": "odd", "text": "a"}, {"type": ["unhashable"], "text": "a"}, text("a")]
-    assert changed_blocks(content, shout, ("text",)) == [*content[:2], text("A")]
+    assert change_blocks(content, shout, ("text",)) == [*content[:2], text("A")]
 
 
 @pytest.mark.parametrize("kinds", [(), ("text",)])
 def test_blocks_of_all_messages_are_changed(kinds: tuple[str, ...]) -> None:
     document = {"model": "m", "messages": [user("a"), assistant([text("a"), OTHER]), user(None), user([])]}
-    out = changed_message_blocks(document, shout, kinds)
+    out = change_message_blocks(document, shout, kinds)
     assert out["messages"] == [user("a"), assistant([text("A"), OTHER]), user(None), user([])]
     assert document["messages"][1] == assistant([text("a"), OTHER])
     assert out["messages"][0] is document["messages"][0]
@@ -76,7 +76,7 @@ def test_blocks_of_all_messages_are_changed(kinds: tuple[str, ...]) -> None:
 @pytest.mark.parametrize("kinds", [(), ("text",), ("image",)])
 def test_nothing_to_change_is_the_same_document(kinds: tuple[str, ...]) -> None:
     document = {"messages": [user("a"), assistant([text("A"), None, "text"]), user([]), {"role": "user"}]}
-    assert changed_message_blocks(document, shout, kinds) is document
+    assert change_message_blocks(document, shout, kinds) is document
 
 
 @pytest.mark.parametrize(
@@ -103,7 +103,7 @@ def test_nothing_to_change_is_the_same_document(kinds: tuple[str, ...]) -> None:
 def test_a_message_that_is_left_out_lets_its_neighbours_meet(
     messages: list[Any], expected: list[Any]
 ) -> None:
-    out = changed_contents({"messages": messages}, lambda content: None if content == "drop" else content)
+    out = change_contents({"messages": messages}, lambda content: None if content == "drop" else content)
     assert out == {"messages": expected}
 
 
@@ -140,13 +140,13 @@ def test_who_may_be_merged(first: dict[str, Any], second: dict[str, Any], expect
 )
 def test_merging(run: list[dict[str, Any]], expected: dict[str, Any]) -> None:
     before = repr(run)
-    assert merged(run) == expected
+    assert merge_messages(run) == expected
     assert repr(run) == before
 
 
 def test_a_run_of_one_is_itself() -> None:
     message = user("a")
-    assert merged([message]) is message
+    assert merge_messages([message]) is message
 
 
 def test_small_helpers() -> None:

@@ -15,11 +15,11 @@ from gateway.messages.json_documents import (
     MAX_LENIENT,
     MAX_VALUES,
     TooLarge,
+    compile_key,
     first_difference,
     member_values,
     read_document,
     read_quickly,
-    spelled,
     with_every_digit,
     write_document,
 )
@@ -195,7 +195,7 @@ def test_what_only_the_slow_reader_takes_is_bounded_outside_ascii() -> None:
     ],
 )
 def test_values_of_a_key_are_found_at_the_top(raw: bytes, values: list[bytes]) -> None:
-    assert [raw[start:end] for start, end in member_values(raw, spelled("key"))] == values
+    assert [raw[start:end] for start, end in member_values(raw, compile_key("key"))] == values
 
 
 def test_nesting_does_not_count_what_is_side_by_side() -> None:

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 
-from gateway.messages.thinking import foreign_thinking, speaks_of_signature, without_thinking
+from gateway.messages.thinking import foreign_thinking, mentions_signature, without_thinking
 from tests.messages.samples import documents, frozen
 
 TEXT = {"type": "text", "text": "a"}
@@ -185,11 +185,11 @@ OTHER = [
 
 @pytest.mark.parametrize("text", SIGNATURE)
 def test_known_wordings_speak_of_a_signature(text: str) -> None:
-    assert speaks_of_signature(text)
-    assert speaks_of_signature(text.upper())
+    assert mentions_signature(text)
+    assert mentions_signature(text.upper())
 
 
 @pytest.mark.parametrize("text", OTHER)
 def test_other_refusals_do_not(text: str) -> None:
-    assert not speaks_of_signature(text)
-    assert not speaks_of_signature(text.upper())
+    assert not mentions_signature(text)
+    assert not mentions_signature(text.upper())

@@ -57,7 +57,7 @@ class Usage:
     def __init__(self, usage: object) -> None:
         self._usage = usage
 
-    def tell_usage(self, record: Record) -> None:
+    def record_usage(self, record: Record) -> None:
         record.take_usage(self._usage)
 
 

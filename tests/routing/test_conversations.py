@@ -57,12 +57,12 @@ def test_looking_where_a_conversation_lives_changes_nothing() -> None:
     conversations, told = Conversations(), list[int]()
     conversations.tell = lambda point, account: told.append(point)
     point = point_of("talk")
-    conversations.told(point, state, 0.0, 100.0)
+    conversations.bind_remotely(point, state, 0.0, 100.0)
     assert [conversations.home("talk", now) for now in (0.0, 99.0, 100.0)] == [state, state, None]
     conversations.bind("talk", state, 99.0)
     assert conversations.home("talk", 99.0 + BOUND_FOR) is state
     # Everybody knows.
     assert told == []
-    conversations.told(point_of("other"), state, 0.0, 100.0)
+    conversations.bind_remotely(point_of("other"), state, 0.0, 100.0)
     conversations.bind("other", made("B")[1]["B"].state, 0.0)
     assert told == [point_of("other")]

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from gateway.sharing import frames
 from gateway.sharing.frames import (
-    ANSWER,
     MAX_PAYLOAD,
     NEWS,
+    REPLY,
     Inbox,
     Outbox,
     frame,
@@ -59,7 +59,7 @@ def drained(outbox: Outbox, at_once: int = 10**9) -> list[tuple[int, bytes]]:
 def test_what_is_no_news_goes_first_and_the_first_news_before_others() -> None:
     outbox = Outbox([frame(NEWS, b"old 1"), frame(NEWS, b"old 2")])
     outbox.put(frame(NEWS, b"young"))
-    outbox.put(frame(ANSWER, b"answer"))
+    outbox.put(frame(REPLY, b"answer"))
     assert [payload for _, payload in drained(outbox, 3)] == [b"answer", b"old 1", b"old 2", b"young"]
     assert outbox.next() == b""
 
@@ -70,11 +70,11 @@ def test_the_oldest_is_dropped_and_counted(monkeypatch: pytest.MonkeyPatch) -> N
     outbox = Outbox()
     for number in range(100):
         outbox.put(frame(NEWS, b"%015d" % number))
-        outbox.put(frame(ANSWER, b"%015d" % number))
+        outbox.put(frame(REPLY, b"%015d" % number))
     assert outbox.dropped == 190
     kept = [b"%015d" % number for number in range(95, 100)]
     assert drained(outbox) == [
-        *((ANSWER, payload) for payload in kept),
+        *((REPLY, payload) for payload in kept),
         *((NEWS, payload) for payload in kept),
     ]
 

@@ -12,7 +12,7 @@ import pytest
 
 from gateway.sharing import frames, hub, link, peers
 from gateway.sharing.facts import SIGNATURE_FOR
-from gateway.sharing.frames import ANSWER, ASK, EXPECT, KEEP, LIVE, NEWS, TELL, frame, named, numbered
+from gateway.sharing.frames import ASK, BROADCAST, EXPECT, KEEP, LIVE, NEWS, REPLY, frame, named, numbered
 from gateway.sharing.news import SIGNATURE, News, encode, key_of
 from gateway.sharing.peers import Sharing
 from tests.sharing.office import Office, office
@@ -115,13 +115,13 @@ async def test_a_worker_that_stands_still_is_asked_no_more_until_it_answers(
             assert time.monotonic() - started < 5.0
             assert len(made.hub._asks) == 1
             (number,) = made.hub._asks
-            still.sendall(frame(ANSWER, numbered(number, b"0")))
+            still.sendall(frame(REPLY, numbered(number, b"0")))
             await made.turn(lambda: not made.hub._asks)
             replies: list[list[bytes]] = []
             made.workers[0].gather("status", replies.append, 60.0)
             await made.turn(lambda: made.hub._asks)
             (number,) = made.hub._asks
-            still.sendall(frame(ANSWER, numbered(number, b"0")))
+            still.sendall(frame(REPLY, numbered(number, b"0")))
             await made.turn(lambda: replies)
             assert sorted(replies[0]) == [b"0", b"1"]
 
@@ -172,8 +172,8 @@ async def test_a_question_of_one_that_is_gone_is_forgotten() -> None:
             with stranger(made) as asking:
                 asking.sendall(frame(ASK, numbered(2, b"status")))
                 await made.turn(lambda: made.hub._asks)
-                silent.sendall(frame(ANSWER, numbered(1, b"x")))
-                silent.sendall(frame(ANSWER, numbered(made.hub._asked, b"x")) * 2)
+                silent.sendall(frame(REPLY, numbered(1, b"x")))
+                silent.sendall(frame(REPLY, numbered(made.hub._asked, b"x")) * 2)
                 await made.turn(lambda: len(next(iter(made.hub._asks.values())).waiting) == 1)
                 silent.close()
                 await made.turn(lambda: len(made.hub.readers) == 2)
@@ -215,7 +215,7 @@ async def test_an_operators_word_reaches_all_others() -> None:
 async def test_an_operators_word_holds_for_who_comes_later_until_a_reload(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(hub, "MAX_TOLD", 2)
+    monkeypatch.setattr(hub, "MAX_BROADCASTS", 2)
 
     async def heard_late(count: int) -> list[bytes]:
         late, heard = made.add(), list[bytes]()
@@ -227,10 +227,12 @@ async def test_an_operators_word_holds_for_who_comes_later_until_a_reload(
     async with office(1) as made:
         for word in (b"old", b"off", b"on", b"off"):
             made.workers[0].tell("action", word)
-        await made.turn(lambda: list(made.hub._told) == [named("action", b"on"), named("action", b"off")])
+        await made.turn(
+            lambda: list(made.hub._broadcasts) == [named("action", b"on"), named("action", b"off")]
+        )
         # What was said last of one thing is what counts: it comes last.
         assert await heard_late(2) == [b"on", b"off"]
-        made.hub.forget_told()
+        made.hub.forget_broadcasts()
         assert await heard_late(0) == []
 
 
@@ -318,7 +320,7 @@ JUNK: list[tuple[int, Any]] = [
     (NEWS, b"junk"),
     (99, b""),
     (EXPECT, numbered(9, numbered(9))),
-    (ANSWER, numbered(9, b"x")),
+    (REPLY, numbered(9, b"x")),
     (LIVE, numbered(3, numbered(0))),
     (KEEP, named("x", b"y")),
 ]
@@ -344,7 +346,7 @@ async def test_what_makes_no_sense_does_no_harm(monkeypatch: pytest.MonkeyPatch)
         mine, theirs = socket.socketpair()
         sharing = Sharing(theirs)
         sharing.start()
-        for kind, payload in (*JUNK, (TELL, named("x", b"")), (NEWS, encode(news()))):
+        for kind, payload in (*JUNK, (BROADCAST, named("x", b"")), (NEWS, encode(news()))):
             mine.sendall(frame(kind, payload))
         await made.turn(lambda: sharing.state.received)
         assert sharing.state.workers == 3

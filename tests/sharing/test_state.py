@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from gateway.config import Retry
 from gateway.routing.accounts import Target
 from gateway.routing.circuit_breaker import PROBE_PATIENCE
-from gateway.routing.conversations import MAX_CONVERSATIONS, TELL_AGAIN
+from gateway.routing.conversations import MAX_CONVERSATIONS, PUBLISH_AGAIN
 from gateway.routing.cures import Cure
 from gateway.routing.lease import Lease
 from gateway.routing.policy import RULES
@@ -216,7 +216,7 @@ def test_a_conversation_that_lives_elsewhere_is_told_of_again_while_it_lasts() -
         assert here.goes_to("talk") == moved
         told += [news for news in here.news if news.kind == BOUND]
         together.spread()
-    assert len(told) == 1 + 4 * 3600 / TELL_AGAIN
+    assert len(told) == 1 + 4 * 3600 / PUBLISH_AGAIN
     assert there.goes_to("talk") == moved
 
 
@@ -244,10 +244,10 @@ def test_bindings_that_are_told_have_an_end() -> None:
     _, here, _ = team("A B")
     account = here.targets["A"].state
     for point in range(MAX_CONVERSATIONS + 5):
-        here.scheduler.conversations.told(point, account, 0.0, 9.0)
+        here.scheduler.conversations.bind_remotely(point, account, 0.0, 9.0)
     for number in range(MAX_CONVERSATIONS + 5):
         here.scheduler.conversations.bind(f"{number}", account, 0.0)
-    kept = (here.scheduler.conversations._told, here.scheduler.conversations._names)
+    kept = (here.scheduler.conversations._remote, here.scheduler.conversations._names)
     assert [len(each) for each in kept] == [MAX_CONVERSATIONS] * 2
 
 
@@ -290,7 +290,7 @@ def test_what_an_upstream_said_travels_without_secrets() -> None:
     assert breaker.cause is not None
     here.news.clear()
     breaker.cause = replace(breaker.cause, message="your key sk-key is wrong")
-    here.state._tell_breaker(COOLING, Scope("a", "A"), breaker)
+    here.state._publish_breaker(COOLING, Scope("a", "A"), breaker)
     together.spread()
     (told,) = there.scheduler.snapshot(there.now())[0].cool_downs
     assert told.words == "your key *** is wrong"

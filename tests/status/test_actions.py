@@ -5,7 +5,7 @@ import socket
 import orjson
 import pytest
 
-from gateway.sharing.frames import TELL, frame, named
+from gateway.sharing.frames import BROADCAST, frame, named
 from gateway.sharing.peers import Sharing
 from gateway.status.actions import KIND, Action, carry_out, take_in
 from tests.status.test_document import Together
@@ -43,7 +43,7 @@ async def test_what_was_said_before_a_process_started_is_heard() -> None:
     ours, theirs = socket.socketpair()
     payload = orjson.dumps(["disable", "up", "a@x.org"])
     with ours:
-        ours.send(frame(TELL, named(KIND, payload)))
+        ours.send(frame(BROADCAST, named(KIND, payload)))
         sharing = Sharing(theirs)
         sharing.start()
         async with running(config(upstream("http://127.0.0.1:1", "a@x.org")), sharing=sharing) as g:

@@ -59,7 +59,7 @@ class Merger:
         self._resolved.update(dict.fromkeys(chain, result))
         return result
 
-    def merged(self, schema: Mapping[str, Any], depth: int) -> tuple[Schema, list[str]]:
+    def merge(self, schema: Mapping[str, Any], depth: int) -> tuple[Schema, list[str]]:
         """Join all `allOf` members of a schema, and what they refer to, into it.
 
         Return the joined schema and the pointers that were followed. Raises SchemaTooLarge.

@@ -78,7 +78,7 @@ def _rooted(schema: object, budget: Budget) -> Schema:
     target = merger.resolve(pointer)[1] if isinstance(pointer, str) else None
     given = {**target, **given} if isinstance(target, dict) else given
     if "allOf" in given:
-        joined, _ = merger.merged(given, 0)
+        joined, _ = merger.merge(given, 0)
         given = {**{key: given[key] for key in ("$defs", "definitions") if key in given}, **joined}
     for key in ("anyOf", "oneOf"):
         if key in given:

@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 
 from gateway.messages.sse import Event, EventDecoder
-from gateway.operator.doctor.client import Reply, asking
+from gateway.operator.doctor.client import Response, open_response
 from gateway.operator.doctor.contract import LARGE, LARGE_REMEDY, Stage, StageCheck
 from gateway.operator.doctor.findings import Fault
 from gateway.operator.doctor.scripted import (
@@ -48,22 +48,22 @@ def document(name: str, content: Any = "Say something.", **more: Any) -> dict[st
     return {"model": f"claude-doctor-{name}", "max_tokens": 64, "stream": True, "messages": messages, **more}
 
 
-async def post(stage: Stage, body: bytes) -> tuple[Reply, bytes]:
+async def post(stage: Stage, body: bytes) -> tuple[Response, bytes]:
     """Send a request; return the response and its body."""
-    async with asking(stage.target, "POST", "/v1/messages", body, stage.headers()) as reply:
-        return reply, await reply.body()
+    async with open_response(stage.target, "POST", "/v1/messages", body, stage.headers()) as response:
+        return response, await response.body()
 
 
-async def answered(stage: Stage, request: dict[str, Any]) -> tuple[Seen, list[Event]]:
+async def send_streamed(stage: Stage, request: dict[str, Any]) -> tuple[Seen, list[Event]]:
     """Send a request that must get a sound stream; return what reached the upstream, and the events without pings.
 
     Raises Fault.
     """
-    reply, payload = await post(stage, orjson.dumps(request))
-    if reply.status != 200:
-        raise Fault(f"a good request gets {reply.status}", "the log of the gateway says why")
+    response, payload = await post(stage, orjson.dumps(request))
+    if response.status != 200:
+        raise Fault(f"a good request gets {response.status}", "the log of the gateway says why")
     events = _without_pings(payload)
-    if not reply.complete or [event.name for event in events[-1:]] != ["message_stop"]:
+    if not response.complete or [event.name for event in events[-1:]] != ["message_stop"]:
         raise Fault("the stream does not end with message_stop")
     return _upstream(stage).seen[request["model"]][-1], events
 
@@ -86,16 +86,16 @@ def _same(seen: Seen, request: dict[str, Any], what: str) -> None:
 
 async def query_kept(stage: Stage) -> str:
     """Check that Claude Code's `?beta=true` is accepted, and passed on with its headers."""
-    async with asking(
+    async with open_response(
         stage.target,
         "POST",
         "/v1/messages?beta=true",
         orjson.dumps(document("query")),
         {**stage.headers(), "anthropic-beta": "doctor-beta-2026"},
-    ) as reply:
-        await reply.body()
-    if reply.status != 200:
-        raise Fault(f"/v1/messages?beta=true gets {reply.status}", "Claude Code asks for nothing else")
+    ) as response:
+        await response.body()
+    if response.status != 200:
+        raise Fault(f"/v1/messages?beta=true gets {response.status}", "Claude Code asks for nothing else")
     seen = _upstream(stage).seen["claude-doctor-query"][-1]
     if not seen.target.endswith("?beta=true"):
         raise Fault(f"the upstream is asked for {seen.target}", "pass the query on")
@@ -109,7 +109,7 @@ async def query_kept(stage: Stage) -> str:
 async def streamed(stage: Stage) -> str:
     """Check that a stream reaches the client unchanged."""
     request = document("text")
-    _, events = await answered(stage, request)
+    _, events = await send_streamed(stage, request)
     if events != _without_pings(_upstream(stage).sent[request["model"]]):
         raise Fault(
             "the events are not those that the upstream sent", "signatures and caches live on the same bytes"
@@ -120,9 +120,11 @@ async def streamed(stage: Stage) -> str:
 async def complete(stage: Stage) -> str:
     """Check that a request without `stream` gets a whole message: clients fall back to that."""
     request = document("json", stream=False)
-    reply, body = await post(stage, orjson.dumps(request))
-    if reply.status != 200 or body != _upstream(stage).sent[request["model"]]:
-        raise Fault(f"a request without stream gets {reply.status}, and other bytes than the upstream sent")
+    response, body = await post(stage, orjson.dumps(request))
+    if response.status != 200 or body != _upstream(stage).sent[request["model"]]:
+        raise Fault(
+            f"a request without stream gets {response.status}, and other bytes than the upstream sent"
+        )
     return "as it was sent"
 
 
@@ -165,23 +167,23 @@ async def ping(stage: Stage) -> str:
 async def _until(stage: Stage, request: dict[str, Any], name: str) -> None:
     """Send a request, wait for an event, and leave. Raises Fault at the end of the stream."""
     body = orjson.dumps(request)
-    async with asking(stage.target, "POST", "/v1/messages", body, stage.headers()) as reply:
-        async for event in reply.events():
+    async with open_response(stage.target, "POST", "/v1/messages", body, stage.headers()) as response:
+        async for event in response.events():
             if event.name == name:
                 return
-        raise Fault(f"the stream ended without {name} (status {reply.status})")
+        raise Fault(f"the stream ended without {name} (status {response.status})")
 
 
 async def overflow(stage: Stage) -> str:
     """Check that an overflow error keeps the text by which clients know that they must compact."""
-    reply, body = await post(stage, orjson.dumps(document("overflow")))
-    if reply.status != 400:
-        raise Fault(f"an overflow gets {reply.status} instead of 400", "clients do not compact then")
+    response, body = await post(stage, orjson.dumps(document("overflow")))
+    if response.status != 400:
+        raise Fault(f"an overflow gets {response.status} instead of 400", "clients do not compact then")
     if body != OVERFLOW_BODY:
         raise Fault(
             "the upstream's words are not kept", "Claude Code compacts by them: pass the body on as it is"
         )
-    if reply.headers.get("request-id") != "req_doctor":
+    if response.headers.get("request-id") != "req_doctor":
         raise Fault("the upstream's request-id is not kept", "its support asks for it")
     return "400 in the upstream's own words"
 
@@ -232,7 +234,7 @@ async def thinking(stage: Stage) -> str:
 async def _round(stage: Stage, name: str, count: int, *before: dict[str, Any], **more: Any) -> None:
     """Receive tool calls and send their results. `before`: the blocks in front of the calls. Raises Fault."""
     request = document(name, tools=[TOOL], **more)
-    seen, events = await answered(stage, request)
+    seen, events = await send_streamed(stage, request)
     _same(seen, request, "a request with tools")
     blocks = blocks_of(events)
     if blocks[: len(before)] != [*before]:
@@ -247,7 +249,7 @@ async def _round(stage: Stage, name: str, count: int, *before: dict[str, Any], *
     results = [{"type": "tool_result", "tool_use_id": call["id"], "content": "hi\n"} for call in calls]
     further = [{"role": "assistant", "content": blocks}, {"role": "user", "content": results}]
     request = {**request, "messages": [*request["messages"], *further]}
-    seen, _ = await answered(stage, request)
+    seen, _ = await send_streamed(stage, request)
     _same(seen, request, "a history with tools")
 
 
@@ -281,7 +283,7 @@ async def image(stage: Stage) -> str:
     request = document(
         "image", [{"type": "image", "source": source}, {"type": "text", "text": "What is this?"}]
     )
-    seen, _ = await answered(stage, request)
+    seen, _ = await send_streamed(stage, request)
     _same(seen, request, "a picture")
     return "whole"
 
@@ -289,10 +291,10 @@ async def image(stage: Stage) -> str:
 async def large(stage: Stage) -> str:
     """Check that the largest request of the API goes through."""
     request = orjson.dumps(document("large", "x" * LARGE))
-    reply, _ = await post(stage, request)
+    response, _ = await post(stage, request)
     seen = _upstream(stage).seen["claude-doctor-large"]
-    if reply.status != 200:
-        raise Fault(f"a request of 32 MB gets {reply.status}", LARGE_REMEDY)
+    if response.status != 200:
+        raise Fault(f"a request of 32 MB gets {response.status}", LARGE_REMEDY)
     if seen[-1].body != request:
         raise Fault("a request of 32 MB does not arrive as it was sent")
     return f"{len(request) / 1e6:.0f} MB arrive"
@@ -300,7 +302,7 @@ async def large(stage: Stage) -> str:
 
 async def broken(stage: Stage) -> str:
     """Check that a stream that breaks off ends with an error, and that nothing is made up."""
-    reply, payload = await post(stage, orjson.dumps(document("broken")))
+    response, payload = await post(stage, orjson.dumps(document("broken")))
     names = [event.name for event in EventDecoder().feed(payload)]
     if "message_stop" in names or "message_delta" in names:
         raise Fault(
@@ -310,7 +312,7 @@ async def broken(stage: Stage) -> str:
         raise Fault("a tool's call is closed that the upstream did not finish", "clients run it")
     if names[-1:] != ["error"]:
         raise Fault(
-            f"a stream that broke off ends with {names[-1] if names else 'nothing'} (status {reply.status})",
+            f"a stream that broke off ends with {names[-1] if names else 'nothing'} (status {response.status})",
             "end it with event: error: clients then ask again at once",
         )
     return "ends with event: error"

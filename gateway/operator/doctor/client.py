@@ -63,7 +63,7 @@ def target_of(url: str, ca_file: str | None = None) -> Target:
     return Target(parts.scheme, parts.hostname, port, parts.path.rstrip("/").removesuffix("/v1"), ca_file)
 
 
-class Reply:
+class Response:
     """A response whose head has arrived; its body is read piece by piece."""
 
     def __init__(self, head: h11.Response, connection: h11.Connection, reader: asyncio.StreamReader) -> None:
@@ -112,13 +112,13 @@ class Reply:
 
 
 @asynccontextmanager
-async def asking(
+async def open_response(
     target: Target,
     method: str,
     path: str,
     body: bytes = b"",
     headers: Mapping[str, str] | None = None,
-) -> AsyncIterator[Reply]:
+) -> AsyncIterator[Response]:
     """Send a request on a new connection and yield the response once its head has arrived; close the connection
     at the end. Raises Fault."""
     try:
@@ -144,7 +144,7 @@ async def asking(
         writer.transport.abort()
 
 
-async def _reply(connection: h11.Connection, reader: asyncio.StreamReader) -> Reply:
+async def _reply(connection: h11.Connection, reader: asyncio.StreamReader) -> Response:
     while True:
         try:
             item = connection.next_event()
@@ -155,4 +155,4 @@ async def _reply(connection: h11.Connection, reader: asyncio.StreamReader) -> Re
         except (OSError, h11.RemoteProtocolError):
             raise Fault("the connection ended without a response") from None
         if isinstance(item, h11.Response):
-            return Reply(item, connection, reader)
+            return Response(item, connection, reader)

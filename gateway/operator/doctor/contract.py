@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from gateway.operator.doctor.client import Reply, Target, asking
+from gateway.operator.doctor.client import Response, Target, open_response
 from gateway.operator.doctor.findings import Fault, Finding, skip, warn
 from gateway.operator.doctor.scripted import ScriptedUpstream
 
@@ -68,29 +68,32 @@ async def key_in_both(stage: Stage) -> Finding | str:
 async def _key(stage: Stage, headers: Mapping[str, str]) -> Finding | str:
     if not stage.key:
         return skip("no key is known: say it with --key")
-    async with asking(stage.target, "GET", "/v1/models", headers=headers) as reply:
-        await reply.body()
-    if reply.status in (401, 403):
-        raise Fault(f"the key is refused with {reply.status}", "Claude Code and the SDKs send keys like this")
-    return f"taken ({reply.status})"
+    async with open_response(stage.target, "GET", "/v1/models", headers=headers) as response:
+        await response.body()
+    if response.status in (401, 403):
+        raise Fault(
+            f"the key is refused with {response.status}", "Claude Code and the SDKs send keys like this"
+        )
+    return f"taken ({response.status})"
 
 
 async def wrong_key(stage: Stage) -> Finding | str:
     """Check that a wrong key is refused with an error that clients do not retry."""
-    async with asking(
+    async with open_response(
         stage.target, "GET", "/v1/models", headers={"x-api-key": "wrong-key-of-doctor"}
-    ) as reply:
-        body = await reply.body()
-    if reply.status == 200:
+    ) as response:
+        body = await response.body()
+    if response.status == 200:
         if stage.key and stage.upstream is not None:
             raise Fault("a wrong key comes in", "check [auth]")
         return warn("no key is asked for", "right on loopback only: else set auth.api_key")
-    if reply.status != 401:
+    if response.status != 401:
         raise Fault(
-            f"a wrong key gets {reply.status} instead of 401", "clients would retry, or show something else"
+            f"a wrong key gets {response.status} instead of 401",
+            "clients would retry, or show something else",
         )
-    _error_of(reply, body, "authentication_error")
-    if reply.headers.get("x-should-retry") != "false":
+    _error_of(response, body, "authentication_error")
+    if response.headers.get("x-should-retry") != "false":
         return warn("401 without x-should-retry: false", "Claude Code tries again for three minutes")
     return "refused with 401"
 
@@ -98,14 +101,15 @@ async def wrong_key(stage: Stage) -> Finding | str:
 async def hello(stage: Stage) -> Finding | str:
     """Check that the request with which clients open a connection gets a fast response."""
     began = time.monotonic()
-    async with asking(stage.target, "HEAD", "/api/hello") as reply:
-        await reply.body()
+    async with open_response(stage.target, "HEAD", "/api/hello") as response:
+        await response.body()
     took = time.monotonic() - began
-    if reply.status == 401:
+    if response.status == 401:
         return warn("HEAD /api/hello gets 401", "clients go on all the same; auth.mode strict does this")
-    if reply.status != 200:
+    if response.status != 200:
         raise Fault(
-            f"HEAD /api/hello gets {reply.status}", "a client opens its connection with it: 200 without a key"
+            f"HEAD /api/hello gets {response.status}",
+            "a client opens its connection with it: 200 without a key",
         )
     if took > HELLO_PATIENCE:
         return warn(f"HEAD /api/hello took {took:.1f} s", "each start of a client waits so long")
@@ -135,14 +139,16 @@ async def models(stage: Stage) -> Finding | str:
 
 
 async def _names(stage: Stage) -> list[str]:
-    async with asking(stage.target, "GET", "/v1/models?limit=1000", headers=stage.headers()) as reply:
-        body = await reply.body()
-    if reply.status in REDIRECTS:
+    async with open_response(
+        stage.target, "GET", "/v1/models?limit=1000", headers=stage.headers()
+    ) as response:
+        body = await response.body()
+    if response.status in REDIRECTS:
         raise Fault(
-            f"the list is redirected ({reply.status})", "for clients that is a failure: serve it in place"
+            f"the list is redirected ({response.status})", "for clients that is a failure: serve it in place"
         )
-    if reply.status != 200:
-        raise Fault(f"the list gets {reply.status}: {_words(body)}", _about_key(reply.status))
+    if response.status != 200:
+        raise Fault(f"the list gets {response.status}: {_words(body)}", _about_key(response.status))
     try:
         return [str(entry["id"]) for entry in orjson.loads(body)["data"]]
     except (ValueError, KeyError, TypeError):
@@ -154,13 +160,13 @@ async def counting(stage: Stage) -> Finding | str:
     names = await _names(stage)
     name = next((name for name in names if "claude" in name), names[0] if names else "claude-sonnet-5-5")
     body = orjson.dumps({"model": name, "messages": [{"role": "user", "content": "hi"}]})
-    async with asking(
+    async with open_response(
         stage.target, "POST", "/v1/messages/count_tokens?beta=true", body, stage.headers()
-    ) as reply:
-        answer = await reply.body()
-    if reply.status != 200:
-        raise Fault(f"count_tokens gets {reply.status}: {_words(answer)}", _about_key(reply.status))
-    count = _object(answer).get("input_tokens")
+    ) as response:
+        payload = await response.body()
+    if response.status != 200:
+        raise Fault(f"count_tokens gets {response.status}: {_words(payload)}", _about_key(response.status))
+    count = _object(payload).get("input_tokens")
     if type(count) is not int:
         raise Fault("count_tokens brings no input_tokens", "clients compact by it")
     return f"{count} tokens for {name}"
@@ -169,25 +175,30 @@ async def counting(stage: Stage) -> Finding | str:
 async def error_shape(stage: Stage) -> Finding | str:
     """Check that the gateway's own errors have the protocol's form, on the path that Claude Code uses."""
     body = b'{"model": "claude-doctor", "messages": ['
-    async with asking(stage.target, "POST", "/v1/messages?beta=true", body, stage.headers()) as reply:
-        answer = await reply.body()
-    if reply.status != 400:
+    async with open_response(
+        stage.target, "POST", "/v1/messages?beta=true", body, stage.headers()
+    ) as response:
+        payload = await response.body()
+    if response.status != 400:
         raise Fault(
-            f"a broken body gets {reply.status} instead of 400: {_words(answer)}", _about_key(reply.status)
+            f"a broken body gets {response.status} instead of 400: {_words(payload)}",
+            _about_key(response.status),
         )
-    _error_of(reply, answer, "invalid_request_error")
+    _error_of(response, payload, "invalid_request_error")
     return "a broken body gets 400 in the protocol's form"
 
 
 async def unknown_path(stage: Stage) -> Finding | str:
     """Check that an unknown path is 404."""
-    async with asking(stage.target, "GET", "/v1/doctor-asks-for-nothing", headers=stage.headers()) as reply:
-        body = await reply.body()
-    if reply.status != 404:
+    async with open_response(
+        stage.target, "GET", "/v1/doctor-asks-for-nothing", headers=stage.headers()
+    ) as response:
+        body = await response.body()
+    if response.status != 404:
         raise Fault(
-            f"an unknown path gets {reply.status} instead of 404", "clients take it for something else"
+            f"an unknown path gets {response.status} instead of 404", "clients take it for something else"
         )
-    _error_of(reply, body, "not_found_error")
+    _error_of(response, body, "not_found_error")
     return "404"
 
 
@@ -195,10 +206,10 @@ async def large_body(stage: Stage) -> Finding | str:
     """Check that the largest request is read. Its JSON is broken at the end, so that it costs nothing."""
     start = b'{"model": "claude-doctor", "messages": [{"role": "user", "content": "'
     body = start + b"x" * (LARGE - len(start))
-    async with asking(stage.target, "POST", "/v1/messages", body, stage.headers()) as reply:
-        answer = await reply.body()
-    if reply.status != 400:
-        raise Fault(f"a body of 32 MB gets {reply.status}: {_words(answer)}", LARGE_REMEDY)
+    async with open_response(stage.target, "POST", "/v1/messages", body, stage.headers()) as response:
+        payload = await response.body()
+    if response.status != 400:
+        raise Fault(f"a body of 32 MB gets {response.status}: {_words(payload)}", LARGE_REMEDY)
     return "32 MB are read"
 
 
@@ -220,19 +231,19 @@ OUTSIDE = (
 """Checks that work with any gateway and cost no tokens."""
 
 
-def _error_of(reply: Reply, body: bytes, type: str) -> None:
+def _error_of(response: Response, body: bytes, type: str) -> None:
     """Check that a body is the protocol's error of this type. Raises Fault."""
     document = _object(body)
     error = document.get("error")
     if document.get("type") != "error" or not isinstance(error, dict) or error.get("type") != type:
         raise Fault(
-            f"{reply.status} is not an error of type {type}: {_words(body)}", "clients act by the type"
+            f"{response.status} is not an error of type {type}: {_words(body)}", "clients act by the type"
         )
     if not isinstance(error.get("message"), str) or not error["message"]:
-        raise Fault(f"{reply.status} has no message", "clients show it, and recover by its words")
-    if "request-id" not in reply.headers:
+        raise Fault(f"{response.status} has no message", "clients show it, and recover by its words")
+    if "request-id" not in response.headers:
         raise Fault(
-            f"{reply.status} has no request-id", "clients show it; without it no log line can be found"
+            f"{response.status} has no request-id", "clients show it; without it no log line can be found"
         )
 
 

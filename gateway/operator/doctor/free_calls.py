@@ -32,7 +32,7 @@ PATIENCE = 4.0
 VERSION: Headers = ((b"anthropic-version", b"2023-06-01"), (b"content-type", b"application/json"))
 
 
-class Answer(NamedTuple):
+class TimedResponse(NamedTuple):
     """A response with its whole body, and its times."""
 
     status: int
@@ -58,7 +58,7 @@ class _Counted:
     headers: Headers = field(default=VERSION)
 
 
-async def list_models(client: UpstreamClient, account: str, credential: Credential) -> Answer | None:
+async def list_models(client: UpstreamClient, account: str, credential: Credential) -> TimedResponse | None:
     """Request an upstream's list of models; None where it has none. Raises Fault."""
     outgoing = client.dialect.models_request(client.upstream)
     return None if outgoing is None else await ask(client, outgoing, account, credential)
@@ -66,7 +66,7 @@ async def list_models(client: UpstreamClient, account: str, credential: Credenti
 
 async def count_tokens(
     client: UpstreamClient, model: str, account: str, credential: Credential
-) -> Answer | None:
+) -> TimedResponse | None:
     """Have an upstream count a short text for a wire model; None where it cannot count. Raises Fault."""
     if not client.dialect.counts:
         return None
@@ -80,16 +80,18 @@ async def count_tokens(
     return await ask(client, outgoing, account, credential)
 
 
-async def ask(client: UpstreamClient, outgoing: Outgoing, account: str, credential: Credential) -> Answer:
+async def ask(
+    client: UpstreamClient, outgoing: Outgoing, account: str, credential: Credential
+) -> TimedResponse:
     """Send a request over the connections that serving uses; return the whole response. Raises Fault."""
     try:
         fields = client.fields(account, credential)
         head = client.head(outgoing, fields, forwarded_lines(client.dialect, VERSION))
     except ProtocolError as error:
         raise Fault(error.message) from None
-    done: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+    done: asyncio.Future[TimedResponse] = asyncio.get_running_loop().create_future()
 
-    def finish(result: Answer | str) -> None:
+    def finish(result: TimedResponse | str) -> None:
         if done.done():
             return
         if isinstance(result, str):
@@ -108,7 +110,9 @@ async def ask(client: UpstreamClient, outgoing: Outgoing, account: str, credenti
 class _Call:
     """One request; an `UpstreamRequest` and the receiver of its response."""
 
-    def __init__(self, method: str, head: bytes, body: bytes, finish: Callable[[Answer | str], None]) -> None:
+    def __init__(
+        self, method: str, head: bytes, body: bytes, finish: Callable[[TimedResponse | str], None]
+    ) -> None:
         self.method = method
         self.head = head
         self.body = body
@@ -148,7 +152,7 @@ class _Call:
             self._finish(f"status {self._status}, compressed in a way that cannot be read")
         else:
             if body is not None:
-                self._finish(Answer(self._status, self._headers, body, self._sent, time.time()))
+                self._finish(TimedResponse(self._status, self._headers, body, self._sent, time.time()))
 
     def failed(self, error: UpstreamError) -> None:
         """Finish without a response."""

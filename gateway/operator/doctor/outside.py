@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 
 from gateway.http1.dial import reason_of
 from gateway.operator.doctor.certificates import life_of, todo_for
-from gateway.operator.doctor.client import Target, asking
+from gateway.operator.doctor.client import Target, open_response
 from gateway.operator.doctor.findings import Fault, Finding, Row, carry_out, skip
 from gateway.operator.doctor.reach import Address, addresses, clock, connect, skew_of
 
@@ -69,6 +69,6 @@ async def _certificate(target: Target) -> Finding | str:
 
 async def _clock(target: Target) -> Finding | str:
     sent = time.time()
-    async with asking(target, "HEAD", "/") as reply:
-        skew = skew_of(reply.headers, sent, time.time())
+    async with open_response(target, "HEAD", "/") as response:
+        skew = skew_of(response.headers, sent, time.time())
     return skip("it does not tell its time") if skew is None else clock([skew])

@@ -64,7 +64,7 @@ class ScriptedRequest:
         self.upstream = upstream
         self.model = ""
         self.stream = False
-        self.answers_tools = False
+        self.has_tool_results = False
         """Whether the request brings results of tools."""
         self.writer = StreamWriter(message_id="msg_doctor", model="doctor")
         self._exchange = exchange
@@ -82,7 +82,7 @@ class ScriptedRequest:
             request = read_request(body)
             self.model, self.stream = request.model, request.stream
             self.upstream.seen[self.model].append(Seen(head.target, dict(head.headers), body))
-            self.answers_tools = b'"tool_result"' in body[-2000:]
+            self.has_tool_results = b'"tool_result"' in body[-2000:]
             self._task = self._exchange.loop.create_task(SCRIPTS[self.model](self))
 
     def respond(self, status: int, body: bytes) -> None:
@@ -198,7 +198,7 @@ async def _thinking(request: ScriptedRequest) -> None:
 
 async def _call(request: ScriptedRequest, count: int, *, thinking: bool = False) -> None:
     """Call tools; respond with text to their results."""
-    if request.answers_tools:
+    if request.has_tool_results:
         await _text(request)
         return
     request.begin()

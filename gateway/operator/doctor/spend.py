@@ -12,7 +12,7 @@ from gateway.app import Gateway
 from gateway.config import Auth, Config, Retry, Secret, Sharing
 from gateway.listening import StartError
 from gateway.messages.sse import Event, EventDecoder
-from gateway.operator.doctor.client import Target, asking
+from gateway.operator.doctor.client import Target, open_response
 from gateway.operator.doctor.findings import Fault, Finding, Row, carry_out, warn
 from gateway.operator.doctor.upstreams import ANY_MODEL, wire_models
 from gateway.telemetry.access_log import AccessLog
@@ -46,7 +46,7 @@ async def spend(config: Config, environ: Mapping[str, str]) -> list[Row]:
 
     async def one(index: int, name: str) -> Row:
         async with free:
-            check = partial(_answer, target, key, f"doctor-{index}")
+            check = partial(_request_token, target, key, f"doctor-{index}")
             return await carry_out("upstreams", f"{name}: one token", check, PATIENCE)
 
     try:
@@ -71,14 +71,14 @@ def _settings(config: Config, routes: Sequence[tuple[str, str]], key: str) -> Co
     )
 
 
-async def _answer(target: Target, key: str, model: str) -> Finding | str:
+async def _request_token(target: Target, key: str, model: str) -> Finding | str:
     messages = [{"role": "user", "content": "Say hi."}]
     body = orjson.dumps({"model": model, "max_tokens": 1, "stream": True, "messages": messages})
     headers = {"x-api-key": key, "anthropic-version": "2023-06-01"}
-    async with asking(target, "POST", "/v1/messages", body, headers) as reply:
-        payload = await reply.body()
-    if reply.status != 200:
-        return _refusal(reply.status, payload)
+    async with open_response(target, "POST", "/v1/messages", body, headers) as response:
+        payload = await response.body()
+    if response.status != 200:
+        return _refusal(response.status, payload)
     events = EventDecoder().feed(payload)
     if events and events[-1].name == "error":
         return _refusal(200, events[-1].data)

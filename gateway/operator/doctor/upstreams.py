@@ -17,7 +17,7 @@ from gateway.listening import StartError
 from gateway.messages.errors import RequestError
 from gateway.operator.doctor.certificates import life_of, todo_for
 from gateway.operator.doctor.findings import Fault, Finding, Row, carry_out, skip, warn
-from gateway.operator.doctor.free_calls import Answer, count_tokens, list_models
+from gateway.operator.doctor.free_calls import TimedResponse, count_tokens, list_models
 from gateway.operator.doctor.reach import Address, addresses, clock, connect, skew_of
 from gateway.proxy.upstream import UpstreamClient
 from gateway.routing.credentials import Credential, RefreshError
@@ -185,13 +185,13 @@ class _Visit:
         self, client: UpstreamClient, account: str, credential: Credential
     ) -> Finding | str | None:
         """Check an account by listing models; None if that proves nothing. Raises Fault."""
-        answer = await list_models(client, account, credential)
-        if answer is None or answer.status != 200:
-            return None if answer is None else self._verdict(client, answer)
-        self._note(answer)
-        models = client.dialect.models(answer.body)
+        response = await list_models(client, account, credential)
+        if response is None or response.status != 200:
+            return None if response is None else self._verdict(client, response)
+        self._note(response)
+        models = client.dialect.models(response.body)
         if not models:
-            _check_no_page(answer)
+            _check_no_page(response)
             return None
         self._listed = {*(self._listed or ()), *(model.id for model in models)}
         if credential.kind == "none":
@@ -206,13 +206,13 @@ class _Visit:
     ) -> Finding | str | None:
         """Check an account by counting tokens; None if that proves nothing. Raises Fault."""
         model = self._models[0] if self._models else ANY_MODEL
-        answer = await count_tokens(client, model, account, credential)
-        if answer is None or answer.status != 200:
-            return None if answer is None else self._verdict(client, answer)
-        self._note(answer)
-        if client.dialect.count(answer.body) is not None:
+        response = await count_tokens(client, model, account, credential)
+        if response is None or response.status != 200:
+            return None if response is None else self._verdict(client, response)
+        self._note(response)
+        if client.dialect.count(response.body) is not None:
             return "taken (count_tokens)"
-        _check_no_page(answer)
+        _check_no_page(response)
         return None
 
     async def _credential(self, client: UpstreamClient, account: str) -> Credential:
@@ -236,17 +236,17 @@ class _Visit:
         """Return whether the list needs no valid key. Tried once, with a random key."""
         async with self._once:
             if self._public is None:
-                stranger = Credential("api_key", Secret(f"doctor-{token_hex(16)}"))
-                listing = await list_models(client, account, stranger)
+                unknown = Credential("api_key", Secret(f"doctor-{token_hex(16)}"))
+                listing = await list_models(client, account, unknown)
                 self._public = listing is not None and listing.status == 200
             return self._public
 
-    def _verdict(self, client: UpstreamClient, answer: Answer) -> Finding | None:
+    def _verdict(self, client: UpstreamClient, response: TimedResponse) -> Finding | None:
         """Return what a status other than 200 proves about the account; None if nothing. Raises Fault."""
-        self._note(answer)
-        status = answer.status
-        said = f"{status}: {client.censored(answer.words)}"
-        if status == 401 and not any(word in answer.words.lower() for word in ACCESS_WORDS):
+        self._note(response)
+        status = response.status
+        said = f"{status}: {client.censored(response.words)}"
+        if status == 401 and not any(word in response.words.lower() for word in ACCESS_WORDS):
             raise Fault(f"its key is refused, {said}", "correct the account's api_key, or what it refers to")
         if status == 402:
             raise Fault(f"there is nothing to pay with, {said}", "look at the account's billing")
@@ -258,8 +258,8 @@ class _Visit:
             return warn(f"in trouble, {said}", "try again later")
         return None
 
-    def _note(self, answer: Answer) -> None:
-        skew = skew_of(answer.headers, answer.sent, answer.got)
+    def _note(self, response: TimedResponse) -> None:
+        skew = skew_of(response.headers, response.sent, response.got)
         if skew is not None:
             self.skews.append(skew)
 
@@ -288,20 +288,20 @@ class _Visit:
         """Return whether an upstream that counts tokens has a model that it does not list. Raises Fault if not."""
         for account in self._upstream.accounts:
             credential = client.credentials[account.name].known
-            answer = None
+            response = None
             if credential is not None:
-                answer = await count_tokens(client, model, account.name, credential)
-            if answer is not None and answer.status == 200:
+                response = await count_tokens(client, model, account.name, credential)
+            if response is not None and response.status == 200:
                 return True
             # Any other 404 means that the host cannot count.
-            if answer is not None and answer.status in (400, 404) and model in answer.words:
+            if response is not None and response.status in (400, 404) and model in response.words:
                 raise Fault(f"there is no {_with_nearest(model, listed)}", "correct the models table")
         return False
 
 
-def _check_no_page(answer: Answer) -> None:
+def _check_no_page(response: TimedResponse) -> None:
     """Check that a response is not a web page. Raises Fault."""
-    if answer.headers.get("content-type", "").startswith("text/html"):
+    if response.headers.get("content-type", "").startswith("text/html"):
         raise Fault(
             "it responds with a web page", "is base_url right? It is the address of an API, not of a site"
         )

@@ -139,7 +139,7 @@ class BufferedResponse:
         """Return False: the response is sent with its last byte."""
         return False
 
-    def tell_usage(self, record: Record) -> None:
+    def record_usage(self, record: Record) -> None:
         """Read the body's token counts."""
         record.take_usage(usage_of_json_body(self._body))
 

@@ -114,6 +114,6 @@ class Collection:
         """Return False: the response is sent with its last byte."""
         return False
 
-    def tell_usage(self, record: Record) -> None:
+    def record_usage(self, record: Record) -> None:
         """Read the message's token counts."""
         record.take_usage(usage_of_json_body(self._body))

@@ -264,7 +264,7 @@ class Relaying:
         framing, reads = self._older
         return _payload(framing, [*reads, *self._last])
 
-    def tell_usage(self, record: Record) -> None:
+    def record_usage(self, record: Record) -> None:
         """Read the token counts, as far as there are any."""
         take_usage_of_stream(record, self._first, self._tail())
 
@@ -291,7 +291,7 @@ class Relaying:
             # Without the last chunk, so that an error can follow.
             exchange.write_raw(data[: -framing.unsettled])
         if error is None:
-            self._say_broken("api_error", "the upstream ended its response early")
+            self._send_error("api_error", "the upstream ended its response early")
         else:
             self._sink.broke(failure_of(error, None))
             exchange.finish_and_close()
@@ -308,7 +308,7 @@ class Relaying:
         """Tell the client that the upstream's body broke off."""
         ending = Ending(self._tail())
         if ending.error is None:
-            self._say_broken("timeout_error" if error.timeout else "api_error", error.message)
+            self._send_error("timeout_error" if error.timeout else "api_error", error.message)
         else:
             self._sink.broke(failure_of(ending.error, None))
             self._exchange.abort()
@@ -323,7 +323,7 @@ class Relaying:
         """Return whether the last event was passed on."""
         return not self._pending and Ending(self._tail()).complete
 
-    def _say_broken(self, type: str, message: str) -> None:
+    def _send_error(self, type: str, message: str) -> None:
         """Write one `event: error`, then end the connection. A cut event is hidden, not completed: clients run a tool
         call whose stop they receive."""
         sink, exchange = self._sink, self._exchange

@@ -123,6 +123,6 @@ class Translation:
         """Return whether the last event has been written."""
         return self._committed and self._writer.finished
 
-    def tell_usage(self, record: Record) -> None:
+    def record_usage(self, record: Record) -> None:
         """Set the token counts, as far as they are known."""
         record.take_usage(self._writer.usage)

@@ -11,7 +11,7 @@ from gateway.dialects.gemini.response import STOP_REASONS, messages_usage
 from gateway.dialects.gemini.signatures import Signatures
 from gateway.dialects.gemini.tools import NAMES
 from gateway.dialects.tool_names import ToolNames
-from gateway.messages.repair import speaks_of_signature
+from gateway.messages.repair import mentions_signature
 from gateway.routing.failures import FailureKind
 from tests.dialects.gemini.support import Answer, check_grammar, chunk, decoded, message, sse
 
@@ -432,7 +432,7 @@ class TestEnds:
             decoded(chunk(finish="MISSING_THOUGHT_SIGNATURE"))
         failure = caught.value.failure
         assert (failure.kind, failure.status) == (FailureKind.STREAM_ERROR, 400)
-        assert speaks_of_signature(failure.message)
+        assert mentions_signature(failure.message)
 
     def test_an_account_that_may_not_be_served_is_a_403(self) -> None:
         with pytest.raises(StreamFailure, match="PUP_LIMITED_DISABLED: the account") as caught:

@@ -117,9 +117,9 @@ SCHEMAS: dict[str, Make] = {
 def merge(schema: dict[str, Any]) -> None:
     merger = Merger(schema, Budget(MAX_WORK))
     try:
-        merger.merged(schema, 0)
+        merger.merge(schema, 0)
         for inner in schema.get("properties", {}).values():
-            merger.merged({"allOf": [inner]}, 0)
+            merger.merge({"allOf": [inner]}, 0)
     except SchemaTooLarge:
         pass
 

@@ -175,17 +175,17 @@ MERGES: list[tuple[str, dict[str, Any], dict[str, Any], tuple[str, ...]]] = [
 def test_merged(schema: dict[str, Any], expected: dict[str, Any], followed: tuple[str, ...]) -> None:
     merger = Merger(ROOT, Budget())
     merger.inside.add("#/here")
-    assert merger.merged(schema, 0) == (expected, list(followed))
+    assert merger.merge(schema, 0) == (expected, list(followed))
     assert merger.inside == {"#/here"}
 
 
 def test_no_work_left() -> None:
     with pytest.raises(SchemaTooLarge):
-        Merger({}, Budget(5)).merged({"allOf": [STRING, {"title": "t"}]}, 0)
+        Merger({}, Budget(5)).merge({"allOf": [STRING, {"title": "t"}]}, 0)
 
 
 def test_too_deep() -> None:
     schema: dict[str, Any] = {"title": "t"}
     for _ in range(100):
         schema = {"allOf": [schema]}
-    assert Merger({}, Budget()).merged(schema, 0) == ({}, [])
+    assert Merger({}, Budget()).merge(schema, 0) == ({}, [])

@@ -7,7 +7,7 @@ import pytest
 
 from gateway.config import ConfigError
 from gateway.operator.doctor import client
-from gateway.operator.doctor.client import Target, asking, target_of
+from gateway.operator.doctor.client import Target, open_response, target_of
 from gateway.operator.doctor.findings import Fault
 from tests.fakes.messages import Close, ScriptedUpstream
 
@@ -27,29 +27,35 @@ async def saying(*pieces: bytes) -> AsyncIterator[Target]:
     ],
 )
 async def test_responses(pieces: tuple[bytes, ...], status: int, body: bytes, complete: bool) -> None:
-    async with saying(*pieces) as target, asking(target, "GET", "/") as reply:
-        assert (reply.status, await reply.body(), reply.complete) == (status, body, complete)
+    async with saying(*pieces) as target, open_response(target, "GET", "/") as response:
+        assert (response.status, await response.body(), response.complete) == (status, body, complete)
 
 
 @pytest.mark.parametrize("said", [b"HTTP/1.1 100 C\r\n\r\n", b"HTTP/1.1 2", b"SSH-2.0\r\n\r\n"])
 async def test_what_is_no_response(said: bytes) -> None:
     async with saying(said) as target:
         with pytest.raises(Fault, match="the connection ended without a response"):
-            async with asking(target, "GET", "/"):
+            async with open_response(target, "GET", "/"):
                 raise AssertionError
     with pytest.raises(Fault, match="no connection: Connection refused"):
-        async with asking(target, "GET", "/"):
+        async with open_response(target, "GET", "/"):
             raise AssertionError
 
 
 async def test_a_response_that_is_cut_or_endless(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(client, "MAX_BODY", 3)
-    async with saying(b"HTTP/1.1 200 OK\r\n\r\n", b"long") as target, asking(target, "GET", "/") as reply:
+    async with (
+        saying(b"HTTP/1.1 200 OK\r\n\r\n", b"long") as target,
+        open_response(target, "GET", "/") as response,
+    ):
         with pytest.raises(Fault, match="the response has no end"):
-            await reply.body()
-    async with saying(b"HTTP/1.1 200 OK\r\n\r\n", b"x") as target, asking(target, "GET", "/") as reply:
-        reply._reader.set_exception(ConnectionResetError())
-        assert await reply.piece() == b""
+            await response.body()
+    async with (
+        saying(b"HTTP/1.1 200 OK\r\n\r\n", b"x") as target,
+        open_response(target, "GET", "/") as response,
+    ):
+        response._reader.set_exception(ConnectionResetError())
+        assert await response.piece() == b""
 
 
 @pytest.mark.parametrize(

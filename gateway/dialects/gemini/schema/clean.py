@@ -180,7 +180,7 @@ class _Cleaner:
         return note(key, value, self._budget)
 
     def _merged(self, schema: Mapping[str, Any], depth: int) -> Schema:
-        merged, followed = self._merger.merged(schema, depth)
+        merged, followed = self._merger.merge(schema, depth)
         inside = self._merger.inside
         entered = [pointer for pointer in followed if pointer not in inside]
         inside.update(entered)
