@@ -146,9 +146,9 @@ class Gateway:
         shown = str if upstream is None else upstream.shown
         place = Place(change.upstream, change.account, change.wire_model, change.feature)
         if change.opened:
-            self._log.opened(place)
+            self._log.log_opened(place)
             return
-        self._log.closed(
+        self._log.log_closed(
             place,
             about=change.about.value,
             rule=change.rule,

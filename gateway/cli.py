@@ -196,7 +196,7 @@ def _serve(options: Namespace) -> int:
     def read() -> Config:
         return load_config(path, host=host, port=port, workers=options.workers)
 
-    with _frozen():
+    with _freeze():
         config = read()
         if config.server.workers > 1:
             from gateway.workers import serve
@@ -206,7 +206,7 @@ def _serve(options: Namespace) -> int:
 
 
 @contextmanager
-def _frozen() -> Iterator[None]:
+def _freeze() -> Iterator[None]:
     """Freeze objects created in this block, so that the garbage collector skips them."""
     gc.disable()
     try:

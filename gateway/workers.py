@@ -128,7 +128,7 @@ def serve(
 
 
 @contextmanager
-def caught_signals() -> Iterator[socket.socket]:
+def catch_signals() -> Iterator[socket.socket]:
     """Yield a socket from which SIGNALS are read as bytes; they have no other effect meanwhile."""
     ours, theirs = socket.socketpair()
     theirs.setblocking(False)
@@ -178,7 +178,7 @@ class Supervisor:
 
     def run(self) -> int:
         """Supervise; return the exit code."""
-        with caught_signals() as caught:
+        with catch_signals() as caught:
             while True:
                 self._fill()
                 channels = {worker.forked.channel: worker for worker in self._workers if worker.forked}
@@ -339,7 +339,7 @@ class Supervisor:
                 partial(
                     serve,
                     notify=report,
-                    source=partial(orders, channel),
+                    source=partial(handle_orders, channel),
                     first=worker.first,
                     share=partial(Sharing, news) if self._config.sharing.workers else None,
                 )
@@ -360,7 +360,7 @@ def report_state(channel: socket.socket, state: process.State) -> None:
             channel.send(READY)
 
 
-def orders(channel: socket.socket, handlers: process.SignalHandlers) -> Callable[[], None]:
+def handle_orders(channel: socket.socket, handlers: process.SignalHandlers) -> Callable[[], None]:
     """Call handlers for the signals that the parent sends, and SIGTERM's when the parent is gone; a SignalSource."""
     loop = asyncio.get_running_loop()
 

@@ -26,7 +26,7 @@ import trustme
 from gateway import process, workers
 from gateway.config import Config, ConfigError, Server
 from gateway.http1.limits import Limits
-from gateway.sharing.frames import BROADCAST, frame, named, numbered
+from gateway.sharing.frames import BROADCAST, add_name, add_number, frame
 from gateway.telemetry.access_log import AccessLog
 from gateway.telemetry.log_writer import LogWriter
 from gateway.workers import Supervisor, Worker
@@ -74,7 +74,7 @@ class Process:
         self.code = code
         self.theirs.close()
 
-    def orders(self) -> list[int]:
+    def handle_orders(self) -> list[int]:
         """What it was told since the last look."""
         self.theirs.setblocking(False)
         try:
@@ -158,9 +158,11 @@ class World:
         for each in self.processes:
             each.dies(0)
 
-    def orders(self, *expected: list[int]) -> Callable[[], object]:
+    def handle_orders(self, *expected: list[int]) -> Callable[[], object]:
         def look() -> None:
-            assert [each.orders() for each in self.processes if each.theirs.fileno() >= 0] == list(expected)
+            assert [each.handle_orders() for each in self.processes if each.theirs.fileno() >= 0] == list(
+                expected
+            )
 
         return look
 
@@ -198,7 +200,7 @@ def test_the_others_start_when_the_first_serves(world: World) -> None:
         lambda: world.told == [] or pytest.fail("told too early"),
         world.ready(1, 2),
         raised(TERM),
-        world.orders([TERM], [TERM], [TERM]),
+        world.handle_orders([TERM], [TERM], [TERM]),
         world.all_die,
     )
     assert code == 0
@@ -280,7 +282,7 @@ def test_a_reload_reaches_all_and_is_told_when_all_have_done_it(world: World) ->
         world.ready(1, 2),
         lambda: setattr(world, "config", new),
         raised(HUP),
-        world.orders([HUP], [HUP], [HUP]),
+        world.handle_orders([HUP], [HUP], [HUP]),
         world.ready(0, 1),
         lambda: world.told == ["ready", "reloading"] or pytest.fail("told too early"),
         world.ready(2),
@@ -318,7 +320,7 @@ def test_what_a_worker_tells_reaches_the_others(world: World) -> None:
     for ours, _ in pairs:
         world.supervisor._hub.join(ours)
     (_, one), (_, other) = pairs
-    told = frame(BROADCAST, named("clear", b"all"))
+    told = frame(BROADCAST, add_name("clear", b"all"))
     world.run(
         world.ready(0),
         lambda: one.send(told),
@@ -326,7 +328,7 @@ def test_what_a_worker_tells_reaches_the_others(world: World) -> None:
         raised(TERM),
         world.all_die,
     )
-    assert one.recv(1000).endswith(numbered(2, numbered(0)))
+    assert one.recv(1000).endswith(add_number(2, add_number(0)))
     assert other.recv(1000) == b""
     for _, theirs in pairs:
         theirs.close()
@@ -343,7 +345,7 @@ def test_what_an_operator_wanted_ends_with_a_reload_that_succeeds(world: World) 
     with theirs:
         world.run(
             world.ready(0),
-            lambda: theirs.send(frame(BROADCAST, named("action", b"off"))),
+            lambda: theirs.send(frame(BROADCAST, add_name("action", b"off"))),
             look,
             lambda: setattr(world, "config", None),
             raised(HUP),
@@ -362,7 +364,7 @@ def test_a_second_signal_hurries(world: World) -> None:
         world.ready(0),
         raised(INT),
         raised(TERM),
-        world.orders([TERM, TERM], [TERM, TERM], [TERM, TERM]),
+        world.handle_orders([TERM, TERM], [TERM, TERM], [TERM, TERM]),
         world.dies(0, 0),
         world.dies(1, 0),
         world.dies(2, 0),
@@ -431,7 +433,7 @@ def child(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 @contextmanager
 def as_child() -> Iterator[None]:
     """What a child does to the signals is undone."""
-    with workers.caught_signals(), pytest.raises(Exit):
+    with workers.catch_signals(), pytest.raises(Exit):
         yield
 
 
@@ -515,7 +517,7 @@ async def test_orders_are_signals() -> None:
     theirs.setblocking(False)
     heard: list[int] = []
     stopped = asyncio.Event()
-    end = workers.orders(theirs, {HUP: partial(heard.append, HUP), TERM: stopped.set})
+    end = workers.handle_orders(theirs, {HUP: partial(heard.append, HUP), TERM: stopped.set})
     ours.send(bytes([HUP, TERM]))
     await asyncio.wait_for(stopped.wait(), 5)
     end()
@@ -531,7 +533,7 @@ async def test_a_worker_without_its_parent_stops(unread: bool) -> None:
     """Also if the parent never read what it was told: the link is then not closed but broken."""
     ours, theirs = socket.socketpair()
     stopped = asyncio.Event()
-    end = workers.orders(theirs, {TERM: stopped.set})
+    end = workers.handle_orders(theirs, {TERM: stopped.set})
     if unread:
         workers.report_state(theirs, "ready")
     ours.close()

@@ -66,7 +66,7 @@ def _limit(name: str, type_: object) -> Parser:
     return (duration if type_ is float else size)(zero=name in MAY_BE_ZERO)
 
 
-def _made(make: Callable[..., Values], parsers: Mapping[str, Parser]) -> Parser:
+def _table_parser(make: Callable[..., Values], parsers: Mapping[str, Parser]) -> Parser:
     """Return a parser for a table that becomes one value."""
 
     def parse(reading: Reading, path: str, value: object) -> Values:
@@ -149,12 +149,12 @@ TOP: Mapping[str, Parser] = {
     "count_tokens": one_of("auto", "estimate", "zero"),
     "server": _server,
     "auth": _auth,
-    "retry": _made(Retry, RETRY),
-    "stream": _made(Stream, STREAM),
-    "intercept": _made(Intercept, INTERCEPT),
-    "cache": _made(Cache, CACHE),
-    "status": _made(Status, STATUS),
-    "sharing": _made(Sharing, SHARING),
+    "retry": _table_parser(Retry, RETRY),
+    "stream": _table_parser(Stream, STREAM),
+    "intercept": _table_parser(Intercept, INTERCEPT),
+    "cache": _table_parser(Cache, CACHE),
+    "status": _table_parser(Status, STATUS),
+    "sharing": _table_parser(Sharing, SHARING),
     "models": model_table,
     "upstreams": upstreams,
 }

@@ -164,11 +164,11 @@ _WORDS = {
 """Replacements for words of the text above: lists that are kept elsewhere."""
 
 
-def _filled(text: str) -> str:
+def _fill_in(text: str) -> str:
     for word, words in _WORDS.items():
         text = text.replace(word, words)
     return text
 
 
-STARTER = "\n".join([_filled(_MAIN), *(kind.starter for kind in KINDS.values() if kind.starter)])
+STARTER = "\n".join([_fill_in(_MAIN), *(kind.starter for kind in KINDS.values() if kind.starter)])
 """The whole file."""

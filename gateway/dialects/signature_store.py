@@ -26,7 +26,7 @@ class SignatureStore:
         self._max_bytes = max_bytes
         self._known: OrderedDict[str, str] = OrderedDict()
         self._bytes = 0
-        self.tell: Callable[[str, str], None] | None = None
+        self.publish: Callable[[str, str], None] | None = None
         """Publishes each stored signature to other processes; None if there are none."""
 
     def __len__(self) -> int:
@@ -38,8 +38,8 @@ class SignatureStore:
     def remember(self, key: str, signature: str) -> None:
         """Store a signature and publish it; one that is too large is dropped at once."""
         self.store(key, signature)
-        if self.tell is not None:
-            self.tell(key, signature)
+        if self.publish is not None:
+            self.publish(key, signature)
 
     def store(self, key: str, signature: str) -> None:
         """Store a signature that another process has published."""

@@ -64,13 +64,13 @@ def explain(request: ClientRequest) -> None:
     try:
         messages(request, lambda *serving: DryRun(report, *serving), lambda _: _report_here(request, report))
     except RequestError as error:
-        report.setdefault("refused", refused(error.status, error.type, error.message))
+        report.setdefault("refused", refusal_report(error.status, error.type, error.message))
     # The log line of this request lists no repairs, since none was sent.
     request.record.repairs = ()
     request.respond(200, write_document(report))
 
 
-def refused(status: int, type: str, message: str) -> Report:
+def refusal_report(status: int, type: str, message: str) -> Report:
     """Return the report's part about the error that the client would get."""
     return {"status": status, "type": type, "message": message}
 
@@ -161,12 +161,12 @@ class DryRun:
             return step.target
         if isinstance(step, GiveUp):
             upstream = runtime.upstreams.get(step.upstream)
-            censored = str if upstream is None else upstream.censored
+            censor = str if upstream is None else upstream.censor
             error = error_response(
-                step, runtime.config.server, request.request_id, relays=False, censored=censored
+                step, runtime.config.server, request.request_id, relays=False, censor=censor
             )
             self._report["next"] = {"step": "give up"}
-            self._report["refused"] = refused(error.status, error.type, error.message)
+            self._report["refused"] = refusal_report(error.status, error.type, error.message)
         else:
             self._report["next"] = {"step": "wait", "seconds": round(step.seconds, 1)}
         return None
@@ -213,7 +213,7 @@ class DryRun:
         lease.cures = scheduler.cures.known(target.upstream, target.wire_model, self._now)
         forwarder = Forwarder(request, self._targets, self._conversation)
         attempt = Attempt(forwarder, lease, upstream)
-        attempt.start(_masked(there, target.account))
+        attempt.start(_masked_credential(there, target.account))
         request.parsed.recall()
         head = attempt.head.decode("latin-1").split("\r\n")[:-2]
         self._report["upstream_request"] = {
@@ -301,7 +301,7 @@ def _change(name: str, at: str, detail: str = "") -> Report:
     return {key: text if len(text) <= LONGEST else f"{text[:LONGEST]}…" for key, text in report.items()}
 
 
-def _masked(upstream: UpstreamClient, account: str) -> Credential:
+def _masked_credential(upstream: UpstreamClient, account: str) -> Credential:
     """Return a credential of an account's kind without its secret. No token is fetched."""
     known = upstream.credentials[account].known
     kind = "bearer" if known is None else known.kind

@@ -24,7 +24,7 @@ def metrics(request: ClientRequest) -> None:
     runtime = request.runtime
     now = request.exchange.loop.time()
 
-    def tell(others: list[bytes]) -> None:
+    def respond(others: list[bytes]) -> None:
         try:
             found = [snapshot_of(runtime, now, apart=1), *filter(None, map(exposition.read_snapshot, others))]
             openmetrics = exposition.wants_openmetrics(request.exchange.head.get(b"accept"))
@@ -35,18 +35,18 @@ def metrics(request: ClientRequest) -> None:
             request.crashed(error)
 
     if runtime.sharing is None:
-        tell([])
+        respond([])
     else:
-        runtime.sharing.gather(KIND, tell)
+        runtime.sharing.gather(KIND, respond)
 
 
 def share(sharing: "Sharing", runtime: Callable[[], Runtime], now: Callable[[], float]) -> None:
     """Provide this process's numbers to others that gather them. `now` returns the loop's time."""
 
     def last() -> bytes:
-        from gateway.telemetry.exposition import lasting
+        from gateway.telemetry.exposition import keep_counters
 
-        return orjson.dumps(lasting(snapshot_of(runtime(), now())))
+        return orjson.dumps(keep_counters(snapshot_of(runtime(), now())))
 
     sharing.provide(KIND, lambda: orjson.dumps(snapshot_of(runtime(), now())), last)
 

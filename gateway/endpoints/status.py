@@ -37,14 +37,14 @@ def document(request: ClientRequest) -> None:
     _check(request)
     from gateway.status.document import collect, merge
 
-    def tell(parts: Iterable[dict[str, Any]]) -> None:
+    def respond(parts: Iterable[dict[str, Any]]) -> None:
         # It may be called later, when no caller catches its errors.
         try:
             request.respond(200, orjson.dumps(merge(parts), option=orjson.OPT_APPEND_NEWLINE), OURS)
         except Exception as error:
             request.crashed(error)
 
-    collect(request.runtime, request.exchange.loop.time(), tell)
+    collect(request.runtime, request.exchange.loop.time(), respond)
 
 
 def events(request: ClientRequest) -> None:

@@ -151,19 +151,19 @@ class ServerConnection(asyncio.Protocol):
         self._write_paused = True
         self._unread = unsent_bytes(self.transport)
         self._deadline.set(self._limits.write_timeout)
-        self._tell_writable(False)
+        self._call_writable(False)
 
     def resume_writing(self) -> None:
         self._write_paused = False
         if self._state is State.RESPONSE:
             self._deadline.clear()
         if self._exchange is not None:
-            self._tell_writable(True)
+            self._call_writable(True)
         elif self._state is State.IDLE:
             self._deadline.set(self._limits.keep_alive_timeout)
             self._go_on()
 
-    def _tell_writable(self, ready: bool) -> None:
+    def _call_writable(self, ready: bool) -> None:
         handler = self.handler
         if handler is not None:
             try:

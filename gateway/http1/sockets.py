@@ -23,18 +23,18 @@ def bind_sockets(host: str, port: int, count: int) -> list[tuple[socket.socket, 
     with ExitStack() as opened:
         for family, address in dict.fromkeys((each[0], each[4]) for each in found):
             # Without SO_REUSEPORT first, so that a port in use is noticed, even if another gateway uses it.
-            one = opened.enter_context(_bound(family, address, shared=False))
+            one = opened.enter_context(_bind(family, address, shared=False))
             column = [one] * count
             if BALANCED:
                 address = one.getsockname()
                 one.close()
-                column = [opened.enter_context(_bound(family, address, shared=True)) for _ in range(count)]
+                column = [opened.enter_context(_bind(family, address, shared=True)) for _ in range(count)]
             columns.append(column)
         opened.pop_all()
     return list(zip(*columns, strict=True))
 
 
-def _bound(family: int, address: tuple[str | int | bytes, ...], *, shared: bool) -> socket.socket:
+def _bind(family: int, address: tuple[str | int | bytes, ...], *, shared: bool) -> socket.socket:
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

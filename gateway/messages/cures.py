@@ -138,12 +138,12 @@ def rewrite_tool_ids(document: Document, detail: str = "") -> Document:
 
 def images_as_text(document: Document, detail: str = "") -> Document:
     """Replace each image by a note, in messages and inside tool results."""
-    return _noted(document, "image", _image_note)
+    return _replace_blocks(document, "image", _image_note)
 
 
 def documents_as_text(document: Document, detail: str = "") -> Document:
     """Replace each document (also a PDF) by its text, or else a note, in messages and inside tool results."""
-    return _noted(document, "document", _document_note)
+    return _replace_blocks(document, "document", _document_note)
 
 
 def adaptive_as_enabled(document: Document, detail: str = "") -> Document:
@@ -162,7 +162,7 @@ def adaptive_as_enabled(document: Document, detail: str = "") -> Document:
     budget = min(BUDGETS.get(effort if isinstance(effort, str) else "", BUDGETS[USUAL_EFFORT]), room)
     choice = document.get("tool_choice")
     forced = isinstance(choice, dict) and choice.get("type") in ("any", "tool")
-    if budget < MIN_BUDGET or forced or _calls_without_a_thought(document):
+    if budget < MIN_BUDGET or forced or _calls_before_thinking(document):
         return turn_thinking_off(document)
     return {**document, "thinking": {"type": "enabled", "budget_tokens": budget}}
 
@@ -213,7 +213,7 @@ def _marks(blocks: object) -> int:
     )
 
 
-def _noted(document: Document, kind: str, note: Callable[[Block], str]) -> Document:
+def _replace_blocks(document: Document, kind: str, note: Callable[[Block], str]) -> Document:
     """Return the document with each block of a type replaced by the text that `note` returns."""
 
     def change(block: Block) -> Block:
@@ -231,7 +231,7 @@ def _noted(document: Document, kind: str, note: Callable[[Block], str]) -> Docum
 
 def _image_note(block: Block) -> str:
     """Describe an image that the model cannot see."""
-    return f"[An image was here, which this model cannot see: {_described(block.get('source'))}]"
+    return f"[An image was here, which this model cannot see: {_describe_source(block.get('source'))}]"
 
 
 def _document_note(block: Block) -> str:
@@ -250,10 +250,10 @@ def _document_note(block: Block) -> str:
     if isinstance(text, str) and text.strip():
         return f"{title}\n\n{text}" if isinstance(title, str) and title else text
     name = f"{title[:200]}, " if isinstance(title, str) and title else ""
-    return f"[A document was here, which this model cannot read: {name}{_described(source)}]"
+    return f"[A document was here, which this model cannot read: {name}{_describe_source(source)}]"
 
 
-def _described(source: object) -> str:
+def _describe_source(source: object) -> str:
     """Describe type and size of a source, as far as they are known."""
     if not isinstance(source, dict):
         return "unknown"
@@ -262,7 +262,7 @@ def _described(source: object) -> str:
     return f"{said}, {len(data) * 3 // 4096} KiB" if isinstance(data, str) else said
 
 
-def _calls_without_a_thought(document: Document) -> bool:
+def _calls_before_thinking(document: Document) -> bool:
     """Return whether the last assistant turn contains a tool call and does not begin with thinking."""
     for message in reversed(document["messages"]):
         if message.get("role") == "assistant":

@@ -7,7 +7,7 @@ the two: see `cause_of`. Sans-I/O: times are those of the records.
 
 from dataclasses import dataclass
 
-from gateway.messages.prompt_prefix import Prefix, are_of_one_thread, continues, difference, shared
+from gateway.messages.prompt_prefix import Prefix, are_of_one_thread, common_blocks, continues, difference
 from gateway.telemetry.access_log import Record
 
 MAX_CONVERSATIONS = 1024
@@ -112,7 +112,7 @@ def _last_of_thread(turns: list[Turn], prefix: Prefix) -> Turn | None:
     if intact:
         return max(intact, key=lambda turn: (len(turn.prefix.blocks), turn.time))
     related = [turn for turn in turns if are_of_one_thread(prefix, turn.prefix)]
-    return max(related, key=lambda turn: (shared(prefix, turn.prefix), turn.time), default=None)
+    return max(related, key=lambda turn: (common_blocks(prefix, turn.prefix), turn.time), default=None)
 
 
 def cause_of(turn: Turn, last: Turn) -> tuple[str, str]:

@@ -150,7 +150,7 @@ def are_of_one_thread(new: Prefix, old: Prefix) -> bool:
     return bool(later) and 2 * len(later.intersection(new.blocks[ours:])) >= len(later)
 
 
-def shared(new: Prefix, old: Prefix) -> int:
+def common_blocks(new: Prefix, old: Prefix) -> int:
     """Return the number of equal content blocks at the beginning."""
     return _first_difference(new.blocks, old.blocks)
 

@@ -55,7 +55,7 @@ class Child:
             if not ignored and not (number == signal.SIGCONT and self._terminal is not None):
                 self._loop.add_signal_handler(number, self._signalled, number)
                 self._handled.append(number)
-        with _limited(descriptors):
+        with _limit_descriptors(descriptors):
             self._pid = os.posix_spawnp(command[0], command, environ, setsigdef=PYTHONS_OWN)
         self.started = True
         Thread(target=self._wait, args=(self._pid,), name="child", daemon=True).start()
@@ -129,7 +129,7 @@ class Child:
 
 
 @contextmanager
-def _limited(descriptors: int | None) -> Iterator[None]:
+def _limit_descriptors(descriptors: int | None) -> Iterator[None]:
     """Give the child another soft limit of descriptors: programs that use `select` break above 1,024."""
     if descriptors is None:
         yield

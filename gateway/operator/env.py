@@ -28,12 +28,12 @@ def command(options: Namespace) -> int:
     config = running_config(options)
     windows = {}
     if named_models(config):
-        windows = listed_by(peer_for(config, options.url, options.key, patience=PATIENCE))
+        windows = fetch_windows(peer_for(config, options.url, options.key, patience=PATIENCE))
     variables = environment(config, os.environ, options.url or "", options.key or "", windows)
     return print_text(env_lines(variables, options.shell))
 
 
-def listed_by(peer: Peer) -> dict[str, int]:
+def fetch_windows(peer: Peer) -> dict[str, int]:
     """Return the context windows that a running gateway lists, in tokens by model; {} if it cannot be reached."""
     try:
         return listed_windows(orjson.loads(peer.request("GET", "/v1/models").body)["data"])

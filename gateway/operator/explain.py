@@ -42,7 +42,7 @@ FIELD = re.compile(r"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*((?:[!-~](?:[\t -~]*[!-
 """A header field as one line of ASCII."""
 
 
-class Asked(NamedTuple):
+class ExplainRequest(NamedTuple):
     """One request to explain."""
 
     query: str
@@ -56,14 +56,14 @@ class Asked(NamedTuple):
         return f"{PATH}?{self.query}" if self.query else PATH
 
 
-Ask = Callable[[Asked], tuple[int, bytes]]
+Ask = Callable[[ExplainRequest], tuple[int, bytes]]
 """Sends an explain request. Returns the status and body of the response."""
 
 
 def command(options: Namespace) -> int:
     """Print the reports; return the exit code. Raise ConfigError."""
     requests, captured = requests_in(*_read(options.file), _fields(options.header))
-    ask = running(options) if options.url is not None else offline(options)
+    ask = remote_explainer(options) if options.url is not None else local_explainer(options)
     reports = []
     for asked in requests:
         try:
@@ -83,7 +83,7 @@ def command(options: Namespace) -> int:
     return print_text(text) or (FAILED if any("refused" in report for report in reports) else OK)
 
 
-def requests_in(raw: bytes, name: str, headers: Mapping[str, str]) -> tuple[list[Asked], bool]:
+def requests_in(raw: bytes, name: str, headers: Mapping[str, str]) -> tuple[list[ExplainRequest], bool]:
     """Return the requests that a file holds, and whether the file is a capture: one object or a list of them, with
     `path`, `headers` (pairs) and `body`, of which those to /v1/messages are taken. `headers` win over captured ones.
 
@@ -95,23 +95,23 @@ def requests_in(raw: bytes, name: str, headers: Mapping[str, str]) -> tuple[list
         raise ConfigError([f"{name} is not JSON: {error}"]) from None
     captured = document if isinstance(document, list) else [document]
     if not all(isinstance(one, dict) and "path" in one and "body" in one for one in captured):
-        return [Asked("", headers, raw)], False
+        return [ExplainRequest("", headers, raw)], False
     found = []
     for one in captured:
         path, _, query = str(one["path"]).partition("?")
         if path.endswith("/messages") and isinstance(one["body"], dict):
-            seen = _fields(_captured(one.get("headers")), ignored=NOT_REPLAYED)
-            found.append(Asked(query, {**seen, **headers}, write_document(one["body"])))
+            seen = _fields(_read_fields(one.get("headers")), ignored=NOT_REPLAYED)
+            found.append(ExplainRequest(query, {**seen, **headers}, write_document(one["body"])))
     if not found:
         raise ConfigError([f"{name} holds no request to /v1/messages"])
     return found, isinstance(document, list)
 
 
-def running(options: Namespace) -> Ask:
+def remote_explainer(options: Namespace) -> Ask:
     """Return an Ask of the gateway that runs at `--url`, which raises PeerError. Raises ConfigError."""
     peer = peer_of(options)
 
-    def ask(asked: Asked) -> tuple[int, bytes]:
+    def ask(asked: ExplainRequest) -> tuple[int, bytes]:
         response = peer.request(
             "POST", asked.target, asked.body, {ACTION.decode(): "explain", **asked.headers}
         )
@@ -120,7 +120,7 @@ def running(options: Namespace) -> Ask:
     return ask
 
 
-def offline(options: Namespace) -> Ask:
+def local_explainer(options: Namespace) -> Ask:
     """Return an Ask of a gateway built from the configuration for this alone. Raises ConfigError."""
     # Shared state is not needed to explain, so no store is opened.
     config = replace(load_config(config_file(options.config)), sharing=Sharing())
@@ -128,7 +128,7 @@ def offline(options: Namespace) -> Ask:
     known = next((secret.reveal() for secret in config.auth.keys.values() if secret), "")
     key = options.key or known
 
-    def ask(asked: Asked) -> tuple[int, bytes]:
+    def ask(asked: ExplainRequest) -> tuple[int, bytes]:
         fields = {"host": "localhost", ACTION.decode(): "explain", **({"x-api-key": key} if key else {})}
         fields |= {**asked.headers, "content-length": str(len(asked.body))}
         try:
@@ -176,7 +176,7 @@ def _read(name: str) -> tuple[bytes, str]:
         raise ConfigError([f"{name} cannot be read: {error.strerror}"]) from None
 
 
-def _captured(headers: object) -> list[str]:
+def _read_fields(headers: object) -> list[str]:
     """Return a captured request's fields as lines. Raises ConfigError."""
     pairs = list(headers.items()) if isinstance(headers, dict) else headers or []
     if not isinstance(pairs, list) or not all(

@@ -179,7 +179,7 @@ async def _windows(gateway: Gateway, environ: Mapping[str, str]) -> dict[str, in
     if "CLAUDE_CODE_MAX_CONTEXT_TOKENS" in environ or named_models(runtime.config) <= known.keys():
         return {}
     for _ in range(int(LISTS_PATIENCE / LOOK_EVERY)):
-        if runtime.upstreams.keys() <= runtime.model_list.asked:
+        if runtime.upstreams.keys() <= runtime.model_list.settled:
             break
         await asyncio.sleep(LOOK_EVERY)
     return listed_windows(model.document for model in runtime.model_list.models.values())

@@ -15,7 +15,7 @@ from gateway.messages.sse import EventDecoder
 from gateway.operator.command_line import FAILED, OK, complain, print_text
 from gateway.operator.peer import Peer, PeerError, peer_of, refusal
 from gateway.routing.give_up import format_duration
-from gateway.status.changes import changed
+from gateway.status.changes import apply_change
 
 WIDTH = 100
 """Columns of a line, at most."""
@@ -84,7 +84,7 @@ def _watch(peer: Peer, *, as_json: bool) -> int:
                 raise PeerError(f"{peer.url} has ended its report: it stops, or starts again")
             for event in decoder.feed(data):
                 found = orjson.loads(event.data)
-                document = found if event.name == "status" else changed(document, found)
+                document = found if event.name == "status" else apply_change(document, found)
                 if repaints:
                     code = print_text(REPAINT + "\n".join([*report(document)][: height - 1]))
                 else:

@@ -41,7 +41,7 @@ class Terminal:
         if self._modes is None or not self.in_foreground:
             return
         termios = self._termios
-        with _unstoppable():
+        with _block_stop_signal():
             try:
                 if termios.tcgetattr(self._descriptor) != self._modes:
                     termios.tcsetattr(self._descriptor, termios.TCSADRAIN, self._modes)
@@ -66,7 +66,7 @@ def controlling_terminal() -> Terminal | None:
 
 
 @contextmanager
-def _unstoppable() -> Iterator[None]:
+def _block_stop_signal() -> Iterator[None]:
     """Let a background process write to its terminal without being stopped."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTTOU])
     try:

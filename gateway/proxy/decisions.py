@@ -16,7 +16,9 @@ MAX_OTHERS = 8
 """Accounts in a line about those not chosen, at most: more would be unreadable."""
 
 
-def asks(lease: Lease, number: int, ranked: Sequence[Ranked], tried: Sequence[tuple[str, str]]) -> str:
+def describe_choice(
+    lease: Lease, number: int, ranked: Sequence[Ranked], tried: Sequence[tuple[str, str]]
+) -> str:
     """Return a line about the account for attempt `number`, and the reasons against others. `tried`: accounts that
     failed before, each with its upstream."""
     target = lease.target
@@ -32,7 +34,7 @@ def asks(lease: Lease, number: int, ranked: Sequence[Ranked], tried: Sequence[tu
     return f"{line}; not {', '.join(others[:MAX_OTHERS])}{more}" if others else line
 
 
-def fails(attempt: FailedAttempt) -> str:
+def describe_failure(attempt: FailedAttempt) -> str:
     """Return a line about the meaning of a failure."""
     rule = attempt.rule
     line = f"{_place(attempt.target)} failed: about={rule.about.value} rule={as_word(rule.name)}"
@@ -42,7 +44,7 @@ def fails(attempt: FailedAttempt) -> str:
     return line
 
 
-def goes_on(step: Wait | GiveUp) -> str:
+def describe_step(step: Wait | GiveUp) -> str:
     """Return a line about a wait or the end, when no account is used now."""
     if isinstance(step, Wait):
         return f"waits {step.seconds:.2f} s" + (", or until an account is free" if step.for_slot else "")

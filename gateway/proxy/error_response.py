@@ -33,19 +33,19 @@ def error_response(
     request_id: str,
     *,
     relays: bool,
-    censored: Callable[[str], str] = str,
+    censor: Callable[[str], str] = str,
 ) -> ErrorResponse:
     """Return the client's response.
 
     `relays`: the failure came from an upstream with the client's protocol, so that its body is passed on byte for byte,
-    since clients recover by its wording. `censored` removes secrets: only then do bytes change.
+    since clients recover by its wording. `censor` removes secrets: only then do bytes change.
     """
     failure = stop.failure
     own_words = stop.own_words and relays and failure is not None
     own_words = (
         own_words and failure is not None and failure.kind is FailureKind.STATUS and bool(failure.body)
     )
-    message = stop.told(lambda account: shown_account(server, account) or "of this upstream", censored)
+    message = stop.told(lambda account: shown_account(server, account) or "of this upstream", censor)
     type = error_type(stop.status)
     headers: list[tuple[bytes, bytes]] = []
     if failure is not None and stop.own_words:
@@ -64,7 +64,7 @@ def error_response(
         request_id = known_id.decode("latin-1")
     if own_words and failure is not None:
         content_type = next((v for n, v in failure.headers if n == b"content-type"), b"application/json")
-        body = censored(failure.body.decode("latin-1")).encode("latin-1")
+        body = censor(failure.body.decode("latin-1")).encode("latin-1")
     else:
         content_type = b"application/json"
         body = MESSAGES.error_body(stop.status, message, request_id, type=type)

@@ -113,7 +113,7 @@ class Forwarder:
         exchange, retries = self.request.exchange, self._later()
         step = retries.next(exchange.loop.time())
         if self.request.runtime.debugging and not isinstance(step, Lease):
-            self._log(decisions.goes_on(step))
+            self._log(decisions.describe_step(step))
         if isinstance(step, Lease):
             self._try(step)
         elif isinstance(step, Wait):
@@ -174,7 +174,7 @@ class Forwarder:
         retries = self._later()
         failed = retries.failed(attempt.lease, failure, now, time.time(), find)
         if request.runtime.debugging:
-            self._log(decisions.fails(failed))
+            self._log(decisions.describe_failure(failed))
         # The lease was released above; `done` must not do it again.
         self._attempt = attempt.reader = None
         self._next()
@@ -226,7 +226,7 @@ class Forwarder:
             runtime.config.server,
             request.request_id,
             relays=upstream is not None and upstream.dialect.relays,
-            censored=str if upstream is None else upstream.censored,
+            censor=str if upstream is None else upstream.censor,
         )
         record.outcome = "upstream_error"
         lines = error.lines
@@ -255,7 +255,7 @@ class Forwarder:
         ranked = request.runtime.scheduler.rank(self._targets, self._conversation, now, request.features)
         if self._retries is not None:
             tried = tuple((one.account, one.upstream) for one in self._retries.tried)
-        self._log(decisions.asks(lease, request.record.attempts, ranked, tried))
+        self._log(decisions.describe_choice(lease, request.record.attempts, ranked, tried))
 
     # The end.
 

@@ -66,7 +66,7 @@ class Model:
 class ModelList:
     """The models that clients can use: no patterns, no duplicates, sorted."""
 
-    __slots__ = ("_created", "_listed", "_names", "_serves", "asked", "models")
+    __slots__ = ("_created", "_listed", "_names", "_serves", "models", "settled")
 
     def __init__(self, names: Iterable[str], serves: Callable[[str], bool]) -> None:
         """`names`: the exact ones of the configuration; `serves`: returns whether some upstream serves a name."""
@@ -76,14 +76,14 @@ class ModelList:
         self._created = int(time.time())
         self.models: dict[str, Model] = {}
         """By id, sorted."""
-        self.asked: set[str] = set()
+        self.settled: set[str] = set()
         """Upstreams that have returned their list, or failed to: there is nothing to wait for."""
         self._build()
 
-    def listed(self, upstream: str, models: Sequence[ListedModel]) -> None:
+    def store_list(self, upstream: str, models: Sequence[ListedModel]) -> None:
         """Store an upstream's list."""
         self._listed[upstream] = models
-        self.asked.add(upstream)
+        self.settled.add(upstream)
         self._build()
 
     def find(self, id: str) -> Model | None:
@@ -143,7 +143,7 @@ class ListKeeper:
         if self._outgoing is not None:
             self._ask(list(self._upstream.credentials))
         else:
-            self._model_list.asked.add(self._upstream.upstream.name)
+            self._model_list.settled.add(self._upstream.upstream.name)
 
     def stop(self) -> None:
         """Send no more requests."""
@@ -182,11 +182,11 @@ class ListKeeper:
     def _listed(self, models: Sequence[ListedModel]) -> None:
         self._asking = None
         self._delay = RETRY_AFTER
-        self._model_list.listed(self._upstream.upstream.name, models)
+        self._model_list.store_list(self._upstream.upstream.name, models)
         self._again(LIST_EVERY)
 
     def _failed(self) -> None:
-        self._model_list.asked.add(self._upstream.upstream.name)
+        self._model_list.settled.add(self._upstream.upstream.name)
         if not self._told:
             self._told = True
             self._warn(

@@ -116,10 +116,10 @@ def shown_account(server: Server, account: str) -> str:
     """Return an account's name as clients may see it; "" if they may not."""
     if server.expose == "full":
         return account
-    return masked(account) if server.expose == "masked" else ""
+    return mask(account) if server.expose == "masked" else ""
 
 
-def masked(account: str) -> str:
+def mask(account: str) -> str:
     """Return an account's name with all but its first letter and its domain hidden."""
     name, at, domain = account.partition("@")
     return f"{name[:1]}***{at}{domain}"

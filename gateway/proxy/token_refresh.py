@@ -73,7 +73,7 @@ class TokenRefresher:
             self._refreshing = True
             self._pool.send(_Refresh(self, self._token, self._pool.origin))
 
-    def tell(self, result: Credential | RefreshError) -> None:
+    def finish(self, result: Credential | RefreshError) -> None:
         """Handle the result of a refresh, and pass it to those who wait for it."""
         self._refreshing = False
         # A waiter that is called may cancel others, or wait again.
@@ -145,12 +145,12 @@ class _Refresh:
             )
         except RefreshError as error:
             result = error
-        self._owner.tell(result)
+        self._owner.finish(result)
 
     def failed(self, error: UpstreamError) -> None:
         """Report that there is no token."""
-        self._owner.tell(RefreshError(503, f"the token endpoint {self._token.uri}: {error.message}"))
+        self._owner.finish(RefreshError(503, f"the token endpoint {self._token.uri}: {error.message}"))
 
     def crashed(self, error: Exception) -> None:
         """Report that there is no token, after an exception in the gateway's own code."""
-        self._owner.tell(RefreshError(503, f"the token endpoint {self._token.uri}: {type(error).__name__}"))
+        self._owner.finish(RefreshError(503, f"the token endpoint {self._token.uri}: {type(error).__name__}"))

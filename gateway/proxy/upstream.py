@@ -121,7 +121,7 @@ class UpstreamClient:
     def __repr__(self) -> str:
         return f"<UpstreamClient {self.upstream.name} {self.pool!r}>"
 
-    def censored(self, text: str) -> str:
+    def censor(self, text: str) -> str:
         """Return an upstream's message without its accounts' keys and tokens, which it may quote. If it was cut it may
         end inside one."""
         known = [source.known for source in self.credentials.values()]
@@ -133,7 +133,7 @@ class UpstreamClient:
 
     def shown(self, words: str) -> str:
         """Return an upstream's message for operators: also without what looks like another's key."""
-        return without_keys(self.censored(words))
+        return without_keys(self.censor(words))
 
     def refused(self, account: str, credential: Credential) -> None:
         """Handle a 401 for an account's credential."""

@@ -39,7 +39,6 @@ class AccountState:
     """The state of an account. `parts` has the breakers of wire models and their features that failed."""
 
     __slots__ = (
-        "asked",
         "breaker",
         "disabled",
         "forbidden",
@@ -51,6 +50,7 @@ class AccountState:
         "point",
         "processes",
         "refreshable",
+        "requested_models",
         "upstream",
         "whole_limit",
         "wire_models",
@@ -71,7 +71,7 @@ class AccountState:
         """Wire models that it may not use, and when that was found."""
         self.in_flight = 0
         self.last_used = -NEVER
-        self.asked: set[str] = set()
+        self.requested_models: set[str] = set()
         """Wire models requested so far."""
         self.configure(config, wire_models)
 

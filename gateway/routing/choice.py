@@ -72,7 +72,7 @@ def precedence(
     return of
 
 
-def chosen_when_all_are_free(targets: Iterable[Target], conversation: str) -> Target:
+def choose_if_all_free(targets: Iterable[Target], conversation: str) -> Target:
     """Return the target that every process would choose for a new conversation if all were free."""
     point = point_of(conversation)
     return min(targets, key=lambda target: (target.priority, -weight(point, target.state.point)))

@@ -115,7 +115,7 @@ class CircuitBreaker:
 
     def enter(self, now: float, who: object, *, alone: bool = False) -> bool:
         """Let a request pass. Return whether it is the probe."""
-        if self.rule is None or (self.prober is not None and not self._given_up(now)):
+        if self.rule is None or (self.prober is not None and not self._stopped_waiting(now)):
             return False
         if now + TICK < (self.alone_at if alone else self.probe_at):
             return False
@@ -183,7 +183,7 @@ class CircuitBreaker:
             self.prober = OTHER_PROCESS
             self.prober_alone_until = until
 
-    def _given_up(self, now: float) -> bool:
+    def _stopped_waiting(self, now: float) -> bool:
         """Return whether the wait for another process's probe is over."""
         return self.prober is OTHER_PROCESS and now + TICK >= self.prober_alone_until
 
@@ -206,7 +206,7 @@ class CircuitBreaker:
             self.until = self.probe_at = -NEVER
 
 
-def _turned_off() -> CircuitBreaker:
+def _disabled_breaker() -> CircuitBreaker:
     breaker = CircuitBreaker()
     breaker.rule, breaker.hinted = DISABLED, True
     breaker.until = breaker.probe_at = NEVER
@@ -214,5 +214,5 @@ def _turned_off() -> CircuitBreaker:
     return breaker
 
 
-TURNED_OFF = _turned_off()
+TURNED_OFF = _disabled_breaker()
 """The breaker of all accounts that the operator has disabled: it never opens, and requests do not change it."""

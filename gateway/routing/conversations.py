@@ -16,22 +16,22 @@ BOUND_FOR = 3600.0
 PUBLISH_AGAIN = BOUND_FOR / 4
 """Seconds after which a binding that is still in use is published again."""
 
-Tell = Callable[[int, AccountState], None]
+Publish = Callable[[int, AccountState], None]
 """Called with a conversation's point in rendezvous hashing, which does not reveal the conversation, and its account."""
 
 
 class Conversations:
     """Conversation -> its account. Times are monotonic seconds."""
 
-    __slots__ = ("_bindings", "_names", "_remote", "tell")
+    __slots__ = ("_bindings", "_names", "_remote", "publish")
 
     def __init__(self) -> None:
         self._bindings: dict[str, tuple[AccountState, float, bool, float]] = {}
         """Account, last use, whether a request has succeeded there, and when to publish it again."""
-        self.tell: Tell | None = None
+        self.publish: Publish | None = None
         """Publishes bindings that differ from rendezvous hashing; None if there are no other processes."""
         self._names: dict[int, str] = {}
-        """The conversations bound here, by point; kept only if `tell` is set."""
+        """The conversations bound here, by point; kept only if `publish` is set."""
         self._remote: dict[int, tuple[AccountState, float]] = {}
         """Bindings of other processes that are not bound here: the account, and until when they last."""
 
@@ -61,7 +61,7 @@ class Conversations:
         due = NEVER if expected else now
         if old is not None and old[0] is account:
             due = old[3]
-        if self.tell is not None and (old is None or (proven and due <= now)):
+        if self.publish is not None and (old is None or (proven and due <= now)):
             point = point_of(conversation)
             if self._remote.pop(point, (None,))[0] is account:
                 due = now + PUBLISH_AGAIN
@@ -69,7 +69,7 @@ class Conversations:
             drop_oldest(self._names)
             if proven and due <= now:
                 due = now + PUBLISH_AGAIN
-                self.tell(point, account)
+                self.publish(point, account)
         bindings[conversation] = account, now, proven, due
         if len(bindings) > MAX_CONVERSATIONS:
             del bindings[next(iter(bindings))]

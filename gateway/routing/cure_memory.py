@@ -35,21 +35,21 @@ class Remembered(NamedTuple):
 class CureMemory:
     """Cures by upstream and wire model. Times are monotonic seconds."""
 
-    __slots__ = ("_always", "_never", "active", "kept", "tell")
+    __slots__ = ("_always", "_never", "active", "kept", "publish")
 
     def __init__(self) -> None:
         self.active = False
         """Whether there is anything to apply, so that requests can skip the look-up."""
         self.kept: dict[Place, dict[Cure, float]] = {}
         """Until when each cure is remembered."""
-        self.tell: Callable[[str, str, Cure], None] | None = None
+        self.publish: Callable[[str, str, Cure], None] | None = None
         """Publishes each learnt cure to other processes; None if there are none."""
         self._always: Mapping[str, tuple[Cure, ...]] = NOTHING
         self._never: Mapping[str, frozenset[str]] = {}
 
     def configure(self, upstreams: Sequence[Upstream]) -> None:
         """Apply the configuration: cures that are always applied to an upstream, and those that never are."""
-        always = {upstream.name: stated(upstream) for upstream in upstreams}
+        always = {upstream.name: stated_cures(upstream) for upstream in upstreams}
         self._always = {name: cures for name, cures in always.items() if cures}
         self._never = {upstream.name: frozenset(upstream.no_cures) for upstream in upstreams}
         self.active = self.active or bool(self._always)
@@ -74,8 +74,8 @@ class CureMemory:
         """Remember cures with which an upstream has served a request, and publish them."""
         for cure in cures:
             self.store(upstream, wire_model, cure, now + REMEMBERED_FOR, now)
-            if self.tell is not None:
-                self.tell(upstream, wire_model, cure)
+            if self.publish is not None:
+                self.publish(upstream, wire_model, cure)
 
     def store(self, upstream: str, wire_model: str, cure: Cure, until: float, now: float) -> None:
         """Remember a cure that this or another process has learnt."""
@@ -110,7 +110,7 @@ class CureMemory:
         return (*always, *learnt)
 
 
-def stated(upstream: Upstream) -> tuple[Cure, ...]:
+def stated_cures(upstream: Upstream) -> tuple[Cure, ...]:
     """Return the cures that the configuration states for an upstream."""
     cures = [Cure(name) for name in upstream.cures]
     if upstream.drop_betas:

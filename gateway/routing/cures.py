@@ -58,7 +58,7 @@ class CureRow:
     """One row of the table: the refusals that it covers, and the cure's detail."""
 
     name: str
-    says: Callable[[str], object]
+    matches: Callable[[str], object]
     """Returns something true if a message (at most 8,192 characters) is such a refusal."""
     detail: Detail
     statuses: frozenset[int] = REFUSALS
@@ -84,7 +84,7 @@ def find_cure(
     error = read_error(failure.body)
     refusal = Refusal(status_of(failure), message_of(failure)[:LONGEST], failure.param or error.param)
     for row in rows:
-        if refusal.status not in row.statuses or row.name in never or not row.says(refusal.message):
+        if refusal.status not in row.statuses or row.name in never or not row.matches(refusal.message):
             continue
         detail = row.detail(refusal, sent)
         if detail is not None:
@@ -186,43 +186,43 @@ def _input(feature: str) -> CureRow:
     (words,) = (
         one.words for one in SIGNALS if one.rule == "feature" and one.feature == feature and one.words
     )
-    return CureRow(name=feature, says=words.search, detail=_if(lambda sent: feature in sent.features()))
+    return CureRow(name=feature, matches=words.search, detail=_if(lambda sent: feature in sent.features()))
 
 
 MESSAGES_CURES = (
-    CureRow(name="fields", says=_EXTRA.search, detail=_fields),
+    CureRow(name="fields", matches=_EXTRA.search, detail=_fields),
     CureRow(
         name="betas",
-        says=any_of(
+        matches=any_of(
             r"invalid beta\b", r"unexpected value\(s\).{1,400}`?anthropic-beta`?", r"unknown beta\b"
         ).search,
         detail=_named_betas,
     ),
     CureRow(
         name="adaptive_thinking",
-        says=any_of(r"\badaptive\b", r"\bthinking\.type\b").search,
+        matches=any_of(r"\badaptive\b", r"\bthinking\.type\b").search,
         detail=_if(_adaptive),
     ),
     CureRow(
         name="without_thinking",
-        says=mentions_signature,
+        matches=mentions_signature,
         statuses=frozenset({400}),
         detail=_if(_history),
         remembered=False,
     ),
     CureRow(
         name="user_id",
-        says=any_of(r"\buser_id\b.{0,200}\b(pattern|match|invalid|characters|length|longer)\b").search,
+        matches=any_of(r"\buser_id\b.{0,200}\b(pattern|match|invalid|characters|length|longer)\b").search,
         detail=_if(_user_id),
     ),
     CureRow(
         name="cache_marks",
-        says=any_of(r"maximum of \d+ blocks with `?cache_control").search,
+        matches=any_of(r"maximum of \d+ blocks with `?cache_control").search,
         detail=_if(_marks),
     ),
     CureRow(
         name="tool_ids",
-        says=any_of(
+        matches=any_of(
             r"\btool(_use|_call|_result)?\w*\W{0,3}\bids? must be unique",
             r"(\bid|tool_use_id)\b\W.{0,80}\bpattern\b",
             r"\btool[ _](call|use)[ _]id\b.{0,80}\bmust be\b",
@@ -231,7 +231,7 @@ MESSAGES_CURES = (
     ),
     CureRow(
         name="system_role",
-        says=any_of(
+        matches=any_of(
             r"unexpected role\W+system",
             r"\brole\b.{0,80}\bsystem\b.{0,40}\b(not|unsupported|unexpected|invalid)\b",
             r"\bsystem\b.{0,40}\brole\b.{0,40}\b(not|unsupported|unexpected|invalid)\b",
@@ -241,7 +241,7 @@ MESSAGES_CURES = (
     ),
     CureRow(
         name="deferred_tools",
-        says=any_of(r"\btool_reference\b", r"\bdefer_loading\b").search,
+        matches=any_of(r"\btool_reference\b", r"\bdefer_loading\b").search,
         detail=_if(_deferred),
     ),
     _input(IMAGES),

@@ -88,14 +88,14 @@ class GiveUp:
     """Whether to send an upstream's error byte for byte, in the client's protocol; else the gateway writes one."""
     sentences: tuple[Sentence, ...]
 
-    def told(self, shown: Callable[[str], str], censored: Callable[[str], str]) -> str:
+    def told(self, shown: Callable[[str], str], censor: Callable[[str], str]) -> str:
         """Return the message of an error that the gateway writes. `shown` returns an account's name as clients may see
-        it; `censored` removes secrets from an upstream's message."""
+        it; `censor` removes secrets from an upstream's message."""
         return "; ".join(
             one.before
             + (shown(one.account) if one.account else "")
             + one.between
-            + (without_keys(censored(one.words)) if one.words else "")
+            + (without_keys(censor(one.words)) if one.words else "")
             + one.after
             for one in self.sentences
         )
@@ -109,7 +109,7 @@ def give_up(
     free_at = (target.free_at(now, features) for target in targets)
     retry_at = min((at for at in free_at if at < NEVER), default=now)
     if not attempts and not busy:
-        attempts = _what_shuts(targets, now, features)
+        attempts = _present_failures(targets, now, features)
     if not attempts:
         return _give_up_without_cause(targets, busy=busy)
     most = max(attempt.rule.use for attempt in attempts)
@@ -133,7 +133,7 @@ def give_up(
     )
 
 
-def _what_shuts(targets: Sequence[Target], now: float, features: Features) -> list[FailedAttempt]:
+def _present_failures(targets: Sequence[Target], now: float, features: Features) -> list[FailedAttempt]:
     """Return the failures that started the present cool-downs."""
     return [
         FailedAttempt(target, breaker.cause, breaker.rule, breaker.cause.status, breaker.hinted)

@@ -82,7 +82,7 @@ def meaning_of(
     should_retry = (b"x-should-retry", b"false") not in [
         (name, value.lower()) for name, value in failure.headers
     ]
-    signal = _speaking(failure, error, status, words, features)
+    signal = _first_signal(failure, error, status, words, features)
     name = signal.rule if signal is not None else _by_status(failure, error, status, words, wire_model)
     feature, own_hint = (signal.feature, signal.hint) if signal is not None else ("", None)
     told = signal.status if signal is not None and failure.status < 400 else 0
@@ -127,7 +127,7 @@ def _hinted(name: str, failure: Failure, status: int, hint: float | None) -> str
     return "server with hint" if name == "server" else "overloaded with hint"
 
 
-def _speaking(
+def _first_signal(
     failure: Failure, error: ErrorBody, status: int, words: str, features: frozenset[str]
 ) -> Signal | None:
     """Return the first signal that matches: by code, by type, by message."""

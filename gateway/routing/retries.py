@@ -183,7 +183,7 @@ class Retries:
         if self._ended is not None:
             return self._ended
         if self._over:
-            return self._stop(now)
+            return self._give_up(now)
         for alone in (False, True):
             target = self._choose(now, alone=alone)
             if target is not None:
@@ -219,11 +219,11 @@ class Retries:
         elif self._slot and left > TICK:
             seconds = left
         else:
-            return self._stop(now)
+            return self._give_up(now)
         self._wait_since = now
         return Wait(seconds, self._slot)
 
-    def _stop(self, now: float) -> GiveUp:
+    def _give_up(self, now: float) -> GiveUp:
         last = [self._final] if self._final is not None else self._log
         self._ended = give_up(self._targets, last, now, self._used)
         return self._ended
@@ -325,7 +325,7 @@ class Retries:
             again = any(one.rule is meaning.rule and _same(one.target, target, meaning) for one in self._log)
             self._scheduler.failed(lease, meaning, failure, now, again=again)
             self._charge(target, meaning.rule, free=free is target)
-            self._go_on(attempt, meaning, now)
+            self._prepare_next(attempt, meaning, now)
         if meaning.rule.name == "connect":
             self._waited += now - lease.started
         self._log.append(attempt)
@@ -359,7 +359,7 @@ class Retries:
         else:
             self._refused.add(target)
 
-    def _go_on(self, attempt: FailedAttempt, meaning: Meaning, now: float) -> None:
+    def _prepare_next(self, attempt: FailedAttempt, meaning: Meaning, now: float) -> None:
         """Prepare the next choice after this failure."""
         target, rule = attempt.target, meaning.rule
         upstream = target.state.upstream

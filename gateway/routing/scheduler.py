@@ -10,7 +10,7 @@ from typing import Literal
 
 from gateway.config import Upstream
 from gateway.routing.accounts import MAX_MODELS, AccountState, Target, UpstreamState
-from gateway.routing.choice import Precedence, Ranked, chosen_when_all_are_free, precedence
+from gateway.routing.choice import Precedence, Ranked, choose_if_all_free, precedence
 from gateway.routing.circuit_breaker import TICK, CircuitBreaker
 from gateway.routing.conversations import Conversations
 from gateway.routing.cure_memory import CureMemory
@@ -156,7 +156,7 @@ class Scheduler:
             peers = [target for target in targets if target.priority == best.priority]
             free = [target for target in peers if target.is_free(now, features, probe=probe)]
             best = min(free, key=self.precedence(free, conversation, home))
-            expected = home is None and best is chosen_when_all_are_free(targets, conversation)
+            expected = home is None and best is choose_if_all_free(targets, conversation)
         return self.take(best, conversation, home, overflow, now, features, expected=expected)
 
     def rank(
@@ -198,8 +198,8 @@ class Scheduler:
             self.conversations.bind(conversation, state, now, proven=False, expected=expected)
         state.in_flight += 1
         state.last_used = now
-        if target.wire_model not in state.asked and len(state.asked) < MAX_MODELS:
-            state.asked.add(target.wire_model)
+        if target.wire_model not in state.requested_models and len(state.requested_models) < MAX_MODELS:
+            state.requested_models.add(target.wire_model)
         lease = Lease(self, target, conversation, overflow, now)
         if self.cures.active:
             lease.cures = self.cures.known(target.upstream, target.wire_model, now)

@@ -91,7 +91,7 @@ def account_status(account: AccountState, now: float) -> AccountStatus:
         if breaker is not None and breaker.rule is not None
     ]
     # Closed models close the account only if every model it may be used for is closed.
-    names = account.wire_models or account.asked
+    names = account.wire_models or account.requested_models
     of_models = [one for one in cool_downs if one.about is About.MODEL and one.wire_model in names]
     shutting = [one for one in cool_downs if one.about in (About.UPSTREAM, About.ACCOUNT)]
     if names and len(of_models) == len(names):

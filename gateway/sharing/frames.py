@@ -43,25 +43,25 @@ def frame(kind: int, payload: bytes) -> bytes:
     return _HEAD.pack(len(payload), kind) + payload
 
 
-def numbered(number: int, rest: bytes = b"") -> bytes:
+def add_number(number: int, rest: bytes = b"") -> bytes:
     """Return a payload that begins with a number."""
     return _NUMBER.pack(number & 0xFFFF_FFFF) + rest
 
 
-def number_in(payload: bytes) -> tuple[int, bytes]:
+def split_number(payload: bytes) -> tuple[int, bytes]:
     """Return the number with which a payload begins, and its rest."""
     return _NUMBER.unpack_from(payload)[0], payload[_NUMBER.size :]
 
 
-def named(name: str, rest: bytes) -> bytes:
+def add_name(name: str, rest: bytes) -> bytes:
     """Return a payload that begins with a name."""
     raw = name.encode()
-    return numbered(len(raw), raw + rest)
+    return add_number(len(raw), raw + rest)
 
 
-def name_in(payload: bytes) -> tuple[str, bytes]:
+def split_name(payload: bytes) -> tuple[str, bytes]:
     """Return the name with which a payload begins, and its rest."""
-    length, rest = number_in(payload)
+    length, rest = split_number(payload)
     return rest[:length].decode(), rest[length:]
 
 

@@ -20,10 +20,10 @@ from gateway.sharing.frames import (
     REPLY,
     Inbox,
     Outbox,
+    add_number,
     frame,
-    name_in,
-    number_in,
-    numbered,
+    split_name,
+    split_number,
 )
 from gateway.sharing.news import decode, encode
 
@@ -62,10 +62,10 @@ class Peer:
 class Ask:
     """One worker's request to all others."""
 
-    __slots__ = ("asked", "number", "peer", "waiting")
+    __slots__ = ("number", "peer", "sent_at", "waiting")
 
     def __init__(self, peer: Peer, number: int, waiting: set[Peer]) -> None:
-        self.asked = time.monotonic()
+        self.sent_at = time.monotonic()
         self.peer = peer
         self.number = number
         self.waiting = waiting
@@ -78,7 +78,7 @@ class Hub:
         self._peers: dict[socket.socket, Peer] = {}
         self._facts = Facts()
         self._asks: dict[int, Ask] = {}
-        self._asked = 0
+        self._last_number = 0
         self._ended: dict[str, deque[bytes]] = {}
         self._broadcasts: dict[bytes, None] = {}
         """Operators' actions, each once, in the order of their last occurrence."""
@@ -163,7 +163,7 @@ class Hub:
     def _send_live_to(self, peer: Peer) -> None:
         """Tell a worker how many workers live, and how many frames it has missed."""
         peer.missed = peer.outbox.dropped
-        peer.outbox.put(frame(LIVE, numbered(len(self._peers), numbered(peer.missed))))
+        peer.outbox.put(frame(LIVE, add_number(len(self._peers), add_number(peer.missed))))
 
     def _received(self, peer: Peer, kind: int, payload: bytes) -> None:
         if kind == NEWS:
@@ -177,13 +177,13 @@ class Hub:
                 del self._broadcasts[next(iter(self._broadcasts))]
             self._pass_on(peer, BROADCAST, payload)
         elif kind == KEEP:
-            name, blob = name_in(payload)
+            name, blob = split_name(payload)
             if name in peer.kept or len(peer.kept) < MAX_NAMES:
                 peer.kept[name] = blob
         elif kind == ASK:
-            self._ask(peer, *number_in(payload))
+            self._ask(peer, *split_number(payload))
         elif kind == REPLY:
-            self._replied(peer, *number_in(payload))
+            self._replied(peer, *split_number(payload))
 
     def _pass_on(self, sender: Peer, kind: int, payload: bytes) -> None:
         passed_on = frame(kind, payload)
@@ -194,29 +194,29 @@ class Hub:
     def _ask(self, asking: Peer, number: int, name: bytes) -> None:
         """Pass a request on to all others that have not stopped; reply at once for those that have exited."""
         late = time.monotonic() - STILL
-        still = {peer for ask in self._asks.values() if ask.asked < late for peer in ask.waiting}
+        still = {peer for ask in self._asks.values() if ask.sent_at < late for peer in ask.waiting}
         others = {peer for peer in self._peers.values() if peer is not asking and peer not in still}
         ended = self._ended.get(name.decode(), ())
-        expected = numbered(len(others) + len(ended))
-        asking.outbox.put(frame(EXPECT, numbered(number, expected)))
+        expected = add_number(len(others) + len(ended))
+        asking.outbox.put(frame(EXPECT, add_number(number, expected)))
         for blob in ended:
-            asking.outbox.put(frame(REPLY, numbered(number, blob)))
+            asking.outbox.put(frame(REPLY, add_number(number, blob)))
         if not others:
             return
-        self._asked += 1
-        own = self._asked & 0xFFFF_FFFF
+        self._last_number += 1
+        own = self._last_number & 0xFFFF_FFFF
         self._asks[own] = Ask(asking, number, others)
         if len(self._asks) > MAX_ASKS:
             del self._asks[next(iter(self._asks))]
-        asked = frame(ASK, numbered(own, name))
+        request = frame(ASK, add_number(own, name))
         for peer in others:
-            peer.outbox.put(asked)
+            peer.outbox.put(request)
 
     def _replied(self, peer: Peer, number: int, blob: bytes) -> None:
         ask = self._asks.get(number)
         if ask is None or peer not in ask.waiting:
             return
         ask.waiting.discard(peer)
-        ask.peer.outbox.put(frame(REPLY, numbered(ask.number, blob)))
+        ask.peer.outbox.put(frame(REPLY, add_number(ask.number, blob)))
         if not ask.waiting:
             del self._asks[number]

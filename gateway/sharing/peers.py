@@ -18,10 +18,10 @@ from gateway.sharing.frames import (
     MAX_PAYLOAD,
     NEWS,
     REPLY,
-    name_in,
-    named,
-    number_in,
-    numbered,
+    add_name,
+    add_number,
+    split_name,
+    split_number,
 )
 from gateway.sharing.link import Link
 from gateway.sharing.news import News, decode, encode
@@ -109,14 +109,14 @@ class Sharing:
             return
         self._asked = number = (self._asked + 1) & 0xFFFF_FFFF
         self._questions[number] = Question(reply, self._loop.call_later(timeout, self._end, number))
-        self._link.send(ASK, numbered(number, kind.encode()))
+        self._link.send(ASK, add_number(number, kind.encode()))
 
-    def tell(self, kind: str, payload: bytes) -> None:
+    def broadcast(self, kind: str, payload: bytes) -> None:
         """Pass an operator's action to all other workers; the caller carries it out here."""
         if self._link is not None:
-            self._link.send(BROADCAST, named(kind, payload))
+            self._link.send(BROADCAST, add_name(kind, payload))
 
-    def on_tell(self, kind: str, handler: Callable[[bytes], None]) -> None:
+    def on_broadcast(self, kind: str, handler: Callable[[bytes], None]) -> None:
         """Have `handler` called for other workers' actions of this kind."""
         self._handlers[kind] = handler
 
@@ -134,27 +134,27 @@ class Sharing:
             if news is not None:
                 self.state.receive(news)
         elif kind == LIVE:
-            self.state.workers, rest = number_in(payload)
-            missed = number_in(rest)[0]
+            self.state.workers, rest = split_number(payload)
+            missed = split_number(rest)[0]
             self.state.dropped += missed - self._missed
             self._missed = missed
         elif kind == ASK:
-            number, name = number_in(payload)
+            number, name = split_number(payload)
             blob = b""
             try:
                 blob = self._blob(name.decode())
             finally:
                 # Reply in any case: a worker that does not counts as stopped.
-                self._send(REPLY, numbered(number, blob))
+                self._send(REPLY, add_number(number, blob))
         elif kind == EXPECT:
-            number, count = number_in(payload)
+            number, count = split_number(payload)
             if number in self._questions:
-                self._questions[number].expected = number_in(count)[0]
+                self._questions[number].expected = split_number(count)[0]
                 self._check(number)
         elif kind == REPLY:
-            self._replied(*number_in(payload))
+            self._replied(*split_number(payload))
         elif kind == BROADCAST:
-            name_, told = name_in(payload)
+            name_, told = split_name(payload)
             if name_ in self._handlers:
                 self._handlers[name_](told)
 
@@ -164,7 +164,7 @@ class Sharing:
 
     def _blob(self, kind: str) -> bytes:
         provider = self._providers.get(kind)
-        return b"" if provider is None else _fitting(provider())
+        return b"" if provider is None else _drop_too_large(provider())
 
     def _replied(self, number: int, blob: bytes) -> None:
         question = self._questions.get(number)
@@ -191,12 +191,12 @@ class Sharing:
 
     def _hand_on(self) -> None:
         for kind, lasting in self._lasting.items():
-            blob = _fitting(lasting())
+            blob = _drop_too_large(lasting())
             if blob and blob != self._kept.get(kind):
                 self._kept[kind] = blob
-                self._send(KEEP, named(kind, blob))
+                self._send(KEEP, add_name(kind, blob))
 
 
-def _fitting(blob: bytes) -> bytes:
+def _drop_too_large(blob: bytes) -> bytes:
     """Return a blob, or b"" if it is too large to send: the parent would close the connection."""
     return blob if len(blob) <= MAX_BLOB else b""

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 
 from gateway.dialects.signature_store import SignatureStore
-from gateway.routing import elsewhere
+from gateway.routing import remote
 from gateway.routing.accounts import AccountState
 from gateway.routing.circuit_breaker import CAUSE_LENGTH, PROBE_PATIENCE, CircuitBreaker, SharedCoolDown
 from gateway.routing.conversations import BOUND_FOR
@@ -60,21 +60,21 @@ class SharedState:
         self,
         scheduler: Scheduler,
         stores: Mapping[str, SignatureStore],
-        censored: Callable[[str, str], str],
+        censor: Callable[[str, str], str],
         *,
         share_limits: bool,
     ) -> None:
         """Publish from now on what these learn, and apply what other processes learn to them.
 
-        `stores`: signatures, by names that are equal in all processes. `censored` removes secrets from an upstream's
+        `stores`: signatures, by names that are equal in all processes. `censor` removes secrets from an upstream's
         message. `share_limits`: each process uses its part of `max_concurrent`.
         """
-        self._scheduler, self._stores, self._censored = scheduler, stores, censored
+        self._scheduler, self._stores, self._censored = scheduler, stores, censor
         scheduler.on_news = self._publish_breaker
-        scheduler.conversations.tell = self._publish_binding
-        scheduler.cures.tell = self._publish_cure
+        scheduler.conversations.publish = self._publish_binding
+        scheduler.cures.publish = self._publish_cure
         for name, store in stores.items():
-            store.tell = partial(self._publish_signature, name)
+            store.publish = partial(self._publish_signature, name)
         self._share_limits = share_limits
         self._divide()
 
@@ -181,10 +181,10 @@ class SharedState:
         if scope is None or account is None:
             return False
         if news.kind == PROBE:
-            elsewhere.probe(account, scope, until)
+            remote.probe(account, scope, until)
             return True
         if news.kind == OPEN:
-            elsewhere.open(scheduler, account, scope, self._since(news, wall, now))
+            remote.open(scheduler, account, scope, self._since(news, wall, now))
         cooling = self.facts.cooling(news.key)
         if cooling:
             last = max(cooling, key=lambda one: one.until)
@@ -196,7 +196,7 @@ class SharedState:
             )
             if told is None:
                 return False
-            elsewhere.close(scheduler, account, scope, told)
+            remote.close(scheduler, account, scope, told)
         return True
 
     @staticmethod

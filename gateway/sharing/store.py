@@ -229,9 +229,9 @@ class Store:
         if process == self._envelopes.process:
             return
         if BYE in frames:
-            self._members.gone(process)
+            self._members.forget(process)
         else:
-            self._members.heard(process, asyncio.get_running_loop().time())
+            self._members.note_alive(process, asyncio.get_running_loop().time())
         self._state.processes = 1 + len(self._members)
         for frame in frames:
             self._hear(frame)
@@ -252,7 +252,7 @@ class Store:
 
     async def _resync(self, client: Redis) -> None:
         """Read what the store has, then send what it lacks."""
-        self._members.excuse(asyncio.get_running_loop().time())
+        self._members.restart(asyncio.get_running_loop().time())
         stored: set[int] = set()
         cursor = -1
         while cursor:
@@ -287,7 +287,7 @@ class Store:
                 continue
             process, frames = opened
             if name.startswith(present) and process != self._envelopes.process:
-                self._members.heard(process, asyncio.get_running_loop().time())
+                self._members.note_alive(process, asyncio.get_running_loop().time())
             for frame in frames:
                 stored.add(hash(frame))
                 self._hear(frame)
@@ -319,7 +319,7 @@ class Store:
 
     async def _beat(self, client: Redis) -> None:
         """Send a sign of life, and forget processes that were silent for too long."""
-        self._members.look(asyncio.get_running_loop().time())
+        self._members.drop_silent(asyncio.get_running_loop().time())
         self._state.processes = 1 + len(self._members)
         pipeline = client.pipeline(transaction=False)
         sign = self._envelopes.wrap([])

@@ -78,10 +78,10 @@ def carry_out(runtime: Runtime, action: Action) -> None:
     ACTIONS[action.name](runtime, action)
     sharing = runtime.sharing
     if sharing is not None:
-        sharing.tell(KIND, orjson.dumps([*action]))
+        sharing.broadcast(KIND, orjson.dumps([*action]))
 
 
-def take_in(runtime: Runtime, payload: bytes) -> None:
+def carry_out_received(runtime: Runtime, payload: bytes) -> None:
     """Carry out another process's action; ignore one on an upstream or account that this configuration lacks."""
     action = Action(*orjson.loads(payload))
     client = runtime.upstreams.get(action.upstream)

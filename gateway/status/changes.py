@@ -20,7 +20,7 @@ ALWAYS = ("time", "uptime")
 """Times of the document itself: they alone make no change."""
 
 
-def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any] | None:
+def find_changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any] | None:
     """Return what `new` has that `old` has not; None if nothing."""
     found: dict[str, Any] = {}
     for name, value in new.items():
@@ -34,7 +34,7 @@ def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any] | 
     return {**found, **{name: new[name] for name in ALWAYS}} if found else None
 
 
-def changed(old: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
+def apply_change(old: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
     """Return a document with a change applied."""
     new = {**old, **change}
     for name, (key, most, newest_first) in LISTS.items():

@@ -24,7 +24,7 @@ from gateway.telemetry.recent import (
     MINUTES,
     REQUESTS,
     Account,
-    added,
+    add_sums,
     no_sums,
     percentile,
 )
@@ -250,8 +250,8 @@ def _one_account(found: Sequence[Document]) -> Document:
         "in_flight": sum(each["in_flight"] for each in found),
         "limit": sum(limits) if limits else None,
         "cool_downs": [max(each, key=_until) for each in cool_downs],
-        "hour": added(no_sums(), *(each["hour"] for each in found)),
-        "total": added(no_sums(), *(each["total"] for each in found)),
+        "hour": add_sums(no_sums(), *(each["hour"] for each in found)),
+        "total": add_sums(no_sums(), *(each["total"] for each in found)),
     }
 
 
@@ -265,7 +265,7 @@ def _summed(found: Iterable[Document]) -> Document:
     sums = no_sums()
     first_bytes: dict[int, int] = {}
     for each in found:
-        added(sums, each)
+        add_sums(sums, each)
         for limit, count in each["first_bytes"].items():
             first_bytes[int(limit)] = first_bytes.get(int(limit), 0) + count
     slow = {"first_byte_p50": percentile(first_bytes, 0.5), "first_byte_p95": percentile(first_bytes, 0.95)}
@@ -277,7 +277,7 @@ def _conversations(lists: Sequence[Sequence[Document]], now: float) -> list[Docu
     for each in _by(("id",), lists):
         last = max(each, key=lambda one: one["last"])
         since = min(one["since"] for one in each)
-        found.append({**last, "since": since, **added(no_sums(), *each)})
+        found.append({**last, "since": since, **add_sums(no_sums(), *each)})
     recent = [each for each in found if each["last"] > now - MINUTES * 60]
     return sorted(recent, key=lambda each: (each["last"], each["id"]), reverse=True)[:CONVERSATIONS]
 

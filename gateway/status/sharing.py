@@ -14,7 +14,7 @@ from gateway.status import actions, document
 def join(standing: Standing, sharing: Sharing) -> None:
     """Provide this process's part to others, and carry out others' actions."""
     sharing.provide(document.KIND, partial(_part, standing))
-    sharing.on_tell(actions.KIND, lambda payload: actions.take_in(standing.current, payload))
+    sharing.on_broadcast(actions.KIND, lambda payload: actions.carry_out_received(standing.current, payload))
 
 
 def _part(standing: Standing) -> bytes:

@@ -15,7 +15,7 @@ from gateway.messages.errors import RequestError
 from gateway.proxy.request import ClientRequest
 from gateway.proxy.response_headers import EVENT_STREAM, STREAM_LINES
 from gateway.proxy.runtime import Standing
-from gateway.status.changes import changes
+from gateway.status.changes import find_changes
 from gateway.status.document import Document, collect, merge
 
 EVERY = 1.0
@@ -141,7 +141,7 @@ class LiveWatchers:
     def _show(self, parts: Iterable[Document]) -> None:
         """Send the merged document to all. Watchers that are not behind have the last document."""
         document = merge(parts)
-        change = None if self._last is None else changes(self._last, document)
+        change = None if self._last is None else find_changes(self._last, document)
         self._last = document
         now = asyncio.get_running_loop().time()
         for watcher in list(self._watchers):

@@ -265,7 +265,7 @@ class AccessLog:
         """Log what an operator must mend."""
         self._log_message("error", message, once)
 
-    def closed(
+    def log_closed(
         self, place: Place, *, about: str, rule: str, status: int = 0, words: str = "", seconds: float
     ) -> None:
         """Log that a place is not used for `seconds`.
@@ -289,7 +289,7 @@ class AccessLog:
         level = "warning" if about in ("account", "upstream") else "info"
         self._log_message(level, line, event="closed", **place._asdict(), **more)
 
-    def opened(self, place: Place) -> None:
+    def log_opened(self, place: Place) -> None:
         """Log that a closed place has served a request and is used again."""
         self._log_message("info", f"opened {_shown(place)}", event="opened", **place._asdict())
 

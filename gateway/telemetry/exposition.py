@@ -187,7 +187,7 @@ def merge(snapshots: Iterable[Snapshot]) -> Snapshot:
     return found.snapshot(next(iter(processes), ""))
 
 
-def lasting(snapshot: Snapshot) -> Snapshot:
+def keep_counters(snapshot: Snapshot) -> Snapshot:
     """Return the part of an ended process's snapshot that still counts: counters, not gauges."""
     families = {
         name: series

@@ -141,7 +141,7 @@ class Recent:
                 _count(talk, record)
         for (minute, *_), group in groups.items():
             sums = group.sums()
-            added(_kept(self.minutes, minute, Minute).sums, sums)
+            add_sums(_kept(self.minutes, minute, Minute).sums, sums)
             self._take_accounts(group.last, sums, minute)
         for (minute, limit), count in first_bytes.items():
             kept = self.minutes.get(minute)
@@ -153,7 +153,7 @@ class Recent:
     def hour(self, account: Account, now: float) -> Sums:
         """Return an account's sums of the last hour."""
         oldest = _minute(now) - MINUTES
-        return added(no_sums(), *(sums for minute, sums in account.minutes.items() if minute > oldest))
+        return add_sums(no_sums(), *(sums for minute, sums in account.minutes.items() if minute > oldest))
 
     def _take_accounts(self, record: Record, sums: Sums, minute: int) -> None:
         """Add a group to the account that served it and to those that failed before."""
@@ -172,8 +172,8 @@ class Recent:
                 if len(self.accounts) >= ACCOUNTS:
                     del self.accounts[next(iter(self.accounts))]
                 account = self.accounts[key] = Account()
-            added(account.total, found)
-            added(_kept(account.minutes, minute, no_sums), found)
+            add_sums(account.total, found)
+            add_sums(_kept(account.minutes, minute, no_sums), found)
 
     def _take_conversation(self, talk: Group) -> None:
         last = talk.last
@@ -187,7 +187,7 @@ class Recent:
         for key in ("key", "model", "wire_model", "upstream", "account"):
             found[key] = told[key]
         found["last"] = round(last.time + last.duration, 3)
-        added(found, talk.sums())
+        add_sums(found, talk.sums())
         self.conversations[name] = found
 
 
@@ -215,7 +215,7 @@ def no_sums() -> Sums:
     return dict.fromkeys(SUMS, 0)
 
 
-def added(sums: dict[str, Any], *more: dict[str, Any]) -> dict[str, Any]:
+def add_sums(sums: dict[str, Any], *more: dict[str, Any]) -> dict[str, Any]:
     """Add the sums of `more` to `sums` and return it; other keys are ignored."""
     for each in more:
         for name in SUMS:

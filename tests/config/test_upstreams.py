@@ -99,8 +99,8 @@ def test_gemini_keys(reading: Reading, tmp_path: Path) -> None:
     assert found.base_url == "https://generativelanguage.googleapis.com"
     assert found.options == GeminiOptions(version="v1", path=path, schema="openapi", unsupported_tools="drop")
     assert found.accounts == (Account(name="a", oauth_file=tmp_path / "user.json"),)
-    enveloped = made(reading, {**GEMINI, "envelope": "code_assist", "project": "p"})
-    assert (enveloped.options.envelope, enveloped.options.project) == ("code_assist", "p")
+    wrap_in_envelope = made(reading, {**GEMINI, "envelope": "code_assist", "project": "p"})
+    assert (wrap_in_envelope.options.envelope, wrap_in_envelope.options.project) == ("code_assist", "p")
 
 
 def test_the_file_stands_over_the_preset(reading: Reading) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from gateway import cli
 from gateway.config import Auth, Config, Secret, Server, Upstream, load
-from gateway.operator.env import env_lines, environment, listed_by
+from gateway.operator.env import env_lines, environment, fetch_windows
 from gateway.operator.peer import Peer
 from tests.fakes.messages import ScriptedUpstream, json_answer
 from tests.support.loops import eventually
@@ -111,8 +111,8 @@ def test_the_smallest_context_window(config: Config, listed: Mapping[str, int], 
 async def test_a_gateway_that_lists_nothing_of_use(body: bytes) -> None:
     async with ScriptedUpstream() as up:
         up.script([b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body)])
-        assert await asyncio.to_thread(listed_by, Peer(up.url)) == {}
-    assert await asyncio.to_thread(listed_by, Peer(up.url)) == {}
+        assert await asyncio.to_thread(fetch_windows, Peer(up.url)) == {}
+    assert await asyncio.to_thread(fetch_windows, Peer(up.url)) == {}
 
 
 async def test_the_command_asks_the_gateway_that_runs(
@@ -126,7 +126,7 @@ async def test_the_command_asks_the_gateway_that_runs(
             f'[upstreams.a]\nkind = "anthropic"\nbase_url = "{up.url}"\nmodels = {{ "*" = "m" }}\n'
         )
         async with running(load(file, {}, port=0), listing=True) as g:
-            await eventually(lambda: bool(g.gateway.runtime.model_list.asked))
+            await eventually(lambda: bool(g.gateway.runtime.model_list.settled))
             arguments = ["env", "--config", str(file), "--url", g.url]
             assert await asyncio.to_thread(cli.main, arguments) == 0
     assert "export CLAUDE_CODE_MAX_CONTEXT_TOKENS=4096\n" in capsys.readouterr().out

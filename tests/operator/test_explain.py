@@ -14,7 +14,7 @@ import pytest
 
 from gateway import cli
 from gateway.config import Auth, ConfigError, Secret, parse
-from gateway.operator.explain import Asked, command, requests_in
+from gateway.operator.explain import ExplainRequest, command, requests_in
 from gateway.operator.explain_text import WIDTH, report_text
 from tests.support.client import ask
 from tests.support.explode import explode
@@ -139,11 +139,14 @@ def test_one_captured_request_and_fields_that_win_over_it() -> None:
     pairs = [["X-App", "cli"], ["X-Api-Key", "k"], ["Host", "h"], ["Content-Encoding", "gzip"]]
     one = {"path": "/sub/v1/messages?beta=true", "headers": pairs, "body": {"model": "m"}}
     assert requests_in(orjson.dumps(one), "f", {"x-app": "mine"}) == (
-        [Asked("beta=true", {"x-app": "mine"}, b'{"model":"m"}')],
+        [ExplainRequest("beta=true", {"x-app": "mine"}, b'{"model":"m"}')],
         False,
     )
     assert requests_in(orjson.dumps([{**one, "headers": {"A": "b"}}, {**one, "headers": None}]), "f", {}) == (
-        [Asked("beta=true", {"a": "b"}, b'{"model":"m"}'), Asked("beta=true", {}, b'{"model":"m"}')],
+        [
+            ExplainRequest("beta=true", {"a": "b"}, b'{"model":"m"}'),
+            ExplainRequest("beta=true", {}, b'{"model":"m"}'),
+        ],
         True,
     )
     for headers in ("a: b", [["a"]], [1]):

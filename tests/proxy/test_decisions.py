@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from gateway.proxy.decisions import MAX_OTHERS, asks, fails, goes_on
+from gateway.proxy.decisions import MAX_OTHERS, describe_choice, describe_failure, describe_step
 from gateway.routing.cures import Cure
 from gateway.routing.failures import Failure, FailureKind
 from gateway.routing.give_up import FailedAttempt
@@ -23,12 +23,14 @@ def test_who_is_asked_and_why_the_others_are_not() -> None:
     targets = scheduler.targets([Candidate("up", "a b", 0)])
     lease = scheduler.take(targets[0], "", None, False, 1.0)
     lease.cures = (Cure("user_id"), Cure("fields", "x,y"))
-    line = asks(lease, 2, scheduler.rank(targets, "", 1.0), [("1@x", "up")])
+    line = describe_choice(lease, 2, scheduler.rank(targets, "", 1.0), [("1@x", "up")])
     assert line.startswith(
         'attempt 2 asks up/0@x model="a b" cures=user_id;fields:x,y; not up/1@x (failed before, '
     )
     assert line.endswith("up/8@x (priority 0, 0 in flight), and 2 more")
-    assert asks(lease, 1, scheduler.rank(targets[:1], "", 1.0), []).endswith("cures=user_id;fields:x,y")
+    assert describe_choice(lease, 1, scheduler.rank(targets[:1], "", 1.0), []).endswith(
+        "cures=user_id;fields:x,y"
+    )
 
 
 @pytest.mark.parametrize(
@@ -41,7 +43,7 @@ def test_who_is_asked_and_why_the_others_are_not() -> None:
 )
 def test_what_a_failure_means(rule: str, status: int, cure: Cure | None, line: str) -> None:
     (target,) = Scheduler([upstream("http://a", "a@x")]).targets([Candidate("up", "m", 0)])
-    assert fails(FailedAttempt(target, FAILED, RULES[rule], status, cure=cure)) == line
+    assert describe_failure(FailedAttempt(target, FAILED, RULES[rule], status, cure=cure)) == line
 
 
 @pytest.mark.parametrize(
@@ -54,4 +56,4 @@ def test_what_a_failure_means(rule: str, status: int, cure: Cure | None, line: s
     ],
 )
 def test_what_follows_where_nobody_is_asked(step: Wait | GiveUp, line: str) -> None:
-    assert goes_on(step) == line
+    assert describe_step(step) == line

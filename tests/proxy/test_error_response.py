@@ -39,12 +39,12 @@ def stop(failure: Failure | None, **fields: Any) -> GiveUp:
     return GiveUp(failure=failure, upstream="up", **chosen)
 
 
-def censored(text: str) -> str:
+def censor(text: str) -> str:
     return text.replace("canary", "***")
 
 
 def response(stop: GiveUp, *, expose: Any = "full", relays: bool = True) -> ErrorResponse:
-    return error_response(stop, Server(expose=expose), "req_ours", relays=relays, censored=censored)
+    return error_response(stop, Server(expose=expose), "req_ours", relays=relays, censor=censor)
 
 
 def fields_of(made: ErrorResponse) -> list[tuple[bytes, bytes]]:

@@ -52,7 +52,7 @@ def test_when_a_model_was_created() -> None:
 def test_what_an_upstream_says_of_a_model_is_kept() -> None:
     model_list = ModelList([], anything)
     more = {"created_at": "2025-01-01T00:00:00Z", "max_tokens": 64000, "lifecycle": "deprecated"}
-    model_list.listed("up", [ListedModel("a", "A", more)])
+    model_list.store_list("up", [ListedModel("a", "A", more)])
     assert model_list.models["a"].document == {
         "id": "a",
         "object": "model",
@@ -76,22 +76,24 @@ def test_a_model_that_only_a_pattern_serves() -> None:
 
 def test_what_an_upstream_lists_is_shown_if_it_is_served() -> None:
     model_list = ModelList(["a"], lambda name: name != "hidden")
-    model_list.listed("up", [ListedModel("b", "B"), ListedModel("hidden", "H"), ListedModel("a", "Theirs")])
+    model_list.store_list(
+        "up", [ListedModel("b", "B"), ListedModel("hidden", "H"), ListedModel("a", "Theirs")]
+    )
     assert [(model.id, model.display_name, model.owned_by) for model in model_list.models.values()] == [
         ("a", "Theirs", "up"),
         ("b", "B", "up"),
     ]
     # A new list replaces that upstream's old one, and nobody else's.
-    model_list.listed("other", [ListedModel("c", "C")])
-    model_list.listed("up", [ListedModel("d", "D")])
+    model_list.store_list("other", [ListedModel("c", "C")])
+    model_list.store_list("up", [ListedModel("d", "D")])
     assert ids(model_list) == ["a", "c", "d"]
 
 
 def test_a_reload_keeps_the_lists_of_upstreams_that_stay(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gateway.proxy.model_list.time.time", lambda: 1000.0)
     old = ModelList(["a"], anything)
-    old.listed("stays", [ListedModel("b", "B")])
-    old.listed("goes", [ListedModel("c", "C")])
+    old.store_list("stays", [ListedModel("b", "B")])
+    old.store_list("goes", [ListedModel("c", "C")])
     monkeypatch.undo()
     new = ModelList(["x"], anything)
     new.adopt(old, ["stays", "comes"])
@@ -194,7 +196,7 @@ async def test_where_one_account_gives_no_list_the_next_one_is_asked(script: Scr
 def test_an_upstream_that_gives_no_list_is_asked_again(script: Script) -> None:
     async def scenario() -> None:
         model_list, began = ModelList(["a"], anything), asyncio.get_running_loop().time()
-        model_list.listed("up", [ListedModel("old", "Old")])
+        model_list.store_list("up", [ListedModel("old", "Old")])
         asked: list[float] = []
 
         def respond(request: Received) -> Script:

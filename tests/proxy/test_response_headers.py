@@ -10,7 +10,7 @@ from gateway.proxy.response_headers import (
     JSON,
     content_type_line,
     kept_headers,
-    masked,
+    mask,
     routing_lines,
     shown_account,
     upstream_head,
@@ -144,7 +144,7 @@ def test_a_content_type_that_no_line_can_hold() -> None:
     ],
 )
 def test_a_masked_account(account: str, shown: str) -> None:
-    assert masked(account) == shown
+    assert mask(account) == shown
 
 
 @pytest.mark.parametrize(

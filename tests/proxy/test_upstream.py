@@ -110,7 +110,7 @@ def test_nothing_secret_is_shown() -> None:
 def test_a_credential_that_an_upstream_quotes_is_censored(said: str, shown: str) -> None:
     empty, short = Credential("api_key", Secret("")), Credential("api_key", Secret("ollama"))
     client = client_with(NO_CREDENTIAL, KEY, empty, short, Tokens(), Tokens("canary-token"))
-    assert client.censored(said) == shown
+    assert client.censor(said) == shown
 
 
 @pytest.mark.parametrize("threads", [False, True])
@@ -134,4 +134,4 @@ def test_a_credential_that_was_refused_is_still_censored() -> None:
     client.refused("a0", tokens.known)
     assert tokens.refused_values == ["canary-token"]
     tokens.tell("canary-other")
-    assert client.censored("no: canary-token, canary-other") == "no: ***, ***"
+    assert client.censor("no: canary-token, canary-other") == "no: ***, ***"

@@ -55,7 +55,7 @@ def test_looking_where_a_conversation_lives_changes_nothing() -> None:
     """Also where another process has bound it: only a request that is served there makes it live on."""
     state = made("A")[1]["A"].state
     conversations, told = Conversations(), list[int]()
-    conversations.tell = lambda point, account: told.append(point)
+    conversations.publish = lambda point, account: told.append(point)
     point = point_of("talk")
     conversations.bind_remotely(point, state, 0.0, 100.0)
     assert [conversations.home("talk", now) for now in (0.0, 99.0, 100.0)] == [state, state, None]

@@ -13,11 +13,11 @@ from gateway.sharing.frames import (
     REPLY,
     Inbox,
     Outbox,
+    add_name,
+    add_number,
     frame,
-    name_in,
-    named,
-    number_in,
-    numbered,
+    split_name,
+    split_number,
 )
 
 
@@ -43,8 +43,8 @@ def test_a_frame_that_is_too_large_is_refused_at_its_head() -> None:
 
 @given(st.integers(0, 2**32 - 1), st.text(max_size=20), st.binary(max_size=20))
 def test_numbers_and_names(number: int, name: str, rest: bytes) -> None:
-    assert number_in(numbered(number, rest)) == (number, rest)
-    assert name_in(named(name, rest)) == (name, rest)
+    assert split_number(add_number(number, rest)) == (number, rest)
+    assert split_name(add_name(name, rest)) == (name, rest)
 
 
 def drained(outbox: Outbox, at_once: int = 10**9) -> list[tuple[int, bytes]]:

@@ -12,7 +12,18 @@ import pytest
 
 from gateway.sharing import frames, hub, link, peers
 from gateway.sharing.facts import SIGNATURE_FOR
-from gateway.sharing.frames import ASK, BROADCAST, EXPECT, KEEP, LIVE, NEWS, REPLY, frame, named, numbered
+from gateway.sharing.frames import (
+    ASK,
+    BROADCAST,
+    EXPECT,
+    KEEP,
+    LIVE,
+    NEWS,
+    REPLY,
+    add_name,
+    add_number,
+    frame,
+)
 from gateway.sharing.news import SIGNATURE, News, encode, key_of
 from gateway.sharing.peers import Sharing
 from tests.sharing.office import Office, office
@@ -76,7 +87,7 @@ async def test_a_worker_alone_gathers_nothing() -> None:
     replies: list[list[bytes]] = []
     alone = Sharing()
     alone.start()
-    alone.tell("clear", b"")
+    alone.broadcast("clear", b"")
     alone.gather("status", replies.append)
     await asyncio.sleep(0)
     assert replies == [[]]
@@ -115,13 +126,13 @@ async def test_a_worker_that_stands_still_is_asked_no_more_until_it_answers(
             assert time.monotonic() - started < 5.0
             assert len(made.hub._asks) == 1
             (number,) = made.hub._asks
-            still.sendall(frame(REPLY, numbered(number, b"0")))
+            still.sendall(frame(REPLY, add_number(number, b"0")))
             await made.turn(lambda: not made.hub._asks)
             replies: list[list[bytes]] = []
             made.workers[0].gather("status", replies.append, 60.0)
             await made.turn(lambda: made.hub._asks)
             (number,) = made.hub._asks
-            still.sendall(frame(REPLY, numbered(number, b"0")))
+            still.sendall(frame(REPLY, add_number(number, b"0")))
             await made.turn(lambda: replies)
             assert sorted(replies[0]) == [b"0", b"1"]
 
@@ -138,11 +149,11 @@ async def test_a_fault_in_what_hears_or_answers_ends_no_connection() -> None:
     async with office(2) as made:
         one, other = made.workers
         heard: list[bytes] = []
-        other.on_tell("odd", fail)
-        other.on_tell("action", heard.append)
+        other.on_broadcast("odd", fail)
+        other.on_broadcast("action", heard.append)
         other.provide("status", fail)
-        one.tell("odd", b"")
-        one.tell("action", b"off")
+        one.broadcast("odd", b"")
+        one.broadcast("action", b"off")
         # It has nothing to say, and says that.
         assert await made.gathered(one, "status", 60.0) == []
         await made.turn(lambda: heard == [b"off"])
@@ -165,15 +176,15 @@ async def test_a_question_of_one_that_is_gone_is_forgotten() -> None:
     async with office(0) as made:
         with stranger(made), stranger(made) as silent:
             with stranger(made) as asking:
-                asking.sendall(frame(ASK, numbered(1, b"status")))
+                asking.sendall(frame(ASK, add_number(1, b"status")))
                 await made.turn(lambda: made.hub._asks)
             await made.turn(lambda: not made.hub._asks)
             # One that answers what nobody asked, and one that leaves when others still have to answer.
             with stranger(made) as asking:
-                asking.sendall(frame(ASK, numbered(2, b"status")))
+                asking.sendall(frame(ASK, add_number(2, b"status")))
                 await made.turn(lambda: made.hub._asks)
-                silent.sendall(frame(REPLY, numbered(1, b"x")))
-                silent.sendall(frame(REPLY, numbered(made.hub._asked, b"x")) * 2)
+                silent.sendall(frame(REPLY, add_number(1, b"x")))
+                silent.sendall(frame(REPLY, add_number(made.hub._last_number, b"x")) * 2)
                 await made.turn(lambda: len(next(iter(made.hub._asks.values())).waiting) == 1)
                 silent.close()
                 await made.turn(lambda: len(made.hub.readers) == 2)
@@ -205,9 +216,9 @@ async def test_an_operators_word_reaches_all_others() -> None:
     async with office() as made:
         heard: list[tuple[int, bytes]] = []
         for number, each in enumerate(made.workers):
-            each.on_tell("clear", lambda payload, number=number: heard.append((number, payload)))  # type: ignore[misc]
-        made.workers[1].tell("unheard", b"")
-        made.workers[1].tell("clear", b"main/work")
+            each.on_broadcast("clear", lambda payload, number=number: heard.append((number, payload)))  # type: ignore[misc]
+        made.workers[1].broadcast("unheard", b"")
+        made.workers[1].broadcast("clear", b"main/work")
         await made.turn(lambda: len(heard) == 2)
         assert sorted(heard) == [(0, b"main/work"), (2, b"main/work")]
 
@@ -219,16 +230,16 @@ async def test_an_operators_word_holds_for_who_comes_later_until_a_reload(
 
     async def heard_late(count: int) -> list[bytes]:
         late, heard = made.add(), list[bytes]()
-        late.on_tell("action", heard.append)
+        late.on_broadcast("action", heard.append)
         late.state.publish(news())
         await made.turn(lambda: late.state.workers == len(made.workers) and len(heard) >= count)
         return heard
 
     async with office(1) as made:
         for word in (b"old", b"off", b"on", b"off"):
-            made.workers[0].tell("action", word)
+            made.workers[0].broadcast("action", word)
         await made.turn(
-            lambda: list(made.hub._broadcasts) == [named("action", b"on"), named("action", b"off")]
+            lambda: list(made.hub._broadcasts) == [add_name("action", b"on"), add_name("action", b"off")]
         )
         # What was said last of one thing is what counts: it comes last.
         assert await heard_late(2) == [b"on", b"off"]
@@ -243,7 +254,7 @@ async def test_a_question_that_the_hub_cannot_answer_ends_with_its_worker() -> N
         made.workers[0].finish()
         assert replies == [[]]
         made.workers[0].gather("status", replies.append)
-        made.workers[0].tell("clear", b"")
+        made.workers[0].broadcast("clear", b"")
         await asyncio.sleep(0)
         assert replies == [[], []]
 
@@ -319,10 +330,10 @@ async def test_news_that_cannot_be_written_are_counted() -> None:
 JUNK: list[tuple[int, Any]] = [
     (NEWS, b"junk"),
     (99, b""),
-    (EXPECT, numbered(9, numbered(9))),
-    (REPLY, numbered(9, b"x")),
-    (LIVE, numbered(3, numbered(0))),
-    (KEEP, named("x", b"y")),
+    (EXPECT, add_number(9, add_number(9))),
+    (REPLY, add_number(9, b"x")),
+    (LIVE, add_number(3, add_number(0))),
+    (KEEP, add_name("x", b"y")),
 ]
 
 
@@ -334,19 +345,21 @@ async def test_what_makes_no_sense_does_no_harm(monkeypatch: pytest.MonkeyPatch)
             for kind, payload in JUNK:
                 odd.sendall(frame(kind, payload))
             for number in range(9):
-                odd.sendall(frame(KEEP, named(f"{number}", b"y")) + frame(ASK, numbered(number, b"status")))
-            await made.turn(lambda: made.hub._asked == 9)
+                odd.sendall(
+                    frame(KEEP, add_name(f"{number}", b"y")) + frame(ASK, add_number(number, b"status"))
+                )
+            await made.turn(lambda: made.hub._last_number == 9)
             assert len(made.hub._asks) <= 2
         await made.turn(lambda: made.workers[0].state.workers == 2)
         with stranger(made) as odd:
-            odd.sendall(frame(KEEP, named("z", b"y")))
+            odd.sendall(frame(KEEP, add_name("z", b"y")))
         await made.turn(lambda: len(made.hub.readers) == 2)
         assert made.hub._ended.keys() == {"x", "0"}
         # To a worker, too.
         mine, theirs = socket.socketpair()
         sharing = Sharing(theirs)
         sharing.start()
-        for kind, payload in (*JUNK, (BROADCAST, named("x", b"")), (NEWS, encode(news()))):
+        for kind, payload in (*JUNK, (BROADCAST, add_name("x", b"")), (NEWS, encode(news()))):
             mine.sendall(frame(kind, payload))
         await made.turn(lambda: sharing.state.received)
         assert sharing.state.workers == 3

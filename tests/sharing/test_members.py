@@ -7,31 +7,31 @@ PATIENCE = 15.0
 
 def test_a_process_counts_until_it_was_silent_for_too_long_or_says_goodbye() -> None:
     members = Members(PATIENCE)
-    members.heard(b"first", 0.0)
-    members.heard(b"second", 10.0)
-    members.look(14.9)
+    members.note_alive(b"first", 0.0)
+    members.note_alive(b"second", 10.0)
+    members.drop_silent(14.9)
     assert len(members) == 2
-    members.look(15.0)
+    members.drop_silent(15.0)
     assert len(members) == 1
-    members.gone(b"second")
-    members.gone(b"stranger")
+    members.forget(b"second")
+    members.forget(b"stranger")
     assert len(members) == 0
 
 
 def test_after_a_time_in_which_nobody_could_be_heard_all_have_time_again() -> None:
     members = Members(PATIENCE)
-    members.heard(b"first", 0.0)
-    members.excuse(100.0)
-    members.look(114.0)
+    members.note_alive(b"first", 0.0)
+    members.restart(100.0)
+    members.drop_silent(114.0)
     assert len(members) == 1
 
 
 def test_names_are_bounded() -> None:
     members = Members(PATIENCE)
     for number in range(MOST_PROCESSES + 10):
-        members.heard(number.to_bytes(4, "big"), 0.0)
+        members.note_alive(number.to_bytes(4, "big"), 0.0)
     assert len(members) == MOST_PROCESSES
     # Those that are known are heard all the same.
-    members.heard((0).to_bytes(4, "big"), 20.0)
-    members.look(20.0)
+    members.note_alive((0).to_bytes(4, "big"), 20.0)
+    members.drop_silent(20.0)
     assert len(members) == 1

@@ -5,9 +5,9 @@ import socket
 import orjson
 import pytest
 
-from gateway.sharing.frames import BROADCAST, frame, named
+from gateway.sharing.frames import BROADCAST, add_name, frame
 from gateway.sharing.peers import Sharing
-from gateway.status.actions import KIND, Action, carry_out, take_in
+from gateway.status.actions import KIND, Action, carry_out, carry_out_received
 from tests.status.test_document import Together
 from tests.support.running import Running, config, running, upstream
 
@@ -34,7 +34,7 @@ async def test_the_others_do_it_too() -> None:
 )
 async def test_what_is_not_here_is_passed_over(payload: bytes) -> None:
     async with running(config(upstream("http://127.0.0.1:1", "a@x.org"))) as g:
-        take_in(g.gateway.runtime, payload)
+        carry_out_received(g.gateway.runtime, payload)
         assert disabled(g) == []
 
 
@@ -43,7 +43,7 @@ async def test_what_was_said_before_a_process_started_is_heard() -> None:
     ours, theirs = socket.socketpair()
     payload = orjson.dumps(["disable", "up", "a@x.org"])
     with ours:
-        ours.send(frame(BROADCAST, named(KIND, payload)))
+        ours.send(frame(BROADCAST, add_name(KIND, payload)))
         sharing = Sharing(theirs)
         sharing.start()
         async with running(config(upstream("http://127.0.0.1:1", "a@x.org")), sharing=sharing) as g:

@@ -5,7 +5,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.status.changes import LISTS, changed, changes
+from gateway.status.changes import LISTS, apply_change, find_changes
 from gateway.telemetry.recent import MINUTES, REQUESTS
 
 EMPTY: dict[str, Any] = {"time": 0, "uptime": 0, "ready": True, "upstreams": []} | {
@@ -14,14 +14,14 @@ EMPTY: dict[str, Any] = {"time": 0, "uptime": 0, "ready": True, "upstreams": []}
 
 
 def test_nothing_but_the_time_is_no_change() -> None:
-    assert changes(EMPTY, {**EMPTY, "time": 1, "uptime": 1}) is None
+    assert find_changes(EMPTY, {**EMPTY, "time": 1, "uptime": 1}) is None
 
 
 def test_a_change_holds_what_differs() -> None:
     one, two = {"request_id": "1", "status": 200}, {"request_id": "2", "status": 200}
     old = {**EMPTY, "requests": [one]}
     new = {**EMPTY, "requests": [two, one], "time": 2, "ready": False}
-    assert changes(old, new) == {"requests": [two], "ready": False, "time": 2, "uptime": 0}
+    assert find_changes(old, new) == {"requests": [two], "ready": False, "time": 2, "uptime": 0}
 
 
 Story = list[tuple[int, int, bool]]
@@ -50,8 +50,8 @@ def test_changes_lead_to_the_last_document(stories: list[Story]) -> None:
             document = {**document, "ready": ready, "time": count, "uptime": count}
         document = {**document, "requests": requests[:REQUESTS], "minutes": minutes[-MINUTES:]}
         document["conversations"] = list(talks.values())[::-1]
-        change = changes(shown, document)
+        change = find_changes(shown, document)
         assert (change is None) is (not story)
         if change is not None:
-            shown = changed(shown, change)
+            shown = apply_change(shown, change)
         assert shown == document

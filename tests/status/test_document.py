@@ -288,10 +288,10 @@ class Together(Sharing):
         parts = [orjson.dumps(each) if each else b"" for each in self.others]
         asyncio.get_running_loop().call_soon(reply, parts)
 
-    def tell(self, kind: str, payload: bytes) -> None:
+    def broadcast(self, kind: str, payload: bytes) -> None:
         self.told.append((kind, payload))
 
-    def on_tell(self, kind: str, handler: Any) -> None:
+    def on_broadcast(self, kind: str, handler: Any) -> None:
         self.handlers[kind] = handler
 
 

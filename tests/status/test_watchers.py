@@ -12,7 +12,7 @@ import pytest
 from gateway.config import Auth, Secret, Status
 from gateway.messages.sse import Event, EventDecoder
 from gateway.status import watchers
-from gateway.status.changes import changed
+from gateway.status.changes import apply_change
 from tests.fakes.messages import ScriptedUpstream, error_answer, json_answer, message
 from tests.support.client import Client, ask
 from tests.support.leftovers import leftovers
@@ -53,7 +53,7 @@ class Watching:
         found: dict[str, Any] = {}
         for event in self.events:
             new = orjson.loads(event.data)
-            found = new if event.name == "status" else changed(found, new)
+            found = new if event.name == "status" else apply_change(found, new)
         return found
 
 

@@ -303,9 +303,11 @@ def test_closed_and_opened_say_what_why_and_until_when(
     place: Place, about: str, level: str, shown: str
 ) -> None:
     sink = Sink()
-    sink.log.closed(place, about=about, rule="login", status=401, words='your "key"\nis wrong', seconds=600.0)
-    sink.log.closed(place, about=about, rule="connect", seconds=0.0)
-    sink.log.opened(place)
+    sink.log.log_closed(
+        place, about=about, rule="login", status=401, words='your "key"\nis wrong', seconds=600.0
+    )
+    sink.log.log_closed(place, about=about, rule="connect", seconds=0.0)
+    sink.log.log_opened(place)
     assert sink.lines == [
         f"2027-01-15T08:00:00.250Z {level}: closed {shown} about={about} rule=login status=401"
         ' until=2027-01-15T08:10:00.250Z error="your \\"key\\"\\nis wrong"',
@@ -314,8 +316,8 @@ def test_closed_and_opened_say_what_why_and_until_when(
         f"2027-01-15T08:00:00.250Z info: opened {shown}",
     ]
     sink = Sink("json")
-    sink.log.closed(place, about=about, rule="login", status=401, words="é" * 500, seconds=600.0)
-    sink.log.opened(place)
+    sink.log.log_closed(place, about=about, rule="login", status=401, words="é" * 500, seconds=600.0)
+    sink.log.log_opened(place)
     closed, opened = map(orjson.loads, sink.lines)
     fields = place._asdict()
     assert opened.items() >= {"level": "info", "event": "opened", **fields}.items()

@@ -95,11 +95,11 @@ def _if_sent(ability: Ability) -> Detail:
 CURES = (
     *(
         CureRow(
-            name=one.name, says=any_of(*one.words).search, detail=_if_sent(one), statuses=frozenset({400})
+            name=one.name, matches=any_of(*one.words).search, detail=_if_sent(one), statuses=frozenset({400})
         )
         for one in ABILITIES
     ),
-    CureRow(name=MAX_TOKENS, says=output_limit, detail=_lower, statuses=frozenset({400})),
+    CureRow(name=MAX_TOKENS, matches=output_limit, detail=_lower, statuses=frozenset({400})),
     *(row for row in MESSAGES_CURES if row.name == "without_thinking"),
 )
 """The first row that fits counts."""
@@ -107,7 +107,7 @@ CURES = (
 _WITHOUT = {ability.name: ability.without for ability in ABILITIES}
 
 
-def cured(kind: Family, cures: Collection[Cure]) -> Family:
+def apply_cures(kind: Family, cures: Collection[Cure]) -> Family:
     """Return the family after cures."""
     for name, detail in cures:
         if name in _WITHOUT:

@@ -12,10 +12,10 @@ import orjson
 from gateway import __version__
 from gateway.config import Upstream
 from gateway.dialects.base import WITHOUT_THINKING, Cure, Headers, Incoming, ListedModel, Outgoing
-from gateway.dialects.gemini.cures import CURES, cured
-from gateway.dialects.gemini.errors import translated
+from gateway.dialects.gemini.cures import CURES, apply_cures
+from gateway.dialects.gemini.errors import translate_failure
 from gateway.dialects.gemini.families import family
-from gateway.dialects.gemini.places import COUNT, GENERATE, base_path, counted, enveloped, target
+from gateway.dialects.gemini.places import COUNT, GENERATE, base_path, count_request, target, wrap_in_envelope
 from gateway.dialects.gemini.request import Encoding, gemini_request
 from gateway.dialects.gemini.response import GeminiDecoder
 from gateway.dialects.gemini.schema.clean import Schemas
@@ -91,7 +91,7 @@ class GeminiDialect:
             self._signatures.refuse(document["messages"])
         known = family(wire_model)
         listed = upstream.options.max_output_tokens or self._outputs.get(wire_model, 0)
-        kind = cured(replace(known, max_output=listed) if listed else known, cures)
+        kind = apply_cures(replace(known, max_output=listed) if listed else known, cures)
         encoding = Encoding(
             upstream=upstream,
             kind=kind,
@@ -103,7 +103,11 @@ class GeminiDialect:
         if (document.get("max_tokens") or 0) > kind.max_output:
             repairs += (LOWERED,)
         counts = incoming.purpose == "count_tokens"
-        wrapped = counted(body, upstream, wire_model) if counts else enveloped(body, upstream, wire_model)
+        wrapped = (
+            count_request(body, upstream, wire_model)
+            if counts
+            else wrap_in_envelope(body, upstream, wire_model)
+        )
         return Outgoing(
             target=target(upstream, wire_model, COUNT if counts else GENERATE),
             body=write_document(wrapped, finite=incoming.parsed.by_orjson),
@@ -118,7 +122,7 @@ class GeminiDialect:
 
     def failure(self, failure: Failure, upstream: Upstream, wire_model: str, outgoing: Outgoing) -> Failure:
         """Return the failure with status, type and message of the Messages protocol."""
-        return translated(failure)
+        return translate_failure(failure)
 
     def cure(
         self,

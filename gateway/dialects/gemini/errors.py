@@ -57,7 +57,7 @@ SHOWN_BODY = 500
 """Characters of a body that is no Google error (a proxy's page) that become the message."""
 
 
-def translated(failure: Failure) -> Failure:
+def translate_failure(failure: Failure) -> Failure:
     """Return the failure with status, type and message of the Messages protocol.
 
     The body is kept for retry hints. A failure without a body (no connection) is returned unchanged.
@@ -79,7 +79,7 @@ def translated(failure: Failure) -> Failure:
     text = error.get("message")
     text = text if isinstance(text, str) and text else code or f"the upstream responded with status {status}"
     if status == 400:
-        text = _healing(text)
+        text = _with_api_message(text)
     return replace(failure, status=status, type=error_type(status), message=text)
 
 
@@ -113,7 +113,7 @@ def output_limit(text: str) -> int:
     return int(found[2]) - 1 if found else 0
 
 
-def _healing(text: str) -> str:
+def _with_api_message(text: str) -> str:
     """Return a message with the API's own in front, by which clients compact or ask for less."""
     found = _MAX_TOKENS.compiled.search(text, 0, LONGEST)
     if found:

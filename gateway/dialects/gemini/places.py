@@ -42,14 +42,14 @@ def target(upstream: Upstream, wire_model: str, method: str) -> str:
     return f"{base}/{options.version}/{collection}/{_quoted(id)}:{method}{query}"
 
 
-def enveloped(body: dict[str, Any], upstream: Upstream, wire_model: str) -> dict[str, Any]:
+def wrap_in_envelope(body: dict[str, Any], upstream: Upstream, wire_model: str) -> dict[str, Any]:
     """Return the body of a generate request, in an envelope if the upstream needs one."""
     if upstream.options.envelope == "code_assist":
         return {"model": wire_model, "project": upstream.options.project, "request": body}
     return body
 
 
-def counted(body: dict[str, Any], upstream: Upstream, wire_model: str) -> dict[str, Any]:
+def count_request(body: dict[str, Any], upstream: Upstream, wire_model: str) -> dict[str, Any]:
     """Return the body of a countTokens request, without settings, which have no tokens."""
     kept = {key: value for key, value in body.items() if key not in ("generationConfig", "toolConfig")}
     if upstream.options.path is not None:

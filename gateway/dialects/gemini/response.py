@@ -12,9 +12,9 @@ from typing import Any
 import orjson
 
 from gateway.dialects.base import StreamFailure
-from gateway.dialects.gemini.errors import translated
+from gateway.dialects.gemini.errors import translate_failure
 from gateway.dialects.gemini.grounding import Grounding
-from gateway.dialects.gemini.signatures import Signatures, marked
+from gateway.dialects.gemini.signatures import Signatures, add_mark
 from gateway.dialects.ids import new_id
 from gateway.dialects.json_stream import StreamOrJson
 from gateway.dialects.tool_names import ToolNames
@@ -202,7 +202,7 @@ class GeminiDecoder:
         if isinstance(usage, dict):
             self._usage.update(usage)
         if "error" in chunk and not self.complete:
-            raise _reported(chunk)
+            raise _read_stream_error(chunk)
         candidates = chunk.get("candidates")
         candidate = candidates[0] if isinstance(candidates, list) and candidates else None
         parts: list[Any] = []
@@ -216,7 +216,7 @@ class GeminiDecoder:
             if isinstance(grounding, dict):
                 self._grounding = self._grounding or Grounding()
                 self._grounding.add(grounding)
-        stop = self._judged(reason, chunk)
+        stop = self._stop_reason(reason, chunk)
         if not self._started and (parts or stop or usage):
             self._started = True
             self._writer.start(messages_usage(self._usage))
@@ -226,7 +226,7 @@ class GeminiDecoder:
             self._part(part)
         self._stop = stop or self._stop
 
-    def _judged(self, reason: object, chunk: Mapping[str, Any]) -> str:
+    def _stop_reason(self, reason: object, chunk: Mapping[str, Any]) -> str:
         """Return the stop reason, "" if the response continues.
 
         Raises StreamFailure for an unknown reason, before the event's content is written, since that is not to be kept.
@@ -285,7 +285,7 @@ class GeminiDecoder:
         """Sign the open thinking block, if there is one without a signature."""
         if self._open == "thinking" and not self._signed and signature:
             self._signed = True
-            self._writer.signature(marked(signature))
+            self._writer.signature(add_mark(signature))
 
     def _call(self, call: Mapping[str, Any], signature: object) -> None:
         id = new_id("toolu_", self._random)
@@ -307,7 +307,7 @@ class GeminiDecoder:
         """Complete the open block: other content or the end follows."""
         if self._open == "thinking" and not self._signed:
             # Clients drop thinking without a signature, or send it back as prose.
-            self._writer.signature(marked(""))
+            self._writer.signature(add_mark(""))
         if self._text_signature:
             self._signatures.remember_text("".join(self._text), self._text_signature)
             self._text_signature = ""
@@ -368,8 +368,8 @@ def _failed(kind: FailureKind, message: str, status: int = 0, type: str = "api_e
     return StreamFailure(Failure(kind=kind, status=status, message=message, type=type), type, message)
 
 
-def _reported(chunk: Mapping[str, Any]) -> StreamFailure:
+def _read_stream_error(chunk: Mapping[str, Any]) -> StreamFailure:
     """Return the failure for an error object inside the stream, judged by the status that it names."""
-    failure = translated(Failure(kind=FailureKind.STREAM_ERROR, body=write_document(chunk)))
+    failure = translate_failure(Failure(kind=FailureKind.STREAM_ERROR, body=write_document(chunk)))
     message = failure.message or "the upstream reported an error"
     return StreamFailure(failure, failure.type or "api_error", message)

@@ -20,7 +20,7 @@ BYPASS = "skip_thought_signature_validator"
 REFUSED = "refused"
 
 
-def marked(signature: str) -> str:
+def add_mark(signature: str) -> str:
     """Return a signature as it is put in a thinking block; the mark alone if Gemini sent none.
 
     Clients drop thinking without a signature, or send it back as prose.
@@ -28,7 +28,7 @@ def marked(signature: str) -> str:
     return MARK + signature
 
 
-def unmarked(signature: object) -> str:
+def remove_mark(signature: object) -> str:
     """Return Gemini's part of a thinking block's signature; "" if it is another provider's."""
     if isinstance(signature, str) and signature.startswith(MARK):
         return signature[len(MARK) :]
@@ -67,7 +67,7 @@ class Signatures:
 
     def of_thinking(self, signature: object) -> str:
         """Return Gemini's part of a thinking block's signature; "" if Gemini would refuse it."""
-        own = unmarked(signature)
+        own = remove_mark(signature)
         return "" if len(self._refused) and self._refused.get(text_key(own)) else own
 
     def refuse(self, messages: Iterable[Mapping[str, Any]]) -> None:
@@ -77,8 +77,8 @@ class Signatures:
         """
         for block in _model_blocks(messages):
             kind = block.get("type")
-            if kind == "thinking" and unmarked(block.get("signature")):
-                self._refused.remember(text_key(unmarked(block["signature"])), REFUSED)
+            if kind == "thinking" and remove_mark(block.get("signature")):
+                self._refused.remember(text_key(remove_mark(block["signature"])), REFUSED)
             elif kind == "tool_use":
                 self._calls.forget((str(block.get("id")),))
             elif kind == "text" and isinstance(block.get("text"), str):

@@ -48,7 +48,7 @@ def thinking_config(document: Mapping[str, Any], kind: Family) -> dict[str, Any]
     config: dict[str, Any] = {"includeThoughts": is_on}
     budget = thinking.get("budget_tokens") if isinstance(thinking, dict) and mode == "enabled" else None
     if kind.has_budget:
-        config["thinkingBudget"] = DYNAMIC if budget is None else _fitting(budget, document, kind)
+        config["thinkingBudget"] = DYNAMIC if budget is None else _fit_budget(budget, document, kind)
     elif budget is not None:
         wanted = "low" if budget <= LOW_BUDGET else "medium" if budget <= MEDIUM_BUDGET else "high"
         config["thinkingLevel"] = _level(wanted, kind)
@@ -62,7 +62,7 @@ def _level(wanted: str, kind: Family) -> str:
     return next(level for level in ORDER[ORDER.index(wanted) :] if level in kind.levels)
 
 
-def _fitting(budget: float, document: Mapping[str, Any], kind: Family) -> int:
+def _fit_budget(budget: float, document: Mapping[str, Any], kind: Family) -> int:
     """Return the budget within the family's bounds and below `max_tokens`; DYNAMIC if that is impossible."""
     fitting = max(kind.least, min(int(budget), kind.most))
     most = document.get("max_tokens")

@@ -65,7 +65,7 @@ class SchemaCache:
         if entry is not None:
             self._known.move_to_end(key)
         elif len(content) <= MAX_BYTES and count_nodes(schema, MAX_NODES) <= MAX_NODES:
-            entry = _cleaned(schema, clean, min(MAX_WORK, budget.left))
+            entry = _clean(schema, clean, min(MAX_WORK, budget.left))
             # A result that the request's budget cut short is not valid for other requests.
             if entry.cleaned is not TOO_LARGE or entry.cost >= MAX_WORK:
                 self._keep(key, entry)
@@ -99,7 +99,7 @@ class _Entry(NamedTuple):
     """Bytes of memory, estimated."""
 
 
-def _cleaned(schema: object, clean: Clean, most: int) -> _Entry:
+def _clean(schema: object, clean: Clean, most: int) -> _Entry:
     work = Budget(most)
     try:
         work.charge(OVERHEAD)

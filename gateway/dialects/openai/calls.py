@@ -89,7 +89,7 @@ class Call:
             and self._pieces[-1].endswith("}")
             and self.is_complete()
         ):
-            return _decoded(piece) == "".join(self._pieces)
+            return _decode(piece) == "".join(self._pieces)
         return False
 
     def is_complete(self) -> bool:
@@ -112,7 +112,7 @@ class Call:
     def text(self) -> str:
         """The arguments so far."""
         text = "".join(self._pieces) or "{}"
-        return _decoded(text) if self.encoded else text
+        return _decode(text) if self.encoded else text
 
     @property
     def has_arguments(self) -> bool:
@@ -357,7 +357,7 @@ def _refuse(constant: str) -> None:
     raise ValueError(constant)
 
 
-def _decoded(text: str) -> str:
+def _decode(text: str) -> str:
     """Return the content of a JSON string; the text itself if it is not one."""
     try:
         inner = read_document(text.encode("utf-8", "surrogatepass"))

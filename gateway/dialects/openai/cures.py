@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from gateway.config.openai_traits import DEFAULTS, EFFORTS, Traits
 from gateway.dialects.base import WITHOUT_THINKING, Cure
 from gateway.dialects.limits import LONGEST, limit_in
-from gateway.dialects.openai.sent import Sent
+from gateway.dialects.openai.encoded_request import EncodedRequest
 from gateway.dialects.said import Said, read_error
 from gateway.patterns import Late
 from gateway.routing.failures import Failure
@@ -39,7 +39,7 @@ _FIELD = Late(r"[`'\"]?([a-z][a-z_]{2,40})[`'\"]?")
 _LISTED = Late(r"(?:(?:supported|allowed|valid) values|one of|should be|must be|expected)\b", re.IGNORECASE)
 """Phrases in front of a list of accepted words."""
 
-Change = Callable[[Said, Sent], Cure | None]
+Change = Callable[[Said, EncodedRequest], Cure | None]
 
 
 class Refusal(NamedTuple):
@@ -55,8 +55,8 @@ class Refusal(NamedTuple):
 def _to(name: str, detail: str) -> Change:
     """Return a Change that gives a trait one value."""
 
-    def change(said: Said, sent: Sent) -> Cure | None:
-        return Cure(name, detail) if _written(getattr(sent.traits, name)) != detail else None
+    def change(said: Said, sent: EncodedRequest) -> Cure | None:
+        return Cure(name, detail) if _format(getattr(sent.traits, name)) != detail else None
 
     return change
 
@@ -64,7 +64,7 @@ def _to(name: str, detail: str) -> Change:
 def _down(name: str, *steps: str) -> Change:
     """Return a Change that gives a trait its next value."""
 
-    def change(said: Said, sent: Sent) -> Cure | None:
+    def change(said: Said, sent: EncodedRequest) -> Cure | None:
         now = getattr(sent.traits, name)
         later = steps[steps.index(now) + 1 :] if now in steps else steps
         return Cure(name, later[0]) if later else None
@@ -72,12 +72,12 @@ def _down(name: str, *steps: str) -> Change:
     return change
 
 
-def _other_limit(said: Said, sent: Sent) -> Cure | None:
+def _other_limit(said: Said, sent: EncodedRequest) -> Cure | None:
     other = {"max_tokens": "max_completion_tokens"}.get(sent.traits.max_tokens_field, "max_tokens")
     return Cure("max_tokens_field", other)
 
 
-def _efforts(said: Said, sent: Sent) -> Cure | None:
+def _efforts(said: Said, sent: EncodedRequest) -> Cure | None:
     """Use the efforts that the refusal lists; if it lists none, leave the field out."""
     text = said.message[:LONGEST]
     listed = _LISTED.compiled.search(text)
@@ -90,22 +90,22 @@ def _efforts(said: Said, sent: Sent) -> Cure | None:
     )
 
 
-def _echo_required(said: Said, sent: Sent) -> Cure | None:
+def _echo_required(said: Said, sent: EncodedRequest) -> Cure | None:
     is_so = sent.traits.echo == "reasoning_content" and sent.traits.echo_required
     return None if is_so else Cure("echo", "reasoning_content")
 
 
-def _tool_choice(said: Said, sent: Sent) -> Cure | None:
+def _tool_choice(said: Said, sent: EncodedRequest) -> Cure | None:
     return Cure("tool_choice", "words" if "tool_choice.object" in sent.fields else "auto")
 
 
-def _tool_ids(said: Said, sent: Sent) -> Cure | None:
+def _tool_ids(said: Said, sent: EncodedRequest) -> Cure | None:
     if re.search(r"length of 9|3280", said.message + said.code):
         return _to("tool_ids", "alnum9")(said, sent)
     return _down("tool_ids", "40", "alnum9")(said, sent)
 
 
-def _optional(said: Said, sent: Sent) -> Cure | None:
+def _optional(said: Said, sent: EncodedRequest) -> Cure | None:
     """Leave out the field that the refusal names, if it was sent and is optional."""
     named = [said.param.split(".")[-1].split("[")[0], said.param.split(".")[0].split("[")[0]]
     named += _FIELD.compiled.findall(said.message[:LONGEST])
@@ -198,7 +198,7 @@ REFUSALS: tuple[Refusal, ...] = (
 """The first row counts whose words match, whose need was sent and whose change has an effect."""
 
 
-def cure_of(failure: Failure, sent: Sent, never: Collection[str] = ()) -> Cure | None:
+def cure_of(failure: Failure, sent: EncodedRequest, never: Collection[str] = ()) -> Cure | None:
     """Return the cure for a refusal, which is in the host's own form; None if there is none.
 
     `never`: names of cures that are turned off.
@@ -220,20 +220,20 @@ def cure_of(failure: Failure, sent: Sent, never: Collection[str] = ()) -> Cure |
     return None
 
 
-def cured(traits: Traits, cures: Collection[Cure]) -> Traits:
+def apply_cures(traits: Traits, cures: Collection[Cure]) -> Traits:
     """Return the traits after cures, applied in order."""
     for cure in cures:
         if cure.name == WITHOUT:
             traits = replace(traits, strip=(*traits.strip, cure.detail))
         elif cure.name in DEFAULTS:
-            changes: dict[str, Any] = {cure.name: _read(cure.detail, DEFAULTS[cure.name])}
+            changes: dict[str, Any] = {cure.name: _parse(cure.detail, DEFAULTS[cure.name])}
             if cure.name == "echo":
                 changes["echo_required"] = cure.detail != "none"
             traits = replace(traits, **changes)
     return traits
 
 
-def _read(detail: str, default: object) -> object:
+def _parse(detail: str, default: object) -> object:
     """Parse a cure's detail as a value of the trait's type."""
     if isinstance(default, bool):
         return detail == "true"
@@ -242,7 +242,7 @@ def _read(detail: str, default: object) -> object:
     return tuple(detail.split()) if isinstance(default, tuple) else detail
 
 
-def _written(value: object) -> str:
+def _format(value: object) -> str:
     """Format a trait's value as a cure's detail."""
     if isinstance(value, bool):
         return "true" if value else "false"

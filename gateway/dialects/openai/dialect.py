@@ -26,17 +26,17 @@ from gateway.dialects.base import (
     Outgoing,
 )
 from gateway.dialects.json_schema.cache import SchemaCache
-from gateway.dialects.openai.cures import cure_of, cured
-from gateway.dialects.openai.failures import translated
+from gateway.dialects.openai.cures import apply_cures, cure_of
+from gateway.dialects.openai.encoded_request import EncodedRequest, encoded_request_of
+from gateway.dialects.openai.failures import translate_failure
 from gateway.dialects.openai.history import History
 from gateway.dialects.openai.output import Output
 from gateway.dialects.openai.reasoning import MARK
-from gateway.dialects.openai.request import chat_request, finished, max_tokens, stop_sequences
+from gateway.dialects.openai.request import chat_request, finish_body, max_tokens, stop_sequences
 from gateway.dialects.openai.response import ChatDecoder
 from gateway.dialects.openai.responses_request import responses_body, responses_traits
 from gateway.dialects.openai.responses_response import ResponsesDecoder
 from gateway.dialects.openai.schema import Schemas
-from gateway.dialects.openai.sent import Sent, sent_of
 from gateway.dialects.openai.tools import NAMES, Tools
 from gateway.dialects.request_fields import check_fields
 from gateway.dialects.signature_store import SignatureStore
@@ -50,7 +50,7 @@ from gateway.messages.stream import StreamWriter
 from gateway.messages.token_estimate import estimate
 from gateway.routing.credentials import Credential
 from gateway.routing.failures import Failure
-from gateway.routing.sent import Sent as ClientSent
+from gateway.routing.sent import Sent
 
 USER_AGENT = (b"user-agent", f"messages-gateway/{__version__}".encode())
 JSON = (b"content-type", b"application/json")
@@ -125,7 +125,7 @@ class OpenAIDialect:
         """Encode the request for this upstream. Raises RequestError(400), or (501) for one that counts tokens."""
         if incoming.purpose != "messages":
             raise RequestError(501, f"the upstream {upstream.name!r} cannot count tokens")
-        traits = cured(traits_of_upstream(upstream), cures)
+        traits = apply_cures(traits_of_upstream(upstream), cures)
         by_responses = traits.wire == "responses"
         traits = responses_traits(traits) if by_responses else traits
         original = incoming.parsed.exact()
@@ -151,14 +151,14 @@ class OpenAIDialect:
         if limit < (document.get("max_tokens") or 0):
             repairs += (LOWERED,)
         key = conversation_key(original, incoming.headers) if traits.cache_key else ""
-        body = finished(responses_body(chat, document, traits) if by_responses else chat, traits, key)
+        body = finish_body(responses_body(chat, document, traits) if by_responses else chat, traits, key)
         target = target_of(upstream, traits, wire_model)
         return Outgoing(
             target=target,
             headers=headers_of(traits, key, stream=body["stream"]),
             body=write_document(body, finite=incoming.parsed.by_orjson),
             repairs=repairs,
-            state=Sent(
+            state=EncodedRequest(
                 traits=traits,
                 host=host,
                 model=wire_model,
@@ -175,7 +175,7 @@ class OpenAIDialect:
 
     def decoder(self, incoming: Incoming, outgoing: Outgoing, writer: StreamWriter) -> Decoder:
         """Return a decoder for the response to `outgoing`."""
-        sent = sent_of(outgoing)
+        sent = encoded_request_of(outgoing)
         output = Output(writer, sent, self._random, partial(self._keep, sent), partial(self._count, sent))
         return (
             ResponsesDecoder(output, sent) if sent.traits.wire == "responses" else ChatDecoder(output, sent)
@@ -183,18 +183,18 @@ class OpenAIDialect:
 
     def failure(self, failure: Failure, upstream: Upstream, wire_model: str, outgoing: Outgoing) -> Failure:
         """Return the failure with status, type and message of the Messages protocol."""
-        return translated(failure, sent_of(outgoing))
+        return translate_failure(failure, encoded_request_of(outgoing))
 
     def cure(
         self,
         failure: Failure,
         outgoing: Outgoing,
-        sent: ClientSent,
+        sent: Sent,
         applied: Sequence[Cure],
         never: frozenset[str],
     ) -> tuple[Cure, bool] | None:
         """Return the cure for a refusal, and whether to remember it; None if there is none."""
-        cure = cure_of(failure, sent_of(outgoing), never)
+        cure = cure_of(failure, encoded_request_of(outgoing), never)
         if cure is None or cure in applied:
             return None
         # Signatures depend on the conversation, everything else on the host.
@@ -237,11 +237,11 @@ class OpenAIDialect:
         kept = orjson.loads(written) if written else {}
         return kept if (kept.get("h"), kept.get("m")) == (host, model) else {}
 
-    def _count(self, sent: Sent) -> None:
+    def _count(self, sent: EncodedRequest) -> None:
         if len(self._counting) < HOSTS_KEPT:
             self._counting.add((sent.host, sent.model))
 
-    def _keep(self, sent: Sent, id: str, kept: Mapping[str, Any]) -> None:
+    def _keep(self, sent: EncodedRequest, id: str, kept: Mapping[str, Any]) -> None:
         self._kept.remember(id, write_document({"h": sent.host, "m": sent.model, **kept}).decode())
 
 

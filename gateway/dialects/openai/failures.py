@@ -12,13 +12,13 @@ from typing import NamedTuple
 
 from gateway.dialects.base import StreamFailure
 from gateway.dialects.limits import limit_in
-from gateway.dialects.openai.sent import Sent
+from gateway.dialects.openai.encoded_request import EncodedRequest
 from gateway.dialects.said import Said, is_error, read_error
 from gateway.messages.errors import STATUS_OF_TYPE, error_type
 from gateway.patterns import Late
 from gateway.routing.failures import Failure, FailureKind
 
-__all__ = ["is_error", "reported", "status_of", "translated"]
+__all__ = ["is_error", "read_stream_error", "status_of", "translate_failure"]
 
 STATUS_OF_WORD: Mapping[str, int] = {
     **STATUS_OF_TYPE,
@@ -101,7 +101,7 @@ MEANINGS: tuple[Meaning, ...] = (
 NAMES_MODEL = Late(r"\bmodels?\b|deployment", re.IGNORECASE)
 
 
-def translated(failure: Failure, sent: Sent) -> Failure:
+def translate_failure(failure: Failure, sent: EncodedRequest) -> Failure:
     """Return the failure with status, type and message of the Messages protocol. Its body is kept for retry hints. A
     failure without status and body (no connection) is returned unchanged."""
     if not failure.body and not failure.status:
@@ -134,12 +134,12 @@ def status_of(said: Said, status: int) -> int:
     return next((STATUS_OF_WORD[word] for word in said.words if word in STATUS_OF_WORD), 500)
 
 
-def reported(data: bytes, sent: Sent) -> StreamFailure:
+def read_stream_error(data: bytes, sent: EncodedRequest) -> StreamFailure:
     """Return the failure for an error object inside a 200, judged by the status that it names."""
-    failure = translated(Failure(kind=FailureKind.STREAM_ERROR, body=data), sent)
+    failure = translate_failure(Failure(kind=FailureKind.STREAM_ERROR, body=data), sent)
     return StreamFailure(failure, failure.type, failure.message)
 
 
-def _names_model(said: Said, sent: Sent) -> bool:
+def _names_model(said: Said, sent: EncodedRequest) -> bool:
     text = said.message
     return bool(sent.model and sent.model in text) or NAMES_MODEL.compiled.search(text) is not None

@@ -160,9 +160,9 @@ class History:
         self._calls += 1
         if self._traits.tool_ids == "kimi":
             return f"functions.{name}:{position}"
-        wire = _fitting(id, self._traits.tool_ids)
+        wire = _fit_id(id, self._traits.tool_ids)
         if not wire or wire in self._wire_ids:
-            wire = _hashed(f"{id}#{position}", self._traits.tool_ids)
+            wire = _hash(f"{id}#{position}", self._traits.tool_ids)
         self._wire_ids.add(wire)
         return wire
 
@@ -235,7 +235,7 @@ class History:
         make = _PARTS.get(kind)
         if make is None:
             self._warn(f"content blocks of type {kind} are unknown: their texts are sent")
-            return described(block)
+            return describe_block(block)
         parts = make(block, self._traits)
         if parts and "cache_control" in block and "text" in parts[-1]:
             parts[-1]["cache_control"] = block["cache_control"]
@@ -268,7 +268,7 @@ def place_of(messages: Iterable[Mapping[str, Any]], source: object) -> str:
     return "messages"
 
 
-def refused(error: UnsupportedBlock, original: Iterable[Mapping[str, Any]]) -> RequestError:
+def unsupported_block_error(error: UnsupportedBlock, original: Iterable[Mapping[str, Any]]) -> RequestError:
     """Return the client's error for a block that cannot be sent, with its place in the client's messages."""
     given = error.source.get("type") if isinstance(error.source, dict) else None
     return RequestError(
@@ -278,17 +278,17 @@ def refused(error: UnsupportedBlock, original: Iterable[Mapping[str, Any]]) -> R
     )
 
 
-def _fitting(id: str, style: str) -> str:
+def _fit_id(id: str, style: str) -> str:
     """Return the id in the host's style."""
     longest = {"40": 40, "64": 64}.get(style)
     if style == "alnum9":
         fits = len(id) == 9 and id.isascii() and id.isalnum()
     else:
         fits = longest is None or len(id) <= longest
-    return id if fits else _hashed(id, style)
+    return id if fits else _hash(id, style)
 
 
-def _hashed(id: str, style: str) -> str:
+def _hash(id: str, style: str) -> str:
     digest = sha256(id.encode("utf-8", "surrogatepass")).digest()
     if style == "alnum9":
         return "".join(_LETTERS[byte % len(_LETTERS)] for byte in digest[:9])
@@ -346,7 +346,7 @@ def _document_parts(block: Mapping[str, Any], traits: Traits) -> list[Part]:
     return [_text(DOCUMENT_NOTE)]
 
 
-def described(block: Mapping[str, Any]) -> list[Part]:
+def describe_block(block: Mapping[str, Any]) -> list[Part]:
     """Return the texts, titles and URLs in a block of another type; nothing binary or encrypted."""
     found: list[str] = []
     rest: list[object] = [block]
@@ -362,7 +362,7 @@ def described(block: Mapping[str, Any]) -> list[Part]:
 
 
 def _described(block: Mapping[str, Any], traits: Traits) -> list[Part]:
-    return described(block)
+    return describe_block(block)
 
 
 def _nothing(block: Mapping[str, Any], traits: Traits) -> list[Part]:

@@ -10,10 +10,10 @@ from typing import Any
 from gateway.dialects.citations import Page, citation, write_search
 from gateway.dialects.ids import new_id
 from gateway.dialects.openai.calls import Calls
+from gateway.dialects.openai.encoded_request import EncodedRequest
 from gateway.dialects.openai.reasoning import DETAILS, ITEMS, Entry, details_signature, text_signature
-from gateway.dialects.openai.sent import Sent
 from gateway.dialects.openai.text import StopCutter, TagReader
-from gateway.dialects.openai.usage import count, estimated, messages_usage
+from gateway.dialects.openai.usage import count, estimate_usage, messages_usage
 from gateway.messages.stream import StreamWriter
 
 Remember = Callable[[str, Mapping[str, Any]], None]
@@ -49,7 +49,7 @@ class Output:
     def __init__(
         self,
         writer: StreamWriter,
-        sent: Sent,
+        sent: EncodedRequest,
         random: Callable[[], float],
         remember: Remember,
         counted: Callable[[], None],
@@ -201,7 +201,7 @@ class Output:
         if usage is not None:
             self._has_counted()
             return messages_usage(usage)
-        return estimated(self._sent.input_tokens, self._characters + self.calls.characters)
+        return estimate_usage(self._sent.input_tokens, self._characters + self.calls.characters)
 
     def _at_limit(self, usage: Mapping[str, Any] | None) -> bool:
         """Return whether the limit was reached: some hosts report that as a normal end."""

@@ -96,7 +96,7 @@ def read_block(block: Mapping[str, Any], host: str, model: str, *, opaque: bool)
             return Reasoning(text, signed["k"] if signed["k"] in FIELDS else "")
         if not opaque or (signed["h"], signed["m"]) != (host, model):
             return Reasoning(text)
-        details = tuple(_rebuilt(signed["d"], text))
+        details = tuple(_rebuild(signed["d"], text))
         if form == ITEMS:
             # Called only for its errors: below, a block with bad items could no longer be refused.
             [item_of(entry) for entry in details]
@@ -106,7 +106,7 @@ def read_block(block: Mapping[str, Any], host: str, model: str, *, opaque: bool)
         return Reasoning(text)
 
 
-def _rebuilt(written: Iterable[Any], text: str) -> Iterable[Entry]:
+def _rebuild(written: Iterable[Any], text: str) -> Iterable[Entry]:
     """Yield the restored entries. Raises ValueError if the text is not the one that was signed."""
     at = 0
     found: list[Entry] = []

@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from gateway.config.openai_traits import Traits
-from gateway.dialects.openai.history import History, UnsupportedBlock, content_of, refused
+from gateway.dialects.openai.history import History, UnsupportedBlock, content_of, unsupported_block_error
 from gateway.dialects.openai.schema import Schemas, is_strict
 from gateway.dialects.openai.thinking import thinking_fields
 from gateway.dialects.openai.tools import Tools
@@ -41,7 +41,7 @@ def chat_request(
 
     `original` is the document before repairs, for places in error messages. Raises RequestError(400).
     """
-    messages = built(history, document, original)
+    messages = build_messages(history, document, original)
     more = [*tools.overflow, *json_prompt(document, traits)]
     body: Body = {"model": wire_model, "messages": with_system(messages, document, traits, more)}
     if traits.cache_control:
@@ -77,7 +77,7 @@ def chat_request(
     return body
 
 
-def finished(body: Body, traits: Traits, key: str) -> Body:
+def finish_body(body: Body, traits: Traits, key: str) -> Body:
     """Return the body with the conversation's key, after the configuration's `body` and `strip`."""
     if key and ":" not in traits.cache_key:
         body[traits.cache_key] = key
@@ -91,13 +91,13 @@ def finished(body: Body, traits: Traits, key: str) -> Body:
     return body
 
 
-def built(history: History, document: Mapping[str, Any], original: Mapping[str, Any]) -> list[Body]:
+def build_messages(history: History, document: Mapping[str, Any], original: Mapping[str, Any]) -> list[Body]:
     """Return the history's messages. Raises RequestError(400) for a block that cannot be sent."""
     try:
         for message in document.get("messages", ()):
             history.add(message)
     except UnsupportedBlock as error:
-        raise refused(error, original.get("messages", ())) from None
+        raise unsupported_block_error(error, original.get("messages", ())) from None
     return history.end()
 
 

@@ -12,10 +12,10 @@ from typing import Any
 import orjson
 
 from gateway.dialects.base import StreamFailure
-from gateway.dialects.openai.failures import is_error, reported
+from gateway.dialects.openai.encoded_request import EncodedRequest
+from gateway.dialects.openai.failures import is_error, read_stream_error
 from gateway.dialects.openai.output import Output
 from gateway.dialects.openai.reasoning import text_of
-from gateway.dialects.openai.sent import Sent
 from gateway.dialects.openai.sniffer import Sniffer
 from gateway.dialects.openai.usage import usage_in
 from gateway.messages.json_documents import read_document
@@ -60,7 +60,7 @@ class ChatDecoder:
 
     __slots__ = ("_output", "_over", "_sent", "_sniffer", "_stop", "_stop_sequence", "_usage")
 
-    def __init__(self, output: Output, sent: Sent) -> None:
+    def __init__(self, output: Output, sent: EncodedRequest) -> None:
         self._output = output
         self._sent = sent
         self._sniffer = Sniffer()
@@ -118,7 +118,7 @@ class ChatDecoder:
         if self._over:
             return
         if name == "error":
-            raise reported(data, self._sent)
+            raise read_stream_error(data, self._sent)
         data = data.strip()
         if not data:
             return
@@ -148,12 +148,12 @@ class ChatDecoder:
             self._usage = usage_in(chunk, {}) or self._usage
             return
         if is_error(chunk):
-            raise reported(data, self._sent)
+            raise read_stream_error(data, self._sent)
         choices = chunk.get("choices")
         choice = choices[0] if isinstance(choices, list) and choices else None
         choice = choice if isinstance(choice, dict) else {}
         if choice.get("error"):
-            raise reported(orjson.dumps({"error": choice["error"]}), self._sent)
+            raise read_stream_error(orjson.dumps({"error": choice["error"]}), self._sent)
         usage = usage_in(chunk, choice)
         if usage is not None:
             self._usage = usage
@@ -165,7 +165,7 @@ class ChatDecoder:
             self._delta(delta, whole=False)
         reason = choice.get("finish_reason")
         if isinstance(reason, str) and reason and not self._stop:
-            self._stop = self._judged(reason, data)
+            self._stop = self._stop_reason(reason, data)
             self._stop_sequence = self._matched(choice)
         if self._stop or usage is not None:
             self._output.start(self._usage)
@@ -222,7 +222,7 @@ class ChatDecoder:
                 if isinstance(text, str):
                     self._output.think(text, "parts")
 
-    def _judged(self, reason: str, data: bytes) -> str:
+    def _stop_reason(self, reason: str, data: bytes) -> str:
         """Return the stop reason. Raises StreamFailure for an unknown word."""
         word = reason.lower()
         if word == OVERFLOWED:

@@ -10,11 +10,11 @@ from typing import Any
 import orjson
 
 from gateway.dialects.base import StreamFailure
-from gateway.dialects.openai.failures import is_error, reported
+from gateway.dialects.openai.encoded_request import EncodedRequest
+from gateway.dialects.openai.failures import is_error, read_stream_error
 from gateway.dialects.openai.output import Output
 from gateway.dialects.openai.reasoning import SEPARATOR, entry_of_item, summary_texts
 from gateway.dialects.openai.response import EARLY
-from gateway.dialects.openai.sent import Sent
 from gateway.dialects.openai.sniffer import Sniffer
 from gateway.messages.json_documents import read_document
 from gateway.routing.failures import Failure, FailureKind
@@ -46,7 +46,7 @@ class ResponsesDecoder:
 
     __slots__ = ("_items", "_last", "_output", "_over", "_sent", "_sniffer", "_stop", "_usage")
 
-    def __init__(self, output: Output, sent: Sent) -> None:
+    def __init__(self, output: Output, sent: EncodedRequest) -> None:
         self._output = output
         self._sent = sent
         self._sniffer = Sniffer()
@@ -243,7 +243,7 @@ class ResponsesDecoder:
 
     def _fail(self, error: object) -> None:
         if not self._output.cut:
-            raise reported(orjson.dumps({"error": error}), self._sent)
+            raise read_stream_error(orjson.dumps({"error": error}), self._sent)
 
     def _finish(self) -> None:
         if not self._over:

@@ -40,17 +40,17 @@ class Schemas:
 
     def parameters(self, schema: object) -> Schema:
         """Return a tool's `input_schema` as a function's `parameters`. Callers must not change it."""
-        rooted = schema if _is_rooted(schema) else self._cleaned("openai root", schema, _rooted)
-        return self._styled(without_dialect(rooted))
+        rooted = schema if _is_rooted(schema) else self._clean("openai root", schema, _rooted)
+        return self._apply_style(without_dialect(rooted))
 
     def output(self, schema: object) -> Schema:
         """Return the schema of structured output. Callers must not change it."""
-        return self._styled(without_dialect(schema))
+        return self._apply_style(without_dialect(schema))
 
-    def _styled(self, schema: Schema) -> Schema:
-        return schema if self._style == "full" else self._cleaned("openai plain", schema, _plain)
+    def _apply_style(self, schema: Schema) -> Schema:
+        return schema if self._style == "full" else self._clean("openai plain", schema, _plain)
 
-    def _cleaned(self, use: str, schema: object, clean: Clean) -> Schema:
+    def _clean(self, use: str, schema: object, clean: Clean) -> Schema:
         return self._cache.get(use, schema, clean, self._budget, self._warn) or {}
 
 

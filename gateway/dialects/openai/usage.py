@@ -43,7 +43,7 @@ def messages_usage(usage: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def estimated(input_tokens: int, characters: int) -> dict[str, Any]:
+def estimate_usage(input_tokens: int, characters: int) -> dict[str, Any]:
     """Return an estimated `usage` object for a response whose host reported none."""
     output = -(-characters // CHARACTERS_A_TOKEN)
     return {

@@ -35,7 +35,7 @@ FEW = 4
 
 async def examine(config: Config) -> list[Row]:
     """Check a gateway with a configuration's settings, except for its upstreams, address and keys."""
-    async with staged(config) as stage:
+    async with run_stage(config) as stage:
         return await carry_out_all(stage, (*OUTSIDE, *BEHIND))
 
 
@@ -61,7 +61,7 @@ async def carry_out_all(stage: Stage, checks: Sequence[StageCheck]) -> list[Row]
 
 
 @asynccontextmanager
-async def staged(config: Config) -> AsyncIterator[Stage]:
+async def run_stage(config: Config) -> AsyncIterator[Stage]:
     """Start a gateway with a configuration's settings in front of a scripted upstream; stop both at the end."""
     upstream = ScriptedUpstream()
     server = Server(upstream, Limits())

@@ -95,7 +95,7 @@ async def ask(
         if done.done():
             return
         if isinstance(result, str):
-            done.set_exception(Fault(client.censored(result)))
+            done.set_exception(Fault(client.censor(result)))
         else:
             done.set_result(result)
 

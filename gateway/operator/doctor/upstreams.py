@@ -229,7 +229,7 @@ class _Visit:
             stop_waiting()
         if isinstance(result, RefreshError):
             todo = "log in again, and replace its oauth_file" if result.status == 401 else "try again later"
-            raise Fault(client.censored(str(result)), todo)
+            raise Fault(client.censor(str(result)), todo)
         return result
 
     async def _is_public(self, client: UpstreamClient, account: str) -> bool:
@@ -245,7 +245,7 @@ class _Visit:
         """Return what a status other than 200 proves about the account; None if nothing. Raises Fault."""
         self._note(response)
         status = response.status
-        said = f"{status}: {client.censored(response.words)}"
+        said = f"{status}: {client.censor(response.words)}"
         if status == 401 and not any(word in response.words.lower() for word in ACCESS_WORDS):
             raise Fault(f"its key is refused, {said}", "correct the account's api_key, or what it refers to")
         if status == 402:

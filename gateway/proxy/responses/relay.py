@@ -339,7 +339,7 @@ class Relaying:
             exchange.abort()
             return
         else:
-            exchange.write_raw(_closing(self._framing, text))
+            exchange.write_raw(_frame_ending(self._framing, text))
         exchange.finish_and_close()
 
 
@@ -366,7 +366,7 @@ def _rest_of_character(payload: bytes) -> bytes:
     return b""
 
 
-def _closing(framing: Framing, text: bytes) -> bytes:
+def _frame_ending(framing: Framing, text: bytes) -> bytes:
     """Return `text` framed for a body that stopped at `framing`'s state.
 
     What is missing of a cut chunk is filled with `text` and blank lines.

@@ -1,7 +1,7 @@
 import orjson
 import pytest
 
-from gateway.dialects.gemini.errors import output_limit, read_error, translated
+from gateway.dialects.gemini.errors import output_limit, read_error, translate_failure
 from gateway.routing.failures import Failure, FailureKind
 
 
@@ -52,7 +52,7 @@ STATUSES: list[tuple[int, bytes, int, str, str]] = [
 @pytest.mark.parametrize(("given", "raw", "status", "type", "message"), STATUSES)
 def test_translated(given: int, raw: bytes, status: int, type: str, message: str) -> None:
     failure = Failure(kind=FailureKind.STATUS, status=given, headers=[(b"a", b"b")], body=raw)
-    assert translated(failure) == Failure(
+    assert translate_failure(failure) == Failure(
         kind=FailureKind.STATUS, status=status, headers=[(b"a", b"b")], body=raw, message=message, type=type
     )
 
@@ -76,7 +76,7 @@ TOO_LONG = [
 
 @pytest.mark.parametrize(("text", "expected"), TOO_LONG)
 def test_a_prompt_that_is_too_long(text: str, expected: str) -> None:
-    failure = translated(
+    failure = translate_failure(
         Failure(kind=FailureKind.STATUS, status=400, body=body(400, "INVALID_ARGUMENT", text))
     )
     assert (failure.status, failure.type) == (400, "invalid_request_error")
@@ -92,7 +92,7 @@ OUTPUT = (
 
 def test_too_many_tokens_of_output() -> None:
     failure = Failure(kind=FailureKind.STATUS, status=400, body=body(400, "INVALID_ARGUMENT", OUTPUT))
-    found = translated(failure)
+    found = translate_failure(failure)
     assert found.message.startswith("max_tokens: 128000 > 65536, which is the maximum ")
     assert found.message.endswith(OUTPUT)
     assert output_limit(OUTPUT) == output_limit(found.message) == 65536
@@ -103,7 +103,9 @@ def test_too_many_tokens_of_output() -> None:
 )
 def test_texts_of_other_kinds_stay(text: str) -> None:
     assert output_limit(text) == 0
-    found = translated(Failure(kind=FailureKind.STATUS, status=400, body=body(400, "INVALID_ARGUMENT", text)))
+    found = translate_failure(
+        Failure(kind=FailureKind.STATUS, status=400, body=body(400, "INVALID_ARGUMENT", text))
+    )
     assert found.message == (text or "INVALID_ARGUMENT")
 
 
@@ -117,7 +119,7 @@ def test_texts_of_other_kinds_stay(text: str) -> None:
     ],
 )
 def test_an_error_inside_a_stream_names_its_status(raw: bytes, status: int) -> None:
-    failure = translated(Failure(kind=FailureKind.STREAM_ERROR, body=raw))
+    failure = translate_failure(Failure(kind=FailureKind.STREAM_ERROR, body=raw))
     assert (failure.status, failure.message) == (status, "m")
 
 
@@ -146,22 +148,22 @@ def test_an_error_inside_a_stream_names_its_status(raw: bytes, status: int) -> N
 @pytest.mark.parametrize("number", [None, 399, 600, "429"])
 def test_the_code_tells_where_no_number_does(code: str, status: int, number: object) -> None:
     raw = orjson.dumps({"error": {"code": number, "status": code, "message": "m"}})
-    assert translated(Failure(kind=FailureKind.STREAM_ERROR, body=raw)).status == status
+    assert translate_failure(Failure(kind=FailureKind.STREAM_ERROR, body=raw)).status == status
 
 
 @pytest.mark.parametrize("number", [400, 599])
 def test_the_number_tells_first(number: int) -> None:
     raw = orjson.dumps({"error": {"code": number, "status": "NOT_FOUND", "message": "m"}})
-    assert translated(Failure(kind=FailureKind.STREAM_ERROR, body=raw)).status == number
+    assert translate_failure(Failure(kind=FailureKind.STREAM_ERROR, body=raw)).status == number
 
 
 def test_no_answer_stays_as_it_is() -> None:
     failure = Failure(kind=FailureKind.CONNECT, message="refused")
-    assert translated(failure) is failure
+    assert translate_failure(failure) is failure
 
 
 def test_what_the_caller_said_stays() -> None:
-    failure = translated(Failure(kind=FailureKind.STATUS, status=500, body=b"x", message="said"))
+    failure = translate_failure(Failure(kind=FailureKind.STATUS, status=500, body=b"x", message="said"))
     assert failure.message == "said"
 
 

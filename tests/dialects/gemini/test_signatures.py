@@ -1,14 +1,14 @@
 import pytest
 
-from gateway.dialects.gemini.signatures import MARK, Signatures, marked, unmarked
+from gateway.dialects.gemini.signatures import MARK, Signatures, add_mark, remove_mark
 
 
 @pytest.mark.parametrize(
     ("signature", "expected"),
-    [(marked("abc"), "abc"), (MARK, ""), ("abc", ""), ("", ""), (None, ""), (5, ""), ("Gemini:x", "")],
+    [(add_mark("abc"), "abc"), (MARK, ""), ("abc", ""), ("", ""), (None, ""), (5, ""), ("Gemini:x", "")],
 )
 def test_unmarked(signature: object, expected: str) -> None:
-    assert unmarked(signature) == expected
+    assert remove_mark(signature) == expected
 
 
 def test_calls_and_texts_are_remembered() -> None:

@@ -10,7 +10,7 @@ import pytest
 from gateway.config.kinds import OPENAI_CURES
 from gateway.config.openai_traits import Traits
 from gateway.dialects.base import WITHOUT_THINKING, Cure
-from gateway.dialects.openai.cures import cure_of, cured
+from gateway.dialects.openai.cures import apply_cures, cure_of
 from gateway.routing.failures import Failure, FailureKind
 from tests.dialects.openai.support import (
     assistant,
@@ -203,7 +203,7 @@ def test_what_cures_change() -> None:
         Cure("novel", "x"),
         WITHOUT_THINKING,
     ]
-    found = cured(Traits(), cures)
+    found = apply_cures(Traits(), cures)
     assert (found.strip, found.stream, found.efforts, found.least_tokens) == (
         ("top_p",),
         False,
@@ -211,7 +211,7 @@ def test_what_cures_change() -> None:
         1024,
     )
     assert (found.echo, found.echo_required) == ("reasoning_content", True)
-    assert cured(found, [Cure("echo", "none")]).echo_required is False
+    assert apply_cures(found, [Cure("echo", "none")]).echo_required is False
 
 
 def test_without_thinking_leaves_opaque_entries_behind() -> None:

@@ -9,19 +9,19 @@ import orjson
 import pytest
 
 from gateway.config.openai_traits import Traits
-from gateway.dialects.openai.failures import translated
-from gateway.dialects.openai.sent import Sent
+from gateway.dialects.openai.encoded_request import EncodedRequest
+from gateway.dialects.openai.failures import translate_failure
 from gateway.dialects.said import read_error
 from gateway.routing.failures import Failure, FailureKind
 
 URL = "https://h/v1/chat/completions"
-SENT = Sent(traits=Traits(), host="h", model="m-1", url=URL, max_tokens=32000)
+SENT = EncodedRequest(traits=Traits(), host="h", model="m-1", url=URL, max_tokens=32000)
 FIXTURES = Path(__file__).parents[3] / "fixtures"
 
 
 def said(status: int, body: Any) -> Failure:
     raw = body if isinstance(body, bytes) else orjson.dumps(body)
-    return translated(Failure(kind=FailureKind.STATUS, status=status, body=raw), SENT)
+    return translate_failure(Failure(kind=FailureKind.STATUS, status=status, body=raw), SENT)
 
 
 SHAPES: list[tuple[str, Any, str]] = [
@@ -110,7 +110,7 @@ def test_a_404_that_names_no_model_shows_the_url_that_was_asked() -> None:
 
 def test_a_failure_without_status_stays_as_it_is() -> None:
     failure = Failure(kind=FailureKind.CONNECT, message="no route")
-    assert translated(failure, SENT) is failure
+    assert translate_failure(failure, SENT) is failure
 
 
 @pytest.mark.parametrize(

@@ -9,12 +9,14 @@ import pytest
 
 from gateway.config.openai_traits import Traits
 from gateway.dialects.limits import limit_in
-from gateway.dialects.openai.failures import translated
-from gateway.dialects.openai.sent import Sent
+from gateway.dialects.openai.encoded_request import EncodedRequest
+from gateway.dialects.openai.failures import translate_failure
 from gateway.dialects.said import read_error
 from gateway.routing.failures import Failure, FailureKind
 
-SENT = Sent(traits=Traits(), host="h", model="m-1", url="https://h/v1/chat/completions", max_tokens=32000)
+SENT = EncodedRequest(
+    traits=Traits(), host="h", model="m-1", url="https://h/v1/chat/completions", max_tokens=32000
+)
 
 A = "prompt is too long"
 B = "input length and `max_tokens` exceed context limit"
@@ -78,7 +80,7 @@ def failure(status: int, said: Any) -> Failure:
 
 @pytest.mark.parametrize(("status", "said", "text"), [pytest.param(*row[1:], id=row[0]) for row in HEALED])
 def test_every_vendors_words_become_the_healing_text(status: int, said: Any, text: str) -> None:
-    found = translated(failure(status, said), SENT)
+    found = translate_failure(failure(status, said), SENT)
     assert found.message.startswith(text)
     assert (found.status, found.type) == (400, "invalid_request_error")
     message = read_error(failure(status, said).body).message
@@ -108,7 +110,7 @@ NOT_LIMITS: list[tuple[str, int, Any]] = [
 def test_words_that_are_no_limit(status: int, said: Any) -> None:
     given = failure(status, said)
     assert limit_in(read_error(given.body), status, 32000) is None
-    found = translated(given, SENT)
+    found = translate_failure(given, SENT)
     assert not found.message.startswith((A, B, "max_tokens: "))
 
 
@@ -119,9 +121,11 @@ def test_groq_may_not_be_asked_for_what_does_not_fit_alone() -> None:
             "type": "tokens",
         }
     }
-    assert translated(failure(413, text), SENT).message.startswith(B)
+    assert translate_failure(failure(413, text), SENT).message.startswith(B)
     assert (
-        translated(failure(413, {"error": {"message": "Request too large", "type": "tokens"}}), SENT).status
+        translate_failure(
+            failure(413, {"error": {"message": "Request too large", "type": "tokens"}}), SENT
+        ).status
         == 413
     )
 

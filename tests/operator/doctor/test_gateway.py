@@ -17,7 +17,7 @@ from gateway.operator.doctor import behind, contract, examine
 from gateway.operator.doctor.behind import BEHIND, blocks_of
 from gateway.operator.doctor.client import Target
 from gateway.operator.doctor.contract import OUTSIDE, Stage
-from gateway.operator.doctor.examine import carry_out_all, examine_from_outside, staged
+from gateway.operator.doctor.examine import carry_out_all, examine_from_outside, run_stage
 from gateway.operator.doctor.findings import Fault as Failed
 from gateway.operator.doctor.findings import Finding
 from tests.fakes.broken_gateway import (
@@ -47,7 +47,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @asynccontextmanager
 async def front(fault: Fault) -> AsyncIterator[Stage]:
-    async with staged(Config()) as stage, BrokenGateway(stage.target, fault) as broken:
+    async with run_stage(Config()) as stage, BrokenGateway(stage.target, fault) as broken:
         yield stage._replace(target=Target("http", "127.0.0.1", broken.port))
 
 
@@ -71,7 +71,7 @@ async def test_something_sound_in_front_changes_nothing() -> None:
 
 @pytest.mark.usefixtures("small")
 async def test_from_outside_what_needs_an_upstream_is_skipped() -> None:
-    async with staged(Config()) as stage:
+    async with run_stage(Config()) as stage:
         rows = await examine_from_outside(stage.target, stage.key)
     states = {row.name: row.finding.state for row in rows}
     assert states == {check.name: "ok" for check in OUTSIDE} | {check.name: "skip" for check in BEHIND}
@@ -290,7 +290,7 @@ async def test_counting_without_a_list(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("small")
 async def test_the_configurations_own_limits_count() -> None:
     small = Config(server=Server(limits=Limits(max_body=400_000)))
-    async with staged(small) as stage:
+    async with run_stage(small) as stage:
         rows = await carry_out_all(stage, [CHECKS["32 MB body"]])
     assert rows[0].finding.state == "fail"
     assert "raise server.max_body" in rows[0].finding.todo

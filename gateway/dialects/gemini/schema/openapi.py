@@ -58,7 +58,7 @@ _ANY_OBJECT = "(a JSON object)"
 
 def to_openapi(cleaned: Schema, budget: Budget) -> Schema:
     """Return the same schema in the older form. Raises SchemaTooLarge."""
-    return _one(_written(cleaned, budget))
+    return _one(_write(cleaned, budget))
 
 
 def parameters_to_openapi(cleaned: Schema, budget: Budget) -> Schema | None:
@@ -66,7 +66,7 @@ def parameters_to_openapi(cleaned: Schema, budget: Budget) -> Schema | None:
 
     Raises SchemaTooLarge.
     """
-    members = _written(cleaned, budget)
+    members = _write(cleaned, budget)
     out = members[0]
     if len(members) > 1:
         out = _one_object(members)
@@ -74,7 +74,7 @@ def parameters_to_openapi(cleaned: Schema, budget: Budget) -> Schema | None:
     return out if out.get("properties") else None
 
 
-def _written(cleaned: Schema, budget: Budget) -> list[Schema]:
+def _write(cleaned: Schema, budget: Budget) -> list[Schema]:
     """Write the root's choices; plainly, if they would grow too much."""
     defs = cleaned.get("$defs", {})
     root = {key: value for key, value in cleaned.items() if key != "$defs"}
@@ -227,11 +227,11 @@ def _part(body: Schema, type: str, notes: list[str]) -> Schema:
 
 def _one(members: Iterable[Schema]) -> Schema:
     """Return choices as one schema."""
-    finished = [_finished(member) for member in members]
+    finished = [_finish(member) for member in members]
     return finished[0] if len(finished) == 1 else {"anyOf": finished}
 
 
-def _finished(member: Schema) -> Schema:
+def _finish(member: Schema) -> Schema:
     """Return a choice in the API's form: an object without properties becomes a described text."""
     if member["type"] != "OBJECT" or member.get("properties"):
         return member

@@ -9,7 +9,7 @@ from gateway.dialects.base import Outgoing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Sent:
+class EncodedRequest:
     """One encoded request, without its body."""
 
     traits: Traits
@@ -36,6 +36,6 @@ class Sent:
     """The local estimate; 0 where the host is known to report usage."""
 
 
-def sent_of(outgoing: Outgoing) -> Sent:
+def encoded_request_of(outgoing: Outgoing) -> EncodedRequest:
     """Return what `encode` of this dialect stored with a request."""
-    return cast(Sent, outgoing.state)
+    return cast(EncodedRequest, outgoing.state)
