@@ -69,7 +69,7 @@ TRANSLATED = {
     "## Start a client behind it": "## 在网关后面启动客户端",
     "## Install": "## 安装",
     "## A real configuration": "## 真正的配置",
-    "## What would become of a request": "## 请求会怎样处理",
+    "## Explain a request": "## 请求会怎样处理",
     "## Troubleshooting": "## 故障排查",
 }
 """Sections of README.md, and what they are called in Chinese."""
@@ -128,7 +128,7 @@ def test_the_table_of_repairs_is_what_is_on() -> None:
 
 def test_every_field_of_the_log_is_explained() -> None:
     shown = set(
-        re.findall(r"`(\w+)`", README.partition("## What it logs")[2].partition("## Response headers")[0])
+        re.findall(r"`(\w+)`", README.partition("## Logs")[2].partition("## Response headers")[0])
     )
     assert set(Record.__slots__) - shown == set()
 
