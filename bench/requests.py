@@ -45,7 +45,7 @@ def small() -> Shape:
     """An SDK's request of 2 KB: one question with some text to it."""
     shape = _fixture(SDK_FIXTURE, 0)
     body = dict(shape.body)
-    body["system"] = "You answer in one sentence."
+    body["system"] = "You response in one sentence."
     empty = len(encode({**body, "messages": [{"role": "user", "content": ""}]}))
     sentence = "Say which of these lines is the odd one out and why. "
     missing = SMALL_BYTES - empty

@@ -69,7 +69,7 @@ def open_log(level: str, format: Format, descriptor: int = STDERR) -> tuple[Acce
     """Open a log on a descriptor."""
 
     def dropped_line(count: int) -> str:
-        message = f"{count} lines of this log were dropped: nobody read it"
+        message = f"{count} lines of this log were dropped: it was not read"
         return message_line(format, "warning", message, time.time())
 
     writer = LogWriter(descriptor, dropped_line)

@@ -22,7 +22,7 @@ from gateway.proxy.token_refresh import TokenRefresher
 from gateway.proxy.upstream import UpstreamClient
 from gateway.routing.credentials import NO_CREDENTIAL, Credential
 from gateway.telemetry.access_log import AccessLog
-from tests.fakes.messages import Received, Script, ScriptedUpstream, Stall, json_answer, message
+from tests.fakes.messages import Received, Script, ScriptedUpstream, Stall, json_response, message
 from tests.support.client import Client, Response, ask, fetch
 from tests.support.clock import run
 from tests.support.explode import explode
@@ -35,7 +35,7 @@ KEYS = {"laptop": Secret("sk-laptop")}
 
 
 def good(request: Received) -> Script:
-    return json_answer(200, message())
+    return json_response(200, message())
 
 
 def made_here(response: Response, status: int, type: str) -> str:
@@ -246,7 +246,7 @@ async def test_options(path: str, allow: str | None) -> None:
 ORIGIN = "https://app.example"
 
 
-async def test_an_allowed_origin_may_read_every_answer() -> None:
+async def test_an_allowed_origin_may_read_every_response() -> None:
     settings = config(server={"allowed_origins": (ORIGIN,)}, auth=Auth(mode="strict", keys=KEYS))
     async with running(settings) as g, await g.connect() as client:
         asked = [("origin", ORIGIN), ("access-control-request-headers", "x-api-key, content-type")]
@@ -257,7 +257,7 @@ async def test_an_allowed_origin_may_read_every_answer() -> None:
         plain = await client.request("OPTIONS", "/v1/messages", headers=asked[:1])
         assert plain.header("access-control-allow-headers") is None
         keyed = [("origin", ORIGIN), ("x-api-key", "sk-laptop")]
-        answers = [
+        responses = [
             preflight,
             await client.request("GET", "/healthz", headers=keyed),
             await client.request("GET", "/healthz", headers=asked[:1]),
@@ -265,8 +265,8 @@ async def test_an_allowed_origin_may_read_every_answer() -> None:
             await client.request("POST", "/healthz", headers=keyed),
             await client.request("POST", "/v1/messages", b"{", headers=keyed),
         ]
-        assert [each.status for each in answers] == [200, 200, 401, 404, 405, 400]
-        for each in answers:
+        assert [each.status for each in responses] == [200, 200, 401, 404, 405, 400]
+        for each in responses:
             assert each.header("access-control-allow-origin") == ORIGIN
             assert each.header("vary") == "origin"
         without = await client.request("GET", "/healthz", headers=keyed[1:])
@@ -285,7 +285,7 @@ async def test_strangers_are_refused_before_they_are_asked_for_a_key() -> None:
 
 async def test_a_doubled_v1_is_served_and_told_once() -> None:
     async with (
-        ScriptedUpstream(answer=good) as up,
+        ScriptedUpstream(respond=good) as up,
         running(config(upstream(up.url), models={"alias": "m"})) as g,
     ):
         served = await g.post(ask(), "/v1/v1/messages?beta=true")
@@ -390,7 +390,7 @@ async def test_an_internal_error(place: str, monkeypatch: pytest.MonkeyPatch) ->
 async def test_an_internal_error_before_the_upstream_is_asked(
     stream: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with ScriptedUpstream(answer=good) as up, running(config(upstream(up.url))) as g:
+    async with ScriptedUpstream(respond=good) as up, running(config(upstream(up.url))) as g:
         with monkeypatch.context() as patch:
             patch.setattr(AnthropicDialect, "encode", explode)
             response = await g.post(ask(stream=stream))
@@ -422,7 +422,7 @@ async def test_draining() -> None:
 
 async def test_stop_lets_a_request_end() -> None:
     async with ScriptedUpstream() as up, running(config(upstream(up.url))) as g:
-        up.answer = good
+        up.respond = good
         async with await g.connect() as client, await g.connect() as idle:
             assert (await idle.request("GET", "/healthz")).status == 200
             client.writer.write(
@@ -463,7 +463,7 @@ async def test_the_port_is_closed_at_the_end() -> None:
 def test_models_are_listed_at_the_start_and_again() -> None:
     async def scenario() -> None:
         async with ScriptedUpstream() as up:
-            up.answer = lambda _: json_answer(200, {"data": [{"id": f"list-{len(up.requests)}"}]})
+            up.respond = lambda _: json_response(200, {"data": [{"id": f"list-{len(up.requests)}"}]})
             async with running(config(upstream(up.url)), listing=True) as g:
                 await asyncio.sleep(1.0)
                 for number in (1, 2, 3):
@@ -483,7 +483,7 @@ def listed(g: Running) -> list[str]:
 
 
 async def test_another_configuration_from_the_next_request_on() -> None:
-    async with ScriptedUpstream(answer=good) as one, ScriptedUpstream(answer=good) as two:
+    async with ScriptedUpstream(respond=good) as one, ScriptedUpstream(respond=good) as two:
         async with running(config(upstream(one.url, "a@x"))) as g:
             assert (await g.post(ask())).header("x-account-email") == "a@x"
             before = g.gateway.runtime
@@ -504,7 +504,7 @@ async def test_a_request_under_way_keeps_what_it_began_with() -> None:
     body = orjson.dumps(ask())
     head = b"POST /v1/messages HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % len(body)
     async with (
-        ScriptedUpstream(answer=good) as up,
+        ScriptedUpstream(respond=good) as up,
         running(config(upstream(up.url, "a@x"))) as g,
         await g.connect() as client,
     ):
@@ -517,7 +517,7 @@ async def test_a_request_under_way_keeps_what_it_began_with() -> None:
 
 async def test_cool_downs_dialects_and_connections_outlive_a_reload() -> None:
     async with ScriptedUpstream() as up:
-        up.script(json_answer(429, {}, [("retry-after", "600")]))
+        up.script(json_response(429, {}, [("retry-after", "600")]))
         async with running(config(upstream(up.url, "a@x"))) as g:
             assert (await g.post(ask())).status == 429
             before = g.gateway.runtime.upstreams["up"]
@@ -542,7 +542,7 @@ async def test_a_reload_while_draining() -> None:
 
 
 async def test_a_broken_configuration_at_a_reload_changes_nothing(tmp_path: Path) -> None:
-    async with ScriptedUpstream(answer=good) as up, running(config(upstream(up.url, "a@x"))) as g:
+    async with ScriptedUpstream(respond=good) as up, running(config(upstream(up.url, "a@x"))) as g:
         before = g.gateway.runtime
         lost = Account(name="g@x", oauth_file=tmp_path / "lost.json")
         auth = Auth(mode="strict", keys=KEYS)
@@ -556,7 +556,7 @@ async def test_a_broken_configuration_at_a_reload_changes_nothing(tmp_path: Path
 
 async def test_model_lists_are_asked_for_again() -> None:
     async with ScriptedUpstream() as up:
-        up.answer = lambda _: json_answer(200, {"data": [{"id": f"list-{len(up.requests)}"}]})
+        up.respond = lambda _: json_response(200, {"data": [{"id": f"list-{len(up.requests)}"}]})
         async with running(config(upstream(up.url)), listing=True) as g:
             await eventually(lambda: listed(g) == ["list-1"])
             g.gateway.reload(config(upstream(up.url)))

@@ -18,7 +18,15 @@ import yaml
 
 from gateway import cli
 from gateway.config import Config, parse
-from tests.fakes.messages import SSE_HEAD, ScriptedUpstream, Until, chunked, json_answer, message, text_events
+from tests.fakes.messages import (
+    SSE_HEAD,
+    ScriptedUpstream,
+    Until,
+    chunked,
+    json_response,
+    message,
+    text_events,
+)
 from tests.support.client import Client, ask
 from tests.support.loops import eventually
 from tests.support.running import config, running, upstream
@@ -231,7 +239,7 @@ async def test_behind_a_balancer_events_come_at_once_and_a_gateway_may_go(tmp_pa
                 go_on.set()
                 while b"message_stop" not in (came := await client.receive()):
                     assert came
-        up.script(json_answer(200, message()))
+        up.script(json_response(200, message()))
         await leaving.gateway.stop(0.0)
         for _ in range(4):
             async with await Client.connect(port, tls=tls) as client:

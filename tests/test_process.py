@@ -28,7 +28,7 @@ from gateway.config.values import AuthMode
 from gateway.sharing.peers import Sharing
 from gateway.telemetry.access_log import AccessLog, Format
 from gateway.telemetry.log_writer import LogWriter
-from tests.fakes.messages import Received, Script, ScriptedUpstream, Stall, Until, json_answer, message
+from tests.fakes.messages import Received, Script, ScriptedUpstream, Stall, Until, json_response, message
 from tests.support.client import Client, ask, fetch
 from tests.support.explode import explode
 from tests.support.loops import eventually, settle
@@ -38,16 +38,16 @@ from tests.support.stage import good
 
 
 def served(request: Received) -> Script:
-    """Good answers, also to who asks for models."""
-    return json_answer(200, {"data": [{"id": "m"}]}) if request.method == "GET" else good(request)
+    """Good responses, also to who asks for models."""
+    return json_response(200, {"data": [{"id": "m"}]}) if request.method == "GET" else good(request)
 
 
 def posted(up: ScriptedUpstream) -> bool:
     return any(request.method == "POST" for request in up.requests)
 
 
-def answering(script: Script) -> Callable[[Received], Script]:
-    """This for the main line, good answers to who asks for models."""
+def responding(script: Script) -> Callable[[Received], Script]:
+    """This for the main line, good responses to who asks for models."""
     return lambda request: served(request) if request.method == "GET" else script
 
 
@@ -144,7 +144,7 @@ def test_dropped_lines_are_told_in_the_format_of_the_log(
     monkeypatch.setattr(process, "LogWriter", Writer)
     process.open_log("info", format)
     line = makers[0](7)
-    assert "7 lines of this log were dropped: nobody read it" in line
+    assert "7 lines of this log were dropped: it was not read" in line
     assert line.startswith("{") is (format == "json")
 
 
@@ -299,9 +299,9 @@ def kill(number: int) -> None:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 async def test_a_signal_drains(capsys: pytest.CaptureFixture[str], number: int) -> None:
     go = asyncio.Event()
-    slow = [Until(go), *json_answer(200, message())]
+    slow = [Until(go), *json_response(200, message())]
     async with (
-        ScriptedUpstream(answer=answering(slow)) as up,
+        ScriptedUpstream(respond=responding(slow)) as up,
         serving(capsys, config(upstream(up.url))) as g,
         await Client.connect(g.port) as client,
     ):
@@ -322,7 +322,7 @@ async def test_a_signal_drains(capsys: pytest.CaptureFixture[str], number: int) 
 
 async def test_a_second_signal_ends_it_at_once(capsys: pytest.CaptureFixture[str]) -> None:
     async with (
-        ScriptedUpstream(answer=answering([Stall()])) as up,
+        ScriptedUpstream(respond=responding([Stall()])) as up,
         serving(capsys, config(upstream(up.url))) as g,
         await Client.connect(g.port) as client,
     ):
@@ -344,7 +344,7 @@ async def test_a_second_signal_ends_it_at_once(capsys: pytest.CaptureFixture[str
 
 
 async def test_draining_ends_after_its_time(capsys: pytest.CaptureFixture[str]) -> None:
-    async with ScriptedUpstream(answer=answering([Stall()])) as up:
+    async with ScriptedUpstream(respond=responding([Stall()])) as up:
         settings = config(upstream(up.url), limits={"drain_timeout": 0.02})
         async with serving(capsys, settings) as g, await Client.connect(g.port) as client:
             client.send("POST", "/v1/messages", ask())
@@ -459,7 +459,7 @@ async def reloaded(g: Serving, reload: Callable[[], Config]) -> list[str]:
 
 
 async def test_another_configuration(capsys: pytest.CaptureFixture[str]) -> None:
-    async with ScriptedUpstream(answer=served) as up, serving(capsys, config()) as g:
+    async with ScriptedUpstream(respond=served) as up, serving(capsys, config()) as g:
         assert (await fetch(g.port, "POST", "/v1/messages", ask())).status == 404
         better = replace(config(upstream(up.url)), warnings=("it is readable by others",))
         assert await reloaded(g, lambda: better) == [
@@ -469,7 +469,7 @@ async def test_another_configuration(capsys: pytest.CaptureFixture[str]) -> None
         assert (await fetch(g.port, "POST", "/v1/messages", ask())).status == 200
 
 
-OFF = "auth.mode: off on 0.0.0.0: whoever can reach it can use every account"
+OFF = "auth.mode: off on 0.0.0.0: anyone who can reach it can use every account"
 
 STRICT = (
     'auth.mode: "strict" holds for {} and no key is configured: every request will be refused with 401; set '
@@ -504,7 +504,7 @@ def unreadable() -> Config:
 async def test_a_broken_configuration_keeps_the_old_and_says_why(
     capsys: pytest.CaptureFixture[str], reload: Callable[[], Config], said: list[str]
 ) -> None:
-    async with ScriptedUpstream(answer=served) as up, serving(capsys, config(upstream(up.url))) as g:
+    async with ScriptedUpstream(respond=served) as up, serving(capsys, config(upstream(up.url))) as g:
         lines = await reloaded(g, reload)
         assert lines == [f"error: the configuration was not reloaded: {why}" for why in said]
         assert (await fetch(g.port, "POST", "/v1/messages", ask())).status == 200

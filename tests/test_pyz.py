@@ -95,10 +95,10 @@ def test_the_demo_without_a_home(pyz: Path, home: Path, start: str) -> None:
         body = {"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": "Hello!"}]}
         url = f"http://127.0.0.1:{running.port}/v1/messages"
         request = Request(url, json.dumps(body).encode(), {"content-type": "application/json"})
-        with urlopen(request, timeout=PATIENCE) as answer:
-            assert json.load(answer)["type"] == "message"
-        with urlopen(f"http://127.0.0.1:{running.port}/status", timeout=PATIENCE) as answer:
-            assert answer.read().startswith(b"<!doctype html>")
+        with urlopen(request, timeout=PATIENCE) as response:
+            assert json.load(response)["type"] == "message"
+        with urlopen(f"http://127.0.0.1:{running.port}/status", timeout=PATIENCE) as response:
+            assert response.read().startswith(b"<!doctype html>")
         assert peak(running.process.pid) < MEMORY
         running.signal("INT")
         running.wait()

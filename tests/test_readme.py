@@ -127,9 +127,7 @@ def test_the_table_of_repairs_is_what_is_on() -> None:
 
 
 def test_every_field_of_the_log_is_explained() -> None:
-    shown = set(
-        re.findall(r"`(\w+)`", README.partition("## Logs")[2].partition("## Response headers")[0])
-    )
+    shown = set(re.findall(r"`(\w+)`", README.partition("## Logs")[2].partition("## Response headers")[0]))
     assert set(Record.__slots__) - shown == set()
 
 

@@ -35,12 +35,12 @@ from tests.fakes.messages import (
     Stall,
     Step,
     chunked,
-    error_answer,
+    error_response,
     event,
-    json_answer,
+    json_response,
     message,
     message_start,
-    stream_answer,
+    stream_response,
     text_events,
 )
 from tests.support.client import Client, Response
@@ -135,7 +135,7 @@ def streams(capfd: pytest.CaptureFixture[str]) -> Any:
     check(*capfd.readouterr())
 
 
-# Good answers.
+# Good responses.
 
 
 GOOD = message(f"{MARK} answer")
@@ -143,20 +143,20 @@ GOOD = message(f"{MARK} answer")
 
 def good(request: Received) -> Script:
     if request.method == "GET":
-        return json_answer(200, {"data": [{"id": "m"}]})
+        return json_response(200, {"data": [{"id": "m"}]})
     if "count_tokens" in request.target:
-        return json_answer(200, {"input_tokens": 5, "more": MARK})
+        return json_response(200, {"input_tokens": 5, "more": MARK})
     document: Any = request.document
     if document.get("stream"):
-        return stream_answer(text_events(f"{MARK} answer"))
-    return json_answer(200, GOOD, [("set-cookie", f"a={MARK}")])
+        return stream_response(text_events(f"{MARK} answer"))
+    return json_response(200, GOOD, [("set-cookie", f"a={MARK}")])
 
 
 @pytest.mark.parametrize("format", FORMATS)
 @pytest.mark.parametrize("internally", [False, True])
-async def test_good_answers(format: Format, internally: bool) -> None:
+async def test_good_responses(format: Format, internally: bool) -> None:
     async with (
-        ScriptedUpstream(answer=good) as up,
+        ScriptedUpstream(respond=good) as up,
         watched(before(up, stream_internally=internally), format, listing=True) as g,
     ):
         for stream in (False, True):
@@ -175,7 +175,7 @@ async def test_looking_and_stepping_in(format: Format) -> None:
     """What an upstream quotes is there without the key; conversations are there by no name of the client's."""
     said = f"you sent {ACCOUNT}-a@x"
     async with ScriptedUpstream() as up, watched(before(up, models={"m": "m"}), format) as g:
-        up.script(error_answer(429, "api_error", said, [("retry-after", "60")]))
+        up.script(error_response(429, "api_error", said, [("retry-after", "60")]))
         body = {**PROMPT, "metadata": {"user_id": f"user_session_{MARK}"}}
         response = await g.running.post(
             body, TARGET, x_api_key=KEY, x_claude_code_session_id=f"{MARK}-session"
@@ -289,11 +289,11 @@ BROKEN: list[Script] = [
     [SSE_HEAD + chunked([message_start(), DELTA], end=False) + MARK.encode()],
     [SSE_HEAD + chunked([message_start(), DELTA], end=False), Close()],
     [SSE_HEAD + chunked([message_start(), DELTA[:-9]], end=False), Reset()],
-    json_answer(200, MESSAGE, [("content-encoding", "gzip")]),
-    json_answer(200, gzip.compress(MESSAGE)[:-3], [("content-encoding", "gzip")]),
-    json_answer(200, MESSAGE, [("content-encoding", f"{MARK[:2]}")]),
-    json_answer(307, MESSAGE, [("location", f"http://{MARK}")]),
-    json_answer(200, b"", [("x", MARK)]),
+    json_response(200, MESSAGE, [("content-encoding", "gzip")]),
+    json_response(200, gzip.compress(MESSAGE)[:-3], [("content-encoding", "gzip")]),
+    json_response(200, MESSAGE, [("content-encoding", f"{MARK[:2]}")]),
+    json_response(307, MESSAGE, [("location", f"http://{MARK}")]),
+    json_response(200, b"", [("x", MARK)]),
     spoiled(message_start(), DELTA),
     spoiled(message_start(), b"data: " + MARK.encode() + b"\n\n"),
     spoiled(
@@ -325,7 +325,7 @@ BROKEN: list[Script] = [
 
 
 @pytest.mark.parametrize("mode", ["whole", "stream", "internal", "count", "gemini", "gemini stream"])
-async def test_answers_that_are_broken(mode: str) -> None:
+async def test_responses_that_are_broken(mode: str) -> None:
     fields: dict[str, Any] = {"stream_internally": mode == "internal"}
     if "gemini" in mode:
         fields["kind"] = "gemini"
@@ -346,7 +346,7 @@ async def test_errors_of_upstreams(status: int) -> None:
     """Their words are told, but not the key that they may quote; of a refused login not even the words."""
     said = f"you sent {ACCOUNT}-a@x"
     async with ScriptedUpstream() as up:
-        up.script(error_answer(status, "api_error", said, [("x-key", ACCOUNT)]))
+        up.script(error_response(status, "api_error", said, [("x-key", ACCOUNT)]))
         for stream in (False, True):
             async with watched(before(up, "a@x", "b@x"), FORMATS[stream]) as g:
                 response = await g.post({**PROMPT, "stream": stream})
@@ -373,7 +373,7 @@ async def test_clients_that_leave(format: Format) -> None:
 @pytest.mark.parametrize(
     "script",
     [
-        error_answer(407, MARK, MARK),
+        error_response(407, MARK, MARK),
         [f"{MARK}\r\n\r\n".encode()],
         [Close()],
         [b"HTTP/1.1 200 OK\r\n\r\n", MARK.encode(), Close()],
@@ -401,11 +401,11 @@ async def test_a_proxy_with_a_password(format: Format, script: Script | None) ->
 @pytest.mark.parametrize(
     "script",
     [
-        json_answer(200, {"access_token": f"{MARK}-token", "id_token": MARK}),
-        json_answer(200, {"access_token": f"{MARK}\n"}),
-        json_answer(400, {"error": "invalid_grant", "error_description": MARK}),
-        json_answer(400, {"error": f"{MARK}-1"}),
-        json_answer(500, MARK.encode()),
+        json_response(200, {"access_token": f"{MARK}-token", "id_token": MARK}),
+        json_response(200, {"access_token": f"{MARK}\n"}),
+        json_response(400, {"error": "invalid_grant", "error_description": MARK}),
+        json_response(400, {"error": f"{MARK}-1"}),
+        json_response(500, MARK.encode()),
         [f"{MARK}\r\n\r\n".encode()],
         [Close()],
     ],
@@ -413,7 +413,7 @@ async def test_a_proxy_with_a_password(format: Format, script: Script | None) ->
 )
 async def test_tokens(format: Format, script: Script, tmp_path: Path) -> None:
     file = tmp_path / "login.json"
-    refused = error_answer(401, "authentication_error", f"no: {MARK}-token")
+    refused = error_response(401, "authentication_error", f"no: {MARK}-token")
     async with ScriptedUpstream() as up, ScriptedUpstream() as login:
         document = {"client_id": "id", "client_secret": f"{MARK}-s", "refresh_token": f"{MARK}-r"}
         file.write_bytes(orjson.dumps({**document, "token_uri": f"{login.url}/token"}))
@@ -448,8 +448,8 @@ async def test_internal_errors(
     async with ScriptedUpstream() as up, watched(before(up), format) as g:
         wrong = place[1] in {"failure", "error_response"}
         # Events without names, and the last one is missing: neither end is as most write it.
-        odd = stream_answer(each.partition(b"\n")[2] for each in text_events(MARK)[:-1])
-        up.script(error_answer(400, "x", MARK) if wrong else odd)
+        odd = stream_response(each.partition(b"\n")[2] for each in text_events(MARK)[:-1])
+        up.script(error_response(400, "x", MARK) if wrong else odd)
         monkeypatch.setattr(place[0], place[1], explode)
         response = await g.post({**PROMPT, "stream": True})
         if response.status == 500:

@@ -27,12 +27,12 @@ def found(name: str) -> Any:
     return thing
 
 
-def test_every_threat_has_an_answer_that_is_shown() -> None:
+def test_every_threat_has_a_defence_that_is_shown() -> None:
     assert len(TABLE) > 10
     for line in TABLE:
-        _, threat, answer, shown, _ = line.split("|")
+        _, threat, response, shown, _ = line.split("|")
         assert threat.strip()
-        assert answer.strip()
+        assert response.strip()
         assert "::test_" in shown
 
 

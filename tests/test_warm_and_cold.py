@@ -12,7 +12,7 @@ import pytest
 from gateway.app import NOT_JUDGED, dialect_of
 from gateway.config import KINDS, Auth, Cache, Config, Secret
 from gateway.telemetry.access_log import AccessLog
-from tests.fakes.messages import SSE_HEAD, Script, chunked, json_answer, message, text_events
+from tests.fakes.messages import SSE_HEAD, Script, chunked, json_response, message, text_events
 from tests.support.client import ask
 from tests.support.in_memory import InMemory, WireClient, in_memory
 from tests.support.running import config, upstream
@@ -92,8 +92,8 @@ HEAD = [("request-id", "req_theirs"), ("anthropic-ratelimit-tokens-limit", "9"),
 def script_for(target: str, body: Any) -> Script:
     """How the upstream responds."""
     if "count_tokens" in target:
-        return json_answer(200, {"input_tokens": 12}, HEAD)
-    return [SSE_HEAD + chunked(text_events())] if body.get("stream") else json_answer(200, message(), HEAD)
+        return json_response(200, {"input_tokens": 12}, HEAD)
+    return [SSE_HEAD + chunked(text_events())] if body.get("stream") else json_response(200, message(), HEAD)
 
 
 @dataclass(frozen=True)

@@ -617,7 +617,7 @@ def running(pid: int) -> bool:
 
 @contextmanager
 def asked(port: int, upstream: socket.socket) -> Iterator[None]:
-    """A client waits for the answer of an upstream that has its request and stays silent."""
+    """A client waits for the response of an upstream that has its request and stays silent."""
     body = b'{"model":"m","max_tokens":9,"messages":[{"role":"user","content":"x"}]}'
     head = f"POST /v1/messages HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n"
     with socket.create_connection(("127.0.0.1", port)) as client, ExitStack() as accepted:
@@ -637,7 +637,7 @@ def test_the_port_is_served_again_after_a_death(tmp_path: Path) -> None:
         before = children(parent)
         for pid in before:
             os.kill(pid, signal.SIGKILL)
-        # In whichever queue it waits, the next worker answers it.
+        # In whichever queue it waits, the next worker serves it.
         assert [get(gateway.port, "/healthz") for _ in range(8)] == [200] * 8
         eventually(lambda: len(children(parent)) == 2)
         assert not children(parent) & before

@@ -289,7 +289,7 @@ def access_warnings(config: Config) -> list[str]:
             "with 401; set auth.api_key"
         ]
     if mode == "off" and not is_loopback(host):
-        return [f"auth.mode: off on {host}: whoever can reach it can use every account"]
+        return [f"auth.mode: off on {host}: anyone who can reach it can use every account"]
     return []
 
 

@@ -218,7 +218,7 @@ def pem(ending: str) -> Parser:
             raise Mistake(f"file {file} holds no PEM block {ending}")
         if b"-----BEGIN ENCRYPTED " in data or b"Proc-Type: 4,ENCRYPTED" in data:
             raise Mistake(
-                f"file {file} is encrypted, and nobody is asked for its passphrase: openssl pkey -in {file}"
+                f"file {file} is encrypted, and the gateway asks for no passphrase: openssl pkey -in {file}"
             )
         return file
 

@@ -76,7 +76,7 @@ _MAIN = """\
 # Find out why prompt caches are lost: the log line says it. Hashes of prompts are kept for that.
 [cache]
 #trace = true
-# Who may look in at /status: "loopback" is this machine, and others with a key; true is whoever may send requests.
+# Who may look in at /status: "loopback" is this machine, and others with a key; true is everyone who may send requests.
 [status]
 #enabled = "loopback"
 # Several processes: whether workers tell each other what they learn, and whether each takes its part of

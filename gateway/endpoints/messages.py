@@ -94,7 +94,7 @@ def _serve_thread(request: ClientRequest, serve: Serve) -> None:
     if not able:
         raise RequestError(
             400,
-            "thread: nobody who serves this model keeps message threads; send the whole history without `thread`",
+            "thread: no upstream for this model keeps message threads; send the whole history without `thread`",
             details={"error_code": "thread_unsupported_request"},
         )
     request.in_thread = True

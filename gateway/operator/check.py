@@ -86,7 +86,7 @@ def _lines(config: Config) -> Iterator[str]:
         sealed = (
             "sealed"
             if sharing.secret
-            else "not sealed: whoever reads the store reads accounts' names and signatures"
+            else "not sealed: anyone who can read the store sees accounts' names and signatures"
         )
         yield _row("shares over", f"{place_of(sharing.url.reveal())}, {sealed}")
     for upstream in config.upstreams:
@@ -108,7 +108,7 @@ def _clients(config: Config) -> str:
     mode = config.auth.effective_mode(config.server.host)
     if mode == "off":
         return "no key needed"
-    return f"auth {mode}, keys: " + (", ".join(config.auth.keys) or "none, nobody can come in")
+    return f"auth {mode}, keys: " + (", ".join(config.auth.keys) or "none, so every request is refused")
 
 
 def _upstream(upstream: Upstream) -> Iterator[str]:

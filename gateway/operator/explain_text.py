@@ -36,7 +36,7 @@ def _parts(report: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     if warmup is not None:
         yield "warm-up", f"{'yes' if warmup['intercepted'] else 'no'}: {warmup['why']}"
         if warmup["intercepted"]:
-            yield "answer", "the gateway's own; no upstream is asked"
+            yield "response", "the gateway's own; no upstream is used"
     if "route" in report:
         yield from _routed(report)
     if "upstream_request" in report:
@@ -58,11 +58,11 @@ def _routed(report: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         name = ""
     step = report["next"]
     if step["step"] == "wait":
-        yield "next", f"nobody can be asked now: waits {step['seconds']} s for the first who can"
+        yield "next", f"no account is open now: waits {step['seconds']} s for the first"
     elif step["step"] == "give up":
-        yield "next", "nobody can be asked, and none will be soon"
+        yield "next", "no account is open, and none will be soon"
     elif step["alone"]:
-        yield "next", "asks in spite of a cool-down: nobody else can serve this"
+        yield "next", "uses an account in spite of its cool-down: no other can serve this"
     name = "accounts"
     for one in report["accounts"]:
         opens = f", opens in {one['opens_in']} s" if "opens_in" in one else ""

@@ -101,7 +101,7 @@ class Peer:
 
     def _error(self, error: Exception) -> PeerError:
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        return PeerError(f"{self.url} does not answer: {reason}")
+        return PeerError(f"{self.url} does not respond: {reason}")
 
 
 def refusal(status: int, body: bytes) -> str:

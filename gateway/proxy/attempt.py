@@ -149,7 +149,7 @@ class Attempt:
             self.reader = ErrorReader(self, head)
         else:
             if self.lease.probes:
-                self.lease.answered(self.request.exchange.loop.time())
+                self.lease.responded(self.request.exchange.loop.time())
             if self.request.purpose == "count_tokens":
                 self.reader = TokenCount(self, head, self.upstream.dialect)
             else:

@@ -45,7 +45,7 @@ def error_response(
     own_words = (
         own_words and failure is not None and failure.kind is FailureKind.STATUS and bool(failure.body)
     )
-    message = stop.told(lambda account: shown_account(server, account) or "of this upstream", censor)
+    message = stop.error_message(lambda account: shown_account(server, account) or "of this upstream", censor)
     type = error_type(stop.status)
     headers: list[tuple[bytes, bytes]] = []
     if failure is not None and stop.own_words:

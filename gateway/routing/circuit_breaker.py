@@ -123,7 +123,7 @@ class CircuitBreaker:
         self.prober_alone_until = now + PROBE_PATIENCE
         return True
 
-    def answered(self, now: float, who: object) -> None:
+    def responded(self, now: float, who: object) -> None:
         """Let other requests pass: the probe was not refused, though it has not succeeded yet."""
         if self.prober is who:
             self.prober_alone_until = now

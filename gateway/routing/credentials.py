@@ -132,7 +132,7 @@ class OAuthToken:
             named = f" ({code})" if isinstance(code, str) and re.fullmatch(_ERROR_CODE, code) else ""
             final = status in (400, 401, 403)
             raise RefreshError(
-                401 if final else 503, f"the token endpoint {self.uri} answered {status}{named}"
+                401 if final else 503, f"the token endpoint {self.uri} responded with {status}{named}"
             )
         value = document.get("access_token")
         if not isinstance(value, str) or not re.fullmatch(_HEADER_SAFE, value):

@@ -88,7 +88,7 @@ class GiveUp:
     """Whether to send an upstream's error byte for byte, in the client's protocol; else the gateway writes one."""
     sentences: tuple[Sentence, ...]
 
-    def told(self, shown: Callable[[str], str], censor: Callable[[str], str]) -> str:
+    def error_message(self, shown: Callable[[str], str], censor: Callable[[str], str]) -> str:
         """Return the message of an error that the gateway writes. `shown` returns an account's name as clients may see
         it; `censor` removes secrets from an upstream's message."""
         return "; ".join(

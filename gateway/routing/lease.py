@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 class Lease:
     """An account's slot for one attempt.
 
-    The attempt's owner calls `answered` after the head of a 2xx, `succeeded` when the response is committed, and always
-    `release` at the end. A failed attempt goes to `Retries.failed`, a committed response that ended badly to
+    The attempt's owner calls `responded` after the head of a 2xx, `succeeded` when the response is committed, and
+    always `release` at the end. A failed attempt goes to `Retries.failed`, a committed response that ended badly to
     `Scheduler.broke`: both release the lease.
     """
 
@@ -54,11 +54,11 @@ class Lease:
         state = "HELD" if self._held else "RELEASED"
         return f"<Lease [{state}] {self.target.upstream}/{self.target.account} {self.target.wire_model}>"
 
-    def answered(self, now: float) -> None:
+    def responded(self, now: float) -> None:
         """Note the head of a 2xx: requests that wait for this attempt's probe may pass."""
         if self.probes:
             for breaker in self.probes:
-                breaker.answered(now, self)
+                breaker.responded(now, self)
             self._scheduler.wake()
 
     def succeeded(self, now: float) -> None:

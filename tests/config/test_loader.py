@@ -282,7 +282,7 @@ def test_what_stands_over_the_file() -> None:
         ('[server]\nhost = "0.0.0.0"\n[auth]\napi_key = "${GATEWAY_API_KEY}"', []),
         (
             '[server]\nhost = "0.0.0.0"\n[auth]\nmode = "off"',
-            ["auth.mode: off on 0.0.0.0: whoever can reach it can use every account"],
+            ["auth.mode: off on 0.0.0.0: anyone who can reach it can use every account"],
         ),
     ],
 )

@@ -201,7 +201,7 @@ def test_a_key_with_a_passphrase(reading: Reading, tmp_path: Path, text: str) ->
     file.write_text(text)
     said = problem(parsers.pem("PRIVATE KEY"), reading, "key.pem")
     assert (
-        said == f"file {file} is encrypted, and nobody is asked for its passphrase: openssl pkey -in {file}"
+        said == f"file {file} is encrypted, and the gateway asks for no passphrase: openssl pkey -in {file}"
     )
 
 

@@ -85,7 +85,7 @@ async def test_a_tool_round(client: AsyncAnthropic, streamed: bool) -> None:
     call = called.content[-1]
     result = {"type": "tool_result", "tool_use_id": call.id, "content": "hi"}
 
-    answer = await create(
+    response = await create(
         client, first, {"role": "assistant", "content": called.content}, user([result]), tools=[BASH]
     )
 
@@ -95,8 +95,8 @@ async def test_a_tool_round(client: AsyncAnthropic, streamed: bool) -> None:
         "Bash",
         {"command": "echo hi"},
     )
-    assert "The tool says: hi" in words(answer)
-    assert answer.stop_reason == "end_turn"
+    assert "The tool says: hi" in words(response)
+    assert response.stop_reason == "end_turn"
 
 
 async def test_thinking_goes_there_and_back(client: AsyncAnthropic, gateway: Running) -> None:
@@ -122,7 +122,7 @@ async def test_thinking_that_was_signed_elsewhere_is_left_out_by_the_gateway(
 ) -> None:
     thought = {"type": "thinking", "thinking": "So it is.", "signature": "of-another-host"}
 
-    answer = await create(
+    response = await create(
         client,
         user("Hello"),
         {"role": "assistant", "content": [thought, {"type": "text", "text": "Yes."}]},
@@ -130,7 +130,7 @@ async def test_thinking_that_was_signed_elsewhere_is_left_out_by_the_gateway(
         thinking=THINKING,
     )
 
-    assert 'You said: "And again"' in words(answer)
+    assert 'You said: "And again"' in words(response)
     await settle()
     assert [line for line in gateway.lines if "without_thinking" in line]
 

@@ -4,17 +4,17 @@ import asyncio
 
 import pytest
 
-from tests.fakes.messages import Received, Script, ScriptedUpstream, error_answer, json_answer
+from tests.fakes.messages import Received, Script, ScriptedUpstream, error_response, json_response
 from tests.support.client import ask
 from tests.support.clock import run
 from tests.support.running import config, running, upstream
 from tests.support.stage import account_of, good, staged
 
 SICK = {
-    "a": error_answer(401, "authentication_error", "invalid x-api-key"),
-    "b": error_answer(402, "billing_error", "no credit"),
-    "c": error_answer(403, "permission_error", "This key has been disabled."),
-    "d": error_answer(429, "rate_limit_error", "slow down", [("retry-after", "3600")]),
+    "a": error_response(401, "authentication_error", "invalid x-api-key"),
+    "b": error_response(402, "billing_error", "no credit"),
+    "c": error_response(403, "permission_error", "This key has been disabled."),
+    "d": error_response(429, "rate_limit_error", "slow down", [("retry-after", "3600")]),
 }
 
 
@@ -57,13 +57,13 @@ def test_what_the_client_is_told_names_all_that_failed() -> None:
 def test_lists_of_models_come_from_the_next_account_and_from_upstreams_that_start_late() -> None:
     listed = {"data": [{"type": "model", "id": "glm-5", "display_name": "GLM 5", "max_tokens": 8192}]}
 
-    def answer(received: Received) -> Script:
+    def respond(received: Received) -> Script:
         if received.method == "POST":
             return good(received)
-        return SICK["a"] if account_of(received) == "a" else json_answer(200, listed)
+        return SICK["a"] if account_of(received) == "a" else json_response(200, listed)
 
     async def scenario() -> None:
-        async with ScriptedUpstream(answer=answer) as up, ScriptedUpstream(answer=answer) as late:
+        async with ScriptedUpstream(respond=respond) as up, ScriptedUpstream(respond=respond) as late:
             await late.stop()
             first, second = upstream(up.url, "a@x", "b@x"), upstream(late.url, "b@x", name="late")
             async with running(config(first, second), listing=True) as g:

@@ -48,7 +48,7 @@ FORMS = {"compact": compact, "spacious": spacious, "escaped": escaped, "reordere
 @pytest.mark.parametrize("path", FIXTURES, ids=lambda path: path.stem)
 async def test_recorded_requests_pass_unchanged(path: Path) -> None:
     async with (
-        ScriptedUpstream(answer=good) as up,
+        ScriptedUpstream(respond=good) as up,
         running(config(upstream(up.url, "a@x"), intercept=NO_INTERCEPT)) as g,
         await g.connect() as client,
     ):
@@ -69,7 +69,7 @@ async def test_recorded_requests_pass_unchanged(path: Path) -> None:
 async def test_a_mapped_model_is_all_that_changes(path: Path) -> None:
     wire = 'wire/"mödel"'
     async with (
-        ScriptedUpstream(answer=good) as up,
+        ScriptedUpstream(respond=good) as up,
         running(config(upstream(up.url, "a@x", models={"*": wire}), intercept=NO_INTERCEPT)) as g,
         await g.connect() as client,
     ):
@@ -110,7 +110,7 @@ async def test_models_that_are_not_the_model(template: str, mapped: bool) -> Non
 
     models = {"m": "wire"} if mapped else {}
     async with (
-        ScriptedUpstream(answer=good) as up,
+        ScriptedUpstream(respond=good) as up,
         # Repairs are about messages, and off here: what is sent is not a conversation.
         running(config(upstream(up.url, "a@x", models=models, repairs=frozenset()))) as g,
     ):
@@ -128,7 +128,7 @@ async def test_which_fields_of_a_real_head_go_up() -> None:
         ("Cookie", "c=client-secret"),
         ("X-Forwarded-For", "10.0.0.1"),
     ]
-    async with ScriptedUpstream(answer=good) as up, running(config(upstream(up.url, "a@x"))) as g:
+    async with ScriptedUpstream(respond=good) as up, running(config(upstream(up.url, "a@x"))) as g:
         await fetch(g.port, "POST", recorded["path"], compact(recorded["body"]), headers)
     received = dict(up.requests[0].headers)
     for name, value in headers:

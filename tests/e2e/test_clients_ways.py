@@ -16,9 +16,9 @@ from tests.fakes.messages import (
     ScriptedUpstream,
     Until,
     event,
-    json_answer,
+    json_response,
     message,
-    stream_answer,
+    stream_response,
     text_events,
 )
 from tests.support.client import Client, ask
@@ -130,8 +130,8 @@ def in_thread(request: Received) -> Script:
     id = f"msg_{account_of(request)}"
     if document.get("stream"):
         start = event("message_start", message={**message(), "id": id, "content": []})
-        return stream_answer([start, *text_events()[1:]])
-    return json_answer(200, {**message(), "id": id})
+        return stream_response([start, *text_events()[1:]])
+    return json_response(200, {**message(), "id": id})
 
 
 @pytest.mark.parametrize("mode", ["whole", "stream"])
@@ -182,7 +182,7 @@ def test_a_client_that_leaves_when_it_has_everything(close: str) -> None:
         chunks = [b"%x\r\n%b\r\n" % (len(one), one) for one in shown]
         script: Script = [SSE_HEAD, *chunks, Until(gate), b"0\r\n\r\n"]
         async with (
-            ScriptedUpstream(answer=lambda request: script) as up,
+            ScriptedUpstream(respond=lambda request: script) as up,
             running(config(upstream(up.url))) as g,
         ):
             async with await g.connect() as client:
@@ -210,7 +210,7 @@ def test_readyz_names_accounts_only_to_those_with_a_key() -> None:
         auth = Auth(mode="all_except_health", keys={"me": Secret("letmein-please")})
 
         def refused(request: Received) -> Script:
-            return json_answer(
+            return json_response(
                 401, {"type": "error", "error": {"type": "authentication_error", "message": "no"}}
             )
 
@@ -262,7 +262,7 @@ def test_an_error_that_quotes_the_accounts_key_is_masked() -> None:
     async def scenario() -> None:
         def quoting(request: Received) -> Script:
             words = f"bad head: x-api-key: {request.key} é"
-            return json_answer(
+            return json_response(
                 400, {"type": "error", "error": {"type": "invalid_request_error", "message": words}}
             )
 
@@ -317,7 +317,7 @@ def test_models_keep_what_an_upstream_says_of_them() -> None:
             ]
         }
         async with (
-            ScriptedUpstream(answer=lambda request: json_answer(200, listed)) as up,
+            ScriptedUpstream(respond=lambda request: json_response(200, listed)) as up,
             running(config(upstream(up.url)), listing=True) as g,
         ):
             await eventually(lambda: "new" in g.gateway.runtime.model_list.models)
@@ -343,13 +343,13 @@ def test_a_list_is_asked_of_the_next_account_and_again_when_somebody_responds() 
             if request.target.startswith("/v1/messages"):
                 return good(request)
             if account_of(request) == "a" or not open_:
-                return json_answer(
+                return json_response(
                     401, {"type": "error", "error": {"type": "authentication_error", "message": ""}}
                 )
-            return json_answer(200, {"data": [{"id": "listed"}]})
+            return json_response(200, {"data": [{"id": "listed"}]})
 
         async with (
-            ScriptedUpstream(answer=listing) as up,
+            ScriptedUpstream(respond=listing) as up,
             running(config(upstream(up.url, "a@x", "b@x")), listing=True) as g,
         ):
             await eventually(lambda: len(up.requests) == 2)

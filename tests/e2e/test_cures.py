@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.fakes.messages import Received, Script, error_answer
+from tests.fakes.messages import Received, Script, error_response
 from tests.support.clock import run
 from tests.support.running import upstream
 from tests.support.stage import good, staged
@@ -49,7 +49,7 @@ def test_what_is_stated_is_applied_from_the_start(
 
 def test_a_cure_that_is_turned_off_is_not_tried() -> None:
     def refuse(request: Received) -> Script:
-        return error_answer(
+        return error_response(
             400, "invalid_request_error", "context_management: Extra inputs are not permitted"
         )
 

@@ -34,7 +34,7 @@ TURNS = {
     "Thanks": 'You said: "Thanks"',
     "run true": "The tool says: result of Bash",
 }
-"""Ten turns of a session: what is asked, and what the last words of the answer hold."""
+"""Ten turns of a session: what is asked, and what the last words of the response hold."""
 
 
 @pytest.fixture

@@ -10,21 +10,21 @@ import pytest
 from gateway.config import Retry
 from gateway.dialects.gemini.signatures import BYPASS
 from tests.dialects.gemini.support import chunk
-from tests.fakes.messages import Received, Script, json_answer
+from tests.fakes.messages import Received, Script, json_response
 from tests.support.clock import run
 from tests.support.gemini import detail, gemini, google_error, google_stream, message_of
-from tests.support.stage import Answerer, account_of, staged
+from tests.support.stage import Responder, account_of, staged
 
 GOOD = google_stream(chunk({"text": "Good."}, finish="STOP"))
 MODES = ("stream", "whole")
 
 
 def good(request: Received) -> Script:
-    return json_answer(200, {"totalTokens": 12}) if ":countTokens" in request.target else GOOD
+    return json_response(200, {"totalTokens": 12}) if ":countTokens" in request.target else GOOD
 
 
-def failing(script: Script, accounts: str) -> Answerer:
-    """These accounts get `script`, all others a good answer."""
+def failing(script: Script, accounts: str) -> Responder:
+    """These accounts get `script`, all others a good response."""
     return lambda request: script if account_of(request) in accounts else good(request)
 
 
@@ -146,7 +146,7 @@ def test_when_all_are_limited_the_client_hears_of_the_first_to_be_free(mode: str
 
 
 REFUSALS: list[tuple[Script, str, dict[str, float]]] = [
-    # the first account's answer; transcript; cool-downs
+    # the first account's response; transcript; cool-downs
     (google_error(401, "UNAUTHENTICATED", "No."), "a b = 200", {"up/a": 600.0}),
     (
         google_error(400, "INVALID_ARGUMENT", "Bad key.", detail("ErrorInfo", reason="API_KEY_INVALID")),
@@ -160,7 +160,7 @@ REFUSALS: list[tuple[Script, str, dict[str, float]]] = [
     (google_error(503, "UNAVAILABLE", "Overloaded."), "a b = 200", {}),
     (google_error(499, "CANCELLED", "Oh."), "a b = 200", {}),
     (google_error(400, "INVALID_ARGUMENT", "Bad request."), "a = 400", {}),
-    (json_answer(502, b"<html>Bad gateway</html>"), "a b = 200", {}),
+    (json_response(502, b"<html>Bad gateway</html>"), "a b = 200", {}),
 ]
 
 
@@ -176,14 +176,14 @@ def test_a_refusal(script: Script, told: str, cooling: dict[str, float], mode: s
 
 
 LAST_WORDS: list[tuple[Script, int, str, str]] = [
-    # every account's answer; status, type and words that the client gets
+    # every account's response; status, type and words that the client gets
     (google_error(400, "INVALID_ARGUMENT", "No contents."), 400, "invalid_request_error", "No contents."),
     (google_error(404, "NOT_FOUND", "models/m is not found"), 404, "not_found_error", "models/m is not found"),
     (google_error(503, "UNAVAILABLE", "Overloaded."), 503, "api_error", "Overloaded."),
     (google_error(504, "DEADLINE_EXCEEDED", "Slow."), 504, "timeout_error", "Slow."),
     (google_error(401, "UNAUTHENTICATED", "No."), 503, "api_error", "account"),
     (google_error(403, "PERMISSION_DENIED", "No."), 503, "api_error", "account"),
-    (json_answer(502, b"<html>Bad gateway</html>"), 502, "api_error", "Bad gateway"),
+    (json_response(502, b"<html>Bad gateway</html>"), 502, "api_error", "Bad gateway"),
 ]  # fmt: skip
 
 
@@ -246,7 +246,7 @@ WORDINGS = (
 )
 
 
-def refusing(wording: str, times: int) -> Answerer:
+def refusing(wording: str, times: int) -> Responder:
     """Calls a tool; then refuses the signature the first `times`."""
     left = [SIGNED, *([google_error(400, "INVALID_ARGUMENT", wording)] * times)]
     return lambda request: left.pop(0) if left else good(request)
@@ -348,7 +348,7 @@ def test_a_signature_that_is_refused_inside_a_stream(chunks: list[Any], mode: st
 def test_a_refused_field_is_left_out_and_stays_out(mode: str) -> None:
     words = "Unknown name \"id\" at 'contents[1].parts[0].function_call': Cannot find field."
 
-    def answer(request: Received) -> Script:
+    def respond(request: Received) -> Script:
         return (
             google_error(400, "INVALID_ARGUMENT", words) if b'"id":"toolu' in request.body else good(request)
         )
@@ -356,7 +356,7 @@ def test_a_refused_field_is_left_out_and_stays_out(mode: str) -> None:
     left = [SIGNED]
 
     async def scenario() -> None:
-        async with staged(lambda r: left.pop(0) if left else answer(r), "a@x", "b@x", made=gemini) as stage:
+        async with staged(lambda r: left.pop(0) if left else respond(r), "a@x", "b@x", made=gemini) as stage:
             message = message_of(await stage.ask("stream"))
             for asked in (3, 4):
                 assert message_of(await with_results(stage, message, mode))["content"][0]["text"] == "Good."

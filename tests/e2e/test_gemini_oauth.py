@@ -11,7 +11,7 @@ import pytest
 
 from gateway.config import Account, Retry
 from tests.dialects.gemini.support import chunk
-from tests.fakes.messages import Close, Received, Script, ScriptedUpstream, Stall, Until, json_answer
+from tests.fakes.messages import Close, Received, Script, ScriptedUpstream, Stall, Until, json_response
 from tests.support.client import ask
 from tests.support.clock import run
 from tests.support.gemini import gemini, google_error, google_stream, message_of
@@ -60,8 +60,8 @@ class Theatre:
         account = request.target[-1]
         self.refreshed.append(account)
         number = self.refreshed.count(account)
-        answer = {"access_token": f"{account}-{number}", "expires_in": LIFE, "token_type": "Bearer"}
-        return self.login(account) or json_answer(200, answer)
+        response = {"access_token": f"{account}-{number}", "expires_in": LIFE, "token_type": "Bearer"}
+        return self.login(account) or json_response(200, response)
 
     def generate(self, request: Received) -> Script:
         scheme, _, token = (request.header("authorization") or "").partition(" ")
@@ -71,7 +71,7 @@ class Theatre:
         if not self.good(token):
             return google_error(401, "UNAUTHENTICATED", "Request had invalid authentication credentials.")
         if ":countTokens" in request.target:
-            return json_answer(200, {"totalTokens": 3})
+            return json_response(200, {"totalTokens": 3})
         return google_stream(chunk({"text": "Good."}, finish="STOP"))
 
     async def ask(self, mode: str = "whole", text: str = "hi") -> int:
@@ -83,7 +83,7 @@ class Theatre:
 async def theatre(folder: Path, *names: str, **fields: Any) -> AsyncIterator[Theatre]:
     """Accounts `names`, each with a file of its own; what is logged holds no secret."""
     made = Theatre()
-    async with ScriptedUpstream(answer=made.token) as login:
+    async with ScriptedUpstream(respond=made.token) as login:
         accounts = []
         for name in names:
             file = folder / f"{name}.json"
@@ -139,7 +139,7 @@ def test_each_account_has_its_own(tmp_path: Path) -> None:
 
 
 def test_a_token_is_replaced_ahead_of_time_while_the_old_one_serves(tmp_path: Path, clock: Clock) -> None:
-    answered = asyncio.Event()
+    responded = asyncio.Event()
 
     async def scenario() -> None:
         async with theatre(tmp_path, "a") as t:
@@ -149,13 +149,13 @@ def test_a_token_is_replaced_ahead_of_time_while_the_old_one_serves(tmp_path: Pa
             assert t.refreshed == ["a"]
             clock.now += 2
             t.login = lambda account: [
-                Until(answered),
-                *json_answer(200, {"access_token": "a-new", "expires_in": LIFE}),
+                Until(responded),
+                *json_response(200, {"access_token": "a-new", "expires_in": LIFE}),
             ]
             assert set(await asyncio.gather(*(t.ask(text=str(n)) for n in range(5)))) == {200}
             assert t.refreshed == ["a", "a"]
             assert set(t.seen) == {"a-1"}, "nobody waits for a new one while the old one lasts"
-            answered.set()
+            responded.set()
             await asyncio.sleep(0.1)
             assert await t.ask() == 200
             assert t.seen[-1] == "a-new"
@@ -180,7 +180,7 @@ def test_a_failure_ahead_of_time_is_no_failure(tmp_path: Path, clock: Clock) -> 
         async with theatre(tmp_path, "a") as t:
             assert await t.ask() == 200
             clock.now += LIFE - 100
-            t.login = lambda account: json_answer(503, {"error": "internal"})
+            t.login = lambda account: json_response(503, {"error": "internal"})
             for _ in range(3):
                 assert await t.ask() == 200
                 await asyncio.sleep(0.1)
@@ -253,13 +253,13 @@ def test_a_fresh_token_that_is_refused_is_an_account_that_is(tmp_path: Path) -> 
 LOGINS: dict[str, tuple[Script, dict[str, float]]] = {
     # what the token endpoint says; what the account's cool-down is
     "revoked": (
-        json_answer(400, {"error": "invalid_grant", "error_description": SECRETS[1]}),
+        json_response(400, {"error": "invalid_grant", "error_description": SECRETS[1]}),
         {"up/a": 600.0},
     ),
-    "wrong client": (json_answer(401, {"error": "invalid_client"}), {"up/a": 600.0}),
-    "trouble": (json_answer(500, {"error": "internal"}), {}),
-    "no token": (json_answer(200, {"token_type": "Bearer"}), {}),
-    "no JSON": (json_answer(200, b"<html>"), {}),
+    "wrong client": (json_response(401, {"error": "invalid_client"}), {"up/a": 600.0}),
+    "trouble": (json_response(500, {"error": "internal"}), {}),
+    "no token": (json_response(200, {"token_type": "Bearer"}), {}),
+    "no JSON": (json_response(200, b"<html>"), {}),
     "closed": ([Close()], {}),
     "silent": ([Stall()], {}),
 }
@@ -303,18 +303,18 @@ def test_without_any_token_the_client_hears_whose_login_it_is(tmp_path: Path, ki
 
 
 def test_a_client_that_leaves_waits_no_longer(tmp_path: Path) -> None:
-    answered = asyncio.Event()
+    responded = asyncio.Event()
 
     async def scenario() -> None:
         async with theatre(tmp_path, "a") as t:
-            t.login = lambda account: [Until(answered), *json_answer(200, {"access_token": "a-1"})]
+            t.login = lambda account: [Until(responded), *json_response(200, {"access_token": "a-1"})]
             client = await t.stage.running.connect()
             client.send("POST", "/v1/messages", ask("gone"))
             await asyncio.sleep(0.1)
             assert t.refreshed == ["a"]
             client.close()
             await asyncio.sleep(0.1)
-            answered.set()
+            responded.set()
             await asyncio.sleep(0.1)
             message_of(await t.stage.ask("stream"))
             assert (t.refreshed, t.seen) == (["a"], ["a-1"])

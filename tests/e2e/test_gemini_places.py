@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from tests.fakes.gemini.server import GeminiUpstream, strict_upstream
-from tests.fakes.messages import ScriptedUpstream, json_answer
+from tests.fakes.messages import ScriptedUpstream, json_response
 from tests.support.agent import Agent
 from tests.support.client import Response, ask
 from tests.support.gemini import MODEL, VERTEX, before, gemini, message_of
@@ -72,11 +72,11 @@ async def test_tokens_are_counted_by_the_upstream(up: GeminiUpstream, place: str
     async with running(before(up, options=options)) as gateway:
         counted = await count(gateway)
         more = await count(gateway, tools=[tool], system="Be kind.", tool_choice={"type": "auto"})
-        answered = message_of(await gateway.post(ask("Hello there")))
+        responded = message_of(await gateway.post(ask("Hello there")))
 
     assert (counted.status, counted.header("x-token-count")) == (200, "upstream")
     assert counted.document.keys() == {"input_tokens"}
-    assert counted.document["input_tokens"] == answered["usage"]["input_tokens"]
+    assert counted.document["input_tokens"] == responded["usage"]["input_tokens"]
     assert more.document["input_tokens"] > counted.document["input_tokens"]
     assert [asked.target for asked in up.asked[:2]] == [f"{path}:countTokens"] * 2
 
@@ -84,7 +84,7 @@ async def test_tokens_are_counted_by_the_upstream(up: GeminiUpstream, place: str
 @pytest.mark.parametrize("status", [404, 405, 501])
 async def test_where_nothing_is_counted_it_is_estimated(status: int) -> None:
     async with ScriptedUpstream() as up, running(config(gemini(up.url))) as gateway:
-        up.script(json_answer(status, {"error": {"code": status, "message": "No.", "status": "NOT_FOUND"}}))
+        up.script(json_response(status, {"error": {"code": status, "message": "No.", "status": "NOT_FOUND"}}))
         for _ in range(2):
             counted = await count(gateway)
             assert (counted.status, counted.header("x-token-count")) == (200, "estimate")
@@ -94,7 +94,7 @@ async def test_where_nothing_is_counted_it_is_estimated(status: int) -> None:
 
 async def test_a_count_that_is_none_is_estimated() -> None:
     async with ScriptedUpstream() as up, running(config(gemini(up.url))) as gateway:
-        up.script(json_answer(200, {"totalTokens": "many"}))
+        up.script(json_response(200, {"totalTokens": "many"}))
         counted = await count(gateway)
         assert (counted.status, counted.header("x-token-count")) == (200, "estimate")
 
@@ -115,7 +115,7 @@ LIST = {
 
 async def test_the_gemini_api_lists_its_models() -> None:
     async with ScriptedUpstream() as up:
-        up.script(json_answer(200, LIST))
+        up.script(json_response(200, LIST))
         async with running(config(gemini(up.url, models={"*": MODEL, "b": "c"})), listing=True) as gateway:
             await eventually(lambda: len(gateway.gateway.runtime.model_list.models) == 2)
             listed = (await gateway.get("/v1/models")).document["data"]
@@ -132,7 +132,7 @@ async def test_the_gemini_api_lists_its_models() -> None:
 @pytest.mark.parametrize("place", ["Vertex AI", "Code Assist"])
 async def test_where_there_is_no_list_nobody_is_asked_for_one(place: str) -> None:
     async with ScriptedUpstream() as up:
-        up.script(json_answer(200, LIST))
+        up.script(json_response(200, LIST))
         others = gemini(up.url, account("a@x"), models={"claude-x": MODEL}, options=PLACES[place][0])
         async with running(config(others), listing=True) as gateway:
             await settle(50)

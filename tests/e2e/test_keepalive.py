@@ -17,11 +17,11 @@ from tests.fakes.messages import (
     Stall,
     Step,
     chunked,
-    error_answer,
-    json_answer,
+    error_response,
+    json_response,
     message,
     message_start,
-    stream_answer,
+    stream_response,
     text_events,
 )
 from tests.support.client import Response, ask
@@ -87,7 +87,7 @@ COMMENTS: list[Step] = [Sleep(10), in_chunks(b":\n\n")] * 4
 STORIES: dict[str, tuple[list[Step], str]] = {
     # what an upstream does: what a client hears
     "silent before the head": (
-        [Sleep(50), *stream_answer(EVENTS)],
+        [Sleep(50), *stream_response(EVENTS)],
         "15 head ping, 30 ping, 45 ping, 50 more",
     ),
     "silent before any content": (
@@ -145,7 +145,7 @@ STORIES: dict[str, tuple[list[Step], str]] = {
 
 
 def payload_of(pieces: list[tuple[int, bytes]]) -> bytes:
-    """The answer's body without our pings."""
+    """The response's body without our pings."""
     head, _, body = b"".join(data for _, data in pieces).partition(b"\r\n\r\n")
     payload = b""
     if b"transfer-encoding: chunked" not in head:
@@ -176,25 +176,25 @@ def test_pings(script: list[Step], expected: str, version: str) -> None:
     run(scenario())
 
 
-async def asked_in_vain(answers: dict[str, Script], **fields: Any) -> tuple[Response, str]:
-    """What a client gets of accounts that answer so, and who was asked."""
+async def asked_in_vain(responses: dict[str, Script], **fields: Any) -> tuple[Response, str]:
+    """What a client gets of accounts that respond so, and who was asked."""
     asked: list[str] = []
 
-    def answer(request: Received) -> Script:
+    def respond(request: Received) -> Script:
         asked.append(account_of(request))
-        return answers[asked[-1]]
+        return responses[asked[-1]]
 
-    async with ScriptedUpstream(answer=answer) as up, running(settings(url=up.url, **fields)) as g:
+    async with ScriptedUpstream(respond=respond) as up, running(settings(url=up.url, **fields)) as g:
         return await g.post(ask(stream=True)), "".join(asked)
 
 
 def test_attempts_go_on_behind_a_ping() -> None:
-    slow_failure: Script = [Sleep(20), *error_answer(500, "api_error", "oh")]
-    response, asked = run(asked_in_vain({"a": slow_failure, "b": stream_answer(EVENTS)}))
+    slow_failure: Script = [Sleep(20), *error_response(500, "api_error", "oh")]
+    response, asked = run(asked_in_vain({"a": slow_failure, "b": stream_response(EVENTS)}))
     assert (response.status, response.body, asked) == (200, PING + PAYLOAD, "ab")
     assert response.complete
     response, asked = run(
-        asked_in_vain({"a": [SSE_HEAD, Sleep(20), Close()], "b": [Sleep(12), *stream_answer(EVENTS)]})
+        asked_in_vain({"a": [SSE_HEAD, Sleep(20), Close()], "b": [Sleep(12), *stream_response(EVENTS)]})
     )
     assert (response.status, response.body, asked) == (200, PING * 2 + PAYLOAD, "ab")
 
@@ -209,10 +209,10 @@ FINAL = {
 }
 
 
-@pytest.mark.parametrize(("answer", "told"), FINAL.items(), ids=str)
-def test_a_final_failure_comes_as_an_event(answer: tuple[int, str], told: tuple[str, str]) -> None:
-    hint = [("retry-after", "3600")] if answer[0] == 429 else []
-    failure: Script = [Sleep(16), *error_answer(*answer, "words", hint)]
+@pytest.mark.parametrize(("scripted", "told"), FINAL.items(), ids=str)
+def test_a_final_failure_comes_as_an_event(scripted: tuple[int, str], told: tuple[str, str]) -> None:
+    hint = [("retry-after", "3600")] if scripted[0] == 429 else []
+    failure: Script = [Sleep(16), *error_response(*scripted, "words", hint)]
     response, _ = run(asked_in_vain({"a": failure, "b": failure}))
     assert response.status == 200
     assert response.complete
@@ -228,7 +228,7 @@ def test_a_final_failure_comes_as_an_event(answer: tuple[int, str], told: tuple[
 def test_the_connection_ends_with_the_error() -> None:
     async def scenario() -> None:
         async with ScriptedUpstream() as up, running(settings(url=up.url)) as g:
-            up.script([Sleep(16), *error_answer(400, "invalid_request_error", "no")])
+            up.script([Sleep(16), *error_response(400, "invalid_request_error", "no")])
             async with await g.connect() as client:
                 response = await client.request("POST", "/v1/messages", ask(stream=True))
                 assert response.names == ["ping", "error"]
@@ -240,10 +240,10 @@ def test_the_connection_ends_with_the_error() -> None:
 
 
 def test_a_whole_message_behind_a_ping_is_written_as_its_events() -> None:
-    answer: Script = [Sleep(16), *json_answer(200, message())]
+    scripted: Script = [Sleep(16), *json_response(200, message())]
 
     async def scenario() -> None:
-        async with ScriptedUpstream(answer=lambda _: answer) as up, running(settings(url=up.url)) as g:
+        async with ScriptedUpstream(respond=lambda _: scripted) as up, running(settings(url=up.url)) as g:
             response = await g.post(ask(stream=True))
             assert response.names[:2] == ["ping", "message_start"]
             assert response.names[-1] == "message_stop"
@@ -256,7 +256,7 @@ def test_pings_while_waiting_for_an_account() -> None:
         async with ScriptedUpstream() as up:
             full = account("a@x", max_concurrent=1)
             async with running(settings(full, url=up.url)) as g:
-                up.script([Sleep(18), *json_answer(200, message())], stream_answer(EVENTS))
+                up.script([Sleep(18), *json_response(200, message())], stream_response(EVENTS))
                 first = asyncio.create_task(g.post(ask()))
                 await asyncio.sleep(0.01)
                 assert story(await heard(g)) == "15 head ping, 18 more"
@@ -268,7 +268,7 @@ def test_pings_while_waiting_for_an_account() -> None:
 def test_nobody_is_pinged_who_did_not_ask_for_a_stream() -> None:
     async def scenario() -> None:
         async with ScriptedUpstream() as up, running(settings(url=up.url)) as g:
-            up.script([Sleep(50), *json_answer(200, message())])
+            up.script([Sleep(50), *json_response(200, message())])
             response = await g.post(ask())
             assert response.document == message()
             response = await g.post(ask(stream=True), "/v1/messages/count_tokens")

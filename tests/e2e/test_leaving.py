@@ -19,7 +19,7 @@ from tests.fakes.messages import (
     Stall,
     Step,
     chunked,
-    error_answer,
+    error_response,
     message_start,
     text_events,
 )
@@ -89,7 +89,7 @@ PHASES: dict[str, tuple[bool, Script]] = {
         True,
         [SSE_HEAD + BEGINNING + b"ff\r\nevent: x", Stall()],
     ),
-    "inside a whole answer": (False, [b"HTTP/1.1 200 OK\r\ncontent-length: 99\r\n\r\n{", Stall()]),
+    "inside a whole response": (False, [b"HTTP/1.1 200 OK\r\ncontent-length: 99\r\n\r\n{", Stall()]),
     "inside an error": (False, [b"HTTP/1.1 500 X\r\ncontent-length: 99\r\n\r\n{", Stall()]),
     "with bytes under way": (True, MOVING),
     "paused, because it reads nothing": (True, FLOOD),
@@ -173,9 +173,9 @@ def test_leaving_while_waiting_for_a_slot(leave: Leave) -> None:
 @pytest.mark.parametrize(
     "refusal",
     [
-        error_answer(500, "api_error", "oh"),
-        error_answer(529, "overloaded_error", "busy"),
-        error_answer(429, "rate_limit_error", "wait", [("retry-after", "1")]),
+        error_response(500, "api_error", "oh"),
+        error_response(529, "overloaded_error", "busy"),
+        error_response(429, "rate_limit_error", "wait", [("retry-after", "1")]),
     ],
 )
 def test_leaving_while_backing_off(refusal: Script, leave: Leave) -> None:

@@ -19,10 +19,10 @@ from tests.fakes.messages import (
     Until,
     chunked,
     event,
-    json_answer,
+    json_response,
     message,
     message_start,
-    stream_answer,
+    stream_response,
     text_events,
 )
 from tests.support.client import ask
@@ -34,16 +34,16 @@ MB = 1024 * 1024
 
 async def test_thirteen_connections_with_two_counts_each() -> None:
     async with ScriptedUpstream() as up:
-        up.answer = lambda request: [Sleep(0.01), *json_answer(200, {"input_tokens": len(request.body)})]
+        up.respond = lambda request: [Sleep(0.01), *json_response(200, {"input_tokens": len(request.body)})]
         async with running(config(upstream(up.url, "a@x", "b@x"))) as gateway:
 
             async def connection(number: int) -> None:
                 async with await gateway.connect() as client:
                     for turn in range(2):
                         body = ask("x" * (1 + number * 10 + turn))
-                        answer = await client.request("POST", "/v1/messages/count_tokens?beta=true", body)
-                        assert answer.document == {"input_tokens": len(orjson.dumps(body))}
-                        assert answer.header("x-token-count") == "upstream"
+                        response = await client.request("POST", "/v1/messages/count_tokens?beta=true", body)
+                        assert response.document == {"input_tokens": len(orjson.dumps(body))}
+                        assert response.header("x-token-count") == "upstream"
 
             await asyncio.gather(*map(connection, range(13)))
         assert len(up.requests) == 26
@@ -57,7 +57,7 @@ async def test_five_hundred_streams_at_once() -> None:
 
     async with ScriptedUpstream() as up:
 
-        def answer(request: Received) -> list[Step]:
+        def respond(request: Received) -> list[Step]:
             if len(up.requests) == 500:
                 everybody_is_here.set()
             return [
@@ -66,19 +66,19 @@ async def test_five_hundred_streams_at_once() -> None:
                 chunked(events[4:]),
             ]
 
-        up.answer = answer
+        up.respond = respond
         patient = Stream(ping_after=60.0)
         limits = {"connect_timeout": 60.0, "first_byte_timeout": 60.0, "idle_timeout": 60.0}
         async with running(config(upstream(up.url, "a@x", "b@x"), stream=patient, limits=limits)) as gateway:
 
             async def stream(number: int) -> bytes:
                 async with await gateway.connect() as client:
-                    answer = await client.request("POST", "/v1/messages", ask(str(number), stream=True))
-                    assert answer.complete
-                    return answer.body
+                    respond = await client.request("POST", "/v1/messages", ask(str(number), stream=True))
+                    assert respond.complete
+                    return respond.body
 
-            answers = await asyncio.gather(*map(stream, range(500)))
-            assert set(answers) == {b"".join(events)}
+            responses = await asyncio.gather(*map(stream, range(500)))
+            assert set(responses) == {b"".join(events)}
     for name in ("a@x", "b@x"):
         assert sum(request.key == f"key-of-{name}" for request in up.requests) == 250
 
@@ -141,34 +141,34 @@ async def test_thirty_megabytes_of_pictures_arrive_whole() -> None:
     assert len(body) > 30_000_000
     digests: list[str] = []
 
-    def answer(request: Received) -> list[Step]:
+    def respond(request: Received) -> list[Step]:
         digests.append(hashlib.sha256(request.body).hexdigest())
-        return json_answer(200, message())
+        return json_response(200, message())
 
-    async with ScriptedUpstream(answer=answer) as up, running(config(upstream(up.url))) as gateway:
+    async with ScriptedUpstream(respond=respond) as up, running(config(upstream(up.url))) as gateway:
         assert (await gateway.post(body)).status == 200
     assert digests == [hashlib.sha256(body).hexdigest()]
 
 
 async def test_many_requests_on_one_connection() -> None:
     async with ScriptedUpstream() as up:
-        up.script(stream_answer(text_events()), json_answer(200, message()))
-        up.answer = lambda request: (
-            stream_answer(text_events()) if b'"stream"' in request.body else json_answer(200, message())
+        up.script(stream_response(text_events()), json_response(200, message()))
+        up.respond = lambda request: (
+            stream_response(text_events()) if b'"stream"' in request.body else json_response(200, message())
         )
         async with running(config(upstream(up.url))) as gateway, await gateway.connect() as client:
             for number in range(50):
-                answer = await client.request("POST", "/v1/messages", ask(stream=bool(number % 2)))
-                assert answer.status == 200
-                assert answer.complete
+                response = await client.request("POST", "/v1/messages", ask(stream=bool(number % 2)))
+                assert response.status == 200
+                assert response.complete
         assert up.connections == 1
 
 
-async def test_pipelined_requests_are_answered_in_order() -> None:
+async def test_pipelined_requests_are_responded_to_in_order() -> None:
     async with ScriptedUpstream() as up:
-        up.answer = lambda request: [
+        up.respond = lambda request: [
             Sleep(0.02 if b"slow" in request.body else 0),
-            *json_answer(200, message(str(len(request.body)))),
+            *json_response(200, message(str(len(request.body)))),
         ]
         async with (
             running(config(upstream(up.url, "a@x", "b@x"))) as gateway,

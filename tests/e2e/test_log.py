@@ -2,7 +2,7 @@
 
 import asyncio
 
-from tests.fakes.messages import Received, Script, error_answer
+from tests.fakes.messages import Received, Script, error_response
 from tests.support.client import ask
 from tests.support.clock import run
 from tests.support.stage import account_of, failing, good, staged
@@ -10,17 +10,17 @@ from tests.support.stage import account_of, failing, good, staged
 
 def test_what_is_closed_and_opened_is_one_line_each() -> None:
     scripts: dict[str, list[Script]] = {
-        "a": [error_answer(401, "authentication_error", "invalid x-api-key: key-of-a@x")],
-        "b": [error_answer(429, "rate_limit_error", "slow down, sk-of-somebody", [("retry-after", "60")])],
+        "a": [error_response(401, "authentication_error", "invalid x-api-key: key-of-a@x")],
+        "b": [error_response(429, "rate_limit_error", "slow down, sk-of-somebody", [("retry-after", "60")])],
         "c": [],
     }
 
-    def answer(request: Received) -> Script:
+    def respond(request: Received) -> Script:
         left = scripts[account_of(request)]
         return left.pop() if left else good(request)
 
     async def scenario() -> None:
-        async with staged(answer, "a@x", "b@x", spare=True) as stage:
+        async with staged(respond, "a@x", "b@x", spare=True) as stage:
             for text in "one", "two", "three":
                 assert (await stage.ask(text=text)).status == 200
                 await asyncio.sleep(700.0)
@@ -44,18 +44,18 @@ def decided(lines: list[str]) -> list[str]:
 
 
 def test_the_decisions_of_a_request_are_lines_of_level_debug() -> None:
-    refusal = error_answer(400, "invalid_request_error", "x.y: Extra inputs are not permitted (key-of-b@x)")
+    refusal = error_response(400, "invalid_request_error", "x.y: Extra inputs are not permitted (key-of-b@x)")
     scripts: dict[str, list[Script]] = {
-        "a": [error_answer(429, "rate_limit_error", "slow down", [("retry-after", "1")])],
-        "b": [error_answer(500, "api_error", "oops"), refusal],
+        "a": [error_response(429, "rate_limit_error", "slow down", [("retry-after", "1")])],
+        "b": [error_response(500, "api_error", "oops"), refusal],
     }
 
-    def answer(request: Received) -> Script:
+    def respond(request: Received) -> Script:
         left = scripts[account_of(request)]
         return left.pop() if left else good(request)
 
     async def scenario() -> None:
-        async with staged(answer, "a@x", "b@x", level="debug") as stage:
+        async with staged(respond, "a@x", "b@x", level="debug") as stage:
             body = {**ask("a secret"), "x": {"y": "a secret"}}
             assert (await stage.running.post(body)).status == 200
             await stage.running.gateway.stop(0.0)
@@ -80,7 +80,7 @@ def test_the_decisions_of_a_request_are_lines_of_level_debug() -> None:
 def test_without_the_level_nothing_is_decided_aloud() -> None:
     async def scenario() -> None:
         async with staged(
-            failing(error_answer(401, "authentication_error", "no"), "a"), "a@x", level="debug"
+            failing(error_response(401, "authentication_error", "no"), "a"), "a@x", level="debug"
         ) as stage:
             stage.running.gateway.runtime.debugging = False
             assert (await stage.ask()).status == 503

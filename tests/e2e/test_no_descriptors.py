@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.fakes.messages import ScriptedUpstream, json_answer, message
+from tests.fakes.messages import ScriptedUpstream, json_response, message
 from tests.support.client import Client, ask
 from tests.support.loops import LOOPS
 from tests.support.spawned import CONFIG, Spawned, get, limited, spawned
@@ -65,7 +65,7 @@ def served(gateway: Spawned) -> None:
 
 async def test_a_dial(tmp_path: Path) -> None:
     """A request that was let in, and cannot be passed on: it fails in words, and a later one is served."""
-    async with ScriptedUpstream(answer=lambda request: json_answer(200, message(), close=True)) as up:
+    async with ScriptedUpstream(respond=lambda request: json_response(200, message(), close=True)) as up:
         text = f"[retry]\nmax_attempts = 1\n{CONFIG.replace('http://127.0.0.1:9', up.url)}"
         with spawned(tmp_path, *QUIET, text=text, before=NARROW) as gateway:
             async with await Client.connect(gateway.port) as client:

@@ -19,10 +19,10 @@ from tests.fakes.messages import (
     ScriptedUpstream,
     Stall,
     chunked,
-    error_answer,
-    json_answer,
+    error_response,
+    json_response,
     message,
-    stream_answer,
+    stream_response,
     text_events,
 )
 from tests.support.client import Client, ask
@@ -75,11 +75,11 @@ class Kind(NamedTuple):
     target: str = "/v1/messages"
     until: bytes = b""
     end: bytes = b""
-    """What is in the answer's body."""
+    """What is in the response's body."""
 
 
 STREAM = ask(stream=True)
-HANDED_OVER = json_answer(200, message())
+HANDED_OVER = json_response(200, message())
 BEGUN = [SSE_HEAD + chunked(text_events()[:4], end=False)]
 GOOD_GOOGLE = google_stream(chunk({"text": "Good."}), chunk({"text": " Bye."}, finish="STOP"))
 FIRST = sse(chunk({"text": "Good."}))
@@ -88,11 +88,11 @@ STREAM_OF_GOOGLE = ask(model="g", stream=True)
 
 KINDS = {
     "whole": Kind(200, HANDED_OVER, ask()),
-    "stream": Kind(200, stream_answer(text_events()), STREAM, end=b"message_stop"),
+    "stream": Kind(200, stream_response(text_events()), STREAM, end=b"message_stop"),
     "stream in pieces": Kind(
         200, [SSE_HEAD, *(chunked([e], end=False) for e in text_events()), chunked([])], STREAM
     ),
-    "count": Kind(200, json_answer(200, {"input_tokens": 3}), ask(), "/v1/messages/count_tokens"),
+    "count": Kind(200, json_response(200, {"input_tokens": 3}), ask(), "/v1/messages/count_tokens"),
     "translated whole": Kind(200, GOOD_GOOGLE, WHOLE_OF_GOOGLE, end=b"Good. Bye."),
     "translated stream": Kind(200, GOOD_GOOGLE, STREAM_OF_GOOGLE, end=b"message_stop"),
     "translated, refused": Kind(400, google_error(400, "INVALID_ARGUMENT", "No."), WHOLE_OF_GOOGLE),
@@ -102,19 +102,19 @@ KINDS = {
         STREAM_OF_GOOGLE,
         end=b"event: error",
     ),
-    "refused": Kind(400, error_answer(400, "invalid_request_error", "No."), ask()),
-    "given up": Kind(529, error_answer(529, "overloaded_error", "Later."), ask()),
-    "given up, a stream": Kind(500, error_answer(500, "api_error", "No."), STREAM),
-    "limited": Kind(429, error_answer(429, "rate_limit_error", "No.", [("retry-after", "3600")]), ask()),
+    "refused": Kind(400, error_response(400, "invalid_request_error", "No."), ask()),
+    "given up": Kind(529, error_response(529, "overloaded_error", "Later."), ask()),
+    "given up, a stream": Kind(500, error_response(500, "api_error", "No."), STREAM),
+    "limited": Kind(429, error_response(429, "rate_limit_error", "No.", [("retry-after", "3600")]), ask()),
     "closed": Kind(502, [Close()], ask()),
     "reset": Kind(502, [Reset()], STREAM),
-    "not kept by the upstream": Kind(200, json_answer(200, message(), close=True), ask()),
+    "not kept by the upstream": Kind(200, json_response(200, message(), close=True), ask()),
     "no HTTP": Kind(502, [b"HTTP/1.1 200 OK\r\n: y\r\n\r\n"], ask()),
     "broken off": Kind(200, [*BEGUN, Close()], STREAM, end=b"event: error"),
     "broken off whole": Kind(502, [b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n{", Close()], ask()),
     "an error in the stream": Kind(
         200,
-        stream_answer([*text_events()[:4], b'event: error\ndata: {"type":"error","error":{}}\n\n']),
+        stream_response([*text_events()[:4], b'event: error\ndata: {"type":"error","error":{}}\n\n']),
         STREAM,
     ),
     "none of the protocol": Kind(400, (), b'{"nope":1}'),
@@ -123,7 +123,7 @@ KINDS = {
     "no such place": Kind(404, (), b"", "/nowhere"),
     "too large": Kind(413, (), b"x" * 20_000),
     "a warm-up": Kind(200, (), ask("Warmup", max_tokens=1)),
-    "left before the answer": Kind(0, [Stall()], ask()),
+    "left before the response": Kind(0, [Stall()], ask()),
     "left in the middle": Kind(0, [*BEGUN, Stall()], STREAM, until=b"Hello"),
     "left in the middle, translated": Kind(
         0, [STREAM_HEAD + chunked([FIRST], end=False), Stall()], STREAM_OF_GOOGLE, until=b"Good."

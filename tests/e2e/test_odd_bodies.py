@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.fakes.messages import ScriptedUpstream, json_answer, message
+from tests.fakes.messages import ScriptedUpstream, json_response, message
 from tests.support.running import config, running, upstream
 
 HEAD = b'{"model":"m","max_tokens":10,"messages":[{"role":"user","content":'
@@ -41,9 +41,9 @@ REFUSED = {
 async def test_goes_on_byte_for_byte(name: str) -> None:
     body = READ_BY_ALL[name]
     async with ScriptedUpstream() as up, running(config(upstream(up.url))) as gateway:
-        up.script(json_answer(200, message()))
-        answer = await gateway.post(body)
-        assert answer.status == 200, answer.body
+        up.script(json_response(200, message()))
+        response = await gateway.post(body)
+        assert response.status == 200, response.body
     assert up.requests[0].body == body.removeprefix(b"\xef\xbb\xbf")
 
 
@@ -54,7 +54,7 @@ async def test_only_the_models_name_is_exchanged(name: str) -> None:
         ScriptedUpstream() as up,
         running(config(upstream(up.url, models={"*": "glm-4.7"}))) as gateway,
     ):
-        up.script(json_answer(200, message()))
+        up.script(json_response(200, message()))
         assert (await gateway.post(body)).status == 200
     assert up.requests[0].body == body.replace(b'"m"', b'"glm-4.7"', 1)
 
@@ -64,10 +64,10 @@ async def test_only_the_models_name_is_exchanged(name: str) -> None:
 async def test_is_refused_in_words(name: str, target: str) -> None:
     body, word = REFUSED[name]
     async with ScriptedUpstream() as up, running(config(upstream(up.url))) as gateway:
-        answer = await gateway.post(body, target)
-        assert answer.status == 400
-        assert answer.error_type == "invalid_request_error"
-        assert word in answer.message
-        assert answer.document["request_id"] == answer.header("request-id")
+        response = await gateway.post(body, target)
+        assert response.status == 400
+        assert response.error_type == "invalid_request_error"
+        assert word in response.message
+        assert response.document["request_id"] == response.header("request-id")
         assert (await gateway.get("/healthz")).status == 200
     assert not up.requests

@@ -200,7 +200,7 @@ async def test_a_call_that_breaks_off_never_reaches_a_client_as_one() -> None:
     assert b"error" in response.body
 
 
-async def test_an_answer_at_its_limit() -> None:
+async def test_a_response_at_its_limit() -> None:
     host = Host("deepseek-openai")
     host.scripted.append(Reply(text="Hello", finish="length"))
     async with before(host) as gateway:
@@ -239,7 +239,7 @@ async def test_a_body_that_stays_open_behind_the_last_event_holds_nobody(stream:
     ended = asyncio.Event()
     script: Script = [SSE_HEAD + chunked(events, end=False), *([Until(ended), late] if late else [Stall()])]
     async with (
-        ScriptedUpstream(answer=lambda _: script) as up,
+        ScriptedUpstream(respond=lambda _: script) as up,
         running(config(f"{up.url}/v1", "deepseek-openai")) as g,
     ):
         async with asyncio.timeout(0.9):

@@ -16,7 +16,7 @@ import orjson
 
 from gateway.config import Config, Intercept
 from tests.fakes.gemini.server import strict_upstream
-from tests.fakes.messages import Received, Script, ScriptedUpstream, error_answer, json_answer, message
+from tests.fakes.messages import Received, Script, ScriptedUpstream, error_response, json_response, message
 from tests.sharing.office import office
 from tests.support.agent import Agent
 from tests.support.client import fetch
@@ -62,13 +62,13 @@ def keys(up: ScriptedUpstream) -> list[str]:
 async def test_a_limit_met_here_is_kept_there_within_a_moment_and_so_is_where_the_talk_went() -> None:
     limited: set[str] = set()
 
-    def answer(request: Received) -> Script:
+    def respond(request: Received) -> Script:
         if str(request.key) in limited:
-            return error_answer(429, "rate_limit_error", "slow down", [("retry-after", "1")])
-        return json_answer(200, message())
+            return error_response(429, "rate_limit_error", "slow down", [("retry-after", "1")])
+        return json_response(200, message())
 
     async with (
-        ScriptedUpstream(answer=answer) as up,
+        ScriptedUpstream(respond=respond) as up,
         two(config(upstream(up.url, "a", "b", "c"))) as (here, there),
     ):
         for gateway in (here, there):
@@ -91,7 +91,10 @@ async def test_a_limit_met_here_is_kept_there_within_a_moment_and_so_is_where_th
 
 
 async def test_who_shares_with_other_machines_names_conversations_alike_everywhere() -> None:
-    async with ScriptedUpstream(answer=lambda request: json_answer(200, message())) as up, office(1) as place:
+    async with (
+        ScriptedUpstream(respond=lambda request: json_response(200, message())) as up,
+        office(1) as place,
+    ):
         (sharing,) = place.workers
         for far in (False, True):
             sharing.far = far
@@ -118,15 +121,15 @@ async def test_a_tool_round_of_gemini_goes_on_elsewhere_with_its_signature() -> 
 
 
 async def test_a_cure_learnt_here_is_applied_there() -> None:
-    def answer(request: Received) -> Script:
+    def respond(request: Received) -> Script:
         if b"context_management" in request.body:
-            return error_answer(
+            return error_response(
                 400, "invalid_request_error", "context_management: Extra inputs are not permitted"
             )
-        return json_answer(200, message())
+        return json_response(200, message())
 
     asked = {**REQUEST, "context_management": {"edits": []}}
-    async with ScriptedUpstream(answer=answer) as up, two(config(upstream(up.url, "a"))) as (here, there):
+    async with ScriptedUpstream(respond=respond) as up, two(config(upstream(up.url, "a"))) as (here, there):
         assert (await here.post(asked)).status == 200
         await asyncio.sleep(TOLD)
         assert (await there.post(asked)).status == 200
@@ -137,8 +140,8 @@ async def test_a_cure_learnt_here_is_applied_there() -> None:
 
 
 async def test_a_reload_goes_on_sharing_and_divides_limits() -> None:
-    answer = error_answer(401, "authentication_error", "no")
-    async with ScriptedUpstream(answer=lambda request: answer) as up:
+    response = error_response(401, "authentication_error", "no")
+    async with ScriptedUpstream(respond=lambda request: response) as up:
         made = config(upstream(up.url, account("a", max_concurrent=8)))
         async with two(made) as (here, there):
             (target,) = there.gateway.runtime.targets("m")
@@ -168,12 +171,12 @@ async def ask(port: int, number: int) -> int:
 
 
 async def test_workers_tell_each_other_and_who_comes_later(tmp_path: Path) -> None:
-    def answer(request: Received) -> Script:
+    def respond(request: Received) -> Script:
         if request.key == "key-of-a":
-            return error_answer(429, "rate_limit_error", "slow down", [("retry-after", "600")])
-        return json_answer(200, message())
+            return error_response(429, "rate_limit_error", "slow down", [("retry-after", "600")])
+        return json_response(200, message())
 
-    async with ScriptedUpstream(answer=answer) as up:
+    async with ScriptedUpstream(respond=respond) as up:
         text = WORKERS.format(url=up.url)
         with spawned(tmp_path, "--workers", "4", text=text) as gateway:
             parent, port = gateway.process.pid, gateway.port
@@ -213,7 +216,7 @@ def test_one_process_imports_nothing_of_it() -> None:
 
 
 async def test_any_of_them_tells_of_all_and_what_is_asked_of_one_is_done_by_all(tmp_path: Path) -> None:
-    async with ScriptedUpstream(answer=lambda request: json_answer(200, message())) as up:
+    async with ScriptedUpstream(respond=lambda request: json_response(200, message())) as up:
         text = WORKERS.format(url=up.url)
         with spawned(tmp_path, "--workers", "2", text=text) as gateway:
             await asyncio.to_thread(eventually, lambda: len(children(gateway.process.pid)) == 2)

@@ -17,11 +17,11 @@ from gateway.proxy.cache_watch import CacheWatch
 from tests.fakes.messages import (
     Script,
     ScriptedUpstream,
-    error_answer,
+    error_response,
     event,
-    json_answer,
+    json_response,
     message,
-    stream_answer,
+    stream_response,
     text_events,
 )
 from tests.support.client import ask
@@ -42,15 +42,15 @@ def counts(read: int, written: int | None) -> dict[str, int]:
     return usage if written is None else {**usage, "cache_creation_input_tokens": written}
 
 
-def answer(stream: bool, read: int, written: int | None, *, late: bool = False) -> Script:
-    """A good answer that reports this; `late`: only in the end."""
+def respond(stream: bool, read: int, written: int | None, *, late: bool = False) -> Script:
+    """A good response that reports this; `late`: only in the end."""
     usage = counts(read, written)
     if not stream:
-        return json_answer(200, {**message(), "usage": usage})
+        return json_response(200, {**message(), "usage": usage})
     _, *rest, _, stop = text_events()
     start = {**message(), "content": [], "usage": counts(0, 0) if late else usage}
     delta = event("message_delta", delta={"stop_reason": "end_turn"}, usage=usage)
-    return stream_answer([event("message_start", message=start), *rest, delta, stop])
+    return stream_response([event("message_start", message=start), *rest, delta, stop])
 
 
 def turn(rounds: int, *, stream: bool = True, **changes: Any) -> dict[str, Any]:
@@ -74,8 +74,8 @@ class Day:
     async def send(
         self, document: dict[str, Any], read: int, written: int | None, *before: Script, late: bool = False
     ) -> str:
-        """Send a request that is answered so, behind `before`; return what the log says of its cache."""
-        self.up.script(*before, answer(document.get("stream", False), read, written, late=late))
+        """Send a request that gets such a response, behind `before`; return what the log says of its cache."""
+        self.up.script(*before, respond(document.get("stream", False), read, written, late=late))
         assert (await self.running.post(document, **SESSION)).status == 200
         await settle()
         line = orjson.loads(self.running.lines[-1])
@@ -114,7 +114,7 @@ async def test_a_client_that_changes_its_prompt(stream: bool) -> None:
 async def test_a_conversation_that_moves() -> None:
     async with day(None, "a@x", "b@x") as d:
         assert await d.send(turn(0), 0, 9_000) == "new"
-        limited = error_answer(429, "rate_limit_error", "wait", [("retry-after", "60")])
+        limited = error_response(429, "rate_limit_error", "wait", [("retry-after", "60")])
         assert await d.send(turn(1), 0, 9_300, limited) == "lost:moved 9000"
         assert await d.send(turn(2), 9_300, 300) == "hit"
         assert await d.broken("moved") == (1, 9_000)
@@ -158,7 +158,7 @@ async def test_what_uses_no_cache_costs_nothing(monkeypatch: pytest.MonkeyPatch,
         assert await d.send(turn(0, stream=stream), 0, 0) == ""
         # What a count of tokens reads from a cache, or the part of a thread, is not a whole prompt.
         assert await d.send(turn(1, stream=stream, thread={"type": "start"}), 5_000, 0) == ""
-        d.up.script(json_answer(200, {"input_tokens": 5, "usage": counts(5, 5)}))
+        d.up.script(json_response(200, {"input_tokens": 5, "usage": counts(5, 5)}))
         assert (await d.running.post(turn(0), "/v1/messages/count_tokens")).status == 200
 
 
@@ -198,7 +198,7 @@ async def test_a_host_of_another_protocol() -> None:
         usage = {"prompt_tokens": 9_600, "completion_tokens": 7, "prompt_tokens_details": details}
         choice = {"index": 0, "delta": {"content": "x"}, "finish_reason": "stop"}
         chunk = orjson.dumps({"id": "1", "choices": [choice], "usage": usage})
-        return stream_answer([b"data: %b\n\n" % chunk, b"data: [DONE]\n\n"])
+        return stream_response([b"data: %b\n\n" % chunk, b"data: [DONE]\n\n"])
 
     async with ScriptedUpstream() as up, running(config(upstream(up.url, kind="openai")), format="json") as g:
         told = []
@@ -240,7 +240,7 @@ async def test_a_prompt_that_is_too_large_is_not_followed(
 async def test_the_line_for_people() -> None:
     async with ScriptedUpstream() as up, running(config(upstream(up.url))) as g:
         for document, read in ((turn(0), 0), (turn(1, tools=[]), 0)):
-            up.script(answer(True, read, 9_000 - read))
+            up.script(respond(True, read, 9_000 - read))
             assert (await g.post(document, **SESSION)).status == 200
         await settle()
         assert " cache_creation=9000 cache=new" in g.lines[0]
@@ -253,7 +253,7 @@ async def test_no_cache_in_other_words(monkeypatch: pytest.MonkeyPatch) -> None:
     start = event("message_start", message={**message(), "content": [], "usage": counts(0, 0)})
     events = [start.replace(b":0", b": 0"), *text_events()[1:]]
     async with day() as d:
-        d.up.script(stream_answer(events))
+        d.up.script(stream_response(events))
         assert (await d.running.post(turn(0), **SESSION)).status == 200
         await settle()
         assert orjson.loads(d.running.lines[-1])["cache"] == ""

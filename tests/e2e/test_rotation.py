@@ -6,17 +6,17 @@ from typing import Any
 import pytest
 
 from gateway.config import Auth, Retry, Secret
-from tests.fakes.messages import Received, Script, Sleep, error_answer
+from tests.fakes.messages import Received, Script, Sleep, error_response
 from tests.support.client import ask
 from tests.support.clock import run
 from tests.support.running import account
 from tests.support.stage import Stage, account_of, failing, good, staged
 
-LIMITED = error_answer(429, "rate_limit_error", "hourly limit", [("retry-after", "3600")])
+LIMITED = error_response(429, "rate_limit_error", "hourly limit", [("retry-after", "3600")])
 
 
 def slow(seconds: float) -> Any:
-    """A good answer after so long."""
+    """A good response after so long."""
     return lambda request: [Sleep(seconds), *good(request)]
 
 
@@ -32,10 +32,10 @@ def test_a_limited_account_is_left_at_once_and_by_everyone(mode: str) -> None:
     async def scenario() -> None:
         limited = {"a"}
 
-        def answer(request: Received) -> Script:
+        def respond(request: Received) -> Script:
             return LIMITED if account_of(request) in limited else good(request)
 
-        async with staged(answer, "a@x", "b@x") as stage:
+        async with staged(respond, "a@x", "b@x") as stage:
             assert await stage.tell(mode, "one") == "a b = 200"
             assert await stage.tell(mode, "one") == "b = 200"
             assert await stage.tell(mode, "another") == "b = 200"
@@ -56,12 +56,12 @@ def test_a_limited_account_is_left_at_once_and_by_everyone(mode: str) -> None:
 
 def test_one_request_probes_while_the_others_go_elsewhere() -> None:
     async def scenario() -> None:
-        answers = [LIMITED]
+        responses = [LIMITED]
 
-        def answer(request: Received) -> Script:
-            return answers.pop() if answers else [Sleep(3), *good(request)]
+        def respond(request: Received) -> Script:
+            return responses.pop() if responses else [Sleep(3), *good(request)]
 
-        async with staged(answer, "a@x", "b@x") as stage:
+        async with staged(respond, "a@x", "b@x") as stage:
             await stage.ask()
             await asyncio.sleep(3601)
             stage.asked.clear()
@@ -183,17 +183,17 @@ def test_who_is_full_is_passed_over_without_losing_the_conversation() -> None:
     run(scenario())
 
 
-@pytest.mark.parametrize("script", [LIMITED, error_answer(400, "invalid_request_error", "no"), None])
+@pytest.mark.parametrize("script", [LIMITED, error_response(400, "invalid_request_error", "no"), None])
 def test_a_slot_gets_free_however_its_request_ends(script: Script | None) -> None:
     """An error, a refusal, or (None) a client that leaves."""
 
     async def scenario() -> None:
         scripts: list[Script] = [[Sleep(2), *(script or [])]]
 
-        def answer(request: Received) -> Script:
+        def respond(request: Received) -> Script:
             return scripts.pop() if scripts else good(request)
 
-        async with staged(answer, account("a@x", max_concurrent=1), retry=Retry(max_attempts=1)) as stage:
+        async with staged(respond, account("a@x", max_concurrent=1), retry=Retry(max_attempts=1)) as stage:
             client = await stage.running.connect()
             client.send("POST", "/v1/messages", ask(model="other"))
             await asyncio.sleep(1)

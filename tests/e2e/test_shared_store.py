@@ -15,7 +15,7 @@ from gateway.config import Config, Secret, Sharing
 from gateway.sharing import store as module
 from tests.fakes.gemini.server import GeminiUpstream, strict_upstream
 from tests.fakes.gemini.signatures import BYPASS, signed
-from tests.fakes.messages import Received, Script, ScriptedUpstream, Sleep, error_answer
+from tests.fakes.messages import Received, Script, ScriptedUpstream, Sleep, error_response
 from tests.support.agent import Agent, words
 from tests.support.client import ask
 from tests.support.gemini import before
@@ -26,7 +26,7 @@ from tests.support.store_server import StoreServer, needs_a_store
 
 pytestmark = needs_a_store
 
-LIMITED = error_answer(429, "rate_limit_error", "hourly limit", [("retry-after", "3600")])
+LIMITED = error_response(429, "rate_limit_error", "hourly limit", [("retry-after", "3600")])
 
 SOON = 0.05
 """Seconds within which all know what one has learnt."""
@@ -69,9 +69,9 @@ class Up:
     def __init__(self) -> None:
         self.asked: list[str] = []
         self.fail: Callable[[Received], Script | None] = lambda request: None
-        self.server = ScriptedUpstream(answer=self._answer)
+        self.server = ScriptedUpstream(respond=self._respond)
 
-    def _answer(self, request: Received) -> Script:
+    def _respond(self, request: Received) -> Script:
         self.asked.append(account_of(request))
         return self.fail(request) or good(request)
 
@@ -110,7 +110,7 @@ async def test_a_conversation_that_moved_at_one_goes_straight_to_its_account_at_
     ):
         await first.post(ask("the conversation"))
         (home,) = up.asked
-        once = [error_answer(500, "api_error", "oops")]
+        once = [error_response(500, "api_error", "oops")]
         up.fail = lambda request: once.pop() if once else None
         await first.post(ask("the conversation"))
         *_, moved = up.asked
@@ -158,7 +158,7 @@ async def test_a_cure_that_one_learns_is_applied_by_the_other(store_server: Stor
     def refuse(request: Received) -> Script | None:
         if b"context_management" not in request.body:
             return None
-        return error_answer(
+        return error_response(
             400, "invalid_request_error", "context_management: Extra inputs are not permitted"
         )
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from gateway.config import Retry
-from tests.fakes.messages import Received, Script, error_answer
+from tests.fakes.messages import Received, Script, error_response
 from tests.support.clock import run
 from tests.support.stage import account_of, good, staged
 
@@ -44,7 +44,7 @@ class Refusing:
 
     def __init__(self, wording: str = WORDINGS[0], times: int | None = None, status: int = 400) -> None:
         self.seen: list[Any] = []
-        self._error = error_answer(status, "invalid_request_error", wording)
+        self._error = error_response(status, "invalid_request_error", wording)
         self._times = times
 
     def __call__(self, request: Received) -> Script:

@@ -16,9 +16,9 @@ from tests.fakes.messages import (
     ScriptedUpstream,
     chunked,
     event,
-    json_answer,
+    json_response,
     message_start,
-    stream_answer,
+    stream_response,
     text_events,
 )
 from tests.support.client import ask, fetch
@@ -88,14 +88,14 @@ def test_five_hundred_clients_that_send_a_byte_at_a_time(tmp_path: Path) -> None
 async def test_a_reader_of_a_kilobyte_a_second(tmp_path: Path) -> None:
     """The 50 MB that its upstream would like to send wait there."""
     delta = event("content_block_delta", index=0, delta={"type": "text_delta", "text": "x" * 65_000})
-    fast = stream_answer([message_start(), *[delta] * 30, *text_events()[1:]])
+    fast = stream_response([message_start(), *[delta] * 30, *text_events()[1:]])
     endless = [SSE_HEAD + chunked([message_start()], end=False), *[chunked([delta], end=False)] * 800]
 
-    def answer(request: Received) -> Script:
-        return json_answer(404, {}) if not request.body else fast if b"fast" in request.body else endless
+    def respond(request: Received) -> Script:
+        return json_response(404, {}) if not request.body else fast if b"fast" in request.body else endless
 
     loop = asyncio.get_running_loop()
-    async with ScriptedUpstream(answer=answer) as up:
+    async with ScriptedUpstream(respond=respond) as up:
         with spawned(tmp_path, *QUIET, text=CONFIG.replace("http://127.0.0.1:9", up.url)) as gateway:
             assert (await fetch(gateway.port, "POST", "/v1/messages", ask("fast", stream=True))).complete
             before = most = resident(gateway)

@@ -11,7 +11,7 @@ from gateway.config import Auth, Secret
 from gateway.proxy.request import ClientRequest
 from gateway.status import watchers
 from gateway.telemetry.access_log import Record
-from tests.fakes.messages import ScriptedUpstream, error_answer, json_answer, message
+from tests.fakes.messages import ScriptedUpstream, error_response, json_response, message
 from tests.support.browser import Browser, Page, browsing
 from tests.support.client import ask
 from tests.support.loops import eventually
@@ -65,9 +65,9 @@ def fill(g: Running, count: int, **fields: Any) -> None:
 
 
 async def test_it_is_live_and_a_keyboard_is_enough(browser: Browser) -> None:
-    limited = error_answer(429, "rate_limit_error", "wait a while", [("retry-after", "3600")])
+    limited = error_response(429, "rate_limit_error", "wait a while", [("retry-after", "3600")])
     async with ScriptedUpstream() as up, running(config(upstream(up.url, "a@x.org", "b@x.org"))) as g:
-        up.script(limited, json_answer(200, message()))
+        up.script(limited, json_response(200, message()))
         async with browser.page(f"{g.url}/status") as page:
             await page.shows("#link", "live")
             await page.shows(".account", "free")
@@ -121,7 +121,9 @@ def _streams(g: Running) -> int:
 
 
 async def test_what_others_chose_stays_text(browser: Browser) -> None:
-    async with ScriptedUpstream(answer=lambda _: error_answer(429, "x", EVIL, [("retry-after", "60")])) as up:
+    async with ScriptedUpstream(
+        respond=lambda _: error_response(429, "x", EVIL, [("retry-after", "60")])
+    ) as up:
         settings = config(upstream(up.url, EVIL, drop_betas=(EVIL,)))
         async with running(settings) as g:
             assert (await g.post(ask(model=EVIL))).status == 429

@@ -1,4 +1,4 @@
-"""The connections behind: which are used again, and answers that come early, late or with too much behind them."""
+"""The connections behind: which are used again, and responses that come early, late or with too much behind them."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -11,10 +11,10 @@ from tests.fakes.messages import (
     Script,
     ScriptedUpstream,
     Sleep,
-    error_answer,
-    json_answer,
+    error_response,
+    json_response,
     message,
-    stream_answer,
+    stream_response,
     text_events,
 )
 from tests.support.client import ask
@@ -28,16 +28,16 @@ def joined(*scripts: Script) -> bytes:
     return b"".join(step for script in scripts for step in script if isinstance(step, bytes))
 
 
-WHOLE = joined(json_answer(200, message()))
-STREAM = joined(stream_answer(text_events()))
+WHOLE = joined(json_response(200, message()))
+STREAM = joined(stream_response(text_events()))
 PAYLOAD = b"".join(text_events())
 
 REUSE: dict[str, tuple[bool, Script, int]] = {
     # streaming, the answer to each of three requests, connections that this takes
     "kept": (False, [WHOLE], 1),
     "a kept stream": (True, [STREAM], 1),
-    "an error": (False, error_answer(400, "invalid_request_error", "no"), 1),
-    "announced close": (False, json_answer(200, message(), [("connection", "close")]), 3),
+    "an error": (False, error_response(400, "invalid_request_error", "no"), 1),
+    "announced close": (False, json_response(200, message(), [("connection", "close")]), 3),
     "close": (False, [WHOLE, Close()], 3),
     "close with the stream": (True, [STREAM, Close()], 3),
     "bytes behind it": (False, [WHOLE + WHOLE], 3),
@@ -76,7 +76,7 @@ def test_an_idle_connection_is_closed_in_time() -> None:
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_informational_answers_are_passed_over(stream: bool) -> None:
+def test_informational_responses_are_passed_over(stream: bool) -> None:
     early = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nlink: </x>\r\n\r\n"
 
     async def scenario() -> None:
@@ -91,13 +91,13 @@ def test_informational_answers_are_passed_over(stream: bool) -> None:
 
 
 @asynccontextmanager
-async def hasty(answer: bytes) -> AsyncIterator[str]:
-    """An upstream that answers as soon as it has seen a head, and reads nothing more."""
+async def hasty(response: bytes) -> AsyncIterator[str]:
+    """An upstream that responds as soon as it has seen a head, and reads nothing more."""
     done = asyncio.Event()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
-        writer.write(answer)
+        writer.write(response)
         await done.wait()
         writer.close()
 
@@ -107,9 +107,9 @@ async def hasty(answer: bytes) -> AsyncIterator[str]:
     server.close()
 
 
-def test_an_answer_before_the_request_was_read() -> None:
+def test_a_response_before_the_request_was_read() -> None:
     """A refusal by size comes while a long body is still under way."""
-    (refusal,) = error_answer(413, "request_too_large", "too large")
+    (refusal,) = error_response(413, "request_too_large", "too large")
     assert isinstance(refusal, bytes)
 
     async def scenario() -> None:

@@ -23,8 +23,8 @@ from tests.fakes.messages import (
     Stall,
     Step,
     chunked,
-    error_answer,
-    json_answer,
+    error_response,
+    json_response,
     message,
     text_events,
 )
@@ -168,11 +168,11 @@ CURED: list[tuple[str, dict[str, Any], Callable[[Received], bool], int, str]] = 
 def test_a_refusal_is_cured_and_the_cure_remembered_for_an_hour(
     name: str, body: dict[str, Any], refuses: Callable[[Received], bool], status: int, words: str
 ) -> None:
-    def answer(received: Received) -> Script:
-        return error_answer(status, "invalid_request_error", words) if refuses(received) else good(received)
+    def respond(received: Received) -> Script:
+        return error_response(status, "invalid_request_error", words) if refuses(received) else good(received)
 
     async def scenario() -> None:
-        async with staged(answer, "a@x", "b@x") as stage:
+        async with staged(respond, "a@x", "b@x") as stage:
             asked = []
             for pause in (0.0, 0.0, 3601.0):
                 await asyncio.sleep(pause)
@@ -193,7 +193,7 @@ def test_a_refusal_that_a_cure_does_not_end_is_returned(
     name: str, body: dict[str, Any], refuses: Callable[[Received], bool], status: int, words: str
 ) -> None:
     async def scenario() -> None:
-        async with staged(failing(error_answer(status, "invalid_request_error", words)), "a@x") as stage:
+        async with staged(failing(error_response(status, "invalid_request_error", words)), "a@x") as stage:
             response = await stage.running.post(body, anthropic_beta=BETAS)
             assert (response.status, len(stage.asked)) == (status, 2)
             assert words in response.message
@@ -237,18 +237,24 @@ WHOLE, STREAM = ("whole",), ("stream",)
 BOTH = WHOLE + STREAM
 
 FAILURES: list[tuple[str, Script, tuple[str, ...], str, dict[str, float]]] = [
-    ("a dead file", error_answer(404, "not_found_error", "File not found: file_gone"), BOTH, "a 404", {}),
-    ("no money, as 400", error_answer(400, "invalid_request_error", CREDIT), BOTH, "a b 200", {"up/a": 60.0}),
+    ("a dead file", error_response(404, "not_found_error", "File not found: file_gone"), BOTH, "a 404", {}),
+    (
+        "no money, as 400",
+        error_response(400, "invalid_request_error", CREDIT),
+        BOTH,
+        "a b 200",
+        {"up/a": 60.0},
+    ),
     (
         "organisation off, as 400",
-        error_answer(400, "invalid_request_error", "This organization has been disabled."),
+        error_response(400, "invalid_request_error", "This organization has been disabled."),
         BOTH,
         "a b 200",
         {"up/a": 60.0},
     ),
     (
         "usage limit, as 400",
-        error_answer(400, "invalid_request_error", SPENT),
+        error_response(400, "invalid_request_error", SPENT),
         BOTH,
         "a b 200",
         {"up/a": 60.0},
@@ -271,19 +277,19 @@ FAILURES: list[tuple[str, Script, tuple[str, ...], str, dict[str, float]]] = [
     ),
     (
         "z.ai: no balance",
-        json_answer(429, {"error": {"code": "1113", "message": "Insufficient balance"}}),
+        json_response(429, {"error": {"code": "1113", "message": "Insufficient balance"}}),
         BOTH,
         "a b 200",
         {"up/a": 60.0},
     ),
     (
         "z.ai: window used up",
-        json_answer(429, {"error": {"code": "1308", "message": ZAI_WINDOW}}),
+        json_response(429, {"error": {"code": "1308", "message": ZAI_WINDOW}}),
         BOTH,
         "a b 200",
         {"up/a m": 3600.0},
     ),
-    ("z.ai: rate", json_answer(429, RATE), BOTH, "a b 200", {"up/a m": 5.0}),
+    ("z.ai: rate", json_response(429, RATE), BOTH, "a b 200", {"up/a m": 5.0}),
     (
         "a stream that is an error",
         streamed(f"data: {json.dumps(RATE)}\n\n"),
@@ -309,14 +315,14 @@ FAILURES: list[tuple[str, Script, tuple[str, ...], str, dict[str, float]]] = [
     ("a stream that is only done, collected", streamed("data: [DONE]\n\n"), WHOLE, "a b 200", {}),
     (
         "plan without the model",
-        error_answer(403, "permission_error", "Your plan does not include claude-opus-4-8."),
+        error_response(403, "permission_error", "Your plan does not include claude-opus-4-8."),
         BOTH,
         "a b 200",
         {"up/a m": 60.0},
     ),
     (
         "can only afford",
-        error_answer(
+        error_response(
             402,
             "invalid_request_error",
             "This request requires more credits, or fewer max_tokens. You requested up to 32000 tokens, but can only afford 3000.",
@@ -327,12 +333,12 @@ FAILURES: list[tuple[str, Script, tuple[str, ...], str, dict[str, float]]] = [
     ),
     (
         "500 not to be repeated there",
-        error_answer(500, "api_error", "no", [("x-should-retry", "false")]),
+        error_response(500, "api_error", "no", [("x-should-retry", "false")]),
         BOTH,
         "a b 200",
         {},
     ),
-    ("500", error_answer(500, "api_error", "no"), BOTH, "a b 200", {}),
+    ("500", error_response(500, "api_error", "no"), BOTH, "a b 200", {}),
 ]
 
 
@@ -365,7 +371,7 @@ EMPTY = labelled(b"")
 
 
 def busy(status: int, after: int) -> list[Step]:
-    return error_answer(status, "overloaded_error", "Overloaded", [("retry-after", str(after))])
+    return error_response(status, "overloaded_error", "Overloaded", [("retry-after", str(after))])
 
 
 UPSTREAMS: list[tuple[str, Script, bool, str]] = [
@@ -435,12 +441,12 @@ def test_a_message_for_who_asked_for_a_stream(label: str) -> None:
 
 
 def test_a_stream_is_relayed_at_once_whatever_its_label() -> None:
-    def answer(_: Received) -> Script:
+    def respond(_: Received) -> Script:
         head = b"HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ntransfer-encoding: chunked\r\n\r\n"
         return [head + chunked([EVENTS[:600]], end=False), Stall()]
 
     async def scenario() -> None:
-        async with staged(answer, "a@x") as stage, await stage.running.connect() as client:
+        async with staged(respond, "a@x") as stage, await stage.running.connect() as client:
             client.send("POST", "/v1/messages", ask(stream=True))
             heard = b""
             while b"content_block_delta" not in heard:
@@ -453,11 +459,11 @@ def test_a_stream_is_relayed_at_once_whatever_its_label() -> None:
 # Features: only who uses them is held back.
 
 FEATURES: list[tuple[dict[str, Any], str, Script]] = [
-    ({}, "context-1m-2025-08-07", error_answer(429, "rate_limit_error", EXTRA)),
+    ({}, "context-1m-2025-08-07", error_response(429, "rate_limit_error", EXTRA)),
     (
         {"speed": "fast"},
         "",
-        error_answer(429, "rate_limit_error", "fast mode is not available", [("retry-after", "60")]),
+        error_response(429, "rate_limit_error", "fast mode is not available", [("retry-after", "60")]),
     ),
 ]
 
@@ -466,7 +472,7 @@ FEATURES: list[tuple[dict[str, Any], str, Script]] = [
 def test_a_feature_that_an_account_lacks_holds_nobody_else_back(
     fields: dict[str, Any], beta: str, script: Script
 ) -> None:
-    def answer(received: Received) -> Script:
+    def respond(received: Received) -> Script:
         used = (beta and beta in (received.header("anthropic-beta") or "")) or b'"speed"' in received.body
         return script if used and account_of(received) == "a" else good(received)
 
@@ -475,7 +481,7 @@ def test_a_feature_that_an_account_lacks_holds_nobody_else_back(
         return await stage.running.post({**request(), **fields}, **headers)
 
     async def scenario() -> None:
-        async with staged(answer, "a@x", "b@x") as stage:
+        async with staged(respond, "a@x", "b@x") as stage:
             headers = {"anthropic_beta": beta} if beta else {}
             assert (await post(stage, **headers)).status == 200
             assert [account_of(received) for _, received in stage.asked] == ["a", "b"]
@@ -490,7 +496,7 @@ def test_a_feature_that_an_account_lacks_holds_nobody_else_back(
 
 def test_a_feature_that_nobody_has_is_refused_in_the_hosts_words() -> None:
     async def scenario() -> None:
-        script = error_answer(429, "rate_limit_error", EXTRA)
+        script = error_response(429, "rate_limit_error", EXTRA)
         async with staged(failing(script), "a@x", "b@x") as stage:
             response = await stage.running.post(request(), anthropic_beta="context-1m-2025-08-07")
             assert (response.status, response.message) == (429, EXTRA)
@@ -506,19 +512,19 @@ def test_a_feature_that_nobody_has_is_refused_in_the_hosts_words() -> None:
     "script",
     [
         labelled(b"<html>", "text/html"),
-        error_answer(403, "permission_error", "no"),
-        error_answer(401, "authentication_error", "invalid x-api-key"),
-        error_answer(429, "rate_limit_error", "slow down", [("retry-after", "120")]),
-        error_answer(529, "overloaded_error", "Overloaded"),
+        error_response(403, "permission_error", "no"),
+        error_response(401, "authentication_error", "invalid x-api-key"),
+        error_response(429, "rate_limit_error", "slow down", [("retry-after", "120")]),
+        error_response(529, "overloaded_error", "Overloaded"),
         [Reset()],
     ],
 )
 def test_a_count_that_fails_is_estimated_and_harms_no_message(script: Script) -> None:
-    def answer(received: Received) -> Script:
+    def respond(received: Received) -> Script:
         return script if received.target.startswith("/v1/messages/count_tokens") else good(received)
 
     async def scenario() -> None:
-        async with staged(answer, "a@x") as stage:
+        async with staged(respond, "a@x") as stage:
             for asked in (1, 0):
                 stage.asked.clear()
                 response = await stage.ask("count")
@@ -553,7 +559,9 @@ def test_a_bucket_that_is_not_exhausted_gives_no_hint() -> None:
 
     async def scenario(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("time.time", lambda: float(now))
-        async with staged(failing(error_answer(429, "rate_limit_error", "limited", headers)), "a@x") as stage:
+        async with staged(
+            failing(error_response(429, "rate_limit_error", "limited", headers)), "a@x"
+        ) as stage:
             response = await stage.ask()
             assert (response.status, stage.cooling()) == (429, {"up/a m": 7200.0})
 
@@ -573,7 +581,7 @@ def test_who_was_silent_is_not_asked_again(mode: str, spare: bool, expected: str
 
 def test_who_starts_a_local_server_waits_two_seconds_at_most() -> None:
     async def scenario() -> None:
-        async with ScriptedUpstream(answer=good) as up:
+        async with ScriptedUpstream(respond=good) as up:
             await up.stop()
             async with running(config(upstream(up.url, "a@x"), retry=Retry())) as g:
                 loop = asyncio.get_running_loop()
@@ -594,7 +602,7 @@ def test_who_starts_a_local_server_waits_two_seconds_at_most() -> None:
 def test_the_reason_told_is_the_one_that_holds_now() -> None:
     """Not an older limit, which has passed."""
     scripts: list[Script] = [
-        error_answer(429, "rate_limit_error", "slow down", [("retry-after", "30")]),
+        error_response(429, "rate_limit_error", "slow down", [("retry-after", "30")]),
         *[[Reset()]] * 9,
     ]
 
@@ -618,13 +626,13 @@ def test_a_conversation_moves_when_its_account_fails_and_stays_there() -> None:
     body = request(metadata={"user_id": session})
     ill = {"a"}
 
-    def answer(received: Received) -> Script:
+    def respond(received: Received) -> Script:
         if account_of(received) in ill:
-            return error_answer(401, "authentication_error", "invalid x-api-key")
+            return error_response(401, "authentication_error", "invalid x-api-key")
         return good(received)
 
     async def scenario() -> None:
-        async with staged(answer, "a@x", "b@x") as stage:
+        async with staged(respond, "a@x", "b@x") as stage:
 
             async def served() -> str:
                 stage.asked.clear()
@@ -790,7 +798,7 @@ HEALING: list[tuple[int, object, str]] = [
 @pytest.mark.parametrize(("status", "document", "begins"), HEALING)
 def test_a_limit_is_told_in_the_words_that_clients_know(status: int, document: object, begins: str) -> None:
     async def scenario() -> None:
-        async with staged(failing(json_answer(status, document)), "a@x") as stage:
+        async with staged(failing(json_response(status, document)), "a@x") as stage:
             response = await stage.running.post(request(max_tokens=32_000))
             assert (response.status, response.message[: len(begins)]) == (status, begins)
             said: Any = document
@@ -802,11 +810,11 @@ def test_a_limit_is_told_in_the_words_that_clients_know(status: int, document: o
     run(scenario())
 
 
-def test_an_answer_without_anything_is_asked_for_once_more_and_then_passed_on() -> None:
+def test_a_response_without_anything_is_asked_for_once_more_and_then_passed_on() -> None:
     empty = message() | {"content": [], "usage": {"input_tokens": 1, "output_tokens": 0}}
 
     async def scenario() -> None:
-        async with staged(lambda _: json_answer(200, empty), "a@x", "b@x") as stage:
+        async with staged(lambda _: json_response(200, empty), "a@x", "b@x") as stage:
             assert await stage.tell() == "a a = 200"
             assert stage.cooling() == {}
 

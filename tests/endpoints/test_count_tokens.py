@@ -9,10 +9,10 @@ from tests.fakes.messages import (
     Received,
     Script,
     ScriptedUpstream,
-    error_answer,
-    json_answer,
+    error_response,
+    json_response,
     message,
-    stream_answer,
+    stream_response,
     text_events,
 )
 from tests.support.client import Response, ask
@@ -24,7 +24,9 @@ PATH = "/v1/messages/count_tokens"
 
 
 def counting(request: Received) -> Script:
-    return json_answer(200, {"input_tokens": 12}) if PATH in request.target else json_answer(200, message())
+    return (
+        json_response(200, {"input_tokens": 12}) if PATH in request.target else json_response(200, message())
+    )
 
 
 async def count(g: Running, text: str = "hello", **fields: Any) -> Response:
@@ -39,7 +41,7 @@ def counted(response: Response) -> tuple[int, str | None]:
 
 async def test_an_upstream_that_can_count_is_asked() -> None:
     async with (
-        ScriptedUpstream(answer=counting) as up,
+        ScriptedUpstream(respond=counting) as up,
         running(config(upstream(up.url, "a@x", models={"m": "glm"}))) as g,
     ):
         response = await g.post(ask(), f"{PATH}?beta=true", anthropic_beta="b-1")
@@ -56,7 +58,7 @@ async def test_an_upstream_that_can_count_is_asked() -> None:
 
 
 async def test_stream_in_a_request_to_count_means_nothing() -> None:
-    async with ScriptedUpstream(answer=counting) as up, running(config(upstream(up.url))) as g:
+    async with ScriptedUpstream(respond=counting) as up, running(config(upstream(up.url))) as g:
         assert counted(await count(g, stream=True)) == (12, "upstream")
 
 
@@ -102,12 +104,12 @@ async def test_a_model_that_nobody_serves(how: Any, status: int) -> None:
 def test_an_upstream_that_cannot_count_is_not_asked_again_for_ten_minutes(status: int) -> None:
     async def scenario() -> None:
         async with ScriptedUpstream() as up, running(config(upstream(up.url, "a@x"))) as g:
-            up.script(error_answer(status, "not_found_error", "no such thing"))
+            up.script(error_response(status, "not_found_error", "no such thing"))
             assert counted(await count(g))[1] == "estimate"
             assert counted(await count(g))[1] == "estimate"
             assert len(up.requests) == 1
             await asyncio.sleep(600.0)
-            up.script(json_answer(200, {"input_tokens": 3}))
+            up.script(json_response(200, {"input_tokens": 3}))
             assert counted(await count(g)) == (3, "upstream")
             # It was never held against the account.
             assert (await g.get("/readyz")).status == 200
@@ -118,10 +120,10 @@ def test_an_upstream_that_cannot_count_is_not_asked_again_for_ten_minutes(status
 async def test_an_upstream_that_can_is_asked_where_another_cannot() -> None:
     async with (
         ScriptedUpstream() as cannot,
-        ScriptedUpstream(answer=counting) as can,
+        ScriptedUpstream(respond=counting) as can,
         running(config(upstream(cannot.url, name="one"), upstream(can.url, name="two", priority=1))) as g,
     ):
-        cannot.script(error_answer(404, "not_found_error", "no such thing"))
+        cannot.script(error_response(404, "not_found_error", "no such thing"))
         assert counted(await count(g))[1] == "estimate"
         assert counted(await count(g)) == (12, "upstream")
         assert (len(cannot.requests), len(can.requests)) == (1, 1)
@@ -129,8 +131,8 @@ async def test_an_upstream_that_can_is_asked_where_another_cannot() -> None:
 
 async def test_a_count_leaves_accounts_and_conversations_alone() -> None:
     async with ScriptedUpstream() as up, running(config(upstream(up.url, "a@x", "b@x"))) as g:
-        limit = error_answer(429, "rate_limit_error", "wait", [("retry-after", "3600")])
-        up.script(limit, json_answer(200, message()))
+        limit = error_response(429, "rate_limit_error", "wait", [("retry-after", "3600")])
+        up.script(limit, json_response(200, message()))
         assert counted(await count(g))[1] == "estimate"
         assert (await g.post(ask())).status == 200
         assert len(up.requests) == 2
@@ -138,7 +140,7 @@ async def test_a_count_leaves_accounts_and_conversations_alone() -> None:
 
 async def test_a_count_of_a_request_that_is_wrong() -> None:
     async with ScriptedUpstream() as up, running(config(upstream(up.url))) as g:
-        up.script(error_answer(400, "invalid_request_error", "messages: wrong"))
+        up.script(error_response(400, "invalid_request_error", "messages: wrong"))
         wrong = await count(g)
         assert (wrong.status, wrong.message) == (400, "messages: wrong")
 
@@ -148,7 +150,7 @@ async def test_estimates_learn_from_real_usage() -> None:
     async with ScriptedUpstream() as up, running(config(upstream(up.url), count_tokens="estimate")) as g:
         text = "hello world, how are you? " * 100
         before = counted(await count(g, text))[0]
-        up.script(json_answer(200, {**message(), "usage": usage}))
+        up.script(json_response(200, {**message(), "usage": usage}))
         for _ in range(20):
             await g.post(ask(text))
         await settle()
@@ -160,7 +162,7 @@ async def test_estimates_learn_from_real_usage() -> None:
 async def test_a_stream_teaches_as_well() -> None:
     async with ScriptedUpstream() as up, running(config(upstream(up.url), count_tokens="estimate")) as g:
         before = counted(await count(g, "hello " * 1000))[0]
-        up.script(stream_answer(text_events()))  # which says 11 + 5 input tokens
+        up.script(stream_response(text_events()))  # which says 11 + 5 input tokens
         for _ in range(20):
             await g.post(ask("hello " * 1000, stream=True))
         await settle()

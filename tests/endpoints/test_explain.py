@@ -14,7 +14,7 @@ from gateway.config.presets import PRESETS
 from gateway.proxy.upstream import Key
 from gateway.routing.credentials import Credential
 from gateway.routing.cures import Cure
-from tests.fakes.messages import error_answer, json_answer, message
+from tests.fakes.messages import error_response, json_response, message
 from tests.support.client import Response, ask
 from tests.support.in_memory import Asked, InMemory, in_memory
 from tests.support.running import account, config, upstream
@@ -168,11 +168,11 @@ async def said(g: InMemory, **fields: Any) -> Any:
 @pytest.mark.parametrize("kind", ["limited", "refused"])
 async def test_one_account_is_not_well(kind: str) -> None:
     trouble = {
-        "limited": error_answer(429, "rate_limit_error", "slow down", [("retry-after", "90")]),
-        "refused": error_answer(401, "authentication_error", "no such key"),
+        "limited": error_response(429, "rate_limit_error", "slow down", [("retry-after", "90")]),
+        "refused": error_response(401, "authentication_error", "no such key"),
     }
     async with in_memory(config(upstream("http://up.example", "a@x", "b@x"))) as g:
-        await g.post(ask(), trouble[kind], json_answer(200, message()))
+        await g.post(ask(), trouble[kind], json_response(200, message()))
         report = await said(g)
         first, second = report["accounts"]
         assert (first["account"], first["asked"], second["account"], second["asked"]) == (
@@ -200,7 +200,7 @@ async def test_an_account_that_an_operator_has_disabled_opens_at_no_time() -> No
 
 async def test_nobody_can_be_asked_for_long_and_the_client_is_told_so() -> None:
     async with in_memory(config(upstream("http://up.example", "a@x"))) as g:
-        limit = error_answer(429, "rate_limit_error", "slow down", [("retry-after", "90")])
+        limit = error_response(429, "rate_limit_error", "slow down", [("retry-after", "90")])
         await g.post(ask(), limit)
         report = await said(g)
         response = await g.post(ask())
@@ -218,14 +218,14 @@ async def test_a_short_cool_down_is_waited_for_and_one_that_passes_is_ignored_wh
     None
 ):
     async with in_memory(config(upstream("http://up.example", "a@x"))) as g:
-        limit = error_answer(429, "rate_limit_error", "slow down", [("retry-after-ms", "2100")])
+        limit = error_response(429, "rate_limit_error", "slow down", [("retry-after-ms", "2100")])
         await g.post(ask(), limit)
         report = await said(g)
         assert report["next"]["step"] == "give up"
         g.gateway.runtime.scheduler.reopen()
         client = g.connect()
         client.send("POST", "/v1/messages", ask())
-        brief = error_answer(429, "rate_limit_error", "slow down", [("retry-after-ms", "1900")])
+        brief = error_response(429, "rate_limit_error", "slow down", [("retry-after-ms", "1900")])
         await g.play(brief)
         assert (await said(g))["next"] == {"step": "wait", "seconds": pytest.approx(1.9, abs=0.2)}
         await client.leave()

@@ -5,12 +5,12 @@ from typing import Any
 import pytest
 
 from gateway.config import Auth, Secret
-from tests.fakes.messages import ScriptedUpstream, error_answer, json_answer, message
+from tests.fakes.messages import ScriptedUpstream, error_response, json_response, message
 from tests.support.client import Response, ask
 from tests.support.loops import settle
 from tests.support.running import config, running, upstream
 
-LIMIT = error_answer(429, "rate_limit_error", "wait", [("retry-after", "3600")])
+LIMIT = error_response(429, "rate_limit_error", "wait", [("retry-after", "3600")])
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/health"])
@@ -62,7 +62,7 @@ async def test_not_ready_says_why_and_until_when(expose: Any, shown: str) -> Non
 
 async def test_one_account_that_could_serve_is_enough() -> None:
     async with ScriptedUpstream() as up:
-        up.script(LIMIT, json_answer(200, message()))
+        up.script(LIMIT, json_response(200, message()))
         async with running(config(upstream(up.url, "a@x", "b@x"))) as g:
             assert (await g.post(ask())).status == 200
             assert (await g.get("/readyz")).status == 200
@@ -72,7 +72,7 @@ async def test_what_upstreams_refuse_is_shown_to_who_may_know() -> None:
     auth = Auth(keys={"laptop": Secret("key-of-laptop")}, mode="all_except_health")
     async with ScriptedUpstream() as up, running(config(upstream(up.url, "a@x"), auth=auth)) as g:
         up.script(
-            error_answer(400, "invalid_request_error", "invalid beta flag"), json_answer(200, message())
+            error_response(400, "invalid_request_error", "invalid beta flag"), json_response(200, message())
         )
         laptop = {"x-api-key": "key-of-laptop"}
         assert (await g.post(ask(), **laptop, **{"anthropic-beta": "odd-1"})).status == 200

@@ -1,4 +1,4 @@
-"""The main line: what is answered here, what is refused here, and what is handed to delivery."""
+"""The main line: what gets a response here, what is refused here, and what is handed to delivery."""
 
 import json
 from typing import Any
@@ -30,7 +30,7 @@ def warmup(content: Any = "Warmup", **fields: Any) -> dict[str, Any]:
     ],
 )
 @pytest.mark.parametrize("stream", [False, True])
-async def test_a_warmup_is_answered_here(content: Any, stream: bool) -> None:
+async def test_a_warmup_is_responded_to_here(content: Any, stream: bool) -> None:
     async with ScriptedUpstream() as up, running(config(upstream(up.url))) as g:
         response = await g.post(warmup(content, stream=stream))
         assert response.status == 200
@@ -92,7 +92,7 @@ async def test_a_warmup_needs_no_route_but_a_key() -> None:
     ],
 )
 async def test_a_prompt_is_none(body: dict[str, Any], stream: bool) -> None:
-    async with ScriptedUpstream(answer=good) as up, running(config(upstream(up.url))) as g:
+    async with ScriptedUpstream(respond=good) as up, running(config(upstream(up.url))) as g:
         response = await g.post({**body, "stream": stream})
         assert response.status == 200
         assert response.header("x-warmup-intercepted") is None
@@ -117,7 +117,7 @@ PROBE = {"model": "m", "max_tokens": 1, "messages": [{"role": "user", "content":
 )
 async def test_the_switches(intercept: Intercept, body: dict[str, Any], here: bool) -> None:
     async with (
-        ScriptedUpstream(answer=good) as up,
+        ScriptedUpstream(respond=good) as up,
         running(config(upstream(up.url), intercept=intercept)) as g,
     ):
         response = await g.post(body)
@@ -159,7 +159,7 @@ async def test_a_model_that_nobody_serves() -> None:
 
 
 async def test_the_query_and_the_head_go_along() -> None:
-    async with ScriptedUpstream(answer=good) as up, running(config(upstream(up.url, "a@x"))) as g:
+    async with ScriptedUpstream(respond=good) as up, running(config(upstream(up.url, "a@x"))) as g:
         await g.post(
             ask(), "/v1/messages?beta=true&x=%20", anthropic_beta="b-1", cookie="a=b", x_api_key="mine"
         )
@@ -175,7 +175,7 @@ SESSION = {"x_claude_code_session_id": "s-1"}
 
 async def test_a_conversation_stays_and_belongs_to_a_key() -> None:
     keys = {"laptop": Secret("sk-1"), "ci": Secret("sk-2")}
-    async with ScriptedUpstream(answer=good) as up:
+    async with ScriptedUpstream(respond=good) as up:
         settings = config(upstream(up.url, "a@x", "b@x"), auth=Auth(mode="strict", keys=keys))
         async with running(settings) as g:
             served = [
@@ -194,9 +194,9 @@ async def test_a_conversation_stays_and_belongs_to_a_key() -> None:
 
 @pytest.mark.parametrize("model", ["a\r\nb: c", "half \ud800", "m" * 1_000, "漢"])
 async def test_a_model_of_any_name(model: str) -> None:
-    """Passed on as it came; in the answer's head it is made safe."""
+    """Passed on as it came; in the response's head it is made safe."""
     body = {"model": model, "messages": [{"role": "user", "content": "hi"}]}
-    async with ScriptedUpstream(answer=good) as up, running(config(upstream(up.url))) as g:
+    async with ScriptedUpstream(respond=good) as up, running(config(upstream(up.url))) as g:
         response = await g.post(json.dumps(body).encode())
         assert response.status == 200
         shown = response.header("x-mapped-model")

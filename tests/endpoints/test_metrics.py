@@ -19,12 +19,12 @@ from tests.fakes.messages import (
     ScriptedUpstream,
     Stall,
     chunked,
-    error_answer,
+    error_response,
     event,
-    json_answer,
+    json_response,
     message,
     message_start,
-    stream_answer,
+    stream_response,
     text_events,
 )
 from tests.support.client import ask
@@ -42,35 +42,35 @@ async def scrape(g: Running, **headers: str) -> Samples:
 
 
 async def test_a_day_in_numbers() -> None:
-    """Served, streamed, rotated, refused, broken off, left, counted, and answered here."""
+    """Served, streamed, rotated, refused, broken off, left, counted, and responded to here."""
     stall: Script = [SSE_HEAD, chunked([message_start(), DELTA], end=False), Stall()]
     async with (
         ScriptedUpstream() as up,
         running(config(upstream(up.url, "a@x", "b@x"), retry=Retry(max_attempts=2, max_wait=0.0))) as g,
     ):
-        up.script(json_answer(200, message()))
+        up.script(json_response(200, message()))
         assert (await g.post(ask())).status == 200
-        up.script(stream_answer(text_events()))
+        up.script(stream_response(text_events()))
         assert (await g.post(ask(stream=True))).status == 200
-        up.script(error_answer(400, "invalid_request_error", "no"))
+        up.script(error_response(400, "invalid_request_error", "no"))
         assert (await g.post(ask())).status == 400
-        up.script(stream_answer([message_start(), DELTA], end=True))
+        up.script(stream_response([message_start(), DELTA], end=True))
         await g.post(ask(stream=True))
         up.script(stall)
         async with await g.connect() as client:
             client.send("POST", "/v1/messages", ask(stream=True))
             await client.receive()
         await eventually(lambda: up.left)
-        up.script(json_answer(200, {"input_tokens": 100}))
+        up.script(json_response(200, {"input_tokens": 100}))
         assert (await g.post(ask(), "/v1/messages/count_tokens")).status == 200
-        up.script(error_answer(404, "not_found_error", "no"))
+        up.script(error_response(404, "not_found_error", "no"))
         assert (await g.post(ask(), "/v1/messages/count_tokens")).status == 200
         assert (await g.post(ask("Warmup"))).status == 200
         assert (await g.get("/v1/models/some")).status == 200
         # The last of all: the account of the first attempt is then limited.
         up.script(
-            error_answer(429, "rate_limit_error", "wait", [("retry-after", "60")]),
-            json_answer(200, message()),
+            error_response(429, "rate_limit_error", "wait", [("retry-after", "60")]),
+            json_response(200, message()),
         )
         assert (await g.post(ask())).status == 200
         await settle()
@@ -130,10 +130,10 @@ async def test_a_key_is_asked_for_as_everywhere() -> None:
 
 
 async def test_labels_are_bounded_whatever_clients_send() -> None:
-    def answer(request: Received) -> Script:
-        return error_answer(404, "not_found_error", "no such model")
+    def respond(request: Received) -> Script:
+        return error_response(404, "not_found_error", "no such model")
 
-    async with ScriptedUpstream(answer=answer) as up, running(config(upstream(up.url))) as g:
+    async with ScriptedUpstream(respond=respond) as up, running(config(upstream(up.url))) as g:
         for number in range(20):
             hostile = f'm{number}"}}\n# EOF\\'
             assert (await g.post(ask(model=hostile))).status == 404
@@ -149,7 +149,7 @@ async def test_labels_are_bounded_whatever_clients_send() -> None:
 )
 async def test_accounts_are_shown_as_to_clients(expose: str, shown: set[str]) -> None:
     async with ScriptedUpstream() as up:
-        up.script(json_answer(200, message()))
+        up.script(json_response(200, message()))
         settings = config(upstream(up.url, "ann@x", "art@x"), server={"expose": expose})
         async with running(settings) as g:
             assert (await g.post(ask())).status == 200
@@ -161,7 +161,7 @@ async def test_accounts_are_shown_as_to_clients(expose: str, shown: set[str]) ->
 
 async def test_counts_stay_over_a_reload() -> None:
     async with ScriptedUpstream() as up:
-        up.script(json_answer(200, message()))
+        up.script(json_response(200, message()))
         settings = config(upstream(up.url))
         async with running(settings) as g:
             assert (await g.post(ask())).status == 200
@@ -198,10 +198,10 @@ class Others(Sharing):
         reply(told)
 
 
-async def test_one_scrape_answers_for_all_processes() -> None:
+async def test_one_scrape_covers_all_processes() -> None:
     others = Others()
     async with ScriptedUpstream() as up:
-        up.script(json_answer(200, message()))
+        up.script(json_response(200, message()))
         settings = config(upstream(up.url))
         gateway = Gateway(settings, AccessLog(lambda line: None), environ={}, sharing=others)
         await gateway.start(listing=False)

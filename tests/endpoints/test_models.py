@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.fakes.messages import ScriptedUpstream, Stall, json_answer
+from tests.fakes.messages import ScriptedUpstream, Stall, json_response
 from tests.support.loops import eventually
 from tests.support.running import config, running, upstream
 
@@ -130,7 +130,7 @@ async def test_one_model(path: str) -> None:
 async def test_models_of_a_lifecycle(query: str, ids: list[str]) -> None:
     listing = {"data": [{"id": "o", "lifecycle": "deprecated"}, {"id": "n", "lifecycle": "active"}]}
     async with ScriptedUpstream() as up:
-        up.script(json_answer(200, listing))
+        up.script(json_response(200, listing))
         async with running(config(upstream(up.url), models={"a": "m"}), listing=True) as g:
             await eventually(lambda: len(g.gateway.runtime.model_list.models) == 3)
             document = (await g.get(f"/v1/models{query}")).document
@@ -163,7 +163,7 @@ async def test_exact_names_and_what_upstreams_list() -> None:
         ]
     }
     async with ScriptedUpstream() as up:
-        up.script(json_answer(200, listing))
+        up.script(json_response(200, listing))
         models = {"alias": "glm-4.7", "claude-*": "glm-4.7", "lost": "nowhere"}
         table = {"glm-*": "glm-4.7", "exact": "glm-4.7"}
         async with running(config(upstream(up.url, models=table), models=models), listing=True) as g:

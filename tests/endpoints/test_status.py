@@ -8,7 +8,7 @@ import pytest
 
 from gateway.config import Auth, Secret, Status
 from gateway.http1.exchange import Exchange
-from tests.fakes.messages import ScriptedUpstream, error_answer, json_answer, message
+from tests.fakes.messages import ScriptedUpstream, error_response, json_response, message
 from tests.support.client import ask
 from tests.support.loops import settle
 from tests.support.running import Running, config, running, upstream
@@ -204,7 +204,7 @@ async def test_what_was_kept_goes_when_it_is_turned_off() -> None:
 
 async def test_disable_and_enable() -> None:
     async with ScriptedUpstream() as up, running(config(upstream(up.url, "a@x.org", "b@x.org"))) as g:
-        up.script(json_answer(200, message()))
+        up.script(json_response(200, message()))
         body = {"upstream": "up", "account": "a@x.org"}
         assert (await g.post(body, "/status/disable", **ACT)).document == {
             "done": "disable",
@@ -237,11 +237,11 @@ async def test_disable_and_enable() -> None:
 
 
 async def test_clear_ends_cool_downs_and_forgets_cures() -> None:
-    limited = error_answer(429, "rate_limit_error", "wait", [("retry-after", "3600")])
-    refused = error_answer(400, "invalid_request_error", "invalid beta flag")
+    limited = error_response(429, "rate_limit_error", "wait", [("retry-after", "3600")])
+    refused = error_response(400, "invalid_request_error", "invalid beta flag")
     auth = Auth(mode="strict", keys=KEYS)
     async with ScriptedUpstream() as up, running(config(upstream(up.url, "a@x.org"), auth=auth)) as g:
-        up.script(refused, json_answer(200, message()), limited, json_answer(200, message()))
+        up.script(refused, json_response(200, message()), limited, json_response(200, message()))
         assert (await g.post(ask(), **KEY, anthropic_beta="odd-1")).status == 200
         assert (await g.post(ask(), **KEY)).status == 429
         for body in ({"upstream": "up", "account": "a@x.org"}, {"upstream": "up"}):

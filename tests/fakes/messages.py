@@ -1,4 +1,4 @@
-"""A scriptable upstream: real sockets, and any answer, cut, stalled, reset or misframed at any byte."""
+"""A scriptable upstream: real sockets, and any response, cut, stalled, reset or misframed at any byte."""
 
 import asyncio
 import json
@@ -72,7 +72,7 @@ class Received:
         return json.loads(self.body)
 
 
-def json_answer(
+def json_response(
     status: int, document: object, headers: Iterable[tuple[str, str]] = (), *, close: bool = False
 ) -> list[Step]:
     """A JSON answer with Content-Length."""
@@ -85,10 +85,12 @@ def json_answer(
     return [whole, Close()] if close else [whole]
 
 
-def error_answer(status: int, type: str, message: str, headers: Iterable[tuple[str, str]] = ()) -> list[Step]:
+def error_response(
+    status: int, type: str, message: str, headers: Iterable[tuple[str, str]] = ()
+) -> list[Step]:
     """An error in the protocol's shape, with a request id of the upstream's own."""
     document = {"type": "error", "error": {"type": type, "message": message}, "request_id": "req_upstream"}
-    return json_answer(status, document, [("request-id", "req_upstream"), *headers])
+    return json_response(status, document, [("request-id", "req_upstream"), *headers])
 
 
 SSE_HEAD = (
@@ -119,7 +121,7 @@ def message_start(model: str = "m") -> bytes:
 
 
 def text_events(text: str = "Hello there", stop_reason: str = "end_turn") -> list[bytes]:
-    """A whole streamed answer, event by event."""
+    """A whole streamed response, event by event."""
     words = [
         event("content_block_delta", index=0, delta={"type": "text_delta", "text": word})
         for word in text.split(" ")
@@ -145,8 +147,8 @@ def chunked(pieces: Iterable[bytes], *, end: bool = True) -> bytes:
     return body + (b"0\r\n\r\n" if end else b"")
 
 
-def stream_answer(events: Iterable[bytes], *, end: bool = True) -> list[Step]:
-    """A streamed answer, all of it in one write."""
+def stream_response(events: Iterable[bytes], *, end: bool = True) -> list[Step]:
+    """A streamed response, all of it in one write."""
     return [SSE_HEAD + chunked(events, end=end)]
 
 
@@ -164,18 +166,18 @@ def message(text: str = "Hello there", model: str = "m") -> dict[str, object]:
     }
 
 
-Answerer = Callable[[Received], Script]
+Responder = Callable[[Received], Script]
 
 
 @dataclass
 class ScriptedUpstream:
-    """Answers each request by the next script, the last one again and again; or by `answer`.
+    """Responds to each request by the next script, the last one again and again; or by `respond`.
 
     `keeps`: the requests, for a test to look at.
     """
 
     scripts: deque[Script] = field(default_factory=deque)
-    answer: Answerer | None = None
+    respond: Responder | None = None
     keeps: bool = True
     requests: list[Received] = field(default_factory=list)
     connections: int = 0
@@ -215,8 +217,8 @@ class ScriptedUpstream:
         self.scripts = deque(scripts)
 
     def _next(self, request: Received) -> Script:
-        if self.answer is not None:
-            return self.answer(request)
+        if self.respond is not None:
+            return self.respond(request)
         return self.scripts.popleft() if len(self.scripts) > 1 else self.scripts[0]
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -1,5 +1,5 @@
-"""An answer that is made here of an upstream's bytes, whatever they are, has the grammar of events: one start, blocks
-one after the other, and one end. It ends as a message only if the upstream's answer ended well."""
+"""A response that is made here of an upstream's bytes, whatever they are, has the grammar of events: one start, blocks
+one after the other, and one end. It ends as a message only if the upstream's response ended well."""
 
 import orjson
 
@@ -25,5 +25,5 @@ async def contract(reads: list[bytes]) -> None:
     assert len(indexes) - names.count("content_block_stop") in ((0,) if end == "done" else (0, 1))
 
 
-def test_a_translated_answer() -> None:
+def test_a_translated_response() -> None:
     fuzz_in_loop(contract, streams("gemini"), examples=100)

@@ -394,7 +394,7 @@ class Relaying(Sink):
 @asynccontextmanager
 async def relaying(tls: Tls | None, said: bytes) -> AsyncIterator[tuple[Relay, ScriptedUpstream, Client]]:
     """A client, a server that relays, and an upstream that says this; with TLS on both sides or on none."""
-    upstream = ScriptedUpstream(answer=lambda _: [said])
+    upstream = ScriptedUpstream(respond=lambda _: [said])
     await upstream.start(tls.server if tls is not None else None)
     scheme, file = ("http", None) if tls is None else ("https", tls.file)
     relay = Relay(Pool(Origin(scheme, "localhost", upstream.port, None, file), Limits()))

@@ -71,7 +71,7 @@ def test_an_event_is_one_complete_event_with_the_same_shape() -> None:
     }
 
 
-def test_a_request_error_carries_its_answer() -> None:
+def test_a_request_error_carries_its_response() -> None:
     error = RequestError(405, "use POST", headers=[(b"allow", b"POST")])
     assert (error.status, error.message, error.type) == (405, "use POST", "invalid_request_error")
     assert error.headers == ((b"allow", b"POST"),)

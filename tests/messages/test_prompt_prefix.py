@@ -129,8 +129,8 @@ def test_two_questions_of_one_text_are_no_thread() -> None:
     )
     assert not are_of_one_thread(title, probe)
     assert not are_of_one_thread(plain, probe)
-    answered = of(history(user("Warmup"), assistant("yes"), user("go"), system="b"))
-    assert are_of_one_thread(answered, of(history(user("Warmup"), assistant("yes"), system="a")))
+    responded = of(history(user("Warmup"), assistant("yes"), user("go"), system="b"))
+    assert are_of_one_thread(responded, of(history(user("Warmup"), assistant("yes"), system="a")))
 
 
 @pytest.mark.parametrize("name", OTHERS)

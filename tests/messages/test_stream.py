@@ -211,7 +211,7 @@ TRANSCRIPTS: dict[str, tuple[list[Calls], list[str]]] = {
             "stop",
         ],
     ),
-    "an empty answer": (
+    "an empty response": (
         [lambda w: w.finish("stop_sequence", {}, "END")],
         ["start", '{"stop_reason":"stop_sequence","stop_sequence":"END"} {"output_tokens":0}', "stop"],
     ),

@@ -1,4 +1,4 @@
-"""messages/warmup.py: what is a warm-up and what is a prompt, and the answer that a warm-up gets."""
+"""messages/warmup.py: what is a warm-up and what is a prompt, and the response that a warm-up gets."""
 
 from typing import Any
 
@@ -137,7 +137,7 @@ def test_a_quota_probe(document: dict[str, Any], expected: bool) -> None:
     assert is_quota_probe(document) is expected
 
 
-def test_the_answer() -> None:
+def test_the_response() -> None:
     message = orjson.loads(response_body("claude-x", "msg_1"))
     assert message["content"] == [{"type": "text", "text": "OK"}]
     assert (message["id"], message["model"], message["stop_reason"]) == ("msg_1", "claude-x", "end_turn")

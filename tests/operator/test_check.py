@@ -83,7 +83,7 @@ WARNING: look here"""
     ("auth", "clients"),
     [
         (Auth(), "no key needed"),
-        (Auth(mode="strict"), "auth strict, keys: none, nobody can come in"),
+        (Auth(mode="strict"), "auth strict, keys: none, so every request is refused"),
         (Auth(mode="strict", keys={"ci": SECRET}), "auth strict, keys: ci"),
     ],
 )

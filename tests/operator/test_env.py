@@ -10,7 +10,7 @@ from gateway import cli
 from gateway.config import Auth, Config, Secret, Server, Upstream, load
 from gateway.operator.env import env_lines, environment, fetch_windows
 from gateway.operator.peer import Peer
-from tests.fakes.messages import ScriptedUpstream, json_answer
+from tests.fakes.messages import ScriptedUpstream, json_response
 from tests.support.loops import eventually
 from tests.support.running import running
 
@@ -121,7 +121,7 @@ async def test_the_command_asks_the_gateway_that_runs(
     monkeypatch.delenv("CLAUDE_CODE_MAX_CONTEXT_TOKENS", raising=False)
     file = tmp_path / "gateway.toml"
     async with ScriptedUpstream() as up:
-        up.script(json_answer(200, {"data": [{"id": "m", "max_input_tokens": 4096}]}))
+        up.script(json_response(200, {"data": [{"id": "m", "max_input_tokens": 4096}]}))
         file.write_text(
             f'[upstreams.a]\nkind = "anthropic"\nbase_url = "{up.url}"\nmodels = {{ "*" = "m" }}\n'
         )

@@ -262,7 +262,7 @@ async def test_a_running_gateway_is_asked_as_it_stands(capsys: pytest.CaptureFix
 
 def test_nobody_runs_there(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["explain", "request.json", "--url", f"http://127.0.0.1:{free_port()}"]) == 1
-    assert "does not answer: Connection refused" in capsys.readouterr().err
+    assert "does not respond: Connection refused" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("said", [b"404 X\r\n\r\n{}", b"200 X\r\n\r\n[]", b"200 X\r\n\r\n<html>"])
@@ -306,12 +306,12 @@ REPORT: dict[str, Any] = {
     [
         (
             {"step": "wait", "seconds": 1.5},
-            "next          nobody can be asked now: waits 1.5 s for the first who can",
+            "next          no account is open now: waits 1.5 s for the first",
         ),
-        ({"step": "give up"}, "next          nobody can be asked, and none will be soon"),
+        ({"step": "give up"}, "next          no account is open, and none will be soon"),
         (
             {"step": "ask", "alone": True},
-            "next          asks in spite of a cool-down: nobody else can serve this",
+            "next          uses an account in spite of its cool-down: no other can serve this",
         ),
     ],
 )
@@ -326,7 +326,7 @@ def test_an_interception_and_changes_that_find_nothing() -> None:
     warmup = {"intercepted": True, "why": "a quota probe"}
     assert report_text({"request": REPORT["request"], "warmup": warmup}).splitlines()[1:] == [
         "warm-up       yes: a quota probe",
-        "answer        the gateway's own; no upstream is asked",
+        "response      the gateway's own; no upstream is used",
     ]
     cures = [{"name": "wire", "at": "", "detail": "chat"}, {"name": "x", "at": "sent: a"}]
     sent = {

@@ -36,7 +36,7 @@ async def test_a_certificate_of_its_own_is_trusted(tmp_path: Path) -> None:
         peer = peer_for(g.gateway.runtime.config, g.gateway.runtime.base_url)
         assert (await asyncio.to_thread(peer.request, "GET", "/healthz")).body == b'{"status":"ok"}'
         stranger = Peer(g.gateway.runtime.base_url)
-        with pytest.raises(PeerError, match=r"127\.0\.0\.1:\d+ does not answer: .*certificate"):
+        with pytest.raises(PeerError, match=r"127\.0\.0\.1:\d+ does not respond: .*certificate"):
             await asyncio.to_thread(stranger.request, "GET", "/healthz")
 
 
@@ -48,11 +48,11 @@ async def test_nobody_there_and_half_a_response_are_one_line() -> None:
 
     server = await asyncio.start_server(half, "127.0.0.1", 0)
     url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    with pytest.raises(PeerError, match="does not answer: IncompleteRead"):
+    with pytest.raises(PeerError, match="does not respond: IncompleteRead"):
         await asyncio.to_thread(Peer(url).request, "GET", "/")
     server.close()
     await server.wait_closed()
-    with pytest.raises(PeerError, match=f"{url} does not answer: Connection refused"):
+    with pytest.raises(PeerError, match=f"{url} does not respond: Connection refused"):
         await asyncio.to_thread(Peer(url).request, "GET", "/")
 
 

@@ -21,7 +21,7 @@ from gateway import cli
 from gateway.app import Gateway
 from gateway.listening import StartError
 from gateway.operator import child, run, run_log
-from tests.fakes.messages import ScriptedUpstream, json_answer
+from tests.fakes.messages import ScriptedUpstream, json_response
 from tests.support.running import config, running, upstream
 from tests.support.spawned import CONFIG, ROOT
 from tests.test_workers import children
@@ -202,7 +202,7 @@ def test_address_key_and_tls_are_its_own(
 async def test_context_windows_that_an_upstream_lists(monkeypatch: pytest.MonkeyPatch) -> None:
     async with ScriptedUpstream() as up:
         listed = [{"id": "small", "max_input_tokens": 8}, {"id": "large", "max_input_tokens": 9}]
-        up.script(json_answer(200, {"data": listed}))
+        up.script(json_response(200, {"data": listed}))
         named = upstream(up.url, models={"*": "large", "haiku": "small"})
         async with running(config(named), listing=True) as g:
             assert await run._windows(g.gateway, {}) == {"small": 8, "large": 9}

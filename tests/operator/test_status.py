@@ -16,11 +16,11 @@ from gateway.operator.peer import refusal
 from gateway.operator.status import WIDTH, amount, is_well, report
 from gateway.status import watchers
 from gateway.telemetry.access_log import Record
-from tests.fakes.messages import ScriptedUpstream, error_answer, json_answer, message
+from tests.fakes.messages import ScriptedUpstream, error_response, json_response, message
 from tests.support.client import ask
 from tests.support.running import Running, config, running, upstream
 
-LIMIT = error_answer(429, "rate_limit_error", "too many tokens", [("retry-after", "3600")])
+LIMIT = error_response(429, "rate_limit_error", "too many tokens", [("retry-after", "3600")])
 HERE = "http://127.0.0.1:1"
 Said = Callable[[], Any]
 
@@ -36,8 +36,8 @@ async def test_a_table_for_people(
     monkeypatch.setenv("TZ", "UTC")
     time.tzset()
     async with ScriptedUpstream() as up:
-        refused = error_answer(400, "invalid_request_error", "invalid beta flag")
-        up.script(refused, json_answer(200, message()), LIMIT, json_answer(200, message()))
+        refused = error_response(400, "invalid_request_error", "invalid beta flag")
+        up.script(refused, json_response(200, message()), LIMIT, json_response(200, message()))
         settings = config(upstream(up.url, "a@x.org", "b@x.org", max_concurrent=4))
         async with running(settings) as g:
             headers = {"x-claude-code-session-id": "s"}
@@ -72,7 +72,7 @@ async def test_quiet_is_for_health_checks(capsys: pytest.CaptureFixture[str]) ->
 @pytest.mark.parametrize("command", [["status"], ["status", "--watch"], ["clear", "up"]])
 def test_nobody_there_is_one_line(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main([*command, "--url", HERE]) == 1
-    assert capsys.readouterr().err == f"gateway: {HERE} does not answer: Connection refused\n"
+    assert capsys.readouterr().err == f"gateway: {HERE} does not respond: Connection refused\n"
 
 
 async def test_a_key_is_needed(capsys: pytest.CaptureFixture[str]) -> None:

@@ -15,11 +15,11 @@ from tests.fakes.messages import (
     Script,
     Sleep,
     chunked,
-    error_answer,
+    error_response,
     event,
-    json_answer,
+    json_response,
     message,
-    stream_answer,
+    stream_response,
     text_events,
 )
 from tests.support.client import ask
@@ -39,7 +39,7 @@ async def test_the_request_that_an_upstream_gets() -> None:
     body = b'{ "model": "m", "messages": [] }'
     async with in_memory(config(upstream(URL, "a@x"))) as stage:
         await stage.post(
-            body, json_answer(200, BODY), target="/v1/messages?beta=true", x_app="cli", cookie="a=b"
+            body, json_response(200, BODY), target="/v1/messages?beta=true", x_app="cli", cookie="a=b"
         )
         assert stage.asked[0].raw == (
             b"POST /api/v1/messages?beta=true HTTP/1.1\r\n"
@@ -59,7 +59,7 @@ async def test_a_token_that_was_refreshed_is_in_the_next_head() -> None:
     async with in_memory(config(upstream(URL, "g@x")), {"g@x": tokens}) as stage:
         for value in ("t-1", "t-1", "t-2"):
             tokens.tell(value)
-            await stage.post(ask(), json_answer(200, message()))
+            await stage.post(ask(), json_response(200, message()))
         assert [request.key for request in stage.asked] == ["Bearer t-1", "Bearer t-1", "Bearer t-2"]
         assert len(stage.wires) == 1
 
@@ -68,7 +68,7 @@ async def test_a_token_that_was_refreshed_is_in_the_next_head() -> None:
 async def test_a_request_id_where_the_upstream_gives_none(stream: bool) -> None:
     head = SSE_HEAD.replace(b"request-id: req_upstream\r\n", b"")
     async with in_memory(config(upstream(URL))) as stage:
-        script: Script = [head + chunked(text_events())] if stream else json_answer(200, message())
+        script: Script = [head + chunked(text_events())] if stream else json_response(200, message())
         response = await stage.post(ask(stream=stream), script)
         assert f" {response.header('request-id')} " in stage.line
 
@@ -85,7 +85,7 @@ async def test_a_json_response_without_a_type() -> None:
 async def test_what_is_told_of_the_account(expose: Any, email: str | None, model: str | None) -> None:
     settings = config(upstream(URL, "work@x"), server={"expose": expose})
     async with in_memory(settings) as stage:
-        for script in (json_answer(200, message()), error_answer(400, "invalid_request_error", "no")):
+        for script in (json_response(200, message()), error_response(400, "invalid_request_error", "no")):
             response = await stage.post(ask(), script)
             assert response.header("x-account-email") == email
             assert response.header("x-mapped-model") == model
@@ -97,14 +97,14 @@ async def test_what_is_told_of_the_account(expose: Any, email: str | None, model
 
 async def test_a_stream_asked_for_internally_is_collected() -> None:
     async with in_memory(config(upstream(URL, stream_internally=True))) as stage:
-        response = await stage.post(ask(), stream_answer(text_events("Hello there")))
+        response = await stage.post(ask(), stream_response(text_events("Hello there")))
         assert stage.asked[0].document == {**ask(), "stream": True}
         assert (response.status, response.header("content-type")) == (200, "application/json")
         assert response.document["content"] == [{"type": "text", "text": "Hellothere"}]
         assert response.header("cache-control") is None
         assert "input=11 output=7 cache_read=5" in stage.line
         # Counting is no stream.
-        await stage.post(ask(), json_answer(200, {"input_tokens": 2}), target=COUNT)
+        await stage.post(ask(), json_response(200, {"input_tokens": 2}), target=COUNT)
         assert stage.asked[1].document == ask()
 
 
@@ -123,13 +123,13 @@ async def test_a_collected_stream_that_breaks_is_an_error(
     events: list[bytes], status: int, type: str
 ) -> None:
     async with in_memory(config(upstream(URL, stream_internally=True), retry=ONCE)) as stage:
-        response = await stage.post(ask(), stream_answer(events))
+        response = await stage.post(ask(), stream_response(events))
         assert (response.status, response.error_type) == (status, type)
 
 
 async def test_a_count_of_another_dialect() -> None:
     async with in_memory(config(upstream(URL, kind="gemini"))) as stage:
-        response = await stage.post(ask(), json_answer(200, {"totalTokens": 31}), target=COUNT)
+        response = await stage.post(ask(), json_response(200, {"totalTokens": 31}), target=COUNT)
         assert response.body == b'{"input_tokens":31}'
         assert response.header("x-token-count") == "upstream"
         assert stage.asked[0].target.endswith("/models/m:countTokens")
@@ -155,13 +155,13 @@ async def test_an_upstream_that_compresses_although_it_was_asked_not_to(stream: 
 async def test_an_error_that_is_compressed_keeps_its_words() -> None:
     coded = gzip.compress(orjson.dumps({"error": {"type": "invalid_request_error", "message": "no"}}))
     async with in_memory(config(upstream(URL))) as stage:
-        response = await stage.post(ask(), json_answer(400, coded, [("content-encoding", "gzip")]))
+        response = await stage.post(ask(), json_response(400, coded, [("content-encoding", "gzip")]))
         assert (response.status, response.message) == (400, "no")
 
 
 async def test_a_coding_that_is_unknown() -> None:
     async with in_memory(config(upstream(URL), retry=ONCE)) as stage:
-        response = await stage.post(ask(), json_answer(200, BODY, [("content-encoding", "br")]))
+        response = await stage.post(ask(), json_response(200, BODY, [("content-encoding", "br")]))
         assert (response.status, response.error_type) == (502, "api_error")
         assert "compresses with 'br'" in response.message
         assert stage.asked[0].wire.is_closing()
@@ -193,12 +193,12 @@ async def test_an_upstream_that_closes_on_one_request_is_not_called_down_for_it(
         assert (await stage.post(ask(), [Close()], [Close()])).status == 502
         assert stage.gateway.runtime.scheduler.snapshot(0.0)[0].ready
         # It serves others, so that it was that request.
-        assert (await stage.post(ask("more"), json_answer(200, message()))).status == 200
-        assert (await stage.post(ask(), [Close()], json_answer(200, message()))).status == 200
+        assert (await stage.post(ask("more"), json_response(200, message()))).status == 200
+        assert (await stage.post(ask(), [Close()], json_response(200, message()))).status == 200
 
 
 async def test_an_empty_message_is_asked_for_once_more() -> None:
-    empty = json_answer(200, {"content": [], "usage": {"input_tokens": 1, "output_tokens": 0}})
+    empty = json_response(200, {"content": [], "usage": {"input_tokens": 1, "output_tokens": 0}})
     async with in_memory(config(upstream(URL, "a@x", "b@x"))) as stage:
         response = await stage.post(ask(), empty, empty)
         assert (response.status, response.header("x-gateway-attempts")) == (200, "2")
@@ -206,14 +206,14 @@ async def test_an_empty_message_is_asked_for_once_more() -> None:
 
 
 async def test_a_refusal_that_names_something_is_cured() -> None:
-    refusal = error_answer(
+    refusal = error_response(
         400, "invalid_request_error", "messages.1.content.0: Invalid `signature` in `thinking` block"
     )
     thinking = [{"type": "thinking", "thinking": "hm", "signature": "s" * 20}, {"type": "text", "text": "x"}]
     body = ask()
     body["messages"] += [{"role": "assistant", "content": thinking}, {"role": "user", "content": "go"}]
     async with in_memory(config(upstream(URL, "a@x", "b@x"))) as stage:
-        response = await stage.post(body, refusal, json_answer(200, message()))
+        response = await stage.post(body, refusal, json_response(200, message()))
         assert (response.status, response.header("x-account-email")) == (200, "a@x")
         assert b"thinking" in stage.asked[0].body
         assert b"thinking" not in stage.asked[1].body
@@ -224,9 +224,9 @@ async def test_the_first_success_is_told_to_who_waits_for_it() -> None:
     async with in_memory(config(upstream(URL))) as stage:
         told: list[str] = []
         stage.upstream.on_success = lambda: told.append("served")
-        await stage.post(ask(), error_answer(400, "invalid_request_error", "no"))
+        await stage.post(ask(), error_response(400, "invalid_request_error", "no"))
         assert told == []
-        await stage.post(ask(), json_answer(200, message()))
+        await stage.post(ask(), json_response(200, message()))
         assert told == ["served"]
 
 
@@ -240,7 +240,9 @@ async def test_a_thread_stays_on_the_account_that_has_its_history(stream: bool) 
             thread: dict[str, Any] = {"type": "start"}
             for _ in range(3):
                 script = (
-                    stream_answer(text_events()) if stream else json_answer(200, {**message(), "id": "msg_1"})
+                    stream_response(text_events())
+                    if stream
+                    else json_response(200, {**message(), "id": "msg_1"})
                 )
                 await stage.post(ask(f"{number}", stream=stream, thread=thread), script)
                 thread = {"type": "continue", "previous_message_id": "msg_1"}
@@ -250,7 +252,7 @@ async def test_a_thread_stays_on_the_account_that_has_its_history(stream: bool) 
 
 async def test_a_thread_whose_responses_have_no_id() -> None:
     async with in_memory(config(upstream(URL, "a@x"))) as stage:
-        response = await stage.post(ask(thread={"type": "start"}), json_answer(200, {"content": [1]}))
+        response = await stage.post(ask(thread={"type": "start"}), json_response(200, {"content": [1]}))
         assert response.status == 200
 
 
@@ -260,13 +262,15 @@ async def test_a_thread_where_no_upstream_keeps_any() -> None:
         assert response.status == 400
         assert response.document["error"]["details"] == {"error_code": "thread_unsupported_request"}
         assert stage.asked == []
-        assert (await stage.post(ask(thread=None), json_answer(200, message()))).status == 200
+        assert (await stage.post(ask(thread=None), json_response(200, message()))).status == 200
 
 
 async def test_a_request_in_a_content_coding() -> None:
     raw = orjson.dumps(ask())
     async with in_memory(config(upstream(URL))) as stage:
-        response = await stage.post(gzip.compress(raw), json_answer(200, message()), content_encoding="gzip")
+        response = await stage.post(
+            gzip.compress(raw), json_response(200, message()), content_encoding="gzip"
+        )
         assert response.status == 200
         assert stage.asked[0].body == raw
         assert stage.asked[0].header("content-encoding") is None
@@ -279,7 +283,7 @@ async def test_a_request_in_a_content_coding() -> None:
 def test_the_head_of_a_good_response_lets_others_follow_a_probe(good: bool) -> None:
     async def scenario() -> None:
         async with in_memory(config(upstream(URL, "a@x"))) as stage:
-            limit = error_answer(429, "rate_limit_error", "wait", [("retry-after", "5")])
+            limit = error_response(429, "rate_limit_error", "wait", [("retry-after", "5")])
             assert (await stage.post(ask(), limit)).status == 429
             await asyncio.sleep(5.1)
             clients = [stage.connect(), stage.connect()]

@@ -20,11 +20,11 @@ from tests.fakes.messages import (
     Script,
     Sleep,
     chunked,
-    error_answer,
+    error_response,
     event,
-    json_answer,
+    json_response,
     message,
-    stream_answer,
+    stream_response,
     text_events,
 )
 from tests.support.client import Response, ask
@@ -37,10 +37,10 @@ from tests.support.tokens import Tokens
 
 URL = "http://up.example"
 COUNT = "/v1/messages/count_tokens"
-GOOD = json_answer(200, message())
-GOOD_STREAM = stream_answer(text_events())
-LIMIT = error_answer(429, "rate_limit_error", "slow down", [("retry-after", "3600")])
-LIMIT_12 = error_answer(429, "rate_limit_error", "wait", [("retry-after", "12")])
+GOOD = json_response(200, message())
+GOOD_STREAM = stream_response(text_events())
+LIMIT = error_response(429, "rate_limit_error", "slow down", [("retry-after", "3600")])
+LIMIT_12 = error_response(429, "rate_limit_error", "wait", [("retry-after", "12")])
 BODY = b'{ "id":"msg_1", "usage": {"input_tokens": 3, "output_tokens": 4}, "new": 1.0 }'
 
 
@@ -81,7 +81,7 @@ def fields_of(response: Response) -> dict[str, str]:
 
 async def test_a_json_response_passes_byte_for_byte() -> None:
     async with in_memory(one("a@x", models={"m": "glm"})) as stage:
-        response = await stage.post(ask(), json_answer(200, BODY, HEAD))
+        response = await stage.post(ask(), json_response(200, BODY, HEAD))
         assert (response.status, response.body) == (200, BODY)
         assert fields_of(response) == {
             "content-type": "application/json",
@@ -159,15 +159,15 @@ async def test_every_field_of_the_log_line() -> None:
     "failure",
     [
         LIMIT,
-        error_answer(500, "api_error", "slow down"),
-        error_answer(401, "authentication_error", "slow down"),
-        json_answer(200, b""),
+        error_response(500, "api_error", "slow down"),
+        error_response(401, "authentication_error", "slow down"),
+        json_response(200, b""),
         [SSE_HEAD + chunked(text_events()[:3])],
         [SSE_HEAD + chunked([event("error", error={"type": "rate_limit_error", "message": "x"})])],
         [Close()],
         [Reset()],
         [b"nonsense\r\n\r\n"],
-        json_answer(200, BODY, [("content-encoding", "br")]),
+        json_response(200, BODY, [("content-encoding", "br")]),
     ],
     ids=range(10),
 )
@@ -199,7 +199,7 @@ async def test_the_most_useful_failure_names_whose_it_is() -> None:
         upstream("http://two", "b@x", name="two", models={"m": "wire-2"}, priority=1),
     )
     async with in_memory(settings) as stage:
-        response = await stage.post(ask(), LIMIT, error_answer(404, "not_found_error", "no such model"))
+        response = await stage.post(ask(), LIMIT, error_response(404, "not_found_error", "no such model"))
         assert (response.status, response.message) == (429, "slow down")
         assert response.header("x-account-email") == "a@x"
         assert response.header("x-mapped-model") == "wire-1"
@@ -214,10 +214,12 @@ async def test_the_most_useful_failure_names_whose_it_is() -> None:
 async def test_a_key_that_an_upstream_quotes_is_not_logged(quoted: str) -> None:
     said = "invalid key key-of-a@x"
     scripts: dict[str, list[Script]] = {
-        "whole": [error_answer(400, "authentication_error", said)],
-        "first of two": [error_answer(401, "authentication_error", said), GOOD],
+        "whole": [error_response(400, "authentication_error", said)],
+        "first of two": [error_response(401, "authentication_error", said), GOOD],
         "stream": [
-            stream_answer([*text_events()[:4], event("error", error={"type": "api_error", "message": said})])
+            stream_response(
+                [*text_events()[:4], event("error", error={"type": "api_error", "message": said})]
+            )
         ],
     }
     async with in_memory(one("a@x", "b@x")) as stage:
@@ -267,7 +269,7 @@ async def test_an_upstream_that_cannot_count_is_not_asked_again_at_once(status: 
     async with in_memory(one()) as stage:
         for _ in range(2):
             response = await stage.post(
-                ask(), *[error_answer(status, "x", "no such thing")][len(stage.asked) :], target=COUNT
+                ask(), *[error_response(status, "x", "no such thing")][len(stage.asked) :], target=COUNT
             )
             assert (response.status, response.header("x-token-count")) == (200, "estimate")
         assert len(stage.asked) == 1
@@ -278,10 +280,10 @@ async def test_an_upstream_that_cannot_count_is_not_asked_again_at_once(status: 
 @pytest.mark.parametrize(
     ("failure", "seconds"),
     [
-        (error_answer(429, "rate_limit_error", "wait", [("retry-after", "30")]), 30.0),
-        (error_answer(429, "rate_limit_error", "wait"), 600.0),
-        (error_answer(500, "api_error", "oh"), 600.0),
-        (json_answer(200, {}), 600.0),
+        (error_response(429, "rate_limit_error", "wait", [("retry-after", "30")]), 30.0),
+        (error_response(429, "rate_limit_error", "wait"), 600.0),
+        (error_response(500, "api_error", "oh"), 600.0),
+        (json_response(200, {}), 600.0),
         ([Close()], 600.0),
     ],
     ids=["limit with a hint", "limit", "error", "no count", "closed"],
@@ -295,7 +297,7 @@ def test_a_count_that_fails_is_estimated_and_harms_no_account(failure: Script, s
             await asyncio.sleep(seconds - 1.0)
             assert (await stage.post(ask(), target=COUNT)).header("x-token-count") == "estimate"
             await asyncio.sleep(1.1)
-            count = json_answer(200, {"input_tokens": 3})
+            count = json_response(200, {"input_tokens": 3})
             assert (await stage.post(ask(), count, target=COUNT)).document == {"input_tokens": 3}
             assert len(stage.asked) == 3
 
@@ -304,7 +306,7 @@ def test_a_count_that_fails_is_estimated_and_harms_no_account(failure: Script, s
 
 async def test_a_count_of_a_request_that_is_wrong() -> None:
     async with in_memory(one("a@x", "b@x")) as stage:
-        wrong = error_answer(400, "invalid_request_error", "messages: wrong")
+        wrong = error_response(400, "invalid_request_error", "messages: wrong")
         response = await stage.post(ask(), wrong, target=COUNT)
         assert (response.status, response.message) == (400, "messages: wrong")
         assert asked_of(stage) == "a"
@@ -361,7 +363,7 @@ def test_a_ping_before_anything_else() -> None:
 
 
 def test_attempts_go_on_behind_a_ping() -> None:
-    failing = [Sleep(1.5), *error_answer(500, "api_error", "oh")]
+    failing = [Sleep(1.5), *error_response(500, "api_error", "oh")]
     response, line = pinged(failing, GOOD_STREAM, accounts="ab")
     assert response.names == ["ping", *names_of(text_events())]
     assert "200 ok attempts=2" in line
@@ -370,9 +372,13 @@ def test_attempts_go_on_behind_a_ping() -> None:
 @pytest.mark.parametrize(
     ("script", "type", "words"),
     [
-        (error_answer(400, "invalid_request_error", "messages: no"), "invalid_request_error", "messages: no"),
+        (
+            error_response(400, "invalid_request_error", "messages: no"),
+            "invalid_request_error",
+            "messages: no",
+        ),
         (LIMIT, "rate_limit_error", "slow down"),
-        (error_answer(401, "authentication_error", "bad key"), "api_error", "must check its credential"),
+        (error_response(401, "authentication_error", "bad key"), "api_error", "must check its credential"),
     ],
 )
 def test_a_failure_behind_a_ping(script: Script, type: str, words: str) -> None:
@@ -405,7 +411,7 @@ def test_a_pause_in_the_middle_of_a_stream(at: int, pings: int) -> None:
 
 
 def test_a_count_is_not_pinged() -> None:
-    response, _ = pinged([Sleep(3.0), *json_answer(200, {"input_tokens": 1})], target=COUNT)
+    response, _ = pinged([Sleep(3.0), *json_response(200, {"input_tokens": 1})], target=COUNT)
     assert (response.status, response.document) == (200, {"input_tokens": 1})
 
 
@@ -609,7 +615,7 @@ async def test_a_client_that_leaves_while_it_waits_for_a_token() -> None:
 async def test_a_token_that_an_upstream_refuses_is_told_so() -> None:
     tokens = Tokens("t-1")
     async with in_memory(one("g@x", "b@x"), {"g@x": tokens}) as stage:
-        refused = error_answer(401, "authentication_error", "no: t-1")
+        refused = error_response(401, "authentication_error", "no: t-1")
         response = await stage.post(ask(), refused, GOOD)
         assert response.header("x-account-email") == "b@x"
         assert tokens.refused_values == ["t-1"]

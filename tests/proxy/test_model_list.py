@@ -18,7 +18,7 @@ from gateway.http1.pool import Pool
 from gateway.proxy.model_list import LIST_EVERY, MAX_LIST, ListKeeper, Model, ModelList
 from gateway.proxy.upstream import CredentialSource, Key, UpstreamClient
 from gateway.routing.credentials import credential_of
-from tests.fakes.messages import Close, Received, Reset, Script, ScriptedUpstream, Stall, json_answer
+from tests.fakes.messages import Close, Received, Reset, Script, ScriptedUpstream, Stall, json_response
 from tests.support.clock import run
 from tests.support.explode import explode
 from tests.support.leftovers import leftovers
@@ -142,7 +142,7 @@ LIST = {"data": [{"id": "b", "display_name": "B"}]}
 async def test_an_upstream_is_asked_for_its_list() -> None:
     model_list = ModelList(["a"], anything)
     async with ScriptedUpstream() as up:
-        up.script(json_answer(200, LIST))
+        up.script(json_response(200, LIST))
         async with asking(model_list, client_of(upstream(up.url + "/api", "a@x", "b@x"))) as made:
             await eventually(lambda: len(model_list.models) == 2)
             assert made.warnings == []
@@ -165,15 +165,15 @@ async def test_a_list_in_pieces_and_compressed() -> None:
 
 BOMB = gzip.compress(b'{"data":[{"id":"bomb"}]}' + b" " * (MAX_LIST + 1))
 NO_LIST: list[Script] = [
-    json_answer(404, {"error": "no list"}),
-    json_answer(204, b""),
-    json_answer(301, LIST, [("location", "/elsewhere")]),
-    json_answer(200, {"data": []}),
-    json_answer(200, b"<html>"),
-    json_answer(200, LIST, [("content-encoding", "br")]),
-    json_answer(200, LIST, [("content-encoding", "gzip")]),
-    json_answer(200, gzip.compress(orjson.dumps(LIST))[:-3], [("content-encoding", "gzip")]),
-    json_answer(200, BOMB, [("content-encoding", "gzip")]),
+    json_response(404, {"error": "no list"}),
+    json_response(204, b""),
+    json_response(301, LIST, [("location", "/elsewhere")]),
+    json_response(200, {"data": []}),
+    json_response(200, b"<html>"),
+    json_response(200, LIST, [("content-encoding", "br")]),
+    json_response(200, LIST, [("content-encoding", "gzip")]),
+    json_response(200, gzip.compress(orjson.dumps(LIST))[:-3], [("content-encoding", "gzip")]),
+    json_response(200, BOMB, [("content-encoding", "gzip")]),
     [b"HTTP/1.1 200 OK\r\ncontent-length: 999\r\n\r\n" + orjson.dumps(LIST), Close()],
     [b"nonsense\r\n\r\n"],
     [Close()],
@@ -185,7 +185,7 @@ NO_LIST: list[Script] = [
 async def test_where_one_account_gives_no_list_the_next_one_is_asked(script: Script) -> None:
     model_list = ModelList([], anything)
     async with ScriptedUpstream() as up:
-        up.script(script, json_answer(200, LIST))
+        up.script(script, json_response(200, LIST))
         async with asking(model_list, client_of(upstream(up.url, "a@x", "b@x"))) as made:
             await eventually(lambda: model_list.models)
             assert made.warnings == []
@@ -204,7 +204,7 @@ def test_an_upstream_that_gives_no_list_is_asked_again(script: Script) -> None:
             return script
 
         async with (
-            ScriptedUpstream(answer=respond) as up,
+            ScriptedUpstream(respond=respond) as up,
             asking(model_list, client_of(upstream(up.url))) as made,
         ):
             await asyncio.sleep(1500.0)
@@ -221,7 +221,7 @@ def test_a_list_is_asked_for_every_ten_minutes() -> None:
     async def scenario() -> None:
         model_list = ModelList([], anything)
         async with ScriptedUpstream() as up:
-            up.answer = lambda _: json_answer(200, {"data": [{"id": f"list-{len(up.requests)}"}]})
+            up.respond = lambda _: json_response(200, {"data": [{"id": f"list-{len(up.requests)}"}]})
             async with asking(model_list, client_of(upstream(up.url))):
                 await asyncio.sleep(1.0)
                 for number in (1, 2, 3):
@@ -234,7 +234,7 @@ def test_a_list_is_asked_for_every_ten_minutes() -> None:
 async def test_an_upstream_that_serves_a_request_is_asked_at_once() -> None:
     model_list = ModelList([], anything)
     async with ScriptedUpstream() as up:
-        up.script(json_answer(503, {}), json_answer(200, LIST))
+        up.script(json_response(503, {}), json_response(200, LIST))
         client = client_of(upstream(up.url))
         async with asking(model_list, client):
             await eventually(lambda: client.on_success)
@@ -278,7 +278,7 @@ async def test_an_upstream_without_a_list_is_not_asked() -> None:
 async def test_a_token_is_waited_for() -> None:
     model_list, tokens, others = ModelList([], anything), Tokens(), Tokens()
     async with ScriptedUpstream() as up:
-        up.script(json_answer(200, LIST))
+        up.script(json_response(200, LIST))
         client = client_of(upstream(up.url, "a@x", "b@x"), {"a@x": tokens, "b@x": others})
         async with asking(model_list, client):
             # One is enough.
@@ -312,6 +312,6 @@ async def test_an_end_while_a_token_is_waited_for() -> None:
 async def test_an_internal_error_is_a_list_that_did_not_come(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(AnthropicDialect, "models", explode)
     async with ScriptedUpstream() as up:
-        up.script(json_answer(200, LIST))
+        up.script(json_response(200, LIST))
         async with asking(ModelList([], anything), client_of(upstream(up.url))) as made:
             await eventually(lambda: made.warnings)

@@ -51,7 +51,7 @@ def test_only_what_was_estimated_is_worth_learning(runtime: Runtime) -> None:
 
 
 @pytest.mark.parametrize("output", [None, 0])
-def test_what_was_no_answer_teaches_nothing(runtime: Runtime, output: int | None) -> None:
+def test_what_was_no_response_teaches_nothing(runtime: Runtime, output: int | None) -> None:
     runtime.count("m", REQUEST)
     record = record_of(input_tokens=2 * ESTIMATE)
     record.output_tokens = output

@@ -12,7 +12,7 @@ from gateway.http1.limits import Limits
 from gateway.http1.pool import Pool
 from gateway.proxy.token_refresh import MAX_RESPONSE, TokenRefresher
 from gateway.routing.credentials import Credential, OAuthToken, RefreshError
-from tests.fakes.messages import Close, Reset, Script, ScriptedUpstream, Sleep, Stall, json_answer
+from tests.fakes.messages import Close, Reset, Script, ScriptedUpstream, Sleep, Stall, json_response
 from tests.support.explode import explode
 from tests.support.loops import eventually, settle
 from tests.support.running import FAST
@@ -69,7 +69,7 @@ def refresher_of(pool: Pool, url: str, path: str = "/token") -> TokenRefresher:
 
 
 def token(value: str, life: float = 3600) -> Script:
-    return json_answer(200, {"access_token": value, "expires_in": life})
+    return json_response(200, {"access_token": value, "expires_in": life})
 
 
 async def fetched(refresher: TokenRefresher) -> Result:
@@ -184,7 +184,7 @@ async def test_who_asks_again_when_told_waits_for_the_next_one(
     login: ScriptedUpstream, pool: Pool, clock: Clock
 ) -> None:
     refresher = refresher_of(pool, login.url)
-    login.script(json_answer(503, {}), token("t-2"))
+    login.script(json_response(503, {}), token("t-2"))
     told: list[Result] = []
 
     def again(result: Result) -> None:
@@ -222,7 +222,7 @@ async def test_a_refresh_ahead_that_fails_harms_nobody(
     login: ScriptedUpstream, pool: Pool, clock: Clock
 ) -> None:
     refresher = refresher_of(pool, login.url)
-    login.script(token("t-1"), json_answer(500, {}), token("t-2"))
+    login.script(token("t-1"), json_response(500, {}), token("t-2"))
     await fetched(refresher)
     clock.now += 3600 - 100
     assert value_of(refresher.current()) == "t-1"
@@ -265,17 +265,17 @@ async def test_a_token_that_was_refused_is_forgotten_once(
 @pytest.mark.parametrize(
     ("script", "status", "words"),
     [
-        (json_answer(400, {"error": "invalid_grant"}), 401, "answered 400 (invalid_grant)"),
-        (json_answer(401, {"error": "invalid_client"}), 401, "answered 401 (invalid_client)"),
-        (json_answer(403, b"<html>"), 401, "answered 403"),
-        (json_answer(302, b"", [("location", "/elsewhere")]), 503, "answered 302"),
-        (json_answer(429, {}), 503, "answered 429"),
-        (json_answer(500, {}), 503, "answered 500"),
-        (json_answer(200, {}), 503, "gave no usable access_token"),
-        (json_answer(200, {"access_token": "a\nb"}), 503, "gave no usable access_token"),
-        (json_answer(200, b"<html>"), 503, "gave no usable access_token"),
+        (json_response(400, {"error": "invalid_grant"}), 401, "responded with 400 (invalid_grant)"),
+        (json_response(401, {"error": "invalid_client"}), 401, "responded with 401 (invalid_client)"),
+        (json_response(403, b"<html>"), 401, "responded with 403"),
+        (json_response(302, b"", [("location", "/elsewhere")]), 503, "responded with 302"),
+        (json_response(429, {}), 503, "responded with 429"),
+        (json_response(500, {}), 503, "responded with 500"),
+        (json_response(200, {}), 503, "gave no usable access_token"),
+        (json_response(200, {"access_token": "a\nb"}), 503, "gave no usable access_token"),
+        (json_response(200, b"<html>"), 503, "gave no usable access_token"),
         (
-            json_answer(200, {"access_token": "t", "more": "x" * MAX_RESPONSE}),
+            json_response(200, {"access_token": "t", "more": "x" * MAX_RESPONSE}),
             503,
             "gave no usable access_token",
         ),
@@ -318,9 +318,9 @@ async def test_a_token_endpoint_that_is_silent(
     assert (error.status, "did not begin to respond in time" in str(error)) == (503, True)
 
 
-async def test_each_answer_has_the_whole_limit(login: ScriptedUpstream, pool: Pool, clock: Clock) -> None:
+async def test_each_response_has_the_whole_limit(login: ScriptedUpstream, pool: Pool, clock: Clock) -> None:
     refresher = refresher_of(pool, login.url)
-    login.script(json_answer(200, {"access_token": "t", "more": "x" * (MAX_RESPONSE // 2)}))
+    login.script(json_response(200, {"access_token": "t", "more": "x" * (MAX_RESPONSE // 2)}))
     for _ in range(4):
         assert value_of(await fetched(refresher)) == "t"
 

@@ -78,12 +78,12 @@ def test_a_probe_that_leaves_makes_room_for_the_next() -> None:
     assert health.enter(10.0, "second")
 
 
-def test_an_answered_probe_lets_the_others_in() -> None:
+def test_a_probe_with_a_response_lets_the_others_in() -> None:
     health = limited()
     health.enter(10.0, "probe")
-    health.answered(11.0, "other")
+    health.responded(11.0, "other")
     assert health.opens_at(11.0) == 10.0 + PROBE_PATIENCE
-    health.answered(11.0, "probe")
+    health.responded(11.0, "probe")
     assert health.opens_at(11.0) == 0.0
     assert not health.enter(11.0, "other"), "it is no probe"
 

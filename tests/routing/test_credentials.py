@@ -169,13 +169,13 @@ def test_a_short_life_is_used_for_half_of_it() -> None:
     assert subject.due(30.0)
 
 
-ANSWERS = [
+RESPONSES = [
     (400, b'{"error":"invalid_grant","error_description":"also-secret"}', 401, "400 (invalid_grant)"),
-    (401, b'{"error":{"message":"also-secret"}}', 401, "answered 401"),
-    (403, b'{"error":"also-secret!"}', 401, "answered 403"),
-    (429, b"", 503, "answered 429"),
-    (500, b"<html>", 503, "answered 500"),
-    (302, b"", 503, "answered 302"),
+    (401, b'{"error":{"message":"also-secret"}}', 401, "responded with 401"),
+    (403, b'{"error":"also-secret!"}', 401, "responded with 403"),
+    (429, b"", 503, "responded with 429"),
+    (500, b"<html>", 503, "responded with 500"),
+    (302, b"", 503, "responded with 302"),
     (200, b"", 503, "no usable access_token"),
     (200, b"[]", 503, "no usable access_token"),
     (200, b'{"access_token":7}', 503, "no usable access_token"),
@@ -185,8 +185,8 @@ ANSWERS = [
 ]
 
 
-@pytest.mark.parametrize(("status", "body", "becomes", "message"), ANSWERS)
-def test_answers_without_a_token(status: int, body: bytes, becomes: int, message: str) -> None:
+@pytest.mark.parametrize(("status", "body", "becomes", "message"), RESPONSES)
+def test_responses_without_a_token(status: int, body: bytes, becomes: int, message: str) -> None:
     subject = token()
     old = subject.accept(200, b'{"access_token":"old","expires_in":400}', 0.0)
     with pytest.raises(RefreshError) as caught:

@@ -35,7 +35,7 @@ def attempt(target: Target, outcome: str | Failure) -> FailedAttempt:
 
 
 def plain(stop: GiveUp) -> str:
-    return stop.told(str, str)
+    return stop.error_message(str, str)
 
 
 TOLD: list[tuple[Story, str, int, int | None, bool]] = [
@@ -163,7 +163,9 @@ def test_all_that_were_refused_are_named_and_can_be_masked_and_censored() -> Non
     refused = Failure(kind=FailureKind.STATUS, status=401, message=words)
     attempts = [attempt(cast_[name], refused) for name in "AABC"]
     stop = give_up(list(cast_.values()), attempts, NOW)
-    told = stop.told(lambda account: f"{account}***", lambda text: text.replace("sk-very-secret", "***"))
+    told = stop.error_message(
+        lambda account: f"{account}***", lambda text: text.replace("sk-very-secret", "***")
+    )
     for upstream, account in ("aA", "aB", "cC"):
         assert told.count(f'upstream "{upstream}" refused account "{account}***" (401)') == 1
     assert "secret" not in told
@@ -203,7 +205,9 @@ def test_a_key_that_a_host_quotes_is_not_passed_on() -> None:
 
 def test_why_no_token_could_be_got_is_for_the_log() -> None:
     cast_ = targets("A")
-    token = Failure(kind=FailureKind.REFRESH, status=401, message="the token endpoint https://x answered 400")
+    token = Failure(
+        kind=FailureKind.REFRESH, status=401, message="the token endpoint https://x responded with 400"
+    )
     for attempts in ([attempt(cast_["A"], token)], []):
         assert plain(give_up(list(cast_.values()), attempts, NOW)).endswith("must check its credential")
 

@@ -182,7 +182,7 @@ def test_serves() -> None:
     assert [name for name in asked if routes.serves(name)] == ["m", "exact", "claude-opus-9"]
 
 
-def test_answers_are_kept_but_not_without_end() -> None:
+def test_responses_are_kept_but_not_without_end() -> None:
     routes = ModelRoutes({}, [PLAIN])
     first = routes.resolve("m")
     assert routes.resolve("m") is first

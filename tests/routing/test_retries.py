@@ -819,14 +819,14 @@ HALF_OPEN = {
         31.0 t                    -> wait 12 slot
         """,
     ),
-    "the answer's head has come: the others need not wait for its content": (
+    "the response's head has come: the others need not wait for its content": (
         "A",
         """
         00.0 q                    -> A
         00.0 q 429 retry-after=30 -> stop 429 A after=30
         30.0 r                    -> A
         30.1 s                    -> wait 11.9 slot
-        31.0 r answered
+        31.0 r responded
         31.0 s                    -> A
         32.0 r error rate_limit_error -> wait 5
         32.0 t                    -> wait 5
@@ -902,7 +902,7 @@ HALF_OPEN = {
         2.0 s     -> wait 4
         """,
     ),
-    "an upstream: any answer shows that it can be reached": (
+    "an upstream: any response shows that it can be reached": (
         "A B",
         """
         0.0 q         -> A
@@ -1586,7 +1586,7 @@ def test_every_end_frees_a_slot(outcome: str) -> None:
     assert account.in_flight == 0
 
 
-@pytest.mark.parametrize("outcome", ["ok", "answered", "done", "400", "429"])
+@pytest.mark.parametrize("outcome", ["ok", "responded", "done", "400", "429"])
 def test_a_probe_that_ends_wakes_those_who_wait_for_it(outcome: str) -> None:
     stage = Stage("A")
     stage.play(
@@ -1602,11 +1602,11 @@ def test_a_probe_that_ends_wakes_those_who_wait_for_it(outcome: str) -> None:
     assert woken == [True]
 
 
-def test_an_answer_that_probes_nothing_wakes_nobody() -> None:
+def test_a_response_that_probes_nothing_wakes_nobody() -> None:
     stage = Stage("A")
     stage.play("0 r -> A")
     stage.scheduler.on_free(lambda: pytest.fail("woken"))
-    stage.play("1 r answered\n1 r ok")
+    stage.play("1 r responded\n1 r ok")
 
 
 def test_a_caller_can_ask_what_was_met_and_who_was_tried() -> None:
@@ -1690,7 +1690,7 @@ def test_nobody_at_all() -> None:
     assert isinstance(stop, GiveUp)
     assert told(stop) == "stop 503 -"
     assert stop.failure is None
-    assert stop.told(str, str) == "no account serves this model"
+    assert stop.error_message(str, str) == "no account serves this model"
 
 
 def test_wire_models_cool_down_by_themselves() -> None:

@@ -310,7 +310,7 @@ def test_an_account_that_is_disabled_is_the_operators_trouble() -> None:
     stop = retries.next(0.0)
     assert isinstance(stop, GiveUp)
     assert (stop.status, stop.retry_after, stop.final) == (503, None, True)
-    assert stop.told(str, str) == 'account "A" of upstream "a" is disabled'
+    assert stop.error_message(str, str) == 'account "A" of upstream "a" is disabled'
 
 
 # --- reload ----------------------------------------------------------------------------------------

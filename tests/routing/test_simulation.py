@@ -51,7 +51,7 @@ FAILURES = [
 
 outcomes = st.tuples(
     st.sampled_from([0.0, 0.3, 2.0, 14.0]),
-    st.sampled_from([*FAILURES, "ok", "ok", "ok broke", "answered ok", "canceled"]),
+    st.sampled_from([*FAILURES, "ok", "ok", "ok broke", "responded ok", "canceled"]),
 )
 
 
@@ -81,12 +81,12 @@ class Probe:
     since: float
     cool_down: tuple[float, str, int]
     """The cool-down it tests."""
-    answered: bool = False
+    responded: bool = False
     over: bool = False
 
     def keeps_others_out(self, health: CircuitBreaker, now: float) -> bool:
         waited = now - self.since
-        patient = not self.answered and waited < PROBE_PATIENCE - 2 * TICK
+        patient = not self.responded and waited < PROBE_PATIENCE - 2 * TICK
         return patient and not self.over and self.cool_down == cool_down(health)
 
 
@@ -213,10 +213,10 @@ class Request:
         if self.over:
             return
         world, now = self.world, self.world.now
-        if outcome[0] == "answered":
+        if outcome[0] == "responded":
             for probe in self.probes:
-                probe.answered = True
-            self.client.report(now, ["answered"])
+                probe.responded = True
+            self.client.report(now, ["responded"])
             outcome = outcome[1:]
         self.probes_end()
         if outcome[0] == "ok":

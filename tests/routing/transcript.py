@@ -4,7 +4,7 @@ A cast names the accounts: `A B` are two accounts of one upstream, `A / B` two u
 `A | F` an upstream with a fallback. `A:2` takes two requests at once, `A*` logs in with OAuth.
 
 A line is `time request [outcome] [-> what comes next]`. A request comes into being when it is first named;
-`r@talk` belongs to the conversation `talk`. Outcomes: `ok`, `done`, `answered`, `broke ...`, or a failure:
+`r@talk` belongs to the conversation `talk`. Outcomes: `ok`, `done`, `responded`, `broke ...`, or a failure:
 a status (with headers: `429 retry-after=2`), `connect`, `timeout`, `empty`, `signature`, `error TYPE`, or a name of
 `SAID`.
 What comes next: an account (`A`, `A stripped`, `A refresh`), `wait 0.25`, `wait 20 slot`, or
@@ -200,8 +200,8 @@ class Request:
                 self.lease.succeeded(now)
             case ["done"]:
                 self.lease.release()
-            case ["answered"]:
-                self.lease.answered(now)
+            case ["responded"]:
+                self.lease.responded(now)
             case ["broke", *words]:
                 self.scheduler.broke(self.lease, failure(words) if words else None, now, WALL + now)
             case words:

@@ -49,8 +49,8 @@ class Office:
         replies: list[list[bytes]] = []
         sharing.gather(kind, replies.append, within)
         await self.turn(lambda: replies)
-        (answers,) = replies
-        return sorted(answers)
+        (responses,) = replies
+        return sorted(responses)
 
 
 @asynccontextmanager

@@ -103,7 +103,7 @@ async def test_a_worker_that_stands_still_is_not_waited_for() -> None:
             started = time.monotonic()
             assert await made.gathered(made.workers[0], "status", 0.1) == [b"1"]
             assert 0.05 < time.monotonic() - started < 2.0
-            # Its end is an answer, too.
+            # Its end is a reply, too.
             replies: list[list[bytes]] = []
             made.workers[0].gather("status", replies.append, 60.0)
             await made.turn(lambda: len(made.hub._asks) == 2)
@@ -112,7 +112,7 @@ async def test_a_worker_that_stands_still_is_not_waited_for() -> None:
         assert made.hub._asks == {}
 
 
-async def test_a_worker_that_stands_still_is_asked_no_more_until_it_answers(
+async def test_a_worker_that_stands_still_is_asked_no_more_until_it_replies(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(hub, "STILL", 0.02)
@@ -137,7 +137,7 @@ async def test_a_worker_that_stands_still_is_asked_no_more_until_it_answers(
             assert sorted(replies[0]) == [b"0", b"1"]
 
 
-async def test_a_fault_in_what_hears_or_answers_ends_no_connection() -> None:
+async def test_a_fault_in_what_hears_or_replies_ends_no_connection() -> None:
     faults: list[Any] = []
     asyncio.get_running_loop().set_exception_handler(
         lambda loop, context: faults.append(context["exception"])
@@ -179,7 +179,7 @@ async def test_a_question_of_one_that_is_gone_is_forgotten() -> None:
                 asking.sendall(frame(ASK, add_number(1, b"status")))
                 await made.turn(lambda: made.hub._asks)
             await made.turn(lambda: not made.hub._asks)
-            # One that answers what nobody asked, and one that leaves when others still have to answer.
+            # One that replies to what nobody asked, and one that leaves when others still have to reply.
             with stranger(made) as asking:
                 asking.sendall(frame(ASK, add_number(2, b"status")))
                 await made.turn(lambda: made.hub._asks)

@@ -13,8 +13,8 @@ from tests.fakes.messages import (
     Script,
     ScriptedUpstream,
     Sleep,
-    error_answer,
-    json_answer,
+    error_response,
+    json_response,
 )
 
 EVENTS = 40
@@ -41,7 +41,7 @@ class Upstream:
 
     def serving(self) -> ScriptedUpstream:
         """Return the upstream, to be entered."""
-        return ScriptedUpstream(answer=self.script, keeps=False)
+        return ScriptedUpstream(respond=self.script, keeps=False)
 
     def script(self, request: Received) -> Script:
         """Return what a request is given: a behaviour's script, else what fits its path."""
@@ -106,8 +106,8 @@ def _limited(up: Upstream, request: Received, dialect: responses.Dialect) -> Scr
     if dialect is responses.GEMINI:
         retry = {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": f"{RETRY_AFTER}s"}
         error = {"code": 429, "message": "quota", "status": "RESOURCE_EXHAUSTED", "details": [retry]}
-        return json_answer(429, {"error": error})
-    return error_answer(429, "rate_limit_error", "soak", [("retry-after", str(RETRY_AFTER))])
+        return json_response(429, {"error": error})
+    return error_response(429, "rate_limit_error", "soak", [("retry-after", str(RETRY_AFTER))])
 
 
 def _rotate(up: Upstream, request: Received, dialect: responses.Dialect) -> Script:
@@ -121,15 +121,15 @@ def _failing_once(up: Upstream, request: Received, dialect: responses.Dialect) -
 
 
 def _failing(up: Upstream, request: Received, dialect: responses.Dialect) -> Script:
-    return error_answer(500, "api_error", "soak")
+    return error_response(500, "api_error", "soak")
 
 
 def _overloaded(up: Upstream, request: Received, dialect: responses.Dialect) -> Script:
-    return error_answer(529, "overloaded_error", "soak")
+    return error_response(529, "overloaded_error", "soak")
 
 
 def _refused(up: Upstream, request: Received, dialect: responses.Dialect) -> Script:
-    return error_answer(400, "invalid_request_error", "soak")
+    return error_response(400, "invalid_request_error", "soak")
 
 
 _ERROR = responses.chunk(

@@ -16,11 +16,11 @@ from gateway.sharing.peers import Sharing
 from gateway.status.document import KIND, Names, collect, merge, part
 from gateway.telemetry.access_log import Record
 from gateway.telemetry.recent import CONVERSATIONS, REQUESTS
-from tests.fakes.messages import ScriptedUpstream, error_answer, json_answer, message
+from tests.fakes.messages import ScriptedUpstream, error_response, json_response, message
 from tests.support.client import ask
 from tests.support.running import Running, config, running, upstream
 
-LIMIT = error_answer(
+LIMIT = error_response(
     429, "rate_limit_error", "a@x.org is out of tokens, sk-abcdef123456", [("retry-after", "60")]
 )
 
@@ -123,9 +123,9 @@ async def test_an_account_that_cools_down_says_why_and_until_when(
 
 
 async def test_cures_and_a_feature_that_is_shut() -> None:
-    refusal = error_answer(400, "invalid_request_error", "invalid beta flag")
+    refusal = error_response(400, "invalid_request_error", "invalid beta flag")
     async with ScriptedUpstream() as up:
-        up.script(refusal, json_answer(200, message()))
+        up.script(refusal, json_response(200, message()))
         settings = config(upstream(up.url, "a@x.org", drop_betas=("fast-*",)))
         async with running(settings) as g:
             assert (await g.post(ask(), anthropic_beta="odd-1")).status == 200

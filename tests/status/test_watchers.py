@@ -13,7 +13,7 @@ from gateway.config import Auth, Secret, Status
 from gateway.messages.sse import Event, EventDecoder
 from gateway.status import watchers
 from gateway.status.changes import apply_change
-from tests.fakes.messages import ScriptedUpstream, error_answer, json_answer, message
+from tests.fakes.messages import ScriptedUpstream, error_response, json_response, message
 from tests.support.client import Client, ask
 from tests.support.leftovers import leftovers
 from tests.support.loops import eventually, settle
@@ -65,9 +65,9 @@ async def watching(g: Running) -> AsyncIterator[Watching]:
 
 
 async def test_whoever_watches_sees_what_changes() -> None:
-    limited = error_answer(429, "rate_limit_error", "wait", [("retry-after", "3600")])
+    limited = error_response(429, "rate_limit_error", "wait", [("retry-after", "3600")])
     async with ScriptedUpstream() as up, running(config(upstream(up.url, "a@x.org"))) as g:
-        up.script(json_answer(200, message()), limited)
+        up.script(json_response(200, message()), limited)
         async with watching(g) as one:
             # No proxy on the way may keep or gather it.
             for line in (b"text/event-stream", b"x-accel-buffering: no", b"cache-control: no-cache"):
@@ -131,7 +131,7 @@ async def test_whoever_reads_slowly_gets_the_whole_once_it_has_caught_up() -> No
         await one.until(1)
         (watcher,) = g.gateway.runtime.standing.watchers._watchers  # type: ignore[union-attr]
         watcher.request.writable(False)
-        up.script(json_answer(200, message()))
+        up.script(json_response(200, message()))
         await g.post(ask())
         await asyncio.sleep(0.1)
         watcher.request.writable(True)

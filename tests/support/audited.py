@@ -1,7 +1,7 @@
 """`python -m tests.support.audited`: a gateway that a hostile client asks for everything, and what it did meanwhile.
 
 An audit hook hears of each process, file, name and connection that Python code turns to. It can never be taken away
-again, so that this is a process of its own. It prints JSON: `answers` (how many), `asked` (paths at the upstreams),
+again, so that this is a process of its own. It prints JSON: `responses` (how many), `asked` (paths at the upstreams),
 `deeds` (those apart that belong to the asking itself: connections of client and gateway, modules that are read), and
 `control`, what was heard of a process that is started at the end.
 """
@@ -17,7 +17,7 @@ from urllib.parse import quote
 from gateway.config import Retry
 from gateway.config.values import REPAIRS_OF_KIND
 from gateway.endpoints.router import MODEL, ROUTES
-from tests.fakes.messages import Received, Script, ScriptedUpstream, json_answer, stream_answer
+from tests.fakes.messages import Received, Script, ScriptedUpstream, json_response, stream_response
 from tests.support.client import ask, fetch
 from tests.support.running import config, running, upstream
 from tests.support.stage import good
@@ -94,14 +94,14 @@ def requests() -> Iterator[tuple[str, str, bytes | dict[str, Any]]]:
 def tempting(request: Received) -> Script:
     """An upstream that would like to be followed."""
     if b"redirecting" in request.body:
-        return json_answer(302, {}, [("location", TEMPTATIONS[0]), ("content-location", TEMPTATIONS[0])])
+        return json_response(302, {}, [("location", TEMPTATIONS[0]), ("content-location", TEMPTATIONS[0])])
     if "streamGenerateContent" not in request.target:
-        return good(request) if request.body else json_answer(404, {})
+        return good(request) if request.body else json_response(404, {})
     part = {"fileData": {"fileUri": TEMPTATIONS[0], "mimeType": "image/png"}}
     grounding = {"groundingChunks": [{"web": {"uri": TEMPTATIONS[0], "title": "x"}}]}
     content = {"role": "model", "parts": [{"text": TEMPTATIONS[0]}, part]}
     candidate = {"content": content, "finishReason": "STOP", "groundingMetadata": grounding}
-    return stream_answer([b"data: %b\r\n\r\n" % json.dumps({"candidates": [candidate]}).encode()])
+    return stream_response([b"data: %b\r\n\r\n" % json.dumps({"candidates": [candidate]}).encode()])
 
 
 def control() -> None:
@@ -112,13 +112,13 @@ def control() -> None:
 async def main() -> None:
     deeds: list[str] = []
     asked: set[str] = set()
-    answers = 0
+    responses = 0
 
-    def answer(request: Received) -> Script:
+    def respond(request: Received) -> Script:
         asked.add(request.target.partition("?")[0])
         return tempting(request)
 
-    async with ScriptedUpstream(answer=answer) as up:
+    async with ScriptedUpstream(respond=respond) as up:
         same = upstream(up.url, name="same", models={"m": "m", "redirecting": "redirecting"})
         other = upstream(
             up.url, name="other", kind="gemini", models={"gemini": "g"}, repairs=REPAIRS_OF_KIND["gemini"]
@@ -143,12 +143,12 @@ async def main() -> None:
                         assert b" 200 " in await client.receive()
                 else:
                     await fetch(gateway.port, method, target, body, headers)
-                answers += 1
+                responses += 1
             done = len(deeds)
             control()
     print(
         json.dumps(
-            {"answers": answers, "asked": sorted(asked), "deeds": deeds[:done], "control": deeds[done:]}
+            {"answers": responses, "asked": sorted(asked), "deeds": deeds[:done], "control": deeds[done:]}
         )
     )
 

@@ -1,4 +1,4 @@
-"""An answer that breaks at any byte, many times over: one gateway, one upstream that breaks the first answer to each
+"""A response that breaks at any byte, many times over: one gateway, one upstream that breaks the first response to each
 request and gives the second one whole, and a judge for what the client got."""
 
 import asyncio
@@ -85,7 +85,7 @@ WHOLE = [end - event.endswith(b"\r\n") for event, end in zip(EVENTS, ENDS, stric
 CONTENT = ENDS[3]
 """Payload bytes with which there is something that a retry would lose."""
 COMPLETE = ENDS[-2]
-"""Payload bytes with which nothing of the answer is missing: its stop reason is there."""
+"""Payload bytes with which nothing of the response is missing: its stop reason is there."""
 
 
 def _chunks() -> list[bytes]:
@@ -106,7 +106,7 @@ SIZES = (b"%x\r\n", b"%X\r\n", b"%04x\r\n", b"%x;n=1\r\n")
 
 
 def framed(pieces: Sequence[bytes]) -> list[bytes]:
-    """The pieces of a streamed answer: its head, a chunk for each of `pieces`, the last chunk."""
+    """The pieces of a streamed response: its head, a chunk for each of `pieces`, the last chunk."""
     sizes = [size % len(piece) for piece, size in zip(pieces, cycle(SIZES), strict=False)]
     chunks = [b"%b%b\r\n" % (size, piece) for size, piece in zip(sizes, pieces, strict=True)]
     return [SSE_HEAD, *chunks, b"0\r\n\r\n"]
@@ -115,7 +115,7 @@ def framed(pieces: Sequence[bytes]) -> list[bytes]:
 CHUNKS = _chunks()
 PIECES = framed(CHUNKS)
 WIRE = b"".join(PIECES)
-"""The whole answer as it stands on the wire."""
+"""The whole response as it stands on the wire."""
 
 
 def delivered(offset: int) -> int:
@@ -165,7 +165,7 @@ def behind_whole_events(body: bytes, seen: int) -> list[Event]:
 
 
 class Breaking:
-    """Answers the first request with an offset by its script, the second one well."""
+    """Responds to the first request with an offset by its script, the second one well."""
 
     def __init__(self, script: Callable[[int], Script], good: bytes) -> None:
         self._script = script
@@ -181,7 +181,7 @@ class Breaking:
 
 
 Check = Callable[[int, Response, list[str]], None]
-"""Judges one answer by the offset, what the client got, and which accounts were asked."""
+"""Judges one response by the offset, what the client got, and which accounts were asked."""
 
 
 async def _break_at(
@@ -193,7 +193,7 @@ async def _break_at(
     good: bytes,
     fields: dict[str, Any],
 ) -> None:
-    answers = Breaking(script, good)
+    responses = Breaking(script, good)
     waiting = deque(offsets)
 
     async def work(g: Running) -> None:
@@ -202,17 +202,17 @@ async def _break_at(
                 while waiting:
                     offset = waiting.popleft()
                     response = await client.request("POST", "/v1/messages", ask(f"<{offset}>", stream=stream))
-                    check(offset, response, answers.accounts[offset])
+                    check(offset, response, responses.accounts[offset])
                     if b"event: error" in response.body:
                         async with asyncio.timeout(1.0):
                             assert not await client.reader.read()  # and then the connection ends
                         break
 
-    async with ScriptedUpstream(answer=answers) as up:
+    async with ScriptedUpstream(respond=responses) as up:
         two = upstream(up.url, "a@x", "b@x", **fields)
         async with running(config(two, stream=Stream(ping_after=1000.0))) as g:
             await asyncio.gather(*(work(g) for _ in range(workers)))
-            # Who broke off inside an answer is asked again at once, and who gave none has answered well since.
+            # Who broke off inside a response is asked again at once, and who gave none has responded well since.
             assert cooling(g) == {}
 
 
@@ -230,7 +230,7 @@ def break_at(
     good: bytes = WIRE,
     **fields: Any,
 ) -> None:
-    """Break the answer at each offset as `script` does, and look at what the client gets.
+    """Break the response at each offset as `script` does, and look at what the client gets.
 
     `alone`: the failure cools something down that other requests of the same gateway would notice. `fields` are the
     upstream's. On the clock that jumps, and not in debug mode: these are thousands of requests.

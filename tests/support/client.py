@@ -14,7 +14,7 @@ from gateway.messages.sse import Event, EventDecoder
 
 @dataclass
 class Response:
-    """One answer."""
+    """One response."""
 
     status: int
     headers: list[tuple[str, str]]
@@ -78,7 +78,7 @@ class Client:
         body: bytes | dict[str, Any] = b"",
         headers: Iterable[tuple[str, str]] = (),
     ) -> Response:
-        """Send one request and read its whole answer."""
+        """Send one request and read its whole response."""
         self.send(method, target, body, headers)
         return await self.response(method)
 
@@ -102,7 +102,7 @@ class Client:
         return await self.reader.read(2**16)
 
     async def response(self, method: str = "GET") -> Response:
-        """Read one answer; one that breaks off comes with `complete` False."""
+        """Read one response; one that breaks off comes with `complete` False."""
         connection = h11.Connection(h11.CLIENT, max_incomplete_event_size=2**20)
         connection.send(
             h11.Request(method=method, target="/", headers=[("Host", "x"), ("Content-Length", "0")])
@@ -133,7 +133,7 @@ class Client:
             elif isinstance(item, h11.ConnectionClosed):
                 break
         if head is None:
-            raise ConnectionError("the connection closed without an answer")
+            raise ConnectionError("the connection closed without a response")
         headers = [(name.decode(), value.decode("latin-1")) for name, value in head.headers]
         return Response(head.status_code, headers, b"".join(body), complete)
 

@@ -8,7 +8,7 @@ from gateway.config.values import REPAIRS_OF_KIND, GeminiOptions
 from tests.dialects.gemini.support import check_grammar, read_events, sse
 from tests.dialects.gemini.support import message as message_of_events
 from tests.fakes.gemini.server import ACCOUNTS, LIMITED, GeminiUpstream
-from tests.fakes.messages import Step, chunked, json_answer
+from tests.fakes.messages import Step, chunked, json_response
 from tests.support.client import Response
 from tests.support.running import config, upstream
 
@@ -41,15 +41,15 @@ STREAM_HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-e
 
 
 def google_stream(*chunks: object) -> list[Step]:
-    """A streamed answer, all of it in one write."""
+    """A streamed response, all of it in one write."""
     return [STREAM_HEAD + chunked([sse(*chunks)])]
 
 
 def google_error(
     status: int, code: str, message: str, *details: Mapping[str, Any], headers: Sequence[tuple[str, str]] = ()
 ) -> list[Step]:
-    """An error answer."""
-    return json_answer(status, {"error": error_object(status, code, message, *details)}, headers)
+    """An error response."""
+    return json_response(status, {"error": error_object(status, code, message, *details)}, headers)
 
 
 def error_object(status: int, code: str, message: str, *details: Mapping[str, Any]) -> dict[str, Any]:
@@ -65,7 +65,7 @@ def detail(kind: str, **fields: object) -> dict[str, object]:
 
 
 def message_of(response: Response) -> dict[str, Any]:
-    """The message of a good answer, whole or streamed; a stream's grammar is checked."""
+    """The message of a good response, whole or streamed; a stream's grammar is checked."""
     assert (response.status, response.complete) == (200, True), response.body
     if (response.header("content-type") or "").startswith("text/event-stream"):
         events = read_events(response.body)

@@ -15,27 +15,27 @@ from tests.fakes.messages import (
     Received,
     Script,
     ScriptedUpstream,
-    json_answer,
+    json_response,
     message,
-    stream_answer,
+    stream_response,
     text_events,
 )
 from tests.support.client import Response, ask
 from tests.support.running import Running, config, running, upstream
 
-Answerer = Callable[[Received], Script]
+Responder = Callable[[Received], Script]
 
 
 def good(request: Received) -> Script:
     """A good answer to whatever was asked."""
     document: Any = request.document
     if request.target.partition("?")[0].endswith("/count_tokens"):
-        return json_answer(200, {"input_tokens": 12})
-    return stream_answer(text_events()) if document.get("stream") else json_answer(200, message())
+        return json_response(200, {"input_tokens": 12})
+    return stream_response(text_events()) if document.get("stream") else json_response(200, message())
 
 
-def failing(script: Script, accounts: str = "abc") -> Answerer:
-    """These accounts get `script`, all others a good answer."""
+def failing(script: Script, accounts: str = "abc") -> Responder:
+    """These accounts get `script`, all others a good response."""
     return lambda request: script if account_of(request) in accounts else good(request)
 
 
@@ -98,23 +98,23 @@ def transcript(asked: list[tuple[float, Received]], began: float, ended: float, 
 
 @asynccontextmanager
 async def staged(
-    answer: Answerer,
+    respond: Responder,
     *accounts: str | Account,
     spare: bool = False,
     made: Callable[..., Upstream] = upstream,
     level: Literal["info", "debug"] = "info",
     **fields: Any,
 ) -> AsyncIterator[Stage]:
-    """A gateway with upstream `up` and these accounts; `spare`: and a fallback with account c. All answer by
-    `answer`, and are `made` of a URL and accounts. Waits have no jitter, and nobody is pinged."""
+    """A gateway with upstream `up` and these accounts; `spare`: and a fallback with account c. All respond by
+    `respond`, and are `made` of a URL and accounts. Waits have no jitter, and nobody is pinged."""
     fields.setdefault("stream", Stream(ping_after=10_000.0))
     asked: list[tuple[float, Received]] = []
 
     def record(request: Received) -> Script:
         asked.append((asyncio.get_running_loop().time(), request))
-        return answer(request)
+        return respond(request)
 
-    async with ScriptedUpstream(answer=record) as up, ScriptedUpstream(answer=record) as other:
+    async with ScriptedUpstream(respond=record) as up, ScriptedUpstream(respond=record) as other:
         upstreams: list[Upstream] = [made(up.url, *accounts)]
         if spare:
             upstreams.append(made(other.url, "c@x", name="spare", priority=1))

@@ -209,7 +209,7 @@ async def leaving(stage: Stage) -> str:
         ) from None
     finally:
         upstream.go_on[request["model"]].set()
-    return f"the upstream heard of it after {(time.monotonic() - began) * 1000:.0f} ms"
+    return f"the upstream noticed it after {(time.monotonic() - began) * 1000:.0f} ms"
 
 
 async def tool_round(stage: Stage) -> str:

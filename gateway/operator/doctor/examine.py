@@ -42,7 +42,7 @@ async def examine(config: Config) -> list[Row]:
 async def examine_from_outside(target: Target, key: str) -> list[Row]:
     """Check a running gateway, as far as that is possible from outside and without spending tokens."""
     rows = await carry_out_all(Stage(target, key), OUTSIDE)
-    why = skip("needs an upstream that does as it is told: run gateway doctor where its configuration is")
+    why = skip("needs the scripted upstream: run gateway doctor where its configuration is")
     return rows + [Row("gateway", check.name, why) for check in BEHIND]
 
 

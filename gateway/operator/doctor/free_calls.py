@@ -61,7 +61,7 @@ class _Counted:
 async def list_models(client: UpstreamClient, account: str, credential: Credential) -> TimedResponse | None:
     """Request an upstream's list of models; None where it has none. Raises Fault."""
     outgoing = client.dialect.models_request(client.upstream)
-    return None if outgoing is None else await ask(client, outgoing, account, credential)
+    return None if outgoing is None else await send_request(client, outgoing, account, credential)
 
 
 async def count_tokens(
@@ -77,10 +77,10 @@ async def count_tokens(
         )
     except RequestError as error:
         raise Fault(f"{model}: {error.message}") from None
-    return await ask(client, outgoing, account, credential)
+    return await send_request(client, outgoing, account, credential)
 
 
-async def ask(
+async def send_request(
     client: UpstreamClient, outgoing: Outgoing, account: str, credential: Credential
 ) -> TimedResponse:
     """Send a request over the connections that serving uses; return the whole response. Raises Fault."""

@@ -71,4 +71,4 @@ async def _clock(target: Target) -> Finding | str:
     sent = time.time()
     async with open_response(target, "HEAD", "/") as response:
         skew = skew_of(response.headers, sent, time.time())
-    return skip("it does not tell its time") if skew is None else clock([skew])
+    return skip("it does not send its time") if skew is None else clock([skew])

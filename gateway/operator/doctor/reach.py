@@ -46,7 +46,7 @@ async def connect(found: Sequence[Address], todo: str) -> Finding | str:
     if silent:
         return Finding(
             "fail",
-            f"{working} answers, but {', '.join(silent)} is tried first and does not",
+            f"{working} works, but {', '.join(silent)} is tried first and does not",
             "new connections wait for it, or fail: mend IPv6 here, or prefer IPv4 in /etc/gai.conf",
         )
     return working if len(found) == 1 else f"{working}, {len(good)} of {len(found)} addresses"

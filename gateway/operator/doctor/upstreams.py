@@ -53,7 +53,7 @@ async def look_at_upstreams(config: Config, environ: Mapping[str, str]) -> list[
     skews = [skew for visit in visits for skew in visit.skews]
 
     async def judge() -> Finding | str:
-        return clock(skews) if skews else skip("no upstream told its time")
+        return clock(skews) if skews else skip("no upstream sent its time")
 
     return [await carry_out("here", "clock", judge, STEP), *(row for rows in found for row in rows)]
 

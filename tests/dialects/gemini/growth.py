@@ -17,7 +17,7 @@ from gateway.dialects.json_stream import StreamOrJson
 from gateway.dialects.request_fields import check_fields
 from gateway.dialects.tool_names import ToolNames, tool_names
 from gateway.messages.errors import RequestError
-from tests.dialects.gemini.support import MODEL, Answer, chunk, dialect, incoming, sse, upstream
+from tests.dialects.gemini.support import MODEL, Translated, chunk, dialect, incoming, sse, upstream
 from tests.dialects.json_schema.growth import SCHEMAS, Make
 from tests.messages.growth import HISTORIES as DOCUMENTS
 from tests.support.growth import Counted, Row
@@ -153,12 +153,12 @@ CHUNKS: dict[str, Make] = {
 
 def decode(size: int) -> Callable[[bytes], None]:
     def work(body: bytes) -> None:
-        answer = Answer()
+        response = Translated()
         for at in range(0, len(body), size):
-            answer.feed(body[at : at + size])
-            answer.writer.take()
+            response.feed(body[at : at + size])
+            response.writer.take()
         try:
-            answer.decoder.end()
+            response.decoder.end()
         except StreamFailure:
             pass
 

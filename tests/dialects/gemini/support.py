@@ -1,4 +1,4 @@
-"""What the tests of this room share: an upstream, ways to encode and decode, and the answer's grammar."""
+"""What the tests of this room share: an upstream, ways to encode and decode, and the response's grammar."""
 
 import random
 from collections.abc import Collection, Iterable, Mapping
@@ -82,7 +82,7 @@ def sse(*chunks: Any) -> bytes:
 
 
 def chunk(*parts: Mapping[str, Any], finish: str = "", usage: Any = None, **candidate: Any) -> dict[str, Any]:
-    """One chunk of an answer."""
+    """One chunk of a response."""
     one: dict[str, Any] = {**candidate}
     if parts:
         one["content"] = {"role": "model", "parts": list(parts)}
@@ -94,8 +94,8 @@ def chunk(*parts: Mapping[str, Any], finish: str = "", usage: Any = None, **cand
     return out
 
 
-class Answer:
-    """An answer being decoded."""
+class Translated:
+    """A response being decoded."""
 
     def __init__(
         self,
@@ -115,19 +115,19 @@ class Answer:
             streams=streams,
         )
 
-    def feed(self, *pieces: bytes) -> "Answer":
+    def feed(self, *pieces: bytes) -> "Translated":
         for piece in pieces:
             self.decoder.feed(piece)
         return self
 
     def end(self) -> list[dict[str, Any]]:
-        """The whole answer's events, checked; also of one that is empty, as it is."""
+        """The whole response's events, checked; also of one that is empty, as it is."""
         events = self.rest()
         check_grammar(events)
         return events
 
     def rest(self) -> list[dict[str, Any]]:
-        """The events that are left at the answer's end."""
+        """The events that are left at the response's end."""
         try:
             self.decoder.end()
         except StreamFailure as failure:
@@ -141,8 +141,8 @@ class Answer:
 
 
 def decoded(*chunks: Any, **how: Any) -> list[dict[str, Any]]:
-    """The events for a complete answer."""
-    return Answer(**how).feed(sse(*chunks)).end()
+    """The events for a complete response."""
+    return Translated(**how).feed(sse(*chunks)).end()
 
 
 def read_events(data: bytes) -> list[dict[str, Any]]:

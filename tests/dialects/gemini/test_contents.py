@@ -646,14 +646,14 @@ def a_session(rng: Random) -> list[dict[str, Any]]:
         ids = [f"toolu_{turn_number}_{n}" for n in range(rng.randint(0, 3))]
         said = [THINKING] * rng.randint(0, 1) + [text("so")] * rng.randint(0, 1)
         messages.append(assistant(*(said or [text("x")]), *map(call, ids)))
-        answers: list[Any] = [result(id, rng.choice(("ok", [text("x"), image(PNG)]))) for id in ids]
-        rng.shuffle(answers)
+        responses: list[Any] = [result(id, rng.choice(("ok", [text("x"), image(PNG)]))) for id in ids]
+        rng.shuffle(responses)
         if rng.random() < 0.3:
-            del answers[1:]
+            del responses[1:]
         more = rng.choice(
             ([], [text("<system-reminder>r</system-reminder>")], [text("[Request interrupted by user]")])
         )
-        messages.append(user(*answers, *(more or ([] if answers else [text("go on")]))))
+        messages.append(user(*responses, *(more or ([] if responses else [text("go on")]))))
         if rng.random() < 0.3:
             messages.append({"role": "system", "content": "a new rule"})
     return messages

@@ -164,7 +164,7 @@ def test_counting(options: dict[str, Any], expected: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("answer", "expected"),
+    ("response", "expected"),
     [
         (b'{"totalTokens":31,"promptTokensDetails":[]}', 31),
         (b'{"totalTokens":0}', 0),
@@ -176,8 +176,8 @@ def test_counting(options: dict[str, Any], expected: dict[str, Any]) -> None:
         (b"<html>", None),
     ],
 )
-def test_count(answer: bytes, expected: int | None) -> None:
-    assert dialect().count(answer) == expected
+def test_count(response: bytes, expected: int | None) -> None:
+    assert dialect().count(response) == expected
 
 
 def test_models_request() -> None:
@@ -192,7 +192,7 @@ def test_where_there_is_no_list_none_is_asked_for(options: dict[str, Any]) -> No
 
 
 @pytest.mark.parametrize(
-    ("answer", "expected"),
+    ("response", "expected"),
     [
         (
             {
@@ -222,8 +222,8 @@ def test_where_there_is_no_list_none_is_asked_for(options: dict[str, Any]) -> No
         ([], []),
     ],
 )
-def test_models(answer: Any, expected: list[tuple[str, str, dict[str, int]]]) -> None:
-    assert dialect().models(orjson.dumps(answer)) == [ListedModel(*model) for model in expected]
+def test_models(response: Any, expected: list[tuple[str, str, dict[str, int]]]) -> None:
+    assert dialect().models(orjson.dumps(response)) == [ListedModel(*model) for model in expected]
 
 
 def test_limits_of_models_are_bounded() -> None:
@@ -277,7 +277,7 @@ def test_failure() -> None:
 
 
 class TestRound:
-    """An answer goes out, its history comes back: the signatures are where Gemini wants them."""
+    """A response goes out, its history comes back: the signatures are where Gemini wants them."""
 
     ANSWER = (
         chunk({"text": "Let me see.", "thought": True}),

@@ -157,7 +157,7 @@ def test_the_number_tells_first(number: int) -> None:
     assert translate_failure(Failure(kind=FailureKind.STREAM_ERROR, body=raw)).status == number
 
 
-def test_no_answer_stays_as_it_is() -> None:
+def test_no_response_stays_as_it_is() -> None:
     failure = Failure(kind=FailureKind.CONNECT, message="refused")
     assert translate_failure(failure) is failure
 

@@ -59,7 +59,7 @@ DOCUMENTS: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
         {"generationConfig": {"thinkingConfig": {"includeThoughts": True, "thinkingLevel": "medium"}}},
     ),
     (
-        "an answer's form",
+        "a response's form",
         {"output_config": {"format": {"type": "json_schema", "schema": SCHEMA}}},
         {
             "generationConfig": {
@@ -185,7 +185,7 @@ def test_wrong_values_are_refused_by_name() -> None:
     assert caught.value.status == 400
 
 
-def test_the_answers_form_in_the_older_schema() -> None:
+def test_the_responses_form_in_the_older_schema() -> None:
     document = {**HI, "output_config": {"format": {"type": "json_schema", "schema": SCHEMA}}}
     found = body(document, upstream(schema="openapi"))["generationConfig"]
     assert found["responseSchema"]["type"] == "OBJECT"

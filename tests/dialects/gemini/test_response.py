@@ -13,7 +13,7 @@ from gateway.dialects.gemini.tools import NAMES
 from gateway.dialects.tool_names import ToolNames
 from gateway.messages.repair import mentions_signature
 from gateway.routing.failures import FailureKind
-from tests.dialects.gemini.support import Answer, check_grammar, chunk, decoded, message, sse
+from tests.dialects.gemini.support import Translated, check_grammar, chunk, decoded, message, sse
 
 USAGE = {"promptTokenCount": 10, "candidatesTokenCount": 5, "totalTokenCount": 15}
 EMPTY_USAGE = {
@@ -49,7 +49,7 @@ def tool_use(input: dict[str, Any] | None = None, name: str = "Bash") -> dict[st
     return {"type": "tool_use", "name": name, "input": input or {}}
 
 
-ANSWERS: list[tuple[str, list[Any], list[dict[str, Any]], str]] = [
+RESPONSES: list[tuple[str, list[Any], list[dict[str, Any]], str]] = [
     ("text", [chunk(say("Hel")), chunk(say("lo"), finish="STOP")], [text("Hello")], "end_turn"),
     ("parts of one chunk", [chunk(say("Hel"), say("lo"), finish="STOP")], [text("Hello")], "end_turn"),
     ("nothing but an end", [chunk(finish="STOP")], [], "end_turn"),
@@ -185,7 +185,7 @@ ANSWERS: list[tuple[str, list[Any], list[dict[str, Any]], str]] = [
     ),
     ("in a list", [[chunk(say("a")), 5, chunk(finish="STOP")]], [text("a")], "end_turn"),
     (
-        "odd shapes before the answer",
+        "odd shapes before the response",
         [
             5,
             None,
@@ -226,9 +226,9 @@ ANSWERS: list[tuple[str, list[Any], list[dict[str, Any]], str]] = [
 
 
 @pytest.mark.parametrize(
-    ("chunks", "content", "stop"), [case[1:] for case in ANSWERS], ids=[case[0] for case in ANSWERS]
+    ("chunks", "content", "stop"), [case[1:] for case in RESPONSES], ids=[case[0] for case in RESPONSES]
 )
-def test_answers(chunks: list[Any], content: list[dict[str, Any]], stop: str) -> None:
+def test_responses(chunks: list[Any], content: list[dict[str, Any]], stop: str) -> None:
     found = message(decoded(*chunks))
     ids = [block.pop("id") for block in found["content"] if block["type"] == "tool_use"]
     assert all(re.fullmatch("toolu_[A-Za-z0-9]{24}", id) for id in ids)
@@ -238,23 +238,23 @@ def test_answers(chunks: list[Any], content: list[dict[str, Any]], stop: str) ->
 
 
 @pytest.mark.parametrize(
-    ("chunks", "content"), [case[1:3] for case in ANSWERS], ids=[case[0] for case in ANSWERS]
+    ("chunks", "content"), [case[1:3] for case in RESPONSES], ids=[case[0] for case in RESPONSES]
 )
 @pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\r"], ids=["LF", "CRLF", "CR"])
-def test_answers_cut_anywhere(chunks: list[Any], content: list[dict[str, Any]], end: bytes) -> None:
+def test_responses_cut_anywhere(chunks: list[Any], content: list[dict[str, Any]], end: bytes) -> None:
     raw = sse(*chunks).replace(b"\r\n", end).replace(b"data: ", b"data:")
-    whole = Answer().feed(raw).end()
+    whole = Translated().feed(raw).end()
     for at in range(1, len(raw)):
-        assert Answer().feed(raw[:at], raw[at:]).end() == whole
-    answer = Answer()
+        assert Translated().feed(raw[:at], raw[at:]).end() == whole
+    response = Translated()
     for byte in raw:
-        answer.feed(bytes([byte]))
-    assert answer.end() == whole
+        response.feed(bytes([byte]))
+    assert response.end() == whole
 
 
 @settings(max_examples=200, deadline=None)
 @given(st.data())
-def test_any_answer_keeps_the_grammar(data: st.DataObject) -> None:
+def test_any_response_keeps_the_grammar(data: st.DataObject) -> None:
     part = st.sampled_from(
         [
             say("a"),
@@ -271,24 +271,24 @@ def test_any_answer_keeps_the_grammar(data: st.DataObject) -> None:
         ]
     )
     chunks = [chunk(*parts) for parts in data.draw(st.lists(st.lists(part, max_size=4), max_size=6))]
-    answer = Answer().feed(sse(*chunks))
-    events = answer.events()
+    response = Translated().feed(sse(*chunks))
+    events = response.events()
     check_grammar(events, broken=True)
-    assert not answer.decoder.complete
+    assert not response.decoder.complete
     reason = data.draw(st.sampled_from(sorted(STOP_REASONS)))
-    answer.feed(sse(chunk(finish=reason, usage=USAGE)))
-    assert answer.decoder.complete
-    check_grammar(events + answer.rest())
+    response.feed(sse(chunk(finish=reason, usage=USAGE)))
+    assert response.decoder.complete
+    check_grammar(events + response.rest())
 
 
 class TestStart:
     def test_waits_for_something_to_say(self) -> None:
-        answer = Answer().feed(b": hello\n\n", sse({"modelVersion": "m"}, {}))
-        assert answer.events() == []
-        events = answer.feed(sse({"usageMetadata": USAGE})).events()
+        response = Translated().feed(b": hello\n\n", sse({"modelVersion": "m"}, {}))
+        assert response.events() == []
+        events = response.feed(sse({"usageMetadata": USAGE})).events()
         assert [event["type"] for event in events] == ["message_start"]
         assert events[0]["message"]["usage"] == {**EMPTY_USAGE, "input_tokens": 10, "output_tokens": 5}
-        assert not answer.writer.has_content
+        assert not response.writer.has_content
 
     def test_the_whole_usage_object_is_always_there(self) -> None:
         start, *_ = decoded(chunk(say("a"), finish="STOP"))
@@ -297,42 +297,42 @@ class TestStart:
 
 class TestTolerance:
     def test_done(self) -> None:
-        events = Answer().feed(sse(chunk(say("a"), finish="STOP")), b"data: [DONE]\n\n").end()
+        events = Translated().feed(sse(chunk(say("a"), finish="STOP")), b"data: [DONE]\n\n").end()
         assert message(events)["stop_reason"] == "end_turn"
 
     def test_no_blank_line_at_the_end(self) -> None:
-        events = Answer().feed(sse(chunk(say("a"), finish="STOP")).rstrip()).end()
+        events = Translated().feed(sse(chunk(say("a"), finish="STOP")).rstrip()).end()
         assert message(events)["content"] == [text("a")]
 
-    def test_what_is_not_json_before_the_answer(self) -> None:
-        assert Answer().feed(b"data: hello\n\n", sse(chunk(say("a"), finish="STOP"))).end()
+    def test_what_is_not_json_before_the_response(self) -> None:
+        assert Translated().feed(b"data: hello\n\n", sse(chunk(say("a"), finish="STOP"))).end()
 
-    def test_what_is_not_json_after_the_answer(self) -> None:
-        assert Answer().feed(sse(chunk(say("a"), finish="STOP")), b"data: {\n\n").end()
+    def test_what_is_not_json_after_the_response(self) -> None:
+        assert Translated().feed(sse(chunk(say("a"), finish="STOP")), b"data: {\n\n").end()
 
-    def test_what_is_not_json_in_the_answer_is_a_failure(self) -> None:
-        answer = Answer().feed(sse(chunk(say("a"))))
+    def test_what_is_not_json_in_the_response_is_a_failure(self) -> None:
+        response = Translated().feed(sse(chunk(say("a"))))
         with pytest.raises(StreamFailure, match="an event that cannot be read") as caught:
-            answer.feed(b'data: {"candidates"\n\n')
+            response.feed(b'data: {"candidates"\n\n')
         assert caught.value.type == "api_error"
-        check_grammar(answer.events(), broken=True)
+        check_grammar(response.events(), broken=True)
 
     def test_lone_surrogates(self) -> None:
         raw = b'data: {"candidates":[{"content":{"parts":[{"text":"\\ud83d"}]},"finishReason":"STOP"}]}\n\n'
-        answer = Answer().feed(sse(chunk(say("a"))), raw)
-        answer.decoder.end()
-        assert b'"text":"\\ud83d"' in answer.writer.take()
+        response = Translated().feed(sse(chunk(say("a"))), raw)
+        response.decoder.end()
+        assert b'"text":"\\ud83d"' in response.writer.take()
 
     def test_big_integers(self) -> None:
         raw = sse(chunk(call(n=7777), finish="STOP")).replace(b"7777", b"123456789012345678901234567890")
-        answer = Answer().feed(raw)
-        answer.decoder.end()
-        assert b"123456789012345678901234567890" in answer.writer.take()
+        response = Translated().feed(raw)
+        response.decoder.end()
+        assert b"123456789012345678901234567890" in response.writer.take()
 
     def test_an_event_that_is_too_large(self) -> None:
-        answer = Answer()
+        response = Translated()
         with pytest.raises(StreamFailure, match="larger than") as caught:
-            answer.feed(b"data: " + b"x" * (17 * 1024 * 1024))
+            response.feed(b"data: " + b"x" * (17 * 1024 * 1024))
         assert caught.value.failure.kind is FailureKind.INCOMPLETE
 
 
@@ -420,12 +420,12 @@ class TestEnds:
         "reason", ["MALFORMED_FUNCTION_CALL", "UNEXPECTED_TOOL_CALL", "OTHER", "NEW_ONE"]
     )
     def test_reasons_that_are_no_ending(self, reason: str) -> None:
-        answer = Answer()
+        response = Translated()
         with pytest.raises(StreamFailure, match=f"the upstream stopped with {reason}") as caught:
-            answer.feed(sse(chunk(say("a"), finish=reason)))
+            response.feed(sse(chunk(say("a"), finish=reason)))
         assert caught.value.type == "api_error"
         assert caught.value.failure.kind is FailureKind.UNUSABLE
-        assert not answer.writer.has_content, "nothing of that event, so that there can be another try"
+        assert not response.writer.has_content, "nothing of that event, so that there can be another try"
 
     def test_a_missing_signature_is_a_400(self) -> None:
         with pytest.raises(StreamFailure) as caught:
@@ -446,9 +446,9 @@ class TestEnds:
         assert caught.value.type == "permission_error"
 
     def test_a_reason_that_is_no_ending_counts_after_a_first_one(self) -> None:
-        answer = Answer().feed(sse(chunk(say("a"), finish="STOP")))
+        response = Translated().feed(sse(chunk(say("a"), finish="STOP")))
         with pytest.raises(StreamFailure, match="MALFORMED_FUNCTION_CALL"):
-            answer.feed(sse(chunk(finish="MALFORMED_FUNCTION_CALL")))
+            response.feed(sse(chunk(finish="MALFORMED_FUNCTION_CALL")))
 
     @pytest.mark.parametrize(
         "chunks",
@@ -461,53 +461,53 @@ class TestEnds:
     )
     def test_an_empty_response_is_told_once_and_then_written_as_it_is(self, chunks: list[Any]) -> None:
         for streams in (True, False):
-            answer = Answer(streams=streams).feed(sse(*chunks))
-            assert answer.decoder.complete
+            response = Translated(streams=streams).feed(sse(*chunks))
+            assert response.decoder.complete
             with pytest.raises(StreamFailure, match="empty response") as caught:
-                answer.decoder.end()
+                response.decoder.end()
             assert caught.value.failure.kind is FailureKind.EMPTY
-            assert not answer.writer.has_content
-            assert message(answer.end())["content"] == []
+            assert not response.writer.has_content
+            assert message(response.end())["content"] == []
 
     def test_thoughts_alone_are_empty_as_long_as_none_was_sent(self) -> None:
         said = sse(chunk(think("hm")), chunk(finish="STOP"))
-        Answer(streams=True).feed(said).decoder.end()
-        answer = Answer(streams=False).feed(said)
+        Translated(streams=True).feed(said).decoder.end()
+        response = Translated(streams=False).feed(said)
         with pytest.raises(StreamFailure, match="empty response"):
-            answer.decoder.end()
-        assert message(answer.end())["content"] == [thinking("hm")]
+            response.decoder.end()
+        assert message(response.end())["content"] == [thinking("hm")]
 
     def test_other_endings_may_be_empty(self) -> None:
         for reason in ("MAX_TOKENS", "SAFETY"):
-            Answer().feed(sse(chunk(finish=reason))).decoder.end()
+            Translated().feed(sse(chunk(finish=reason))).decoder.end()
 
     def test_a_reason_with_every_event_does_not_complete_the_response(self) -> None:
-        answer = Answer().feed(sse(chunk(say("a"), finish="STOP")))
-        assert answer.decoder.complete
-        answer.feed(sse(chunk(say("b"), finish="STOP")))
-        assert not answer.decoder.complete
+        response = Translated().feed(sse(chunk(say("a"), finish="STOP")))
+        assert response.decoder.complete
+        response.feed(sse(chunk(say("b"), finish="STOP")))
+        assert not response.decoder.complete
         with pytest.raises(StreamFailure):
-            answer.feed(sse({"error": {"code": 500, "message": "x", "status": "INTERNAL"}}))
+            response.feed(sse({"error": {"code": 500, "message": "x", "status": "INTERNAL"}}))
 
     @pytest.mark.parametrize("chunks", [[], [{}], [chunk(say("a"))], [chunk(call())]])
     def test_early(self, chunks: list[Any]) -> None:
-        answer = Answer().feed(sse(*chunks))
+        response = Translated().feed(sse(*chunks))
         with pytest.raises(StreamFailure, match="upstream ended the stream early") as caught:
-            answer.decoder.end()
+            response.decoder.end()
         assert caught.value.type == "api_error"
         assert caught.value.failure.kind is FailureKind.INCOMPLETE
-        check_grammar(answer.events(), broken=True)
+        check_grammar(response.events(), broken=True)
 
     def test_cut_in_an_event(self) -> None:
-        answer = Answer().feed(sse(chunk(say("a"))), b'data: {"cand')
+        response = Translated().feed(sse(chunk(say("a"))), b'data: {"cand')
         with pytest.raises(StreamFailure, match="cannot be read"):
-            answer.decoder.end()
+            response.decoder.end()
 
     def test_only_one(self) -> None:
-        answer = Answer().feed(sse(chunk(say("a"), finish="STOP")))
-        answer.end()
-        answer.decoder.end()
-        assert answer.events() == []
+        response = Translated().feed(sse(chunk(say("a"), finish="STOP")))
+        response.end()
+        response.decoder.end()
+        assert response.events() == []
 
 
 class TestErrors:
@@ -515,20 +515,20 @@ class TestErrors:
 
     @pytest.mark.parametrize("wrapped", [b'{"error":%b}', b'[{"error":%b}]', b'{"response":{"error":%b}}'])
     def test_inside_the_stream(self, wrapped: bytes) -> None:
-        answer = Answer()
+        response = Translated()
         with pytest.raises(StreamFailure, match=r"^Quota\.$") as caught:
-            answer.feed(b"data: " + wrapped % self.ERROR + b"\n\n")
+            response.feed(b"data: " + wrapped % self.ERROR + b"\n\n")
         failure = caught.value.failure
         assert caught.value.type == failure.type == "rate_limit_error"
         assert (failure.kind, failure.status) == (FailureKind.STREAM_ERROR, 429)
         assert orjson.loads(failure.body) == {"error": orjson.loads(self.ERROR)}
 
     def test_after_content(self) -> None:
-        answer = Answer().feed(sse(chunk(say("a"))))
+        response = Translated().feed(sse(chunk(say("a"))))
         with pytest.raises(StreamFailure):
-            answer.feed(sse({"error": orjson.loads(self.ERROR)}))
-        check_grammar(answer.events(), broken=True)
-        assert answer.writer.has_content
+            response.feed(sse({"error": orjson.loads(self.ERROR)}))
+        check_grammar(response.events(), broken=True)
+        assert response.writer.has_content
 
     def test_of_no_known_shape(self) -> None:
         with pytest.raises(StreamFailure, match="the upstream reported an error") as caught:
@@ -576,8 +576,8 @@ def test_changed_tool_names_change_back() -> None:
 def test_a_json_array_in_place_of_an_event_stream(size: int) -> None:
     chunks = [chunk(say('[{"a\\')), chunk(call(a="}]"), finish="STOP", usage=USAGE)]
     body = b"[" + b"\r\n,\r\n".join(map(orjson.dumps, chunks)) + b"\r\n]\r\n"
-    answer = Answer().feed(*(body[at : at + size] for at in range(0, len(body), size)))
-    found = message(answer.end())
+    response = Translated().feed(*(body[at : at + size] for at in range(0, len(body), size)))
+    found = message(response.end())
     assert [block["type"] for block in found["content"]] == ["text", "tool_use"]
     assert found["content"][1]["input"] == {"a": "}]"}
     assert found["usage"]["output_tokens"] == 5
@@ -597,8 +597,8 @@ class TestGrounding:
                 chunk(say("Sun.")), chunk(say(""), finish="STOP", groundingMetadata=GROUNDING, usage=USAGE)
             )
         )
-        answer, search, result = found["content"]
-        assert answer["citations"][0]["url"] == "https://a.example"
+        response, search, result = found["content"]
+        assert response["citations"][0]["url"] == "https://a.example"
         assert (search["type"], search["input"]) == ("server_tool_use", {"query": "q"})
         assert re.fullmatch("srvtoolu_[A-Za-z0-9]{24}", search["id"])
         assert result["tool_use_id"] == search["id"]

@@ -98,7 +98,7 @@ NOT_LIMITS: list[tuple[str, int, Any]] = [
     ("Groq's, with the prompt above the limit", 413, {"error": {"message": "Request too large for model `x` on tokens per minute (TPM): Limit 8000, Requested 50000", "type": "tokens", "code": "rate_limit_exceeded"}}),
     ("a file", 413, "Request Entity Too Large"),
     ("claude-code-router#545, the field", 400, "Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead."),
-    ("goclaw#245, an answer cut", 400, "Could not finish the message because max_tokens or model output limit was reached. Please try again with higher max_tokens."),
+    ("goclaw#245, a response cut", 400, "Could not finish the message because max_tokens or model output limit was reached. Please try again with higher max_tokens."),
     ("a schema", 400, "Invalid schema: maximum length of properties is 100"),
     ("an image", 400, "image input is not supported"),
     ("a temperature", 400, "temperature must be less than or equal to `2`"),

@@ -102,7 +102,9 @@ class GeminiUpstream:
             asked = Asked(request.target.decode(), orjson.loads(body), names.get(key, ""))
             self.asked.append(asked)
         try:
-            status, kind, pieces = self._answer(request.method.decode(), request.target.decode(), key, asked)
+            status, kind, pieces = self._generate(
+                request.method.decode(), request.target.decode(), key, asked
+            )
         except Refusal as refusal:
             status, kind, pieces = refusal.status, "application/json", [orjson.dumps(refusal.document())]
             if asked is not None:
@@ -114,7 +116,7 @@ class GeminiUpstream:
         out += [connection.send(h11.Data(data=piece)) or b"" for piece in pieces]
         return [*out, connection.send(h11.EndOfMessage()) or b""]
 
-    def _answer(
+    def _generate(
         self, method: str, target: str, key: str, asked: Asked | None
     ) -> tuple[int, str, list[bytes]]:
         if key not in ACCOUNTS.values():

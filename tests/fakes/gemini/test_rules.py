@@ -25,14 +25,14 @@ def call(signature: str = BYPASS, **fields: Any) -> dict[str, Any]:
     return {**part, "thoughtSignature": signature} if signature else part
 
 
-def answer(**fields: Any) -> dict[str, Any]:
+def function_response(**fields: Any) -> dict[str, Any]:
     return {"functionResponse": {"name": "Bash", "response": {"result": "x"}, **fields}}
 
 
 HI = {"text": "hi"}
 GIF = {"inlineData": {"mimeType": "image/gif", "data": "aWs="}}
 PNG = {"inlineData": {"mimeType": "image/png", "data": "aWs="}}
-ROUND = [user(HI), model(call()), user(answer())]
+ROUND = [user(HI), model(call()), user(function_response())]
 
 
 def settings(**config: Any) -> dict[str, Any]:
@@ -66,25 +66,40 @@ REFUSED: list[tuple[str, str, bool, dict[str, Any]]] = [
         {"contents": [user({"inline_data": {"mimeType": "x", "data": "aWs="}})]},
     ),
     ("ending with a model turn", NEW, VERTEX, {"contents": [user(HI), model(HI)]}),
-    ("ending with a model turn", NEW, VERTEX, {"contents": [*ROUND[:2], user(answer(), HI)]}),
+    ("ending with a model turn", NEW, VERTEX, {"contents": [*ROUND[:2], user(function_response(), HI)]}),
     ("number of function response parts", NEW, API, {"contents": [user(HI), model(call()), user(HI)]}),
-    ("number of function response parts", NEW, API, {"contents": [user(HI), user(answer())]}),
+    ("number of function response parts", NEW, API, {"contents": [user(HI), user(function_response())]}),
     ("without a response", NEW, API, {"contents": ROUND[:2]}),
-    ("in the order of", NEW, API, {"contents": [*ROUND[:2], user(answer(name="Read"))]}),
-    ("in the order of", NEW, API, {"contents": [user(HI), model(call(id="1")), user(answer(id="2"))]}),
-    ("missing a thought_signature", NEW, API, {"contents": [user(HI), model(call("")), user(answer())]}),
-    ("Corrupted thought signature", NEW, API, {"contents": [user(HI), model(call("eA==")), user(answer())]}),
+    ("in the order of", NEW, API, {"contents": [*ROUND[:2], user(function_response(name="Read"))]}),
+    (
+        "in the order of",
+        NEW,
+        API,
+        {"contents": [user(HI), model(call(id="1")), user(function_response(id="2"))]},
+    ),
+    (
+        "missing a thought_signature",
+        NEW,
+        API,
+        {"contents": [user(HI), model(call("")), user(function_response())]},
+    ),
+    (
+        "Corrupted thought signature",
+        NEW,
+        API,
+        {"contents": [user(HI), model(call("eA==")), user(function_response())]},
+    ),
     ("thought without", NEW, API, {"contents": [user(HI), model({"text": "a", "thought": True}), user(HI)]}),
     ("thoughtSignature", OLD, API, {"contents": ROUND}),
     ("thoughtSignature", GEMMA, API, {"contents": ROUND}),
-    ('"id"', OLD, VERTEX, {"contents": [user(HI), model(call("", id="1")), user(answer(id="1"))]}),
+    ('"id"', OLD, VERTEX, {"contents": [user(HI), model(call("", id="1")), user(function_response(id="1"))]}),
     ("Unsupported MIME type: image/gif", NEW, API, {"contents": [user(GIF)]}),
-    ("Unsupported MIME type", NEW, API, {"contents": [*ROUND[:2], user(answer(parts=[GIF]))]}),
+    ("Unsupported MIME type", NEW, API, {"contents": [*ROUND[:2], user(function_response(parts=[GIF]))]}),
     (
         "function_response.parts",
         OLD,
         API,
-        {"contents": [user(HI), model(call("")), user(answer(parts=[PNG]))]},
+        {"contents": [user(HI), model(call("")), user(function_response(parts=[PNG]))]},
     ),
     ("65537 (exclusive)", NEW, VERTEX, settings(maxOutputTokens=128_000)),
     ("must be positive", NEW, API, settings(maxOutputTokens=0)),
@@ -157,21 +172,27 @@ KNOWN = {"name": "Bash", "args": {"a": 1}}
 TAKEN: list[tuple[str, bool, dict[str, Any]]] = [
     (NEW, VERTEX, {"contents": ROUND}),
     (NEW, VERTEX, {"contents": [*ROUND, user(HI)]}),
-    (NEW, API, {"contents": [*ROUND[:2], user(answer(), HI)]}),
-    (OLD, VERTEX, {"contents": [user(HI), model(call("")), user(answer(), PNG)]}),
+    (NEW, API, {"contents": [*ROUND[:2], user(function_response(), HI)]}),
+    (OLD, VERTEX, {"contents": [user(HI), model(call("")), user(function_response(), PNG)]}),
     (NEW, API, {"contents": [user(HI), model(HI)]}),
     (
         NEW,
         API,
-        {"contents": [user(HI), model(call(signed(KNOWN), **KNOWN), call("")), user(answer(), answer())]},
+        {
+            "contents": [
+                user(HI),
+                model(call(signed(KNOWN), **KNOWN), call("")),
+                user(function_response(), function_response()),
+            ]
+        },
     ),
     (
         NEW,
         API,
         {"contents": [user(HI), model({"text": "a", "thoughtSignature": signed_text("a")}), user(HI)]},
     ),
-    (NEW, API, {"contents": [user(HI), model(call("")), user(answer()), model(HI), user(HI)]}),
-    (NEW, API, {"contents": [*ROUND[:2], user(answer(parts=[PNG]))]}),
+    (NEW, API, {"contents": [user(HI), model(call("")), user(function_response()), model(HI), user(HI)]}),
+    (NEW, API, {"contents": [*ROUND[:2], user(function_response(parts=[PNG]))]}),
     (NEW, API, settings(maxOutputTokens=128_000)),
     (NEW, VERTEX, {**settings(**JSON), **TOOL}),
     (OLD, API, settings(**JSON)),

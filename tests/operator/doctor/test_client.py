@@ -14,7 +14,7 @@ from tests.fakes.messages import Close, ScriptedUpstream
 
 @asynccontextmanager
 async def saying(*pieces: bytes) -> AsyncIterator[Target]:
-    async with ScriptedUpstream(answer=lambda request: [*pieces, Close()]) as up:
+    async with ScriptedUpstream(respond=lambda request: [*pieces, Close()]) as up:
         yield Target("http", "127.0.0.1", up.port)
 
 

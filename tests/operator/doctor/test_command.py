@@ -12,7 +12,14 @@ from gateway.config import Auth, Secret, Tls
 from gateway.operator.doctor import behind, contract
 from gateway.operator.doctor.client import Target
 from gateway.operator.doctor.outside import reach_from_outside
-from tests.fakes.messages import Received, Script, ScriptedUpstream, json_answer, stream_answer, text_events
+from tests.fakes.messages import (
+    Received,
+    Script,
+    ScriptedUpstream,
+    json_response,
+    stream_response,
+    text_events,
+)
 from tests.support.running import config, running, upstream
 
 KEY = "canary-account-key"
@@ -25,12 +32,12 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(behind, "LARGE", 500_000)
 
 
-def answer(request: Received) -> Script:
+def respond(request: Received) -> Script:
     if request.key != KEY:
-        return json_answer(401, {"type": "error", "error": {"type": "x", "message": f"{request.key}"}})
+        return json_response(401, {"type": "error", "error": {"type": "x", "message": f"{request.key}"}})
     if request.method == "GET":
-        return json_answer(200, {"data": [{"id": "m"}]})
-    return stream_answer(text_events())
+        return json_response(200, {"data": [{"id": "m"}]})
+    return stream_response(text_events())
 
 
 async def doctor(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str]:
@@ -51,7 +58,7 @@ def written(directory: Path, url: str, key: str = KEY) -> str:
 
 
 async def test_all_is_well(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    async with ScriptedUpstream(answer=answer) as up:
+    async with ScriptedUpstream(respond=respond) as up:
         code, out = await doctor(capsys, "--config", written(tmp_path, up.url), "--spend", "--json")
     document = orjson.loads(out)
     assert code == 0
@@ -65,7 +72,7 @@ async def test_all_is_well(capsys: pytest.CaptureFixture[str], tmp_path: Path) -
 
 
 async def test_a_key_that_is_refused(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    async with ScriptedUpstream(answer=answer) as up:
+    async with ScriptedUpstream(respond=respond) as up:
         code, out = await doctor(capsys, "--config", written(tmp_path, up.url, "canary-wrong-key"))
     assert code == 1
     assert "its key is refused, 401: ***" in out
@@ -95,7 +102,7 @@ async def test_wrong_commands(capsys: pytest.CaptureFixture[str], arguments: lis
 
 async def test_a_gateway_that_runs_somewhere(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     keys = Auth(mode="strict", keys={"a": Secret(OWN)})
-    async with ScriptedUpstream(answer=answer) as up:
+    async with ScriptedUpstream(respond=respond) as up:
         there = upstream(up.url, models={"*": "m"})
         async with running(config(there, auth=keys)) as g:
             code, out = await doctor(capsys, "--url", g.url, "--key", OWN)
@@ -129,6 +136,6 @@ async def test_certificates_from_outside(tmp_path: Path) -> None:
 
 
 async def test_the_way_to_a_peer_that_does_not_tell_its_time() -> None:
-    async with ScriptedUpstream(answer=lambda request: json_answer(200, {})) as up:
+    async with ScriptedUpstream(respond=lambda request: json_response(200, {})) as up:
         rows = await reach_from_outside(Target("http", "127.0.0.1", up.port))
     assert [row.finding.state for row in rows] == ["ok", "ok", "skip", "skip"]

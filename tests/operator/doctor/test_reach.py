@@ -40,7 +40,7 @@ async def test_names() -> None:
             await addresses(name, 80)
 
 
-async def test_addresses_that_answer_and_refuse() -> None:
+async def test_addresses_that_accept_and_refuse() -> None:
     server, port = await listener()
     async with server:
         assert await connect([("127.0.0.1", port)], "") == "127.0.0.1"
@@ -57,7 +57,7 @@ async def test_an_address_that_is_tried_first_and_stays_silent(hasty: None) -> N
     async with server:
         found = await connect([("127.0.0.9", port), ("127.0.0.1", port)], "")
         assert isinstance(found, Finding)
-        assert found[:2] == ("fail", "127.0.0.1 answers, but 127.0.0.9 is tried first and does not")
+        assert found[:2] == ("fail", "127.0.0.1 works, but 127.0.0.9 is tried first and does not")
         assert await connect([("127.0.0.1", port), ("127.0.0.9", port)], "") == "127.0.0.1, 1 of 2 addresses"
     with pytest.raises(Fault, match=r"127\.0\.0\.9: nothing within"):
         await connect([("127.0.0.9", port)], "")

@@ -1,4 +1,4 @@
-"""One token from each route: what is asked for, and what is made of the answers."""
+"""One token from each route: what is asked for, and what is made of the responses."""
 
 import json
 import sys
@@ -16,26 +16,26 @@ from tests.fakes.messages import (
     Received,
     Script,
     ScriptedUpstream,
-    error_answer,
+    error_response,
     event,
     message_start,
-    stream_answer,
+    stream_response,
     text_events,
 )
 from tests.support.running import config, upstream
 
-GOOD = stream_answer(text_events())
+GOOD = stream_response(text_events())
 
 
 async def test_each_route_is_asked_for_one_token() -> None:
     asked: list[tuple[str, object, object]] = []
 
-    def answer(request: Received) -> Script:
+    def respond(request: Received) -> Script:
         document = json.loads(request.body)
         asked.append((document["model"], document["max_tokens"], document["stream"]))
         return GOOD
 
-    async with ScriptedUpstream(answer=answer) as up:
+    async with ScriptedUpstream(respond=respond) as up:
         tables = {"claude-opus-*": "big", "*": "small"}
         first = upstream(up.url, name="a", models=tables)
         passing = upstream(up.url, name="b", priority=1)
@@ -52,13 +52,13 @@ async def test_each_route_is_asked_for_one_token() -> None:
 async def test_other_gateways_hear_nothing_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "gateway.sharing.store", None)
     shared = Sharing(url=Secret("valkey://127.0.0.1:1/0"))
-    async with ScriptedUpstream(answer=lambda request: GOOD) as up:
+    async with ScriptedUpstream(respond=lambda request: GOOD) as up:
         (row,) = await spend(config(upstream(up.url), sharing=shared), {})
     assert row.finding.state == "ok"
 
 
 async def test_where_no_table_names_a_model_a_common_one_is_asked_for() -> None:
-    async with ScriptedUpstream(answer=lambda request: GOOD) as up:
+    async with ScriptedUpstream(respond=lambda request: GOOD) as up:
         rows = await spend(config(upstream(up.url)), {})
     assert [row.name for row in rows] == ["up/claude-haiku-4-5: one token"]
 
@@ -66,25 +66,29 @@ async def test_where_no_table_names_a_model_a_common_one_is_asked_for() -> None:
 @pytest.mark.parametrize(
     ("script", "state", "saw"),
     [
-        (error_answer(401, "authentication_error", "key-of-one@example.com"), "fail", "503: upstream"),
-        (error_answer(404, "not_found_error", "no such model"), "fail", "404: no such model"),
+        (error_response(401, "authentication_error", "key-of-one@example.com"), "fail", "503: upstream"),
+        (error_response(404, "not_found_error", "no such model"), "fail", "404: no such model"),
         (
-            error_answer(400, "invalid_request_error", "max_tokens is too low"),
+            error_response(400, "invalid_request_error", "max_tokens is too low"),
             "warn",
             "400: max_tokens is too low",
         ),
         (
-            error_answer(429, "rate_limit_error", "slow down", [("retry-after", "900")]),
+            error_response(429, "rate_limit_error", "slow down", [("retry-after", "900")]),
             "warn",
             "429: slow down",
         ),
         ([b"HTTP/1.1 400 X\r\ncontent-length: 2\r\n\r\n{}"], "fail", "400: an error without words"),
-        ([*stream_answer(text_events()[:4], end=False), Close()], "fail", "200: "),
-        (stream_answer([*text_events()[:-3], *text_events()[-2:]]), "fail", "a content block is not closed"),
+        ([*stream_response(text_events()[:4], end=False), Close()], "fail", "200: "),
+        (
+            stream_response([*text_events()[:-3], *text_events()[-2:]]),
+            "fail",
+            "a content block is not closed",
+        ),
     ],
 )
-async def test_what_is_made_of_answers(script: Script, state: str, saw: str) -> None:
-    async with ScriptedUpstream(answer=lambda request: script) as up:
+async def test_what_is_made_of_responses(script: Script, state: str, saw: str) -> None:
+    async with ScriptedUpstream(respond=lambda request: script) as up:
         rows = await spend(config(upstream(up.url)), {})
     assert (rows[0].finding.state, rows[0].finding.saw.startswith(saw)) == (state, True), rows[0].finding
     assert "key-of" not in str(rows)

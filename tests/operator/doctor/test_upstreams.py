@@ -23,42 +23,42 @@ from tests.fakes.messages import (
     ScriptedUpstream,
     Sleep,
     Stall,
-    error_answer,
-    json_answer,
+    error_response,
+    json_response,
 )
 from tests.support.running import config, upstream
 
 LIST = {"data": [{"id": "claude-opus-5-5"}, {"id": "glm-4.7:latest"}]}
-COUNTED = json_answer(200, {"input_tokens": 7})
+COUNTED = json_response(200, {"input_tokens": 7})
 PAGE = [b"HTTP/1.1 200 OK\r\ncontent-type: text/html\r\ncontent-length: 6\r\n\r\n<html>"]
 NOTHING = "nothing that is free, and so nothing says whether its key is taken"
-REFUSED = error_answer(401, "authentication_error", "invalid x-api-key key-of-one@example.com")
+REFUSED = error_response(401, "authentication_error", "invalid x-api-key key-of-one@example.com")
 
 
 class Host:
     """An upstream that knows one key, and says what a test wants."""
 
     def __init__(self, listing: Script | None = None, count: Script | None = None) -> None:
-        self.listing = [*(listing or json_answer(200, LIST))]
+        self.listing = [*(listing or json_response(200, LIST))]
         self.count = [*(count or COUNTED)]
         self.public = False
         self.spent = 0
 
     def __call__(self, request: Received) -> Script:
         if not self.public and not (request.key or "").endswith("key-of-one@example.com"):
-            return error_answer(401, "authentication_error", "invalid")
+            return error_response(401, "authentication_error", "invalid")
         if request.method == "GET":
             return self.listing
         if request.target.startswith("/v1/messages/count_tokens"):
             return self.count
         self.spent += 1
-        return error_answer(500, "api_error", "this would have cost tokens")
+        return error_response(500, "api_error", "this would have cost tokens")
 
 
 async def look(
     host: Host, *, models: Mapping[str, str] | None = None, **fields: Any
 ) -> dict[str, tuple[str, str]]:
-    async with ScriptedUpstream(answer=host) as up:
+    async with ScriptedUpstream(respond=host) as up:
         there = upstream(up.url, models={"*": "claude-opus-5-5"} if models is None else models, **fields)
         rows = await look_at_upstreams(config(there), {})
     assert host.spent == 0
@@ -73,7 +73,7 @@ def by_name(rows: list[Row]) -> dict[str, tuple[str, str]]:
 async def test_an_upstream_that_is_well() -> None:
     found = await look(Host())
     assert found == {
-        "clock": ("skip", "no upstream told its time"),
+        "clock": ("skip", "no upstream sent its time"),
         "name": ("ok", "127.0.0.1, 1 addresses"),
         "connect": ("ok", "127.0.0.1"),
         "HTTP": ("ok", "connected"),
@@ -87,35 +87,35 @@ async def test_an_upstream_that_is_well() -> None:
     [
         (REFUSED, None, "fail", "its key is refused, 401: invalid x-api-key ***"),
         (
-            error_answer(402, "billing_error", "empty"),
+            error_response(402, "billing_error", "empty"),
             None,
             "fail",
             "there is nothing to pay with, 402: empty",
         ),
-        (json_answer(302, {}, [("location", "/x")]), None, "fail", "it redirects elsewhere (302)"),
-        (error_answer(429, "rate_limit_error", "slow"), None, "warn", "limited, 429: slow"),
+        (json_response(302, {}, [("location", "/x")]), None, "fail", "it redirects elsewhere (302)"),
+        (error_response(429, "rate_limit_error", "slow"), None, "warn", "limited, 429: slow"),
         ([b"HTTP/1.1 503 X\r\ncontent-length: 2\r\n\r\nno"], None, "warn", "in trouble, 503: no"),
         # Keys that may do one thing only.
-        (error_answer(401, "x", "Missing scopes: api.model.read"), None, "ok", "taken (count_tokens)"),
-        (error_answer(403, "permission_error", "no"), None, "ok", "taken (count_tokens)"),
+        (error_response(401, "x", "Missing scopes: api.model.read"), None, "ok", "taken (count_tokens)"),
+        (error_response(403, "permission_error", "no"), None, "ok", "taken (count_tokens)"),
         (
-            error_answer(404, "not_found_error", "no"),
+            error_response(404, "not_found_error", "no"),
             REFUSED,
             "fail",
             "its key is refused, 401: invalid x-api-key ***",
         ),
         (
-            error_answer(404, "not_found_error", "no"),
-            error_answer(404, "not_found_error", "no"),
+            error_response(404, "not_found_error", "no"),
+            error_response(404, "not_found_error", "no"),
             "warn",
             NOTHING,
         ),
         (PAGE, None, "fail", "it responds with a web page"),
-        (json_answer(200, {}), None, "ok", "taken (count_tokens)"),
-        (json_answer(200, {}), PAGE, "fail", "it responds with a web page"),
+        (json_response(200, {}), None, "ok", "taken (count_tokens)"),
+        (json_response(200, {}), PAGE, "fail", "it responds with a web page"),
         (
-            json_answer(200, {}),
-            json_answer(200, {}),
+            json_response(200, {}),
+            json_response(200, {}),
             "warn",
             NOTHING,
         ),
@@ -143,11 +143,11 @@ async def test_whether_a_list_is_for_everybody_is_asked_once() -> None:
     again = Account(name="again", api_key=Secret("key-of-one@example.com"))
     host, asked = Host(), []
 
-    def answer(request: Received) -> Script:
+    def respond(request: Received) -> Script:
         asked.append(request.key)
         return host(request)
 
-    async with ScriptedUpstream(answer=answer) as up:
+    async with ScriptedUpstream(respond=respond) as up:
         there = upstream(up.url, "one@example.com", again)
         found = by_name(await look_at_upstreams(config(there), {}))
     assert found["account again"] == ("ok", "taken, 2 models")
@@ -160,7 +160,7 @@ async def test_a_list_that_everybody_gets_proves_no_key() -> None:
     assert (await look(host))["account one@example.com"] == ("ok", "2 models; no key is asked for")
     found = by_name(await over_tls(host))
     assert found["account one@example.com"] == ("ok", "taken (count_tokens)")
-    host.count = [*error_answer(404, "not_found_error", "no")]
+    host.count = [*error_response(404, "not_found_error", "no")]
     found = by_name(await over_tls(host))
     assert found["account one@example.com"][0] == "warn"
     assert found["account one@example.com"][1].startswith(
@@ -174,7 +174,7 @@ async def over_tls(host: Host, name: str = "127.0.0.1", *, trusted: bool = True,
 
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert(name, **fields).configure_cert(context)
-    up = ScriptedUpstream(answer=host)
+    up = ScriptedUpstream(respond=host)
     await up.start(context)
     with authority.cert_pem.tempfile() as file:
         there = upstream(
@@ -221,7 +221,7 @@ async def test_names_that_lead_nowhere_and_ports_that_are_closed() -> None:
 
 
 @pytest.mark.parametrize(
-    ("answer", "saw", "todo"),
+    ("response", "saw", "todo"),
     [
         (
             b"HTTP/1.1 407 X\r\n\r\n",
@@ -236,8 +236,8 @@ async def test_names_that_lead_nowhere_and_ports_that_are_closed() -> None:
         (b"", "the proxy closed the connection", "does the proxy let this host"),
     ],
 )
-async def test_proxies(answer: bytes, saw: str, todo: str) -> None:
-    async with ScriptedUpstream(answer=lambda request: [answer, Close()]) as up:
+async def test_proxies(response: bytes, saw: str, todo: str) -> None:
+    async with ScriptedUpstream(respond=lambda request: [response, Close()]) as up:
         port = up.port
         there = upstream("https://host.example", proxy=Secret(f"http://me:canary@127.0.0.1:{port}"))
         rows = await look_at_upstreams(config(there), {})
@@ -260,7 +260,7 @@ async def test_a_proxy_that_is_not_there() -> None:
 
 async def test_a_first_address_that_is_silent_does_not_hide_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
     async def connect(*_: object) -> Finding:
-        return Finding("fail", "127.0.0.1 answers, but ::1 is tried first and does not")
+        return Finding("fail", "127.0.0.1 works, but ::1 is tried first and does not")
 
     monkeypatch.setattr(upstreams, "connect", connect)
     found = await look(Host())
@@ -270,7 +270,7 @@ async def test_a_first_address_that_is_silent_does_not_hide_the_rest(monkeypatch
 
 async def test_the_clock_of_the_upstreams() -> None:
     late = [("date", formatdate(time.time() + 1000, usegmt=True))]
-    found = await look(Host(json_answer(200, LIST, late)))
+    found = await look(Host(json_response(200, LIST, late)))
     assert found["clock"][0] == "fail"
     assert found["clock"][1].endswith("s behind")
 
@@ -298,18 +298,18 @@ async def test_time_is_short(monkeypatch: pytest.MonkeyPatch) -> None:
     ("models", "count", "state", "saw"),
     [
         ({}, None, "skip", "no table names a model: clients' names go there as they are"),
-        ({"*": "glm-4.7"}, error_answer(404, "x", "no"), "ok", "1 of the tables, all there"),
+        ({"*": "glm-4.7"}, error_response(404, "x", "no"), "ok", "1 of the tables, all there"),
         # An alias that no list holds.
         ({"*": "claude-opus-5"}, None, "ok", "1 of the tables, all there"),
         (
             {"*": "claude-opus-5"},
-            error_answer(404, "not_found_error", "model: claude-opus-5"),
+            error_response(404, "not_found_error", "model: claude-opus-5"),
             "fail",
             "there is no claude-opus-5 (nearest: claude-opus-5-5)",
         ),
         (
             {"*": "zzz"},
-            error_answer(404, "not_found_error", "no such page"),
+            error_response(404, "not_found_error", "no such page"),
             "warn",
             "not in its list: zzz",
         ),
@@ -322,7 +322,7 @@ async def test_models_of_the_tables(
 
 
 async def test_models_of_a_host_without_a_list() -> None:
-    host = Host(error_answer(404, "x", "no"), error_answer(404, "x", "no"))
+    host = Host(error_response(404, "x", "no"), error_response(404, "x", "no"))
     found = await look(host, models={"*": "m"})
     assert found["models"] == ("skip", "it lists none: nothing says whether m exists")
 
@@ -348,7 +348,7 @@ def test_which_models_the_tables_lead_to() -> None:
 async def test_a_local_upstream_without_a_key() -> None:
     host = Host()
     host.public = True
-    async with ScriptedUpstream(answer=host) as up:
+    async with ScriptedUpstream(respond=host) as up:
         there = Upstream(name="up", kind="anthropic", base_url=up.url, accounts=(Account(name="up"),))
         found = by_name(await look_at_upstreams(config(there), {}))
     assert found["account up"] == ("ok", "no key is needed, 2 models")
@@ -362,7 +362,7 @@ async def test_a_host_that_can_neither_list_nor_count() -> None:
         models={"*": "m"},
         accounts=(Account(name="a", api_key=Secret("k")),),
     )
-    async with ScriptedUpstream(answer=lambda request: error_answer(404, "x", "no")) as up:
+    async with ScriptedUpstream(respond=lambda request: error_response(404, "x", "no")) as up:
         found = by_name(await look_at_upstreams(config(replace(there, base_url=up.url)), {}))
     assert found["account a"][0] == "warn"
     assert found["models"][0] == "skip"
@@ -371,18 +371,18 @@ async def test_a_host_that_can_neither_list_nor_count() -> None:
 @pytest.mark.parametrize(
     ("token", "state", "saw"),
     [
-        (json_answer(200, {"access_token": "t", "expires_in": 3600}), "ok", "taken, 1 models"),
-        (json_answer(400, {"error": "invalid_grant"}), "fail", ""),
-        (json_answer(503, {}), "fail", ""),
+        (json_response(200, {"access_token": "t", "expires_in": 3600}), "ok", "taken, 1 models"),
+        (json_response(400, {"error": "invalid_grant"}), "fail", ""),
+        (json_response(503, {}), "fail", ""),
     ],
 )
 async def test_oauth_is_proved_by_a_refresh(tmp_path: Path, token: Script, state: str, saw: str) -> None:
-    def answer(request: Received) -> Script:
+    def respond(request: Received) -> Script:
         if request.target == "/token":
             return token
-        return json_answer(200, {"models": [{"name": "models/gemini-3"}]})
+        return json_response(200, {"models": [{"name": "models/gemini-3"}]})
 
-    async with ScriptedUpstream(answer=answer) as up:
+    async with ScriptedUpstream(respond=respond) as up:
         file = tmp_path / "google.json"
         secrets = {"client_id": "canary", "client_secret": "canary", "refresh_token": "canary"}
         file.write_text(json.dumps({**secrets, "token_uri": f"{up.url}/token"}))
@@ -400,12 +400,12 @@ async def test_oauth_is_proved_by_a_refresh(tmp_path: Path, token: Script, state
 async def test_oauth_at_a_host_without_a_list(tmp_path: Path) -> None:
     """A count that fails for another reason says nothing against a login that was renewed."""
 
-    def answer(request: Received) -> Script:
+    def respond(request: Received) -> Script:
         if request.target == "/token":
-            return json_answer(200, {"access_token": "t", "expires_in": 3600})
-        return json_answer(404, {})
+            return json_response(200, {"access_token": "t", "expires_in": 3600})
+        return json_response(404, {})
 
-    async with ScriptedUpstream(answer=answer) as up:
+    async with ScriptedUpstream(respond=respond) as up:
         file = tmp_path / "google.json"
         secrets = {"client_id": "c", "client_secret": "s", "refresh_token": "r"}
         file.write_text(json.dumps({**secrets, "token_uri": f"{up.url}/token"}))
@@ -419,7 +419,7 @@ async def test_oauth_at_a_host_without_a_list(tmp_path: Path) -> None:
 async def test_a_login_that_cannot_be_read_is_that_upstreams_fault_alone(tmp_path: Path) -> None:
     lost = Account(name="g", oauth_file=tmp_path / "none.json")
     broken = Upstream(name="broken", kind="gemini", base_url="http://127.0.0.1:9", accounts=(lost,))
-    async with ScriptedUpstream(answer=Host()) as up:
+    async with ScriptedUpstream(respond=Host()) as up:
         rows = await look_at_upstreams(config(broken, upstream(up.url)), {})
     assert rows[1].name == "broken: accounts"
     assert "No such file" in rows[1].finding.saw
@@ -427,7 +427,7 @@ async def test_a_login_that_cannot_be_read_is_that_upstreams_fault_alone(tmp_pat
 
 
 async def test_requests_that_cannot_be_made() -> None:
-    host = Host(json_answer(200, {"data": []}), COUNTED)
+    host = Host(json_response(200, {"data": []}), COUNTED)
     assert (await look(host, models={"*": "m"}))["models"][0] == "ok"
     there = Upstream(
         name="up",
@@ -436,7 +436,7 @@ async def test_requests_that_cannot_be_made() -> None:
         models={"*": "../x"},
         accounts=(Account(name="a", api_key=Secret("k")),),
     )
-    async with ScriptedUpstream(answer=lambda request: json_answer(404, {})) as up:
+    async with ScriptedUpstream(respond=lambda request: json_response(404, {})) as up:
         found = by_name(await look_at_upstreams(config(replace(there, base_url=up.url)), {}))
     assert found["account a"][0] == "fail"
     assert found["account a"][1].startswith("../x: ")
@@ -444,7 +444,7 @@ async def test_requests_that_cannot_be_made() -> None:
 
 async def test_a_key_that_no_header_can_hold() -> None:
     account = Account(name="a", api_key=Secret("can\nary"))
-    async with ScriptedUpstream(answer=Host()) as up:
+    async with ScriptedUpstream(respond=Host()) as up:
         there = Upstream(name="up", kind="anthropic", base_url=up.url, accounts=(account,))
         rows = await look_at_upstreams(config(there), {})
     assert by_name(rows)["account a"][0] == "fail"
@@ -479,14 +479,14 @@ async def test_a_host_with_paths_of_its_own_has_no_list() -> None:
     account = '[{ name = "a", api_key = "k" }]'
     table = "\n".join(f'{key} = "{value}"' for key, value in preset.items())
     there = parse(f'[upstreams.up]\n{table}\nmodels = {{ "*" = "m" }}\naccounts = {account}\n', {})
-    async with ScriptedUpstream(answer=lambda request: error_answer(404, "x", "no")) as up:
+    async with ScriptedUpstream(respond=lambda request: error_response(404, "x", "no")) as up:
         moved = replace(there.upstreams[0], base_url=up.url)
         found = by_name(await look_at_upstreams(config(moved), {}))
     assert found["account a"][0] == "warn"
 
 
 async def test_models_of_accounts_whose_login_failed(tmp_path: Path) -> None:
-    async with ScriptedUpstream(answer=lambda request: json_answer(503, {})) as up:
+    async with ScriptedUpstream(respond=lambda request: json_response(503, {})) as up:
         file = tmp_path / "google.json"
         secrets = {"client_id": "c", "client_secret": "s", "refresh_token": "r"}
         file.write_text(json.dumps({**secrets, "token_uri": f"{up.url}/token"}))

@@ -94,7 +94,7 @@ async def test_nothing_is_sent_before_there_is_content() -> None:
     assert stage.names[3:] == ["content_block_delta"]
 
 
-async def test_an_answer_without_content_is_an_answer() -> None:
+async def test_a_response_without_content_is_a_response() -> None:
     stage = Stage()
     stage.feed(b"STOP\n", ended=True)
     assert stage.told == [COMMIT, "done"]
@@ -159,7 +159,7 @@ async def test_a_break_in_the_middle(silent: bool, type: str) -> None:
     assert "content_block_stop" not in stage.names
 
 
-async def test_a_break_behind_a_whole_answer_takes_nothing_away() -> None:
+async def test_a_break_behind_a_whole_response_takes_nothing_away() -> None:
     stage = Stage()
     stage.feed(GOOD)
     stage.fail()

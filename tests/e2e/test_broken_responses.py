@@ -1,4 +1,4 @@
-"""Answers that are not streamed and break, at every byte: a whole one of another account, or an error; never a half."""
+"""Whole responses that break, at every byte: the client gets a whole one of another account, or an error; never a half."""
 
 import orjson
 import pytest
@@ -31,7 +31,7 @@ def check(offset: int, response: Response, accounts: list[str]) -> None:
 
 @pytest.mark.parametrize("framing", FRAMED)
 @pytest.mark.parametrize("kind", ["close", "reset"])  # silence is a timeout: see the failure table
-def test_an_answer_that_stops(framing: str, kind: str) -> None:
+def test_a_response_that_stops(framing: str, kind: str) -> None:
     wire = FRAMED[framing]
     body_at = wire.index(b"\r\n\r\n") + 4
 

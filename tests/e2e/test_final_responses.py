@@ -11,11 +11,11 @@ from tests.fakes.messages import (
     Received,
     Script,
     ScriptedUpstream,
-    error_answer,
-    json_answer,
+    error_response,
+    json_response,
     message,
     message_start,
-    stream_answer,
+    stream_response,
     text_events,
 )
 from tests.support.client import ask
@@ -57,7 +57,7 @@ def test_the_upstreams_own_words_and_headers(status: int, type: bytes, mode: str
     body = WORDS % type
 
     async def scenario() -> None:
-        async with staged(failing(json_answer(status, body, FIELDS)), "a@x", retry=RETRY) as stage:
+        async with staged(failing(json_response(status, body, FIELDS)), "a@x", retry=RETRY) as stage:
             response = await stage.ask(mode)
             assert (response.status, response.body) == (status, body)
             assert response.header("content-type") == "application/json"
@@ -87,11 +87,11 @@ def test_the_upstreams_own_words_and_headers(status: int, type: bytes, mode: str
 def test_retry_after_is_the_earliest_of_all_accounts(
     a: list[tuple[str, str]], b: list[tuple[str, str]], seconds: str
 ) -> None:
-    def answer(request: Received) -> Script:
-        return error_answer(429, "rate_limit_error", "wait", a if account_of(request) == "a" else b)
+    def respond(request: Received) -> Script:
+        return error_response(429, "rate_limit_error", "wait", a if account_of(request) == "a" else b)
 
     async def scenario() -> None:
-        async with staged(answer, "a@x", "b@x", retry=RETRY) as stage:
+        async with staged(respond, "a@x", "b@x", retry=RETRY) as stage:
             response = await stage.ask()
             assert (response.status, response.message) == (429, "wait")
             assert [v for n, v in response.headers if n.startswith("retry-after")] == [seconds]
@@ -115,14 +115,14 @@ USEFUL = {
 
 @pytest.mark.parametrize(("failures", "result"), USEFUL.items(), ids=str)
 def test_the_most_useful_failure(failures: tuple[int, int], result: str) -> None:
-    def answer(request: Received) -> Script:
+    def respond(request: Received) -> Script:
         status = failures["ab".index(account_of(request))]
         hint = [("retry-after", "40")] if status == 429 else []
-        return error_answer(status, "x", f"model: words of {status}", hint)
+        return error_response(status, "x", f"model: words of {status}", hint)
 
     async def scenario() -> None:
         # Two upstreams, because a 529 says something about all accounts of its own.
-        async with ScriptedUpstream(answer=answer) as one, ScriptedUpstream(answer=answer) as two:
+        async with ScriptedUpstream(respond=respond) as one, ScriptedUpstream(respond=respond) as two:
             upstreams = [upstream(one.url, "a@x", name="one"), upstream(two.url, "b@x", name="two")]
             async with running(config(*upstreams, retry=Retry(max_attempts=2))) as g:
                 response = await g.post(ask())
@@ -138,10 +138,10 @@ def test_the_most_useful_failure(failures: tuple[int, int], result: str) -> None
 @pytest.mark.parametrize("status", [401, 402, 403])
 def test_the_operators_trouble_is_not_the_clients(status: int, expose: Any, shown: str | None) -> None:
     async def scenario() -> None:
-        bad = error_answer(
+        bad = error_response(
             status, "authentication_error", "your key sk-secret-1 is bad", [("retry-after", "5")]
         )
-        async with ScriptedUpstream(answer=failing(bad)) as up:
+        async with ScriptedUpstream(respond=failing(bad)) as up:
             settings = config(upstream(up.url, "a@x"), server={"expose": expose})
             assert isinstance(settings.server, Server)
             async with running(settings) as g:
@@ -165,8 +165,8 @@ def test_the_operators_trouble_is_not_the_clients(status: int, expose: Any, show
     ("script", "status", "type", "words"),
     [
         ([Close()], 502, "api_error", "the upstream closed the connection before it responded"),
-        (json_answer(200, b""), 502, "api_error", "ended its response before any content"),
-        (json_answer(307, b"", [("location", "/elsewhere")]), 502, "api_error", "redirects (307)"),
+        (json_response(200, b""), 502, "api_error", "ended its response before any content"),
+        (json_response(307, b"", [("location", "/elsewhere")]), 502, "api_error", "redirects (307)"),
     ],
 )
 def test_the_gateways_own_words(script: Script, status: int, type: str, words: str, mode: str) -> None:
@@ -186,7 +186,7 @@ def test_the_gateways_own_words(script: Script, status: int, type: str, words: s
 
 def test_a_port_that_nobody_listens_on() -> None:
     async def scenario() -> None:
-        async with ScriptedUpstream() as gone, ScriptedUpstream(answer=good) as spare:
+        async with ScriptedUpstream() as gone, ScriptedUpstream(respond=good) as spare:
             url = gone.url
             await gone.stop()
             alone = config(upstream(url, "a@x"), retry=RETRY)
@@ -206,7 +206,7 @@ def test_a_port_that_nobody_listens_on() -> None:
 
 
 COOLING = {
-    # what both accounts answered: what a request gets then, without an attempt, and its retry-after
+    # what both accounts responded: what a request gets then, without an attempt, and its retry-after
     (429, "30"): ("= 429", "30"),
     (429, "7200"): ("= 429", "7200"),
     (401, None): ("= 503!", None),
@@ -224,7 +224,7 @@ def test_all_cooling_down_from_the_start(
     status, hint = met
 
     async def scenario() -> None:
-        script = error_answer(status, "x", "model: first words", [("retry-after", hint)] if hint else [])
+        script = error_response(status, "x", "model: first words", [("retry-after", hint)] if hint else [])
         async with staged(failing(script), "a@x", "b@x", retry=RETRY) as stage:
             assert (await stage.tell(mode)).startswith("a b = ")
             assert await stage.tell(mode, "another") == told[0]
@@ -243,11 +243,11 @@ def test_all_cooling_down_from_the_start(
 @pytest.mark.parametrize("mode", MODES)
 def test_a_cool_down_within_the_wait_budget_is_waited_for(mode: str) -> None:
     async def scenario() -> None:
-        limit = error_answer(429, "rate_limit_error", "wait", [("retry-after", "12")])
+        limit = error_response(429, "rate_limit_error", "wait", [("retry-after", "12")])
         scripts = [limit]
         async with staged(lambda r: scripts.pop() if scripts else good(r), "a@x", retry=Retry()) as stage:
             assert await stage.tell(mode) == "a 12 a = 200"
-            scripts.append(error_answer(429, "rate_limit_error", "wait", [("retry-after", "25")]))
+            scripts.append(error_response(429, "rate_limit_error", "wait", [("retry-after", "25")]))
             assert await stage.tell(mode, "another") == "a = 429"
             await asyncio.sleep(10)
             assert await stage.tell(mode, "a third") == "15 a = 200"
@@ -275,13 +275,13 @@ def test_a_stale_connection_is_replaced_without_a_word(mode: str) -> None:
         served: set[int] = set()
         async with ScriptedUpstream() as up, running(config(upstream(up.url, "a@x"))) as g:
 
-            def answer(request: Received) -> Script:
+            def respond(request: Received) -> Script:
                 """Each connection serves one request and dies at the next."""
                 known = up.connections in served
                 served.add(up.connections)
                 return [Close()] if known else good(request)
 
-            up.answer = answer
+            up.respond = respond
             target = "/v1/messages/count_tokens" if mode == "count" else "/v1/messages"
             for _ in range(3):
                 response = await g.post(ask(stream=mode == "stream"), target)
@@ -295,7 +295,7 @@ def test_a_stale_connection_is_replaced_without_a_word(mode: str) -> None:
 def test_count_tokens_falls_back_to_the_estimate() -> None:
     async def scenario() -> None:
         for status in (404, 405, 501):
-            script = error_answer(status, "not_found_error", "no such thing")
+            script = error_response(status, "not_found_error", "no such thing")
             async with staged(failing(script), "a@x", "b@x", retry=RETRY) as stage:
                 told = [await stage.tell("count"), await stage.tell("count")]
                 assert told == ["a = 200", "= 200"]  # and not asked again at once
@@ -313,9 +313,9 @@ def test_count_tokens_falls_back_to_the_estimate() -> None:
     run(scenario())
 
 
-def test_a_whole_answer_to_a_streaming_request_and_the_other_way_round() -> None:
+def test_a_whole_response_to_a_streaming_request_and_the_other_way_round() -> None:
     async def scenario() -> None:
-        async with staged(lambda _: json_answer(200, message()), "a@x") as stage:
+        async with staged(lambda _: json_response(200, message()), "a@x") as stage:
             events = (await stage.ask("stream")).events
             assert [name for name, _ in events] == [
                 "message_start",
@@ -325,10 +325,10 @@ def test_a_whole_answer_to_a_streaming_request_and_the_other_way_round() -> None
                 "message_delta",
                 "message_stop",
             ]
-        async with staged(lambda _: stream_answer(text_events()), "a@x") as stage:
+        async with staged(lambda _: stream_response(text_events()), "a@x") as stage:
             response = await stage.ask("whole")
             assert (response.status, response.document["content"][0]["type"]) == (200, "text")
-        async with staged(lambda _: stream_answer([message_start()]), "a@x") as stage:
+        async with staged(lambda _: stream_response([message_start()]), "a@x") as stage:
             response = await stage.ask("whole")
             assert (response.status, response.error_type) == (502, "api_error")
 

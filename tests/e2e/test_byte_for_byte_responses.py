@@ -12,7 +12,7 @@ from tests.fakes.messages import (
     Script,
     ScriptedUpstream,
     event,
-    json_answer,
+    json_response,
     message,
     message_start,
 )
@@ -102,7 +102,7 @@ def scripts(
     content_type: bytes = b"text/event-stream",
     *extra: bytes,
 ) -> list[Script]:
-    """The answer, cut once for each seed."""
+    """The response, cut once for each seed."""
     field, frame, closes = FRAMINGS[framing]
     body = frame(payload)
     version = b"1.0" if framing == "http/1.0" else b"1.1"
@@ -112,12 +112,12 @@ def scripts(
 
 
 async def old_client(g: Running, body: bytes) -> bytes:
-    """The whole answer that an HTTP/1.0 client gets before the connection closes."""
+    """The whole response that an HTTP/1.0 client gets before the connection closes."""
     client = await g.connect()
     client.writer.write(b"POST /v1/messages HTTP/1.0\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
-    answer = await client.reader.read(-1)
+    response = await client.reader.read(-1)
     client.close()
-    return answer
+    return response
 
 
 @pytest.mark.parametrize("framing", FRAMINGS)
@@ -170,16 +170,16 @@ async def test_an_old_client_gets_no_chunks(framing: str) -> None:
             assert head.startswith(b"HTTP/1.1 200 ")
             assert b"transfer-encoding" not in head.lower()
             assert b"connection: close" in head.lower()
-        up.script(json_answer(200, message()))
+        up.script(json_response(200, message()))
         head, _, payload = (await old_client(g, body.replace(b"true", b"false"))).partition(b"\r\n\r\n")
         assert payload == up_body(message())
         assert b"content-length: %d" % len(payload) in head
 
 
 def up_body(document: object) -> bytes:
-    (answer,) = json_answer(200, document)
-    assert isinstance(answer, bytes)
-    return answer.partition(b"\r\n\r\n")[2]
+    (response,) = json_response(200, document)
+    assert isinstance(response, bytes)
+    return response.partition(b"\r\n\r\n")[2]
 
 
 ODD_JSON = (
@@ -188,7 +188,7 @@ ODD_JSON = (
 
 
 @pytest.mark.parametrize("framing", FRAMINGS)
-async def test_a_whole_answer_passes_unchanged(framing: str) -> None:
+async def test_a_whole_response_passes_unchanged(framing: str) -> None:
     async with ScriptedUpstream() as up, running(config(upstream(up.url, "a@x"))) as g:
         for script in scripts(ODD_JSON, framing, [None, 0, 1], b"application/json"):
             up.script(script)
@@ -236,7 +236,7 @@ def test_what_an_upstream_compresses_arrives_plain(name: bytes, pack: Packer, fr
             error = (
                 b'{"type":"error","error":{"type":"invalid_request_error","message":"prompt is too long"}}'
             )
-            up.script(json_answer(400, pack(error), [("content-encoding", name.decode())]))
+            up.script(json_response(400, pack(error), [("content-encoding", name.decode())]))
             response = await g.post(ask())
             assert (response.status, response.body) == (400, error)
 
@@ -248,7 +248,7 @@ def test_what_an_upstream_compresses_arrives_plain(name: bytes, pack: Packer, fr
 async def test_other_codings_are_a_clear_error(coding: str, stream: bool) -> None:
     once = Retry(max_attempts=1)
     async with ScriptedUpstream() as up, running(config(upstream(up.url, "a@x"), retry=once)) as g:
-        up.script(json_answer(200, b"\x0b\x02\x80", [("content-encoding", coding)]))
+        up.script(json_response(200, b"\x0b\x02\x80", [("content-encoding", coding)]))
         response = await g.post(ask(stream=stream))
         assert (response.status, response.error_type) == (502, "api_error")
         assert f"compresses with '{coding}'" in response.message

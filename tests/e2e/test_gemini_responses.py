@@ -1,4 +1,4 @@
-"""What a Gemini upstream answers, through the whole gateway: good ends, bad ends, and none made up."""
+"""What a Gemini upstream responds, through the whole gateway: good ends, bad ends, and none made up."""
 
 from typing import Any
 
@@ -30,11 +30,11 @@ def ask_for(*chunks: Any, mode: str, then: Script | None = None) -> tuple[Respon
     upstream was asked."""
     scripts = [google_stream(*chunks)]
 
-    def answer(request: Received) -> Script:
+    def respond(request: Received) -> Script:
         return scripts.pop() if scripts else then or google_stream(*chunks)
 
     async def scenario() -> tuple[Response, int]:
-        async with staged(answer, "a@x", "b@x", made=gemini, retry=Retry()) as stage:
+        async with staged(respond, "a@x", "b@x", made=gemini, retry=Retry()) as stage:
             response = await stage.ask(mode)
             return response, len(stage.asked)
 
@@ -114,11 +114,11 @@ def test_thoughts_alone_are_asked_for_once_more_as_long_as_none_was_sent() -> No
 
 @pytest.mark.parametrize("mode", MODES)
 def test_an_empty_response_whose_body_breaks_off(mode: str) -> None:
-    def answer(request: Received) -> Script:
+    def respond(request: Received) -> Script:
         return [STREAM_HEAD + chunked([sse(chunk(finish="STOP", usage=USAGE))], end=False), Close()]
 
     async def scenario() -> None:
-        async with staged(answer, "a@x", "b@x", made=gemini, retry=Retry()) as stage:
+        async with staged(respond, "a@x", "b@x", made=gemini, retry=Retry()) as stage:
             message = message_of(await stage.ask(mode))
             assert (message["content"], len(stage.asked)) == ([], 2)
             assert stage.cooling() == {}
@@ -160,12 +160,12 @@ def test_a_bad_end_before_content_is_tried_again(kind: str, mode: str) -> None:
 def test_a_bad_end_after_content_is_told_to_a_stream(kind: str) -> None:
     bad, _, type, words = NO_ENDS[kind]
 
-    def answer(request: Received) -> Script:
+    def respond(request: Received) -> Script:
         # In two writes, so that the content is with the client before the end comes.
         return [STREAM_HEAD + chunked([sse(HALF)], end=False), chunked([sse(bad)])]
 
     async def scenario() -> None:
-        async with staged(answer, "a@x", "b@x", made=gemini, retry=Retry()) as stage:
+        async with staged(respond, "a@x", "b@x", made=gemini, retry=Retry()) as stage:
             response = await stage.ask("stream")
             events, error = broken(response)
             assert (error["type"], len(stage.asked)) == (type, 1)
@@ -197,7 +197,7 @@ def test_a_bad_end_again_and_again_is_an_error(kind: str, mode: str) -> None:
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("body", [b"", b"data: [DONE]\n\n", b": nothing\n\n", b"\n"])
-def test_an_empty_answer_is_tried_again(body: bytes, mode: str) -> None:
+def test_an_empty_response_is_tried_again(body: bytes, mode: str) -> None:
     scripts: list[Script] = [[STREAM_HEAD + chunked([body])]]
 
     async def scenario() -> None:
@@ -223,7 +223,7 @@ CHUNKS = [
 ]
 PIECES = [sse(chunk) for chunk in CHUNKS]
 FINISH = 6
-"""With so many of them the answer is complete."""
+"""With so many of them the response is complete."""
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -233,10 +233,10 @@ def test_a_break_behind_each_event(step: Any, mode: str) -> None:
         for count in range(len(PIECES) + 1):
             scripts: list[Script] = [[STREAM_HEAD + chunked(PIECES[:count], end=False), step]]
 
-            def answer(request: Received, scripts: list[Script] = scripts) -> Script:
+            def respond(request: Received, scripts: list[Script] = scripts) -> Script:
                 return scripts.pop() if scripts else GOOD
 
-            async with staged(answer, "a@x", "b@x", made=gemini) as stage:
+            async with staged(respond, "a@x", "b@x", made=gemini) as stage:
                 response = await stage.ask(mode)
                 asked = len(stage.asked)
             if count >= FINISH:
@@ -271,19 +271,19 @@ def check_break(response: Response, count: int) -> None:
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("step", [Close(), Reset()], ids=["close", "reset"])
-def test_a_break_at_any_byte_is_no_answer(step: Any, mode: str) -> None:
+def test_a_break_at_any_byte_is_no_response(step: Any, mode: str) -> None:
     payload = b"".join(PIECES[4:6])
     complete_at = len(payload) - 2
 
     async def scenario() -> None:
         cut = 0
 
-        def answer(request: Received) -> Script:
+        def respond(request: Received) -> Script:
             if len(stage.asked) > 1:
                 return GOOD
             return [STREAM_HEAD + chunked([payload[:cut]], end=False), step]
 
-        async with staged(answer, "a@x", made=gemini) as stage:
+        async with staged(respond, "a@x", made=gemini) as stage:
             for cut in range(0, len(payload), 11):
                 stage.asked.clear()
                 response = await stage.ask(mode)
@@ -342,11 +342,11 @@ def test_a_signature_goes_to_the_client(mode: str) -> None:
     ],
 )
 def test_usage_adds_up(usage: dict[str, int], expected: tuple[int, int, int], mode: str) -> None:
-    def answer(request: Received) -> Script:
+    def respond(request: Received) -> Script:
         return google_stream(chunk(SAID), chunk(finish="STOP", usage=usage))
 
     async def scenario() -> None:
-        async with staged(answer, "a@x", made=gemini) as stage:
+        async with staged(respond, "a@x", made=gemini) as stage:
             found = message_of(await stage.ask(mode))["usage"]
             keys = ("input_tokens", "cache_read_input_tokens", "output_tokens")
             assert tuple(found[key] for key in keys) == expected
@@ -358,11 +358,11 @@ def test_usage_adds_up(usage: dict[str, int], expected: tuple[int, int, int], mo
 
 
 def test_the_log_knows_the_tokens_of_a_broken_stream() -> None:
-    def answer(request: Received) -> Script:
+    def respond(request: Received) -> Script:
         return [STREAM_HEAD + chunked([sse(chunk(SAID, usage=USAGE))], end=False), Close()]
 
     async def scenario() -> None:
-        async with staged(answer, "a@x", made=gemini) as stage:
+        async with staged(respond, "a@x", made=gemini) as stage:
             broken(await stage.ask("stream"))
             (line,) = (line for line in stage.running.lines if "POST /v1/messages" in line)
             assert "upstream_error" in line
