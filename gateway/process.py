@@ -275,7 +275,7 @@ def _reload(
 
 
 def _warnings_in_force(config: Config, running: Config) -> list[str]:
-    """Return a reloaded configuration's warnings. Those about who may come in depend on the address, which changes
+    """Return a reloaded configuration's warnings. Those about access depend on the address, which changes
     at the next start only: they say so, and those that hold until then come first."""
     later = access_warnings(config)
     here = access_warnings(running)

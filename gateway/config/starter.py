@@ -100,7 +100,7 @@ _MAIN = """\
 PRESETS
 [upstreams.anthropic]
 preset = "anthropic"
-# 0 is asked first; upstreams with equal numbers are pooled; a higher number is a fallback.
+# 0 is used first; upstreams with equal numbers share the load; a higher number is a fallback.
 #priority = 0
 # Requests in flight per account; 0 sets no limit. An account may have its own number.
 #max_concurrent = 0

@@ -129,12 +129,12 @@ def allowed(route: Route) -> bytes:
 def not_found(path: str, base_url: str) -> RequestError:
     """Return the error for a path without a route. It explains a wrong base URL where that is the cause."""
     shown = path if len(path) <= LONGEST else path[:LONGEST] + "..."
-    asked = plain(path)
-    asked = asked if asked.startswith("/v1/") else f"/v1{asked}"
+    requested = plain(path)
+    requested = requested if requested.startswith("/v1/") else f"/v1{requested}"
     for prefix, words in NOT_SERVED.items():
-        if asked == prefix or asked.startswith(f"{prefix}/"):
+        if requested == prefix or requested.startswith(f"{prefix}/"):
             return RequestError(404, f"nothing is served at {shown}: {words}")
-    if any(asked.endswith((served, f"{served}/")) for served in (MESSAGES, COUNT, MODELS)):
+    if any(requested.endswith((served, f"{served}/")) for served in (MESSAGES, COUNT, MODELS)):
         return RequestError(
             404, f"nothing is served at {shown}: set the client's base URL to {base_url} (without /v1)"
         )
@@ -156,8 +156,8 @@ def respond_to_options(request: ClientRequest, route: Route | None) -> None:
     allow = allowed(route) if route is not None else b"GET, HEAD, OPTIONS, POST"
     headers = [(b"allow", allow)]
     if request.cors:
-        asked = request.exchange.head.get(b"access-control-request-headers")
+        requested = request.exchange.head.get(b"access-control-request-headers")
         headers.append((b"access-control-allow-methods", allow))
-        if asked is not None and ACTION not in asked.lower():
-            headers.append((b"access-control-allow-headers", asked))
+        if requested is not None and ACTION not in requested.lower():
+            headers.append((b"access-control-allow-headers", requested))
     request.respond(200, b"", render_lines(headers))

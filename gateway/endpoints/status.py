@@ -68,12 +68,12 @@ def action(name: str, request: ClientRequest) -> None:
     from gateway.status.actions import carry_out, read
 
     runtime = request.runtime.standing.current
-    asked = read(name, request.body, runtime)
-    carry_out(runtime, asked)
+    wanted = read(name, request.body, runtime)
+    carry_out(runtime, wanted)
     key = _key(request)
-    place = f"{asked.upstream}/{asked.account}" if asked.account else asked.upstream
+    place = f"{wanted.upstream}/{wanted.account}" if wanted.account else wanted.upstream
     runtime.log.warning(f"an operator asked to {name} {place}" + (f", with the key {key}" if key else ""))
-    request.respond(200, orjson.dumps({"done": name, "upstream": asked.upstream}), OURS)
+    request.respond(200, orjson.dumps({"done": name, "upstream": wanted.upstream}), OURS)
 
 
 clear = partial(action, "clear")

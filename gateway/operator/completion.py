@@ -48,7 +48,7 @@ def tables(parser: ArgumentParser) -> list[Table]:
     """Return the tables of a parser: first the program's own, whose positional argument is the command."""
     (commands,) = (action for action in parser._actions if isinstance(action, _SubParsersAction))
     names = tuple(commands.choices)
-    told = {action.dest: action.help or "" for action in commands._choices_actions}
+    texts = {action.dest: action.help or "" for action in commands._choices_actions}
 
     def read(name: str, about: str, of: ArgumentParser) -> Table:
         found = [
@@ -57,7 +57,10 @@ def tables(parser: ArgumentParser) -> list[Table]:
         options = tuple(one for one in found if one.names)
         return Table(name, about, options, tuple(one for one in found if not one.names))
 
-    return [read("", "", parser), *(read(name, told.get(name, ""), commands.choices[name]) for name in names)]
+    return [
+        read("", "", parser),
+        *(read(name, texts.get(name, ""), commands.choices[name]) for name in names),
+    ]
 
 
 def _shown(action: Action) -> bool:

@@ -65,9 +65,9 @@ def command(options: Namespace) -> int:
     requests, captured = requests_in(*_read(options.file), _fields(options.header))
     ask = remote_explainer(options) if options.url is not None else local_explainer(options)
     reports = []
-    for asked in requests:
+    for request in requests:
         try:
-            status, body = ask(asked)
+            status, body = ask(request)
         except PeerError as error:
             complain(str(error))
             return FAILED
@@ -111,9 +111,9 @@ def remote_explainer(options: Namespace) -> Ask:
     """Return an Ask of the gateway that runs at `--url`, which raises PeerError. Raises ConfigError."""
     peer = peer_of(options)
 
-    def ask(asked: ExplainRequest) -> tuple[int, bytes]:
+    def ask(request: ExplainRequest) -> tuple[int, bytes]:
         response = peer.request(
-            "POST", asked.target, asked.body, {ACTION.decode(): "explain", **asked.headers}
+            "POST", request.target, request.body, {ACTION.decode(): "explain", **request.headers}
         )
         return response.status, response.body
 
@@ -128,11 +128,11 @@ def local_explainer(options: Namespace) -> Ask:
     known = next((secret.reveal() for secret in config.auth.keys.values() if secret), "")
     key = options.key or known
 
-    def ask(asked: ExplainRequest) -> tuple[int, bytes]:
+    def ask(request: ExplainRequest) -> tuple[int, bytes]:
         fields = {"host": "localhost", ACTION.decode(): "explain", **({"x-api-key": key} if key else {})}
-        fields |= {**asked.headers, "content-length": str(len(asked.body))}
+        fields |= {**request.headers, "content-length": str(len(request.body))}
         try:
-            return serve(gateway, asked.target, fields, asked.body)
+            return serve(gateway, request.target, fields, request.body)
         except (RequestError, ProtocolError) as error:
             return error.status, error_body(error.status, error.message, "")
 

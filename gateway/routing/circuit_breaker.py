@@ -166,16 +166,16 @@ class CircuitBreaker:
             type=failure.type,
         )
 
-    def merge(self, told: SharedCoolDown) -> None:
+    def merge(self, shared: SharedCoolDown) -> None:
         """Merge another process's cool-down with this one."""
-        name = told.rule.name
-        self.failures[name] = max(told.failures, self.failures.get(name, 0))
-        if told.since > self.failed_at:
-            self.failed_at = told.since
+        name = shared.rule.name
+        self.failures[name] = max(shared.failures, self.failures.get(name, 0))
+        if shared.since > self.failed_at:
+            self.failed_at = shared.since
             self.prober = None
-        self.rule, self.hinted, self.cause = told.rule, told.hinted, told.cause
-        self.until = told.until
-        self.probe_at = min(told.until, self.failed_at + PROBE_EVERY)
+        self.rule, self.hinted, self.cause = shared.rule, shared.hinted, shared.cause
+        self.until = shared.until
+        self.probe_at = min(shared.until, self.failed_at + PROBE_EVERY)
 
     def probe_remotely(self, until: float) -> None:
         """Note that another process probes: requests here wait for its result, until this time at most."""

@@ -99,7 +99,9 @@ class Conversations:
         self._bindings = {
             name: binding for name, binding in self._bindings.items() if binding[0] is not account
         }
-        self._remote = {point: told for point, told in self._remote.items() if told[0] is not account}
+        self._remote = {
+            point: binding for point, binding in self._remote.items() if binding[0] is not account
+        }
 
 
 def drop_oldest(kept: dict[int, Any]) -> None:

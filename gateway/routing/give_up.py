@@ -113,23 +113,23 @@ def give_up(
     if not attempts:
         return _give_up_without_cause(targets, busy=busy)
     most = max(attempt.rule.use for attempt in attempts)
-    told = [attempt for attempt in attempts if attempt.rule.use == most][-1]
-    rule = told.rule
-    in_vain = rule.operator or (rule.about is About.FEATURE and not told.hinted)
+    attempt = [attempt for attempt in attempts if attempt.rule.use == most][-1]
+    rule = attempt.rule
+    in_vain = rule.operator or (rule.about is About.FEATURE and not attempt.hinted)
     waits = not in_vain and (rule.use >= SERVER or rule.about is About.FEATURE)
     helps = waits and (retry_at > now + TICK or rule.name in LIMITS)
     opens_in = retry_at - now if helps else 0.0
     return GiveUp(
-        failure=told.failure,
-        upstream=told.target.upstream,
-        account=told.target.account,
-        wire_model=told.target.wire_model,
+        failure=attempt.failure,
+        upstream=attempt.target.upstream,
+        account=attempt.target.account,
+        wire_model=attempt.target.wire_model,
         rule=rule.name,
-        status=choose_status(told),
+        status=choose_status(attempt),
         retry_after=round_up(opens_in) if helps else None,
         final=in_vain,
         own_words=not rule.operator,
-        sentences=_refusals(attempts) if rule.operator else (_explain(told, opens_in),),
+        sentences=_refusals(attempts) if rule.operator else (_explain(attempt, opens_in),),
     )
 
 
@@ -161,11 +161,11 @@ def without_keys(words: str) -> str:
     return _KEY_LIKE.compiled.sub("***", words)
 
 
-def choose_status(told: FailedAttempt) -> int:
+def choose_status(attempt: FailedAttempt) -> int:
     """Return the status for the client: 503 for a refused account, since the client's own login was accepted."""
-    if told.rule.operator:
+    if attempt.rule.operator:
         return 503
-    return told.status if told.status >= 400 else 502
+    return attempt.status if attempt.status >= 400 else 502
 
 
 def _refusals(attempts: Sequence[FailedAttempt]) -> tuple[Sentence, ...]:
@@ -175,27 +175,27 @@ def _refusals(attempts: Sequence[FailedAttempt]) -> tuple[Sentence, ...]:
     )
 
 
-def _refusal(told: FailedAttempt) -> Sentence:
-    if told.rule is DISABLED:
+def _refusal(attempt: FailedAttempt) -> Sentence:
+    if attempt.rule is DISABLED:
         return Sentence(
-            'account "', told.target.account, f'" of upstream "{told.target.upstream}" is disabled'
+            'account "', attempt.target.account, f'" of upstream "{attempt.target.upstream}" is disabled'
         )
-    whose = f' model "{told.target.wire_model}" for' if told.rule.about is About.MODEL else ""
-    what = "credential" if told.rule.name == "login" else "billing and permissions"
+    whose = f' model "{attempt.target.wire_model}" for' if attempt.rule.about is About.MODEL else ""
+    what = "credential" if attempt.rule.name == "login" else "billing and permissions"
     # The gateway's own message about a refresh names the token endpoint, so it is for the log only.
-    words = "" if told.failure.kind is FailureKind.REFRESH else message_of(told.failure)[:WORDS]
+    words = "" if attempt.failure.kind is FailureKind.REFRESH else message_of(attempt.failure)[:WORDS]
     return Sentence(
-        f'upstream "{told.target.upstream}" refused{whose} account "',
-        told.target.account,
-        f'" ({told.status}): the operator must check its {what}' + (": " if words else ""),
+        f'upstream "{attempt.target.upstream}" refused{whose} account "',
+        attempt.target.account,
+        f'" ({attempt.status}): the operator must check its {what}' + (": " if words else ""),
         words,
     )
 
 
-def _explain(told: FailedAttempt, opens_in: float) -> Sentence:
-    failure, upstream = told.failure, told.target.upstream
+def _explain(attempt: FailedAttempt, opens_in: float) -> Sentence:
+    failure, upstream = attempt.failure, attempt.target.upstream
     words = message_of(failure)[:WORDS]
-    said = _HOW.get(failure.kind, "" if words else f"responded with {told.status}")
+    said = _HOW.get(failure.kind, "" if words else f"responded with {attempt.status}")
     before = f'upstream "{upstream}" {said}' + (": " if words else "") if said else ""
     after = ""
     if opens_in > 0.0:

@@ -85,7 +85,7 @@ def meaning_of(
     signal = _first_signal(failure, error, status, words, features)
     name = signal.rule if signal is not None else _by_status(failure, error, status, words, wire_model)
     feature, own_hint = (signal.feature, signal.hint) if signal is not None else ("", None)
-    told = signal.status if signal is not None and failure.status < 400 else 0
+    client_status = signal.status if signal is not None and failure.status < 400 else 0
     if name == "limit without hint" and FAST in features:
         # Fast mode has separate rate limits.
         name, feature = "feature", FAST
@@ -96,7 +96,7 @@ def meaning_of(
         name = _hinted(name, failure, status, hint)
     if failure.kind is FailureKind.STATUS and failure.status < 400 and name in ("overloaded", "unavailable"):
         name = "failure in a 200"
-    return Meaning(RULES[name], hint, should_retry, feature, told)
+    return Meaning(RULES[name], hint, should_retry, feature, client_status)
 
 
 def retry_hint(failure: Failure, type: str, wall: float) -> float | None:

@@ -1,7 +1,7 @@
 """The failure table: from the meaning of a failure to its cool-down, the next steps, and what the client gets.
 
 `meanings` finds the meaning. `retries` decides which account is next, `circuit_breaker` how long a cool-down lasts, and
-`give_up` what the client is told.
+`give_up` which error the client gets.
 """
 
 from dataclasses import dataclass, replace
@@ -85,7 +85,7 @@ ELSEWHERE = (Next.OTHER_UPSTREAM, Next.OTHER_ACCOUNT, Next.SAME)
 ELSEWHERE_OR_SAME = (Next.OTHER_UPSTREAM, Next.SAME)
 
 OPERATOR, FEATURE, SERVER, OVERLOAD, LIMIT = 2, 3, 4, 5, 6
-"""Values of `use`. From SERVER on a failure passes by itself, so that the client may be told when to retry."""
+"""Values of `use`. From SERVER on a failure passes by itself, so that the client may retry later."""
 
 REQUEST_RULES = (
     Rule(name="request", next=RETURN),

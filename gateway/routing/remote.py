@@ -9,7 +9,7 @@ from gateway.routing.scheduler import Scheduler
 from gateway.routing.status import Scope
 
 
-def close(scheduler: Scheduler, state: AccountState, scope: Scope, told: SharedCoolDown) -> None:
+def close(scheduler: Scheduler, state: AccountState, scope: Scope, shared: SharedCoolDown) -> None:
     """Apply a cool-down that another process has started."""
     if scope.wire_model:
         breaker = state.part_breaker(scope.wire_model, scope.feature)
@@ -18,7 +18,7 @@ def close(scheduler: Scheduler, state: AccountState, scope: Scope, told: SharedC
         scheduler.conversations.forget(state)
     else:
         breaker = state.upstream.breaker = state.upstream.breaker or CircuitBreaker()
-    breaker.merge(told)
+    breaker.merge(shared)
 
 
 def open(scheduler: Scheduler, state: AccountState, scope: Scope, since: float) -> None:

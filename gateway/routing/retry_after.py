@@ -51,16 +51,16 @@ def read_hint(headers: Headers, body: bytes, wall: float, *, type: str = "") -> 
     Headers (lower-case names) precede the body's details, except for a daily quota's reset: the short delays that are
     sent along with one are known to be wrong. `type`: the error's.
     """
-    told = _of_headers(
+    stated = _of_headers(
         {name.decode("latin-1"): value.decode("latin-1").strip() for name, value in headers}, wall, type
     )
-    if told is None:
-        told = _of_headers(_inner_headers(body), wall, type)
+    if stated is None:
+        stated = _of_headers(_inner_headers(body), wall, type)
     delay, reset, daily = _google(body, wall)
     if daily:
-        hint = max(UNKNOWN_DAY, told or 0.0, delay or 0.0) if reset is None else reset
-    elif told is not None:
-        hint = told
+        hint = max(UNKNOWN_DAY, stated or 0.0, delay or 0.0) if reset is None else reset
+    elif stated is not None:
+        hint = stated
     else:
         known = _longer(delay, reset)
         if known is None:

@@ -80,13 +80,13 @@ def decode(frame: bytes) -> News | None:
     if len(frame) > MAX_FRAME:
         return None
     try:
-        told = orjson.loads(frame)
+        document = orjson.loads(frame)
     except orjson.JSONDecodeError:
         return None
-    if not isinstance(told, dict) or told.get("v") != VERSION or told.get("v") is True:
+    if not isinstance(document, dict) or document.get("v") != VERSION or document.get("v") is True:
         return None
-    kind, key, data = told.get("kind"), told.get("key"), told.get("data")
-    until, made = _moment(told.get("until")), _moment(told.get("made"))
+    kind, key, data = document.get("kind"), document.get("key"), document.get("data")
+    until, made = _moment(document.get("until")), _moment(document.get("made"))
     if not isinstance(kind, str) or kind not in KINDS or until is None or made is None:
         return None
     if not isinstance(key, str) or len(key) > MAX_KEY or not isinstance(data, dict) or len(data) > MAX_DATA:

@@ -1,7 +1,7 @@
 """Sharing: a process's connection to the others, for news of its state, its counters, and operators' actions.
 
-Made only where there are others. A process without a parent of workers has no `gather` and no `tell`: they reach no
-other process.
+Made only where there are others. A process without a parent of workers has no `gather` and no `broadcast`: they
+reach no other process.
 """
 
 import asyncio
@@ -154,9 +154,9 @@ class Sharing:
         elif kind == REPLY:
             self._replied(*split_number(payload))
         elif kind == BROADCAST:
-            name_, told = split_name(payload)
+            name_, body = split_name(payload)
             if name_ in self._handlers:
-                self._handlers[name_](told)
+                self._handlers[name_](body)
 
     def _send(self, kind: int, payload: bytes) -> None:
         assert self._link is not None

@@ -1,4 +1,4 @@
-"""This process's shared state: what it tells others, and how it applies what they tell.
+"""This process's shared state: what it publishes, and how it applies others' news.
 
 Sans-I/O: clocks are passed in; a transport sets `publish`, calls `receive`, and sends `snapshot` to processes that join
 later. No request waits for it: the scheduler decides by what it knows, which news only change.
@@ -159,8 +159,8 @@ class SharedState:
         """Apply another process's news; their order and repetition have no effect."""
         self.received += 1
         wall = self._wall()
-        told = self.facts.merge(news, wall)
-        if told is None or self._scheduler is None or not self._apply(told, self._scheduler, wall):
+        merged = self.facts.merge(news, wall)
+        if merged is None or self._scheduler is None or not self._apply(merged, self._scheduler, wall):
             self.ignored += 1
 
     def _apply(self, news: News, scheduler: Scheduler, wall: float) -> bool:
@@ -188,15 +188,15 @@ class SharedState:
         cooling = self.facts.cooling(news.key)
         if cooling:
             last = max(cooling, key=lambda one: one.until)
-            told = _cool_down(
+            shared = _cool_down(
                 last,
                 scope,
                 self._since(cooling[-1], wall, now),
                 now + last.until - max(last.made, wall),
             )
-            if told is None:
+            if shared is None:
                 return False
-            remote.close(scheduler, account, scope, told)
+            remote.close(scheduler, account, scope, shared)
         return True
 
     @staticmethod

@@ -109,13 +109,13 @@ class Record:
 def text(record: Record, stamp: str) -> str:
     """Return the line for people, without a line end. `stamp`: its start, as `timestamp` formats it."""
     key, method, path, account = record.key, record.method, record.path, record.account
-    asked, wire = record.model, record.wire_model
-    if not PLAIN.fullmatch(f"{method}\n{path}\n{key}\n{asked}\n{wire}\n{account}\n"):
+    model, wire = record.model, record.wire_model
+    if not PLAIN.fullmatch(f"{method}\n{path}\n{key}\n{model}\n{wire}\n{account}\n"):
         method, path = as_word(method), as_word(path)
-        key, account, asked, wire = (value and as_word(value) for value in (key, account, asked, wire))
+        key, account, model, wire = (value and as_word(value) for value in (key, account, model, wire))
     line = f"{stamp} {record.request_id} {key or '-'} {method} {path}"
-    if asked:
-        line += f" {asked} -> {wire}" if wire and wire != asked else f" {asked}"
+    if model:
+        line += f" {model} -> {wire}" if wire and wire != model else f" {model}"
     if record.upstream:
         line += f" {record.upstream}/{account}"
     line += f" {record.status} {record.outcome}"

@@ -183,9 +183,9 @@ class Recent:
             found = {"id": name, "since": round(talk.since, 3), **no_sums()}
             if len(self.conversations) >= CONVERSATIONS:
                 del self.conversations[next(iter(self.conversations))]
-        told = fields(last)
+        values = fields(last)
         for key in ("key", "model", "wire_model", "upstream", "account"):
-            found[key] = told[key]
+            found[key] = values[key]
         found["last"] = round(last.time + last.duration, 3)
         add_sums(found, talk.sums())
         self.conversations[name] = found

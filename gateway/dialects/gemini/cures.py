@@ -84,8 +84,8 @@ MAX_TOKENS = "max_tokens"
 
 
 def _lower(refusal: Refusal, sent: Sent) -> str | None:
-    limit, asked = output_limit(refusal.message), sent.document.get("max_tokens")
-    return str(limit) if isinstance(asked, (int, float)) and asked > limit else None
+    limit, requested = output_limit(refusal.message), sent.document.get("max_tokens")
+    return str(limit) if isinstance(requested, (int, float)) and requested > limit else None
 
 
 def _if_sent(ability: Ability) -> Detail:

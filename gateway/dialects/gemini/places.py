@@ -27,13 +27,13 @@ def target(upstream: Upstream, wire_model: str, method: str) -> str:
     base = base_path(upstream)
     query = "?alt=sse" if method == GENERATE else ""
     if options.path is not None:
-        path, asked, rest = options.path.partition("?")
+        path, mark, rest = options.path.partition("?")
         path = path.replace("{model}", _segment(wire_model))
         if method == COUNT:
             path = f"{path.rpartition(':')[0]}:{COUNT}"
-        if asked and query and "alt=" not in rest:
+        if mark and query and "alt=" not in rest:
             query = f"?{rest}&alt=sse"
-        elif asked:
+        elif mark:
             query = f"?{rest}" if method == GENERATE else ""
         return base + path + query
     if options.envelope == "code_assist":
