@@ -25,7 +25,7 @@ from gateway.http1.heads import render_lines
 from gateway.http1.limits import Limits
 from gateway.http1.pool import Pool
 from gateway.http1.server import Server
-from gateway.listening import StartError, base_url, cannot_listen, load_certificate, server_context
+from gateway.listening import StartError, base_url, listen_error, load_certificate, server_context
 from gateway.messages.errors import RequestError, error_type
 from gateway.messages.protocol import MESSAGES
 from gateway.messages.request import SESSION_FIELD, conversation_id
@@ -134,7 +134,7 @@ class Gateway:
             correction=old.correction if old is not None else None,
             metrics=metrics,
             cache_watch=cache_watch,
-            standing=old.standing if old is not None else None,
+            process_state=old.process_state if old is not None else None,
             sharing=self._sharing,
         )
         runtime.client_connections = lambda: self.server.counts()
@@ -216,7 +216,7 @@ class Gateway:
                 for sock in sockets or (None,)
             ]
         except OSError as error:
-            raise cannot_listen(server.host, server.port, error) from error
+            raise listen_error(server.host, server.port, error) from error
         self.port = ports[0]
         self.runtime.base_url = base_url(config, self.port)
         if self._store is not None:
@@ -260,7 +260,7 @@ class Gateway:
         if runtime.sharing is not None:
             from gateway.status import sharing
 
-            sharing.join(runtime.standing, runtime.sharing)
+            sharing.join(runtime.process_state, runtime.sharing)
             share_metrics(runtime.sharing, lambda: self.runtime, asyncio.get_running_loop().time)
 
     def _in_place(self, config: Config) -> Config:
@@ -277,8 +277,8 @@ class Gateway:
         """Finish the requests in progress; accept no more."""
         self.runtime.draining = True
         self.server.drain()
-        if self.runtime.standing.watchers is not None:
-            self.runtime.standing.watchers.end()
+        if self.runtime.process_state.watchers is not None:
+            self.runtime.process_state.watchers.end()
 
     async def stop(self, patience: float | None = 0.0) -> bool:
         """Drain for at most `patience` seconds (None: no limit), then close everything, with an error for the clients

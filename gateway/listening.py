@@ -35,7 +35,7 @@ def load_certificate(context: ssl.SSLContext, config: Config) -> None:
         ) from error
 
 
-def cannot_listen(host: str, port: int, error: OSError) -> StartError:
+def listen_error(host: str, port: int, error: OSError) -> StartError:
     """Return a StartError for an address that cannot be bound."""
     # asyncio's own text repeats the address; an error of name resolution has nothing but its text.
     code = error.errno or 0

@@ -5,7 +5,7 @@ from functools import cached_property
 from typing import AnyStr, Generic
 
 
-class Late(Generic[AnyStr]):
+class LazyPattern(Generic[AnyStr]):
     """A pattern that few requests need. Compiling takes up to a millisecond, which the start need not wait for."""
 
     def __init__(self, text: AnyStr, flags: int = 0) -> None:
@@ -13,7 +13,7 @@ class Late(Generic[AnyStr]):
         self._flags = flags
 
     def __repr__(self) -> str:
-        return f"<Late {self.text!r}>"
+        return f"<LazyPattern {self.text!r}>"
 
     @cached_property
     def compiled(self) -> re.Pattern[AnyStr]:
@@ -25,6 +25,6 @@ class Late(Generic[AnyStr]):
         return self.compiled.search(text)
 
 
-def any_of(*words: str) -> Late[str]:
+def any_of(*words: str) -> LazyPattern[str]:
     """Return a case-insensitive pattern that matches any of `words` (regular expressions)."""
-    return Late("|".join(words), re.IGNORECASE)
+    return LazyPattern("|".join(words), re.IGNORECASE)

@@ -173,7 +173,7 @@ async def run_gateway(
     # Printed when the signals are handled: a parent that reads it may send one at once.
     asyncio.get_running_loop().call_soon(started)
     on_reload = partial(_reload, gateway, reload, first_log, notify)
-    await until_stopped(gateway, on_reload, notify, source, first_log.info)
+    await wait_until_stopped(gateway, on_reload, notify, source, first_log.info)
     if sharing is not None:
         sharing.finish()
     return 0
@@ -214,7 +214,7 @@ def greeting(gateway: Gateway, environ: Mapping[str, str], format: Format = "tex
     return "\n".join(lines)
 
 
-async def until_stopped(
+async def wait_until_stopped(
     gateway: Gateway,
     reload: Callable[[], None] | None,
     notify: Notify = no_notify,

@@ -22,7 +22,7 @@ from typing import NoReturn
 from gateway import process, signals
 from gateway.config import Config, ConfigError
 from gateway.http1.sockets import bind_sockets
-from gateway.listening import cannot_listen
+from gateway.listening import listen_error
 from gateway.proxy.request import place_of
 from gateway.sharing.hub import Hub
 from gateway.sharing.peers import Sharing
@@ -53,7 +53,7 @@ MAX_MESSAGES = 64
 """Bytes read from a channel at once; more than one or two never wait there."""
 
 
-class Forked:
+class WorkerProcess:
     """A worker's process, as its parent sees it."""
 
     def __init__(self, pid: int, channel: socket.socket) -> None:
@@ -87,7 +87,7 @@ class Worker:
     def __init__(self, sockets: Sequence[socket.socket], *, first: bool) -> None:
         self.sockets = sockets
         self.first = first
-        self.forked: Forked | None = None
+        self.forked: WorkerProcess | None = None
         self.ready = False
         """Whether it serves by the newest configuration."""
         self.since = 0.0
@@ -117,7 +117,7 @@ def serve(
             try:
                 listening = bind_sockets(server.host, server.port, server.workers)
             except OSError as error:
-                process.complain(log, str(cannot_listen(server.host, server.port, error)))
+                process.complain(log, str(listen_error(server.host, server.port, error)))
                 return process.BAD_START
         places = [Worker(each, first=number == 0) for number, each in enumerate(listening)]
         # Imported before the fork, so that all workers share its memory.
@@ -292,7 +292,7 @@ class Supervisor:
                 worker.forked.kill()
         self._deadline = math.inf
 
-    def _fork(self, worker: Worker) -> Forked:
+    def _fork(self, worker: Worker) -> WorkerProcess:
         """Start a process for a slot. Raise OSError."""
         # A process with a second thread must not fork; closing the writer ends the log's thread.
         self._writer.close()
@@ -315,7 +315,7 @@ class Supervisor:
             news.close()
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         self._hub.join(hub_end)
-        return Forked(pid, ours)
+        return WorkerProcess(pid, ours)
 
     def _become(self, worker: Worker, channel: socket.socket, news: socket.socket) -> NoReturn:
         """Run as the worker: close what belongs to others, serve, and exit."""

@@ -56,8 +56,8 @@ class Process:
         self.killed = False
         self.channel, self.theirs = socket.socketpair()
 
-    receive_ready = workers.Forked.receive_ready
-    order = workers.Forked.order
+    receive_ready = workers.WorkerProcess.receive_ready
+    order = workers.WorkerProcess.order
 
     def kill(self) -> None:
         self.killed = True
@@ -403,7 +403,7 @@ def test_other_signals_are_not_the_supervisors(world: World) -> None:
 def test_an_order_to_a_dead_worker_is_no_error() -> None:
     ours, theirs = socket.socketpair()
     theirs.close()
-    forked = workers.Forked(1, ours)
+    forked = workers.WorkerProcess(1, ours)
     forked.order(TERM)
     assert not forked.receive_ready()
     ours.close()
@@ -445,7 +445,7 @@ def test_a_worker_lets_go_of_what_is_the_others(monkeypatch: pytest.MonkeyPatch,
         Worker([], first=False),
     ]
     ours, theirs = socket.socketpair()
-    places[1].forked = workers.Forked(1, ours)
+    places[1].forked = workers.WorkerProcess(1, ours)
     supervisor = Supervisor(CONFIGURED, lambda: CONFIGURED, printed, places)
     seen: dict[str, Any] = {}
 

@@ -112,10 +112,10 @@ def listed_windows(models: Iterable[Mapping[str, Any]]) -> dict[str, int]:
 
 def export_lines(variables: Mapping[str, str], shell: str = "sh") -> list[str]:
     """Return the lines that set variables in one of SHELLS."""
-    return [SHELLS[shell].format(name=name, value=_quoted(value, shell)) for name, value in variables.items()]
+    return [SHELLS[shell].format(name=name, value=_quote(value, shell)) for name, value in variables.items()]
 
 
-def _quoted(value: str, shell: str) -> str:
+def _quote(value: str, shell: str) -> str:
     """Return a value as one word of a shell."""
     if shell == "powershell":
         return "'" + value.replace("'", "''") + "'"

@@ -21,7 +21,7 @@ MAX_CONTEXT = 100_000_000
 """Tokens, at most; the largest known window has ten million."""
 
 
-class Target(NamedTuple):
+class ModelTarget(NamedTuple):
     """The model that a name leads to."""
 
     model: str
@@ -29,14 +29,14 @@ class Target(NamedTuple):
     """Tokens of its context window, 0 if the configuration does not say."""
 
 
-def target(reading: Reading, path: str, value: object) -> Target:
+def target(reading: Reading, path: str, value: object) -> ModelTarget:
     """Read one model: its name, or a table with its name and context window."""
     if isinstance(value, dict) and value and value.keys() <= TARGET.keys():
         found = read_table(reading, path, value, TARGET)
         if "model" not in value:
             reading.problem(f"{path}.model", "missing: a table says which model has this context")
-        return Target(found.get("model", ""), found.get("context", 0))
-    return Target(model_name(reading, path, value))
+        return ModelTarget(found.get("model", ""), found.get("context", 0))
+    return ModelTarget(model_name(reading, path, value))
 
 
 def model_name(reading: Reading, path: str, value: object) -> str:
@@ -60,7 +60,7 @@ TARGET: Mapping[str, Parser] = {"model": model_name, "context": integer(1, MAX_C
 model_table = table_of(check_word, target)
 
 
-def divide(table: Mapping[str, Target]) -> tuple[dict[str, str], dict[str, int]]:
+def divide(table: Mapping[str, ModelTarget]) -> tuple[dict[str, str], dict[str, int]]:
     """Return a table's models by name, and the context windows by model where they are given."""
     models = {name: each.model for name, each in table.items()}
     return models, {each.model: each.context for each in table.values() if each.context}

@@ -12,7 +12,7 @@ from typing import Any
 
 from gateway.config.parsers import boolean, check_word, integer, one_of, string
 from gateway.config.reading import Mistake, Parser, Reading, wrong_type
-from gateway.patterns import Late
+from gateway.patterns import LazyPattern
 
 MOST_TOKENS = 10_000_000
 """Above any model's output."""
@@ -23,13 +23,13 @@ LONGEST_DESCRIPTION = 1_000_000
 EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
 """Every effort that some host accepts, weakest first."""
 
-FIELD = Late(r"[A-Za-z_][A-Za-z0-9_]{0,63}(?:\.[A-Za-z_][A-Za-z0-9_]{0,63})?")
+FIELD = LazyPattern(r"[A-Za-z_][A-Za-z0-9_]{0,63}(?:\.[A-Za-z_][A-Za-z0-9_]{0,63})?")
 """A field of a request body, or of an object in it, such as `reasoning.summary`."""
 
 OWN_FIELDS = frozenset({"model", "messages", "input", "stream"})
 """Fields that every request needs: neither `body` nor `strip` may name them."""
 
-HEADER = Late(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}")
+HEADER = LazyPattern(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}")
 
 OWN_HEADERS = frozenset(
     {"authorization", "connection", "content-length", "content-type", "host", "transfer-encoding", "te"}

@@ -106,7 +106,7 @@ def _intent(document: Mapping[str, Any]) -> tuple[str, str, Block | None]:
     calls, turn = _last_turn(document["messages"])
     prompt = next((words for block in reversed(turn) if (words := words_of(block))), "")
     results = [block for block in turn if block.get("type") == "tool_result"]
-    quoted = _shortened(prompt)
+    quoted = _shorten(prompt)
     tools = _offered(document)
     verb, what = _wish(prompt)
     call = _call_for(verb, what, tools) if verb is not None else None
@@ -166,7 +166,7 @@ def words_of(block: Block) -> str:
     return wrapped[2].strip() if wrapped else words
 
 
-def _shortened(text: str) -> str:
+def _shorten(text: str) -> str:
     line = " ".join(text.split())
     return line if len(line) <= ECHO else line[: ECHO - 1].rstrip() + "…"
 

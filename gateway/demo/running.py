@@ -17,7 +17,7 @@ from gateway.http1.exchange import Application, Exchange, RequestHandler
 from gateway.http1.limits import Limits
 from gateway.http1.server import Server as Listener
 from gateway.listening import StartError
-from gateway.process import BAD_START, open_log, run, until_stopped
+from gateway.process import BAD_START, open_log, run, wait_until_stopped
 from gateway.telemetry.access_log import AccessLog
 
 HOST = "127.0.0.1"
@@ -45,7 +45,7 @@ async def _serve(port: int, log: AccessLog) -> int:
         asyncio.get_running_loop().call_soon(
             partial(stdio.write, greeting(gateway.runtime.base_url, os.environ) + "\n")
         )
-        await until_stopped(gateway, None)
+        await wait_until_stopped(gateway, None)
     log.info(f"requests that reached the embedded upstream: {upstream.posts}")
     return 0
 

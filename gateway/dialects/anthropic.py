@@ -87,7 +87,7 @@ def credential_header(upstream: Upstream, credential: Credential) -> tuple[tuple
     return ((b"x-api-key", secret),)
 
 
-def _changed(
+def _change(
     document: dict[str, Any],
     upstream: Upstream,
     stream: bool | None,
@@ -129,7 +129,7 @@ def without_betas(headers: Headers, cures: Collection[Cure]) -> Headers | None:
     return kept if changed else None
 
 
-def _reworded(failure: Failure, type: str, message: str) -> bytes:
+def _reword(failure: Failure, type: str, message: str) -> bytes:
     """Return an error body with another message, in the protocol's form."""
     try:
         document = orjson.loads(failure.body)
@@ -175,7 +175,7 @@ class AnthropicDialect:
         repairs: tuple[str, ...]
         cured: dict[str, None] = {}
         if cures or other is not None:
-            document, repairs = _changed(document, upstream, other, cures, cured)
+            document, repairs = _change(document, upstream, other, cures, cured)
         else:
             document, repairs = apply(document, upstream.repairs)
         if document is request.document:
@@ -183,7 +183,7 @@ class AnthropicDialect:
         else:
             exact = request.exact()
             if exact is not request.document:
-                document, repairs = _changed(exact, upstream, other, cures, cured)
+                document, repairs = _change(exact, upstream, other, cures, cured)
             body = write_document({**document, "model": wire_model}, finite=request.by_orjson)
         target = base_path(upstream.base_url) + PATHS[incoming.purpose]
         if incoming.query:
@@ -211,7 +211,7 @@ class AnthropicDialect:
         if failure.status >= 400 and not OWN_WORDS.search(message):
             limit = limit_in(read_error(failure.body), failure.status, most)
             if limit is not None:
-                message, failure = limit.text, replace(failure, body=_reworded(failure, type, limit.text))
+                message, failure = limit.text, replace(failure, body=_reword(failure, type, limit.text))
         return replace(failure, type=type, message=failure.message or message)
 
     def cure(

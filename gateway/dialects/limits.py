@@ -10,22 +10,22 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from gateway.dialects.said import Said
-from gateway.patterns import Late
+from gateway.patterns import LazyPattern
 
 _NUMBER = r"[`'\"]?(?P<{}>\d[\d,_]*)[`'\"]?"
 
 
-def _pattern(text: str) -> Late[str]:
+def _pattern(text: str) -> LazyPattern[str]:
     """Return a pattern in which <n> is a number of that name, and `...` a few words."""
     text = re.sub(r"<(\w)>", lambda found: _NUMBER.format(found[1]), text)
-    return Late(text.replace("...", r".{0,160}?"), re.IGNORECASE | re.DOTALL)
+    return LazyPattern(text.replace("...", r".{0,160}?"), re.IGNORECASE | re.DOTALL)
 
 
 class Wording(NamedTuple):
     """The message of one or several hosts."""
 
     source: str
-    pattern: Late[str]
+    pattern: LazyPattern[str]
     """Groups: n, m; or a, b, m (t: a and b together); or a, b."""
 
 
@@ -90,13 +90,13 @@ TOO_MUCH = _wordings(
 GROQ_TOO_LARGE = _pattern(r"request too large...limit <m>, requested <t>")
 """A limit per minute that this one request exceeds: `max_tokens` counts, too."""
 
-RATE_WORDS = Late(
+RATE_WORDS = LazyPattern(
     r"per[ -]?(?:minute|day|hour|second)|throttl|rate.?limit|\btpm\b|\brpm\b|\btpd\b|too many (?:requests|tokens)",
     re.IGNORECASE,
 )
 """Matches messages about limits that pass with time."""
 
-RATE_CODES = Late(r"rate.?limit|throttl|too_many_requests|quota")
+RATE_CODES = LazyPattern(r"rate.?limit|throttl|too_many_requests|quota")
 """The same for codes and types."""
 
 LONGEST = 4000

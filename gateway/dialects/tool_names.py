@@ -36,7 +36,7 @@ class NameRule:
             return False
         return re.fullmatch(f"[{self.first}][{self.characters}]*", name) is not None
 
-    def shortened(self, name: str) -> str:
+    def shorten(self, name: str) -> str:
         """Return a legal beginning of a name, with room for a hash."""
         plain = re.sub(f"[^{self.characters}]", "_", name[: LONGEST - _HASH - 2])
         return plain if re.match(f"[{self.first}]", plain) else "_" + plain
@@ -82,7 +82,7 @@ class ToolNames:
 
     def _free(self, name: str) -> str:
         """Return an unused legal name. The hash is cryptographic, so that clients cannot make names collide."""
-        plain = self._rule.shortened(name)
+        plain = self._rule.shorten(name)
         raw = name.encode("utf-8", "surrogatepass")
         salts = (attempt.to_bytes(8, "big") for attempt in count())
         digests = (blake2b(raw, digest_size=_HASH // 2, salt=salt).hexdigest() for salt in salts)

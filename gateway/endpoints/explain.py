@@ -222,7 +222,7 @@ class DryRun:
             "method": attempt.method,
             "url": _scheme_and_host(there.upstream)
             + SECRET_PARAMETER.sub(rf"\1{MASK}", attempt.outgoing.target),
-            "head": [_shown(line) for line in head[1:]],
+            "head": [_mask_line(line) for line in head[1:]],
             "body": {
                 "is": self._kind(attempt, upstream),
                 "bytes": len(attempt.body),
@@ -308,7 +308,7 @@ def _masked_credential(upstream: UpstreamClient, account: str) -> Credential:
     return Credential(kind, Secret(MASK))
 
 
-def _shown(line: str) -> str:
+def _mask_line(line: str) -> str:
     """Return a header line with a value that may be secret masked."""
     name, colon, value = line.partition(": ")
     return f"{name}{colon}{MASK}" if SECRET.search(name) and MASK not in value else line

@@ -60,7 +60,7 @@ def snapshot_of(runtime: Runtime, now: float, *, apart: int = 0) -> "Snapshot":
 
     server = runtime.config.server
     # The system reuses process ids, so the start time is part of the name.
-    process = f"{node()}:{getpid()}:{runtime.standing.started}"
+    process = f"{node()}:{getpid()}:{runtime.process_state.started}"
     return snapshot(
         process, runtime.metrics, _gauges(runtime, now, apart), lambda account: shown_account(server, account)
     )

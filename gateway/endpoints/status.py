@@ -53,12 +53,12 @@ def events(request: ClientRequest) -> None:
     if request.exchange.head.method == "HEAD":
         request.respond(200, b"", OURS)
         return
-    standing = request.runtime.standing
-    if standing.watchers is None:
+    process_state = request.runtime.process_state
+    if process_state.watchers is None:
         from gateway.status.watchers import LiveWatchers
 
-        standing.watchers = LiveWatchers(standing)
-    standing.watchers.add(request)
+        process_state.watchers = LiveWatchers(process_state)
+    process_state.watchers.add(request)
 
 
 def action(name: str, request: ClientRequest) -> None:
@@ -67,7 +67,7 @@ def action(name: str, request: ClientRequest) -> None:
     check_action(request.exchange.head)
     from gateway.status.actions import carry_out, read
 
-    runtime = request.runtime.standing.current
+    runtime = request.runtime.process_state.current
     wanted = read(name, request.body, runtime)
     carry_out(runtime, wanted)
     key = _key(request)

@@ -194,7 +194,7 @@ async def _tunnel(origin: Origin, limits: Limits, proxy: SplitResult) -> ClientC
         await tunnel.established
         connection = ClientConnection(origin, limits)
         if origin.scheme == "https":
-            connection.connection_made(await _secured(transport, connection, origin))
+            connection.connection_made(await _start_tls(transport, connection, origin))
         else:
             transport.set_protocol(connection)
             connection.connection_made(transport)
@@ -204,7 +204,7 @@ async def _tunnel(origin: Origin, limits: Limits, proxy: SplitResult) -> ClientC
     return connection
 
 
-async def _secured(
+async def _start_tls(
     transport: asyncio.WriteTransport, connection: ClientConnection, origin: Origin
 ) -> asyncio.Transport:
     """Start TLS inside a tunnel; return the transport of its content. Raises OSError."""

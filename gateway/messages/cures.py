@@ -21,7 +21,7 @@ from gateway.messages.history import (
 )
 from gateway.messages.thinking import KINDS, turn_thinking_off, without_thinking
 from gateway.messages.tool_repairs import with_tool_ids
-from gateway.patterns import Late
+from gateway.patterns import LazyPattern
 
 MAX_CACHE_MARKS = 4
 """The API's limit for one request."""
@@ -35,7 +35,7 @@ BUDGETS = {"low": 4096, "medium": 10_240, "high": 16_384, "xhigh": 31_999, "max"
 USUAL_EFFORT = "high"
 """The API's own default."""
 
-_PATH = Late(r"[^\s.\[\]>]+")
+_PATH = LazyPattern(r"[^\s.\[\]>]+")
 """Matches a step of a path: `tools.3.custom.x`, `tools[3].x` and `body -> tools -> 3 -> x` are all in use."""
 
 _LONGEST_PATH = 12
@@ -59,11 +59,11 @@ _KEPT_INSIDE = frozenset(
 _DATA = frozenset({"input", "input_schema"})
 """Fields whose content is not part of the protocol."""
 
-_TYPE = Late(r"[a-z][a-z0-9_]*")
+_TYPE = LazyPattern(r"[a-z][a-z0-9_]*")
 _UNTYPED = "custom"
 """The type of a tool without a `type`."""
 
-_ID_PREFIX = Late(r"\^\(?([A-Za-z]{1,12}_)")
+_ID_PREFIX = LazyPattern(r"\^\(?([A-Za-z]{1,12}_)")
 """Matches a pattern for ids that require a prefix."""
 
 

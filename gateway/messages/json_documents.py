@@ -12,7 +12,7 @@ from typing import Any
 
 import orjson
 
-from gateway.patterns import Late
+from gateway.patterns import LazyPattern
 
 BOM = b"\xef\xbb\xbf"
 """The byte order mark of UTF-8, which some writers put in front of a document or a stream."""
@@ -34,7 +34,9 @@ _INT64 = 2.0**63
 
 _STRING = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
 
-_VALUE = Late(rb'[^",\[{]*+(?:(?:%b|[\[{][ \t\r\n]*+[\]}])[^",\[{]*+){0,2}+[,\[{]|.++' % _STRING, re.DOTALL)
+_VALUE = LazyPattern(
+    rb'[^",\[{]*+(?:(?:%b|[\[{][ \t\r\n]*+[\]}])[^",\[{]*+){0,2}+[,\[{]|.++' % _STRING, re.DOTALL
+)
 """Matches up to the next comma, or opening bracket of what is not empty: each begins a value. Between two of them are
 at most two strings, or a string and an empty object or array. The rest matches as a whole."""
 
@@ -44,7 +46,7 @@ _PLAIN = rb'"[^"]*+"'
 _NESTED = rb"[^\"{}\[\]]++|%b|[\[{](?:[^\"{}\[\]]++|%b)*+[\]}]" % (_PLAIN, _PLAIN)
 """Text that does not change the level: no string or bracket, a string, or an object or array without nesting."""
 
-_BRACKET = Late(rb"(?:%b)*+(?:([\[{])|[\]}])" % _NESTED, re.DOTALL)
+_BRACKET = LazyPattern(rb"(?:%b)*+(?:([\[{])|[\]}])" % _NESTED, re.DOTALL)
 """Matches up to the next bracket that opens a level (the group) or closes one."""
 
 
@@ -160,7 +162,7 @@ def _differ(before: Any, after: Any, steps: list[str]) -> bool:
     return bool(before != after)
 
 
-def compile_key(key: str) -> Late[bytes]:
+def compile_key(key: str) -> LazyPattern[bytes]:
     """Return a pattern for `member_values` that matches an (ASCII) key in every spelling that JSON allows.
 
     It matches up to the key and its value, if that is a scalar (groups 1 and 2), or up to the next opening bracket (3).
@@ -168,10 +170,10 @@ def compile_key(key: str) -> Late[bytes]:
     letters = [rb"(?:%b|\\u00(?i:%02x))" % (letter.encode(), ord(letter)) for letter in key]
     member = rb'"%b"[ \t\r\n]*+:[ \t\r\n]*+' % b"".join(letters)
     before = rb"(?:(?!%b)(?:%b))*+" % (member, _NESTED)
-    return Late(rb'%b(?:(%b)(%b|[^",{}\[\]\s]++)?|([\[{]))?' % (before, member, _PLAIN), re.DOTALL)
+    return LazyPattern(rb'%b(?:(%b)(%b|[^",{}\[\]\s]++)?|([\[{]))?' % (before, member, _PLAIN), re.DOTALL)
 
 
-def member_values(raw: bytes, key: Late[bytes]) -> Iterator[tuple[int, int]]:
+def member_values(raw: bytes, key: LazyPattern[bytes]) -> Iterator[tuple[int, int]]:
     """Yield start and end of each value of a key in the text of a JSON object.
 
     `raw` is known to be an object; `key` comes from `compile_key`. Keys of nested objects are skipped. Takes one pass,

@@ -62,7 +62,7 @@ _MODEL = compile_key("model")
 _KEY = b'"model"'
 _PLAIN_MODEL = re.compile(rb'"model"[ \t\r\n]*+:[ \t\r\n]*+("[^"\\]*+(?:\\.[^"\\]*+)*+")', re.DOTALL)
 _ESCAPED_LETTER = rb"\u006"
-"""The beginning of each escaped lower-case letter from `a` to `o`, of which the key has some."""
+"""The beginning of the escape of any letter in that key, such as `\\u006d`."""
 
 _FORGOTTEN: dict[str, Any] = {}
 """Replaces a document that was dropped."""

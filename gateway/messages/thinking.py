@@ -7,14 +7,14 @@ from typing import Any
 
 from gateway.config.kinds import SIGNATURE_MARKS
 from gateway.messages.history import Block, Document, change_message_blocks, without
-from gateway.patterns import Late
+from gateway.patterns import LazyPattern
 
 DIALECT_MARKS = SIGNATURE_MARKS
 """Prefixes of translated upstreams' signatures. The Messages protocol's own have no prefix."""
 
 KINDS = ("thinking", "redacted_thinking")
 
-_WORDINGS = Late(
+_WORDINGS = LazyPattern(
     r"(?<![\w.])signatures?\b"  # "Invalid `signature` in `thinking` block"; not ".properties.signature"
     r"|thought[\W_]?signature"  # "Function call is missing a thought_signature in functionCall parts"
     r"|(thinking|content\.\d+)\.signature\b"  # "messages.3.content.0.thinking.signature: Field required"

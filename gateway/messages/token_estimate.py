@@ -7,7 +7,7 @@ from typing import Any
 
 from gateway.messages.imagesize import image_size
 from gateway.messages.json_documents import write_document
-from gateway.patterns import Late
+from gateway.patterns import LazyPattern
 
 _BASE = 3
 _MESSAGE = 4
@@ -36,7 +36,7 @@ _PAGE_BYTES = 75_000
 _MAX_PAGES = 600
 """The API's limit for one request."""
 
-_PAGE_OBJECT = Late(rb"/Type\s*/Page(?![A-Za-z])")
+_PAGE_OBJECT = LazyPattern(rb"/Type\s*/Page(?![A-Za-z])")
 
 _FIELDS = {
     "text": ("text",),

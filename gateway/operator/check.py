@@ -26,7 +26,7 @@ def command(options: Namespace) -> int:
         raise ConfigError([*found, f"correct this in {config.path}"])
     if options.model is None:
         return print_text(summary(config))
-    served, text = who_serves(config, options.model)
+    served, text = describe_model(config, options.model)
     return print_text(text) or (OK if served else FAILED)
 
 
@@ -51,7 +51,7 @@ def summary(config: Config) -> str:
     return "\n".join(_lines(config))
 
 
-def who_serves(config: Config, model: str) -> tuple[bool, str]:
+def describe_model(config: Config, model: str) -> tuple[bool, str]:
     """Return whether a model is served, and the upstreams that serve it, in order, or the reason why none does."""
     try:
         candidates = ModelRoutes(config.models, config.upstreams).resolve(model)

@@ -53,7 +53,7 @@ class Child:
             # A signal that is ignored here (nohup) is ignored by the child, too.
             ignored = signal.getsignal(number) is signal.SIG_IGN
             if not ignored and not (number == signal.SIGCONT and self._terminal is not None):
-                self._loop.add_signal_handler(number, self._signalled, number)
+                self._loop.add_signal_handler(number, self._on_signal, number)
                 self._handled.append(number)
         with _limit_descriptors(descriptors):
             self._pid = os.posix_spawnp(command[0], command, environ, setsigdef=PYTHONS_OWN)
@@ -83,7 +83,7 @@ class Child:
                     if self.code is not None:
                         break
 
-    def _signalled(self, number: int) -> None:
+    def _on_signal(self, number: int) -> None:
         if self.code is not None:
             if self._stop is not None and number in ENDING:
                 self._stop()

@@ -52,7 +52,7 @@ def tables(parser: ArgumentParser) -> list[Table]:
 
     def read(name: str, about: str, of: ArgumentParser) -> Table:
         found = [
-            _argument(of, action, names, str(commands.metavar)) for action in of._actions if _shown(action)
+            _argument(of, action, names, str(commands.metavar)) for action in of._actions if _is_shown(action)
         ]
         options = tuple(one for one in found if one.names)
         return Table(name, about, options, tuple(one for one in found if not one.names))
@@ -63,7 +63,7 @@ def tables(parser: ArgumentParser) -> list[Table]:
     ]
 
 
-def _shown(action: Action) -> bool:
+def _is_shown(action: Action) -> bool:
     return action.help is not SUPPRESS
 
 
@@ -174,7 +174,7 @@ def zsh(program: str, found: list[Table]) -> Iterator[str]:
     yield "    typeset -A opt_args"
     yield "    local -a commands=("
     for table in commands:
-        yield f"        {quote(f'{_escaped(table.name)}:{_escaped(table.about)}')}"
+        yield f"        {quote(f'{_escape(table.name)}:{_escape(table.about)}')}"
     yield "    )"
     yield f"    _arguments -C {' '.join(_zsh_options(top))} '1: :->command' '*:: :->rest' && return"
     yield '    case "$state" in'
@@ -195,14 +195,14 @@ def _zsh_options(table: Table) -> Iterator[str]:
     for one in table.options:
         others = "" if one.many else f"({' '.join(one.names)})"
         for name in one.names:
-            value = f":{_escaped(one.metavar)}:{_zsh_action(one)}" if one.metavar else ""
+            value = f":{_escape(one.metavar)}:{_zsh_action(one)}" if one.metavar else ""
             equals = "=" if value and name.startswith("--") else ""
-            yield quote(f"{'*' * one.many}{others}{name}{equals}[{_escaped(one.about)}]{value}")
+            yield quote(f"{'*' * one.many}{others}{name}{equals}[{_escape(one.about)}]{value}")
 
 
 def _zsh_place(one: Argument) -> str:
     before = "*::" if one.rest else "*" * one.many
-    return quote(f"{before}:{_escaped(one.metavar)}:{_zsh_action(one)}")
+    return quote(f"{before}:{_escape(one.metavar)}:{_zsh_action(one)}")
 
 
 def _zsh_action(one: Argument) -> str:
@@ -214,7 +214,7 @@ def _zsh_action(one: Argument) -> str:
     return f"({' '.join(words)})" if one.choices else " "
 
 
-def _escaped(text: str) -> str:
+def _escape(text: str) -> str:
     """Escape a text for `_arguments` and `_describe`."""
     return re.sub(r"([\\:\[\]])", r"\\\1", text)
 

@@ -17,7 +17,7 @@ from gateway.operator.command_line import FAILED, WRONG, complain, config_file, 
 from gateway.operator.env import environment
 from gateway.operator.run_log import RunLog, open_run_log
 from gateway.operator.terminal import Terminal, controlling_terminal
-from gateway.process import open_log, proxy_warnings, run, until_stopped
+from gateway.process import open_log, proxy_warnings, run, wait_until_stopped
 from gateway.proxy.request import place_of
 from gateway.telemetry.access_log import AccessLog
 
@@ -134,7 +134,7 @@ class _Session:
         child = Child(self._terminal)
         try:
             child.start(self._words, environ, descriptors)
-            await until_stopped(gateway, None, source=child.source, say=self._say)
+            await wait_until_stopped(gateway, None, source=child.source, say=self._say)
         except OSError as error:
             if child.started:
                 raise

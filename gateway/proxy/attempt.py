@@ -11,7 +11,7 @@ from gateway.http1.heads import ResponseHead
 from gateway.http1.upstream_request import ConnectError, UpstreamError
 from gateway.proxy.content_encoding import UnreadableCoding, content_decoder
 from gateway.proxy.response_headers import UpstreamHead, upstream_head
-from gateway.proxy.responses import Decoded, Reader
+from gateway.proxy.responses import DecodingReader, Reader
 from gateway.proxy.responses.buffered import ErrorReader, TokenCount
 from gateway.proxy.responses.choose import choose_response
 from gateway.proxy.upstream import UpstreamClient, forwarded_lines
@@ -132,7 +132,9 @@ class Attempt:
 
     # The pool and the connection call these; see `http1.client_connection.UpstreamRequest`.
 
-    def head_received(self, connection: ClientConnection, head: ResponseHead) -> "Reader | Decoded | None":
+    def head_received(
+        self, connection: ClientConnection, head: ResponseHead
+    ) -> "Reader | DecodingReader | None":
         """Choose the receiver of the body."""
         template = head.template
         about = template.known if template is not None else None
@@ -144,7 +146,7 @@ class Attempt:
         except UnreadableCoding as error:
             self.failed(Failure(kind=FailureKind.STATUS, status=502, message=str(error)))
             return None
-        decoded = Decoded(self, content) if content is not None else None
+        decoded = DecodingReader(self, content) if content is not None else None
         if head.status >= 300:
             self.reader = ErrorReader(self, head)
         else:

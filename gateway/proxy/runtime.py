@@ -38,7 +38,7 @@ class Watchers(Protocol):
         """End all streams."""
 
 
-class Standing:
+class ProcessState:
     """State that outlives configurations."""
 
     def __init__(self) -> None:
@@ -66,7 +66,7 @@ class Runtime:
         correction: Correction | None = None,
         metrics: Metrics | None = None,
         cache_watch: CacheWatch | None = None,
-        standing: Standing | None = None,
+        process_state: ProcessState | None = None,
         random: Callable[[], float] = random,
         sharing: "Sharing | None" = None,
     ) -> None:
@@ -81,8 +81,8 @@ class Runtime:
         self.log = log
         self.debugging = log.enabled("debug")
         """Whether the log has level debug."""
-        self.standing = Standing() if standing is None else standing
-        self.standing.current = self
+        self.process_state = ProcessState() if process_state is None else process_state
+        self.process_state.current = self
         self.observers: tuple[Callable[[Record], None], ...] = (log.log,)
         """Called with the record of each request that has ended."""
         self.metrics = Metrics() if metrics is None else metrics
@@ -93,9 +93,9 @@ class Runtime:
         """Returns how many client connections wait for a response, and how many are idle."""
         self.metrics.also = None
         if config.status.enabled is not False:
-            self.metrics.also = self.standing.recent.take
+            self.metrics.also = self.process_state.recent.take
         else:
-            self.standing.recent = Recent()
+            self.process_state.recent = Recent()
         self.correction = Correction() if correction is None else correction
         self.random = random
         self.sharing = sharing

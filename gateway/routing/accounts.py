@@ -179,7 +179,7 @@ class Target:
             default=0.0,
         )
 
-    def is_shut(self, now: float, features: Features, *, probe: bool) -> bool:
+    def is_closed(self, now: float, features: Features, *, probe: bool) -> bool:
         """Return whether a request must not pass now. Without `probe` it may not be a probe."""
         return any(
             breaker.opens_at(now) > now + TICK or (not probe and breaker.rule is not None)
@@ -187,8 +187,8 @@ class Target:
         )
 
     def is_free(self, now: float, features: Features, *, probe: bool) -> bool:
-        """Return whether a request may take a slot now; `probe` as in `is_shut`."""
-        return not self.state.full and not self.is_shut(now, features, probe=probe)
+        """Return whether a request may take a slot now; `probe` as in `is_closed`."""
+        return not self.state.full and not self.is_closed(now, features, probe=probe)
 
     def feature_of(self, breaker: CircuitBreaker) -> str:
         """Return the feature of a breaker; "" if it is about something else."""

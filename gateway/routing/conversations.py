@@ -88,7 +88,7 @@ class Conversations:
         account, until = self._remote.get(point_of(conversation), (None, now))
         return account if now < until else None
 
-    def disappoint(self, conversation: str, account: AccountState) -> None:
+    def unbind_unproven(self, conversation: str, account: AccountState) -> None:
         """Drop a binding without a success so far, since a request has failed."""
         binding = self._bindings.get(conversation)
         if binding is not None and binding[0] is account and not binding[2]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from gateway.messages.repair import mentions_signature
-from gateway.patterns import Late, any_of
+from gateway.patterns import LazyPattern, any_of
 from gateway.routing.error_bodies import read_error
 from gateway.routing.failures import Failure, FailureKind, message_of, status_of
 from gateway.routing.meanings import LONGEST
@@ -130,7 +130,7 @@ def _adaptive(sent: Sent) -> bool:
     return isinstance(thinking, dict) and thinking.get("type") == "adaptive"
 
 
-_PATTERN = Late(r"[`'\"](\^[^`'\"]{1,200})[`'\"]")
+_PATTERN = LazyPattern(r"[`'\"](\^[^`'\"]{1,200})[`'\"]")
 
 
 def _tool_ids(refusal: Refusal, sent: Sent) -> str | None:
@@ -150,14 +150,14 @@ def _named_betas(refusal: Refusal, sent: Sent) -> str | None:
 
 
 _FIELDS = (
-    Late(r"([\w.\[\]-]+): Extra inputs are not permitted", re.IGNORECASE),
-    Late(
+    LazyPattern(r"([\w.\[\]-]+): Extra inputs are not permitted", re.IGNORECASE),
+    LazyPattern(
         r"\b(?:unknown|unexpected|unrecognized|unsupported|additional|extra)(?: request)?"
         r" (?:fields?|propert(?:y|ies)|parameters?|arguments?|keys?|inputs?|name)(?: supplied| name)?"
         r"[^\w`'\".]{1,3}[`'\"]?([\w.\[\]-]+)",
         re.IGNORECASE,
     ),
-    Late(
+    LazyPattern(
         r"[`'\"]([\w.\[\]-]+)[`'\"]\W+(?:is |was )?(?:unexpected|an? (?:unknown|unexpected|unrecognized)|not permitted"
         r"|not allowed|(?:is )?unsupported)",
         re.IGNORECASE,

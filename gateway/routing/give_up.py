@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from gateway.patterns import Late
+from gateway.patterns import LazyPattern
 from gateway.routing.accounts import Target
 from gateway.routing.circuit_breaker import TICK
 from gateway.routing.cures import Cure
@@ -29,7 +29,7 @@ _HOW = {
 }
 """What happened, where the upstream's message does not say it."""
 
-_KEY_LIKE = Late(r"\b(?:(?:sk|pk|rk|gsk|xai|ghp)[_*-]|AIza)[\w*-]{5,}")
+_KEY_LIKE = LazyPattern(r"\b(?:(?:sk|pk|rk|gsk|xai|ghp)[_*-]|AIza)[\w*-]{5,}")
 """Matches text that looks like a key: hosts quote the refused one, some partly masked."""
 
 BUSY = 529

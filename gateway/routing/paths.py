@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from gateway.patterns import Late
+from gateway.patterns import LazyPattern
 
 ESSENTIAL = frozenset(
     {
@@ -35,8 +35,8 @@ DEEPEST = 8
 LONGEST = 200
 """Characters of a path, at most."""
 
-_INDEX = Late(r"\d+")
-_BRACKETS = Late(r"\[(\d+|\*)\]")
+_INDEX = LazyPattern(r"\d+")
+_BRACKETS = LazyPattern(r"\[(\d+|\*)\]")
 
 
 def find_fields(document: Mapping[str, Any], named: str) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from typing import Any
 
 import orjson
 
-from gateway.patterns import Late
+from gateway.patterns import LazyPattern
 
 Headers = Sequence[tuple[bytes, bytes]]
 
@@ -21,15 +21,15 @@ LONGEST = 366 * 86400.0
 UNKNOWN_DAY = 3600.0
 """Seconds for a daily quota without a known reset: it may be near, so it is probed hourly."""
 
-_NUMBER = Late(r"[0-9]{1,15}(?:\.[0-9]{0,18})?")
-_DURATION_PART = Late(r"([0-9]{1,15}(?:\.[0-9]{1,18})?)(h|ms|m|s|us|µs|ns)")
+_NUMBER = LazyPattern(r"[0-9]{1,15}(?:\.[0-9]{0,18})?")
+_DURATION_PART = LazyPattern(r"([0-9]{1,15}(?:\.[0-9]{1,18})?)(h|ms|m|s|us|µs|ns)")
 _UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
 
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _TIME = r"(?P<hour>\d\d):(?P<minute>\d\d):(?P<second>\d\d)"
 _MONTH = r"(?P<month>[A-Z][a-z]{2})"
 _HTTP_DATES = tuple(
-    Late(form, re.ASCII)
+    LazyPattern(form, re.ASCII)
     for form in (
         rf"[A-Z][a-z]{{2}}, (?P<day>\d\d) {_MONTH} (?P<year>\d{{4}}) {_TIME} GMT",
         rf"[A-Z][a-z]{{5,8}}, (?P<day>\d\d)-{_MONTH}-(?P<year>\d\d) {_TIME} GMT",
@@ -38,8 +38,8 @@ _HTTP_DATES = tuple(
 )
 """The three date formats of RFC 9110, section 5.6.7."""
 
-_BUCKET = Late(r"anthropic-ratelimit-(.+)-(reset|remaining|status)")
-_RESET = Late(r"x-ratelimit-reset(-.+)?")
+_BUCKET = LazyPattern(r"anthropic-ratelimit-(.+)-(reset|remaining|status)")
+_RESET = LazyPattern(r"x-ratelimit-reset(-.+)?")
 
 _UNIX_MILLISECONDS = 1e12
 """From here on a number is a moment in milliseconds: as a duration in seconds it would be 30,000 years."""

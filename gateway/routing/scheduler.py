@@ -20,7 +20,15 @@ from gateway.routing.meanings import Meaning, meaning_of
 from gateway.routing.model_routes import Candidate
 from gateway.routing.policy import RULES, About
 from gateway.routing.sent import Features, no_features
-from gateway.routing.status import AccountStatus, Change, Scope, account_status, change_of, scope_of, shut_by
+from gateway.routing.status import (
+    AccountStatus,
+    Change,
+    Scope,
+    account_status,
+    change_of,
+    closing_breakers,
+    scope_of,
+)
 
 UNREACHED = ("connect", "timeout")
 """Rows of failures that any response proves to be over."""
@@ -135,7 +143,7 @@ class Scheduler:
                 or state.upstream.breaker is not None
                 or state.breaker is not None
                 or state.parts
-            ) and target.is_shut(now, features, probe=probe):
+            ) and target.is_closed(now, features, probe=probe):
                 continue
             if 0 < state.limit <= state.in_flight:
                 overflow = overflow or state is home
@@ -263,7 +271,7 @@ class Scheduler:
             self.on_change(change_of(target, about, meaning.feature, breaker, opened=False))
         if self.on_news is not None and times != (breaker.until, breaker.probe_at):
             self.on_news("cooling", scope_of(target, about, meaning.feature), breaker)
-        self.conversations.disappoint(lease.conversation, state)
+        self.conversations.unbind_unproven(lease.conversation, state)
 
     def broke(self, lease: Lease, failure: Failure | None, now: float, wall: float) -> None:
         """Note that a committed response ended badly, and release the lease. An error event is judged by its type; a
@@ -310,7 +318,7 @@ class Scheduler:
         for state in self._accounts.values():
             if upstream in ("", state.upstream.name) and account in ("", state.name):
                 if self.on_news is not None:
-                    for scope, breaker in shut_by(state):
+                    for scope, breaker in closing_breakers(state):
                         self.on_news("open", scope, breaker)
                 state.breaker = state.upstream.breaker = None
                 state.parts.clear()

@@ -6,7 +6,7 @@ Statuses are unreliable: hosts report an exhausted balance as 400, 402, 403, 429
 
 from dataclasses import dataclass
 
-from gateway.patterns import Late, any_of
+from gateway.patterns import LazyPattern, any_of
 from gateway.routing.sent import AUDIO, CONTEXT_1M, DOCUMENTS, FAST, IMAGES
 
 WINDOW = 3600.0
@@ -21,7 +21,7 @@ class Signal:
     """The row of `policy.TABLE`."""
     codes: frozenset[str] = frozenset()
     """Codes, reasons and types, lower case."""
-    words: Late[str] | None = None
+    words: LazyPattern[str] | None = None
     statuses: frozenset[int] = frozenset()
     """Statuses with which its words count; empty: any."""
     feature: str = ""
@@ -49,7 +49,7 @@ _NO_INPUT = (
 """Patterns of refusals of a kind of input."""
 
 
-def _no_input(kind: str) -> Late[str]:
+def _no_input(kind: str) -> LazyPattern[str]:
     return any_of(*(form.format(kind) for form in _NO_INPUT))
 
 

@@ -145,7 +145,7 @@ class Scope(NamedTuple):
     feature: str = ""
 
 
-def shut_by(account: AccountState) -> Iterator[tuple[Scope, CircuitBreaker]]:
+def closing_breakers(account: AccountState) -> Iterator[tuple[Scope, CircuitBreaker]]:
     """Yield all breakers that close an account, with their scope."""
     upstream = account.upstream
     if upstream.breaker is not None:

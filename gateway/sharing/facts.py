@@ -56,7 +56,7 @@ def longest(news: News) -> float:
     return LONGEST if news.data.get("hinted") is True else rule.cap
 
 
-class Ends:
+class CoolDowns:
     """The cool-downs of one thing that count, and when it was last found open."""
 
     __slots__ = ("cooling", "opened")
@@ -113,7 +113,7 @@ class Facts:
     """All facts that have not ended, by kind and key. Times are unix seconds, passed in by the caller."""
 
     def __init__(self) -> None:
-        self._ends: dict[str, Ends] = {}
+        self._ends: dict[str, CoolDowns] = {}
         self._kept: dict[str, dict[str, News]] = {kind: {} for kind in ROOM if kind != COOLING}
         self._bytes = dict.fromkeys(self._kept, 0)
         self.latest = 0.0
@@ -133,7 +133,7 @@ class Facts:
         # Do not adopt a clock that is far ahead: other processes might then ignore this one's news.
         self.latest = max(self.latest, min(news.made, wall + AHEAD / 2))
         if news.kind not in self._kept:
-            ends = self._ends.setdefault(news.key, Ends())
+            ends = self._ends.setdefault(news.key, CoolDowns())
             changed = ends.merge(news)
             self._make_room(wall)
             return news if changed else None

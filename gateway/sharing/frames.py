@@ -142,7 +142,7 @@ class Outbox:
         self._unsent = b"".join(pieces)
         return self._unsent
 
-    def sent(self, count: int) -> None:
+    def remove_sent(self, count: int) -> None:
         """Remove the first `count` bytes of what `next` returned: they were sent."""
         self._unsent = self._unsent[count:]
 

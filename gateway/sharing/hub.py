@@ -135,7 +135,7 @@ class Hub:
     def _write(self, peer: Peer) -> None:
         try:
             while data := peer.outbox.next():
-                peer.outbox.sent(peer.sock.send(data))
+                peer.outbox.remove_sent(peer.sock.send(data))
                 if peer.missed != peer.outbox.dropped:
                     self._send_live_to(peer)
         except BlockingIOError:

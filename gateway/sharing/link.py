@@ -49,7 +49,7 @@ class Link:
         self._timer = None
         try:
             while data := self._outbox.next():
-                self._outbox.sent(self._sock.send(data))
+                self._outbox.remove_sent(self._sock.send(data))
         except BlockingIOError:
             if not self._blocked:
                 self._blocked = True
@@ -89,7 +89,7 @@ class Link:
             self._sock.settimeout(FAREWELL)
             try:
                 while data := self._outbox.next():
-                    self._outbox.sent(self._sock.send(data))
+                    self._outbox.remove_sent(self._sock.send(data))
             except OSError:
                 pass
             self.close()

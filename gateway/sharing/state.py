@@ -38,7 +38,7 @@ class SharedState:
         self.facts = Facts()
         self._scheduler: Scheduler | None = None
         self._stores: Mapping[str, SignatureStore] = {}
-        self._censored: Callable[[str, str], str] = lambda upstream, words: words
+        self._censor: Callable[[str, str], str] = lambda upstream, words: words
         self._share_limits = False
         self._workers = self._processes = 1
         self.publish: Callable[[News], None] = lambda news: None
@@ -69,7 +69,7 @@ class SharedState:
         `stores`: signatures, by names that are equal in all processes. `censor` removes secrets from an upstream's
         message. `share_limits`: each process uses its part of `max_concurrent`.
         """
-        self._scheduler, self._stores, self._censored = scheduler, stores, censor
+        self._scheduler, self._stores, self._censor = scheduler, stores, censor
         scheduler.on_news = self._publish_breaker
         scheduler.conversations.publish = self._publish_binding
         scheduler.cures.publish = self._publish_cure
@@ -135,7 +135,7 @@ class SharedState:
                 "kind": breaker.cause.kind.value,
                 "status": breaker.cause.status,
                 "type": breaker.cause.type[:CAUSE_LENGTH],
-                "words": self._censored(scope.upstream, breaker.cause.message),
+                "words": self._censor(scope.upstream, breaker.cause.message),
             }
             self._publish(COOLING, key_of(*scope), left, data)
 
@@ -147,7 +147,7 @@ class SharedState:
         self._publish(SIGNATURE, key_of(store, key), SIGNATURE_FOR, {"value": signature})
 
     def _publish_cure(self, upstream: str, wire_model: str, cure: Cure) -> None:
-        detail = self._censored(upstream, cure.detail)
+        detail = self._censor(upstream, cure.detail)
         if detail == cure.detail and len(detail) <= MAX_DETAIL:
             # The detail may be longer than a key, so the key has its hash.
             key = key_of(upstream, wire_model, cure.name, f"{point_of(detail):016x}")

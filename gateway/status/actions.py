@@ -7,7 +7,7 @@ import orjson
 
 from gateway.messages.errors import RequestError
 from gateway.proxy.runtime import Runtime
-from gateway.status.document import Names
+from gateway.status.document import ShownNames
 
 KIND = "status action"
 """The name of these events between processes."""
@@ -59,9 +59,9 @@ def read(name: str, body: bytes, runtime: Runtime) -> Action:
         raise RequestError(404, f"there is no upstream of that name; there are: {known}")
     if not isinstance(label, str) or (not label and name != "clear"):
         raise RequestError(400, f"account: must be a string, and {name} needs one")
-    account = Names(runtime).find(upstream, label) if label else ""
+    account = ShownNames(runtime).find(upstream, label) if label else ""
     if account is None:
-        names = Names(runtime)
+        names = ShownNames(runtime)
         accounts = runtime.config.upstreams
         known = ", ".join(
             names.of(upstream, account.name)

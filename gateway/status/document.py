@@ -23,7 +23,7 @@ from gateway.telemetry.recent import (
     CONVERSATIONS,
     MINUTES,
     REQUESTS,
-    Account,
+    AccountSums,
     add_sums,
     no_sums,
     percentile,
@@ -37,11 +37,11 @@ KIND = "status"
 WORDS = 300
 """Characters shown of an upstream's message."""
 
-SHUT_MORE = ("free", "busy", "probing", "cooling", "closed")
+BY_SEVERITY = ("free", "busy", "probing", "cooling", "closed")
 """Account states, most severe last: merging processes' views keeps the most severe."""
 
 
-class Names:
+class ShownNames:
     """Account names of one configuration, as `server.expose` allows them to be shown."""
 
     def __init__(self, runtime: Runtime) -> None:
@@ -67,7 +67,7 @@ class Names:
                 return account
         return None
 
-    def hidden(self, text: str) -> str:
+    def hide_names(self, text: str) -> str:
         """Return a text with accounts' e-mail addresses as they may be shown; upstreams know no other names."""
         if self._server.expose != "full" and "@" in text:
             for (_, account), label in self._labels.items():
@@ -78,12 +78,12 @@ class Names:
 
 def part(runtime: Runtime, now: float, wall: float) -> Document:
     """Return one process's part. `now`: the loop's time; `wall`: unix time."""
-    standing, names = runtime.standing, Names(runtime)
-    recent = standing.recent
+    process_state, names = runtime.process_state, ShownNames(runtime)
+    recent = process_state.recent
     runtime.metrics.fold()
     accounts: dict[str, list[Document]] = {upstream: [] for upstream in runtime.upstreams}
     for account in runtime.scheduler.snapshot(now):
-        known = recent.accounts.get((account.upstream, account.account)) or Account()
+        known = recent.accounts.get((account.upstream, account.account)) or AccountSums()
         sums = {"hour": recent.hour(known, wall), "total": known.total}
         accounts[account.upstream].append({**_account(runtime, names, account, wall - now), **sums})
     cures: dict[str, list[Document]] = {upstream: [] for upstream in runtime.upstreams}
@@ -94,14 +94,14 @@ def part(runtime: Runtime, now: float, wall: float) -> Document:
                 {
                     "model": encodable(one.wire_model),
                     "cure": one.cure.name,
-                    "detail": _shown(one.cure.detail),
+                    "detail": _clean_words(one.cure.detail),
                     "until": _unix(one.until, wall - now),
                 }
             )
     return {
         "version": __version__,
         "time": round(wall, 3),
-        "started": round(standing.started, 3),
+        "started": round(process_state.started, 3),
         "processes": 1,
         "draining": runtime.draining,
         "upstreams": [
@@ -129,11 +129,11 @@ def part(runtime: Runtime, now: float, wall: float) -> Document:
     }
 
 
-def _account(runtime: Runtime, names: Names, account: AccountStatus, offset: float) -> Document:
+def _account(runtime: Runtime, names: ShownNames, account: AccountStatus, offset: float) -> Document:
     upstream = runtime.upstreams[account.upstream]
 
     def words(cool_down: CoolDown) -> str:
-        return _shown(names.hidden(upstream.shown(cool_down.words)))
+        return _clean_words(names.hide_names(upstream.shown(cool_down.words)))
 
     last = max(
         (one for one in account.cool_downs if one.rule == account.cause),
@@ -166,21 +166,21 @@ def _account(runtime: Runtime, names: Names, account: AccountStatus, offset: flo
     }
 
 
-def _request(names: Names, request: Document) -> Document:
+def _request(names: ShownNames, request: Document) -> Document:
     tried = [each.rpartition(":") for each in request["tried"]]
     who = [(*each[0].rpartition("@"), each[2]) for each in tried]
     return {
         **_named(names, request),
         "tried": [f"{names.of(upstream, account)}@{upstream}:{what}" for account, _, upstream, what in who],
-        "error": _shown(names.hidden(request["error"])),
+        "error": _clean_words(names.hide_names(request["error"])),
     }
 
 
-def _named(names: Names, each: Document) -> Document:
+def _named(names: ShownNames, each: Document) -> Document:
     return {**each, "account": names.of(each["upstream"], each["account"])}
 
 
-def _shown(words: str) -> str:
+def _clean_words(words: str) -> str:
     """Return a text from elsewhere: cut, and without what looks like a key."""
     return encodable(without_keys(words)[:WORDS])
 
@@ -212,8 +212,8 @@ def merge(parts: Iterable[Document]) -> Document:
         "draining": draining,
         "ready": any(free) and not draining,
         "upstreams": upstreams,
-        "hour": _summed(minutes),
-        "minutes": [{"time": each[0]["time"], **_summed(each)} for each in _by(("time",), [minutes])],
+        "hour": _sum(minutes),
+        "minutes": [{"time": each[0]["time"], **_sum(each)} for each in _by(("time",), [minutes])],
         "requests": requests[:REQUESTS],
         "conversations": _conversations([each["conversations"] for each in parts], now),
     }
@@ -241,7 +241,7 @@ def _upstream(found: Sequence[Document]) -> Document:
 
 
 def _one_account(found: Sequence[Document]) -> Document:
-    most = max(found, key=lambda each: (SHUT_MORE.index(each["state"]), _until(each)))
+    most = max(found, key=lambda each: (BY_SEVERITY.index(each["state"]), _until(each)))
     cool_downs = _by(("about", "model", "feature", "cause"), (each["cool_downs"] for each in found))
     limits = [each["limit"] for each in found if each["limit"] is not None]
     return {
@@ -260,7 +260,7 @@ def _until(each: Mapping[str, Any]) -> float:
     return float("inf") if until is None else float(until)
 
 
-def _summed(found: Iterable[Document]) -> Document:
+def _sum(found: Iterable[Document]) -> Document:
     """Return the sums of minutes, and percentiles of the times to first byte."""
     sums = no_sums()
     first_bytes: dict[int, int] = {}

@@ -6,16 +6,18 @@ from functools import partial
 
 import orjson
 
-from gateway.proxy.runtime import Standing
+from gateway.proxy.runtime import ProcessState
 from gateway.sharing.peers import Sharing
 from gateway.status import actions, document
 
 
-def join(standing: Standing, sharing: Sharing) -> None:
+def join(process_state: ProcessState, sharing: Sharing) -> None:
     """Provide this process's part to others, and carry out others' actions."""
-    sharing.provide(document.KIND, partial(_part, standing))
-    sharing.on_broadcast(actions.KIND, lambda payload: actions.carry_out_received(standing.current, payload))
+    sharing.provide(document.KIND, partial(_part, process_state))
+    sharing.on_broadcast(
+        actions.KIND, lambda payload: actions.carry_out_received(process_state.current, payload)
+    )
 
 
-def _part(standing: Standing) -> bytes:
-    return orjson.dumps(document.part(standing.current, asyncio.get_running_loop().time(), time.time()))
+def _part(process_state: ProcessState) -> bytes:
+    return orjson.dumps(document.part(process_state.current, asyncio.get_running_loop().time(), time.time()))

@@ -14,7 +14,7 @@ from gateway.config import Config
 from gateway.messages.errors import RequestError
 from gateway.proxy.request import ClientRequest
 from gateway.proxy.response_headers import EVENT_STREAM, STREAM_LINES
-from gateway.proxy.runtime import Standing
+from gateway.proxy.runtime import ProcessState
 from gateway.status.changes import find_changes
 from gateway.status.document import Document, collect, merge
 
@@ -97,8 +97,8 @@ def _who_may_look(config: Config) -> tuple[object, ...]:
 class LiveWatchers:
     """All watchers of a process. Costs nothing while there are none."""
 
-    def __init__(self, standing: Standing) -> None:
-        self._standing = standing
+    def __init__(self, process_state: ProcessState) -> None:
+        self._process_state = process_state
         self._watchers: set[Watcher] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._last: Document | None = None
@@ -130,7 +130,7 @@ class LiveWatchers:
             self._timer = self._last = None
 
     def _look(self) -> None:
-        loop, runtime = asyncio.get_running_loop(), self._standing.current
+        loop, runtime = asyncio.get_running_loop(), self._process_state.current
         self._timer = loop.call_later(EVERY, self._look)
         for watcher in list(self._watchers):
             if _who_may_look(watcher.request.runtime.config) != _who_may_look(runtime.config):

@@ -146,7 +146,7 @@ def text(record: Record, stamp: str) -> str:
     if record.repairs:
         line += f" repairs={','.join(record.repairs)}"
     if record.error:
-        line += f" error={_quoted(record.error)}"
+        line += f" error={_quote(record.error)}"
     return line
 
 
@@ -191,7 +191,7 @@ def fields(record: Record) -> dict[str, Any]:
 def message_line(format: Format, level: str, message: str, now: float, **fields: Any) -> str:
     """Return a line about the gateway itself. `fields` appear in JSON only: the message contains them, too."""
     if format == "text":
-        return f"{timestamp(now)} {level}: {_escaped(message)}"
+        return f"{timestamp(now)} {level}: {_escape(message)}"
     found = {name: _short(value) if isinstance(value, str) else value for name, value in fields.items()}
     document = {"time": round(now, 3), "level": level, "message": encodable(message), **found}
     return orjson.dumps(document).decode()
@@ -274,10 +274,10 @@ class AccessLog:
         one, and `words` the upstream's message, censored by the caller.
         """
         until = self._clock() + seconds
-        line = f"closed {_shown(place)} about={about} rule={as_word(rule)}"
+        line = f"closed {_format_place(place)} about={about} rule={as_word(rule)}"
         line += f" status={status}" if status else ""
         line += f" until={timestamp(until)}"
-        line += f" error={_quoted(words)}" if words else ""
+        line += f" error={_quote(words)}" if words else ""
         more: dict[str, Any] = {
             "about": about,
             "rule": rule,
@@ -291,7 +291,7 @@ class AccessLog:
 
     def log_opened(self, place: Place) -> None:
         """Log that a closed place has served a request and is used again."""
-        self._log_message("info", f"opened {_shown(place)}", event="opened", **place._asdict())
+        self._log_message("info", f"opened {_format_place(place)}", event="opened", **place._asdict())
 
     def _log_message(self, level: str, message: str, once: bool = False, **fields: Any) -> None:
         if LEVELS[level] < self._level:
@@ -321,7 +321,7 @@ def _size(count: int) -> str:
     return f"{count / 1e3:.1f}kB" if count < MEGABYTES_FROM else f"{count / 1e6:.1f}MB"
 
 
-def _shown(place: Place) -> str:
+def _format_place(place: Place) -> str:
     shown = f"{place.upstream}/{as_word(place.account)}" if place.account else place.upstream
     shown += f" model={as_word(place.model)}" if place.model else ""
     return f"{shown} feature={place.feature}" if place.feature else shown
@@ -331,15 +331,15 @@ def as_word(value: str) -> str:
     """Return a value as one word, quoted if it has other characters."""
     if value.isprintable() and 0 < len(value) <= LONGEST and not any(mark in value for mark in ' "\\='):
         return value
-    return _quoted(value)
+    return _quote(value)
 
 
-def _quoted(value: str) -> str:
+def _quote(value: str) -> str:
     shown = _cut(value).replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{_escaped(shown)}"'
+    return f'"{_escape(shown)}"'
 
 
-def _escaped(value: str) -> str:
+def _escape(value: str) -> str:
     """Return a value with line ends, control characters and invisible ones as escapes."""
     if value.isprintable():
         return value

@@ -239,7 +239,7 @@ def render(snapshot: Snapshot, *, openmetrics: bool) -> bytes:
         lines += (f"# HELP {title} {help}", f"# TYPE {title} {type}")
         for values, number in series:
             labels = [
-                f'{label}="{_escaped(value)}"' for label, value in zip(family.labels, values, strict=True)
+                f'{label}="{_escape(value)}"' for label, value in zip(family.labels, values, strict=True)
             ]
             if family.type == "histogram":
                 lines += _histogram(name, labels, family.bounds, number)
@@ -266,7 +266,7 @@ def _braced(labels: list[str]) -> str:
     return f"{{{','.join(labels)}}}" if labels else ""
 
 
-def _escaped(value: str) -> str:
+def _escape(value: str) -> str:
     return value.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
 
 

@@ -62,7 +62,7 @@ class Series:
     first_seconds: float = 0.0
     first_bytes: list[int] = field(default_factory=lambda: [0] * (len(FIRST_BYTES) + 1))
     attempts: int = 0
-    """Requests with this outcome that reached an upstream; the others failed in every attempt, or made none."""
+    """Requests whose last attempt had this outcome; in the others all attempts failed, or there were none."""
     input: int = 0
     output: int = 0
     cache_read: int = 0

@@ -59,7 +59,7 @@ Sums = dict[str, int]
 """By the names of `SUMS`."""
 
 
-class Minute:
+class MinuteSums:
     """Requests that ended within one minute."""
 
     __slots__ = ("first_bytes", "sums")
@@ -70,7 +70,7 @@ class Minute:
         """Number of first bytes by the index in `LIMITS` of the first limit that is not below their time."""
 
 
-class Account:
+class AccountSums:
     """Sums of one account, since the start and for each minute."""
 
     __slots__ = ("minutes", "total")
@@ -101,9 +101,9 @@ class Recent:
 
     def __init__(self) -> None:
         self._records: deque[Record] = deque(maxlen=REQUESTS)
-        self.accounts: dict[tuple[str, str], Account] = {}
+        self.accounts: dict[tuple[str, str], AccountSums] = {}
         """By upstream and account."""
-        self.minutes: dict[int, Minute] = {}
+        self.minutes: dict[int, MinuteSums] = {}
         self.conversations: dict[str, dict[str, Any]] = {}
         """By short name, the longest idle first."""
 
@@ -141,7 +141,7 @@ class Recent:
                 _count(talk, record)
         for (minute, *_), group in groups.items():
             sums = group.sums()
-            add_sums(_kept(self.minutes, minute, Minute).sums, sums)
+            add_sums(_kept(self.minutes, minute, MinuteSums).sums, sums)
             self._take_accounts(group.last, sums, minute)
         for (minute, limit), count in first_bytes.items():
             kept = self.minutes.get(minute)
@@ -150,7 +150,7 @@ class Recent:
         for talk in talks.values():
             self._take_conversation(talk)
 
-    def hour(self, account: Account, now: float) -> Sums:
+    def hour(self, account: AccountSums, now: float) -> Sums:
         """Return an account's sums of the last hour."""
         oldest = _minute(now) - MINUTES
         return add_sums(no_sums(), *(sums for minute, sums in account.minutes.items() if minute > oldest))
@@ -171,7 +171,7 @@ class Recent:
             if account is None:
                 if len(self.accounts) >= ACCOUNTS:
                     del self.accounts[next(iter(self.accounts))]
-                account = self.accounts[key] = Account()
+                account = self.accounts[key] = AccountSums()
             add_sums(account.total, found)
             add_sums(_kept(account.minutes, minute, no_sums), found)
 

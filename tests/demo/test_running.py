@@ -28,7 +28,7 @@ def responses(monkeypatch: pytest.MonkeyPatch) -> list[Response]:
         responses.append(await fetch(gateway.port, "POST", "/v1/messages", ask("Hello")))
         await gateway.stop(0.0)
 
-    monkeypatch.setattr(running, "until_stopped", ask_once)
+    monkeypatch.setattr(running, "wait_until_stopped", ask_once)
     return responses
 
 

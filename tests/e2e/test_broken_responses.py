@@ -1,4 +1,4 @@
-"""Whole responses that break, at every byte: the client gets another account's whole one, or an error, never half of one."""
+"""Whole responses that break, at every byte: the client gets one of another account, or an error, never half of one."""
 
 import orjson
 import pytest

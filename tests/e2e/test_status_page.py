@@ -42,7 +42,7 @@ def check(page: Page, g: Running) -> None:
 def fill(g: Running, count: int, **fields: Any) -> None:
     """Requests that have ended within the hour."""
     now = time.time()
-    recent = g.gateway.runtime.standing.recent
+    recent = g.gateway.runtime.process_state.recent
     for at in range(count):
         made = {"model": "claude-opus-5-5", "upstream": "up", "account": "a@x.org", "outcome": "ok", **fields}
         recent.take(
@@ -98,9 +98,9 @@ async def test_it_is_live_and_a_keyboard_is_enough(browser: Browser) -> None:
 async def test_it_comes_back_by_itself(browser: Browser) -> None:
     async with running(config(upstream(HERE, "a@x.org"))) as g, browser.page(f"{g.url}/status") as page:
         await page.shows("#link", "live")
-        standing = g.gateway.runtime.standing
-        assert standing.watchers is not None
-        standing.watchers.end()
+        process_state = g.gateway.runtime.process_state
+        assert process_state.watchers is not None
+        process_state.watchers.end()
         await page.shows("#link", "no connection, as of")
         assert await page.eval("document.getElementById('all').classList.contains('stale')")
         await page.shows("#link", "live")

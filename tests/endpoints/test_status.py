@@ -196,7 +196,7 @@ async def test_what_was_kept_goes_when_it_is_turned_off() -> None:
         await g.post(ask())
         assert len((await g.get("/status.json")).document["requests"]) == 1
         g.gateway.reload(settings(False))
-        assert not g.gateway.runtime.standing.recent.requests
+        assert not g.gateway.runtime.process_state.recent.requests
         g.gateway.reload(settings(True))
         await g.post(ask())
         assert len((await g.get("/status.json")).document["requests"]) == 1

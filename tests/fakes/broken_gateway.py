@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Self
 
 from gateway.operator.doctor import client
-from gateway.operator.doctor.client import Target, open_response
+from gateway.operator.doctor.client import GatewayAddress, open_response
 from tests.fakes.messages import Received, read_request
 
 Headers = dict[str, str]
@@ -101,7 +101,7 @@ REWRITES_ERRORS = Fault(response=_rewritten)
 class BrokenGateway:
     """Listens on a port of its own, in front of a gateway."""
 
-    def __init__(self, gateway: Target, fault: Fault) -> None:
+    def __init__(self, gateway: GatewayAddress, fault: Fault) -> None:
         self._gateway = gateway
         self._fault = fault
         self.port = 0

@@ -8,7 +8,7 @@ import trustme
 from cryptography.hazmat.primitives import serialization
 
 from gateway.config import Account, Auth, Config, Secret, Server, Sharing, Tls, Upstream
-from gateway.operator.check import problems, summary, who_serves
+from gateway.operator.check import describe_model, problems, summary
 
 CANARY = "canary-51d0"
 
@@ -105,18 +105,18 @@ def test_what_no_upstream_serves() -> None:
 
 def test_who_serves_a_model_in_which_order() -> None:
     config = Config(models={"haiku": "second/small", "any": "exact"}, upstreams=(SECOND, FIRST))
-    assert who_serves(config, "claude-opus-5") == (
+    assert describe_model(config, "claude-opus-5") == (
         True,
         "claude-opus-5 is served by\n"
         "  first: big, priority 0, accounts a@example.com, b@example.com\n"
         "  else second: claude-opus-5, priority 1, accounts g@example.com, none",
     )
-    assert who_serves(config, "haiku") == (
+    assert describe_model(config, "haiku") == (
         True,
         "haiku, by [models] second/small, is served by\n"
         "  second: small, priority 1, accounts g@example.com, none",
     )
-    served, text = who_serves(Config(upstreams=(FIRST,)), "x")
+    served, text = describe_model(Config(upstreams=(FIRST,)), "x")
     assert (served, text) == (False, 'model "x" is not served here; served are: exact, claude-opus-*')
 
 
@@ -158,8 +158,8 @@ def test_nobody_is_asked_for_a_passphrase(tmp_path: Path) -> None:
         ),
         (
             Sharing(url=Secret(f"unix://:{CANARY}@/run/valkey.sock")),
-            "shares over      /run/valkey.sock, not sealed: whoever reads the store reads accounts' names and "
-            "signatures",
+            "shares over      /run/valkey.sock, not sealed: anyone who can read the store sees accounts' "
+            "names and signatures",
         ),
     ],
 )

@@ -43,13 +43,13 @@ async def test_the_end_is_told_once_however_early_it_comes() -> None:
     await child.end()
     child.start(["/bin/sh", "-c", "exit 3"], os.environ, None)
     await eventually(lambda: child.code is not None)
-    child._signalled(signal.SIGTERM)
+    child._on_signal(signal.SIGTERM)
     assert told == []
     release = child.source(handlers)
     assert told == ["stop"]
-    child._signalled(signal.SIGTSTP)
+    child._on_signal(signal.SIGTSTP)
     assert told == ["stop"]
-    child._signalled(signal.SIGINT)
+    child._on_signal(signal.SIGINT)
     assert told == ["stop", "stop"]
     child._send(signal.SIGTERM)
     assert child.code == 3

@@ -235,7 +235,7 @@ def test_a_gateway_that_fails_ends_its_client(
     async def fail(*_: Any, **__: Any) -> None:
         raise error
 
-    monkeypatch.setattr(run, "until_stopped", fail)
+    monkeypatch.setattr(run, "wait_until_stopped", fail)
     monkeypatch.setattr(child, "PATIENCE", 0.2)
     before = children(os.getpid())
     assert cli.main(["run", "--demo", "--", "/bin/sh", "-c", script]) == 1

@@ -164,7 +164,7 @@ async def test_a_watch_that_breaks_off_is_one_line(capsys: pytest.CaptureFixture
 async def test_nothing_in_a_name_acts_on_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     async with running(config(upstream(HERE, "a@x.org"))) as g:
         evil = "\x1b]0;mine\x07\r\n\u202e" + "x" * 200
-        g.gateway.runtime.standing.recent.take(
+        g.gateway.runtime.process_state.recent.take(
             [
                 Record(
                     time.time(),

@@ -31,13 +31,13 @@ def test_a_binding_that_no_success_has_proven_ends_with_a_failure() -> None:
     a, b = cast["A"].state, cast["B"].state
     conversations = Conversations()
     conversations.bind("talk", a, 0.0, proven=False)
-    conversations.disappoint("talk", b)
-    conversations.disappoint("other", a)
+    conversations.unbind_unproven("talk", b)
+    conversations.unbind_unproven("other", a)
     assert conversations.home("talk", 1.0) is a
-    conversations.disappoint("talk", a)
+    conversations.unbind_unproven("talk", a)
     assert conversations.home("talk", 1.0) is None
     conversations.bind("talk", a, 0.0)
-    conversations.disappoint("talk", a)
+    conversations.unbind_unproven("talk", a)
     assert conversations.home("talk", 1.0) is a
 
 

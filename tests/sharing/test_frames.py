@@ -52,7 +52,7 @@ def drained(outbox: Outbox, at_once: int = 10**9) -> list[tuple[int, bytes]]:
     got: list[tuple[int, bytes]] = []
     while data := outbox.next():
         got += inbox.feed(data[:at_once])
-        outbox.sent(min(at_once, len(data)))
+        outbox.remove_sent(min(at_once, len(data)))
     return got
 
 
@@ -88,6 +88,6 @@ def test_a_snapshot_is_taken_in_pieces() -> None:
             yield frame(NEWS, b"x" * 10_000)
 
     outbox = Outbox(snapshot())
-    outbox.sent(len(outbox.next()))
+    outbox.remove_sent(len(outbox.next()))
     assert len(made) == 7
     assert len(drained(outbox)) == 93

@@ -544,7 +544,7 @@ def test_a_lease_goes_to_whom_the_ranking_and_a_retry_name_first(
     again = isinstance(step, Lease) and step.target
     if isinstance(step, Lease):
         step.release()
-        here.scheduler.conversations.disappoint(conversation, step.target.state)
+        here.scheduler.conversations.unbind_unproven(conversation, step.target.state)
     lease = here.scheduler.lease(targets, conversation, here.now())
     if lease is not None:
         assert (first, again) == (lease.target, lease.target)

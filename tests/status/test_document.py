@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from gateway import __version__
 from gateway.routing.cures import Cure
 from gateway.sharing.peers import Sharing
-from gateway.status.document import KIND, Names, collect, merge, part
+from gateway.status.document import KIND, ShownNames, collect, merge, part
 from gateway.telemetry.access_log import Record
 from gateway.telemetry.recent import CONVERSATIONS, REQUESTS
 from tests.fakes.messages import ScriptedUpstream, error_response, json_response, message
@@ -40,9 +40,9 @@ async def test_a_gateway_that_has_just_started() -> None:
     settings = config(upstream("http://127.0.0.1:1", "a@x.org", max_concurrent=3, priority=2))
     async with running(settings) as g:
         found = document(g)
-        assert found.pop("started") == pytest.approx(g.gateway.runtime.standing.started, abs=0.01)
+        assert found.pop("started") == pytest.approx(g.gateway.runtime.process_state.started, abs=0.01)
         assert found.pop("uptime") == pytest.approx(
-            1_800_000_000.0 - g.gateway.runtime.standing.started, abs=0.01
+            1_800_000_000.0 - g.gateway.runtime.process_state.started, abs=0.01
         )
         nothing = {"requests": 0, "failures": 0, "input_tokens": 0, "output_tokens": 0}
         nothing |= {"cache_read_tokens": 0, "cache_creation_tokens": 0}
@@ -140,7 +140,7 @@ async def test_what_is_remembered_of_an_upstream_that_is_gone_is_not_told() -> N
         g.gateway.runtime.scheduler.cures.learn(
             "old", "m", [Cure("betas")], asyncio.get_running_loop().time()
         )
-        recent = g.gateway.runtime.standing.recent
+        recent = g.gateway.runtime.process_state.recent
         recent.take(
             [Record(time.time(), method="POST", path="/v1/messages", upstream="old", account="a@x.org")]
         )
@@ -155,14 +155,14 @@ async def test_a_short_name_does_not_spoil_words() -> None:
     async with running(
         config(upstream("http://127.0.0.1:1", "e", "me@x.org"), server={"expose": "none"})
     ) as g:
-        names = Names(g.gateway.runtime)
-        assert names.hidden("we see me@x.org here") == "we see #2 here"
+        names = ShownNames(g.gateway.runtime)
+        assert names.hide_names("we see me@x.org here") == "we see #2 here"
 
 
 async def test_names_that_would_be_confused_get_a_number() -> None:
     names = ("work@x.org", "wife@x.org", "me@x.org")
     async with running(config(upstream("http://127.0.0.1:1", *names), server={"expose": "masked"})) as g:
-        known = Names(g.gateway.runtime)
+        known = ShownNames(g.gateway.runtime)
         labels = [account["account"] for account in document(g)["upstreams"][0]["accounts"]]
         assert labels == ["w***@x.org#1", "w***@x.org#2", "m***@x.org"]
         assert [known.find("up", label) for label in labels] == list(names)
@@ -176,7 +176,7 @@ async def test_names_that_would_be_confused_get_a_number() -> None:
 async def test_hostile_words_can_be_written() -> None:
     async with running(config(upstream("http://127.0.0.1:1", "a@x.org"))) as g:
         evil = "\ud800\x00<script>\u202e"
-        recent = g.gateway.runtime.standing.recent
+        recent = g.gateway.runtime.process_state.recent
         recent.take(
             [Record(1.0, "req_1", evil, "POST", evil, evil, evil, "gone", evil, tried=(evil,), error=evil)]
         )
@@ -317,7 +317,7 @@ async def test_with_several_processes_any_of_them_tells_of_all() -> None:
 async def test_what_is_kept_of_conversations_is_bounded() -> None:
     async with running(config(upstream("http://127.0.0.1:1", "a@x.org"))) as g:
         found: list[Any] = []
-        recent = g.gateway.runtime.standing.recent
+        recent = g.gateway.runtime.process_state.recent
         for at in range(3 * CONVERSATIONS):
             recent.take([Record(time.time(), method="POST", path="/v1/messages", conversation=str(at))])
         collect(g.gateway.runtime, asyncio.get_running_loop().time(), found.append)

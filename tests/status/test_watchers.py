@@ -129,7 +129,7 @@ async def test_whoever_reads_slowly_gets_the_whole_once_it_has_caught_up() -> No
         watching(g) as one,
     ):
         await one.until(1)
-        (watcher,) = g.gateway.runtime.standing.watchers._watchers  # type: ignore[union-attr]
+        (watcher,) = g.gateway.runtime.process_state.watchers._watchers  # type: ignore[union-attr]
         watcher.request.writable(False)
         up.script(json_response(200, message()))
         await g.post(ask())
@@ -171,7 +171,7 @@ async def test_a_reload_that_changes_who_may_look_ends_it(change: dict[str, Any]
 async def test_a_failure_ends_the_one_it_belongs_to() -> None:
     async with running(config(upstream("http://127.0.0.1:1", "a@x.org"))) as g, watching(g) as one:
         await one.until(1)
-        (watcher,) = g.gateway.runtime.standing.watchers._watchers  # type: ignore[union-attr]
+        (watcher,) = g.gateway.runtime.process_state.watchers._watchers  # type: ignore[union-attr]
         watcher.request.crashed(ValueError("x"))
         await settle()
         assert not leftovers_of_watchers()

@@ -19,7 +19,7 @@ from gateway.http1.upstream_request import UpstreamError
 from gateway.messages.request import read_request
 from gateway.proxy.request import ClientRequest, Entrance
 from gateway.proxy.response_headers import UpstreamHead, upstream_head
-from gateway.proxy.responses import Decoded, Reader
+from gateway.proxy.responses import DecodingReader, Reader
 from gateway.proxy.upstream import UpstreamClient
 from gateway.routing.failures import Failure
 from gateway.telemetry.access_log import AccessLog
@@ -158,7 +158,7 @@ class Recorder:
         self.told.append(f"broke: {message}")
 
 
-MakeReader = Callable[[ClientConnection, ResponseHead], tuple[Reader, Reader | Decoded]]
+MakeReader = Callable[[ClientConnection, ResponseHead], tuple[Reader, Reader | DecodingReader]]
 """Gives the reader, and who takes the body for it."""
 
 
@@ -180,7 +180,7 @@ class UpstreamSide:
         self.wire.join(self.there)
         self.there.send(self)
 
-    def head_received(self, connection: ClientConnection, head: ResponseHead) -> "Reader | Decoded":
+    def head_received(self, connection: ClientConnection, head: ResponseHead) -> "Reader | DecodingReader":
         """See `http1.client_connection.UpstreamRequest`."""
         self._attempt.about = upstream_head(head)
         self._attempt.reader, receiver = self._make(connection, head)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, cast
 from gateway.app import dialect_of
 from gateway.http1.client_connection import ClientConnection
 from gateway.http1.heads import ResponseHead
-from gateway.proxy.responses import Decoded, Reader
+from gateway.proxy.responses import DecodingReader, Reader
 from gateway.proxy.responses.choose import choose_response
 from gateway.telemetry.access_log import AccessLog
 from tests.support.attempt import Recorder, UpstreamSide
@@ -27,7 +27,7 @@ async def delivered(reads: list[bytes], kind: str, *, stream: bool) -> tuple[str
     attempt.outgoing = dialect.encode(at, "m", attempt.request, stream=True)
     client = attempt.client
 
-    def make(connection: ClientConnection, head: ResponseHead) -> tuple[Reader, Reader | Decoded]:
+    def make(connection: ClientConnection, head: ResponseHead) -> tuple[Reader, Reader | DecodingReader]:
         reader = choose_response(cast("Attempt", attempt), head, connection, None)
         return reader, reader
 

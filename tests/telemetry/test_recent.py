@@ -96,7 +96,7 @@ def test_what_counts_as_whose_failure(
 ) -> None:
     found = read(ended(**what))
     for name, expected in (("a@x", a), ("b@x", b)):
-        account = found.accounts.get(("up", name)) or recent.Account()
+        account = found.accounts.get(("up", name)) or recent.AccountSums()
         assert (account.total["requests"], account.total["failures"]) == expected
         assert found.hour(account, NOW) == account.total
     (minute,) = found.minutes.values()

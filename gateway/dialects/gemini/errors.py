@@ -13,7 +13,7 @@ from typing import Any
 import orjson
 
 from gateway.messages.errors import error_type
-from gateway.patterns import Late
+from gateway.patterns import LazyPattern
 from gateway.routing.failures import Failure
 
 STATUS_OF_CODE: Mapping[str, int] = {
@@ -47,11 +47,11 @@ country, enable billing", which is about the account. A cancelled call was not c
 LONGEST = 4096
 """Characters of a message that are searched; Google's have some 500."""
 
-_MAX_TOKENS = Late(
+_MAX_TOKENS = LazyPattern(
     r"maxOutputTokens value of (\d+) .{0,40}range is from \d+ \(inclusive\) to (\d+) \(exclusive\)"
 )
-_TOO_LONG = Late(r"exceeds the maximum number of tokens|input token count", re.IGNORECASE)
-_TOO_LONG_NUMBERS = Late(r"token count\D{0,40}?([\d,]+)\D.*?([\d,]*\d{3})", re.IGNORECASE | re.DOTALL)
+_TOO_LONG = LazyPattern(r"exceeds the maximum number of tokens|input token count", re.IGNORECASE)
+_TOO_LONG_NUMBERS = LazyPattern(r"token count\D{0,40}?([\d,]+)\D.*?([\d,]*\d{3})", re.IGNORECASE | re.DOTALL)
 
 SHOWN_BODY = 500
 """Characters of a body that is no Google error (a proxy's page) that become the message."""

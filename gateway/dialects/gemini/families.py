@@ -6,7 +6,7 @@ is treated as one of the newest family, with the values that all its members acc
 
 from dataclasses import dataclass
 
-from gateway.patterns import Late
+from gateway.patterns import LazyPattern
 
 MAX_OUTPUT = 65_536
 """Limit of output tokens of Gemini models since 2.5."""
@@ -70,7 +70,7 @@ FAMILIES: tuple[tuple[str, Family], ...] = (
 )
 """Regular expression for the beginning of the wire model's name -> family; the first match counts."""
 
-_MATCHES = tuple((Late(pattern), family) for pattern, family in FAMILIES)
+_MATCHES = tuple((LazyPattern(pattern), family) for pattern, family in FAMILIES)
 
 
 def family(wire_model: str) -> Family:

@@ -39,7 +39,7 @@ def target(upstream: Upstream, wire_model: str, method: str) -> str:
     if options.envelope == "code_assist":
         return f"{base}/{CODE_ASSIST_VERSION}:{method}{query}"
     collection, id = _resource(wire_model)
-    return f"{base}/{options.version}/{collection}/{_quoted(id)}:{method}{query}"
+    return f"{base}/{options.version}/{collection}/{_quote(id)}:{method}{query}"
 
 
 def wrap_in_envelope(body: dict[str, Any], upstream: Upstream, wire_model: str) -> dict[str, Any]:
@@ -77,7 +77,7 @@ def _segment(wire_model: str) -> str:
     name = wire_model.removeprefix("models/")
     if not {"", ".", ".."}.isdisjoint(name.split("/")):
         raise _no_model(wire_model)
-    return _quoted(name)
+    return _quote(name)
 
 
 def _no_model(wire_model: str) -> RequestError:
@@ -87,7 +87,7 @@ def _no_model(wire_model: str) -> RequestError:
     )
 
 
-def _quoted(text: str) -> str:
+def _quote(text: str) -> str:
     """Return a text quoted for a segment of a path."""
     raw = text.encode("utf-8", "replace")
     return text if _PLAIN.issuperset(raw) else "".join(chr(c) if c in _PLAIN else f"%{c:02X}" for c in raw)

@@ -15,7 +15,7 @@ from gateway.dialects.base import WITHOUT_THINKING, Cure
 from gateway.dialects.limits import LONGEST, limit_in
 from gateway.dialects.openai.encoded_request import EncodedRequest
 from gateway.dialects.said import Said, read_error
-from gateway.patterns import Late
+from gateway.patterns import LazyPattern
 from gateway.routing.failures import Failure
 
 STATUSES = frozenset({400, 404, 415, 422, 500})
@@ -34,18 +34,20 @@ _NO = (
 )
 """Phrases that mean that something is not accepted."""
 
-_FIELD = Late(r"[`'\"]?([a-z][a-z_]{2,40})[`'\"]?")
+_FIELD = LazyPattern(r"[`'\"]?([a-z][a-z_]{2,40})[`'\"]?")
 
-_LISTED = Late(r"(?:(?:supported|allowed|valid) values|one of|should be|must be|expected)\b", re.IGNORECASE)
+_LISTED = LazyPattern(
+    r"(?:(?:supported|allowed|valid) values|one of|should be|must be|expected)\b", re.IGNORECASE
+)
 """Phrases in front of a list of accepted words."""
 
 Change = Callable[[Said, EncodedRequest], Cure | None]
 
 
-class Refusal(NamedTuple):
+class RefusalRow(NamedTuple):
     """One row: a refusal with these words, of something that was sent, and the change that cures it."""
 
-    words: Late[str]
+    words: LazyPattern[str]
     """Matched in `param` and message."""
     needs: tuple[str, ...]
     """Body fields or features of the messages, one of which must have been sent; empty: any request."""
@@ -124,9 +126,9 @@ NEEDED = frozenset(
 """Fields that cannot be left out without changing the request's meaning."""
 
 
-def _row(words: str, needs: str, change: Change) -> Refusal:
+def _row(words: str, needs: str, change: Change) -> RefusalRow:
     pattern = words.replace("NO", _NO).replace("...", r"(?s:.{0,200}?)")
-    return Refusal(Late(pattern, re.IGNORECASE), tuple(needs.split()), change)
+    return RefusalRow(LazyPattern(pattern, re.IGNORECASE), tuple(needs.split()), change)
 
 
 THINKING_FIELDS = "reasoning_effort reasoning thinking enable_thinking chat_template_kwargs reasoning_split"
@@ -134,7 +136,7 @@ THINKING_FIELDS = "reasoning_effort reasoning thinking enable_thinking chat_temp
 
 _LIMITS = "max_tokens max_completion_tokens"
 
-REFUSALS: tuple[Refusal, ...] = (
+REFUSALS: tuple[RefusalRow, ...] = (
     _row(r"max_tokens...max_completion_tokens|max_completion_tokens...max_tokens", _LIMITS, _other_limit),
     _row(r"NO...\bmax_(?:completion_)?tokens|\bmax_(?:completion_)?tokens\b...NO", _LIMITS, _other_limit),
     _row(

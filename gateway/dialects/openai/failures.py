@@ -15,7 +15,7 @@ from gateway.dialects.limits import limit_in
 from gateway.dialects.openai.encoded_request import EncodedRequest
 from gateway.dialects.said import Said, is_error, read_error
 from gateway.messages.errors import STATUS_OF_TYPE, error_type
-from gateway.patterns import Late
+from gateway.patterns import LazyPattern
 from gateway.routing.failures import Failure, FailureKind
 
 __all__ = ["is_error", "read_stream_error", "status_of", "translate_failure"]
@@ -44,29 +44,29 @@ STATUS_OF_WORD: Mapping[str, int] = {
 """Code or type -> status, for errors inside a stream, which have no HTTP status."""
 
 
-class Meaning(NamedTuple):
+class StatusRow(NamedTuple):
     """One row: an error with one of these codes or words has this status."""
 
     status: int
     codes: frozenset[str] = frozenset()
     """Codes and types."""
-    words: Late[str] | None = None
+    words: LazyPattern[str] | None = None
     """Matched in the message."""
     only: frozenset[int] = frozenset()
     """Statuses that the row applies to; empty: any."""
 
 
-def _words(pattern: str) -> Late[str]:
-    return Late(pattern, re.IGNORECASE)
+def _words(pattern: str) -> LazyPattern[str]:
+    return LazyPattern(pattern, re.IGNORECASE)
 
 
 def _codes(words: str) -> frozenset[str]:
     return frozenset(words.split())
 
 
-MEANINGS: tuple[Meaning, ...] = (
+STATUS_ROWS: tuple[StatusRow, ...] = (
     # OpenAI, Kimi, MiniMax, DashScope, GLM: an exhausted balance, sent as 429, 400, 402 or 500.
-    Meaning(
+    StatusRow(
         402,
         _codes(
             "insufficient_quota exceeded_current_quota_error insufficient_balance_error arrearage "
@@ -75,30 +75,30 @@ MEANINGS: tuple[Meaning, ...] = (
         _words(r"insufficient balance"),
     ),
     # GLM 1000 to 1004; MiniMax uses 1004 for a refused login, too.
-    Meaning(401, _codes("invalid_api_key 1000 1001 1002 1003 1004"), only=frozenset({0, 200, 400, 401, 403})),
-    Meaning(529, _codes("engine_overloaded_error overloaded_error server_is_overloaded")),
+    StatusRow(401, _codes("invalid_api_key 1000 1001 1002 1003 1004"), only=frozenset({0, 200, 400, 401, 403})),
+    StatusRow(529, _codes("engine_overloaded_error overloaded_error server_is_overloaded")),
     # Groq's flex tier.
-    Meaning(529, only=frozenset({498})),
+    StatusRow(529, only=frozenset({498})),
     # z.ai's limits of a rate and of a window.
-    Meaning(429, _codes("1302 1303 1305 1308 1310 1316 1317"), only=frozenset({0, 200, 400, 403, 429, 500})),
+    StatusRow(429, _codes("1302 1303 1305 1308 1310 1316 1317"), only=frozenset({0, 200, 400, 403, 429, 500})),
     # Not a missing model: no provider accepts the request's features.
-    Meaning(400, words=_words(r"no endpoints found"), only=frozenset({404})),
+    StatusRow(400, words=_words(r"no endpoints found"), only=frozenset({404})),
     # OpenAI; DeepSeek; OpenRouter; GLM; Mistral: a prompt that is too long.
-    Meaning(
+    StatusRow(
         404,
         _codes("model_not_found 1211 1500 invalid_model"),
         _words(r"model not exist|not a valid model id|(the )?model \S+ (does not exist|not found|is not found)"),
         only=frozenset({400, 404, 422}),
     ),
     # llama.cpp, LM Studio.
-    Meaning(503, words=_words(r"loading model|model is unloaded|model has crashed")),
+    StatusRow(503, words=_words(r"loading model|model is unloaded|model has crashed")),
     # OpenAI and Azure, DashScope, GLM.
-    Meaning(400, _codes("content_filter content_policy_violation data_inspection_failed datainspectionfailed 1301")),
-    Meaning(400, only=frozenset({422})),
+    StatusRow(400, _codes("content_filter content_policy_violation data_inspection_failed datainspectionfailed 1301")),
+    StatusRow(400, only=frozenset({422})),
 )  # fmt: skip
 """The first row that fits decides; without one the status stays."""
 
-NAMES_MODEL = Late(r"\bmodels?\b|deployment", re.IGNORECASE)
+NAMES_MODEL = LazyPattern(r"\bmodels?\b|deployment", re.IGNORECASE)
 
 
 def translate_failure(failure: Failure, sent: EncodedRequest) -> Failure:
@@ -120,7 +120,7 @@ def translate_failure(failure: Failure, sent: EncodedRequest) -> Failure:
 
 def status_of(said: Said, status: int) -> int:
     """Return the status that fits an error. `status`: the response's, 0 if it had none."""
-    for meaning in MEANINGS:
+    for meaning in STATUS_ROWS:
         if meaning.only and status not in meaning.only:
             continue
         if not meaning.codes and meaning.words is None:

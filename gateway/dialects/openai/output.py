@@ -102,7 +102,7 @@ class Output:
         self._characters += len(text)
         self._writer.text(text)
 
-    def tagged(self, text: str) -> None:
+    def add_tagged(self, text: str) -> None:
         """Add text that may begin with reasoning between tags."""
         if self._tags.over:
             self.text(text)

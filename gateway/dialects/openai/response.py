@@ -212,7 +212,7 @@ class ChatDecoder:
     def _part(self, part: object) -> None:
         """Add a content string, or a part of a content list."""
         if isinstance(part, str):
-            self._output.tagged(part)
+            self._output.add_tagged(part)
         elif isinstance(part, dict) and isinstance(part.get("text"), str):
             self._output.text(part["text"])
         elif isinstance(part, dict) and part.get("type") == "thinking":

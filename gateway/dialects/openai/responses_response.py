@@ -124,7 +124,7 @@ class ResponsesDecoder:
         if self._output.in_text:
             self._output.more_text(text)
         else:
-            self._output.tagged(text)
+            self._output.add_tagged(text)
 
     def _refusal(self, event: Mapping[str, Any]) -> None:
         if isinstance(event.get("delta"), str):
@@ -206,7 +206,7 @@ class ResponsesDecoder:
                 continue
             text, refusal = part.get("text"), part.get("refusal")
             if isinstance(text, str) and not item.written:
-                self._output.tagged(text)
+                self._output.add_tagged(text)
             if isinstance(refusal, str) and not item.written:
                 self._output.refuse(refusal)
             annotations = part.get("annotations")

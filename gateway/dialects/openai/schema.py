@@ -40,7 +40,7 @@ class Schemas:
 
     def parameters(self, schema: object) -> Schema:
         """Return a tool's `input_schema` as a function's `parameters`. Callers must not change it."""
-        rooted = schema if _is_rooted(schema) else self._clean("openai root", schema, _rooted)
+        rooted = schema if _is_rooted(schema) else self._clean("openai root", schema, _make_root)
         return self._apply_style(without_dialect(rooted))
 
     def output(self, schema: object) -> Schema:
@@ -70,7 +70,7 @@ def _is_rooted(schema: object) -> bool:
     )
 
 
-def _rooted(schema: object, budget: Budget) -> Schema:
+def _make_root(schema: object, budget: Budget) -> Schema:
     """Return the schema with an object as its root. Raises SchemaTooLarge."""
     given: Schema = dict(schema) if isinstance(schema, dict) else {}
     merger = Merger(schema, budget)

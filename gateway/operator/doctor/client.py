@@ -24,7 +24,7 @@ MAX_BODY = 64 * 1024 * 1024
 """Bytes of a body that are kept, at most; no check expects more than a list of models."""
 
 
-class Target(NamedTuple):
+class GatewayAddress(NamedTuple):
     """A gateway's address."""
 
     scheme: str
@@ -51,7 +51,7 @@ class Target(NamedTuple):
         return context
 
 
-def target_of(url: str, ca_file: str | None = None) -> Target:
+def address_of(url: str, ca_file: str | None = None) -> GatewayAddress:
     """Return the target of a base URL, with or without `/v1`. Raises ConfigError."""
     parts = urlsplit(url if "://" in url else f"http://{url}")
     try:
@@ -60,7 +60,9 @@ def target_of(url: str, ca_file: str | None = None) -> Target:
         raise ConfigError(["--url has no valid port"]) from None
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ConfigError(["--url is not an address such as http://127.0.0.1:8045"])
-    return Target(parts.scheme, parts.hostname, port, parts.path.rstrip("/").removesuffix("/v1"), ca_file)
+    return GatewayAddress(
+        parts.scheme, parts.hostname, port, parts.path.rstrip("/").removesuffix("/v1"), ca_file
+    )
 
 
 class Response:
@@ -113,7 +115,7 @@ class Response:
 
 @asynccontextmanager
 async def open_response(
-    target: Target,
+    target: GatewayAddress,
     method: str,
     path: str,
     body: bytes = b"",

@@ -7,7 +7,7 @@ from functools import partial
 
 from gateway.config import Config, ConfigError
 from gateway.operator.command_line import FAILED, OK, config_file, load_config, print_text
-from gateway.operator.doctor.client import target_of
+from gateway.operator.doctor.client import address_of
 from gateway.operator.doctor.examine import examine, examine_from_outside
 from gateway.operator.doctor.findings import Finding, Row, as_json, as_text, carry_out, failed
 from gateway.operator.doctor.here import HERE, Here, HereCheck
@@ -32,7 +32,7 @@ async def _from_outside(options: Namespace) -> list[Row]:
         raise ConfigError(["--spend needs the configuration: leave --url out"])
     config = load_config(config_file(options.config)) if options.config is not None else Config()
     tls = config.server.tls
-    target = target_of(options.url, str(tls.certificate) if tls is not None else None)
+    target = address_of(options.url, str(tls.certificate) if tls is not None else None)
     key = options.key or next((secret.reveal() for secret in config.auth.keys.values() if secret), "")
     rows = await reach_from_outside(target)
     if failed(rows):

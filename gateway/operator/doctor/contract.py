@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from gateway.operator.doctor.client import Response, Target, open_response
+from gateway.operator.doctor.client import GatewayAddress, Response, open_response
 from gateway.operator.doctor.findings import Fault, Finding, skip, warn
 from gateway.operator.doctor.scripted import ScriptedUpstream
 
@@ -28,7 +28,7 @@ REDIRECTS = (301, 302, 303, 307, 308)
 class Stage(NamedTuple):
     """A gateway under examination, and the upstream behind it, if that is a scripted one."""
 
-    target: Target
+    target: GatewayAddress
     key: str
     """"" if unknown."""
     upstream: ScriptedUpstream | None = None

@@ -12,7 +12,7 @@ from gateway.config import Account, Auth, Config, Secret, Stream, Upstream
 from gateway.http1.limits import Limits
 from gateway.http1.server import Server
 from gateway.operator.doctor.behind import BEHIND
-from gateway.operator.doctor.client import Target
+from gateway.operator.doctor.client import GatewayAddress
 from gateway.operator.doctor.contract import OUTSIDE, Stage, StageCheck
 from gateway.operator.doctor.findings import Row, carry_out, skip
 from gateway.operator.doctor.scripted import KEY, SCRIPTS, ScriptedUpstream
@@ -39,7 +39,7 @@ async def examine(config: Config) -> list[Row]:
         return await carry_out_all(stage, (*OUTSIDE, *BEHIND))
 
 
-async def examine_from_outside(target: Target, key: str) -> list[Row]:
+async def examine_from_outside(target: GatewayAddress, key: str) -> list[Row]:
     """Check a running gateway, as far as that is possible from outside and without spending tokens."""
     rows = await carry_out_all(Stage(target, key), OUTSIDE)
     why = skip("needs the scripted upstream: run gateway doctor where its configuration is")
@@ -70,7 +70,7 @@ async def run_stage(config: Config) -> AsyncIterator[Stage]:
     gateway = Gateway(_settings(config, port, key), AccessLog(lambda line: None), environ={})
     try:
         await gateway.start(listing=False)
-        yield Stage(Target("http", HOST, gateway.port), key, upstream, PING_AFTER)
+        yield Stage(GatewayAddress("http", HOST, gateway.port), key, upstream, PING_AFTER)
     finally:
         await gateway.stop(0.0)
         server.close()

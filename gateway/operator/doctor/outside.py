@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 
 from gateway.http1.dial import reason_of
 from gateway.operator.doctor.certificates import life_of, todo_for
-from gateway.operator.doctor.client import Target, open_response
+from gateway.operator.doctor.client import GatewayAddress, open_response
 from gateway.operator.doctor.findings import Fault, Finding, Row, carry_out, skip
 from gateway.operator.doctor.reach import Address, addresses, clock, connect, skew_of
 
@@ -18,7 +18,7 @@ STEP = 4.0
 """Seconds for each check."""
 
 
-async def reach_from_outside(target: Target) -> list[Row]:
+async def reach_from_outside(target: GatewayAddress) -> list[Row]:
     """Carry out the checks; stop after the first fault."""
     found: list[Address] = []
 
@@ -49,7 +49,7 @@ async def reach_from_outside(target: Target) -> list[Row]:
     return rows
 
 
-async def _certificate(target: Target) -> Finding | str:
+async def _certificate(target: GatewayAddress) -> Finding | str:
     try:
         context = target.context()
         if context is None:
@@ -67,7 +67,7 @@ async def _certificate(target: Target) -> Finding | str:
         transport.abort()
 
 
-async def _clock(target: Target) -> Finding | str:
+async def _clock(target: GatewayAddress) -> Finding | str:
     sent = time.time()
     async with open_response(target, "HEAD", "/") as response:
         skew = skew_of(response.headers, sent, time.time())

@@ -12,7 +12,7 @@ from gateway.app import Gateway
 from gateway.config import Auth, Config, Retry, Secret, Sharing
 from gateway.listening import StartError
 from gateway.messages.sse import Event, EventDecoder
-from gateway.operator.doctor.client import Target, open_response
+from gateway.operator.doctor.client import GatewayAddress, open_response
 from gateway.operator.doctor.findings import Fault, Finding, Row, carry_out, warn
 from gateway.operator.doctor.upstreams import ANY_MODEL, wire_models
 from gateway.telemetry.access_log import AccessLog
@@ -41,7 +41,7 @@ async def spend(config: Config, environ: Mapping[str, str]) -> list[Row]:
         await gateway.start(listing=False)
     except StartError as error:
         return [Row("upstreams", "a token a route", Finding("fail", str(error)))]
-    target = Target("http", HOST, gateway.port)
+    target = GatewayAddress("http", HOST, gateway.port)
     free = asyncio.Semaphore(FEW)
 
     async def one(index: int, name: str) -> Row:
@@ -71,7 +71,7 @@ def _settings(config: Config, routes: Sequence[tuple[str, str]], key: str) -> Co
     )
 
 
-async def _request_token(target: Target, key: str, model: str) -> Finding | str:
+async def _request_token(target: GatewayAddress, key: str, model: str) -> Finding | str:
     messages = [{"role": "user", "content": "Say hi."}]
     body = orjson.dumps({"model": model, "max_tokens": 1, "stream": True, "messages": messages})
     headers = {"x-api-key": key, "anthropic-version": "2023-06-01"}

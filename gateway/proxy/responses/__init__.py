@@ -69,7 +69,7 @@ class Source(Protocol):
         """Have another reader receive the rest."""
 
 
-class Decoded:
+class DecodingReader:
     """Decodes the content coding of a reader's bytes. Used only if there is one."""
 
     __slots__ = ("_content", "_reader", "_sink", "decode")

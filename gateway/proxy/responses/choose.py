@@ -6,7 +6,7 @@ from gateway.http1.client_connection import ClientConnection
 from gateway.http1.heads import ResponseHead
 from gateway.messages.stream import StreamWriter
 from gateway.proxy.request import new_id
-from gateway.proxy.responses import Decoded, Reader
+from gateway.proxy.responses import DecodingReader, Reader
 from gateway.proxy.responses.buffered import BufferedResponse
 from gateway.proxy.responses.collect import Collection
 from gateway.proxy.responses.relay import Holding
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def choose_response(
-    attempt: "Attempt", head: ResponseHead, connection: ClientConnection, decoded: Decoded | None
+    attempt: "Attempt", head: ResponseHead, connection: ClientConnection, decoded: DecodingReader | None
 ) -> Reader:
     """Return the reader for the 2xx response to an attempt. `decoded`: the decoder of its content coding."""
     parsed, dialect = attempt.request.parsed, attempt.upstream.dialect

@@ -7,15 +7,15 @@ import pytest
 
 from gateway.config import ConfigError
 from gateway.operator.doctor import client
-from gateway.operator.doctor.client import Target, open_response, target_of
+from gateway.operator.doctor.client import GatewayAddress, address_of, open_response
 from gateway.operator.doctor.findings import Fault
 from tests.fakes.messages import Close, ScriptedUpstream
 
 
 @asynccontextmanager
-async def saying(*pieces: bytes) -> AsyncIterator[Target]:
+async def saying(*pieces: bytes) -> AsyncIterator[GatewayAddress]:
     async with ScriptedUpstream(respond=lambda request: [*pieces, Close()]) as up:
-        yield Target("http", "127.0.0.1", up.port)
+        yield GatewayAddress("http", "127.0.0.1", up.port)
 
 
 @pytest.mark.parametrize(
@@ -61,14 +61,14 @@ async def test_a_response_that_is_cut_or_endless(monkeypatch: pytest.MonkeyPatch
 @pytest.mark.parametrize(
     ("url", "target"),
     [
-        ("127.0.0.1:8045", Target("http", "127.0.0.1", 8045)),
-        ("http://h/v1/", Target("http", "h", 80)),
-        ("https://me:canary@[::1]/llm", Target("https", "::1", 443, "/llm")),
+        ("127.0.0.1:8045", GatewayAddress("http", "127.0.0.1", 8045)),
+        ("http://h/v1/", GatewayAddress("http", "h", 80)),
+        ("https://me:canary@[::1]/llm", GatewayAddress("https", "::1", 443, "/llm")),
     ],
 )
-def test_addresses_as_people_write_them(url: str, target: Target) -> None:
-    assert target_of(url) == target
-    assert "canary" not in repr(target_of(url))
+def test_addresses_as_people_write_them(url: str, target: GatewayAddress) -> None:
+    assert address_of(url) == target
+    assert "canary" not in repr(address_of(url))
     assert (
         target.authority == f"[::1]:{target.port}" if ":" in target.host else f"{target.host}:{target.port}"
     )
@@ -77,4 +77,4 @@ def test_addresses_as_people_write_them(url: str, target: Target) -> None:
 @pytest.mark.parametrize("url", ["ftp://h", "http://", "http://h:port"])
 def test_what_is_no_address(url: str) -> None:
     with pytest.raises(ConfigError, match=r"^--url "):
-        target_of(url)
+        address_of(url)

@@ -10,7 +10,7 @@ import trustme
 from gateway import cli
 from gateway.config import Auth, Secret, Tls
 from gateway.operator.doctor import behind, contract
-from gateway.operator.doctor.client import Target
+from gateway.operator.doctor.client import GatewayAddress
 from gateway.operator.doctor.outside import reach_from_outside
 from tests.fakes.messages import (
     Received,
@@ -127,9 +127,11 @@ async def test_certificates_from_outside(tmp_path: Path) -> None:
     issued.cert_chain_pems[0].write_to_path(tls.certificate)
     issued.private_key_pem.write_to_path(tls.private_key)
     async with running(config(server={"tls": tls})) as g:
-        rows = await reach_from_outside(Target("https", "127.0.0.1", g.port, ca_file=str(tls.certificate)))
+        rows = await reach_from_outside(
+            GatewayAddress("https", "127.0.0.1", g.port, ca_file=str(tls.certificate))
+        )
         assert {row.finding.state for row in rows} == {"ok"}
-        rows = await reach_from_outside(Target("https", "127.0.0.1", g.port))
+        rows = await reach_from_outside(GatewayAddress("https", "127.0.0.1", g.port))
         assert rows[-1].name == "certificate"
         assert rows[-1].finding.state == "fail"
         assert "NODE_EXTRA_CA_CERTS" in rows[-1].finding.todo
@@ -137,5 +139,5 @@ async def test_certificates_from_outside(tmp_path: Path) -> None:
 
 async def test_the_way_to_a_peer_that_does_not_tell_its_time() -> None:
     async with ScriptedUpstream(respond=lambda request: json_response(200, {})) as up:
-        rows = await reach_from_outside(Target("http", "127.0.0.1", up.port))
+        rows = await reach_from_outside(GatewayAddress("http", "127.0.0.1", up.port))
     assert [row.finding.state for row in rows] == ["ok", "ok", "skip", "skip"]

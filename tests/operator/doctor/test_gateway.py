@@ -15,7 +15,7 @@ from gateway.http1.limits import Limits
 from gateway.messages.sse import Event
 from gateway.operator.doctor import behind, contract, examine
 from gateway.operator.doctor.behind import BEHIND, blocks_of
-from gateway.operator.doctor.client import Target
+from gateway.operator.doctor.client import GatewayAddress
 from gateway.operator.doctor.contract import OUTSIDE, Stage
 from gateway.operator.doctor.examine import carry_out_all, examine_from_outside, run_stage
 from gateway.operator.doctor.findings import Fault as Failed
@@ -48,7 +48,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 @asynccontextmanager
 async def front(fault: Fault) -> AsyncIterator[Stage]:
     async with run_stage(Config()) as stage, BrokenGateway(stage.target, fault) as broken:
-        yield stage._replace(target=Target("http", "127.0.0.1", broken.port))
+        yield stage._replace(target=GatewayAddress("http", "127.0.0.1", broken.port))
 
 
 async def findings(fault: Fault, *names: str) -> list[Finding]:

@@ -9,7 +9,7 @@ from gateway.dialects.base import Decoder, Incoming, Outgoing
 from gateway.http1.client_connection import ClientConnection
 from gateway.http1.heads import ResponseHead
 from gateway.messages.stream import StreamWriter
-from gateway.proxy.responses import Decoded, Reader
+from gateway.proxy.responses import DecodingReader, Reader
 from gateway.proxy.responses.buffered import BufferedResponse
 from gateway.proxy.responses.choose import choose_response
 from gateway.proxy.responses.collect import Collection
@@ -48,7 +48,7 @@ class Nothing:
 
 
 def upstream_side(attempt: Recorder, made: list[Reader]) -> UpstreamSide:
-    def make(connection: ClientConnection, head: ResponseHead) -> tuple[Reader, Reader | Decoded]:
+    def make(connection: ClientConnection, head: ResponseHead) -> tuple[Reader, Reader | DecodingReader]:
         made.append(choose_response(cast("Attempt", attempt), head, connection, None))
         return made[-1], made[-1]
 

@@ -7,7 +7,7 @@ import pytest
 
 from gateway.http1.upstream_request import UpstreamError
 from gateway.proxy.content_encoding import content_decoder
-from gateway.proxy.responses import Decoded
+from gateway.proxy.responses import DecodingReader
 from tests.support.attempt import Recorder
 
 BODY = b"Hello there, "
@@ -32,11 +32,11 @@ class Taker:
         self.told.append(f"failed{' by timeout' * error.timeout}: {error.message}")
 
 
-def decoded(coding: bytes = b"gzip") -> tuple[Recorder, Decoded, Taker]:
+def decoded(coding: bytes = b"gzip") -> tuple[Recorder, DecodingReader, Taker]:
     content = content_decoder(coding)
     assert content is not None
     attempt, taker = Recorder(), Taker()
-    made = Decoded(attempt, content)
+    made = DecodingReader(attempt, content)
     made.hand_over(taker)
     return attempt, made, taker
 

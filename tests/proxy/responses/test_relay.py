@@ -17,7 +17,7 @@ from gateway.http1.upstream_request import UpstreamError
 from gateway.messages.protocol import MESSAGES
 from gateway.messages.sse import EVENT_LIMIT, Event, EventDecoder
 from gateway.proxy.content_encoding import content_decoder
-from gateway.proxy.responses import Decoded, Reader
+from gateway.proxy.responses import DecodingReader, Reader
 from gateway.proxy.responses.relay import HOLD, MAX_PADDING, TAIL, Holding
 from tests.fakes.messages import chunked, event, message, text_events
 from tests.support.attempt import Recorder, UpstreamSide
@@ -49,10 +49,12 @@ class Stage:
         lines = (b"HTTP/1.1 200 OK", b"content-type: " + label.encode(), *fields, b"", b"")
         self.up.say(b"\r\n".join(lines))
 
-    def _make(self, connection: ClientConnection, head: ResponseHead) -> tuple[Reader, Reader | Decoded]:
+    def _make(
+        self, connection: ClientConnection, head: ResponseHead
+    ) -> tuple[Reader, Reader | DecodingReader]:
         """As `choose` does it."""
         content = content_decoder(self._coding)
-        decoded = Decoded(self.attempt, content) if content is not None else None
+        decoded = DecodingReader(self.attempt, content) if content is not None else None
         raw = head.chunked and decoded is None and self._version == "1.1"
         reader = Holding(self.attempt, head, connection.framing if raw else None, decoded or connection)
         if decoded is not None:

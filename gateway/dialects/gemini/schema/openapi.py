@@ -127,7 +127,7 @@ class _Writer:
         if choices:
             real = [choice for choice in choices if choice.get("type") != "null"]
             nullable = nullable or len(real) < len(choices)
-            written = (self.members(_typed(choice, types), depth + 1, inlined) for choice in real)
+            written = (self.members(_with_type(choice, types), depth + 1, inlined) for choice in real)
             members = [self._with(member, body) for group in written for member in group]
         else:
             said = notes if len(types) == 1 else []
@@ -209,7 +209,7 @@ def _types(schema: Schema, has_choices: bool) -> tuple[list[str], bool]:
     return types, nullable
 
 
-def _typed(choice: Schema, types: list[str]) -> Schema:
+def _with_type(choice: Schema, types: list[str]) -> Schema:
     """Return a choice with the type of all choices, if there is one and it has none itself."""
     if "type" in choice or len(types) != 1 or choice.keys() & {"$ref", "anyOf", "oneOf"}:
         return choice
