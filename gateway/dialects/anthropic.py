@@ -51,7 +51,7 @@ PATHS = {"messages": "/v1/messages", "count_tokens": "/v1/messages/count_tokens"
 
 @lru_cache(maxsize=64)
 def base_path(base_url: str) -> str:
-    """Return the path of an upstream's base URL, "" for none."""
+    """Return the path of an upstream's base URL, "" for none. Cached: few configurations have 64 upstreams."""
     return urlsplit(base_url).path
 
 

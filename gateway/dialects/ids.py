@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 ID_LENGTH = 24
+"""Characters after the prefix, as in the API's own ids."""
 _ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 
 

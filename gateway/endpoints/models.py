@@ -14,6 +14,7 @@ from gateway.messages.errors import RequestError
 from gateway.proxy.request import ClientRequest
 
 MAX_PAGE = 1000
+"""Models on one page, the API's own limit."""
 PREFIX = "/models/"
 
 

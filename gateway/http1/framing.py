@@ -281,6 +281,7 @@ def _pass_chunks(data: bytes, at: int, pieces: list[bytes] | None, budget: Itera
     """Follow complete chunks without extensions from `at` on, at most as many as `budget`; return their end."""
     find, size_of = data.find, _SIZES.get
     for _ in budget:
+        # 18: at most 16 digits, and CRLF.
         stop = find(b"\r\n", at, at + 18)
         if stop < 0:
             break

@@ -314,4 +314,5 @@ def _field_error(line: bytes) -> ProtocolError:
 
 
 def _show(name: bytes) -> str:
+    # Long enough for all registered names; a hostile one must not fill the error.
     return name[:40].decode()

@@ -14,6 +14,9 @@ from gateway.http1.limits import Limits
 from gateway.http1.server_connection import ServerConnection
 from gateway.http1.template import HeadTemplate
 
+BACKLOG = 1024
+"""Connections that may wait to be accepted: as many as `max_connections` by default. The kernel may allow fewer."""
+
 
 class Server:
     """Accepts connections on an address, and keeps track of them."""
@@ -43,7 +46,7 @@ class Server:
         handshake = self.limits.header_timeout if tls is not None else None
         if sock is not None:
             server = await loop.create_server(
-                self._connection, sock=sock, ssl=tls, backlog=1024, ssl_handshake_timeout=handshake
+                self._connection, sock=sock, ssl=tls, backlog=BACKLOG, ssl_handshake_timeout=handshake
             )
         else:
             server = await loop.create_server(
@@ -51,7 +54,7 @@ class Server:
                 host,
                 port,
                 ssl=tls,
-                backlog=1024,
+                backlog=BACKLOG,
                 reuse_port=reuse_port or None,
                 ssl_handshake_timeout=handshake,
             )

@@ -27,6 +27,7 @@ REPAINT = "\x1b[H\x1b[2J"
 """Moves a terminal's cursor home and clears it."""
 
 READ = 64 * 1024
+"""Bytes read from the event stream at a time."""
 
 Document = Mapping[str, Any]
 

@@ -292,6 +292,7 @@ def _hash(id: str, style: str) -> str:
     digest = sha256(id.encode("utf-8", "surrogatepass")).digest()
     if style == "alnum9":
         return "".join(_LETTERS[byte % len(_LETTERS)] for byte in digest[:9])
+    # 37 characters fit into every style; 128 bits do not collide.
     return f"call_{digest.hex()[:32]}"
 
 

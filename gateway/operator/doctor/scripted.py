@@ -82,6 +82,7 @@ class ScriptedRequest:
             request = read_request(body)
             self.model, self.stream = request.model, request.stream
             self.upstream.seen[self.model].append(Seen(head.target, dict(head.headers), body))
+            # The last message is short in all of the doctor's requests.
             self.has_tool_results = b'"tool_result"' in body[-2000:]
             self._task = self._exchange.loop.create_task(SCRIPTS[self.model](self))
 
