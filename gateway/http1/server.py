@@ -8,6 +8,7 @@ import socket
 import ssl
 from typing import cast
 
+from gateway.http1.dial import spelled_for_lookup
 from gateway.http1.exchange import Application, RequestHandler
 from gateway.http1.heads import RequestFacts
 from gateway.http1.limits import Limits
@@ -48,7 +49,7 @@ class Server:
         else:
             server = await loop.create_server(
                 self._connection,
-                host,
+                None if host is None else [spelled_for_lookup(host)],
                 port,
                 ssl=tls,
                 backlog=1024,
