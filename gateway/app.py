@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from importlib import import_module
-from random import random
 from typing import TYPE_CHECKING
 
 from gateway.config import KINDS, Account, Config, Upstream
@@ -34,7 +33,7 @@ from gateway.proxy.content_encoding import check_request_coding
 from gateway.proxy.model_list import ListKeeper, ModelList
 from gateway.proxy.request import ClientRequest, Entrance, new_id
 from gateway.proxy.response_headers import JSON
-from gateway.proxy.runtime import Runtime
+from gateway.proxy.runtime import Runtime, draw
 from gateway.proxy.token_refresh import TokenRefresher
 from gateway.proxy.upstream import CredentialSource, Key, UpstreamClient
 from gateway.routing.credentials import OAuthToken, credential_of
@@ -64,7 +63,7 @@ SHUTTING_DOWN = "the gateway is shutting down; the next one that starts will ser
 def dialect_of(kind: str, log: AccessLog) -> Dialect:
     """Return the dialect of a kind of upstream; each is imported when a configuration first names it."""
     module = import_module(f"gateway.dialects.{KINDS[kind].module}")
-    dialect: Dialect = module.new_dialect(random, log.warning)
+    dialect: Dialect = module.new_dialect(draw, log.warning)
     return dialect
 
 

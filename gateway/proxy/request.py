@@ -6,8 +6,8 @@ exchange ends, however it does, one record is told to the observers, after the b
 
 import time
 from collections.abc import Callable
+from os import urandom
 from os.path import basename
-from random import getrandbits
 from typing import TYPE_CHECKING, Protocol
 
 from gateway.dialects.base import Headers, Purpose
@@ -33,7 +33,7 @@ Endpoint = Callable[["ClientRequest"], None]
 
 def new_id(prefix: str) -> str:
     """Return an identifier as long as the API's own: a prefix and 24 digits. Unique enough for logs; not a secret."""
-    return f"{prefix}{getrandbits(96):024x}"
+    return f"{prefix}{urandom(12).hex()}"
 
 
 def place_of(error: BaseException) -> str:

@@ -1,32 +1,24 @@
 """The Gemini dialect: what holds the parts together for every gemini upstream.
 
-What a request says is request.py's work, where it goes places.py's, what a response means response.py's, errors
-are errors.py's.
+What a request says is translation.py's work, and so is what a response means; where it goes is places.py's, errors
+are errors.py's. The former is loaded with the first request: until then a gateway starts sooner and stays smaller
+without.
 """
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import replace
-from typing import Any, cast
+from typing import Any
 
 import orjson
 
 from gateway import __version__
 from gateway.config import Upstream
-from gateway.dialects.base import WITHOUT_THINKING, Cure, Headers, Incoming, ListedModel, Outgoing
-from gateway.dialects.gemini.cures import CURES, cured
+from gateway.dialects.base import Cure, Decoder, Headers, Incoming, ListedModel, Outgoing
+from gateway.dialects.gemini.cures import CURES
 from gateway.dialects.gemini.errors import translated
-from gateway.dialects.gemini.families import family
-from gateway.dialects.gemini.places import COUNT, GENERATE, base_path, counted, enveloped, target
-from gateway.dialects.gemini.request import Encoding, gemini_request
-from gateway.dialects.gemini.response import GeminiDecoder
-from gateway.dialects.gemini.schema.clean import Schemas
-from gateway.dialects.gemini.signatures import MARK, Signatures
+from gateway.dialects.gemini.places import GENERATE, base_path
+from gateway.dialects.gemini.signatures import Signatures
 from gateway.dialects.json_schema.cache import SchemaCache
-from gateway.dialects.request_fields import check_fields
-from gateway.dialects.tool_names import ToolNames
 from gateway.dialects.warn_once import WarnOnce
-from gateway.messages.json_documents import write_document
-from gateway.messages.repair import apply
 from gateway.messages.stream import StreamWriter
 from gateway.routing.credentials import Credential
 from gateway.routing.cures import find_cure
@@ -41,9 +33,6 @@ OUTPUTS_KEPT = 4 * MODELS_A_PAGE
 
 LIMITS = (("inputTokenLimit", "max_input_tokens"), ("outputTokenLimit", "max_tokens"))
 """What a model list says of tokens, and the Messages protocol's name for it."""
-
-LOWERED = "max_tokens"
-"""The repair's name in the log line, where a request asks for more output than the model can write."""
 
 USER_AGENT = f"messages-gateway/{__version__}".encode()
 
@@ -84,38 +73,24 @@ class GeminiDialect:
         cures: Collection[Cure] = (),
     ) -> Outgoing:
         """Encode the request for this upstream, always for a stream. Raises RequestError(400)."""
-        original = incoming.parsed.exact()
-        check_fields(original)
-        document, repairs = apply(original, upstream.repairs, own_mark=MARK)
-        strip = WITHOUT_THINKING in cures
-        if strip:
-            self._signatures.refuse(document["messages"])
-        known = family(wire_model)
-        listed = upstream.options.max_output_tokens or self._outputs.get(wire_model, 0)
-        kind = cured(replace(known, max_output=listed) if listed else known, cures)
-        encoding = Encoding(
-            upstream=upstream,
-            kind=kind,
-            schemas=Schemas(self._schemas, upstream.options.schema, self._warn),
-            signatures=None if strip else self._signatures,
+        from gateway.dialects.gemini.translation import encode
+
+        return encode(
+            upstream,
+            wire_model,
+            incoming,
+            cures=cures,
+            listed=self._outputs.get(wire_model, 0),
+            schemas=self._schemas,
+            signatures=self._signatures,
             warn=self._warn,
         )
-        body, names = gemini_request(document, original, encoding)
-        if (document.get("max_tokens") or 0) > kind.max_output:
-            repairs += (LOWERED,)
-        counts = incoming.purpose == "count_tokens"
-        wrapped = counted(body, upstream, wire_model) if counts else enveloped(body, upstream, wire_model)
-        return Outgoing(
-            target=target(upstream, wire_model, COUNT if counts else GENERATE),
-            body=write_document(wrapped, finite=incoming.parsed.by_orjson),
-            repairs=repairs,
-            state=names,
-        )
 
-    def decoder(self, incoming: Incoming, outgoing: Outgoing, writer: StreamWriter) -> GeminiDecoder:
+    def decoder(self, incoming: Incoming, outgoing: Outgoing, writer: StreamWriter) -> Decoder:
         """Return a decoder for the response to `outgoing`."""
-        names = cast(ToolNames, outgoing.state)
-        return GeminiDecoder(writer, names, self._signatures, self._random, streams=incoming.parsed.stream)
+        from gateway.dialects.gemini.translation import new_decoder
+
+        return new_decoder(writer, outgoing, self._signatures, self._random, streams=incoming.parsed.stream)
 
     def failure(self, failure: Failure, upstream: Upstream, wire_model: str, outgoing: Outgoing) -> Failure:
         """Return the same failure with status, type and message as the Messages protocol would say it."""

@@ -1,14 +1,13 @@
-"""The OpenAI dialect: where requests go and with which headers; which wire and which cures.
+"""The OpenAI dialect: what holds the parts together for every openai upstream.
 
-What a request says is request.py's work, what a response means response.py's, errors are failures.py's.
-The body is a pure function of the request, the upstream's traits and the cures.
+What a request says is translation.py's work, and so is what a response means; errors are failures.py's. The former is
+loaded with the first request: until then a gateway starts sooner and stays smaller without.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
-from hashlib import sha256
 from typing import Any, cast
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
 
 import orjson
 
@@ -26,34 +25,19 @@ from gateway.dialects.base import (
     Outgoing,
 )
 from gateway.dialects.json_schema.cache import SchemaCache
-from gateway.dialects.openai.cures import cure_of, cured
+from gateway.dialects.openai.cures import cure_of
 from gateway.dialects.openai.failures import translated
-from gateway.dialects.openai.history import History
-from gateway.dialects.openai.output import Output
-from gateway.dialects.openai.reasoning import MARK
-from gateway.dialects.openai.request import chat_request, finished, max_tokens, stop_sequences
-from gateway.dialects.openai.response import ChatDecoder
-from gateway.dialects.openai.responses_request import responses_body, responses_traits
-from gateway.dialects.openai.responses_response import ResponsesDecoder
-from gateway.dialects.openai.schema import Schemas
 from gateway.dialects.openai.sent import Sent, sent_of
-from gateway.dialects.openai.tools import NAMES, Tools
-from gateway.dialects.request_fields import check_fields
 from gateway.dialects.signature_store import SignatureStore
-from gateway.dialects.tool_names import tool_names
 from gateway.dialects.warn_once import WarnOnce
 from gateway.messages.errors import RequestError
 from gateway.messages.json_documents import write_document
-from gateway.messages.repair import apply
-from gateway.messages.request import SESSION_FIELD, conversation_id
 from gateway.messages.stream import StreamWriter
-from gateway.messages.token_estimate import estimate
 from gateway.routing.credentials import Credential
 from gateway.routing.failures import Failure
 from gateway.routing.sent import Sent as ClientSent
 
 USER_AGENT = (b"user-agent", f"messages-gateway/{__version__}".encode())
-JSON = (b"content-type", b"application/json")
 ACCEPT = {True: (b"accept", b"text/event-stream"), False: (b"accept", b"application/json")}
 
 CREDENTIAL_FIELDS: Mapping[str, tuple[bytes, bytes]] = {
@@ -63,23 +47,11 @@ CREDENTIAL_FIELDS: Mapping[str, tuple[bytes, bytes]] = {
 }
 """`auth_header` -> field and what stands before the key."""
 
-PATHS: Mapping[str, str] = {"chat": "/chat/completions", "responses": "/responses"}
-"""`wire` of the traits -> what follows the base URL."""
-
 WINDOW_KEYS = ("context_length", "max_model_len", "max_context_length")
 """Where a list says how large a model's window is: OpenRouter, vLLM, LM Studio."""
 
-LOWERED = "max_tokens"
-"""The repair's name in the log line, where a request asks for more output than the host takes."""
-
 HOSTS_KEPT = 1000
 """Hosts with a wire model of which it is known that they report usage; wildcards pass any name."""
-
-HEADER_KEY = "header:"
-"""Before the name of a header field in `cache_key`."""
-
-KEY_LENGTH = 32
-"""Characters of a conversation's hash, as cache keys have them."""
 
 
 class OpenAIDialect:
@@ -125,61 +97,26 @@ class OpenAIDialect:
         """Encode the request for this upstream. Raises RequestError(400), or (501) for one that counts tokens."""
         if incoming.purpose != "messages":
             raise RequestError(501, f"the upstream {upstream.name!r} cannot count tokens")
-        traits = cured(traits_of_upstream(upstream), cures)
-        by_responses = traits.wire == "responses"
-        traits = responses_traits(traits) if by_responses else traits
-        original = incoming.parsed.exact()
-        check_fields(original)
-        document, repairs = apply(original, repairs_of(upstream, traits), own_mark=MARK)
-        tool_name = tool_names(NAMES, document.get("tools"))
-        schemas = Schemas(traits.schema, self._schemas, self._warn)
-        host = urlsplit(upstream.base_url).netloc
-        known = partial(self._known, host, wire_model)
-        opaque = WITHOUT_THINKING not in cures
-        history = History(traits, host, wire_model, tool_name.wire, known, self._warn, opaque=opaque)
-        chat = chat_request(
-            document,
-            original,
-            traits=traits,
-            wire_model=wire_model,
-            history=history,
-            tools=Tools(document.get("tools"), traits, tool_name, schemas, upstream.name, self._warn),
-            schemas=schemas,
-            stream=stream and traits.stream,
-        )
-        limit = max_tokens(document, traits, wire_model)
-        if limit < (document.get("max_tokens") or 0):
-            repairs += (LOWERED,)
-        key = conversation_key(original, incoming.headers) if traits.cache_key else ""
-        body = finished(responses_body(chat, document, traits) if by_responses else chat, traits, key)
-        target = target_of(upstream, traits, wire_model)
-        return Outgoing(
-            target=target,
-            headers=headers_of(traits, key, stream=body["stream"]),
-            body=write_document(body, finite=incoming.parsed.by_orjson),
-            repairs=repairs,
-            state=Sent(
-                traits=traits,
-                host=host,
-                model=wire_model,
-                url=origin_of(upstream) + target,
-                names=tool_name.changed,
-                fields=fields_of(body, chat, history.features),
-                ids=frozenset(history.ids),
-                stops=stop_sequences(document, traits)[1],
-                stop_sequences=tuple(s for s in document.get("stop_sequences") or () if isinstance(s, str)),
-                max_tokens=limit,
-                input_tokens=0 if (host, wire_model) in self._counting else estimate(original),
-            ),
+        from gateway.dialects.openai.translation import encode
+
+        return encode(
+            upstream,
+            wire_model,
+            incoming,
+            stream=stream,
+            cures=cures,
+            schemas=self._schemas,
+            warn=self._warn,
+            kept=self._known,
+            counting=self._counting,
         )
 
     def decoder(self, incoming: Incoming, outgoing: Outgoing, writer: StreamWriter) -> Decoder:
         """Return a decoder for the response to `outgoing`."""
+        from gateway.dialects.openai.translation import new_decoder
+
         sent = sent_of(outgoing)
-        output = Output(writer, sent, self._random, partial(self._keep, sent), partial(self._count, sent))
-        return (
-            ResponsesDecoder(output, sent) if sent.traits.wire == "responses" else ChatDecoder(output, sent)
-        )
+        return new_decoder(writer, sent, self._random, partial(self._keep, sent), partial(self._count, sent))
 
     def failure(self, failure: Failure, upstream: Upstream, wire_model: str, outgoing: Outgoing) -> Failure:
         """Return the same failure with status, type and message as the Messages protocol would say it."""
@@ -255,63 +192,9 @@ def traits_of_upstream(upstream: Upstream) -> Traits:
     return cast(Traits, upstream.options)
 
 
-def repairs_of(upstream: Upstream, traits: Traits) -> frozenset[str]:
-    """Return the repairs that are on: the one that takes cache marks away is not where they are passed."""
-    return upstream.repairs - {"cache_control"} if traits.cache_control else upstream.repairs
-
-
-def headers_of(traits: Traits, key: str, *, stream: bool) -> Headers:
-    """Return the fields of a request, with the conversation's key where it goes into one."""
-    headers = [JSON, ACCEPT[stream]]
-    if traits.cache_key.startswith(HEADER_KEY):
-        headers.append((traits.cache_key.removeprefix(HEADER_KEY).encode(), key.encode()))
-    return headers
-
-
-def target_of(upstream: Upstream, traits: Traits, wire_model: str) -> str:
-    """Return the path and query that are asked."""
-    if traits.path:
-        return traits.path.replace("{model}", quote(wire_model, safe=""))
-    return base_path(upstream) + PATHS[traits.wire]
-
-
 def base_path(upstream: Upstream) -> str:
     """Return the path of the base URL; one without any gets the version that the OpenAI SDKs would name."""
     return urlsplit(upstream.base_url).path.rstrip("/") or "/v1"
-
-
-def origin_of(upstream: Upstream) -> str:
-    """Return scheme, host and port of the base URL."""
-    parts = urlsplit(upstream.base_url)
-    return f"{parts.scheme}://{parts.netloc}"
-
-
-def fields_of(body: Mapping[str, Any], chat: Mapping[str, Any], features: Collection[str]) -> frozenset[str]:
-    """Return the names of a body's fields, and what else of it a host may refuse.
-
-    `chat` is the body for chat.completions, be it the same or not; `features` are those of the history.
-    """
-    names = {name for name in body if name != "stream" or body[name]}
-    names |= {f"messages.{feature}" for feature in features}
-    if any(message["role"] in ("system", "developer") for message in chat["messages"][:1]):
-        names.add("messages.system")
-    if isinstance(body.get("tool_choice"), dict):
-        names.add("tool_choice.object")
-    return frozenset(names)
-
-
-def conversation_key(document: Mapping[str, Any], headers: Headers) -> str:
-    """Return a hash of what stickiness goes by: the session, else how the conversation begins.
-
-    It is the same every turn and after a restart, and tells nothing of what it was made of.
-    """
-    session = next((value for name, value in headers if name == SESSION_FIELD), b"")
-    unnamed: dict[str, Any] = {"messages": []}
-    named = conversation_id({**unnamed, "metadata": document.get("metadata")}, session)
-    if named == conversation_id(unnamed):
-        contents = (m.get("content") for m in document.get("messages", ()) if m.get("role") == "user")
-        named = write_document([document.get("system"), next(contents, None)]).decode()
-    return sha256(named.encode()).hexdigest()[:KEY_LENGTH]
 
 
 def _auth_header(upstream: Upstream, credential: Credential) -> str:
