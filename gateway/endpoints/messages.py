@@ -49,6 +49,7 @@ def messages(
     `serve` and `respond_here` are what is done in the end: a dry run only looks.
     """
     parsed = request.parsed = read_request(request.body)
+    request.body = b""
     request.record.model = parsed.model
     intercept = request.runtime.config.intercept
     if (intercept.warmup and warmup.is_warmup(parsed.document)) or (

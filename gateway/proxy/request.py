@@ -197,7 +197,7 @@ class ClientRequest:
         self.cors = b""
         """Header lines for every response: an allowed foreign origin may read it."""
         self.body = b""
-        """The request's whole body; let go of when the response is a stream."""
+        """The request's whole body, until it has been read."""
         self.purpose: Purpose = "messages"
         self.in_thread = False
         """It is part of a message thread: the request that follows its response goes to the same account."""
@@ -332,7 +332,6 @@ class ClientRequest:
             )
         ):
             self.exchange.loop.call_soon(watch.follow, self, self.parsed, beginning)
-        self.body = b""
         if self.record.wire_model not in self.runtime.estimated:
             self.parsed = FORGOTTEN
 

@@ -277,6 +277,19 @@ def test_the_same_model_needs_no_splice() -> None:
     assert splice_model(read, "m") is read.raw
 
 
+def test_one_copy_is_kept_whatever_model_is_spliced_in() -> None:
+    raw = b'{"model":"m","messages":[],"i":36893488147419103233}'
+    read = read_request(raw)
+    for model in ("first", "second", "second", "m"):
+        spliced = splice_model(read, model)
+        assert spliced == raw.replace(b'"m"', b'"%b"' % model.encode())
+        assert spliced is read.raw
+        # Whoever reads it again, or exactly, finds what the client sent.
+        read.forget()
+        read.recall()
+        assert (read.model, read.document["model"], read.exact()) == ("m", "m", json.loads(raw))
+
+
 @settings(max_examples=60, deadline=None)
 @given(documents(), data, st.integers(0, 9), st.sampled_from([None, 1]), st.booleans(), st.text(min_size=1))
 def test_splicing_any_request_changes_its_model_and_nothing_else(
