@@ -15,6 +15,7 @@ from gateway.http1.exchange import Exchange
 from gateway.http1.heads import render_lines
 from gateway.messages.errors import RequestError, error_body
 from gateway.messages.json_documents import write_document
+from gateway.messages.json_values import as_list
 from gateway.messages.request import read_request
 from gateway.messages.stream import StreamWriter
 from gateway.messages.token_estimate import estimate
@@ -216,7 +217,7 @@ def _faults_of_message(message: Mapping[str, Any]) -> Iterator[str]:
     content = message.get("content")
     if not isinstance(content, str | list):
         yield "content: Input should be a valid string or list"
-    for at, block in enumerate(content if isinstance(content, list) else ()):
+    for at, block in enumerate(as_list(content)):
         if not isinstance(block, dict) or not isinstance(block.get("type"), str):
             yield f"content.{at}.type: Field required"
         elif block["type"] == "thinking" and block.get("signature") != SIGNATURE:

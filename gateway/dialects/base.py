@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
+from gateway import __version__
 from gateway.config import Upstream
 from gateway.messages.request import MessagesRequest
 from gateway.messages.stream import StreamWriter
@@ -21,7 +22,9 @@ if TYPE_CHECKING:
     from gateway.dialects.signature_store import SignatureStore
 
 __all__ = [
+    "JSON",
     "NO_STORES",
+    "USER_AGENT",
     "WITHOUT_THINKING",
     "Cure",
     "Decoder",
@@ -36,6 +39,10 @@ __all__ = [
 
 Headers = Sequence[tuple[bytes, bytes]]
 """Lower-case names, values without surrounding blanks, in order; names may repeat."""
+
+USER_AGENT = (b"user-agent", f"messages-gateway/{__version__}".encode())
+
+JSON = (b"content-type", b"application/json")
 
 Purpose = Literal["messages", "count_tokens"]
 
@@ -97,11 +104,11 @@ class StreamFailure(Exception):
     `failure` says what a scheduler must know; `type` and `message` are for an `event: error`.
     """
 
-    def __init__(self, failure: Failure, type: str, message: str) -> None:
-        super().__init__(message)
+    def __init__(self, failure: Failure) -> None:
         self.failure = failure
-        self.type = type
-        self.message = message
+        self.type = failure.type or "api_error"
+        self.message = failure.message or "the upstream reported an error"
+        super().__init__(self.message)
 
 
 class Decoder(Protocol):

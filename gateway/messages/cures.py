@@ -19,6 +19,7 @@ from gateway.messages.history import (
     is_tool_result,
     without,
 )
+from gateway.messages.json_values import as_dict, as_text
 from gateway.messages.thinking import KINDS, unthinking, without_thinking
 from gateway.messages.tool_repairs import with_tool_ids
 from gateway.patterns import Late
@@ -90,9 +91,9 @@ def without_fields(document: Document, paths: str) -> Document:
 
 def hashed_user_id(document: Document, detail: str = "") -> Document:
     """Put 32 hexadecimal digits in the place of `metadata.user_id`, the same for the same id."""
-    metadata = document.get("metadata")
-    user_id = metadata.get("user_id") if isinstance(metadata, dict) else None
-    if not isinstance(metadata, dict) or not isinstance(user_id, str):
+    metadata = as_dict(document.get("metadata"))
+    user_id = metadata.get("user_id")
+    if not isinstance(user_id, str):
         return document
     hashed = sha256(user_id.encode("utf-8", "surrogatepass")).hexdigest()[:32]
     return {**document, "metadata": {**metadata, "user_id": hashed}}
@@ -152,17 +153,14 @@ def adaptive_as_enabled(document: Document, detail: str = "") -> Document:
 
     Off too where the API allows no such thinking: a tool is forced, or the last turn calls one without a thought.
     """
-    thinking = document.get("thinking")
-    if not isinstance(thinking, dict) or thinking.get("type") != "adaptive":
+    if as_dict(document.get("thinking")).get("type") != "adaptive":
         return document
-    output = document.get("output_config")
-    effort = output.get("effort") if isinstance(output, dict) else None
+    effort = as_text(as_dict(document.get("output_config")).get("effort"))
     most = document.get("max_tokens")
     # Half of the tokens at least are left for the reply.
     room = most // 2 if type(most) is int else 0
-    budget = min(BUDGETS.get(effort if isinstance(effort, str) else "", BUDGETS[USUAL_EFFORT]), room)
-    choice = document.get("tool_choice")
-    forced = isinstance(choice, dict) and choice.get("type") in ("any", "tool")
+    budget = min(BUDGETS.get(effort, BUDGETS[USUAL_EFFORT]), room)
+    forced = as_dict(document.get("tool_choice")).get("type") in ("any", "tool")
     if budget < MIN_BUDGET or forced or _calls_without_a_thought(document):
         return unthinking(document)
     return {**document, "thinking": {"type": "enabled", "budget_tokens": budget}}
@@ -237,12 +235,11 @@ def _image_note(block: Block) -> str:
 
 def _document_note(block: Block) -> str:
     """Return the text of a document, or describe one that has none."""
-    source = block.get("source")
-    kind = source.get("type") if isinstance(source, dict) else None
-    text: Any = None
-    if isinstance(source, dict) and kind == "text":
+    source = as_dict(block.get("source"))
+    kind, text = source.get("type"), None
+    if kind == "text":
         text = source.get("data")
-    elif isinstance(source, dict) and kind == "content":
+    elif kind == "content":
         text = source.get("content")
         if type(text) is list:
             texts = [inner.get("text") for inner in text if isinstance(inner, dict)]
@@ -251,7 +248,7 @@ def _document_note(block: Block) -> str:
     if isinstance(text, str) and text.strip():
         return f"{title}\n\n{text}" if isinstance(title, str) and title else text
     name = f"{title[:200]}, " if isinstance(title, str) and title else ""
-    return f"[A document was here, which this model cannot read: {name}{_described(source)}]"
+    return f"[A document was here, which this model cannot read: {name}{_described(block.get('source'))}]"
 
 
 def _described(source: object) -> str:

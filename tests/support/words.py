@@ -24,7 +24,7 @@ class Words:
 
     def _take(self, word: str) -> None:
         if word == "FAIL":
-            raise StreamFailure(OVERLOADED, "overloaded_error", "too much")
+            raise StreamFailure(OVERLOADED)
         if word == "STOP":
             self.complete = True
         elif word == "START":
@@ -34,5 +34,5 @@ class Words:
 
     def end(self) -> None:
         if not self.complete:
-            raise StreamFailure(EARLY, "api_error", "cut short")
+            raise StreamFailure(EARLY)
         self._writer.finish("end_turn", USAGE)

@@ -6,13 +6,19 @@ are errors.py's.
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
-from typing import Any, cast
+from typing import cast
 
-import orjson
-
-from gateway import __version__
 from gateway.config import Upstream
-from gateway.dialects.base import WITHOUT_THINKING, Cure, Headers, Incoming, ListedModel, Outgoing
+from gateway.dialects.base import (
+    JSON,
+    USER_AGENT,
+    WITHOUT_THINKING,
+    Cure,
+    Headers,
+    Incoming,
+    ListedModel,
+    Outgoing,
+)
 from gateway.dialects.gemini.cures import CURES, cured
 from gateway.dialects.gemini.errors import translated
 from gateway.dialects.gemini.families import family
@@ -26,6 +32,7 @@ from gateway.dialects.request_fields import check_fields
 from gateway.dialects.tool_names import ToolNames
 from gateway.dialects.warn_once import WarnOnce
 from gateway.messages.json_documents import write_document
+from gateway.messages.json_values import as_dict, as_text, dicts_in, json_in
 from gateway.messages.repair import apply
 from gateway.messages.stream import StreamWriter
 from gateway.routing.credentials import Credential
@@ -44,10 +51,6 @@ LIMITS = (("inputTokenLimit", "max_input_tokens"), ("outputTokenLimit", "max_tok
 
 LOWERED = "max_tokens"
 """The repair's name in the log line, where a request asks for more output than the model can write."""
-
-USER_AGENT = f"messages-gateway/{__version__}".encode()
-
-_JSON = (b"content-type", b"application/json")
 
 
 class GeminiDialect:
@@ -72,7 +75,7 @@ class GeminiDialect:
 
     def forwarded(self, headers: Headers) -> Headers:
         """Return the body's type; nothing of the client's head goes to Google."""
-        return (_JSON,)
+        return (JSON,)
 
     def encode(
         self,
@@ -134,7 +137,7 @@ class GeminiDialect:
 
     def count(self, body: bytes) -> int | None:
         """Return the input tokens of a countTokens response; None if the body is not one."""
-        total = _object(body).get("totalTokens")
+        total = as_dict(json_in(body)).get("totalTokens")
         return total if type(total) is int and total >= 0 else None
 
     def models_request(self, upstream: Upstream) -> Outgoing | None:
@@ -150,10 +153,9 @@ class GeminiDialect:
 
     def models(self, body: bytes) -> list[ListedModel]:
         """Return each model that can generate content, and remember how much it can write."""
-        listed = _object(body).get("models")
         found = []
-        for model in listed if isinstance(listed, list) else ():
-            name = model.get("name") if isinstance(model, dict) else None
+        for model in dicts_in(as_dict(json_in(body)).get("models")):
+            name = model.get("name")
             if not isinstance(name, str):
                 continue
             methods = model.get("supportedGenerationMethods")
@@ -161,8 +163,7 @@ class GeminiDialect:
                 continue
             limits = {ours: model[theirs] for theirs, ours in LIMITS if _is_count(model.get(theirs))}
             id = name.removeprefix("models/")
-            shown = model.get("displayName")
-            found.append(ListedModel(id, shown if isinstance(shown, str) and shown else id, limits))
+            found.append(ListedModel(id, as_text(model.get("displayName")) or id, limits))
             if "max_tokens" in limits and len(self._outputs) < OUTPUTS_KEPT:
                 self._outputs[id] = self._outputs[name] = limits["max_tokens"]
         return found
@@ -174,21 +175,12 @@ def _is_count(value: object) -> bool:
 
 def _headers(credential: Credential) -> list[tuple[bytes, bytes]]:
     """Return the gateway's own name and the field of a credential."""
-    headers = [(b"user-agent", USER_AGENT)]
+    headers = [USER_AGENT]
     if credential.kind == "api_key":
         headers.append((b"x-goog-api-key", credential.secret.reveal().encode()))
     elif credential.kind == "bearer":
         headers.append((b"authorization", b"Bearer " + credential.secret.reveal().encode()))
     return headers
-
-
-def _object(body: bytes) -> dict[str, Any]:
-    """Read a JSON object; an empty one if the body is none."""
-    try:
-        document = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        return {}
-    return document if isinstance(document, dict) else {}
 
 
 def new_dialect(random: Callable[[], float], warn: Callable[[str], None]) -> GeminiDialect:

@@ -20,6 +20,7 @@ from gateway.dialects.json_stream import StreamOrJson
 from gateway.dialects.tool_names import ToolNames
 from gateway.messages.errors import error_type
 from gateway.messages.json_documents import read_document, write_document
+from gateway.messages.json_values import as_dict, dicts_in
 from gateway.messages.stream import StreamWriter
 from gateway.routing.failures import Failure, FailureKind
 
@@ -207,9 +208,7 @@ class GeminiDecoder:
         parts: list[Any] = []
         reason: object = None
         if isinstance(candidate, dict):
-            content = candidate.get("content")
-            listed = content.get("parts") if isinstance(content, dict) else None
-            parts = [part for part in listed if isinstance(part, dict)] if isinstance(listed, list) else []
+            parts = dicts_in(as_dict(candidate.get("content")).get("parts"))
             reason = candidate.get("finishReason")
             grounding = candidate.get("groundingMetadata")
             if isinstance(grounding, dict):
@@ -365,11 +364,9 @@ def _markdown(data: Mapping[str, Any]) -> str:
 
 
 def _failed(kind: FailureKind, message: str, status: int = 0, type: str = "api_error") -> StreamFailure:
-    return StreamFailure(Failure(kind=kind, status=status, message=message, type=type), type, message)
+    return StreamFailure(Failure(kind=kind, status=status, message=message, type=type))
 
 
 def _reported(chunk: Mapping[str, Any]) -> StreamFailure:
     """Return the failure for an error object inside the stream: judged like the status it names."""
-    failure = translated(Failure(kind=FailureKind.STREAM_ERROR, body=write_document(chunk)))
-    message = failure.message or "the upstream reported an error"
-    return StreamFailure(failure, failure.type or "api_error", message)
+    return StreamFailure(translated(Failure(kind=FailureKind.STREAM_ERROR, body=write_document(chunk))))

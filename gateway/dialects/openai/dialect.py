@@ -12,11 +12,12 @@ from urllib.parse import quote, urlsplit
 
 import orjson
 
-from gateway import __version__
 from gateway.config import Upstream
 from gateway.config.openai_traits import Traits
 from gateway.dialects.base import (
+    JSON,
     NO_STORES,
+    USER_AGENT,
     WITHOUT_THINKING,
     Cure,
     Decoder,
@@ -44,6 +45,7 @@ from gateway.dialects.tool_names import tool_names
 from gateway.dialects.warn_once import WarnOnce
 from gateway.messages.errors import RequestError
 from gateway.messages.json_documents import write_document
+from gateway.messages.json_values import as_text, dicts_in, json_in
 from gateway.messages.repair import apply
 from gateway.messages.request import SESSION_FIELD, conversation_id
 from gateway.messages.stream import StreamWriter
@@ -52,8 +54,6 @@ from gateway.routing.credentials import Credential
 from gateway.routing.failures import Failure
 from gateway.routing.sent import Sent as ClientSent
 
-USER_AGENT = (b"user-agent", f"messages-gateway/{__version__}".encode())
-JSON = (b"content-type", b"application/json")
 ACCEPT = {True: (b"accept", b"text/event-stream"), False: (b"accept", b"application/json")}
 
 CREDENTIAL_FIELDS: Mapping[str, tuple[bytes, bytes]] = {
@@ -212,23 +212,18 @@ class OpenAIDialect:
 
     def models(self, body: bytes) -> list[ListedModel]:
         """Read each model that takes tools, as far as the host tells; [] if it is no list."""
-        try:
-            document = orjson.loads(body)
-        except orjson.JSONDecodeError:
-            return []
-        listed = document.get("data") if isinstance(document, dict) else document
+        document = json_in(body)
         found = []
-        for model in listed if isinstance(listed, list) else ():
-            id = model.get("id") if isinstance(model, dict) else None
-            if not isinstance(id, str) or not id:
+        for model in dicts_in(document.get("data") if isinstance(document, dict) else document):
+            id = as_text(model.get("id"))
+            if not id:
                 continue
             parameters = model.get("supported_parameters")
             if isinstance(parameters, list) and "tools" not in parameters:
                 continue
-            name = model.get("name")
             windows = [model[key] for key in WINDOW_KEYS if type(model.get(key)) is int]
             fields = {"max_input_tokens": windows[0]} if windows else {}
-            found.append(ListedModel(id, name if isinstance(name, str) and name else id, fields))
+            found.append(ListedModel(id, as_text(model.get("name")) or id, fields))
         return found
 
     def _known(self, host: str, model: str, id: str) -> Mapping[str, Any]:

@@ -11,6 +11,7 @@ from gateway.dialects.json_schema.budget import REQUEST_WORK, Budget
 from gateway.dialects.json_schema.cache import Clean, SchemaCache
 from gateway.dialects.json_schema.merge import Merger
 from gateway.messages.json_documents import write_document
+from gateway.messages.json_values import as_dict, dicts_in
 
 Schema = dict[str, Any]
 
@@ -56,7 +57,7 @@ class Schemas:
 
 def without_dialect(schema: object) -> Schema:
     """Return the schema without the name of its dialect."""
-    given = schema if isinstance(schema, dict) else {}
+    given = as_dict(schema)
     return {key: value for key, value in given.items() if key != "$schema"} if "$schema" in given else given
 
 
@@ -72,7 +73,7 @@ def _is_rooted(schema: object) -> bool:
 
 def _rooted(schema: object, budget: Budget) -> Schema:
     """Return the schema with such a root. Raises SchemaTooLarge."""
-    given: Schema = dict(schema) if isinstance(schema, dict) else {}
+    given: Schema = dict(as_dict(schema))
     merger = Merger(schema, budget)
     pointer = given.pop("$ref", None)
     target = merger.resolve(pointer)[1] if isinstance(pointer, str) else None
@@ -92,13 +93,11 @@ def _rooted(schema: object, budget: Budget) -> Schema:
 def _join(root: Schema, members: object, budget: Budget) -> None:
     """Join the properties of the root's alternatives into it; none of theirs is required."""
     properties: dict[str, Any] = {}
-    for member in members if isinstance(members, list) else ():
-        found = member.get("properties") if isinstance(member, dict) else None
-        if isinstance(found, dict):
-            budget.charge(1 + len(found))
-            properties.update(found)
-    own = root.get("properties")
-    root["properties"] = {**properties, **(own if isinstance(own, dict) else {})}
+    for member in dicts_in(members):
+        found = as_dict(member.get("properties"))
+        budget.charge(1 + len(found))
+        properties.update(found)
+    root["properties"] = {**properties, **as_dict(root.get("properties"))}
 
 
 def _plain(schema: object, budget: Budget) -> Schema:

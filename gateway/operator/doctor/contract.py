@@ -5,10 +5,11 @@ Checks that need to see what reached the upstream, or to choose what it says, ar
 
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import orjson
 
+from gateway.messages.json_values import as_dict, as_text, json_in
 from gateway.operator.doctor.client import Reply, Target, asking
 from gateway.operator.doctor.findings import Fault, Finding, skip, warn
 from gateway.operator.doctor.scripted import ScriptedUpstream
@@ -160,7 +161,7 @@ async def counting(stage: Stage) -> Finding | str:
         answer = await reply.body()
     if reply.status != 200:
         raise Fault(f"count_tokens gets {reply.status}: {_words(answer)}", _about_key(reply.status))
-    count = _object(answer).get("input_tokens")
+    count = as_dict(json_in(answer)).get("input_tokens")
     if type(count) is not int:
         raise Fault("count_tokens brings no input_tokens", "clients compact by it")
     return f"{count} tokens for {name}"
@@ -222,13 +223,13 @@ OUTSIDE = (
 
 def _error_of(reply: Reply, body: bytes, type: str) -> None:
     """See that a body is the protocol's error of this type. Raises Fault."""
-    document = _object(body)
-    error = document.get("error")
-    if document.get("type") != "error" or not isinstance(error, dict) or error.get("type") != type:
+    document = as_dict(json_in(body))
+    error = as_dict(document.get("error"))
+    if document.get("type") != "error" or error.get("type") != type:
         raise Fault(
             f"{reply.status} is not an error of type {type}: {_words(body)}", "clients act by the type"
         )
-    if not isinstance(error.get("message"), str) or not error["message"]:
+    if not as_text(error.get("message")):
         raise Fault(f"{reply.status} has no message", "clients show it, and recover by its words")
     if "request-id" not in reply.headers:
         raise Fault(
@@ -236,17 +237,9 @@ def _error_of(reply: Reply, body: bytes, type: str) -> None:
         )
 
 
-def _object(body: bytes) -> dict[str, Any]:
-    try:
-        document = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        return {}
-    return document if isinstance(document, dict) else {}
-
-
 def _words(body: bytes) -> str:
     """Return what an error says, or its beginning."""
-    error = _object(body).get("error")
+    error = as_dict(json_in(body)).get("error")
     message = error.get("message") if isinstance(error, dict) else error
     return str(message or body[:80].decode("utf-8", "replace") or "nothing")
 
