@@ -125,8 +125,7 @@ def offline(options: Namespace) -> Ask:
     # What is shared with others is not needed for this, and no store is opened.
     config = replace(load_config(config_file(options.config)), sharing=Sharing())
     gateway = Gateway(config, AccessLog(complain, level="error"), os.environ)
-    known = next((secret.reveal() for secret in config.auth.keys.values() if secret), "")
-    key = options.key or known
+    key = options.key or config.auth.first_key
 
     def ask(asked: Asked) -> tuple[int, bytes]:
         fields = {"host": "localhost", ACTION.decode(): "explain", **({"x-api-key": key} if key else {})}

@@ -11,6 +11,7 @@ import orjson
 from gateway.app import Gateway
 from gateway.config import Auth, Config, Retry, Secret, Sharing
 from gateway.listening import StartError
+from gateway.messages.json_values import as_dict, as_text, json_in
 from gateway.messages.sse import Event, EventDecoder
 from gateway.operator.doctor.client import Target, asking
 from gateway.operator.doctor.findings import Fault, Finding, Row, carry_out, warn
@@ -86,10 +87,7 @@ async def _answer(target: Target, key: str, model: str) -> Finding | str:
 
 
 def _refusal(status: int, body: bytes) -> Finding:
-    try:
-        message = str(orjson.loads(body)["error"]["message"])
-    except (ValueError, KeyError, TypeError):
-        message = "an error without words"
+    message = as_text(as_dict(as_dict(json_in(body)).get("error")).get("message")) or "an error without words"
     if status in BUSY:
         return warn(f"{status}: {message}", "it is busy or limited: try again later")
     if status == 400 and "token" in message.lower():
