@@ -14,12 +14,15 @@ from gateway.messages.content_repairs import deferred_tools, system_role
 from gateway.messages.history import (
     Block,
     Document,
+    as_text_block,
     changed_blocks,
+    changed_list,
     changed_message_blocks,
     is_tool_result,
+    last_kinds,
     without,
 )
-from gateway.messages.json_values import as_dict, as_text
+from gateway.messages.json_values import as_dict, as_text, texts_in
 from gateway.messages.thinking import KINDS, unthinking, without_thinking
 from gateway.messages.tool_repairs import with_tool_ids
 from gateway.patterns import Late
@@ -107,10 +110,8 @@ def capped_cache_marks(document: Document, detail: str = "") -> Document:
 
     def unmarked(block: Block) -> Block:
         nonlocal excess
-        content = block.get("content")
-        if excess > 0 and is_tool_result(block) and type(content) is list:
-            inner = changed_blocks(content, unmarked)
-            block = block if inner is content else {**block, "content": inner}
+        if excess > 0 and is_tool_result(block):
+            block = changed_list(block, "content", unmarked)
         if excess > 0 and "cache_control" in block:
             excess -= 1
             return without(block, "cache_control")
@@ -119,12 +120,7 @@ def capped_cache_marks(document: Document, detail: str = "") -> Document:
     if excess <= 0:
         return document
     out = changed_message_blocks(document, unmarked)
-    for key in ("tools", "system"):
-        blocks = document.get(key)
-        if type(blocks) is list:
-            kept = changed_blocks(blocks, unmarked)
-            out = out if kept is blocks else {**out, key: kept}
-    return out
+    return changed_list(changed_list(out, "tools", unmarked), "system", unmarked)
 
 
 def rewritten_tool_ids(document: Document, detail: str = "") -> Document:
@@ -217,13 +213,8 @@ def _noted(document: Document, kind: str, note: Callable[[Block], str]) -> Docum
 
     def change(block: Block) -> Block:
         if block["type"] == kind:
-            text = {"type": "text", "text": note(block)}
-            return {**text, "cache_control": block["cache_control"]} if "cache_control" in block else text
-        content = block.get("content")
-        if type(content) is not list:
-            return block
-        inner = changed_blocks(content, change, (kind,))
-        return block if inner is content else {**block, "content": inner}
+            return as_text_block(block, note(block))
+        return changed_list(block, "content", change, (kind,))
 
     return changed_message_blocks(document, change, (kind, "tool_result"))
 
@@ -242,8 +233,7 @@ def _document_note(block: Block) -> str:
     elif kind == "content":
         text = source.get("content")
         if type(text) is list:
-            texts = [inner.get("text") for inner in text if isinstance(inner, dict)]
-            text = "\n\n".join([inner for inner in texts if isinstance(inner, str)])
+            text = "\n\n".join(texts_in(text))
     title = block.get("title")
     if isinstance(text, str) and text.strip():
         return f"{title}\n\n{text}" if isinstance(title, str) and title else text
@@ -262,13 +252,5 @@ def _described(source: object) -> str:
 
 def _calls_without_a_thought(document: Document) -> bool:
     """Return whether the last assistant turn holds a tool call and does not begin with thinking."""
-    for message in reversed(document["messages"]):
-        if message.get("role") == "assistant":
-            content = message.get("content")
-            kinds = (
-                [block.get("type") for block in content if isinstance(block, dict)]
-                if type(content) is list
-                else []
-            )
-            return "tool_use" in kinds and kinds[0] not in KINDS
-    return False
+    kinds = last_kinds(document)
+    return "tool_use" in kinds and kinds[0] not in KINDS

@@ -28,6 +28,11 @@ def as_text(value: object) -> str:
     return value if isinstance(value, str) else ""
 
 
+def texts_in(parts: object) -> list[str]:
+    """Return the texts of the blocks in an array."""
+    return [text for part in dicts_in(parts) if isinstance(text := part.get("text"), str)]
+
+
 def dicts_in(value: object) -> list[dict[str, Any]]:
     """Return the objects in an array."""
     return [one for one in as_list(value) if isinstance(one, dict)]

@@ -12,7 +12,7 @@ import orjson
 
 from gateway.config.openai_traits import Traits
 from gateway.messages.json_documents import write_document
-from gateway.messages.json_values import as_text, dicts_in
+from gateway.messages.json_values import as_text, texts_in
 
 MARK = "openai:"
 """Before every signature of this dialect: a history that later meets another provider is recognised."""
@@ -155,12 +155,6 @@ def entry_of_item(item: Mapping[str, Any]) -> Entry | None:
 def summary_texts(item: Mapping[str, Any]) -> list[str]:
     """Return the texts of an item's summary."""
     return texts_in(item.get("summary"))
-
-
-def texts_in(parts: object) -> list[str]:
-    """Return the texts of parts."""
-    texts = (part.get("text") for part in dicts_in(parts))
-    return [text for text in texts if isinstance(text, str)]
 
 
 def item_of(entry: Entry) -> Entry:

@@ -11,11 +11,11 @@ import orjson
 
 from gateway.dialects.openai.failures import incomplete, is_error, reported
 from gateway.dialects.openai.output import Output
-from gateway.dialects.openai.reasoning import SEPARATOR, entry_of_item, summary_texts, texts_in
+from gateway.dialects.openai.reasoning import SEPARATOR, entry_of_item, summary_texts
 from gateway.dialects.openai.response import EARLY, read_oddly
 from gateway.dialects.openai.sent import Sent
 from gateway.dialects.openai.sniffer import Sniffer
-from gateway.messages.json_values import as_dict, as_list
+from gateway.messages.json_values import as_dict, as_list, texts_in
 
 INCOMPLETE: Mapping[str, str] = {"max_output_tokens": "max_tokens", "content_filter": "refusal"}
 """`incomplete_details.reason` -> `stop_reason`."""
