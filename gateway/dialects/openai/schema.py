@@ -10,16 +10,13 @@ from typing import Any
 from gateway.dialects.json_schema.budget import REQUEST_WORK, Budget
 from gateway.dialects.json_schema.cache import Clean, SchemaCache
 from gateway.dialects.json_schema.merge import Merger
-from gateway.messages.json_documents import write_document
+from gateway.dialects.json_schema.notes import describe, note
 from gateway.messages.json_values import as_dict, dicts_in
 
 Schema = dict[str, Any]
 
 NOTED = ("pattern", "minLength", "maxLength", "format", "propertyNames")
 """Keywords on which llama.cpp's grammar compiler, and others made like it, give up."""
-
-NOTE_LENGTH = 240
-"""Characters of a constraint's value that a description repeats."""
 
 _SINGLE = ("items", "additionalProperties", "not", "if", "then", "else", "contains", "unevaluatedProperties")
 _LISTS = ("anyOf", "oneOf", "allOf", "prefixItems")
@@ -111,11 +108,10 @@ def plain(schema: Schema, budget: Budget) -> Schema:
     notes: list[str] = []
     for key, value in schema.items():
         if key in NOTED:
-            text = value if isinstance(value, str) else write_document(value).decode()
-            notes.append(f"({key}: {text[:NOTE_LENGTH]})")
+            notes.append(note(key, value, budget))
         elif key in _SINGLE and isinstance(value, dict):
             out[key] = plain(value, budget)
-        elif (key in _LISTS and isinstance(value, list)) or (key == "items" and isinstance(value, list)):
+        elif key in (*_LISTS, "items") and isinstance(value, list):
             out[key] = [plain(item, budget) if isinstance(item, dict) else item for item in value]
         elif key in _TABLES and isinstance(value, dict):
             out[key] = {
@@ -124,8 +120,7 @@ def plain(schema: Schema, budget: Budget) -> Schema:
         else:
             out[key] = value
     if notes:
-        described = out.get("description")
-        out["description"] = " ".join([described, *notes] if isinstance(described, str) else notes)
+        describe(out, notes)
     return out
 
 
