@@ -146,7 +146,7 @@ class Contents:
                 self._close_user()
             if not self._turns:
                 self._turns.append({"role": "user", "parts": [BEFORE_MODEL]})
-            self._append("model", parts)
+            self._append(parts)
             for call in calls:
                 self._open.append(call)
                 self._awaited[call[0]] += 1
@@ -182,8 +182,9 @@ class Contents:
         parts.append(part)
         return id, name
 
-    def _append(self, role: str, parts: list[Part]) -> None:
-        if self._turns and self._turns[-1]["role"] == role:
+    def _append(self, parts: list[Part]) -> None:
+        """Add to the model's turn."""
+        if self._turns and self._turns[-1]["role"] == "model":
             known = self._turns[-1]["parts"]
             if self._kind.signatures and self._open and not self._passes:
                 # Another message's signature is not this one's.
@@ -191,7 +192,7 @@ class Contents:
             known.extend(parts)
         else:
             self._passes = False
-            self._turns.append({"role": role, "parts": parts})
+            self._turns.append({"role": "model", "parts": parts})
 
     def _close_user(self) -> None:
         """End the user turn, if anything was said in it or a call waits for it."""
