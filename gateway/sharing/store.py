@@ -291,15 +291,13 @@ class Store:
                 await self._beat(client)
                 due = loop.time() + BEAT
             while self._queue:
-                await self._write(client, self._batch())
+                batch = [self._queue.popleft() for _ in range(min(BATCH, len(self._queue)))]
+                await self._write(client, batch)
                 await asyncio.sleep(PACE)
         pipeline = client.pipeline(transaction=False)
         pipeline.publish(self._channel, self._envelopes.wrap([BYE]))
         pipeline.delete(self._name)
         await self._execute(pipeline)
-
-    def _batch(self) -> list[News]:
-        return [self._queue.popleft() for _ in range(min(BATCH, len(self._queue)))]
 
     async def _beat(self, client: Redis) -> None:
         """Tell that this process lives, and forget those that told nothing for long."""

@@ -161,16 +161,13 @@ class GeminiDialect:
             methods = model.get("supportedGenerationMethods")
             if isinstance(methods, list) and not {"generateContent", GENERATE} & set(map(str, methods)):
                 continue
-            limits = {ours: model[theirs] for theirs, ours in LIMITS if _is_count(model.get(theirs))}
+            told = {ours: model.get(theirs) for theirs, ours in LIMITS}
+            limits = {name: limit for name, limit in told.items() if type(limit) is int and limit > 0}
             id = name.removeprefix("models/")
             found.append(ListedModel(id, as_text(model.get("displayName")) or id, limits))
             if "max_tokens" in limits and len(self._outputs) < OUTPUTS_KEPT:
                 self._outputs[id] = self._outputs[name] = limits["max_tokens"]
         return found
-
-
-def _is_count(value: object) -> bool:
-    return type(value) is int and value > 0
 
 
 def _headers(credential: Credential) -> list[tuple[bytes, bytes]]:

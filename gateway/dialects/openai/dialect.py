@@ -104,7 +104,8 @@ class OpenAIDialect:
         """Return the gateway's own name, the credential's field, and those of the configuration."""
         headers = [USER_AGENT]
         if credential.kind != "none":
-            name, before = CREDENTIAL_FIELDS[_auth_header(upstream, credential)]
+            by_token = credential.kind == "bearer"
+            name, before = CREDENTIAL_FIELDS["authorization" if by_token else upstream.auth_header]
             headers.append((name, before + credential.secret.reveal().encode()))
         own = traits_of_upstream(upstream).headers
         return [*headers, *((name.encode(), value.encode()) for name, value in own.items())]
@@ -307,7 +308,3 @@ def conversation_key(document: Mapping[str, Any], headers: Headers) -> str:
         contents = (m.get("content") for m in document.get("messages", ()) if m.get("role") == "user")
         named = write_document([document.get("system"), next(contents, None)]).decode()
     return sha256(named.encode()).hexdigest()[:KEY_LENGTH]
-
-
-def _auth_header(upstream: Upstream, credential: Credential) -> str:
-    return "authorization" if credential.kind == "bearer" else upstream.auth_header
