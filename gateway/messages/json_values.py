@@ -5,7 +5,7 @@ from typing import Any
 import orjson
 
 
-def json_in(text: bytes) -> Any:
+def json_in(text: bytes | str) -> Any:
     """Return the value that is written there; None if it is no JSON."""
     try:
         return orjson.loads(text)
