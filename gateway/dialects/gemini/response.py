@@ -16,7 +16,7 @@ from gateway.dialects.gemini.errors import translated
 from gateway.dialects.gemini.grounding import Grounding
 from gateway.dialects.gemini.signatures import Signatures, marked
 from gateway.dialects.ids import new_id
-from gateway.dialects.json_stream import StreamOrJson
+from gateway.dialects.sniffer import Sniffer
 from gateway.dialects.tool_names import ToolNames
 from gateway.messages.errors import error_type
 from gateway.messages.json_documents import read_document, write_document
@@ -100,7 +100,7 @@ class GeminiDecoder:
         self._names = names
         self._signatures = signatures
         self._random = random
-        self._events = StreamOrJson()
+        self._events = Sniffer()
         self._usage: dict[str, Any] = {}
         self._grounding: Grounding | None = None
         self._started = False
@@ -131,7 +131,7 @@ class GeminiDecoder:
             events = self._events.feed(data)
         except ValueError as error:
             raise _failed(FailureKind.INCOMPLETE, str(error)) from None
-        for event in events:
+        for _, event in events:
             if self._open != "text" or self._stop or not self._more_text(event):
                 self._event(event)
 
@@ -141,7 +141,7 @@ class GeminiDecoder:
         Also raises it, of kind EMPTY, for a response that holds nothing but thoughts, as long as none of these was
         sent; called again, `end` writes the response as it is.
         """
-        for event in self._events.end():
+        for _, event in self._events.end():
             self._event(event)
         if not self._stop:
             raise _failed(FailureKind.INCOMPLETE, EARLY)

@@ -16,8 +16,8 @@ from gateway.dialects.openai.failures import incomplete, is_error, reported
 from gateway.dialects.openai.output import Output
 from gateway.dialects.openai.reasoning import text_of
 from gateway.dialects.openai.sent import Sent
-from gateway.dialects.openai.sniffer import Sniffer
 from gateway.dialects.openai.usage import usage_in
+from gateway.dialects.sniffer import Sniffer
 from gateway.messages.json_documents import read_document
 from gateway.messages.json_values import as_dict, as_list, dicts_in
 from gateway.routing.failures import Failure, FailureKind

@@ -14,7 +14,7 @@ from gateway.dialects.openai.output import Output
 from gateway.dialects.openai.reasoning import SEPARATOR, entry_of_item, summary_texts
 from gateway.dialects.openai.response import EARLY, read_oddly
 from gateway.dialects.openai.sent import Sent
-from gateway.dialects.openai.sniffer import Sniffer
+from gateway.dialects.sniffer import Sniffer
 from gateway.messages.json_values import as_dict, as_list, texts_in
 
 INCOMPLETE: Mapping[str, str] = {"max_output_tokens": "max_tokens", "content_filter": "refusal"}
