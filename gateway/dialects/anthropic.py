@@ -24,6 +24,7 @@ from gateway.dialects.base import (
     Incoming,
     ListedModel,
     Outgoing,
+    credential_fields,
 )
 from gateway.dialects.limits import limit_in
 from gateway.dialects.said import read_error
@@ -82,16 +83,6 @@ def forwarded_headers(headers: Headers) -> list[tuple[bytes, bytes]]:
     if b"content-type" not in names:
         kept.append(JSON)
     return kept
-
-
-def credential_header(upstream: Upstream, credential: Credential) -> tuple[tuple[bytes, bytes], ...]:
-    """Return the field that authenticates; none for a local upstream without a key."""
-    if credential.kind == "none":
-        return ()
-    secret = credential.secret.reveal().encode()
-    if upstream.auth_header == "authorization" or credential.kind == "bearer":
-        return ((b"authorization", b"Bearer " + secret),)
-    return ((b"x-api-key", secret),)
 
 
 def _changed(
@@ -154,7 +145,7 @@ class AnthropicDialect:
 
     def fields(self, upstream: Upstream, credential: Credential) -> Headers:
         """Return the credential's field, and the wish for a body without coding."""
-        return [(b"accept-encoding", b"identity"), *credential_header(upstream, credential)]
+        return [(b"accept-encoding", b"identity"), *credential_fields(credential, upstream.auth_header)]
 
     def forwarded(self, headers: Headers) -> Headers:
         """Return what of a client's head an upstream gets to see."""

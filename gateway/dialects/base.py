@@ -35,6 +35,7 @@ __all__ = [
     "Outgoing",
     "Purpose",
     "StreamFailure",
+    "credential_fields",
 ]
 
 Headers = Sequence[tuple[bytes, bytes]]
@@ -44,7 +45,18 @@ USER_AGENT = (b"user-agent", f"messages-gateway/{__version__}".encode())
 
 JSON = (b"content-type", b"application/json")
 
+_BEFORE_KEY = {"authorization": b"Bearer "}
+"""What stands before a key, by the field; nothing in others."""
+
 Purpose = Literal["messages", "count_tokens"]
+
+
+def credential_fields(credential: Credential, name: str) -> list[tuple[bytes, bytes]]:
+    """Return the field of this name with a key, or `authorization` with a token; none for an upstream without a key."""
+    if credential.kind == "none":
+        return []
+    name = "authorization" if credential.kind == "bearer" else name
+    return [(name.encode(), _BEFORE_KEY.get(name, b"") + credential.secret.reveal().encode())]
 
 
 class Incoming(Protocol):

@@ -18,6 +18,7 @@ from gateway.dialects.base import (
     Incoming,
     ListedModel,
     Outgoing,
+    credential_fields,
 )
 from gateway.dialects.gemini.cures import CURES, cured
 from gateway.dialects.gemini.errors import translated
@@ -71,7 +72,7 @@ class GeminiDialect:
 
     def fields(self, upstream: Upstream, credential: Credential) -> Headers:
         """Return the gateway's own name, and the credential's field."""
-        return _headers(credential)
+        return [USER_AGENT, *credential_fields(credential, "x-goog-api-key")]
 
     def forwarded(self, headers: Headers) -> Headers:
         """Return the body's type; nothing of the client's head goes to Google."""
@@ -168,16 +169,6 @@ class GeminiDialect:
             if "max_tokens" in limits and len(self._outputs) < OUTPUTS_KEPT:
                 self._outputs[id] = self._outputs[name] = limits["max_tokens"]
         return found
-
-
-def _headers(credential: Credential) -> list[tuple[bytes, bytes]]:
-    """Return the gateway's own name and the field of a credential."""
-    headers = [USER_AGENT]
-    if credential.kind == "api_key":
-        headers.append((b"x-goog-api-key", credential.secret.reveal().encode()))
-    elif credential.kind == "bearer":
-        headers.append((b"authorization", b"Bearer " + credential.secret.reveal().encode()))
-    return headers
 
 
 def new_dialect(random: Callable[[], float], warn: Callable[[str], None]) -> GeminiDialect:

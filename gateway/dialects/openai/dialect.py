@@ -25,6 +25,7 @@ from gateway.dialects.base import (
     Incoming,
     ListedModel,
     Outgoing,
+    credential_fields,
 )
 from gateway.dialects.json_schema.cache import SchemaCache
 from gateway.dialects.openai.cures import cure_of, cured
@@ -55,13 +56,6 @@ from gateway.routing.failures import Failure
 from gateway.routing.sent import Sent as ClientSent
 
 ACCEPT = {True: (b"accept", b"text/event-stream"), False: (b"accept", b"application/json")}
-
-CREDENTIAL_FIELDS: Mapping[str, tuple[bytes, bytes]] = {
-    "authorization": (b"authorization", b"Bearer "),
-    "api-key": (b"api-key", b""),
-    "x-api-key": (b"x-api-key", b""),
-}
-"""`auth_header` -> field and what stands before the key."""
 
 PATHS: Mapping[str, str] = {"chat": "/chat/completions", "responses": "/responses"}
 """`wire` of the traits -> what follows the base URL."""
@@ -102,13 +96,12 @@ class OpenAIDialect:
 
     def fields(self, upstream: Upstream, credential: Credential) -> Headers:
         """Return the gateway's own name, the credential's field, and those of the configuration."""
-        headers = [USER_AGENT]
-        if credential.kind != "none":
-            by_token = credential.kind == "bearer"
-            name, before = CREDENTIAL_FIELDS["authorization" if by_token else upstream.auth_header]
-            headers.append((name, before + credential.secret.reveal().encode()))
         own = traits_of_upstream(upstream).headers
-        return [*headers, *((name.encode(), value.encode()) for name, value in own.items())]
+        return [
+            USER_AGENT,
+            *credential_fields(credential, upstream.auth_header),
+            *((name.encode(), value.encode()) for name, value in own.items()),
+        ]
 
     def forwarded(self, headers: Headers) -> Headers:
         """Return nothing: the client's session, device and account are not the host's business."""
