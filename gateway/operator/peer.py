@@ -106,11 +106,15 @@ class Peer:
 
 def refusal(status: int, body: bytes) -> str:
     """Return in one line why a request was not served, by its response."""
+    return error_words(body) or f"the gateway responded with {status}"
+
+
+def error_words(body: bytes) -> str:
+    """Return what an error of the Messages protocol says, on one line; "" if a body is none."""
     from gateway.config.reading import printable
     from gateway.messages.json_values import as_dict, as_text, json_in
 
-    message = as_text(as_dict(as_dict(json_in(body)).get("error")).get("message"))
-    return printable(message) or f"the gateway responded with {status}"
+    return printable(as_text(as_dict(as_dict(json_in(body)).get("error")).get("message")))
 
 
 def peer_of(options: Namespace) -> Peer:

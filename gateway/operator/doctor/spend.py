@@ -11,11 +11,11 @@ import orjson
 from gateway.app import Gateway
 from gateway.config import Auth, Config, Retry, Secret, Sharing
 from gateway.listening import StartError
-from gateway.messages.json_values import as_dict, as_text, json_in
 from gateway.messages.sse import Event, EventDecoder
 from gateway.operator.doctor.client import Target, asking
 from gateway.operator.doctor.findings import Fault, Finding, Row, carry_out, warn
 from gateway.operator.doctor.upstreams import ANY_MODEL, wire_models
+from gateway.operator.peer import error_words
 from gateway.telemetry.access_log import AccessLog
 
 HOST = "127.0.0.1"
@@ -87,7 +87,7 @@ async def _answer(target: Target, key: str, model: str) -> Finding | str:
 
 
 def _refusal(status: int, body: bytes) -> Finding:
-    message = as_text(as_dict(as_dict(json_in(body)).get("error")).get("message")) or "an error without words"
+    message = error_words(body) or "an error without words"
     if status in BUSY:
         return warn(f"{status}: {message}", "it is busy or limited: try again later")
     if status == 400 and "token" in message.lower():
