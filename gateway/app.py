@@ -17,7 +17,6 @@ from gateway.config import KINDS, Account, Config, Upstream
 from gateway.dialects.base import Dialect
 from gateway.endpoints import router
 from gateway.endpoints.access import KEY_FIELDS, AccessControl
-from gateway.endpoints.metrics import share as share_metrics
 from gateway.http1.dial import Origin, client_context, origin_of, proxy_for
 from gateway.http1.exchange import Exchange
 from gateway.http1.heads import render_lines
@@ -204,8 +203,11 @@ class Gateway:
 
         Raises StartError.
         """
-        # First: what others tell may come as soon as the loop turns.
-        self.share()
+        if self._sharing is not None:
+            from gateway.endpoints.shared import join
+
+            # First: what others tell may come as soon as the loop turns.
+            join(self.runtime.standing, self._sharing)
         config = self.runtime.config
         self._tls = server_context(config)
         server = config.server
@@ -252,15 +254,6 @@ class Gateway:
         self.server.limits = config.server.limits
         if self._list_keepers is not None:
             self._list_models()
-
-    def share(self) -> None:
-        """Tell other processes how this one is, and do what they were asked for, where there is a way to them."""
-        runtime = self.runtime
-        if runtime.sharing is not None:
-            from gateway.status import sharing
-
-            sharing.join(runtime.standing, runtime.sharing)
-            share_metrics(runtime.sharing, lambda: self.runtime, asyncio.get_running_loop().time)
 
     def _in_place(self, config: Config) -> Config:
         """Return the configuration with the address that this gateway already listens on: who may come in depends on

@@ -89,10 +89,15 @@ CLIENT_TOOLS: tuple[tuple[str, str, Mapping[str, Any]], ...] = (
 )
 """Beginning of a tool's type -> description and schema, the first match."""
 
+WEB_SEARCH = "web_search_"
+"""Beginning of the server tool's types, one a version; some upstreams have a search of their own."""
 
-def as_function(tool: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Return a typed tool that the client runs as a tool with a schema; None for any other type."""
+
+def as_function(tool: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """Return a tool that the client runs as a tool with a schema; None for one of any other type."""
     kind = tool.get("type")
+    if "input_schema" in tool or kind in (None, "custom"):
+        return tool
     for beginning, description, schema in CLIENT_TOOLS:
         if isinstance(kind, str) and kind.startswith(beginning):
             return {"description": description, "input_schema": schema, **tool, "type": "custom"}

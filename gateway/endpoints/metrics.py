@@ -1,16 +1,12 @@
 """GET /metrics: what was counted, and how things are now, for Prometheus. One scrape of any worker answers for all."""
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING
-
-import orjson
 
 from gateway.proxy.request import ClientRequest
 from gateway.proxy.response_headers import shown_account
 from gateway.proxy.runtime import Runtime
 
 if TYPE_CHECKING:
-    from gateway.sharing.peers import Sharing
     from gateway.telemetry.exposition import Gauges, Snapshot
 
 KIND = "metrics"
@@ -38,17 +34,6 @@ def metrics(request: ClientRequest) -> None:
         tell([])
     else:
         runtime.sharing.gather(KIND, tell)
-
-
-def share(sharing: "Sharing", runtime: Callable[[], Runtime], now: Callable[[], float]) -> None:
-    """Have the other processes told this one's numbers when they gather them. `now`: the loop's time."""
-
-    def last() -> bytes:
-        from gateway.telemetry.exposition import lasting
-
-        return orjson.dumps(lasting(snapshot_of(runtime(), now())))
-
-    sharing.provide(KIND, lambda: orjson.dumps(snapshot_of(runtime(), now())), last)
 
 
 def snapshot_of(runtime: Runtime, now: float, *, apart: int = 0) -> "Snapshot":

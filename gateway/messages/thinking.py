@@ -3,10 +3,10 @@ not stay. What a signature means is known to the dialect that made it, and to no
 """
 
 import re
-from typing import Any
 
 from gateway.config.kinds import SIGNATURE_MARKS
-from gateway.messages.history import Block, Document, changed_message_blocks, without
+from gateway.messages.history import Block, Document, changed_message_blocks, last_kinds, without
+from gateway.messages.json_values import as_dict
 from gateway.patterns import Late
 
 DIALECT_MARKS = SIGNATURE_MARKS
@@ -79,8 +79,7 @@ def speaks_of_signature(text: str) -> bool:
 
 
 def _thinks(document: Document) -> bool:
-    thinking = document.get("thinking")
-    return isinstance(thinking, dict) and thinking.get("type") in ("enabled", "adaptive")
+    return as_dict(document.get("thinking")).get("type") in ("enabled", "adaptive")
 
 
 def _calls_without_thinking(document: Document) -> bool:
@@ -88,13 +87,7 @@ def _calls_without_thinking(document: Document) -> bool:
 
     Text may come before it: hosts refuse that as well ("found `text`").
     """
-    for message in reversed(document["messages"]):
-        if message.get("role") == "assistant":
-            content: Any = message.get("content")
-            return isinstance(content, list) and any(
-                isinstance(block, dict) and block.get("type") == "tool_use" for block in content
-            )
-    return False
+    return "tool_use" in last_kinds(document)
 
 
 def _clears_thinking(edit: object) -> bool:

@@ -55,8 +55,9 @@ def environment(
     `url` and `key` are for a gateway that is reached in another way than the configuration says. The first
     configured key is used where one is asked for. `windows`: the context windows that upstreams list.
     """
-    known = next((secret.reveal() for secret in config.auth.keys.values() if secret), "")
-    found = client_environment(config, url or base_url(config, config.server.port), environ, key or known)
+    found = client_environment(
+        config, url or base_url(config, config.server.port), environ, key or config.auth.first_key
+    )
     if key:
         found["ANTHROPIC_AUTH_TOKEN"] = key
     further = settings(config, windows) if config.upstreams else {}

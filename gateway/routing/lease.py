@@ -26,7 +26,6 @@ class Lease:
         "cures",
         "fresh_cures",
         "probes",
-        "refresh",
         "started",
         "target",
     )
@@ -43,8 +42,6 @@ class Lease:
         self.target = target
         self.conversation = conversation
         self.started = now
-        self.refresh = False
-        """The account's token was refused: get a fresh one first."""
         self.cures: tuple[Cure, ...] = ()
         """What is to be changed of the request: what its upstream is known to need, and what it was refused for."""
         self.fresh_cures: tuple[Cure, ...] = ()

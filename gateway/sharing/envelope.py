@@ -61,7 +61,7 @@ class Envelopes:
             content = self._seal.open(message.removeprefix(SEALED)) if message.startswith(SEALED) else None
         if content is None or len(content) < PROCESS:
             return None
-        frames = list(_frames(content, PROCESS))
+        frames = list(_frames(content))
         return None if b"" in frames else (content[:PROCESS], frames)
 
     def name(self, kind: str, key: str) -> str:
@@ -70,8 +70,9 @@ class Envelopes:
         return name if self._seal is None else self._seal.name(name)
 
 
-def _frames(content: bytes, position: int) -> Iterator[bytes]:
-    """Yield the frames from a position on; an empty one where a length does not fit what follows it."""
+def _frames(content: bytes) -> Iterator[bytes]:
+    """Yield the frames behind the process's name; an empty one where a length does not fit what follows it."""
+    position = PROCESS
     while position < len(content):
         start = position + LENGTH
         position = start + int.from_bytes(content[position:start], "big")

@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 import orjson
 
+from gateway.messages.json_values import as_dict, json_in
+
 VERSION = 1
 """Of the frame; a frame of another one is not understood."""
 
@@ -57,10 +59,7 @@ def key_of(*names: str) -> str:
 
 def names_in(key: str, count: int) -> tuple[str, ...] | None:
     """Return the `count` names of which a key was made, None if it was not made so."""
-    try:
-        names = orjson.loads(key)
-    except orjson.JSONDecodeError:
-        return None
+    names = json_in(key)
     if isinstance(names, list) and len(names) == count and all(isinstance(name, str) for name in names):
         return tuple(names)
     return None
@@ -79,11 +78,8 @@ def decode(frame: bytes) -> News | None:
     """Return the news in a frame; None for another version, an unknown kind, junk, and what is too large."""
     if len(frame) > MAX_FRAME:
         return None
-    try:
-        told = orjson.loads(frame)
-    except orjson.JSONDecodeError:
-        return None
-    if not isinstance(told, dict) or told.get("v") != VERSION or told.get("v") is True:
+    told = as_dict(json_in(frame))
+    if told.get("v") != VERSION or told.get("v") is True:
         return None
     kind, key, data = told.get("kind"), told.get("key"), told.get("data")
     until, made = _moment(told.get("until")), _moment(told.get("made"))

@@ -15,10 +15,10 @@ import asyncio
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from random import random
-from typing import Any, Protocol
+from typing import Any
 
 from redis.asyncio import Redis
 from redis.asyncio.client import PubSub
@@ -33,6 +33,7 @@ from gateway.sharing.members import Members
 from gateway.sharing.news import News, decode, encode
 from gateway.sharing.peers import Sharing as Peers
 from gateway.sharing.seal import Seal
+from gateway.sharing.state import SharedState
 from gateway.telemetry.access_log import AccessLog
 
 TIMEOUT = 2.0
@@ -74,28 +75,13 @@ LONGEST_REASON = 200
 """Characters of an error that are shown."""
 
 
-class State(Protocol):
-    """What processes know together, as far as a transport sees it."""
-
-    processes: int
-    """How many share, this one included."""
-    dropped: int
-    """News that a transport could not send or read."""
-
-    def receive(self, news: News) -> None:
-        """Take what another process has told."""
-
-    def snapshot(self) -> Iterable[News]:
-        """Return all that is known and has not ended."""
-
-
 class Store:
     """One process's link; it is made anew for as long as `start` was called and `stop` was not."""
 
     def __init__(
         self,
         sharing: Sharing,
-        state: State,
+        state: SharedState,
         log: AccessLog,
         entropy: Callable[[int], bytes] = os.urandom,
         chance: Callable[[], float] = random,
@@ -123,8 +109,6 @@ class Store:
         """Whether news are shared; None until that was first known."""
         self.sent = self.received = 0
         """News so far."""
-        self.dropped = 0
-        """News that found the queue full, and were the oldest in it."""
         self.refused = 0
         """Messages that were not a gateway's, or not sealed as they must be."""
 
@@ -135,8 +119,8 @@ class Store:
     def publish(self, news: News) -> None:
         """Tell all others, soon."""
         if len(self._queue) >= QUEUE:
+            # The oldest.
             self._queue.popleft()
-            self.dropped += 1
             self._state.dropped += 1
         self._queue.append(news)
         self._wake.set()
@@ -307,15 +291,13 @@ class Store:
                 await self._beat(client)
                 due = loop.time() + BEAT
             while self._queue:
-                await self._write(client, self._batch())
+                batch = [self._queue.popleft() for _ in range(min(BATCH, len(self._queue)))]
+                await self._write(client, batch)
                 await asyncio.sleep(PACE)
         pipeline = client.pipeline(transaction=False)
         pipeline.publish(self._channel, self._envelopes.wrap([BYE]))
         pipeline.delete(self._name)
         await self._execute(pipeline)
-
-    def _batch(self) -> list[News]:
-        return [self._queue.popleft() for _ in range(min(BATCH, len(self._queue)))]
 
     async def _beat(self, client: Redis) -> None:
         """Tell that this process lives, and forget those that told nothing for long."""

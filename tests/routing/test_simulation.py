@@ -167,8 +167,7 @@ class Request:
                 if health in step.probes:
                     self.probes.append(Probe(now, cool_down(health)))
                     world.probes[health] = self.probes[-1]
-            assert self.tries == 1 or self.client.retries.attempts == self.tries
-            refreshed = sum(isinstance(one, Lease) and one.refresh for one in [*self.steps, step])
+            refreshed = sum(target.state.refreshable for target in world.targets)
             extra = len(world.targets) + MAX_CURES + refreshed
             assert self.tries <= world.retry.max_attempts + extra
             wait, outcome = self.script.outcomes[(self.tries - 1) % len(self.script.outcomes)]

@@ -12,15 +12,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gateway.dialects.gemini.families import Family
-from gateway.dialects.gemini.parts import Part, PartMaker, UnsupportedSource, may_stand_in_result
+from gateway.dialects.gemini.parts import Part, PartMaker, may_stand_in_result
 from gateway.dialects.gemini.signatures import BYPASS, Signatures
+from gateway.dialects.history import SEE_BELOW, UnsupportedSource, arguments_of
 from gateway.dialects.tool_names import ToolNames
 from gateway.messages.errors import RequestError
-
-NO_RESULT = "no result was provided"
-
-SEE_BELOW = "(see below)"
-"""The text of a result that is only an image or a document, where these stand in another content."""
+from gateway.messages.json_values import as_text
+from gateway.messages.tool_repairs import NO_RESULT
 
 BEFORE_MODEL = {"text": "(continued)"}
 """What the user says where a history begins with the model. An empty text is refused."""
@@ -93,8 +91,7 @@ class Contents:
                 self._user.others += self._make.parts(block)
 
     def _add_result(self, block: Mapping[str, Any]) -> None:
-        id = block.get("tool_use_id")
-        id = id if isinstance(id, str) else ""
+        id = as_text(block.get("tool_use_id"))
         name = self._called.get(id) or self._names.wire(id or "unknown")
         texts: list[str] = []
         inside: list[Part] = []
@@ -149,7 +146,7 @@ class Contents:
                 self._close_user()
             if not self._turns:
                 self._turns.append({"role": "user", "parts": [BEFORE_MODEL]})
-            self._append("model", parts)
+            self._append(parts)
             for call in calls:
                 self._open.append(call)
                 self._awaited[call[0]] += 1
@@ -168,19 +165,15 @@ class Contents:
         """Add a thinking block that has a signature of Gemini's, and return that; leave out any other."""
         signature = self._signs.of_thinking(block.get("signature")) if self._signs else ""
         if signature:
-            text = block.get("thinking")
-            text = text if isinstance(text, str) else ""
+            text = as_text(block.get("thinking"))
             parts.append({"text": text, "thought": True, "thoughtSignature": signature})
         return signature
 
     def _add_call(self, block: Mapping[str, Any], thought: str, parts: list[Part]) -> Open:
         """Add a call. `thought`: the signature of the thinking before it, if the call may have that one."""
-        id = block.get("id")
-        id = id if isinstance(id, str) else ""
+        id = as_text(block.get("id"))
         name = self._names.wire(block["name"])
-        input = block.get("input")
-        call: dict[str, Any] = {"name": name}
-        call["args"] = input if isinstance(input, dict) else {} if input is None else {"input": input}
+        call: dict[str, Any] = {"name": name, "args": arguments_of(block)}
         if id and self._kind.ids:
             call["id"] = id
         part: Part = {"functionCall": call}
@@ -189,8 +182,9 @@ class Contents:
         parts.append(part)
         return id, name
 
-    def _append(self, role: str, parts: list[Part]) -> None:
-        if self._turns and self._turns[-1]["role"] == role:
+    def _append(self, parts: list[Part]) -> None:
+        """Add to the model's turn."""
+        if self._turns and self._turns[-1]["role"] == "model":
             known = self._turns[-1]["parts"]
             if self._kind.signatures and self._open and not self._passes:
                 # Another message's signature is not this one's.
@@ -198,7 +192,7 @@ class Contents:
             known.extend(parts)
         else:
             self._passes = False
-            self._turns.append({"role": role, "parts": parts})
+            self._turns.append({"role": "model", "parts": parts})
 
     def _close_user(self) -> None:
         """End the user turn, if anything was said in it or a call waits for it."""
@@ -246,27 +240,9 @@ def gemini_contents(
         for message in messages:
             contents.add(message)
     except UnsupportedSource as error:
-        place = _place(original, error.source)
-        given = error.source.get("type") if isinstance(error.source, dict) else None
         raise RequestError(
             400,
-            f"{place}: the source of this {error.kind} (type {given!r}) cannot be sent to a Gemini model; "
-            "base64, url and text sources can",
+            f"{error.place(original)}: the source of this {error.kind} (type {error.type!r}) cannot be sent to a "
+            "Gemini model; base64, url and text sources can",
         ) from None
     return contents.end(by_user=by_user)
-
-
-def _place(messages: Iterable[Mapping[str, Any]], source: object) -> str:
-    """Return where the block with this very `source` is. Repairs copy blocks but never look into a source."""
-    for i, message in enumerate(messages):
-        content = message.get("content")
-        for j, block in enumerate(content if isinstance(content, list) else ()):
-            if not isinstance(block, dict):
-                continue
-            if block.get("source") is source and "source" in block:
-                return f"messages.{i}.content.{j}"
-            inner = block.get("content")
-            for k, inside in enumerate(inner if isinstance(inner, list) else ()):
-                if isinstance(inside, dict) and "source" in inside and inside["source"] is source:
-                    return f"messages.{i}.content.{j}.content.{k}"
-    return "messages"

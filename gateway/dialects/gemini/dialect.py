@@ -6,19 +6,26 @@ without.
 """
 
 from collections.abc import Callable, Collection, Sequence
-from typing import Any
 
-import orjson
-
-from gateway import __version__
 from gateway.config import Upstream
-from gateway.dialects.base import Cure, Decoder, Headers, Incoming, ListedModel, Outgoing
+from gateway.dialects.base import (
+    JSON,
+    USER_AGENT,
+    Cure,
+    Decoder,
+    Headers,
+    Incoming,
+    ListedModel,
+    Outgoing,
+    credential_fields,
+)
 from gateway.dialects.gemini.cures import CURES
 from gateway.dialects.gemini.errors import translated
 from gateway.dialects.gemini.places import GENERATE, base_path
 from gateway.dialects.gemini.signatures import Signatures
 from gateway.dialects.json_schema.cache import SchemaCache
 from gateway.dialects.warn_once import WarnOnce
+from gateway.messages.json_values import as_dict, as_text, dicts_in, json_in
 from gateway.messages.stream import StreamWriter
 from gateway.routing.credentials import Credential
 from gateway.routing.cures import find_cure
@@ -33,10 +40,6 @@ OUTPUTS_KEPT = 4 * MODELS_A_PAGE
 
 LIMITS = (("inputTokenLimit", "max_input_tokens"), ("outputTokenLimit", "max_tokens"))
 """What a model list says of tokens, and the Messages protocol's name for it."""
-
-USER_AGENT = f"messages-gateway/{__version__}".encode()
-
-_JSON = (b"content-type", b"application/json")
 
 
 class GeminiDialect:
@@ -57,11 +60,11 @@ class GeminiDialect:
 
     def fields(self, upstream: Upstream, credential: Credential) -> Headers:
         """Return the gateway's own name, and the credential's field."""
-        return _headers(credential)
+        return [USER_AGENT, *credential_fields(credential, "x-goog-api-key")]
 
     def forwarded(self, headers: Headers) -> Headers:
         """Return the body's type; nothing of the client's head goes to Google."""
-        return (_JSON,)
+        return (JSON,)
 
     def encode(
         self,
@@ -109,7 +112,7 @@ class GeminiDialect:
 
     def count(self, body: bytes) -> int | None:
         """Return the input tokens of a countTokens response; None if the body is not one."""
-        total = _object(body).get("totalTokens")
+        total = as_dict(json_in(body)).get("totalTokens")
         return total if type(total) is int and total >= 0 else None
 
     def models_request(self, upstream: Upstream) -> Outgoing | None:
@@ -125,45 +128,21 @@ class GeminiDialect:
 
     def models(self, body: bytes) -> list[ListedModel]:
         """Return each model that can generate content, and remember how much it can write."""
-        listed = _object(body).get("models")
         found = []
-        for model in listed if isinstance(listed, list) else ():
-            name = model.get("name") if isinstance(model, dict) else None
+        for model in dicts_in(as_dict(json_in(body)).get("models")):
+            name = model.get("name")
             if not isinstance(name, str):
                 continue
             methods = model.get("supportedGenerationMethods")
             if isinstance(methods, list) and not {"generateContent", GENERATE} & set(map(str, methods)):
                 continue
-            limits = {ours: model[theirs] for theirs, ours in LIMITS if _is_count(model.get(theirs))}
+            told = {ours: model.get(theirs) for theirs, ours in LIMITS}
+            limits = {name: limit for name, limit in told.items() if type(limit) is int and limit > 0}
             id = name.removeprefix("models/")
-            shown = model.get("displayName")
-            found.append(ListedModel(id, shown if isinstance(shown, str) and shown else id, limits))
+            found.append(ListedModel(id, as_text(model.get("displayName")) or id, limits))
             if "max_tokens" in limits and len(self._outputs) < OUTPUTS_KEPT:
                 self._outputs[id] = self._outputs[name] = limits["max_tokens"]
         return found
-
-
-def _is_count(value: object) -> bool:
-    return type(value) is int and value > 0
-
-
-def _headers(credential: Credential) -> list[tuple[bytes, bytes]]:
-    """Return the gateway's own name and the field of a credential."""
-    headers = [(b"user-agent", USER_AGENT)]
-    if credential.kind == "api_key":
-        headers.append((b"x-goog-api-key", credential.secret.reveal().encode()))
-    elif credential.kind == "bearer":
-        headers.append((b"authorization", b"Bearer " + credential.secret.reveal().encode()))
-    return headers
-
-
-def _object(body: bytes) -> dict[str, Any]:
-    """Read a JSON object; an empty one if the body is none."""
-    try:
-        document = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        return {}
-    return document if isinstance(document, dict) else {}
 
 
 def new_dialect(random: Callable[[], float], warn: Callable[[str], None]) -> GeminiDialect:

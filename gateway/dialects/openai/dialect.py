@@ -11,11 +11,11 @@ from urllib.parse import urlsplit
 
 import orjson
 
-from gateway import __version__
 from gateway.config import Upstream
 from gateway.config.openai_traits import Traits
 from gateway.dialects.base import (
     NO_STORES,
+    USER_AGENT,
     WITHOUT_THINKING,
     Cure,
     Decoder,
@@ -23,6 +23,7 @@ from gateway.dialects.base import (
     Incoming,
     ListedModel,
     Outgoing,
+    credential_fields,
 )
 from gateway.dialects.json_schema.cache import SchemaCache
 from gateway.dialects.openai.cures import cure_of
@@ -32,20 +33,14 @@ from gateway.dialects.signature_store import SignatureStore
 from gateway.dialects.warn_once import WarnOnce
 from gateway.messages.errors import RequestError
 from gateway.messages.json_documents import write_document
+from gateway.messages.json_values import as_text, dicts_in, json_in
 from gateway.messages.stream import StreamWriter
 from gateway.routing.credentials import Credential
 from gateway.routing.failures import Failure
 from gateway.routing.sent import Sent as ClientSent
 
-USER_AGENT = (b"user-agent", f"messages-gateway/{__version__}".encode())
 ACCEPT = {True: (b"accept", b"text/event-stream"), False: (b"accept", b"application/json")}
 
-CREDENTIAL_FIELDS: Mapping[str, tuple[bytes, bytes]] = {
-    "authorization": (b"authorization", b"Bearer "),
-    "api-key": (b"api-key", b""),
-    "x-api-key": (b"x-api-key", b""),
-}
-"""`auth_header` -> field and what stands before the key."""
 
 WINDOW_KEYS = ("context_length", "max_model_len", "max_context_length")
 """Where a list says how large a model's window is: OpenRouter, vLLM, LM Studio."""
@@ -74,12 +69,12 @@ class OpenAIDialect:
 
     def fields(self, upstream: Upstream, credential: Credential) -> Headers:
         """Return the gateway's own name, the credential's field, and those of the configuration."""
-        headers = [USER_AGENT]
-        if credential.kind != "none":
-            name, before = CREDENTIAL_FIELDS[_auth_header(upstream, credential)]
-            headers.append((name, before + credential.secret.reveal().encode()))
         own = traits_of_upstream(upstream).headers
-        return [*headers, *((name.encode(), value.encode()) for name, value in own.items())]
+        return [
+            USER_AGENT,
+            *credential_fields(credential, upstream.auth_header),
+            *((name.encode(), value.encode()) for name, value in own.items()),
+        ]
 
     def forwarded(self, headers: Headers) -> Headers:
         """Return nothing: the client's session, device and account are not the host's business."""
@@ -149,23 +144,18 @@ class OpenAIDialect:
 
     def models(self, body: bytes) -> list[ListedModel]:
         """Read each model that takes tools, as far as the host tells; [] if it is no list."""
-        try:
-            document = orjson.loads(body)
-        except orjson.JSONDecodeError:
-            return []
-        listed = document.get("data") if isinstance(document, dict) else document
+        document = json_in(body)
         found = []
-        for model in listed if isinstance(listed, list) else ():
-            id = model.get("id") if isinstance(model, dict) else None
-            if not isinstance(id, str) or not id:
+        for model in dicts_in(document.get("data") if isinstance(document, dict) else document):
+            id = as_text(model.get("id"))
+            if not id:
                 continue
             parameters = model.get("supported_parameters")
             if isinstance(parameters, list) and "tools" not in parameters:
                 continue
-            name = model.get("name")
             windows = [model[key] for key in WINDOW_KEYS if type(model.get(key)) is int]
             fields = {"max_input_tokens": windows[0]} if windows else {}
-            found.append(ListedModel(id, name if isinstance(name, str) and name else id, fields))
+            found.append(ListedModel(id, as_text(model.get("name")) or id, fields))
         return found
 
     def _known(self, host: str, model: str, id: str) -> Mapping[str, Any]:
@@ -195,7 +185,3 @@ def traits_of_upstream(upstream: Upstream) -> Traits:
 def base_path(upstream: Upstream) -> str:
     """Return the path of the base URL; one without any gets the version that the OpenAI SDKs would name."""
     return urlsplit(upstream.base_url).path.rstrip("/") or "/v1"
-
-
-def _auth_header(upstream: Upstream, credential: Credential) -> str:
-    return "authorization" if credential.kind == "bearer" else upstream.auth_header

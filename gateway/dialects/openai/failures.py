@@ -136,8 +136,12 @@ def status_of(said: Said, status: int) -> int:
 
 def reported(data: bytes, sent: Sent) -> StreamFailure:
     """Return the failure for an error object inside a 200: judged like the status it names."""
-    failure = translated(Failure(kind=FailureKind.STREAM_ERROR, body=data), sent)
-    return StreamFailure(failure, failure.type, failure.message)
+    return StreamFailure(translated(Failure(kind=FailureKind.STREAM_ERROR, body=data), sent))
+
+
+def incomplete(message: str) -> StreamFailure:
+    """Return the failure of a response that has no ending, or not one that can be read."""
+    return StreamFailure(Failure(kind=FailureKind.INCOMPLETE, status=502, message=message))
 
 
 def _names_model(said: Said, sent: Sent) -> bool:

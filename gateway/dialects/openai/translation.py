@@ -12,7 +12,7 @@ from urllib.parse import quote, urlsplit
 
 from gateway.config import Upstream
 from gateway.config.openai_traits import Traits
-from gateway.dialects.base import WITHOUT_THINKING, Cure, Decoder, Headers, Incoming, Outgoing
+from gateway.dialects.base import JSON, WITHOUT_THINKING, Cure, Decoder, Headers, Incoming, Outgoing
 from gateway.dialects.json_schema.cache import SchemaCache
 from gateway.dialects.openai.cures import cured
 from gateway.dialects.openai.dialect import ACCEPT, base_path, traits_of_upstream
@@ -34,8 +34,6 @@ from gateway.messages.repair import apply
 from gateway.messages.request import SESSION_FIELD, conversation_id
 from gateway.messages.stream import StreamWriter
 from gateway.messages.token_estimate import estimate
-
-JSON = (b"content-type", b"application/json")
 
 PATHS: Mapping[str, str] = {"chat": "/chat/completions", "responses": "/responses"}
 """`wire` of the traits -> what follows the base URL."""

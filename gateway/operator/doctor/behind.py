@@ -9,8 +9,8 @@ from typing import Any
 import orjson
 
 from gateway.messages.sse import Event, EventDecoder
-from gateway.operator.doctor.client import Reply, asking
-from gateway.operator.doctor.contract import LARGE, LARGE_REMEDY, Stage, StageCheck
+from gateway.operator.doctor.client import asking
+from gateway.operator.doctor.contract import LARGE, LARGE_REMEDY, Stage, StageCheck, ask
 from gateway.operator.doctor.findings import Fault
 from gateway.operator.doctor.scripted import (
     INPUT,
@@ -48,18 +48,12 @@ def document(name: str, content: Any = "Say something.", **more: Any) -> dict[st
     return {"model": f"claude-doctor-{name}", "max_tokens": 64, "stream": True, "messages": messages, **more}
 
 
-async def post(stage: Stage, body: bytes) -> tuple[Reply, bytes]:
-    """Send a request; return the response and its body."""
-    async with asking(stage.target, "POST", "/v1/messages", body, stage.headers()) as reply:
-        return reply, await reply.body()
-
-
 async def answered(stage: Stage, request: dict[str, Any]) -> tuple[Seen, list[Event]]:
     """Send a request that must be streamed well; return what reached the upstream, and the events but for pings.
 
     Raises Fault.
     """
-    reply, payload = await post(stage, orjson.dumps(request))
+    reply, payload = await ask(stage, "POST", "/v1/messages", orjson.dumps(request))
     if reply.status != 200:
         raise Fault(f"a good request gets {reply.status}", "the log of the gateway says why")
     events = _without_pings(payload)
@@ -86,14 +80,8 @@ def _same(seen: Seen, request: dict[str, Any], what: str) -> None:
 
 async def query_kept(stage: Stage) -> str:
     """See that Claude Code's `?beta=true` is taken and passed on, and its headers with it."""
-    async with asking(
-        stage.target,
-        "POST",
-        "/v1/messages?beta=true",
-        orjson.dumps(document("query")),
-        {**stage.headers(), "anthropic-beta": "doctor-beta-2026"},
-    ) as reply:
-        await reply.body()
+    headers = {**stage.headers(), "anthropic-beta": "doctor-beta-2026"}
+    reply, _ = await ask(stage, "POST", "/v1/messages?beta=true", orjson.dumps(document("query")), headers)
     if reply.status != 200:
         raise Fault(f"/v1/messages?beta=true gets {reply.status}", "Claude Code asks for nothing else")
     seen = _upstream(stage).seen["claude-doctor-query"][-1]
@@ -120,7 +108,7 @@ async def streamed(stage: Stage) -> str:
 async def complete(stage: Stage) -> str:
     """See that a message comes whole when no stream is asked for: clients fall back to that."""
     request = document("json", stream=False)
-    reply, body = await post(stage, orjson.dumps(request))
+    reply, body = await ask(stage, "POST", "/v1/messages", orjson.dumps(request))
     if reply.status != 200 or body != _upstream(stage).sent[request["model"]]:
         raise Fault(f"a request without stream gets {reply.status}, and other bytes than the upstream sent")
     return "as it was sent"
@@ -174,7 +162,7 @@ async def _until(stage: Stage, request: dict[str, Any], name: str) -> None:
 
 async def overflow(stage: Stage) -> str:
     """See that a refusal keeps the words by which clients compact."""
-    reply, body = await post(stage, orjson.dumps(document("overflow")))
+    reply, body = await ask(stage, "POST", "/v1/messages", orjson.dumps(document("overflow")))
     if reply.status != 400:
         raise Fault(f"an overflow gets {reply.status} instead of 400", "clients do not compact then")
     if body != OVERFLOW_BODY:
@@ -289,7 +277,7 @@ async def image(stage: Stage) -> str:
 async def large(stage: Stage) -> str:
     """See that the largest request goes through."""
     request = orjson.dumps(document("large", "x" * LARGE))
-    reply, _ = await post(stage, request)
+    reply, _ = await ask(stage, "POST", "/v1/messages", request)
     seen = _upstream(stage).seen["claude-doctor-large"]
     if reply.status != 200:
         raise Fault(f"a request of 32 MB gets {reply.status}", LARGE_REMEDY)
@@ -300,7 +288,7 @@ async def large(stage: Stage) -> str:
 
 async def broken(stage: Stage) -> str:
     """See that a stream that breaks off ends with an error, and that nothing is made up."""
-    reply, payload = await post(stage, orjson.dumps(document("broken")))
+    reply, payload = await ask(stage, "POST", "/v1/messages", orjson.dumps(document("broken")))
     names = [event.name for event in EventDecoder().feed(payload)]
     if "message_stop" in names or "message_delta" in names:
         raise Fault(

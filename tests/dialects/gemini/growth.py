@@ -13,8 +13,8 @@ from gateway.dialects.gemini.schema.clean import Schemas
 from gateway.dialects.gemini.signatures import Signatures
 from gateway.dialects.gemini.tools import NAMES
 from gateway.dialects.json_schema.cache import SchemaCache
-from gateway.dialects.json_stream import StreamOrJson
 from gateway.dialects.request_fields import check_fields
+from gateway.dialects.sniffer import Sniffer
 from gateway.dialects.tool_names import ToolNames, tool_names
 from gateway.messages.errors import RequestError
 from tests.dialects.gemini.support import MODEL, Answer, chunk, dialect, incoming, sse, upstream
@@ -166,7 +166,7 @@ def decode(size: int) -> Callable[[bytes], None]:
 
 
 def feed(body: bytes) -> None:
-    decoder = StreamOrJson()
+    decoder = Sniffer()
     for byte in body:
         decoder.feed(bytes([byte]))
 
