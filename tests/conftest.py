@@ -11,9 +11,9 @@ from _pytest.runner import runtestprotocol
 
 from tests.support.store_server import StoreServer
 
-FRAMES = 3
-"""How many calls the loop's debug mode keeps of where a callback, a task or a future was made. For a future it would
-walk the whole stack, the runner of the tests included, and that is half of the time of a test with sockets."""
+FRAMES = 0
+"""How many calls the loop's debug mode keeps of where a callback, a task or a future was made. Each costs as much as the
+callback; who looks for one that is left behind sets it to 10."""
 
 vars(constants)["DEBUG_STACK_DEPTH"] = FRAMES
 traceback.extract_stack.__defaults__ = (None, FRAMES)
