@@ -8,15 +8,19 @@ from collections.abc import Iterator
 
 import pytest
 from _pytest.runner import runtestprotocol
+from hypothesis import settings
 
 from tests.support.store_server import StoreServer
 
 FRAMES = 0
-"""How many calls the loop's debug mode keeps of where a callback, a task or a future was made. Each costs as much as the
-callback; who looks for one that is left behind sets it to 10."""
+"""How many calls the loop's debug mode keeps of where a callback, a task or a future was made. Each costs as much
+as the callback; who looks for one that is left behind sets it to 10."""
 
 vars(constants)["DEBUG_STACK_DEPTH"] = FRAMES
 traceback.extract_stack.__defaults__ = (None, FRAMES)
+
+settings.register_profile("suite", max_examples=60, deadline=None)
+settings.load_profile("suite")
 
 gc.disable()  # until all tests are found: what is imported stays
 
