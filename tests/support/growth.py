@@ -29,8 +29,8 @@ LIMIT = 2.3
 """Times the work that twice the input may take: more than two, since lists and dictionaries grow in steps."""
 
 SLACK = 500
-"""Steps, and bytes times 4, that do not count: what any call costs, however small its input. Of the peak four times that,
-since a dictionary that grows is for a moment there twice."""
+"""Steps, and bytes times 4, that do not count: what any call costs, however small its input. Of the peak four times
+that, since a dictionary that grows is for a moment there twice."""
 
 LITTLE = 128
 """Bytes between two readings that do not count: there are no more of those than there are steps."""

@@ -75,10 +75,7 @@ ROWS = [
         Row(f"a history for chat: {name}", encode("deepseek-openai"), history(make))
         for name, make in HISTORIES.items()
     ),
-    *(
-        Row(f"a history for responses: {name}", encode("openai"), history(HISTORIES[name]))
-        for name in SOME
-    ),
+    *(Row(f"a history for responses: {name}", encode("openai"), history(HISTORIES[name])) for name in SOME),
     *(
         Row(f"a history with strict ids: {name}", encode("mistral"), history(HISTORIES[name]))
         for name in SOME
