@@ -29,8 +29,7 @@ KEY = "sk-gateway-key"
 
 @pytest.fixture(scope="session")
 def old_sdk() -> Path:
-    """A folder with the old SDK, installed once into this environment. The present one brings all that it needs, but for its
-    HTTP client."""
+    """A folder with the old SDK, installed once into this environment: without what the present one needs as well."""
     folder = Path(sys.prefix) / f"anthropic-{OLD}"
     if not (folder / "installed").exists():
         import subprocess
