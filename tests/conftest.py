@@ -10,6 +10,7 @@ import pytest
 from _pytest.runner import runtestprotocol
 from hypothesis import settings
 
+from tests.support.rows import in_one_test
 from tests.support.store_server import StoreServer
 
 FRAMES = 0
@@ -30,9 +31,10 @@ def pytest_xdist_auto_num_workers() -> int:
     return (os.cpu_count() or 1) + 1
 
 
+@pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the files that test the whole and take long, so that no worker is left alone with one at the end."""
-    items.sort(key=lambda item: len(item.path.parts))
+    items[:] = in_one_test(sorted(items, key=lambda item: len(item.path.parts)))
 
 
 def pytest_collection_finish() -> None:

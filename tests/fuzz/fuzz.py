@@ -22,11 +22,9 @@ EXAMPLES = 1000
 def fuzz(contract: Callable[..., None], *strategies: st.SearchStrategy[Any]) -> None:
     """Hold a contract to examples of the strategies: as many as other tests are, or as fit into SECONDS."""
     ends = time.monotonic() + SECONDS
-    chosen = settings(
-        max_examples=EXAMPLES if SECONDS else settings.default.max_examples,
-        derandomize=not SECONDS,
-        suppress_health_check=list(HealthCheck),
-    )
+    chosen = settings(derandomize=not SECONDS, suppress_health_check=list(HealthCheck))
+    if SECONDS:
+        chosen = settings(chosen, max_examples=EXAMPLES)
     once = chosen(given(*strategies)(contract))
     once()
     while time.monotonic() < ends:
