@@ -1,5 +1,6 @@
 """Rows of a table that are one test: where they need no fixture, pytest would be busier with them than they are."""
 
+import asyncio
 from collections.abc import Iterable, Iterator
 from inspect import iscoroutinefunction
 from itertools import groupby
@@ -26,11 +27,18 @@ def _table(item: Any) -> tuple[pytest.Collector, str] | None:
     """Return the table that a test is a row of; None where it is none, or needs something of its own."""
     if not isinstance(item, pytest.Function) or not hasattr(item, "callspec"):
         return None
-    marks = {mark.name for mark in item.own_markers}
+    marks = {mark.name for mark in item.own_markers} - {"parametrize", "asyncio"}
     fixtures = set(item.fixturenames) - item.callspec.params.keys() - OF_EVERY_TEST
-    if marks != {"parametrize"} or fixtures or iscoroutinefunction(item.obj) or item.parent is None:
-        return None
-    return item.parent, item.originalname
+    return None if marks or fixtures or item.parent is None else (item.parent, item.originalname)
+
+
+def _run(test: Any, row: dict[str, Any]) -> None:
+    """Run a test with a row's values; a coroutine in a loop of its own, in debug mode."""
+    if iscoroutinefunction(test):
+        with asyncio.Runner(debug=True) as runner:
+            runner.run(test(**row))
+    else:
+        test(**row)
 
 
 class Rows(pytest.Item):
@@ -44,7 +52,7 @@ class Rows(pytest.Item):
         failed = []
         for row in self._rows:
             try:
-                row.obj(**row.callspec.params)
+                _run(row.obj, row.callspec.params)
             except (Exception, pytest.fail.Exception) as error:
                 told = row.repr_failure(pytest.ExceptionInfo.from_exception(error))
                 failed.append(f"row [{row.callspec.id}]:\n{told}")
