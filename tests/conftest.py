@@ -13,12 +13,10 @@ from hypothesis import settings
 from tests.support.rows import in_one_test
 from tests.support.store_server import StoreServer
 
-FRAMES = 0
-"""How many calls the loop's debug mode keeps of where a callback, a task or a future was made. Each costs as much
-as the callback; who looks for one that is left behind sets it to 10."""
-
-vars(constants)["DEBUG_STACK_DEPTH"] = FRAMES
-traceback.extract_stack.__defaults__ = (None, FRAMES)
+# The loops' debug mode would keep where each callback, task and future was made, which costs as much as to call it. Who
+# looks for one that is left behind takes these two lines away.
+vars(constants)["DEBUG_STACK_DEPTH"] = 0
+pytest.MonkeyPatch().setattr(traceback.StackSummary, "extract", lambda *_, **__: traceback.StackSummary())
 
 settings.register_profile("suite", max_examples=60, deadline=None)
 settings.load_profile("suite")
