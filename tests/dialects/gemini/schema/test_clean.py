@@ -308,7 +308,7 @@ def test_the_budget_is_charged_as_the_schema_grows(name: str) -> None:
             return MAX_WORK
         return MAX_WORK - budget.left
 
-    assert units(1000) <= 2.3 * units(500)
+    assert units(500) <= 2.3 * units(250)
 
 
 @pytest.mark.parametrize("form", ["json", "openapi"])
