@@ -241,7 +241,7 @@ async def test_an_error_without_words(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("host", ["ä..b", "ä" * 64])
 @on_each_loop
 async def test_a_name_that_is_none(host: str) -> None:
-    error = await failing(Origin("http", host, 80))
+    error = await failing(Origin("http", host, 80), Limits())
     assert str(error) == f"no connection to http://{host}: its address is not valid"
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from gateway.messages.errors import RequestError
@@ -290,7 +290,6 @@ def test_one_copy_is_kept_whatever_model_is_spliced_in() -> None:
         assert (read.model, read.document["model"], read.exact()) == ("m", "m", json.loads(raw))
 
 
-@settings(max_examples=60, deadline=None)
 @given(documents(), data, st.integers(0, 9), st.sampled_from([None, 1]), st.booleans(), st.text(min_size=1))
 def test_splicing_any_request_changes_its_model_and_nothing_else(
     document: dict[str, Any], extra: Any, place: int, indent: int | None, escape: bool, model: str
@@ -325,7 +324,6 @@ def pairs(raw: bytes) -> Any:
     return json.loads(raw, object_pairs_hook=list)
 
 
-@settings(max_examples=150, deadline=None)
 @given(objects(simple | objects(simple), '"model":"m"', '"messages":[]'))
 def test_splicing_finds_each_model_at_the_top_however_it_is_written(text: str) -> None:
     raw = text.encode()

@@ -182,7 +182,7 @@ ROWS = [
     *(Row(f"names of tools for Gemini: {name}", wire, make) for name, make in TOOLS.items()),
     # Into the older form by way of the other one.
     *(
-        Row(f"a schema for Gemini: {name}", parameters, make, 40)
+        Row(f"a schema for Gemini: {name}", parameters, make)
         for name, make in SCHEMAS.items()
         if name not in MULTIPLIED
     ),
@@ -191,5 +191,5 @@ ROWS = [
         Row(f"a response of Gemini's in pieces: {name}", decode(64), CHUNKS[name])
         for name in ("text", "an array")
     ),
-    Row("a JSON array that comes byte by byte", feed, lambda n: orjson.dumps([{"a": "x" * n}]), 500),
+    Row("a JSON array that comes byte by byte", feed, lambda n: orjson.dumps([{"a": "x" * n}]), 250),
 ]
