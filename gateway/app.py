@@ -11,14 +11,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from importlib import import_module
-from random import random
 from typing import TYPE_CHECKING
 
 from gateway.config import KINDS, Account, Config, Upstream
 from gateway.dialects.base import Dialect
 from gateway.endpoints import router
 from gateway.endpoints.access import KEY_FIELDS, AccessControl
-from gateway.endpoints.metrics import share as share_metrics
 from gateway.http1.dial import Origin, client_context, origin_of, proxy_for
 from gateway.http1.exchange import Exchange
 from gateway.http1.heads import render_lines
@@ -34,7 +32,7 @@ from gateway.proxy.content_encoding import check_request_coding
 from gateway.proxy.model_list import ListKeeper, ModelList
 from gateway.proxy.request import ClientRequest, Entrance, new_id
 from gateway.proxy.response_headers import JSON
-from gateway.proxy.runtime import Runtime
+from gateway.proxy.runtime import Runtime, draw
 from gateway.proxy.token_refresh import TokenRefresher
 from gateway.proxy.upstream import CredentialSource, Key, UpstreamClient
 from gateway.routing.credentials import OAuthToken, credential_of
@@ -64,7 +62,7 @@ SHUTTING_DOWN = "the gateway is shutting down; the next one that starts will ser
 def dialect_of(kind: str, log: AccessLog) -> Dialect:
     """Return the dialect of a kind of upstream. A dialect is imported when a configuration first names it."""
     module = import_module(f"gateway.dialects.{KINDS[kind].module}")
-    dialect: Dialect = module.new_dialect(random, log.warning)
+    dialect: Dialect = module.new_dialect(draw, log.warning)
     return dialect
 
 
@@ -205,8 +203,11 @@ class Gateway:
 
         Raises StartError.
         """
-        # First, since events of other processes may arrive as soon as the loop runs.
-        self.share()
+        if self._sharing is not None:
+            from gateway.endpoints.shared import join
+
+            # First: messages of other processes may arrive as soon as the loop runs.
+            join(self.runtime.process_state, self._sharing)
         config = self.runtime.config
         self._tls = server_context(config)
         server = config.server
@@ -253,15 +254,6 @@ class Gateway:
         self.server.limits = config.server.limits
         if self._list_keepers is not None:
             self._list_models()
-
-    def share(self) -> None:
-        """Exchange account states, operators' actions and metrics with other processes, if there are any."""
-        runtime = self.runtime
-        if runtime.sharing is not None:
-            from gateway.status import sharing
-
-            sharing.join(runtime.process_state, runtime.sharing)
-            share_metrics(runtime.sharing, lambda: self.runtime, asyncio.get_running_loop().time)
 
     def _in_place(self, config: Config) -> Config:
         """Return the configuration with the address that this gateway already listens on: whether clients need a key

@@ -8,15 +8,18 @@ from collections.abc import Iterator
 
 import pytest
 from _pytest.runner import runtestprotocol
+from hypothesis import settings
 
+from tests.support.rows import in_one_test
 from tests.support.store_server import StoreServer
 
-FRAMES = 3
-"""How many calls the loop's debug mode keeps of where a callback, a task or a future was made. For a future it would
-walk the whole stack, the runner of the tests included, and that is half of the time of a test with sockets."""
+# The loops' debug mode would keep where each callback, task and future was made, which costs as much as to call it. Who
+# looks for one that is left behind takes these two lines away.
+vars(constants)["DEBUG_STACK_DEPTH"] = 0
+pytest.MonkeyPatch().setattr(traceback.StackSummary, "extract", lambda *_, **__: traceback.StackSummary())
 
-vars(constants)["DEBUG_STACK_DEPTH"] = FRAMES
-traceback.extract_stack.__defaults__ = (None, FRAMES)
+settings.register_profile("suite", max_examples=60, deadline=None)
+settings.load_profile("suite")
 
 gc.disable()  # until all tests are found: what is imported stays
 
@@ -26,9 +29,10 @@ def pytest_xdist_auto_num_workers() -> int:
     return (os.cpu_count() or 1) + 1
 
 
+@pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the files that test the whole and take long, so that no worker is left alone with one at the end."""
-    items.sort(key=lambda item: len(item.path.parts))
+    items[:] = in_one_test(sorted(items, key=lambda item: len(item.path.parts)))
 
 
 def pytest_collection_finish() -> None:

@@ -129,10 +129,10 @@ def test_a_directory_of_somebody_elses_is_not_run_from(pyz: Path, tmp_path: Path
 
 
 @pytest.mark.parametrize("damage", ["cut", "gone"])
-def test_a_damaged_copy_is_unpacked_again(pyz: Path, tmp_path: Path, damage: str) -> None:
-    environ = {"HOME": str(tmp_path)}
+def test_a_damaged_copy_is_unpacked_again(pyz: Path, home: Path, damage: str) -> None:
+    environ = {"HOME": str(home)}
     assert version(pyz, environ).returncode == 0
-    (file,) = (tmp_path / ".cache" / "gateway").rglob("gateway/workers.py")
+    (file,) = (home / ".cache" / "gateway").rglob("gateway/workers.py")
     before = file.read_bytes()
     if damage == "cut":
         file.write_bytes(before[:100])

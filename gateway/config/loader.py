@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypedDict, TypeVar, Unpack
 
 from gateway.config.addresses import host_name, origin
 from gateway.config.models import divide, model_table, model_warnings
@@ -179,16 +179,17 @@ def find(explicit: str | None, environ: Mapping[str, str], cwd: Path) -> Path | 
     return next((place for place in places(environ, cwd) if os.path.isfile(place)), None)
 
 
-def load(
-    path: Path,
-    environ: Mapping[str, str],
-    *,
-    host: str | None = None,
-    port: int | None = None,
-    workers: int | None = None,
-    auth: Auth | None = None,
-) -> Config:
-    """Read a configuration file. `host`, `port`, `workers` and `auth` override the file's. Raise ConfigError."""
+class Options(TypedDict, total=False):
+    """Command-line options that override the file; None leaves the file's value."""
+
+    host: str | None
+    port: int | None
+    workers: int | None
+    auth: Auth
+
+
+def load(path: Path, environ: Mapping[str, str], **options: Unpack[Options]) -> Config:
+    """Read a configuration file; options override its values. Raises ConfigError."""
     try:
         with open(path, "rb") as file:
             mode = os.fstat(file.fileno()).st_mode
@@ -201,16 +202,7 @@ def load(
         raise _failure(f"{path}: is not UTF-8 at byte {error.start}") from None
     # On other systems the permission bits do not say who can read the file.
     open_to_others = os.name == "posix" and mode & 0o044 != 0
-    return parse(
-        text,
-        environ,
-        path=path,
-        host=host,
-        port=port,
-        workers=workers,
-        auth=auth,
-        open_to_others=open_to_others,
-    )
+    return parse(text, environ, path=path, open_to_others=open_to_others, **options)
 
 
 def parse(
@@ -218,11 +210,8 @@ def parse(
     environ: Mapping[str, str],
     *,
     path: Path | None = None,
-    host: str | None = None,
-    port: int | None = None,
-    workers: int | None = None,
-    auth: Auth | None = None,
     open_to_others: bool = False,
+    **options: Unpack[Options],
 ) -> Config:
     """Read a configuration's text. Raise ConfigError.
 
@@ -231,7 +220,7 @@ def parse(
     """
     document = _document(text, str(path or FILE_NAME))
     reading = Reading(environ, path.parent if path else Path())
-    options = {"host": host, "port": port, "workers": workers}
+    auth = options.pop("auth", None)
     given = {f"--{key}": value for key, value in options.items() if value is not None}
     section = document.get("server")
     if isinstance(section, dict):
@@ -242,7 +231,9 @@ def parse(
     found = read_table(reading, "", document, TOP)
     if auth is not None:
         found["auth"] = auth
-    replaced = read_table(reading, "", given, {f"--{key}": SERVER[key] for key in options})
+    replaced = read_table(
+        reading, "", given, {f"--{key}": SERVER[key] for key in ("host", "port", "workers")}
+    )
     if document.get("upstreams", {}) == {}:
         reading.problem("upstreams", 'missing: add one, as [upstreams.anthropic] with preset = "anthropic"')
     if reading.problems:

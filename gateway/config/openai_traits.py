@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from gateway.config.parsers import boolean, check_word, integer, one_of, string
-from gateway.config.reading import Mistake, Parser, Reading, wrong_type
+from gateway.config.reading import Mistake, Parser, Reading, array, table
 from gateway.patterns import LazyPattern
 
 MOST_TOKENS = 10_000_000
@@ -203,20 +203,6 @@ def cache_key(reading: Reading, path: str, value: object) -> str:
     return check_field(text)
 
 
-def table(value: object) -> dict[str, Any]:
-    """Return the value if it is a table. Raise Mistake."""
-    if not isinstance(value, dict):
-        raise wrong_type("a table", value)
-    return value
-
-
-def array(value: object, wanted: str) -> list[Any]:
-    """Return the value if it is an array. Raise Mistake."""
-    if not isinstance(value, list):
-        raise wrong_type(wanted, value)
-    return value
-
-
 SPECIAL: Mapping[str, Parser] = {
     "path": request_path,
     "headers": head_fields,
@@ -243,16 +229,6 @@ KEYS: Mapping[str, Parser] = {name: _parser(name) for name in DEFAULTS}
 """Key of the configuration -> its parser, one for each trait."""
 
 
-def readme_table() -> str:
-    """Return README's table of traits, in Markdown."""
-    rows = ["| key | default | meaning |", "| --- | --- | --- |"]
-    for name, default in DEFAULTS.items():
-        words = ", ".join(f"`{word}`" for word in WORDS[name])
-        meaning = MEANINGS[name] + (f": {words}" if words else "")
-        rows.append(f"| `{name}` | `{_toml(default)}` | {meaning} |")
-    return "\n".join(rows) + "\n"
-
-
 EXAMPLES: Mapping[str, str] = {
     "path": "/openai/deployments/{model}/chat/completions?api-version=2025-04-01-preview",
     "tool_effort": "none",
@@ -267,14 +243,14 @@ def starter_lines() -> str:
     for name, default in DEFAULTS.items():
         words = ", ".join(WORDS[name])
         lines.append(f"# {MEANINGS[name]}" + (f": {words}" if words else ""))
-        lines.append(f"#{name} = {_toml(EXAMPLES.get(name, default))}")
+        lines.append(f"#{name} = {in_toml(EXAMPLES.get(name, default))}")
     return "\n".join(lines) + "\n"
 
 
-def _toml(value: object) -> str:
+def in_toml(value: object) -> str:
     """Return a default in TOML."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, tuple):
-        return "[" + ", ".join(_toml(item) for item in value) + "]"
+        return "[" + ", ".join(in_toml(item) for item in value) + "]"
     return f'"{value}"' if isinstance(value, str) else str(value)

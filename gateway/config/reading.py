@@ -86,6 +86,20 @@ def wrong_type(wanted: str, value: object) -> Mistake:
     return Mistake(f"must be {wanted}, not {TYPE_NAMES.get(type(value), 'a date or time')}")
 
 
+def table(value: object) -> dict[str, Any]:
+    """Return the value if it is a table. Raise Mistake."""
+    if not isinstance(value, dict):
+        raise wrong_type("a table", value)
+    return value
+
+
+def array(value: object, wanted: str = "an array") -> list[Any]:
+    """Return the value if it is an array. Raise Mistake."""
+    if not isinstance(value, list):
+        raise wrong_type(wanted, value)
+    return value
+
+
 def nearest(word: str, known: Collection[str]) -> str | None:
     """Return the known word that was probably meant, or None."""
     from difflib import get_close_matches
@@ -106,10 +120,8 @@ def unknown_key(key: str, known: Collection[str]) -> str:
 
 def read_table(reading: Reading, path: str, value: object, parsers: Mapping[str, Parser]) -> dict[str, Any]:
     """Read a table with known keys; return its values by key. A key that is absent or wrong is left out."""
-    if not isinstance(value, dict):
-        raise wrong_type("a table", value)
     found: dict[str, Any] = {}
-    for key, item in value.items():
+    for key, item in table(value).items():
         where = join(path, key)
         parser = parsers.get(key)
         if parser is None:
@@ -126,10 +138,8 @@ def table_of(check_key: Callable[[str], object], parser: Parser) -> Parser:
     """Return a parser for a table with free keys, in the file's order; `check_key` raises Mistake."""
 
     def parse(reading: Reading, path: str, value: object) -> dict[str, Any]:
-        if not isinstance(value, dict):
-            raise wrong_type("a table", value)
         found: dict[str, Any] = {}
-        for key, item in value.items():
+        for key, item in table(value).items():
             where = join(path, key)
             try:
                 check_key(key)
@@ -145,10 +155,8 @@ def array_of(parser: Parser) -> Parser:
     """Return a parser for an array of like items; its value is a tuple of those without mistakes."""
 
     def parse(reading: Reading, path: str, value: object) -> tuple[Any, ...]:
-        if not isinstance(value, list):
-            raise wrong_type("an array", value)
         found: list[Any] = []
-        for index, item in enumerate(value):
+        for index, item in enumerate(array(value)):
             where = f"{path}[{index}]"
             try:
                 found.append(parser(reading, where, item))

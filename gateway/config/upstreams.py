@@ -23,7 +23,7 @@ from gateway.config.parsers import (
     word,
 )
 from gateway.config.presets import LOCAL, PRESETS
-from gateway.config.reading import Mistake, Parser, Reading, array_of, join, read_table, wrong_type
+from gateway.config.reading import Mistake, Parser, Reading, array, array_of, join, read_table, table
 from gateway.config.values import Account, Upstream
 
 MAX_PRIORITY = 1000
@@ -45,9 +45,7 @@ def known_preset(reading: Reading, path: str, value: object) -> str:
 
 def array_of_tables(reading: Reading, path: str, value: object) -> list[Any]:
     """Read an array without its items: what an account needs depends on its upstream."""
-    if not isinstance(value, list):
-        raise wrong_type(f"an array of tables ([[{path}]])", value)
-    return value
+    return array(value, f"an array of tables ([[{path}]])")
 
 
 repair_names = array_of(one_of(*REPAIRS))
@@ -102,10 +100,8 @@ SWITCHES = {"strip_cache_control": "cache_control", "system_role": "system_role"
 
 def upstreams(reading: Reading, path: str, value: object) -> tuple[Upstream, ...]:
     """Read every upstream of the file, in its order."""
-    if not isinstance(value, dict):
-        raise wrong_type("a table", value)
     found = []
-    for name, item in value.items():
+    for name, item in table(value).items():
         where = join(path, name)
         if not re.fullmatch(UPSTREAM_NAME, name):
             reading.problem(where, 'an upstream\'s name is up to 64 letters, digits, ".", "_" and "-"')
@@ -138,8 +134,7 @@ def foreign_key(key: str, kind: str) -> str:
 
 def upstream(reading: Reading, path: str, name: str, value: object) -> Upstream:
     """Read one upstream. A missing value is noted and replaced, so that the rest is read, too."""
-    if not isinstance(value, dict):
-        raise wrong_type("a table", value)
+    value = table(value)
     said = kind_of(value)
     kind = said or "anthropic"
     row = KINDS[kind]

@@ -58,6 +58,11 @@ class Auth:
     keys: Mapping[str, Secret] = field(default_factory=dict)
     """Name -> key. Names appear in logs."""
 
+    @property
+    def first_key(self) -> str:
+        """The first key that is set, for the operator's own commands; "" if none is."""
+        return next((secret.reveal() for secret in self.keys.values() if secret), "")
+
     def effective_mode(self, host: str) -> Literal["off", "strict", "all_except_health"]:
         """Return the mode for a server bound to `host`: "auto" is off on loopback only."""
         if self.mode != "auto":

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gateway.messages.json_documents import write_document
+from gateway.messages.json_values import as_dict, as_list
 from gateway.messages.repair import PLACEHOLDER
 
 Block = dict[str, Any]
@@ -86,7 +87,7 @@ def reply_to(document: Mapping[str, Any], input_tokens: int, new_id: Callable[[s
     """Return the reply to a checked request. `input_tokens`: for its usage; `new_id` returns an id with a prefix."""
     thought, text, call = _intent(document)
     content: list[Block] = []
-    if _table(document, "thinking").get("type") in ("enabled", "adaptive"):
+    if as_dict(document.get("thinking")).get("type") in ("enabled", "adaptive"):
         content.append({"type": "thinking", "thinking": thought, "signature": SIGNATURE})
     if text:
         content.append({"type": "text", "text": text})
@@ -110,13 +111,13 @@ def _intent(document: Mapping[str, Any]) -> tuple[str, str, Block | None]:
     tools = _offered(document)
     verb, what = _wish(prompt)
     call = _call_for(verb, what, tools) if verb is not None else None
-    choice = _table(document, "tool_choice")
+    choice = as_dict(document.get("tool_choice"))
     if choice.get("type") in ("any", "tool"):
         named = [tool for tool in tools if tool["name"] == choice.get("name", tool["name"])]
         if named and (call is None or choice["type"] == "tool"):
             call = {"name": named[0]["name"], "input": value_for(named[0]["input_schema"], quoted)}
         return "I am told to call a tool.", "" if call else WHO, call
-    format = _table(document, "output_config").get("format") or document.get("output_format")
+    format = as_dict(document.get("output_config")).get("format") or document.get("output_format")
     if isinstance(format, dict) and "schema" in format:
         return (
             "I am told to fit a schema.",
@@ -204,7 +205,7 @@ def _wish(prompt: str) -> tuple[Verb | None, str]:
 
 def _offered(document: Mapping[str, Any]) -> list[Block]:
     """Return the tools that may be called: the client's own, loaded, and not excluded by `tool_choice`."""
-    if _table(document, "tool_choice").get("type") == "none":
+    if as_dict(document.get("tool_choice")).get("type") == "none":
         return []
     return [
         {"name": tool["name"], "input_schema": {**tool["input_schema"], "type": "object"}}
@@ -218,9 +219,9 @@ def _offered(document: Mapping[str, Any]) -> list[Block]:
 def _call_for(verb: Verb, what: str, tools: Sequence[Block]) -> Block | None:
     """Return a call of the first tool for this verb; None if there is none."""
     for tool in tools:
-        properties = _table(tool["input_schema"], "properties")
+        properties = as_dict(tool["input_schema"].get("properties"))
         for main in verb.properties if verb.tools.search(tool["name"]) else ():
-            if _table(properties, main).get("type") == "string":
+            if as_dict(properties.get(main)).get("type") == "string":
                 # Other required strings get a short text: Claude Code shows Bash's `description` to people.
                 filled = value_for(tool["input_schema"], f"{verb.name.capitalize()} {what}")
                 return {"name": tool["name"], "input": {**filled, main: what}}
@@ -235,14 +236,8 @@ def value_for(schema: object, text: str) -> Any:
     if isinstance(options, list) and options:
         return options[0]
     if kind == "object":
-        names = [name for name in required if isinstance(name, str)] if isinstance(required, list) else []
-        properties = _table(schema, "properties")
+        names = [name for name in as_list(required) if isinstance(name, str)]
+        properties = as_dict(schema.get("properties"))
         return {name: value_for(properties.get(name), text) for name in names}
     values = {"boolean": False, "integer": 1, "number": 1, "array": [], "null": None}
     return values.get(kind, text) if isinstance(kind, str) else text
-
-
-def _table(holder: Mapping[str, Any], key: str) -> Block:
-    """Return the object at a key; {} if it is something else."""
-    value = holder.get(key)
-    return value if isinstance(value, dict) else {}

@@ -7,17 +7,19 @@ refuse, and rate-limits its first account now and then. `reply` decides what it 
 import asyncio
 import re
 from collections.abc import Callable, Iterator, Mapping
-from random import getrandbits
 from typing import Any
 
 from gateway.demo.reply import SIGNATURE, Reply, reply_to
 from gateway.http1.exchange import Exchange
 from gateway.http1.heads import render_lines
-from gateway.messages.errors import RequestError, error_body
+from gateway.messages.errors import THREAD_UNSUPPORTED, RequestError, error_body
 from gateway.messages.json_documents import write_document
+from gateway.messages.json_values import as_list
 from gateway.messages.request import read_request
 from gateway.messages.stream import StreamWriter
 from gateway.messages.token_estimate import estimate
+from gateway.proxy.request import new_id
+from gateway.proxy.response_headers import EVENT_STREAM, JSON, STREAM_LINES
 
 ACCOUNTS = {"first@demo.example": "demo-1", "second@demo.example": "demo-2"}
 """Name -> key."""
@@ -42,14 +44,8 @@ MODELS = {
 
 LISTED_SINCE = "2026-01-01T00:00:00Z"
 
-THREADS_UNSUPPORTED = {"error_code": "thread_unsupported_request"}
-"""Makes SDKs and Claude Code send the whole conversation, since the demo keeps none."""
-
 WORD_PAUSE = 0.03
 """Seconds between two words: as fast as a quick model, and slow enough to be seen."""
-
-JSON = b"content-type: application/json\r\n"
-EVENT_STREAM = b"content-type: text/event-stream; charset=utf-8\r\ncache-control: no-cache\r\n"
 
 KINDS: Mapping[str, tuple[tuple[type, ...], str]] = {
     "max_tokens": ((int,), "integer"),
@@ -125,7 +121,7 @@ class DemoRequest:
         if document is not None:
             self._exchange.respond(200, write_document(document), JSON + lines)
         else:
-            self._exchange.start(200, EVENT_STREAM + lines)
+            self._exchange.start(200, EVENT_STREAM + STREAM_LINES + lines)
             self._step()
 
     def _document(self, body: bytes) -> dict[str, Any] | None:
@@ -176,11 +172,6 @@ class DemoRequest:
         self._exchange.abort()
 
 
-def new_id(prefix: str) -> str:
-    """Return an identifier as long as the API's own."""
-    return f"{prefix}{getrandbits(96):024x}"
-
-
 def check(document: Mapping[str, Any], *, counting: bool = False) -> None:
     """Raise RequestError (400) for the first mistake. `counting`: a request to count tokens."""
     fault = next(_faults(document, counting), None)
@@ -188,7 +179,7 @@ def check(document: Mapping[str, Any], *, counting: bool = False) -> None:
         raise RequestError(400, fault)
     if document.get("thread") is not None and not counting:
         raise RequestError(
-            400, "thread: the demo keeps no threads; send the history", details=THREADS_UNSUPPORTED
+            400, "thread: the demo keeps no threads; send the history", details=THREAD_UNSUPPORTED
         )
 
 
@@ -216,7 +207,7 @@ def _faults_of_message(message: Mapping[str, Any]) -> Iterator[str]:
     content = message.get("content")
     if not isinstance(content, str | list):
         yield "content: Input should be a valid string or list"
-    for at, block in enumerate(content if isinstance(content, list) else ()):
+    for at, block in enumerate(as_list(content)):
         if not isinstance(block, dict) or not isinstance(block.get("type"), str):
             yield f"content.{at}.type: Field required"
         elif block["type"] == "thinking" and block.get("signature") != SIGNATURE:

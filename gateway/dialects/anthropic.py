@@ -13,14 +13,25 @@ from urllib.parse import urlsplit
 
 import orjson
 
-from gateway import __version__
 from gateway.config import Upstream
-from gateway.dialects.base import NO_STORES, Cure, Decoder, Headers, Incoming, ListedModel, Outgoing
+from gateway.dialects.base import (
+    JSON,
+    NO_STORES,
+    USER_AGENT,
+    Cure,
+    Decoder,
+    Headers,
+    Incoming,
+    ListedModel,
+    Outgoing,
+    credential_fields,
+)
 from gateway.dialects.limits import limit_in
 from gateway.dialects.said import read_error
 from gateway.messages.cures import CURES
 from gateway.messages.errors import error_body
 from gateway.messages.json_documents import write_document
+from gateway.messages.json_values import as_dict, as_text, dicts_in, json_in
 from gateway.messages.repair import apply
 from gateway.messages.request import splice_model
 from gateway.messages.stream import StreamWriter
@@ -30,8 +41,6 @@ from gateway.routing.failures import Failure, error_in
 from gateway.routing.sent import Sent
 
 DEFAULT_VERSION = (b"anthropic-version", b"2023-06-01")
-
-USER_AGENT = (b"user-agent", f"messages-gateway/{__version__}".encode())
 
 FORWARDED = frozenset({b"content-type", b"accept", b"user-agent", b"x-app"})
 """Client fields that go upstream, by their whole name."""
@@ -73,18 +82,8 @@ def forwarded_headers(headers: Headers) -> list[tuple[bytes, bytes]]:
     if b"user-agent" not in names:
         kept.append(USER_AGENT)
     if b"content-type" not in names:
-        kept.append((b"content-type", b"application/json"))
+        kept.append(JSON)
     return kept
-
-
-def credential_header(upstream: Upstream, credential: Credential) -> tuple[tuple[bytes, bytes], ...]:
-    """Return the field that authenticates; () for a local upstream without a key."""
-    if credential.kind == "none":
-        return ()
-    secret = credential.secret.reveal().encode()
-    if upstream.auth_header == "authorization" or credential.kind == "bearer":
-        return ((b"authorization", b"Bearer " + secret),)
-    return ((b"x-api-key", secret),)
 
 
 def _change(
@@ -131,11 +130,8 @@ def without_betas(headers: Headers, cures: Collection[Cure]) -> Headers | None:
 
 def _reword(failure: Failure, type: str, message: str) -> bytes:
     """Return an error body with another message, in the protocol's form."""
-    try:
-        document = orjson.loads(failure.body)
-    except orjson.JSONDecodeError:
-        document = None
-    error = document.get("error") if isinstance(document, dict) else None
+    document = as_dict(json_in(failure.body))
+    error = document.get("error")
     if isinstance(error, dict) and type:
         return orjson.dumps({**document, "error": {**error, "message": message}})
     return error_body(failure.status, message, "", type=type or None)
@@ -150,7 +146,7 @@ class AnthropicDialect:
 
     def fields(self, upstream: Upstream, credential: Credential) -> Headers:
         """Return the credential's field, and one that asks for an uncompressed body."""
-        return [(b"accept-encoding", b"identity"), *credential_header(upstream, credential)]
+        return [(b"accept-encoding", b"identity"), *credential_fields(credential, upstream.auth_header)]
 
     def forwarded(self, headers: Headers) -> Headers:
         """Return the fields of a client's head that go upstream."""
@@ -227,10 +223,7 @@ class AnthropicDialect:
 
     def count(self, body: bytes) -> int | None:
         """Read `input_tokens` from a count_tokens response; None if the body is not one."""
-        try:
-            count = orjson.loads(body)["input_tokens"]
-        except (orjson.JSONDecodeError, KeyError, TypeError):
-            return None
+        count = as_dict(json_in(body)).get("input_tokens")
         return count if type(count) is int and count >= 0 else None
 
     def models_request(self, upstream: Upstream) -> Outgoing:
@@ -243,17 +236,12 @@ class AnthropicDialect:
 
     def models(self, body: bytes) -> list[ListedModel]:
         """Read `data[]` with all its fields; OpenAI-like lists, which have only ids, are understood, too."""
-        try:
-            entries = orjson.loads(body)["data"]
-        except (orjson.JSONDecodeError, KeyError, TypeError):
-            return []
         found = []
-        for entry in entries if isinstance(entries, list) else ():
-            id = entry.get("id") if isinstance(entry, dict) else None
-            if isinstance(id, str) and id:
-                name = entry.get("display_name")
+        for entry in dicts_in(as_dict(json_in(body)).get("data")):
+            id = as_text(entry.get("id"))
+            if id:
                 more = {key: value for key, value in entry.items() if key not in OWN_KEYS}
-                found.append(ListedModel(id, name if isinstance(name, str) and name else id, more))
+                found.append(ListedModel(id, as_text(entry.get("display_name")) or id, more))
         return found
 
 

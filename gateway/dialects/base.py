@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
+from gateway import __version__
 from gateway.config import Upstream
 from gateway.messages.request import MessagesRequest
 from gateway.messages.stream import StreamWriter
@@ -21,7 +22,9 @@ if TYPE_CHECKING:
     from gateway.dialects.signature_store import SignatureStore
 
 __all__ = [
+    "JSON",
     "NO_STORES",
+    "USER_AGENT",
     "WITHOUT_THINKING",
     "Cure",
     "Decoder",
@@ -32,12 +35,28 @@ __all__ = [
     "Outgoing",
     "Purpose",
     "StreamFailure",
+    "credential_fields",
 ]
 
 Headers = Sequence[tuple[bytes, bytes]]
 """Lower-case names, values without surrounding blanks, in order; names may repeat."""
 
+USER_AGENT = (b"user-agent", f"messages-gateway/{__version__}".encode())
+
+JSON = (b"content-type", b"application/json")
+
+_BEFORE_KEY = {"authorization": b"Bearer "}
+"""Field name -> prefix of the key in its value."""
+
 Purpose = Literal["messages", "count_tokens"]
+
+
+def credential_fields(credential: Credential, name: str) -> list[tuple[bytes, bytes]]:
+    """Return the credential's header field: `name` for a key, `authorization` for a token; none without credential."""
+    if credential.kind == "none":
+        return []
+    name = "authorization" if credential.kind == "bearer" else name
+    return [(name.encode(), _BEFORE_KEY.get(name, b"") + credential.secret.reveal().encode())]
 
 
 class Incoming(Protocol):
@@ -98,11 +117,11 @@ class StreamFailure(Exception):
     `failure` is for the scheduler; `type` and `message` are for an `event: error`.
     """
 
-    def __init__(self, failure: Failure, type: str, message: str) -> None:
-        super().__init__(message)
+    def __init__(self, failure: Failure) -> None:
         self.failure = failure
-        self.type = type
-        self.message = message
+        self.type = failure.type or "api_error"
+        self.message = failure.message or "the upstream reported an error"
+        super().__init__(self.message)
 
 
 class Decoder(Protocol):

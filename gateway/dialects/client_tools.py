@@ -89,10 +89,15 @@ CLIENT_TOOLS: tuple[tuple[str, str, Mapping[str, Any]], ...] = (
 )
 """Prefix of a tool's type -> description and schema; the first match counts."""
 
+WEB_SEARCH = "web_search_"
+"""Prefix of the types of Anthropic's web search tool (one per version); some upstreams have their own search."""
 
-def as_function(tool: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Return a typed client tool as a tool with a schema; None for any other type."""
+
+def as_function(tool: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """Return a tool that the client runs as a tool with a schema; None for one of any other type."""
     kind = tool.get("type")
+    if "input_schema" in tool or kind in (None, "custom"):
+        return tool
     for beginning, description, schema in CLIENT_TOOLS:
         if isinstance(kind, str) and kind.startswith(beginning):
             return {"description": description, "input_schema": schema, **tool, "type": "custom"}

@@ -6,8 +6,7 @@ brackets and strings, without parsing.
 
 import re
 
-from gateway.messages.json_documents import BOM
-from gateway.messages.sse import EVENT_LIMIT, EventDecoder
+from gateway.messages.sse import EVENT_LIMIT
 
 _TOKEN = re.compile(rb'\\[\s\S]|["{}\[\]]|\\\Z')
 """Tokens that matter for the nesting. A backslash at the end waits for the character that it escapes."""
@@ -62,33 +61,3 @@ class JsonStream:
         if len(buffer) > self._limit:
             raise ValueError(f"an object of more than {self._limit} bytes")
         return found
-
-
-class StreamOrJson:
-    """An event stream, or JSON in its place: the first bytes decide. Returns the data of each event."""
-
-    __slots__ = ("_decoder", "_first")
-
-    def __init__(self) -> None:
-        self._first = b""
-        """First bytes whose form is not known yet."""
-        self._decoder: EventDecoder | JsonStream | None = None
-
-    def feed(self, data: bytes) -> list[bytes]:
-        """Return the events that `data` completes. Raises ValueError for one that is too large."""
-        if self._decoder is None:
-            self._first += data
-            beginning = self._first.removeprefix(BOM).lstrip()
-            if not beginning or BOM.startswith(self._first):
-                return []
-            self._decoder = JsonStream() if beginning[:1] in (b"[", b"{") else EventDecoder()
-            data, self._first = self._first, b""
-        if isinstance(self._decoder, JsonStream):
-            return self._decoder.feed(data)
-        return [event.data for event in self._decoder.feed(data)]
-
-    def end(self) -> list[bytes]:
-        """Return a last event without its blank line, if there is one."""
-        return (
-            [event.data for event in self._decoder.end()] if isinstance(self._decoder, EventDecoder) else []
-        )

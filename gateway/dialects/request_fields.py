@@ -9,12 +9,9 @@ from collections.abc import Callable, Mapping
 from math import isfinite
 from typing import Any
 
-from gateway.messages.errors import RequestError
+from gateway.messages.errors import THREAD_UNSUPPORTED, RequestError
 
 Check = Callable[[str, Any], None]
-
-THREAD_UNSUPPORTED = {"error_code": "thread_unsupported_request"}
-"""By these details an SDK knows that it must send the whole history, and does so."""
 
 MAX_TOOLS = 2048
 """Tools of one request, at most. Hosts accept 128 to 512; even an empty one costs some microseconds."""

@@ -5,6 +5,8 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from gateway.messages.json_values import as_dict, as_text
+
 SHOWN_BODY = 500
 """Characters of a body that is no error object (a proxy's page) that become the message."""
 
@@ -62,23 +64,23 @@ def _of(document: Mapping[str, Any]) -> Said:
         return Said(message=_joined(error, document.get("message")), code=_word(document.get("code")))
     base = document.get("base_resp")
     if isinstance(base, dict) and base.get("status_code"):
-        return Said(message=_text(base.get("status_msg")), code=_word(base["status_code"]), error=base)
+        return Said(message=as_text(base.get("status_msg")), code=_word(base["status_code"]), error=base)
     detail = document.get("detail")
     if not isinstance(error, dict) and detail is not None:
         return _of_detail(detail, document)
     if not isinstance(error, dict):
         error = document
-    message = next((_text(error[key]) for key in ("message", "msg", "errorMsg") if _text(error.get(key))), "")
+    message = next(
+        (as_text(error[key]) for key in ("message", "msg", "errorMsg") if as_text(error.get(key))), ""
+    )
     if not message and error is not document:
-        message = _text(document.get("message"))
-    metadata = error.get("metadata")
-    raw = metadata.get("raw") if isinstance(metadata, dict) else None
-    inner = _of_raw(raw)
+        message = as_text(document.get("message"))
+    inner = _of_raw(as_dict(error.get("metadata")).get("raw"))
     return Said(
         message=_joined(message, inner.message),
         type=_word(error.get("type")) or inner.type,
         code=_code(error.get("code"), inner.code),
-        param=_text(error.get("param")) or inner.param,
+        param=as_text(error.get("param")) or inner.param,
         error=error,
     )
 
@@ -95,14 +97,14 @@ def _of_detail(detail: object, document: Mapping[str, Any]) -> Said:
     if isinstance(detail, dict):
         return _of(detail)
     if not isinstance(detail, list):
-        return Said(message=_text(detail), error=document)
+        return Said(message=as_text(detail), error=document)
     parts, param, kind = [], "", ""
     for item in detail:
         if not isinstance(item, dict):
             continue
         loc = item.get("loc")
         place = ".".join(str(step) for step in loc if step != "body") if isinstance(loc, list) else ""
-        parts.append(f"{place}: {_text(item.get('msg'))}" if place else _text(item.get("msg")))
+        parts.append(f"{place}: {as_text(item.get('msg'))}" if place else as_text(item.get("msg")))
         param, kind = param or place, kind or _word(item.get("type"))
     return Said(message="; ".join(parts), type=kind, param=param, error=document)
 
@@ -117,10 +119,6 @@ def _word(value: object) -> str:
     if type(value) is int:
         return str(value)
     return value.strip().lower() if isinstance(value, str) else ""
-
-
-def _text(value: object) -> str:
-    return value if isinstance(value, str) else ""
 
 
 def _joined(message: str, more: object) -> str:

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from itertools import count
 
+from gateway.messages.json_values import dicts_in
+
 LONGEST = 64
 """Characters of a name that both Gemini and OpenAI accept."""
 
@@ -91,6 +93,5 @@ class ToolNames:
 
 def tool_names(rule: NameRule, tools: object) -> ToolNames:
     """Return the names of a request's `tools`."""
-    listed = tools if isinstance(tools, list) else []
-    names = [tool.get("name") for tool in listed if isinstance(tool, dict)]
+    names = (tool.get("name") for tool in dicts_in(tools))
     return ToolNames(rule, [name for name in names if isinstance(name, str)])

@@ -19,6 +19,7 @@ def count_tokens(request: ClientRequest) -> None:
     """Respond with a count. Raises RequestError for a request that cannot be counted."""
     request.purpose = "count_tokens"
     parsed = request.parsed = read_request(request.body)
+    request.body = b""
     request.record.model = parsed.model
     runtime = request.runtime
     how = runtime.config.count_tokens

@@ -21,7 +21,7 @@ from gateway.messages.cures import CURES
 from gateway.messages.errors import RequestError
 from gateway.messages.json_documents import first_difference, write_document
 from gateway.messages.repair import REPAIRS, apply
-from gateway.messages.request import conversation_id, splice_model
+from gateway.messages.request import conversation_id, read_request, splice_model
 from gateway.messages.token_estimate import estimate
 from gateway.messages.warmup import is_warmup
 from gateway.proxy.attempt import Attempt
@@ -106,6 +106,16 @@ class _NoConnection:
 
     def send(self, attempt: Attempt) -> None:
         """Leave the request unsent."""
+
+
+def _kind(attempt: Attempt, raw: bytes) -> str:
+    """Return how the upstream's body relates to the client's."""
+    if not attempt.upstream.dialect.relays:
+        return "translated"
+    if attempt.body == raw:
+        return "same"
+    spliced = splice_model(read_request(raw), attempt.lease.target.wire_model)
+    return "spliced" if attempt.body == spliced else "rewritten"
 
 
 class DryRun:
@@ -213,6 +223,7 @@ class DryRun:
         lease.cures = scheduler.cures.known(target.upstream, target.wire_model, self._now)
         forwarder = Forwarder(request, self._targets, self._conversation)
         attempt = Attempt(forwarder, lease, upstream)
+        raw = request.parsed.raw
         attempt.start(_masked_credential(there, target.account))
         request.parsed.recall()
         head = attempt.head.decode("latin-1").split("\r\n")[:-2]
@@ -224,22 +235,12 @@ class DryRun:
             + SECRET_PARAMETER.sub(rf"\1{MASK}", attempt.outgoing.target),
             "head": [_mask_line(line) for line in head[1:]],
             "body": {
-                "is": self._kind(attempt, upstream),
+                "is": _kind(attempt, raw),
                 "bytes": len(attempt.body),
                 "sha256": sha256(attempt.body).hexdigest(),
             },
             **self._changes(attempt),
         }
-
-    def _kind(self, attempt: Attempt, upstream: UpstreamClient) -> str:
-        """Return how the upstream's body relates to the client's."""
-        parsed = self._request.parsed
-        if not upstream.dialect.relays:
-            return "translated"
-        if attempt.body == parsed.raw:
-            return "same"
-        spliced = splice_model(parsed, attempt.lease.target.wire_model)
-        return "spliced" if attempt.body == spliced else "rewritten"
 
     def _changes(self, attempt: Attempt) -> Report:
         """Return the repairs and cures that changed the request, each with the first place that it changed."""

@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from gateway.messages import warmup
-from gateway.messages.errors import RequestError
-from gateway.messages.request import conversation_id, read_request, thread_of
+from gateway.messages.errors import THREAD_UNSUPPORTED, RequestError
+from gateway.messages.request import Thread, conversation_id, read_request, thread_of
 from gateway.proxy.forward import Forwarder
 from gateway.proxy.request import ClientRequest, new_id
 from gateway.proxy.response_headers import EVENT_STREAM, JSON, STREAM_LINES
@@ -49,6 +49,7 @@ def messages(
     `serve` and `respond_here` can be replaced for a dry run.
     """
     parsed = request.parsed = read_request(request.body)
+    request.body = b""
     request.record.model = parsed.model
     intercept = request.runtime.config.intercept
     if (intercept.warmup and warmup.is_warmup(parsed.document)) or (
@@ -56,8 +57,9 @@ def messages(
     ):
         respond_here(request)
         return
-    if "thread" in parsed.document:
-        _serve_thread(request, serve)
+    thread = thread_of(parsed.document) if "thread" in parsed.document else None
+    if thread is not None:
+        _serve_thread(request, thread, serve)
     else:
         serve(request, targets_of(request), conversation_of(request)).start()
 
@@ -81,21 +83,17 @@ def conversation_of(request: ClientRequest) -> str:
     return f"{entrance.key}/{conversation_id(request.parsed.document, hash=request.runtime.hash)}"
 
 
-def _serve_thread(request: ClientRequest, serve: Serve) -> None:
+def _serve_thread(request: ClientRequest, thread: Thread, serve: Serve) -> None:
     """Serve a request of a message thread by an upstream that keeps threads. A later request holds only what is
     new, and belongs to the account of the earlier response. Raises RequestError where no upstream keeps threads: by
     its code SDKs know that they must send the whole history, and do so."""
-    thread = thread_of(request.parsed.document)
-    if thread is None:
-        serve(request, targets_of(request), conversation_of(request)).start()
-        return
     upstreams = request.runtime.upstreams
     able = tuple(target for target in targets_of(request) if upstreams[target.upstream].keeps_threads)
     if not able:
         raise RequestError(
             400,
             "thread: no upstream for this model keeps message threads; send the whole history without `thread`",
-            details={"error_code": "thread_unsupported_request"},
+            details=THREAD_UNSUPPORTED,
         )
     request.in_thread = True
     conversation = conversation_of(request)

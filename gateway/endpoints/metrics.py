@@ -1,16 +1,12 @@
 """GET /metrics: counters and gauges for Prometheus. A scrape of any worker returns the numbers of all."""
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING
-
-import orjson
 
 from gateway.proxy.request import ClientRequest
 from gateway.proxy.response_headers import shown_account
 from gateway.proxy.runtime import Runtime
 
 if TYPE_CHECKING:
-    from gateway.sharing.peers import Sharing
     from gateway.telemetry.exposition import Gauges, Snapshot
 
 KIND = "metrics"
@@ -38,17 +34,6 @@ def metrics(request: ClientRequest) -> None:
         respond([])
     else:
         runtime.sharing.gather(KIND, respond)
-
-
-def share(sharing: "Sharing", runtime: Callable[[], Runtime], now: Callable[[], float]) -> None:
-    """Provide this process's numbers to others that gather them. `now` returns the loop's time."""
-
-    def last() -> bytes:
-        from gateway.telemetry.exposition import keep_counters
-
-        return orjson.dumps(keep_counters(snapshot_of(runtime(), now())))
-
-    sharing.provide(KIND, lambda: orjson.dumps(snapshot_of(runtime(), now())), last)
 
 
 def snapshot_of(runtime: Runtime, now: float, *, apart: int = 0) -> "Snapshot":

@@ -20,6 +20,10 @@ from gateway.http1.upstream_request import ConnectError, UpstreamError, Upstream
 
 Dial = Callable[[Origin, Limits], Awaitable[ClientConnection]]
 
+MAX_DIALLING = 64
+"""Connections that are dialled at the same time. The listen queues of common servers hold 100 to 128; a connection
+beyond that waits a second for the kernel's next try. This also bounds the memory that a crowd of new requests takes."""
+
 
 class Pool:
     """Keep-alive connections to one origin, newest first."""
@@ -33,17 +37,17 @@ class Pool:
         self._idle: list[ClientConnection] = []
         self._active: set[ClientConnection] = set()
         self._dialling: set[asyncio.Task[None]] = set()
+        self._waiting: dict[UpstreamRequest, float] = {}
+        """Requests that wait because enough connections are being dialled, and the loop's time since when."""
         self._closed = False
 
     def __repr__(self) -> str:
-        return (
-            f"<Pool [{self.origin}, Active: {len(self._active)}, Idle: {len(self._idle)}, "
-            f"Dialling: {len(self._dialling)}]>"
-        )
+        active, idle, dialling = self.counts()
+        return f"<Pool [{self.origin}, Active: {active}, Idle: {idle}, Dialling: {dialling}]>"
 
     def counts(self) -> tuple[int, int, int]:
-        """Return how many connections serve a request, are idle, and are being made."""
-        return len(self._active), len(self._idle), len(self._dialling)
+        """Return how many connections serve a request, are idle, and are being dialled or waited for."""
+        return len(self._active), len(self._idle), len(self._dialling) + len(self._waiting)
 
     def send(self, request: UpstreamRequest) -> None:
         """Send a request. Errors of connecting are reported to it later, never inside this call."""
@@ -61,16 +65,21 @@ class Pool:
         self.connect(request)
 
     def connect(self, request: UpstreamRequest) -> None:
-        """Send a request over a new connection."""
-        task = request.dialling = asyncio.get_running_loop().create_task(self._connect(request))
+        """Send a request over a new connection, or over one that becomes idle before it can be dialled."""
+        loop = asyncio.get_running_loop()
+        if len(self._dialling) >= MAX_DIALLING:
+            self._waiting[request] = loop.time()
+            return
+        task = request.dialling = loop.create_task(self._connect(request))
         self._dialling.add(task)
-        task.add_done_callback(self._dialling.discard)
+        task.add_done_callback(self._dialled)
 
     def cancel(self, request: UpstreamRequest) -> None:
         """Cancel a request whose response is not needed: close its socket without calling it."""
         if request.dialling is not None:
             request.dialling.cancel()
             request.dialling = None
+        self._waiting.pop(request, None)
         connection, request.connection = request.connection, None
         if connection is not None and connection.serves(request):
             connection.abort()
@@ -98,6 +107,26 @@ class Pool:
         self._active.add(connection)
         connection.send(request)
 
+    def _dialled(self, task: asyncio.Task[None]) -> None:
+        self._dialling.discard(task)
+        self._send_waiting()
+
+    def _send_waiting(self) -> None:
+        """Send waiting requests, as far as there are idle connections or more may be dialled."""
+        limit = self.limits.connect_timeout
+        earliest = asyncio.get_running_loop().time() - limit
+        while self._waiting and (self._idle or len(self._dialling) < MAX_DIALLING):
+            request, since = next(iter(self._waiting.items()))
+            del self._waiting[request]
+            try:
+                if since > earliest:
+                    self.send(request)
+                else:
+                    message = f"no connection to {self.origin} within {limit:g} s"
+                    request.failed(ConnectError(message, timeout=True))
+            except Exception as crash:
+                request.crashed(crash)
+
     def idle(self, connection: ClientConnection) -> None:
         """Take an idle connection back; called by the connection."""
         self._active.discard(connection)
@@ -105,6 +134,8 @@ class Pool:
         idle.append(connection)
         if len(idle) > self.limits.pool_max_idle:
             idle[0].abort()
+        if self._waiting:
+            connection.loop.call_soon(self._send_waiting)
 
     def closed(self, connection: ClientConnection) -> None:
         """Forget a closed connection; called by the connection."""
@@ -115,6 +146,7 @@ class Pool:
     def close(self) -> None:
         """Close all connections, and stop all attempts to connect."""
         self._closed = True
+        self._waiting.clear()
         for task in list(self._dialling):
             task.cancel()
         for connection in [*self._idle, *self._active]:

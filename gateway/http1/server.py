@@ -8,6 +8,7 @@ import socket
 import ssl
 from typing import cast
 
+from gateway.http1.dial import host_for_lookup
 from gateway.http1.exchange import Application, RequestHandler
 from gateway.http1.heads import RequestFacts
 from gateway.http1.limits import Limits
@@ -51,7 +52,7 @@ class Server:
         else:
             server = await loop.create_server(
                 self._connection,
-                host,
+                None if host is None else [host_for_lookup(host)],
                 port,
                 ssl=tls,
                 backlog=BACKLOG,

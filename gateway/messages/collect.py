@@ -7,6 +7,7 @@ is no message. The caller decides what the client gets instead.
 from typing import Any
 
 from gateway.messages.json_documents import read_document
+from gateway.messages.json_values import as_dict
 from gateway.messages.sse import Event
 
 _TEXT_DELTAS = {
@@ -74,8 +75,7 @@ class Collector:
         elif kind == "message_stop":
             self._end()
         elif kind == "error":
-            error = data.get("error")
-            error = error if isinstance(error, dict) else {}
+            error = as_dict(data.get("error"))
             self.error = (str(error.get("type") or "api_error"), str(error.get("message") or "unknown error"))
 
     def _delta(self, index: int, delta: dict[str, Any]) -> None:

@@ -13,9 +13,11 @@ from gateway.messages.history import (
     Document,
     Message,
     are_mergeable,
+    as_text_block,
     blocks_of,
     change_blocks,
     change_message_blocks,
+    changed_list,
     drop_blank,
     is_blank,
     is_tool_result,
@@ -47,12 +49,7 @@ def attribution(document: Document) -> Document:
 def deferred_tools(document: Document) -> Document:
     """Remove the placeholder tool and the marks of deferred tools; references to loaded tools become text."""
     out = change_message_blocks(document, without_references, ("tool_reference", "tool_result"))
-    tools = document.get("tools")
-    if isinstance(tools, list):
-        kept = change_blocks(tools, _without_deferral)
-        if kept is not tools:
-            out = {**out, "tools": kept}
-    return out
+    return changed_list(out, "tools", _without_deferral)
 
 
 def system_role(document: Document) -> Document:
@@ -118,11 +115,7 @@ def cache_control(document: Document) -> Document:
     """Remove cache marks: on the request, its tools, system blocks, content blocks, and those inside a tool result."""
     out = change_message_blocks(document, _without_marks)
     for key in ("system", "tools"):
-        blocks = document.get(key)
-        if isinstance(blocks, list):
-            kept = change_blocks(blocks, lambda block: without(block, "cache_control"))
-            if kept is not blocks:
-                out = {**out, key: kept}
+        out = changed_list(out, key, lambda block: without(block, "cache_control"))
     return without(out, "cache_control")
 
 
@@ -139,13 +132,8 @@ def tool_loaded(name: object) -> str:
 def without_references(block: Block) -> Block:
     """Return a content block with tool references, its own or those in a tool result, as text."""
     if block.get("type") == "tool_reference":
-        text = {"type": "text", "text": tool_loaded(block.get("tool_name"))}
-        return {**text, "cache_control": block["cache_control"]} if "cache_control" in block else text
-    content = block.get("content")
-    if not is_tool_result(block) or not isinstance(content, list):
-        return block
-    inner = change_blocks(content, without_references)
-    return block if inner is content else {**block, "content": inner}
+        return as_text_block(block, tool_loaded(block.get("tool_name")))
+    return changed_list(block, "content", without_references) if is_tool_result(block) else block
 
 
 def _without_deferral(tool: Block) -> Block | None:
@@ -166,11 +154,8 @@ def _with_system(document: Document, system: list[Any]) -> Document:
 
 def _without_marks(block: Block) -> Block:
     """Return a content block without its cache mark, and without those inside a tool result."""
-    content = block.get("content")
-    if type(content) is list and is_tool_result(block):
-        inner = change_blocks(content, _without_marks)
-        if inner is not content:
-            block = {**block, "content": inner}
+    if is_tool_result(block):
+        block = changed_list(block, "content", _without_marks)
     return without(block, "cache_control")
 
 

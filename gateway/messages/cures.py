@@ -14,11 +14,15 @@ from gateway.messages.content_repairs import deferred_tools, system_role
 from gateway.messages.history import (
     Block,
     Document,
+    as_text_block,
     change_blocks,
     change_message_blocks,
+    changed_list,
     is_tool_result,
+    last_kinds,
     without,
 )
+from gateway.messages.json_values import as_dict, as_text, texts_in
 from gateway.messages.thinking import KINDS, turn_thinking_off, without_thinking
 from gateway.messages.tool_repairs import with_tool_ids
 from gateway.patterns import LazyPattern
@@ -89,9 +93,9 @@ def without_fields(document: Document, paths: str) -> Document:
 
 def hash_user_id(document: Document, detail: str = "") -> Document:
     """Replace `metadata.user_id` by 32 hexadecimal digits of its hash."""
-    metadata = document.get("metadata")
-    user_id = metadata.get("user_id") if isinstance(metadata, dict) else None
-    if not isinstance(metadata, dict) or not isinstance(user_id, str):
+    metadata = as_dict(document.get("metadata"))
+    user_id = metadata.get("user_id")
+    if not isinstance(user_id, str):
         return document
     hashed = sha256(user_id.encode("utf-8", "surrogatepass")).hexdigest()[:32]
     return {**document, "metadata": {**metadata, "user_id": hashed}}
@@ -105,10 +109,8 @@ def cap_cache_marks(document: Document, detail: str = "") -> Document:
 
     def unmarked(block: Block) -> Block:
         nonlocal excess
-        content = block.get("content")
-        if excess > 0 and is_tool_result(block) and type(content) is list:
-            inner = change_blocks(content, unmarked)
-            block = block if inner is content else {**block, "content": inner}
+        if excess > 0 and is_tool_result(block):
+            block = changed_list(block, "content", unmarked)
         if excess > 0 and "cache_control" in block:
             excess -= 1
             return without(block, "cache_control")
@@ -117,12 +119,7 @@ def cap_cache_marks(document: Document, detail: str = "") -> Document:
     if excess <= 0:
         return document
     out = change_message_blocks(document, unmarked)
-    for key in ("tools", "system"):
-        blocks = document.get(key)
-        if type(blocks) is list:
-            kept = change_blocks(blocks, unmarked)
-            out = out if kept is blocks else {**out, key: kept}
-    return out
+    return changed_list(changed_list(out, "tools", unmarked), "system", unmarked)
 
 
 def rewrite_tool_ids(document: Document, detail: str = "") -> Document:
@@ -151,17 +148,14 @@ def adaptive_as_enabled(document: Document, detail: str = "") -> Document:
 
     Off, too, where the API does not allow it: for a forced tool, or if the last turn has a call without thinking.
     """
-    thinking = document.get("thinking")
-    if not isinstance(thinking, dict) or thinking.get("type") != "adaptive":
+    if as_dict(document.get("thinking")).get("type") != "adaptive":
         return document
-    output = document.get("output_config")
-    effort = output.get("effort") if isinstance(output, dict) else None
+    effort = as_text(as_dict(document.get("output_config")).get("effort"))
     most = document.get("max_tokens")
     # At least half of the tokens are left for the reply.
     room = most // 2 if type(most) is int else 0
-    budget = min(BUDGETS.get(effort if isinstance(effort, str) else "", BUDGETS[USUAL_EFFORT]), room)
-    choice = document.get("tool_choice")
-    forced = isinstance(choice, dict) and choice.get("type") in ("any", "tool")
+    budget = min(BUDGETS.get(effort, BUDGETS[USUAL_EFFORT]), room)
+    forced = as_dict(document.get("tool_choice")).get("type") in ("any", "tool")
     if budget < MIN_BUDGET or forced or _calls_before_thinking(document):
         return turn_thinking_off(document)
     return {**document, "thinking": {"type": "enabled", "budget_tokens": budget}}
@@ -218,13 +212,8 @@ def _replace_blocks(document: Document, kind: str, note: Callable[[Block], str])
 
     def change(block: Block) -> Block:
         if block["type"] == kind:
-            text = {"type": "text", "text": note(block)}
-            return {**text, "cache_control": block["cache_control"]} if "cache_control" in block else text
-        content = block.get("content")
-        if type(content) is not list:
-            return block
-        inner = change_blocks(content, change, (kind,))
-        return block if inner is content else {**block, "content": inner}
+            return as_text_block(block, note(block))
+        return changed_list(block, "content", change, (kind,))
 
     return change_message_blocks(document, change, (kind, "tool_result"))
 
@@ -236,21 +225,21 @@ def _image_note(block: Block) -> str:
 
 def _document_note(block: Block) -> str:
     """Return the text of a document, or a description if it has none."""
-    source = block.get("source")
-    kind = source.get("type") if isinstance(source, dict) else None
-    text: Any = None
-    if isinstance(source, dict) and kind == "text":
+    source = as_dict(block.get("source"))
+    kind, text = source.get("type"), None
+    if kind == "text":
         text = source.get("data")
-    elif isinstance(source, dict) and kind == "content":
+    elif kind == "content":
         text = source.get("content")
         if type(text) is list:
-            texts = [inner.get("text") for inner in text if isinstance(inner, dict)]
-            text = "\n\n".join([inner for inner in texts if isinstance(inner, str)])
+            text = "\n\n".join(texts_in(text))
     title = block.get("title")
     if isinstance(text, str) and text.strip():
         return f"{title}\n\n{text}" if isinstance(title, str) and title else text
     name = f"{title[:200]}, " if isinstance(title, str) and title else ""
-    return f"[A document was here, which this model cannot read: {name}{_describe_source(source)}]"
+    return (
+        f"[A document was here, which this model cannot read: {name}{_describe_source(block.get('source'))}]"
+    )
 
 
 def _describe_source(source: object) -> str:
@@ -264,13 +253,5 @@ def _describe_source(source: object) -> str:
 
 def _calls_before_thinking(document: Document) -> bool:
     """Return whether the last assistant turn contains a tool call and does not begin with thinking."""
-    for message in reversed(document["messages"]):
-        if message.get("role") == "assistant":
-            content = message.get("content")
-            kinds = (
-                [block.get("type") for block in content if isinstance(block, dict)]
-                if type(content) is list
-                else []
-            )
-            return "tool_use" in kinds and kinds[0] not in KINDS
-    return False
+    kinds = last_kinds(document)
+    return "tool_use" in kinds and kinds[0] not in KINDS

@@ -24,6 +24,9 @@ TYPE_OF_STATUS = {
     529: "overloaded_error",
 }
 
+THREAD_UNSUPPORTED = {"error_code": "thread_unsupported_request"}
+"""Details of a 400 that make SDKs and Claude Code send the whole conversation."""
+
 STATUS_OF_TYPE = {
     "invalid_request_error": 400,
     "authentication_error": 401,

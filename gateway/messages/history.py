@@ -7,6 +7,8 @@ Lenient, like the reading of requests: what is no block or no content is kept as
 from collections.abc import Callable
 from typing import Any
 
+from gateway.messages.json_values import dicts_in
+
 Block = dict[str, Any]
 Message = dict[str, Any]
 Document = dict[str, Any]
@@ -34,6 +36,17 @@ def change_blocks(
         if new is not None or block is None:
             out.append(new)
     return content if out is None else out
+
+
+def changed_list(
+    holder: dict[str, Any], key: str, change: Callable[[Block], Block | None], kinds: tuple[str, ...] = ()
+) -> dict[str, Any]:
+    """Return the object with `change_blocks` applied to the list under `key`."""
+    blocks = holder.get(key)
+    if type(blocks) is not list:
+        return holder
+    kept = change_blocks(blocks, change, kinds)
+    return holder if kept is blocks else {**holder, key: kept}
 
 
 def change_message_blocks(
@@ -128,6 +141,20 @@ def merge_messages(run: list[Message]) -> Message:
         out.update(message)
     out["content"] = content
     return out
+
+
+def last_kinds(document: Document) -> list[Any]:
+    """Return the types of the blocks in the assistant's last message."""
+    for message in reversed(document["messages"]):
+        if message.get("role") == "assistant":
+            return [block.get("type") for block in dicts_in(message.get("content"))]
+    return []
+
+
+def as_text_block(block: Block, text: str) -> Block:
+    """Return a text block that replaces `block` and keeps its cache mark."""
+    made = {"type": "text", "text": text}
+    return {**made, "cache_control": block["cache_control"]} if "cache_control" in block else made
 
 
 def is_blank(text: object) -> bool:

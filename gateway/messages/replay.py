@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from gateway.messages.json_documents import write_document
+from gateway.messages.json_values import as_dict, as_list
 
 _EMPTY: dict[str, dict[str, Any]] = {
     "text": {"text": ""},
@@ -20,12 +21,10 @@ def message_events(message: dict[str, Any]) -> bytes:
             "message_start", message={**message, "content": [], "stop_reason": None, "stop_sequence": None}
         )
     ]
-    content = message.get("content")
-    for index, block in enumerate(content if isinstance(content, list) else ()):
+    for index, block in enumerate(as_list(message.get("content"))):
         events += _block(index, block)
     delta = {key: message.get(key) for key in ("stop_reason", "stop_sequence")}
-    usage = message.get("usage")
-    events.append(_event("message_delta", delta=delta, usage=usage if isinstance(usage, dict) else {}))
+    events.append(_event("message_delta", delta=delta, usage=as_dict(message.get("usage"))))
     events.append(_event("message_stop"))
     return b"".join(events)
 
@@ -46,8 +45,7 @@ def _deltas(key: str, block: Any) -> Iterator[dict[str, Any]]:
     """Yield the deltas that fill a block."""
     if key == "text":
         yield {"type": "text_delta", "text": block["text"]}
-        citations = block.get("citations")
-        for citation in citations if isinstance(citations, list) else ():
+        for citation in as_list(block.get("citations")):
             yield {"type": "citations_delta", "citation": citation}
     elif key == "thinking":
         yield {"type": "thinking_delta", "thinking": block["thinking"]}

@@ -71,13 +71,15 @@ _FORGOTTEN: dict[str, Any] = {}
 class MessagesRequest:
     """One request. All attempts to serve it share its values and its `document`, and never change them."""
 
-    __slots__ = ("by_orjson", "document", "model", "raw", "stream")
+    __slots__ = ("by_orjson", "document", "model", "named", "raw", "stream")
 
     def __init__(
         self, raw: bytes, document: dict[str, Any], model: str, stream: bool, by_orjson: bool
     ) -> None:
         self.raw = raw
-        """The body as the client sent it, without a byte order mark."""
+        """The body as the client sent it, without a byte order mark; a splice replaces the model's name."""
+        self.named = model
+        """The model in `raw`: the client's, or the last one spliced in."""
         self.document = document
         """The parsed body, in which integers beyond 64 bits may be floats. To write or translate it use `exact()`."""
         self.model = model
@@ -92,14 +94,14 @@ class MessagesRequest:
     def recall(self) -> None:
         """Parse the document again, if it was dropped."""
         if self.document is _FORGOTTEN:
-            self.document = read_quickly(self.raw)[0]
+            self.document = {**read_quickly(self.raw)[0], "model": self.model}
 
     def exact(self) -> dict[str, Any]:
         """Return the document with all digits of its integers; the same object if none were lost."""
         if not self.by_orjson:
             return self.document
         document: dict[str, Any] = with_every_digit(self.document, self.raw)
-        return document
+        return document if document is self.document else {**document, "model": self.model}
 
     def __repr__(self) -> str:
         return f"MessagesRequest(model={self.model!r}, stream={self.stream}, {len(self.raw)} bytes)"
@@ -155,29 +157,36 @@ def read_request(raw: bytes) -> MessagesRequest:
 def splice_model(request: MessagesRequest, model: str) -> bytes:
     """Return the client's bytes with the top-level `model` replaced, and nothing else changed.
 
-    A key that occurs more than once is replaced each time, since upstreams differ in which one they read.
+    A key that occurs more than once is replaced each time, since upstreams differ in which one they read. The request
+    keeps the result in place of the client's bytes: one copy is enough while a response is awaited.
     """
     raw = request.raw
-    if model == request.model:
+    if model == request.named:
         return raw
     written = orjson.dumps(model) if request.by_orjson else write_document(model, finite=True)
+    at = -1
     # Searched from the end, which CPython does in half the time.
     if raw.rfind(_ESCAPED_LETTER) < 0:
         at = raw.rfind(_KEY)
         if raw.find(_KEY) != at:
             at = only_key(raw, _KEY)
-        if at >= 0:
-            found = _PLAIN_MODEL.match(raw, at)
-            assert found is not None, "it was read as a string"
-            start, end = found.span(1)
-            return b"".join((raw[:start], written, raw[end:]))
-    pieces = []
-    at = 0
-    for start, end in member_values(raw, _MODEL):
-        pieces.append(raw[at:start])
-        at = end
-    pieces.append(raw[at:])
-    return written.join(pieces)
+    if at >= 0:
+        found = _PLAIN_MODEL.match(raw, at)
+        assert found is not None, "it was read as a string"
+        start, end = found.span(1)
+        # A memoryview, so that the rest, nearly all of the body, is copied only once.
+        spliced = b"".join((raw[:start], written, memoryview(raw)[end:]))
+    else:
+        pieces = []
+        end = 0
+        for start, after in member_values(raw, _MODEL):
+            pieces.append(raw[end:start])
+            end = after
+        pieces.append(raw[end:])
+        spliced = written.join(pieces)
+    request.raw = spliced
+    request.named = model
+    return spliced
 
 
 def conversation_id(

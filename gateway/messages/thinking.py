@@ -3,10 +3,10 @@ made a signature knows its content.
 """
 
 import re
-from typing import Any
 
 from gateway.config.kinds import SIGNATURE_MARKS
-from gateway.messages.history import Block, Document, change_message_blocks, without
+from gateway.messages.history import Block, Document, change_message_blocks, last_kinds, without
+from gateway.messages.json_values import as_dict
 from gateway.patterns import LazyPattern
 
 DIALECT_MARKS = SIGNATURE_MARKS
@@ -79,8 +79,7 @@ def mentions_signature(text: str) -> bool:
 
 
 def _thinks(document: Document) -> bool:
-    thinking = document.get("thinking")
-    return isinstance(thinking, dict) and thinking.get("type") in ("enabled", "adaptive")
+    return as_dict(document.get("thinking")).get("type") in ("enabled", "adaptive")
 
 
 def _calls_without_thinking(document: Document) -> bool:
@@ -88,13 +87,7 @@ def _calls_without_thinking(document: Document) -> bool:
 
     Text may precede it: hosts refuse that, too ("found `text`").
     """
-    for message in reversed(document["messages"]):
-        if message.get("role") == "assistant":
-            content: Any = message.get("content")
-            return isinstance(content, list) and any(
-                isinstance(block, dict) and block.get("type") == "tool_use" for block in content
-            )
-    return False
+    return "tool_use" in last_kinds(document)
 
 
 def _clears_thinking(edit: object) -> bool:

@@ -248,7 +248,12 @@ class _Turns:
         """Close the turns: calls without a result get one."""
         if self._calls:
             self.changed = True
-            self._add_results([_missing(call) for call in self._calls])
+            self._add_results(
+                [
+                    {"type": "tool_result", "tool_use_id": call, "is_error": True, "content": NO_RESULT}
+                    for call in self._calls
+                ]
+            )
             self._calls = {}
         self._user = -1
 
@@ -270,11 +275,6 @@ class _Turns:
         blocks = blocks_of(content)
         first = next((at for at, block in enumerate(blocks) if not is_tool_result(block)), len(blocks))
         self.out[self._user] = {**message, "content": [*blocks[:first], *results, *blocks[first:]]}
-
-
-def _missing(call: str) -> Block:
-    """Return a result for a call that has none."""
-    return {"type": "tool_result", "tool_use_id": call, "is_error": True, "content": NO_RESULT}
 
 
 def _with_words(result: Block) -> Block:

@@ -4,9 +4,11 @@ import os
 import sys
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
+from typing import Unpack
 
 from gateway import stdio
-from gateway.config import Auth, Config, ConfigError, find, load, places
+from gateway.config import Config, ConfigError, find, load, places
+from gateway.config.loader import Options
 
 OK = 0
 FAILED = 1
@@ -70,18 +72,11 @@ def config_file(explicit: str | None) -> Path:
     return path
 
 
-def load_config(
-    path: Path,
-    *,
-    host: str | None = None,
-    port: int | None = None,
-    workers: int | None = None,
-    auth: Auth | None = None,
-) -> Config:
+def load_config(path: Path, **options: Unpack[Options]) -> Config:
     """Load the configuration. Raise ConfigError whose last line names the file, unless another does or only
     options are wrong."""
     try:
-        return load(path, os.environ, host=host, port=port, workers=workers, auth=auth)
+        return load(path, os.environ, **options)
     except ConfigError as error:
         if all(problem.startswith((str(path), "--")) for problem in error.problems):
             raise

@@ -55,8 +55,9 @@ def environment(
     `url` and `key` replace what the configuration says. Where the gateway wants a key, the first configured one is
     used. `windows`: the context windows that upstreams list.
     """
-    known = next((secret.reveal() for secret in config.auth.keys.values() if secret), "")
-    found = client_environment(config, url or base_url(config, config.server.port), environ, key or known)
+    found = client_environment(
+        config, url or base_url(config, config.server.port), environ, key or config.auth.first_key
+    )
     if key:
         found["ANTHROPIC_AUTH_TOKEN"] = key
     further = settings(config, windows) if config.upstreams else {}

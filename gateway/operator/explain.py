@@ -15,8 +15,6 @@ from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, NamedTuple, cast
 
-import orjson
-
 from gateway.app import Gateway
 from gateway.config import ConfigError, Sharing
 from gateway.endpoints.access import ACTION, KEY_FIELDS
@@ -27,7 +25,7 @@ from gateway.messages.errors import RequestError, error_body
 from gateway.messages.json_documents import BOM, read_document, write_document
 from gateway.operator.command_line import FAILED, OK, complain, config_file, load_config, print_text
 from gateway.operator.explain_text import report_text
-from gateway.operator.peer import PeerError, peer_of
+from gateway.operator.peer import PeerError, error_words, peer_of
 from gateway.telemetry.access_log import AccessLog
 
 PATH = "/status/explain"
@@ -73,7 +71,9 @@ def command(options: Namespace) -> int:
             return FAILED
         report = _report(body) if status == 200 else None
         if report is None:
-            complain(f"the request was not explained: {status} {_message(body)}")
+            complain(
+                f"the request was not explained: {status} {error_words(body) or 'without an explanation'}"
+            )
             return FAILED
         reports.append(report)
     if options.json:
@@ -125,8 +125,7 @@ def local_explainer(options: Namespace) -> Ask:
     # Shared state is not needed to explain, so no store is opened.
     config = replace(load_config(config_file(options.config)), sharing=Sharing())
     gateway = Gateway(config, AccessLog(complain, level="error"), os.environ)
-    known = next((secret.reveal() for secret in config.auth.keys.values() if secret), "")
-    key = options.key or known
+    key = options.key or config.auth.first_key
 
     def ask(request: ExplainRequest) -> tuple[int, bytes]:
         fields = {"host": "localhost", ACTION.decode(): "explain", **({"x-api-key": key} if key else {})}
@@ -209,11 +208,3 @@ def _report(body: bytes) -> dict[str, Any] | None:
     except ValueError:
         return None
     return report if isinstance(report, dict) else None
-
-
-def _message(body: bytes) -> str:
-    """Return the message of an error response."""
-    try:
-        return str(orjson.loads(body)["error"]["message"])
-    except (orjson.JSONDecodeError, KeyError, TypeError):
-        return "without an explanation"

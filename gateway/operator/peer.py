@@ -106,14 +106,15 @@ class Peer:
 
 def refusal(status: int, body: bytes) -> str:
     """Return one line that says why a request was refused, from its response."""
-    import json
+    return error_words(body) or f"the gateway responded with {status}"
 
+
+def error_words(body: bytes) -> str:
+    """Return the message of a Messages API error on one line; "" if the body is not such an error."""
     from gateway.config.reading import printable
+    from gateway.messages.json_values import as_dict, as_text, json_in
 
-    try:
-        return printable(json.loads(body)["error"]["message"])
-    except (ValueError, KeyError, TypeError, AttributeError):
-        return f"the gateway responded with {status}"
+    return printable(as_text(as_dict(as_dict(json_in(body)).get("error")).get("message")))
 
 
 def peer_of(options: Namespace) -> Peer:
@@ -125,8 +126,12 @@ def peer_for(
     config: Config, url: str | None = None, key: str | None = None, *, patience: float = PATIENCE
 ) -> Peer:
     """Return the gateway that serves a configuration. `url` and `key` win over what it says."""
-    known = next((secret.reveal() for secret in config.auth.keys.values() if secret), "")
     tls = config.server.tls
     # A self-signed certificate is trusted because this configuration names it.
     ca_file = str(tls.certificate) if tls is not None else None
-    return Peer(url or base_url(config, config.server.port), key or known, ca_file=ca_file, patience=patience)
+    return Peer(
+        url or base_url(config, config.server.port),
+        key or config.auth.first_key,
+        ca_file=ca_file,
+        patience=patience,
+    )

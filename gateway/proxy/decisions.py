@@ -26,9 +26,9 @@ def describe_choice(
     if lease.cures:
         line += f" cures={as_word(';'.join(':'.join(filter(None, cure)) for cure in lease.cures))}"
     others = [
-        f"{_place(place.target)} ({'failed before, ' if _who(place.target) in tried else ''}{place.reason})"
+        f"{_place(one)} ({'failed before, ' if (one.account, one.upstream) in tried else ''}{place.reason})"
         for place in ranked
-        if place.target is not target
+        if (one := place.target) is not target
     ]
     more = f", and {len(others) - MAX_OTHERS} more" if len(others) > MAX_OTHERS else ""
     return f"{line}; not {', '.join(others[:MAX_OTHERS])}{more}" if others else line
@@ -49,10 +49,6 @@ def describe_step(step: Wait | GiveUp) -> str:
     if isinstance(step, Wait):
         return f"waits {step.seconds:.2f} s" + (", or until an account is free" if step.for_slot else "")
     return f"gives up: {step.rule or 'no account is free'}, status={step.status}"
-
-
-def _who(target: Target) -> tuple[str, str]:
-    return target.account, target.upstream
 
 
 def _place(target: Target) -> str:

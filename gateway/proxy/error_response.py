@@ -41,10 +41,9 @@ def error_response(
     since clients recover by its wording. `censor` removes secrets: only then do bytes change.
     """
     failure = stop.failure
-    own_words = stop.own_words and relays and failure is not None
-    own_words = (
-        own_words and failure is not None and failure.kind is FailureKind.STATUS and bool(failure.body)
-    )
+    quoted = failure if relays and stop.own_words else None
+    if quoted is not None and (quoted.kind is not FailureKind.STATUS or not quoted.body):
+        quoted = None
     message = stop.error_message(lambda account: shown_account(server, account) or "of this upstream", censor)
     type = error_type(stop.status)
     headers: list[tuple[bytes, bytes]] = []
@@ -62,9 +61,9 @@ def error_response(
         headers.append((b"request-id", request_id.encode()))
     else:
         request_id = known_id.decode("latin-1")
-    if own_words and failure is not None:
-        content_type = next((v for n, v in failure.headers if n == b"content-type"), b"application/json")
-        body = censor(failure.body.decode("latin-1")).encode("latin-1")
+    if quoted is not None:
+        content_type = next((v for n, v in quoted.headers if n == b"content-type"), b"application/json")
+        body = censor(quoted.body.decode("latin-1")).encode("latin-1")
     else:
         content_type = b"application/json"
         body = MESSAGES.error_body(stop.status, message, request_id, type=type)

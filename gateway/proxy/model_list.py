@@ -12,12 +12,8 @@ from functools import partial
 from typing import Any
 
 from gateway.dialects.base import ListedModel, Outgoing
-from gateway.http1.client_connection import ClientConnection
-from gateway.http1.heads import ResponseHead
 from gateway.http1.limits import MIB
-from gateway.http1.upstream_request import UpstreamError
-from gateway.proxy.content_encoding import ContentDecoder, UnreadableCoding, content_decoder
-from gateway.proxy.responses.buffered import Buffer
+from gateway.proxy.call import Call, Response
 from gateway.proxy.upstream import UpstreamClient
 from gateway.routing.credentials import Credential, RefreshError
 
@@ -130,7 +126,7 @@ class ListKeeper:
         self._delay = RETRY_AFTER
         self._told = False
         self._outgoing: Outgoing | None = None
-        self._asking: _Listing | None = None
+        self._asking: Call | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._stop_waiting: Callable[[], None] | None = None
         """Cancels the wait for a token."""
@@ -151,7 +147,7 @@ class ListKeeper:
         if self._timer is not None:
             self._timer.cancel()
         if self._asking is not None:
-            self._upstream.pool.cancel(self._asking)
+            self._asking.cancel()
         if self._stop_waiting is not None:
             self._stop_waiting()
 
@@ -176,10 +172,25 @@ class ListKeeper:
             self._ask(others)
             return
         head = upstream.head(outgoing, upstream.fields(account, credential), b"")
-        self._asking = _Listing(upstream, outgoing.method, head, self._listed, partial(self._ask, others))
-        upstream.pool.send(self._asking)
+        self._asking = Call(
+            upstream.pool,
+            outgoing.method,
+            head,
+            b"",
+            partial(self._take, others),
+            patience=PATIENCE,
+            limit=MAX_LIST,
+        )
+        self._asking.send()
 
-    def _listed(self, models: Sequence[ListedModel]) -> None:
+    def _take(self, others: list[str], result: Response | str) -> None:
+        """Read the list. If the response is not one, request it with another account, or later."""
+        models: Sequence[ListedModel] = ()
+        if isinstance(result, Response) and result.head.status == 200:
+            models = self._upstream.dialect.models(result.body)
+        if not models:
+            self._ask(others)
+            return
         self._asking = None
         self._delay = RETRY_AFTER
         self._model_list.store_list(self._upstream.upstream.name, models)
@@ -204,83 +215,3 @@ class ListKeeper:
 
     def _again(self, seconds: float) -> None:
         self._timer = asyncio.get_running_loop().call_later(seconds, self.start)
-
-
-class _Listing:
-    """One request for a list."""
-
-    __slots__ = (
-        "_buffer",
-        "_content",
-        "_listed",
-        "_refused",
-        "_upstream",
-        "body",
-        "connection",
-        "decode",
-        "dialling",
-        "first_byte_timeout",
-        "head",
-        "method",
-    )
-
-    def __init__(
-        self,
-        upstream: UpstreamClient,
-        method: str,
-        head: bytes,
-        listed: Callable[[Sequence[ListedModel]], None],
-        refused: Callable[[], None],
-    ) -> None:
-        self.method = method
-        self.head = head
-        self.body = b""
-        self.first_byte_timeout = PATIENCE
-        self.connection: ClientConnection | None = None
-        self.dialling: asyncio.Task[None] | None = None
-        self.decode = True
-        self._upstream = upstream
-        self._listed = listed
-        self._refused = refused
-        self._buffer = Buffer(MAX_LIST)
-        self._content: ContentDecoder | None = None
-
-    def head_received(self, connection: ClientConnection, head: ResponseHead) -> "_Listing | None":
-        """Receive the body of a 200."""
-        try:
-            self._content = content_decoder(head.get(b"content-encoding"))
-        except UnreadableCoding:
-            pass
-        else:
-            if head.status == 200:
-                return self
-        self._refused()
-        return None
-
-    def body_received(self, raw: bytes, payload: bytes, ended: bool) -> None:
-        """Add bytes; parse the list with the last."""
-        try:
-            if self._content is not None:
-                payload = self._content.feed(payload)
-                if ended:
-                    self._content.end()
-            body = self._buffer.add(payload, ended)
-        except (UnreadableCoding, UpstreamError):
-            self._upstream.pool.cancel(self)
-            self._refused()
-            return
-        if body is None:
-            return
-        models = self._upstream.dialect.models(body)
-        if models:
-            self._listed(models)
-        else:
-            self._refused()
-
-    def failed(self, error: UpstreamError) -> None:
-        """Try another account, or later."""
-        self._refused()
-
-    def crashed(self, error: Exception) -> None:
-        """Try another account, or later."""
-        self._refused()

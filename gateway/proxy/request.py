@@ -6,8 +6,8 @@ exchange ends, in whatever way, the observers get one record, after the bytes ar
 
 import time
 from collections.abc import Callable
+from os import urandom
 from os.path import basename
-from random import getrandbits
 from typing import TYPE_CHECKING, Protocol
 
 from gateway.dialects.base import Headers, Purpose
@@ -33,7 +33,7 @@ Endpoint = Callable[["ClientRequest"], None]
 
 def new_id(prefix: str) -> str:
     """Return an identifier as long as the API's own: a prefix and 24 digits. Unique enough for logs; not a secret."""
-    return f"{prefix}{getrandbits(96):024x}"
+    return f"{prefix}{urandom(12).hex()}"
 
 
 def place_of(error: BaseException) -> str:
@@ -197,7 +197,7 @@ class ClientRequest:
         self.cors = b""
         """Header lines for all responses, by which an allowed foreign origin may read them."""
         self.body = b""
-        """The request's whole body; dropped when the response is a stream."""
+        """The request's whole body, until it is parsed."""
         self.purpose: Purpose = "messages"
         self.in_thread = False
         """Whether it belongs to a message thread: the request after its response goes to the same account."""
@@ -332,7 +332,6 @@ class ClientRequest:
             )
         ):
             self.exchange.loop.call_soon(watch.follow, self, self.parsed, beginning)
-        self.body = b""
         if self.record.wire_model not in self.runtime.estimated:
             self.parsed = FORGOTTEN
 

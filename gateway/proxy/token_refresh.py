@@ -4,17 +4,14 @@
 wait. No request waits while the old token is still valid.
 """
 
-import asyncio
 import time
 from collections.abc import Callable
 from urllib.parse import urlsplit
 
-from gateway import __version__
-from gateway.http1.client_connection import ClientConnection
-from gateway.http1.dial import Origin
-from gateway.http1.heads import ResponseHead, render_request_head
+from gateway.dialects.base import USER_AGENT
+from gateway.http1.heads import render_request_head
 from gateway.http1.pool import Pool
-from gateway.http1.upstream_request import UpstreamError
+from gateway.proxy.call import Call, Response
 from gateway.proxy.upstream import Waiter
 from gateway.routing.credentials import FORM_TYPE, Credential, OAuthToken, RefreshError
 
@@ -69,88 +66,38 @@ class TokenRefresher:
         return take_back
 
     def _refresh(self) -> None:
-        if not self._refreshing:
-            self._refreshing = True
-            self._pool.send(_Refresh(self, self._token, self._pool.origin))
+        if self._refreshing:
+            return
+        self._refreshing = True
+        body = self._token.refresh_body()
+        parts = urlsplit(self._token.uri)
+        head = render_request_head(
+            "POST",
+            (parts.path or "/") + (f"?{parts.query}" if parts.query else ""),
+            [
+                (b"host", self._pool.origin.authority),
+                (b"content-type", FORM_TYPE),
+                (b"accept", b"application/json"),
+                (b"accept-encoding", b"identity"),
+                USER_AGENT,
+                (b"content-length", b"%d" % len(body)),
+            ],
+        )
+        Call(self._pool, "POST", head, body, self._take, patience=PATIENCE, limit=MAX_RESPONSE).send()
 
-    def finish(self, result: Credential | RefreshError) -> None:
-        """Handle the result of a refresh, and pass it to those who wait for it."""
+    def _take(self, response: Response | str) -> None:
+        """Read the response to a refresh and pass the result to all waiters."""
+        result: Credential | RefreshError
+        if isinstance(response, str):
+            result = RefreshError(503, f"the token endpoint {self._token.uri}: {response}")
+        else:
+            try:
+                result = self._token.accept(response.head.status, response.body, time.time())
+            except RefreshError as error:
+                result = error
         self._refreshing = False
         # A waiter that is called may cancel others, or wait again.
         for key in tuple(self._waiters):
             waiter = self._waiters.pop(key, None)
             if waiter is not None:
                 waiter(result)
-
-
-class _Refresh:
-    """One request to a token endpoint."""
-
-    __slots__ = (
-        "_owner",
-        "_pieces",
-        "_size",
-        "_status",
-        "_token",
-        "body",
-        "connection",
-        "decode",
-        "dialling",
-        "first_byte_timeout",
-        "head",
-        "method",
-    )
-
-    def __init__(self, owner: TokenRefresher, token: OAuthToken, origin: Origin) -> None:
-        parts = urlsplit(token.uri)
-        self.method = "POST"
-        self.body = token.refresh_body()
-        self.head = render_request_head(
-            "POST",
-            (parts.path or "/") + (f"?{parts.query}" if parts.query else ""),
-            [
-                (b"host", origin.authority),
-                (b"content-type", FORM_TYPE),
-                (b"accept", b"application/json"),
-                (b"accept-encoding", b"identity"),
-                (b"user-agent", f"messages-gateway/{__version__}".encode()),
-                (b"content-length", b"%d" % len(self.body)),
-            ],
-        )
-        self.first_byte_timeout = PATIENCE
-        self.connection: ClientConnection | None = None
-        self.dialling: asyncio.Task[None] | None = None
-        self.decode = True
-        self._owner = owner
-        self._token = token
-        self._status = 0
-        self._pieces: list[bytes] = []
-        self._size = 0
-
-    def head_received(self, connection: ClientConnection, head: ResponseHead) -> "_Refresh":
-        """Receive the body, whatever the status."""
-        self._status = head.status
-        return self
-
-    def body_received(self, raw: bytes, payload: bytes, ended: bool) -> None:
-        """Add bytes; read the token with the last."""
-        self._size += len(payload)
-        if self._size <= MAX_RESPONSE:
-            self._pieces.append(payload)
-        if not ended:
-            return
-        try:
-            result: Credential | RefreshError = self._token.accept(
-                self._status, b"".join(self._pieces), time.time()
-            )
-        except RefreshError as error:
-            result = error
-        self._owner.finish(result)
-
-    def failed(self, error: UpstreamError) -> None:
-        """Report that there is no token."""
-        self._owner.finish(RefreshError(503, f"the token endpoint {self._token.uri}: {error.message}"))
-
-    def crashed(self, error: Exception) -> None:
-        """Report that there is no token, after an exception in the gateway's own code."""
-        self._owner.finish(RefreshError(503, f"the token endpoint {self._token.uri}: {type(error).__name__}"))

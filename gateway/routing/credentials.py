@@ -8,9 +8,8 @@ import re
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import orjson
-
 from gateway.config import Account, Secret
+from gateway.messages.json_values import as_dict, json_in
 
 REFRESH_AHEAD = 300.0
 """Seconds before its end at which a token is replaced: longer than a request waits for its first byte."""
@@ -79,8 +78,8 @@ class OAuthToken:
     """The URL to POST `refresh_body` to."""
 
     def __init__(self, file: bytes) -> None:
-        document = _object(file)
-        if document is None:
+        document = json_in(file)
+        if type(document) is not dict:
             raise ValueError("not a JSON object")
         kind = document.get("type", "authorized_user")
         if kind != "authorized_user":
@@ -126,7 +125,7 @@ class OAuthToken:
 
     def accept(self, status: int, body: bytes, wall: float) -> Credential:
         """Read the response to `refresh_body`. Return the new credential. Raise RefreshError."""
-        document = _object(body) or {}
+        document = as_dict(json_in(body))
         if status != 200:
             code = document.get("error")
             named = f" ({code})" if isinstance(code, str) and re.fullmatch(_ERROR_CODE, code) else ""
@@ -143,14 +142,6 @@ class OAuthToken:
         self._due_at = self._ends_at - min(REFRESH_AHEAD, life / 2)
         self._credential = Credential("bearer", Secret(value))
         return self._credential
-
-
-def _object(raw: bytes) -> dict[str, Any] | None:
-    try:
-        document = orjson.loads(raw)
-    except orjson.JSONDecodeError:
-        return None
-    return document if isinstance(document, dict) else None
 
 
 def _field(document: dict[str, Any], name: str) -> str:

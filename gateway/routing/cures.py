@@ -8,8 +8,9 @@ name and a detail, so that it can be remembered and shown.
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+from gateway.messages.json_values import as_dict, as_list
 from gateway.messages.repair import mentions_signature
 from gateway.patterns import LazyPattern, any_of
 from gateway.routing.error_bodies import read_error
@@ -109,8 +110,7 @@ def _system_message(sent: Sent) -> bool:
 
 
 def _marks(sent: Sent) -> bool:
-    system: Any = sent.document.get("system")
-    blocks = [*(system if isinstance(system, list) else ()), *sent.tools(), *sent.blocks()]
+    blocks = [*as_list(sent.document.get("system")), *sent.tools(), *sent.blocks()]
     return sum(isinstance(block, dict) and "cache_control" in block for block in blocks) > MARKS
 
 
@@ -121,13 +121,11 @@ def _deferred(sent: Sent) -> bool:
 
 
 def _user_id(sent: Sent) -> bool:
-    metadata = sent.document.get("metadata")
-    return isinstance(metadata, dict) and isinstance(metadata.get("user_id"), str)
+    return isinstance(as_dict(sent.document.get("metadata")).get("user_id"), str)
 
 
 def _adaptive(sent: Sent) -> bool:
-    thinking = sent.document.get("thinking")
-    return isinstance(thinking, dict) and thinking.get("type") == "adaptive"
+    return bool(as_dict(sent.document.get("thinking")).get("type") == "adaptive")
 
 
 _PATTERN = LazyPattern(r"[`'\"](\^[^`'\"]{1,200})[`'\"]")

@@ -16,6 +16,8 @@ from typing import Any
 
 import orjson
 
+from gateway.messages.json_values import as_dict, as_list, as_text, dicts_in
+
 CONTENT = ("content", "choices", "candidates", "output", "input_tokens", "totalTokens", "data", "models")
 """Keys of good responses; one of them means that a `code` beside it reports no error."""
 
@@ -75,18 +77,18 @@ def _read(document: Any, depth: int) -> ErrorBody:
     if isinstance(error, list):
         error = error[0] if error else document
     if isinstance(error, str):
-        error = {**document, "message": _text(document.get("message")) or error}
+        error = {**document, "message": as_text(document.get("message")) or error}
     if not isinstance(error, dict):
         return ErrorBody()
     resp = error.get("base_resp")
     if isinstance(resp, dict):
         return ErrorBody(
-            "", (f"base_resp.{resp.get('status_code')}",), "", _text(resp.get("status_msg"))[:LONGEST]
+            "", (f"base_resp.{resp.get('status_code')}",), "", as_text(resp.get("status_msg"))[:LONGEST]
         )
-    param, message = _text(error.get("param")), _text(error.get("message")) or _text(error.get("msg"))
+    param, message = as_text(error.get("param")), as_text(error.get("message")) or as_text(error.get("msg"))
     if not message and "detail" in error:
         param, message = _detail(error["detail"])
-    kind = _text(error.get("type"))
+    kind = as_text(error.get("type"))
     codes = [error.get("code"), error.get("status"), document.get("code"), *_reasons(error.get("details"))]
     inner = _inner(error.get("metadata"), depth) if depth else ErrorBody()
     if inner.message and inner.message not in message:
@@ -104,9 +106,7 @@ def _reasons(details: Any) -> list[object]:
     """Return the reasons in an error's details, in the form of Google or of the Messages protocol."""
     if isinstance(details, dict):
         return [details.get("error_code")]
-    if not isinstance(details, list):
-        return []
-    return [detail.get("reason") for detail in details if isinstance(detail, dict)]
+    return [detail.get("reason") for detail in dicts_in(details)]
 
 
 def _detail(detail: Any) -> tuple[str, str]:
@@ -114,23 +114,18 @@ def _detail(detail: Any) -> tuple[str, str]:
     if isinstance(detail, list) and detail:
         detail = detail[0]
     if not isinstance(detail, dict):
-        return "", _text(detail)
-    place = detail.get("loc")
-    parts = [str(part) for part in place if part != "body"] if isinstance(place, list) else []
-    words = _text(detail.get("msg")) or _text(detail.get("message"))
+        return "", as_text(detail)
+    parts = [str(part) for part in as_list(detail.get("loc")) if part != "body"]
+    words = as_text(detail.get("msg")) or as_text(detail.get("message"))
     return ".".join(parts), f"{'.'.join(parts)}: {words}" if parts else words
 
 
 def _inner(metadata: Any, depth: int) -> ErrorBody:
     """Return the inner host's error, which OpenRouter passes on as text in `metadata.raw`."""
-    raw = metadata.get("raw") if isinstance(metadata, dict) else None
+    raw = as_dict(metadata).get("raw")
     if isinstance(raw, str):
         try:
             raw = orjson.loads(raw)
         except orjson.JSONDecodeError:
             return ErrorBody(message=raw)
     return _read(raw, depth - 1)
-
-
-def _text(value: object) -> str:
-    return value if isinstance(value, str) else ""

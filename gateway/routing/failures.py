@@ -4,9 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-import orjson
-
 from gateway.messages.errors import STATUS_OF_TYPE
+from gateway.messages.json_values import json_in
 from gateway.routing.error_bodies import is_error, read_error
 
 Headers = Sequence[tuple[bytes, bytes]]
@@ -94,10 +93,7 @@ def failure_in(body: bytes) -> Failure | None:
     """
     if not body.strip():
         return Failure(kind=FailureKind.INCOMPLETE, status=502)
-    try:
-        document = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        document = None
+    document = json_in(body)
     if isinstance(document, dict | list) and is_error(document):
         error = read_error(body)
         if error.codes or error.type:

@@ -26,7 +26,6 @@ class Lease:
         "cures",
         "fresh_cures",
         "probes",
-        "refresh",
         "started",
         "target",
     )
@@ -43,8 +42,6 @@ class Lease:
         self.target = target
         self.conversation = conversation
         self.started = now
-        self.refresh = False
-        """Whether to fetch a fresh token first, since the account's was refused."""
         self.cures: tuple[Cure, ...] = ()
         """Changes to make to the request: cures known for the upstream, and those for refusals of this request."""
         self.fresh_cures: tuple[Cure, ...] = ()

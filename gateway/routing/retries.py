@@ -77,7 +77,6 @@ class Retries:
         "_free",
         "_held",
         "_home",
-        "_lease",
         "_log",
         "_met",
         "_opens_at",
@@ -85,7 +84,6 @@ class Retries:
         "_overflow",
         "_prefer",
         "_random",
-        "_refresh",
         "_refreshed",
         "_refused",
         "_retry",
@@ -96,7 +94,6 @@ class Retries:
         "_tried",
         "_wait_since",
         "_waited",
-        "attempts",
     )
 
     def __init__(
@@ -117,16 +114,12 @@ class Retries:
         self._random = random
         self._sent = sent
         self._features: frozenset[str] | None = None
-        self.attempts = 0
-        """Requests sent so far, including those that do not count against the limit."""
         self._charged = 0
         """Attempts that count against the limit."""
         self._refused: set[Target] = set()
         """Accounts whose only attempt was refused at once: another attempt there counts it."""
         self._waited = 0.0
         self._wait_since = -NEVER
-        self._lease: Lease | None = None
-        """The last lease."""
         self._home: AccountState | None = None
         self._overflow = False
         """Whether the conversation's own account was only full, so that the conversation stays bound to it."""
@@ -143,7 +136,6 @@ class Retries:
         """The account whose next attempt does not count: its token was refused, or there is a cure."""
         self._avoid: set[UpstreamState] = set()
         """Upstreams to avoid, by the last failure's rule."""
-        self._refresh: Target | None = None
         self._refreshed: set[Target] = set()
         self._cured: list[tuple[str, Cure, bool]] = []
         """Cures found, for which upstream ("": for all), and whether to remember each."""
@@ -199,15 +191,11 @@ class Retries:
         if cured:
             lease.cures = tuple(dict.fromkeys((*lease.cures, *(cure for cure, _ in cured))))
             lease.fresh_cures = tuple(cure for cure, kept in cured if kept)
-        lease.refresh = target is self._refresh
-        self.attempts += 1
         if target is not self._free:
             self._free = None
             if target in self._refused:
                 self._refused.discard(target)
                 self._charged += 1
-        self._refresh = None
-        self._lease = lease
         return lease
 
     def _pause(self, now: float) -> Wait | GiveUp:
@@ -306,8 +294,6 @@ class Retries:
         `wall`: unix seconds. `find`: finds a cure, by the upstream's dialect.
         """
         target = lease.target
-        if lease is not self._lease:
-            self.attempts += 1
         meaning = meaning_of(failure, wall, wire_model=target.wire_model, features=self._used())
         free, self._free, self._prefer = self._free, None, None
         self._avoid.clear()
@@ -319,7 +305,6 @@ class Retries:
             self._ask_again(target, now)
         elif meaning.rule.name == "login" and target.state.refreshable and target not in self._refreshed:
             self._refreshed.add(target)
-            self._refresh = target
             self._ask_again(target, now)
         else:
             again = any(one.rule is meaning.rule and _same(one.target, target, meaning) for one in self._log)

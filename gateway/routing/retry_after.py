@@ -5,12 +5,11 @@ and what cannot be parsed is no hint. The clock is passed in; results are second
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-import orjson
-
+from gateway.messages.json_values import as_dict, dicts_in, json_in
 from gateway.patterns import LazyPattern
 
 Headers = Sequence[tuple[bytes, bytes]]
@@ -163,23 +162,17 @@ def _google(body: bytes, wall: float) -> tuple[float | None, float | None, bool]
     return delay, reset, daily
 
 
-def _details(body: bytes) -> Iterator[dict[str, Any]]:
-    """Yield the details of a Google error."""
-    details = _error(body).get("details") if b"google.rpc." in body else None
-    if isinstance(details, list):
-        yield from (detail for detail in details if isinstance(detail, dict))
+def _details(body: bytes) -> list[dict[str, Any]]:
+    """Return the `details` of a Google error body."""
+    return dicts_in(_error(body).get("details")) if b"google.rpc." in body else []
 
 
 def _error(body: bytes) -> dict[str, Any]:
     """Return the `error` object of a body, or of the first item of a list; {} if there is none."""
-    try:
-        document: Any = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        return {}
+    document = json_in(body)
     if isinstance(document, list) and document:
         document = document[0]
-    error = document.get("error") if isinstance(document, dict) else None
-    return error if isinstance(error, dict) else {}
+    return as_dict(as_dict(document).get("error"))
 
 
 def _is_daily(violations: object) -> bool:

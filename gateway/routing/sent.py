@@ -1,9 +1,10 @@
 """The client's request, as far as failures need it: read only after one."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from gateway.messages.json_values import as_text, dicts_in
 from gateway.routing.failures import Headers
 
 CONTEXT_1M, FAST, IMAGES, DOCUMENTS, AUDIO = "context-1m", "fast", "images", "documents", "audio"
@@ -43,17 +44,13 @@ class Sent:
         for message in self.messages():
             yield from _blocks(message.get("content"), DEEPEST)
 
-    def messages(self) -> Iterator[Mapping[str, Any]]:
-        """Yield the messages that are objects."""
-        messages = self.document.get("messages")
-        if isinstance(messages, list):
-            yield from (message for message in messages if isinstance(message, dict))
+    def messages(self) -> Sequence[Mapping[str, Any]]:
+        """Return the messages that are objects."""
+        return dicts_in(self.document.get("messages"))
 
-    def tools(self) -> Iterator[Mapping[str, Any]]:
-        """Yield the tools that are objects."""
-        tools = self.document.get("tools")
-        if isinstance(tools, list):
-            yield from (tool for tool in tools if isinstance(tool, dict))
+    def tools(self) -> Sequence[Mapping[str, Any]]:
+        """Return the tools that are objects."""
+        return dicts_in(self.document.get("tools"))
 
 
 NOTHING_KNOWN = Sent()
@@ -69,8 +66,7 @@ def no_features() -> frozenset[str]:
 
 def kind_of(block: Mapping[str, Any]) -> str:
     """Return a block's type, "" if it has none."""
-    kind = block.get("type")
-    return kind if isinstance(kind, str) else ""
+    return as_text(block.get("type"))
 
 
 def _blocks(content: Any, depth: int) -> Iterator[Mapping[str, Any]]:

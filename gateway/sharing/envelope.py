@@ -60,7 +60,7 @@ class Envelopes:
             content = self._seal.open(message.removeprefix(SEALED)) if message.startswith(SEALED) else None
         if content is None or len(content) < PROCESS:
             return None
-        frames = list(_frames(content, PROCESS))
+        frames = list(_frames(content))
         return None if b"" in frames else (content[:PROCESS], frames)
 
     def name(self, kind: str, key: str) -> str:
@@ -69,8 +69,9 @@ class Envelopes:
         return name if self._seal is None else self._seal.name(name)
 
 
-def _frames(content: bytes, position: int) -> Iterator[bytes]:
-    """Yield the frames from a position on; an empty one if a length exceeds what is left."""
+def _frames(content: bytes) -> Iterator[bytes]:
+    """Yield the frames behind the process's name; an empty one if a length exceeds the rest."""
+    position = PROCESS
     while position < len(content):
         start = position + LENGTH
         position = start + int.from_bytes(content[position:start], "big")

@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 import orjson
 
+from gateway.messages.json_values import as_dict, json_in
+
 VERSION = 1
 """Version of the frame; others are not read."""
 
@@ -57,10 +59,7 @@ def key_of(*names: str) -> str:
 
 def names_in(key: str, count: int) -> tuple[str, ...] | None:
     """Return the `count` names that a key was made of; None if it has another form."""
-    try:
-        names = orjson.loads(key)
-    except orjson.JSONDecodeError:
-        return None
+    names = json_in(key)
     if isinstance(names, list) and len(names) == count and all(isinstance(name, str) for name in names):
         return tuple(names)
     return None
@@ -79,11 +78,8 @@ def decode(frame: bytes) -> News | None:
     """Return the news in a frame; None for another version, an unknown kind, malformed or too large data."""
     if len(frame) > MAX_FRAME:
         return None
-    try:
-        document = orjson.loads(frame)
-    except orjson.JSONDecodeError:
-        return None
-    if not isinstance(document, dict) or document.get("v") != VERSION or document.get("v") is True:
+    document = as_dict(json_in(frame))
+    if document.get("v") != VERSION or document.get("v") is True:
         return None
     kind, key, data = document.get("kind"), document.get("key"), document.get("data")
     until, made = _moment(document.get("until")), _moment(document.get("made"))

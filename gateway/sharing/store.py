@@ -15,10 +15,10 @@ import asyncio
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from random import random
-from typing import Any, Protocol
+from typing import Any
 
 from redis.asyncio import Redis
 from redis.asyncio.client import PubSub
@@ -33,6 +33,7 @@ from gateway.sharing.members import Members
 from gateway.sharing.news import News, decode, encode
 from gateway.sharing.peers import Sharing as Peers
 from gateway.sharing.seal import Seal
+from gateway.sharing.state import SharedState
 from gateway.telemetry.access_log import AccessLog
 
 TIMEOUT = 2.0
@@ -74,28 +75,13 @@ LONGEST_REASON = 200
 """Characters of an error that are shown."""
 
 
-class State(Protocol):
-    """The shared state, as a transport uses it."""
-
-    processes: int
-    """The number of processes that share, this one included."""
-    dropped: int
-    """News that a transport could not send or read."""
-
-    def receive(self, news: News) -> None:
-        """Apply another process's news."""
-
-    def snapshot(self) -> Iterable[News]:
-        """Return all facts that have not ended."""
-
-
 class Store:
     """One process's connection, renewed after each failure from `start` until `stop`."""
 
     def __init__(
         self,
         sharing: Sharing,
-        state: State,
+        state: SharedState,
         log: AccessLog,
         entropy: Callable[[int], bytes] = os.urandom,
         chance: Callable[[], float] = random,
@@ -123,8 +109,6 @@ class Store:
         """Whether news are shared; None until the first attempt."""
         self.sent = self.received = 0
         """News so far."""
-        self.dropped = 0
-        """Queued news that were dropped, oldest first, because the queue was full."""
         self.refused = 0
         """Messages that were malformed, or not sealed as required."""
 
@@ -133,10 +117,9 @@ class Store:
         self._task = asyncio.get_running_loop().create_task(self._stay())
 
     def publish(self, news: News) -> None:
-        """Send news to all others, soon."""
+        """Queue news for all other processes; the oldest is dropped if the queue is full."""
         if len(self._queue) >= QUEUE:
             self._queue.popleft()
-            self.dropped += 1
             self._state.dropped += 1
         self._queue.append(news)
         self._wake.set()
@@ -307,15 +290,13 @@ class Store:
                 await self._beat(client)
                 due = loop.time() + BEAT
             while self._queue:
-                await self._write(client, self._batch())
+                batch = [self._queue.popleft() for _ in range(min(BATCH, len(self._queue)))]
+                await self._write(client, batch)
                 await asyncio.sleep(PACE)
         pipeline = client.pipeline(transaction=False)
         pipeline.publish(self._channel, self._envelopes.wrap([BYE]))
         pipeline.delete(self._name)
         await self._execute(pipeline)
-
-    def _batch(self) -> list[News]:
-        return [self._queue.popleft() for _ in range(min(BATCH, len(self._queue)))]
 
     async def _beat(self, client: Redis) -> None:
         """Send a sign of life, and forget processes that were silent for too long."""

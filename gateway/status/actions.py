@@ -1,11 +1,12 @@
 """Actions of an operator on a running gateway: end cool-downs, turn accounts off and on."""
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import orjson
 
 from gateway.messages.errors import RequestError
+from gateway.messages.json_values import as_dict, json_in
 from gateway.proxy.runtime import Runtime
 from gateway.status.document import ShownNames
 
@@ -47,11 +48,8 @@ ACTIONS: Mapping[str, Callable[[Runtime, Action], None]] = {
 def read(name: str, body: bytes, runtime: Runtime) -> Action:
     """Return the action that a request's body describes. Raises RequestError: 400 for a malformed one, 404 for an
     unknown upstream or account."""
-    try:
-        document: Any = orjson.loads(body)
-    except ValueError:
-        document = None
-    if not isinstance(document, dict) or not isinstance(document.get("upstream"), str):
+    document = as_dict(json_in(body))
+    if not isinstance(document.get("upstream"), str):
         raise RequestError(400, 'the body must be as {"upstream": "NAME", "account": "NAME"}')
     upstream, label = document["upstream"], document.get("account") or ""
     if upstream not in runtime.upstreams:

@@ -152,7 +152,7 @@ class Recent:
 
     def hour(self, account: AccountSums, now: float) -> Sums:
         """Return an account's sums of the last hour."""
-        oldest = _minute(now) - MINUTES
+        oldest = int(now // 60) - MINUTES
         return add_sums(no_sums(), *(sums for minute, sums in account.minutes.items() if minute > oldest))
 
     def _take_accounts(self, record: Record, sums: Sums, minute: int) -> None:
@@ -236,10 +236,6 @@ def percentile(first_bytes: dict[int, int], part: float) -> float | None:
 def short_name(conversation: str) -> str:
     """Return a conversation's short name: equal in every process, and not reversible."""
     return blake2b(conversation.encode(errors="surrogatepass"), digest_size=5).hexdigest()
-
-
-def _minute(unix: float) -> int:
-    return int(unix // 60)
 
 
 def _kept(minutes: dict[int, Any], minute: int, make: Any) -> Any:

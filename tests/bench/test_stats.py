@@ -1,7 +1,7 @@
 """Percentiles and medians: small sequences whose results can be seen."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.stats import Rounds, median, over_rounds, percentile, summary
@@ -39,7 +39,6 @@ def test_percentile_of_nothing(of: object) -> None:
         of()
 
 
-@settings(max_examples=50)
 @given(st.lists(st.floats(0, 1e6), min_size=1), st.floats(0, 1))
 def test_percentile_is_a_measured_value_that_enough_do_not_exceed(values: list[float], share: float) -> None:
     ordered = sorted(values)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.config import loader
@@ -385,7 +385,6 @@ def test_a_file_cut_anywhere_shows_no_secret() -> None:
     assert accepted(LITERAL) is not None
 
 
-@settings(max_examples=150, deadline=None)
 @given(st.text() | st.text(alphabet="[]{}=.\"'\n#a1 \\u-:", max_size=60))
 def test_any_text_is_a_config_or_a_config_error(text: str) -> None:
     accepted(text)
@@ -442,7 +441,6 @@ TABLES = {
 }
 
 
-@settings(max_examples=150, deadline=None)
 @given(st.fixed_dictionaries({}, optional={**TABLES, "retry": VALUES, "zzz": VALUES}))
 def test_any_tables_are_a_config_or_a_config_error(top: dict[str, Any]) -> None:
     accepted(document(top))

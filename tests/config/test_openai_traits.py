@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from gateway.config.openai_presets import PRESETS, traits_of
-from gateway.config.openai_traits import DEFAULTS, KEYS, MEANINGS, WORDS, readme_table
+from gateway.config.openai_traits import DEFAULTS, KEYS, MEANINGS, WORDS, in_toml
 from gateway.config.reading import Mistake, Reading
 
 READING = Reading({}, Path())
@@ -96,7 +96,9 @@ def test_where_presets_lead() -> None:
 
 
 def test_the_table_for_the_readme_has_a_row_for_each_trait() -> None:
-    table = readme_table()
-    assert all(f"| `{name}` |" in table for name in DEFAULTS)
-    assert '`[["<think>", "</think>"]]`' in table
-    assert table in (Path(__file__).parents[2] / "README.md").read_text()
+    rows = ["| key | default | meaning |", "| --- | --- | --- |"]
+    for name, default in DEFAULTS.items():
+        words = ", ".join(f"`{word}`" for word in WORDS[name])
+        meaning = MEANINGS[name] + (f": {words}" if words else "")
+        rows.append(f"| `{name}` | `{in_toml(default)}` | {meaning} |")
+    assert "\n".join(rows) + "\n" in (Path(__file__).parents[2] / "README.md").read_text()

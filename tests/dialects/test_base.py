@@ -15,8 +15,8 @@ def test_an_outgoing_request_is_a_post_without_repairs() -> None:
 
 
 def test_a_stream_failure_tells_the_scheduler_and_the_client() -> None:
-    failure = Failure(kind=FailureKind.STREAM_ERROR, status=529)
-    raised = StreamFailure(failure, "overloaded_error", "too much")
+    failure = Failure(kind=FailureKind.STREAM_ERROR, status=529, type="overloaded_error", message="too much")
+    raised = StreamFailure(failure)
     assert (raised.failure, raised.type, raised.message) == (failure, "overloaded_error", "too much")
     assert str(raised) == "too much"
 

@@ -1,7 +1,8 @@
 import orjson
 import pytest
 
-from gateway.dialects.json_stream import JsonStream, StreamOrJson
+from gateway.dialects.json_stream import JsonStream
+from gateway.dialects.sniffer import Sniffer
 from gateway.messages.json_documents import BOM
 
 OBJECTS = [
@@ -26,10 +27,10 @@ WRITTEN = [orjson.dumps(one) for one in OBJECTS]
 )
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 1000])
 def test_objects_are_found_wherever_the_bytes_are_cut(body: bytes, size: int) -> None:
-    decoder = StreamOrJson()
-    found = [data for at in range(0, len(body), size) for data in decoder.feed(body[at : at + size])]
+    decoder = Sniffer()
+    found = [data for at in range(0, len(body), size) for _, data in decoder.feed(body[at : at + size])]
     assert [orjson.loads(data) for data in found] == OBJECTS
-    assert decoder.end() == []
+    assert not decoder.end()
 
 
 @pytest.mark.parametrize(
@@ -37,18 +38,18 @@ def test_objects_are_found_wherever_the_bytes_are_cut(body: bytes, size: int) ->
 )
 @pytest.mark.parametrize("size", [1, 1000])
 def test_an_event_stream_stays_one(body: bytes, size: int) -> None:
-    decoder = StreamOrJson()
-    found = [data for at in range(0, len(body), size) for data in decoder.feed(body[at : at + size])]
-    assert found + decoder.end() == [b"{}", b"[]"]
+    decoder = Sniffer()
+    found = [data for at in range(0, len(body), size) for _, data in decoder.feed(body[at : at + size])]
+    assert found + [data for _, data in decoder.end()] == [b"{}", b"[]"]
 
 
 def test_nothing() -> None:
-    assert (StreamOrJson().feed(b" \n"), StreamOrJson().end()) == ([], [])
+    assert (*Sniffer().feed(b" \n"), *Sniffer().end()) == ()
 
 
 @pytest.mark.parametrize("body", [b"[]", b"[5, null]", b"]}"])
 def test_no_objects(body: bytes) -> None:
-    assert StreamOrJson().feed(body) == []
+    assert not Sniffer().feed(body)
 
 
 def test_an_object_is_bounded() -> None:

@@ -2,8 +2,8 @@ from typing import Any
 
 import pytest
 
-from gateway.dialects.request_fields import THREAD_UNSUPPORTED, check_fields
-from gateway.messages.errors import RequestError
+from gateway.dialects.request_fields import check_fields
+from gateway.messages.errors import THREAD_UNSUPPORTED, RequestError
 
 
 def user(*blocks: Any) -> dict[str, Any]:

@@ -30,7 +30,7 @@ from tests.support.gemini import MODEL, STREAM_HEAD, gemini, google_error, googl
 from tests.support.loops import eventually, on_each_loop, settle
 from tests.support.running import Running, config, running, upstream
 
-REQUESTS = 4
+REQUESTS = 2
 """Of each kind, after as many that may leave what is made but once."""
 
 

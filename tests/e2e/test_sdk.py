@@ -29,13 +29,14 @@ KEY = "sk-gateway-key"
 
 @pytest.fixture(scope="session")
 def old_sdk() -> Path:
-    """A folder with the old SDK, installed once into this environment beside the present one."""
+    """A folder with the old SDK, installed once into this environment: without what the present one needs as well."""
     folder = Path(sys.prefix) / f"anthropic-{OLD}"
     if not (folder / "installed").exists():
         import subprocess
 
         pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-        subprocess.run([*pip, "--target", str(folder), f"anthropic=={OLD}"], check=True, timeout=300)
+        wanted = ["--no-deps", f"anthropic=={OLD}", "httpx", "httpcore"]
+        subprocess.run([*pip, "--target", str(folder), *wanted], check=True, timeout=300)
         (folder / "installed").touch()
     return folder
 

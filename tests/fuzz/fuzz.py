@@ -19,15 +19,12 @@ EXAMPLES = 1000
 """In one round of a long run. What a round finds is shrunk and shown, and kept in `.hypothesis`."""
 
 
-def fuzz(contract: Callable[..., None], *strategies: st.SearchStrategy[Any], examples: int) -> None:
-    """Hold a contract to examples of the strategies: `examples` of them, or as many as fit into SECONDS."""
+def fuzz(contract: Callable[..., None], *strategies: st.SearchStrategy[Any]) -> None:
+    """Hold a contract to examples of the strategies: as many as other tests are, or as fit into SECONDS."""
     ends = time.monotonic() + SECONDS
-    chosen = settings(
-        max_examples=EXAMPLES if SECONDS else examples,
-        derandomize=not SECONDS,
-        deadline=None,
-        suppress_health_check=list(HealthCheck),
-    )
+    chosen = settings(derandomize=not SECONDS, suppress_health_check=list(HealthCheck))
+    if SECONDS:
+        chosen = settings(chosen, max_examples=EXAMPLES)
     once = chosen(given(*strategies)(contract))
     once()
     while time.monotonic() < ends:
@@ -35,7 +32,7 @@ def fuzz(contract: Callable[..., None], *strategies: st.SearchStrategy[Any], exa
 
 
 def fuzz_in_loop(
-    contract: Callable[..., Coroutine[Any, Any, None]], *strategies: st.SearchStrategy[Any], examples: int
+    contract: Callable[..., Coroutine[Any, Any, None]], *strategies: st.SearchStrategy[Any]
 ) -> None:
     """The same for a contract that needs a loop: one whose clock jumps."""
     with asyncio.Runner(loop_factory=JumpingLoop) as runner:
@@ -44,4 +41,4 @@ def fuzz_in_loop(
         def run(**drawn: Any) -> None:
             runner.run(contract(**drawn))
 
-        fuzz(run, *strategies, examples=examples)
+        fuzz(run, *strategies)

@@ -24,4 +24,4 @@ async def contract(text: str) -> None:
 
 
 def test_a_configuration() -> None:
-    fuzz_in_loop(contract, CONFIGURATIONS, examples=200)
+    fuzz_in_loop(contract, CONFIGURATIONS)

@@ -22,4 +22,4 @@ def contract(sent: bytes, cuts: list[int]) -> None:
 
 
 def test_an_event_stream() -> None:
-    fuzz(contract, EVENT_STREAMS, CUTS, examples=300)
+    fuzz(contract, EVENT_STREAMS, CUTS)

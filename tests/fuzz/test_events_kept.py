@@ -33,4 +33,4 @@ def contract(sent: bytes, cuts: list[int]) -> None:
 
 
 def test_an_event_stream_with_a_limit() -> None:
-    fuzz(contract, EVENT_STREAMS, CUTS, examples=200)
+    fuzz(contract, EVENT_STREAMS, CUTS)

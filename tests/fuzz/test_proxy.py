@@ -31,4 +31,4 @@ async def contract(kind: str, reads: list[bytes], stream: bool) -> None:
 
 @pytest.mark.parametrize("kind", ["anthropic", "gemini"])
 def test_a_streamed_response(kind: str) -> None:
-    fuzz_in_loop(contract, st.just(kind), streams(kind), st.booleans(), examples=100)
+    fuzz_in_loop(contract, st.just(kind), streams(kind), st.booleans())

@@ -49,4 +49,4 @@ def schemas(document: dict[str, Any]) -> list[Any]:
 
 
 def test_a_cure() -> None:
-    fuzz(contract, BODIES, DETAILS, examples=150)
+    fuzz(contract, BODIES, DETAILS)

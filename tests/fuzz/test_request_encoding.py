@@ -44,7 +44,7 @@ def contract(raw: bytes, model: str) -> None:
 
 
 def test_a_request_for_each_upstream() -> None:
-    fuzz(contract, BODIES, MODELS, examples=100)
+    fuzz(contract, BODIES, MODELS)
 
 
 SEEDS = st.integers(0, 2**64)
@@ -56,7 +56,7 @@ def history_contract(seed: int) -> None:
 
 
 def test_histories_for_gemini() -> None:
-    fuzz(history_contract, SEEDS, examples=50)
+    fuzz(history_contract, SEEDS)
 
 
 def ignore(warning: str) -> None:
@@ -73,7 +73,7 @@ def schema_contract(seed: int, form: Form) -> None:
 
 
 def test_schemas_for_gemini() -> None:
-    fuzz(schema_contract, SEEDS, st.sampled_from(("json", "openapi")), examples=50)
+    fuzz(schema_contract, SEEDS, st.sampled_from(("json", "openapi")))
 
 
 def names_contract(names: list[str], called: str) -> None:
@@ -87,9 +87,4 @@ def names_contract(names: list[str], called: str) -> None:
 
 def test_names_of_tools() -> None:
     text = st.text(max_size=100)
-    fuzz(
-        names_contract,
-        st.lists(text | st.from_regex(r"[a-z_]{1,3}_[0-9a-f]{8}", fullmatch=True)),
-        text,
-        examples=100,
-    )
+    fuzz(names_contract, st.lists(text | st.from_regex(r"[a-z_]{1,3}_[0-9a-f]{8}", fullmatch=True)), text)

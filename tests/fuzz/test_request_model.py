@@ -16,4 +16,4 @@ def contract(raw: bytes, model: str) -> None:
 
 
 def test_another_model() -> None:
-    fuzz(contract, BODIES, MODELS, examples=150)
+    fuzz(contract, BODIES, MODELS)

@@ -38,8 +38,8 @@ def contract(raw: bytes) -> None:
 
 
 def test_a_clients_request() -> None:
-    fuzz(contract, BODIES, examples=150)
+    fuzz(contract, BODIES)
 
 
 def test_a_request_with_values_of_the_wrong_kind() -> None:
-    fuzz(look, odd_documents(), examples=150)
+    fuzz(look, odd_documents())

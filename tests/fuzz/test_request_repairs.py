@@ -24,4 +24,4 @@ def contract(raw: bytes) -> None:
 
 
 def test_a_history() -> None:
-    fuzz(contract, BODIES, examples=150)
+    fuzz(contract, BODIES)

@@ -16,7 +16,7 @@ async def contract(sent: bytes, cuts: list[int], method: str) -> None:
 
 
 def test_h11_reads_the_same() -> None:
-    fuzz_in_loop(contract, RESPONSES, CUTS, METHODS, examples=200)
+    fuzz_in_loop(contract, RESPONSES, CUTS, METHODS)
 
 
 async def test_what_is_whole_is_taken_and_what_is_cut_is_not() -> None:

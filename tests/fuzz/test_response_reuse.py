@@ -15,4 +15,4 @@ async def contract(sent: bytes, cuts: list[int], method: str) -> None:
 
 
 def test_bytes_behind_a_response() -> None:
-    fuzz_in_loop(contract, RESPONSES, CUTS, METHODS, examples=150)
+    fuzz_in_loop(contract, RESPONSES, CUTS, METHODS)

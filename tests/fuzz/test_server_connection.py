@@ -19,4 +19,4 @@ async def contract(sent: bytes, cuts: list[int]) -> None:
 
 
 def test_a_clients_connection() -> None:
-    fuzz_in_loop(contract, REQUESTS, CUTS, examples=150)
+    fuzz_in_loop(contract, REQUESTS, CUTS)

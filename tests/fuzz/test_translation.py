@@ -26,4 +26,4 @@ async def contract(reads: list[bytes]) -> None:
 
 
 def test_a_translated_response() -> None:
-    fuzz_in_loop(contract, streams("gemini"), examples=100)
+    fuzz_in_loop(contract, streams("gemini"))

@@ -238,10 +238,10 @@ async def test_an_error_without_words(monkeypatch: pytest.MonkeyPatch) -> None:
     assert str(error) == "no connection to https://up.test: ca.pem cannot be used: OSError"
 
 
-@pytest.mark.parametrize("host", ["a..b", "a" * 64])
+@pytest.mark.parametrize("host", ["ä..b", "ä" * 64])
 @on_each_loop
 async def test_a_name_that_is_none(host: str) -> None:
-    error = await failing(Origin("http", host, 80))
+    error = await failing(Origin("http", host, 80), Limits())
     assert str(error) == f"no connection to http://{host}: its address is not valid"
 
 

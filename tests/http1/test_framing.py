@@ -329,7 +329,7 @@ def h11_body(data: list[bytes]) -> tuple[bytes, bool, bytes]:
     return payload, ended, connection.trailing_data[0]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(chunked_bodies(), CUTS, st.sampled_from([b"", b"\r\n", b"GET / HTTP/1.1\r\n", b"0\r\n\r\n"]))
 def test_a_valid_body_is_read_as_by_h11(
     made: tuple[bytes, bytes, bytes], cuts: list[int], rest: bytes
@@ -356,7 +356,6 @@ def test_a_valid_body_is_read_as_by_h11(
     assert h11_body(data) == (payload, True, rest)
 
 
-@settings(max_examples=50, deadline=None)
 @given(chunked_bodies())
 def test_a_valid_body_byte_by_byte(made: tuple[bytes, bytes, bytes]) -> None:
     body, last, payload = made
@@ -373,7 +372,7 @@ JUNK = st.sampled_from([b"\r", b"\n", b"\r\n", b" ", b";", b"0", b"5", b"g", b"\
 EDITS = st.lists(st.tuples(st.integers(0, 400), st.integers(0, 2), JUNK), min_size=1, max_size=2)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100)
 @given(chunked_bodies(), EDITS, CUTS)
 def test_a_broken_body_is_refused_where_h11_refuses_it(
     made: tuple[bytes, bytes, bytes], edits: list[tuple[int, int, bytes]], cuts: list[int]
@@ -402,7 +401,7 @@ def test_a_broken_body_is_refused_where_h11_refuses_it(
         assert (seen, reader.ended, whole[passed:] if reader.ended else left) == (payload, ended, left)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100)
 @given(chunked_bodies(), EDITS, CUTS, st.booleans())
 def test_a_body_that_breaks_can_be_ended_with_a_chunk_of_our_own(
     made: tuple[bytes, bytes, bytes], edits: list[tuple[int, int, bytes]], cuts: list[int], cut: bool

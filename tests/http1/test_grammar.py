@@ -338,7 +338,7 @@ JUNK = st.sampled_from(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100)
 @given(HEADS, st.lists(st.tuples(st.integers(0, 600), st.integers(0, 2), JUNK), max_size=3))
 def test_what_passes_is_read_by_h11_as_one_whole_head(
     raw: bytes, edits: list[tuple[int, int, bytes]]

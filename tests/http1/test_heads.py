@@ -199,7 +199,7 @@ def test_the_conformance_table() -> None:
             assert_read_as_h11_reads(raw)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100)
 @given(ANY)
 def test_any_head(raw: bytes) -> None:
     assert_read_as_h11_reads(raw)
@@ -268,7 +268,7 @@ VALUES = st.sampled_from(
 FIELDS = st.lists(st.tuples(NAMES, VALUES) | st.sampled_from([HOST, LENGTH]), max_size=4)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100)
 @given(
     st.sampled_from([("GET", "/"), ("POST", "/a b"), ("G T", "/"), ("PUT", "/ä"), ("CONNECT", "a:1")]), FIELDS
 )
@@ -284,7 +284,7 @@ def test_what_is_written_is_read_as_it_was_meant(start: tuple[str, str], headers
     assert sorted(found.headers) == sorted((n, v.lower() if n == coding else v) for n, v in lowered)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100)
 @given(FIELDS)
 def test_lines_are_fields_of_any_head_that_do_not_decide_about_it(headers: Headers) -> None:
     try:

@@ -16,7 +16,7 @@ import trustme
 from gateway.http1.client_connection import ClientConnection
 from gateway.http1.dial import Origin
 from gateway.http1.limits import Limits
-from gateway.http1.pool import Pool
+from gateway.http1.pool import MAX_DIALLING, Pool
 from gateway.http1.upstream_request import ConnectError
 from tests.http1.wire import Sink
 from tests.support.clock import run
@@ -328,6 +328,82 @@ async def test_a_connection_that_is_lost_before_its_first_request() -> None:
     sink = await net.ask()
     assert sink.notes == ["failed: the connection to http://one.test was closed as soon as it was made"]
     assert net.shown == (0, 0, 0)
+
+
+# More requests than connections are made for at once.
+
+
+async def crowd(net: Network, waiting: int) -> list[Sink]:
+    """The last of so many requests that so many wait until others have their connections."""
+    net.open.clear()
+    net.dialled = 0
+    for _ in range(MAX_DIALLING):
+        net.pool.send(Sink())
+    sinks = [await net.ask() for _ in range(waiting)]
+    assert (net.dialled, net.shown[2]) == (MAX_DIALLING, MAX_DIALLING + waiting)
+    return sinks
+
+
+async def test_a_crowd_is_dialled_for_by_and_by() -> None:
+    net = Network()
+    await crowd(net, 2)
+    net.open.set()
+    await settle()
+    assert (net.dialled, net.shown) == (MAX_DIALLING + 2, (MAX_DIALLING + 2, 0, 0))
+    assert all(wire.heard() == b"HEAD.BODY." for wire in net.wires)
+
+
+async def test_a_connection_that_becomes_idle_serves_who_waits() -> None:
+    net = Network()
+    await net.ask()
+    first, second = await crowd(net, 2)
+    net.wires[0].heard()
+    net.wires[0].say(RESPONSE)
+    await settle()
+    assert (net.wires[0].heard(), net.shown) == (b"HEAD.BODY.", (1, 0, MAX_DIALLING + 1))
+    net.wires[0].say(RESPONSE)
+    await settle()
+    assert (first.notes, second.notes, net.wires[0].heard()) == (WHOLE, [], b"HEAD.BODY.")
+    assert (net.dialled, net.shown) == (MAX_DIALLING, (1, 0, MAX_DIALLING))
+    net.pool.close()
+    await settle()
+
+
+def test_waiting_for_others_connections_takes_no_longer_than_connecting() -> None:
+    async def story() -> None:
+        net = Network(replace(Limits(), connect_timeout=10))
+        net.error = ConnectError("nobody is there")
+        (late,) = await crowd(net, 1)
+        await asyncio.sleep(10)
+        net.open.set()
+        await settle()
+        assert late.notes == ["silent: no connection to http://one.test within 10 s"]
+        assert ((await net.ask()).notes, net.shown) == (["failed: nobody is there"], (0, 0, 0))
+
+    run(story())
+
+
+async def test_an_exception_while_a_crowd_is_served_harms_no_other() -> None:
+    def fail() -> None:
+        raise ValueError("oops")
+
+    net = Network(replace(Limits(), connect_timeout=0))
+    first, second = await crowd(net, 2)
+    first.on_failure = fail
+    net.open.set()
+    await settle()
+    silent = "silent: no connection to http://one.test within 0 s"
+    assert (first.notes, second.notes) == ([silent, "crash oops"], [silent])
+
+
+async def test_who_waits_for_others_connections_may_leave() -> None:
+    net = Network()
+    first, second = await crowd(net, 2)
+    net.pool.cancel(first)
+    assert net.shown == (0, 0, MAX_DIALLING + 1)
+    net.pool.close()
+    await settle()
+    assert (net.shown, first.notes, second.notes, net.wires) == ((0, 0, 0), [], [], [])
 
 
 # Nobody waits any more.

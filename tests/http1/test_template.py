@@ -177,20 +177,20 @@ def test_the_conformance_table(usual: bytes) -> None:
                 assert_warm_equals_cold(usual or raw, raw)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100)
 @given(ACCEPTABLE, EDITS)
 def test_any_head_that_is_edited(first: bytes, edits: list[tuple[int, int, bytes]]) -> None:
     assume(not is_refusal(reading(lambda: parse(first))))
     assert_warm_equals_cold(first, edited(first, edits))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100)
 @given(st.sampled_from(BASES), ANY)
 def test_any_head_behind_a_usual_one(text: Text, raw: bytes) -> None:
     assert_warm_equals_cold(head(*text), raw)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(st.one_of(ACCEPTABLE, st.sampled_from([head(*ASKED), head(*ASKED_IN_CHUNKS)])), max_size=6))
 def test_one_head_after_the_other_on_a_connection(raws: list[bytes]) -> None:
     """Whatever was read before, accepted or refused."""

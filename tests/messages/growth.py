@@ -196,7 +196,7 @@ DOCUMENTS: list[tuple[str, Callable[[Any], object], Callable[[int], Any]]] = [
     ("texts", estimate, lambda n: history(*[user(text("a b"))] * n)),
     ("a text", estimate, lambda n: history(user("a b" * n))),
     ("results", estimate, lambda n: history(user(result(content=[text("a"), {"type": "odd"}] * n)))),
-    ("pictures", estimate, lambda n: history(user(*[PICTURE] * (n // 10)))),
+    ("pictures", estimate, lambda n: history(user(*[PICTURE] * (n // 5)))),
     ("a picture", image_size, lambda n: "/9j/" + "////" * n),
     ("documents", estimate, lambda n: history(user(*[PDF] * n))),
     ("tools", estimate, lambda n: history(tools=[{"name": "x"}] * n)),
@@ -300,7 +300,7 @@ def deep(n: int) -> tuple[object, object]:
 
 
 ROWS = [
-    *(Row(f"a body: {name}", served, make, in_c=LARGE.get(name, 0)) for name, make in BODIES.items()),
+    *(Row(f"a body: {name}", served, make, 50, LARGE.get(name, 0)) for name, make in BODIES.items()),
     *(
         Row(f"a history of {kind}: {name}", change, make)
         for kind, made in HISTORIES.items()
@@ -310,7 +310,7 @@ ROWS = [
         for name, change in CHANGES.items()
     ),
     *(Row(f"{function.__name__}: {kind}", function, make) for kind, function, make in DOCUMENTS),
-    *(Row(f"a stream collected: {name}", collect, make, size=300) for name, make in STREAMS.items()),
+    *(Row(f"a stream collected: {name}", collect, make, size=100) for name, make in STREAMS.items()),
     *(Row(f"a stream decoded: {name}", decode, make) for name, make in READS.items()),
     Row("a stream written", written, lambda n: n),
     Row("a message replayed", message_events, lambda n: {"content": [text("a", citations=[1]), call()] * n}),

@@ -112,39 +112,51 @@ data = st.sampled_from(
 """Tool inputs and schemas that look like the protocol's own blocks."""
 
 
+# Strategies by themselves, not in what draws from them: each that is made costs as much as many draws.
+_KINDS = ["text", "text", "thinking", "redacted_thinking", "tool_use", "tool_reference", "image", "odd"]
+_OUTER = ["tool_result", "tool_result", "server_tool_use", "web_search_tool_result", "compaction"]
+_kinds, _all_kinds = st.sampled_from(_KINDS), st.sampled_from([*_KINDS, *_OUTER])
+_signatures = st.sampled_from([None, "", "abc", "gemini:abc"])
+_redacted = st.sampled_from(["abc", "gemini:abc", ""])
+_compacted = st.none() | words
+_failed = st.sampled_from([{}, {}, {"is_error": True}, {"is_error": False}])
+_odd_blocks = st.sampled_from(["the block", "a string", None, 5, {"no": "type"}])
+
+
 @st.composite
 def blocks(draw: st.DrawFn, *, inner: bool = True) -> Any:
     """A content block, now and then one that is none; `inner` allows a tool result."""
-    kinds = ["text", "text", "thinking", "redacted_thinking", "tool_use", "tool_reference", "image", "odd"]
-    outer = ["tool_result", "tool_result", "server_tool_use", "web_search_tool_result", "compaction"]
-    kind = draw(st.sampled_from([*kinds, *outer] if inner else kinds))
+    kind = draw(_all_kinds if inner else _kinds)
     block: dict[str, Any] = {"type": kind, **draw(marks)}
     if kind == "text":
         return {**block, "text": draw(words)}
     if kind == "thinking":
-        signature = draw(st.sampled_from([None, "", "abc", "gemini:abc"]))
+        signature = draw(_signatures)
         return {**block, "thinking": draw(words), **({} if signature is None else {"signature": signature})}
     if kind == "redacted_thinking":
-        return {**block, "data": draw(st.sampled_from(["abc", "gemini:abc", ""]))}
+        return {**block, "data": draw(_redacted)}
     if kind in ("tool_use", "server_tool_use"):
         return {**block, "id": draw(ids), "name": "Read", "input": draw(data)}
     if kind == "web_search_tool_result":
         return {**block, "tool_use_id": draw(ids), "content": []}
     if kind == "compaction":
-        return {**block, "content": draw(st.none() | words)}
+        return {**block, "content": draw(_compacted)}
     if kind == "tool_reference":
         return {**block, "tool_name": "Fetch"}
     if kind == "tool_result":
-        content = draw(st.one_of(st.none(), words, st.lists(blocks(inner=False), max_size=2)))
-        failed = draw(st.sampled_from([{}, {}, {"is_error": True}, {"is_error": False}]))
+        content = draw(_results)
+        failed = draw(_failed)
         return {
             **block,
             "tool_use_id": draw(ids),
             **failed,
             **({} if content is None else {"content": content}),
         }
-    return draw(st.sampled_from([block, "a string", None, 5, {"no": "type"}]))
+    odd = draw(_odd_blocks)
+    return block if odd == "the block" else odd
 
+
+_results = st.one_of(st.none(), words, st.lists(blocks(inner=False), max_size=2))
 
 messages = st.builds(
     lambda role, content, extra: {"role": role, "content": content, **extra},
@@ -212,31 +224,51 @@ odd_fields = st.dictionaries(
 )
 
 
+_odd_roles = st.lists(st.sampled_from(["user", "assistant", "system"]) | odd, max_size=2)
+_odd_contents = odd | st.lists(odd, max_size=3)
+_kept = st.sampled_from([("role", "content"), ("role", "content"), ("role",), ()])
+
+
 @st.composite
 def odd_documents(draw: st.DrawFn) -> dict[str, Any]:
     """A request as `read_request` lets it pass, with values of the wrong kinds in it."""
     document = {**draw(documents()), **draw(odd_fields)}
-    for role in draw(st.lists(st.sampled_from(["user", "assistant", "system"]) | odd, max_size=2)):
+    for role in draw(_odd_roles):
         at = draw(st.integers(0, len(document["messages"])))
-        message = {"role": role, "content": draw(odd | st.lists(odd, max_size=3))}
-        document["messages"].insert(at, draw(st.sampled_from([message, message, {"role": role}, {}])))
+        message = {"role": role, "content": draw(_odd_contents)}
+        document["messages"].insert(at, {key: message[key] for key in draw(_kept)})
     return document
+
+
+_histories = st.lists(messages, max_size=7)
+_systems = st.one_of(
+    words,
+    st.lists(
+        st.builds(
+            lambda text, mark: {"type": "text", "text": text, **mark},
+            st.one_of(words, st.just("x-anthropic-billing-header: a=1")),
+            marks,
+        ),
+        max_size=3,
+    ),
+)
+_toolboxes = st.lists(tools, max_size=2)
+_thinking = st.sampled_from([{"type": "adaptive"}, {"type": "disabled"}, 3])
+_threads = st.sampled_from([None, None, None, None, "create", "continue", "continue"])
 
 
 @st.composite
 def documents(draw: st.DrawFn) -> dict[str, Any]:
     """A request as `read_request` lets it pass: any history, sensible or not."""
-    document: dict[str, Any] = {"model": "m", "messages": draw(st.lists(messages, max_size=7))}
+    document: dict[str, Any] = {"model": "m", "messages": draw(_histories)}
     if draw(st.booleans()):
-        text = st.one_of(words, st.just("x-anthropic-billing-header: a=1"))
-        system = st.builds(lambda text, mark: {"type": "text", "text": text, **mark}, text, marks)
-        document["system"] = draw(st.one_of(words, st.lists(system, max_size=3)))
+        document["system"] = draw(_systems)
     if draw(st.booleans()):
-        document["tools"] = draw(st.lists(tools, max_size=2))
+        document["tools"] = draw(_toolboxes)
     if draw(st.booleans()):
-        document["thinking"] = draw(st.sampled_from([{"type": "adaptive"}, {"type": "disabled"}, 3]))
+        document["thinking"] = draw(_thinking)
         document["context_management"] = {"edits": [{"type": "clear_thinking_20251015", "keep": "all"}]}
-    if draw(st.sampled_from([False, False, True])):
-        kind = draw(st.sampled_from(["create", "continue", "continue"]))
+    kind = draw(_threads)
+    if kind is not None:
         document["thread"] = {"type": kind, "previous_message_id": "msg_1"}
     return {**document, **draw(marks)}

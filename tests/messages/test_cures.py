@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.messages.cures import CURES, MAX_CACHE_MARKS
@@ -312,7 +312,6 @@ DETAILS = st.sampled_from(
 )
 
 
-@settings(max_examples=200, deadline=None)
 @given(odd_documents(), st.sampled_from(sorted(CURES)), DETAILS)
 def test_values_of_the_wrong_kind_are_no_matter_to_any_cure(
     document: dict[str, Any], name: str, detail: str
@@ -354,7 +353,6 @@ def test_a_cured_conversation_begins_the_same_every_turn(name: str) -> None:
             seen = cured
 
 
-@settings(max_examples=60, deadline=None)
 @given(documents())
 def test_marks_are_at_most_as_many_as_the_api_takes(document: dict[str, Any]) -> None:
     cured = CURES["cache_marks"](document, "")

@@ -6,7 +6,7 @@ from typing import Any
 
 import orjson
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.messages import json_documents
@@ -238,7 +238,6 @@ values = st.recursive(
 )
 
 
-@settings(max_examples=100, deadline=None)
 @given(values, st.booleans(), st.sampled_from([None, 1]))
 def test_reading_agrees_with_the_standard_library(value: Any, escape: bool, indent: int | None) -> None:
     try:

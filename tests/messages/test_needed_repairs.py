@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.messages.repair import ALL, PLACEHOLDER, REPAIRS, apply, needed_repairs
@@ -225,7 +225,6 @@ def test_a_blank_block_may_hide_an_attribution() -> None:
     assert apply(document, ALL) == ({"messages": [], "system": [text("b")]}, ("empty_text", "attribution"))
 
 
-@settings(max_examples=200, deadline=None)
 @given(ordinary() | documents() | odd_documents(), names, st.sampled_from(["", "gemini:"]))
 def test_repairs_that_are_not_named_would_change_nothing(
     document: dict[str, Any], names: frozenset[str], own_mark: str
@@ -235,7 +234,6 @@ def test_repairs_that_are_not_named_would_change_nothing(
     assert apply(document, names, own_mark=own_mark) == repaired_by_all(document, names, own_mark)
 
 
-@settings(max_examples=100, deadline=None)
 @given(ordinary(), st.sampled_from(["", "gemini:"]))
 def test_each_repair_alone_finds_only_what_was_seen(document: dict[str, Any], own_mark: str) -> None:
     due = needed_repairs(document, own_mark)

@@ -7,7 +7,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.messages.repair import NO_RESULT, REPAIRS, apply
@@ -130,7 +130,6 @@ def conversations(draw: st.DrawFn) -> tuple[list[dict[str, Any]], list[int]]:
     return messages, lengths
 
 
-@settings(max_examples=100, deadline=None)
 @given(conversations(), st.sampled_from([USUAL, EVERY]))
 def test_what_an_upstream_has_seen_of_a_conversation_stays_the_same(
     conversation: tuple[list[dict[str, Any]], list[int]], names: frozenset[str]
@@ -165,7 +164,6 @@ def test_many_messages_of_one_role_are_merged_in_one_go() -> None:
 names = st.one_of(st.just(USUAL), st.just(EVERY), st.frozensets(st.sampled_from(sorted(EVERY))))
 
 
-@settings(max_examples=60, deadline=None)
 @given(documents(), names, st.sampled_from(["", "gemini:"]))
 def test_repairing_twice_is_repairing_once_and_touches_no_original(
     document: dict[str, Any], names: frozenset[str], own_mark: str
@@ -179,7 +177,6 @@ def test_repairing_twice_is_repairing_once_and_touches_no_original(
     assert again is repaired
 
 
-@settings(max_examples=200, deadline=None)
 @given(odd_documents(), names)
 def test_values_of_the_wrong_kind_are_no_matter_to_any_repair(
     document: dict[str, Any], names: frozenset[str]
@@ -191,7 +188,6 @@ def test_values_of_the_wrong_kind_are_no_matter_to_any_repair(
     assert apply(repaired, names) == (repaired, ())
 
 
-@settings(max_examples=60, deadline=None)
 @given(documents(), st.sampled_from([USUAL, EVERY]))
 def test_a_repaired_history_is_one_that_upstreams_take(
     document: dict[str, Any], names: frozenset[str]
@@ -219,7 +215,6 @@ def test_a_repaired_history_is_one_that_upstreams_take(
         assert all(message["role"] != "system" for message in messages)
 
 
-@settings(max_examples=60, deadline=None)
 @given(documents(), st.sampled_from(sorted(EVERY)))
 def test_data_is_never_touched(document: dict[str, Any], name: str) -> None:
     """Whatever else happens, the tool inputs, schemas and result texts that are left are those that were there."""

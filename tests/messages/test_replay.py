@@ -4,7 +4,7 @@ from typing import Any
 
 import orjson
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 
 from gateway.messages.collect import Collector
 from gateway.messages.replay import message_events
@@ -56,7 +56,6 @@ def test_tool_input_comes_as_a_delta_and_a_signature_last() -> None:
     )
 
 
-@settings(max_examples=100, deadline=None)
 @given(odd, odd, odd)
 def test_values_of_the_wrong_kind_are_replayed_too(content: Any, usage: Any, block: Any) -> None:
     odd_text = {"type": "text", "text": content, "citations": block, "signature": usage}

@@ -1,7 +1,7 @@
 """messages/sse.py: every form an event may have, cut anywhere."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.messages.sse import Event, EventDecoder
@@ -50,7 +50,6 @@ def test_byte_by_byte(raw: bytes, events: list[Event]) -> None:
     assert got == events
 
 
-@settings(max_examples=150, deadline=None)
 @given(
     st.lists(
         st.sampled_from([b"\r", b"\n", b"\r\n", b"data: ", b"event: e", b":", b"\xef\xbb\xbf", b"\xc3", b"x"])
@@ -103,7 +102,6 @@ def told(pieces: list[bytes], limit: int) -> list[Event] | str:
         return str(error)
 
 
-@settings(max_examples=300, deadline=None)
 @given(
     st.one_of(BLOCKS, BLOCKS, st.binary(max_size=12)),
     st.integers(8, 40),

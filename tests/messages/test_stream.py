@@ -6,7 +6,7 @@ from typing import Any
 import orjson
 import pytest
 from anthropic.types import RawMessageStreamEvent
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
@@ -411,7 +411,6 @@ steps = st.one_of(
 )
 
 
-@settings(max_examples=80, deadline=None)
 @given(st.lists(steps), st.integers(1, 50))
 def test_whatever_is_written_is_collected_again(calls: list[tuple[str, Any]], cut: int) -> None:
     """A plain model of the same calls, against writer, decoder and collector in a row."""

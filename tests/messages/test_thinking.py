@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 
 from gateway.messages.thinking import foreign_thinking, mentions_signature, without_thinking
 from tests.messages.samples import documents, frozen
@@ -130,7 +130,6 @@ def test_a_history_without_thinking_is_the_same_object(messages: list[Any]) -> N
     assert without_thinking(document) is document
 
 
-@settings(max_examples=30, deadline=None)
 @given(documents())
 def test_no_thinking_is_left_and_the_original_is_untouched(document: dict[str, Any]) -> None:
     before = frozen(document)

@@ -6,7 +6,7 @@ from struct import pack
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 
 from gateway.messages.token_estimate import Correction, estimate
 from tests.messages.samples import documents, frozen
@@ -255,7 +255,6 @@ def test_odd_requests_are_estimated_too(document: dict[str, Any]) -> None:
     assert estimate(document) >= 3
 
 
-@settings(max_examples=40, deadline=None)
 @given(documents())
 def test_any_request_is_estimated_and_left_alone(document: dict[str, Any]) -> None:
     before = frozen(document)

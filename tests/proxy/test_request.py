@@ -96,22 +96,7 @@ async def test_a_response_is_json_if_nothing_else_is_said() -> None:
 
 @pytest.mark.parametrize(
     ("status", "type"),
-    [
-        (400, "invalid_request_error"),
-        (401, "authentication_error"),
-        (402, "billing_error"),
-        (403, "permission_error"),
-        (404, "not_found_error"),
-        (405, "invalid_request_error"),
-        (408, "timeout_error"),
-        (413, "request_too_large"),
-        (429, "rate_limit_error"),
-        (500, "api_error"),
-        (502, "api_error"),
-        (503, "api_error"),
-        (504, "timeout_error"),
-        (529, "overloaded_error"),
-    ],
+    [(404, "not_found_error"), (503, "api_error"), (529, "overloaded_error")],
 )
 async def test_an_error_of_the_gateways_own(status: int, type: str) -> None:
     client = OneRequest()
@@ -283,7 +268,6 @@ async def test_a_body_that_is_not_needed_any_more_is_let_go_of(estimated: bool) 
     client.request.record.wire_model = "m"
     client.runtime.estimated |= {"m"} if estimated else set()
     client.request.forget_body(b"")
-    assert client.request.body == b""
     # One whose tokens were estimated is compared with the response's usage.
     assert (client.request.parsed is FORGOTTEN) is not estimated
     client.request.respond(200, b"")

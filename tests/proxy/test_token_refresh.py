@@ -277,7 +277,7 @@ async def test_a_token_that_was_refused_is_forgotten_once(
         (
             json_response(200, {"access_token": "t", "more": "x" * MAX_RESPONSE}),
             503,
-            "gave no usable access_token",
+            "larger than 65536 bytes",
         ),
         ([Close()], 503, "the upstream closed the connection before it responded"),
         ([Reset()], 503, "the upstream"),
@@ -344,4 +344,5 @@ async def test_an_internal_error_is_no_token(
     login.script(token("t-1"))
     error = await fetched(refresher_of(pool, login.url))
     assert isinstance(error, RefreshError)
-    assert (error.status, str(error)) == (503, f"the token endpoint {login.url}/token: KeyError")
+    words = f"the token endpoint {login.url}/token: the request failed here: KeyError"
+    assert (error.status, str(error)) == (503, words)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.config import Retry
@@ -119,7 +119,6 @@ class Client:
             world.after(WORK + self.pause, self.begin)
 
 
-@settings(max_examples=60, deadline=None)
 @given(
     away=st.floats(0.5, 45.0),
     accounts=st.integers(1, 5),
@@ -144,7 +143,6 @@ def test_an_upstream_that_returns_serves_somebody_soon(
     assert all(stop.retry_after is None or stop.retry_after <= 2 for _, stop in world.refused)
 
 
-@settings(max_examples=60, deadline=None)
 @given(
     dead=st.lists(
         st.sampled_from(["401", "402", "403", "spent", "429", "429 retry-after=3600", "model"]),

@@ -121,7 +121,7 @@ ROWS = {
         "A*",
         """
         0 r     -> A
-        0 r 401 -> A refresh
+        0 r 401 -> A
         0 r 401 -> stop 503 A final
         """,
     ),
@@ -129,7 +129,7 @@ ROWS = {
         "A*",
         """
         0 r     -> A
-        0 r 401 -> A refresh
+        0 r 401 -> A
         0 r ok
         9 s     -> A
         """,
@@ -138,9 +138,9 @@ ROWS = {
         "A* B* C",
         """
         0 r     -> A
-        0 r 401 -> A refresh
+        0 r 401 -> A
         0 r 401 -> B
-        0 r 401 -> B refresh
+        0 r 401 -> B
         0 r 401 -> C
         0 r 401 -> stop 503 C final
         """,
@@ -1472,7 +1472,7 @@ BUDGETS = {
         "A*",
         """
         0 r           -> A
-        0 r 401       -> A refresh
+        0 r 401       -> A
         0 r signature -> A stripped
         0 r 401       -> stop 503 A final
         """,
@@ -1550,17 +1550,6 @@ def test_jitter_makes_waits_longer_never_shorter_and_keeps_the_budget() -> None:
         """
     )
     assert JITTER == 0.2
-
-
-def test_attempts_are_counted_with_and_without_a_first_lease() -> None:
-    stage = Stage("A:1")
-    stage.play("0 q -> A\n0 r -> wait 20 slot")
-    waiting = stage.requests["r"].retries
-    assert waiting.attempts == 0
-    stage.play("1 q done\n1 r -> A")
-    assert waiting.attempts == 1
-    stage.play("1 r 500 -> wait 0.5\n1.5 r -> A")
-    assert waiting.attempts == 2
 
 
 def test_waiting_requests_are_woken() -> None:

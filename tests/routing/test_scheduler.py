@@ -80,7 +80,7 @@ def test_a_lease_takes_and_frees_a_slot() -> None:
     assert first is not None
     assert second is not None
     assert scheduler.lease(targets, "", 3.0) is None
-    assert (first.started, first.target, first.refresh, first.cures) == (3.0, cast_["A"], False, ())
+    assert (first.started, first.target, first.cures) == (3.0, cast_["A"], ())
     assert repr(first) == "<Lease [HELD] a/A m>"
     for _ in range(2):
         first.release()

@@ -7,7 +7,7 @@ A line is `time request [outcome] [-> what comes next]`. A request comes into be
 `r@talk` belongs to the conversation `talk`. Outcomes: `ok`, `done`, `responded`, `broke ...`, or a failure:
 a status (with headers: `429 retry-after=2`), `connect`, `timeout`, `empty`, `signature`, `error TYPE`, or a name of
 `SAID`.
-What comes next: an account (`A`, `A stripped`, `A refresh`), `wait 0.25`, `wait 20 slot`, or
+What comes next: an account (`A`, `A stripped`), `wait 0.25`, `wait 20 slot`, or
 `stop 429 A after=30` (status, whose failure, retry-after), `final` when the client must not try again.
 """
 
@@ -131,11 +131,7 @@ def told(step: Lease | Wait | GiveUp) -> str:
     """A step as transcripts write it."""
     if isinstance(step, Lease):
         changed = "".join(f" {cure.name}" for cure in step.cures)
-        return (
-            step.target.account
-            + changed.replace(WITHOUT_THINKING.name, "stripped")
-            + " refresh" * step.refresh
-        )
+        return step.target.account + changed.replace(WITHOUT_THINKING.name, "stripped")
     if isinstance(step, Wait):
         return f"wait {step.seconds:g}" + " slot" * step.for_slot
     after = "" if step.retry_after is None else f" after={step.retry_after}"

@@ -58,7 +58,7 @@ def many(n: int) -> list[bytes]:
 
 
 ROWS = [
-    Row("news: many of one thing", receive, told),
+    Row("news: many of one thing", receive, told, 50),
     Row("frames: cut anywhere", cut, frames),
     Row("frames: in one piece", cut, lambda n: [b"".join(frames(n))]),
     Row("news: a frame", decode, told_words, in_c=2000),

@@ -4,7 +4,7 @@ import asyncio
 import itertools
 import sys
 import time
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from gateway.sharing import store as module
 from gateway.sharing.envelope import MAX_MESSAGE, PLAIN, Envelopes
 from gateway.sharing.news import News, encode, key_of
 from gateway.sharing.peers import Sharing as Peers
+from gateway.sharing.state import SharedState
 from gateway.sharing.store import Store, open_store
 from gateway.telemetry.access_log import AccessLog
 from tests.support.loops import eventually
@@ -39,13 +40,12 @@ def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "FIRST_PAUSE", 0.02)
 
 
-class Known:
+class Known(SharedState):
     """What a process knows, as far as a transport is concerned: the later end wins."""
 
     def __init__(self) -> None:
+        super().__init__(time.monotonic, time.time)
         self.news: dict[tuple[str, str], News] = {}
-        self.processes = 1
-        self.dropped = 0
         self.fault = False
 
     def receive(self, news: News) -> None:
@@ -55,7 +55,7 @@ class Known:
         if known is None or news.until >= known.until:
             self.news[news.kind, news.key] = news
 
-    def snapshot(self) -> Iterable[News]:
+    def snapshot(self) -> list[News]:
         return list(self.news.values())
 
     def knows(self, news: News) -> bool:
@@ -345,7 +345,7 @@ async def test_the_oldest_news_are_dropped_when_too_many_wait(
     async with sharing(where, 1, up=False) as (process,):
         for number in range(5):
             process.store.publish(cooling(f"account-{number}"))
-        assert process.store.dropped == process.known.dropped == 2
+        assert process.known.dropped == 2
         own_store.start()
         await eventually(lambda: process.store.sent == 3)
         async with sharing(where, 1) as (late,):

@@ -48,9 +48,3 @@ async def test_what_was_said_before_a_process_started_is_heard() -> None:
         sharing.start()
         async with running(config(upstream("http://127.0.0.1:1", "a@x.org")), sharing=sharing) as g:
             assert disabled(g) == ["a@x.org"]
-
-
-async def test_without_others_there_is_nothing_to_join() -> None:
-    async with running(config(upstream("http://127.0.0.1:1", "a@x.org"))) as g:
-        g.gateway.share()
-        assert g.gateway.runtime.sharing is None

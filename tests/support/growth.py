@@ -28,11 +28,11 @@ from typing import Any
 LIMIT = 2.3
 """Times the work that twice the input may take: more than two, since lists and dictionaries grow in steps."""
 
-SLACK = 2000
-"""Steps, and bytes times 4, that do not count: what any call costs, however small its input. Of the peak twice that,
-since a dictionary that grows is for a moment there twice."""
+SLACK = 500
+"""Steps, and bytes times 4, that do not count: what any call costs, however small its input. Of the peak four times
+that, since a dictionary that grows is for a moment there twice."""
 
-LITTLE = 256
+LITTLE = 128
 """Bytes between two readings that do not count: there are no more of those than there are steps."""
 
 FAR = 8
@@ -57,7 +57,7 @@ class Row:
     function: Callable[[Any], object]
     make: Callable[[int], Any]
     """Makes the input of a size: of which, is its own choice. Nothing that it does is counted."""
-    size: int = 50
+    size: int = 25
     """Of the smaller input: so large that a copy of all of it is more than LITTLE."""
     in_c: int = 0
     """The size from which on time is compared; 0 where nothing is left to a loop in C."""
@@ -82,7 +82,7 @@ def grows(row: Row) -> list[str]:
     much = _memory(row.function, row.make(2 * row.size))
     if max(much) > 4 * SLACK:  # else it is little enough, whatever half of the input takes
         half = _memory(row.function, row.make(row.size))
-        counts += [("bytes", 4 * SLACK, half[0], much[0]), ("peak", 8 * SLACK, half[1], much[1])]
+        counts += [("bytes", 4 * SLACK, half[0], much[0]), ("peak", 16 * SLACK, half[1], much[1])]
     found = [
         f"{row.name}: {what} {once} -> {twice}"
         for what, slack, once, twice in counts
@@ -147,8 +147,10 @@ def _memory(function: Callable[[Any], object], value: object) -> tuple[int, int]
         current, peak = traced()
         if peak - last > LITTLE:
             total += peak - last
-        highest, last = max(highest, peak), current
-        reset()
+            highest = max(highest, peak)
+        last = current
+        if peak != current:
+            reset()
 
     trace = sys.gettrace()
     tracemalloc.start()

@@ -32,10 +32,10 @@ def read(records: list[Record]) -> None:
 
 
 ROWS = [
-    Row("records of many conversations", read, records(conversation=lambda at: f"c{at}"), size=200),
-    Row("records of many accounts", read, records(account=lambda at: Counted(f"a{at}")), size=200),
-    Row("records of many minutes", read, records(duration=lambda at: 60.0 * at), size=200),
-    Row("a record that failed often", read, lambda n: [_tried(n)], size=200),
+    Row("records of many conversations", read, records(conversation=lambda at: f"c{at}"), size=100),
+    Row("records of many accounts", read, records(account=lambda at: Counted(f"a{at}")), size=100),
+    Row("records of many minutes", read, records(duration=lambda at: 60.0 * at), size=100),
+    Row("a record that failed often", read, lambda n: [_tried(n)], size=100),
 ]
 
 

@@ -11,15 +11,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gateway.dialects.gemini.families import Family
-from gateway.dialects.gemini.parts import Part, PartMaker, UnsupportedSource, may_stand_in_result
+from gateway.dialects.gemini.parts import Part, PartMaker, may_stand_in_result
 from gateway.dialects.gemini.signatures import BYPASS, Signatures
+from gateway.dialects.history import SEE_BELOW, UnsupportedSource, arguments_of
 from gateway.dialects.tool_names import ToolNames
 from gateway.messages.errors import RequestError
-
-NO_RESULT = "no result was provided"
-
-SEE_BELOW = "(see below)"
-"""The text of a result that is only an image or a document, if these are in another content."""
+from gateway.messages.json_values import as_text
+from gateway.messages.tool_repairs import NO_RESULT
 
 BEFORE_MODEL = {"text": "(continued)"}
 """The user's text in front of a history that begins with the model. Gemini refuses an empty text."""
@@ -92,8 +90,7 @@ class Contents:
                 self._user.others += self._make.parts(block)
 
     def _add_result(self, block: Mapping[str, Any]) -> None:
-        id = block.get("tool_use_id")
-        id = id if isinstance(id, str) else ""
+        id = as_text(block.get("tool_use_id"))
         name = self._called.get(id) or self._names.wire(id or "unknown")
         texts: list[str] = []
         inside: list[Part] = []
@@ -148,7 +145,7 @@ class Contents:
                 self._close_user()
             if not self._turns:
                 self._turns.append({"role": "user", "parts": [BEFORE_MODEL]})
-            self._append("model", parts)
+            self._append(parts)
             for call in calls:
                 self._open.append(call)
                 self._awaited[call[0]] += 1
@@ -167,19 +164,15 @@ class Contents:
         """Add a thinking block with a signature of Gemini's, and return the signature; skip any other block."""
         signature = self._signs.of_thinking(block.get("signature")) if self._signs else ""
         if signature:
-            text = block.get("thinking")
-            text = text if isinstance(text, str) else ""
+            text = as_text(block.get("thinking"))
             parts.append({"text": text, "thought": True, "thoughtSignature": signature})
         return signature
 
     def _add_call(self, block: Mapping[str, Any], thought: str, parts: list[Part]) -> Open:
         """Add a call. `thought`: the signature of the thinking before it, if it may be used for the call."""
-        id = block.get("id")
-        id = id if isinstance(id, str) else ""
+        id = as_text(block.get("id"))
         name = self._names.wire(block["name"])
-        input = block.get("input")
-        call: dict[str, Any] = {"name": name}
-        call["args"] = input if isinstance(input, dict) else {} if input is None else {"input": input}
+        call: dict[str, Any] = {"name": name, "args": arguments_of(block)}
         if id and self._kind.ids:
             call["id"] = id
         part: Part = {"functionCall": call}
@@ -188,8 +181,9 @@ class Contents:
         parts.append(part)
         return id, name
 
-    def _append(self, role: str, parts: list[Part]) -> None:
-        if self._turns and self._turns[-1]["role"] == role:
+    def _append(self, parts: list[Part]) -> None:
+        """Append parts to the model's current turn, or start one."""
+        if self._turns and self._turns[-1]["role"] == "model":
             known = self._turns[-1]["parts"]
             if self._kind.signatures and self._open and not self._passes:
                 # The signature found so far belongs to another message.
@@ -197,7 +191,7 @@ class Contents:
             known.extend(parts)
         else:
             self._passes = False
-            self._turns.append({"role": role, "parts": parts})
+            self._turns.append({"role": "model", "parts": parts})
 
     def _close_user(self) -> None:
         """End the user's turn, if it has parts or a call waits for it."""
@@ -245,27 +239,9 @@ def gemini_contents(
         for message in messages:
             contents.add(message)
     except UnsupportedSource as error:
-        place = _place(original, error.source)
-        given = error.source.get("type") if isinstance(error.source, dict) else None
         raise RequestError(
             400,
-            f"{place}: the source of this {error.kind} (type {given!r}) cannot be sent to a Gemini model; "
-            "base64, url and text sources can",
+            f"{error.place(original)}: the source of this {error.kind} (type {error.type!r}) cannot be sent to a "
+            "Gemini model; base64, url and text sources can",
         ) from None
     return contents.end(by_user=by_user)
-
-
-def _place(messages: Iterable[Mapping[str, Any]], source: object) -> str:
-    """Return the place of the block with this `source` object. Repairs copy blocks but keep their sources."""
-    for i, message in enumerate(messages):
-        content = message.get("content")
-        for j, block in enumerate(content if isinstance(content, list) else ()):
-            if not isinstance(block, dict):
-                continue
-            if block.get("source") is source and "source" in block:
-                return f"messages.{i}.content.{j}"
-            inner = block.get("content")
-            for k, inside in enumerate(inner if isinstance(inner, list) else ()):
-                if isinstance(inside, dict) and "source" in inside and inside["source"] is source:
-                    return f"messages.{i}.content.{j}.content.{k}"
-    return "messages"

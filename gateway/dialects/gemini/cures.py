@@ -10,6 +10,7 @@ from typing import Any
 
 from gateway.dialects.gemini.errors import output_limit
 from gateway.dialects.gemini.families import Family
+from gateway.messages.json_values import as_dict
 from gateway.patterns import any_of
 from gateway.routing.cures import MESSAGES_CURES, Cure, CureRow, Detail, Refusal
 from gateway.routing.sent import Sent, kind_of
@@ -34,8 +35,8 @@ def _blocks(*kinds: str) -> Callable[[Sent], bool]:
 
 
 def _has_form(sent: Sent) -> bool:
-    output = sent.document.get("output_config")
-    return bool(sent.document.get("output_format") or (isinstance(output, dict) and output.get("format")))
+    document = sent.document
+    return bool(document.get("output_format") or as_dict(document.get("output_config")).get("format"))
 
 
 ABILITIES = (

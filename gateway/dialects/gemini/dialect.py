@@ -1,31 +1,30 @@
 """The Gemini dialect: combines the parts for all gemini upstreams.
 
-`request` writes bodies, `places` chooses targets, `response` reads responses, `errors` reads errors.
+translation.py translates requests and responses, places.py builds addresses, errors.py reads errors. translation.py
+is imported with the first request, so that a gateway starts sooner and an unused one stays smaller.
 """
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import replace
-from typing import Any, cast
 
-import orjson
-
-from gateway import __version__
 from gateway.config import Upstream
-from gateway.dialects.base import WITHOUT_THINKING, Cure, Headers, Incoming, ListedModel, Outgoing
-from gateway.dialects.gemini.cures import CURES, apply_cures
+from gateway.dialects.base import (
+    JSON,
+    USER_AGENT,
+    Cure,
+    Decoder,
+    Headers,
+    Incoming,
+    ListedModel,
+    Outgoing,
+    credential_fields,
+)
+from gateway.dialects.gemini.cures import CURES
 from gateway.dialects.gemini.errors import translate_failure
-from gateway.dialects.gemini.families import family
-from gateway.dialects.gemini.places import COUNT, GENERATE, base_path, count_request, target, wrap_in_envelope
-from gateway.dialects.gemini.request import Encoding, gemini_request
-from gateway.dialects.gemini.response import GeminiDecoder
-from gateway.dialects.gemini.schema.clean import Schemas
-from gateway.dialects.gemini.signatures import MARK, Signatures
+from gateway.dialects.gemini.places import GENERATE, base_path
+from gateway.dialects.gemini.signatures import Signatures
 from gateway.dialects.json_schema.cache import SchemaCache
-from gateway.dialects.request_fields import check_fields
-from gateway.dialects.tool_names import ToolNames
 from gateway.dialects.warn_once import WarnOnce
-from gateway.messages.json_documents import write_document
-from gateway.messages.repair import apply
+from gateway.messages.json_values import as_dict, as_text, dicts_in, json_in
 from gateway.messages.stream import StreamWriter
 from gateway.routing.credentials import Credential
 from gateway.routing.cures import find_cure
@@ -40,13 +39,6 @@ OUTPUTS_KEPT = 4 * MODELS_A_PAGE
 
 LIMITS = (("inputTokenLimit", "max_input_tokens"), ("outputTokenLimit", "max_tokens"))
 """Limits in a model list, and their names in the Messages protocol."""
-
-LOWERED = "max_tokens"
-"""The repair's name in the log line when `max_tokens` is lowered to the model's limit."""
-
-USER_AGENT = f"messages-gateway/{__version__}".encode()
-
-_JSON = (b"content-type", b"application/json")
 
 
 class GeminiDialect:
@@ -67,11 +59,11 @@ class GeminiDialect:
 
     def fields(self, upstream: Upstream, credential: Credential) -> Headers:
         """Return user-agent and the credential's field."""
-        return _headers(credential)
+        return [USER_AGENT, *credential_fields(credential, "x-goog-api-key")]
 
     def forwarded(self, headers: Headers) -> Headers:
         """Return the content type; no field of the client's head goes to Google."""
-        return (_JSON,)
+        return (JSON,)
 
     def encode(
         self,
@@ -83,42 +75,24 @@ class GeminiDialect:
         cures: Collection[Cure] = (),
     ) -> Outgoing:
         """Encode the request for this upstream, always as a stream. Raises RequestError(400)."""
-        original = incoming.parsed.exact()
-        check_fields(original)
-        document, repairs = apply(original, upstream.repairs, own_mark=MARK)
-        strip = WITHOUT_THINKING in cures
-        if strip:
-            self._signatures.refuse(document["messages"])
-        known = family(wire_model)
-        listed = upstream.options.max_output_tokens or self._outputs.get(wire_model, 0)
-        kind = apply_cures(replace(known, max_output=listed) if listed else known, cures)
-        encoding = Encoding(
-            upstream=upstream,
-            kind=kind,
-            schemas=Schemas(self._schemas, upstream.options.schema, self._warn),
-            signatures=None if strip else self._signatures,
+        from gateway.dialects.gemini.translation import encode
+
+        return encode(
+            upstream,
+            wire_model,
+            incoming,
+            cures=cures,
+            listed=self._outputs.get(wire_model, 0),
+            schemas=self._schemas,
+            signatures=self._signatures,
             warn=self._warn,
         )
-        body, names = gemini_request(document, original, encoding)
-        if (document.get("max_tokens") or 0) > kind.max_output:
-            repairs += (LOWERED,)
-        counts = incoming.purpose == "count_tokens"
-        wrapped = (
-            count_request(body, upstream, wire_model)
-            if counts
-            else wrap_in_envelope(body, upstream, wire_model)
-        )
-        return Outgoing(
-            target=target(upstream, wire_model, COUNT if counts else GENERATE),
-            body=write_document(wrapped, finite=incoming.parsed.by_orjson),
-            repairs=repairs,
-            state=names,
-        )
 
-    def decoder(self, incoming: Incoming, outgoing: Outgoing, writer: StreamWriter) -> GeminiDecoder:
+    def decoder(self, incoming: Incoming, outgoing: Outgoing, writer: StreamWriter) -> Decoder:
         """Return a decoder for the response to `outgoing`."""
-        names = cast(ToolNames, outgoing.state)
-        return GeminiDecoder(writer, names, self._signatures, self._random, streams=incoming.parsed.stream)
+        from gateway.dialects.gemini.translation import new_decoder
+
+        return new_decoder(writer, outgoing, self._signatures, self._random, streams=incoming.parsed.stream)
 
     def failure(self, failure: Failure, upstream: Upstream, wire_model: str, outgoing: Outgoing) -> Failure:
         """Return the failure with status, type and message of the Messages protocol."""
@@ -137,7 +111,7 @@ class GeminiDialect:
 
     def count(self, body: bytes) -> int | None:
         """Return the input tokens of a countTokens response; None if the body is not one."""
-        total = _object(body).get("totalTokens")
+        total = as_dict(json_in(body)).get("totalTokens")
         return total if type(total) is int and total >= 0 else None
 
     def models_request(self, upstream: Upstream) -> Outgoing | None:
@@ -153,45 +127,21 @@ class GeminiDialect:
 
     def models(self, body: bytes) -> list[ListedModel]:
         """Return the models that can generate content, and remember their output limits."""
-        listed = _object(body).get("models")
         found = []
-        for model in listed if isinstance(listed, list) else ():
-            name = model.get("name") if isinstance(model, dict) else None
+        for model in dicts_in(as_dict(json_in(body)).get("models")):
+            name = model.get("name")
             if not isinstance(name, str):
                 continue
             methods = model.get("supportedGenerationMethods")
             if isinstance(methods, list) and not {"generateContent", GENERATE} & set(map(str, methods)):
                 continue
-            limits = {ours: model[theirs] for theirs, ours in LIMITS if _is_count(model.get(theirs))}
+            told = {ours: model.get(theirs) for theirs, ours in LIMITS}
+            limits = {name: limit for name, limit in told.items() if type(limit) is int and limit > 0}
             id = name.removeprefix("models/")
-            shown = model.get("displayName")
-            found.append(ListedModel(id, shown if isinstance(shown, str) and shown else id, limits))
+            found.append(ListedModel(id, as_text(model.get("displayName")) or id, limits))
             if "max_tokens" in limits and len(self._outputs) < OUTPUTS_KEPT:
                 self._outputs[id] = self._outputs[name] = limits["max_tokens"]
         return found
-
-
-def _is_count(value: object) -> bool:
-    return type(value) is int and value > 0
-
-
-def _headers(credential: Credential) -> list[tuple[bytes, bytes]]:
-    """Return user-agent and a credential's field."""
-    headers = [(b"user-agent", USER_AGENT)]
-    if credential.kind == "api_key":
-        headers.append((b"x-goog-api-key", credential.secret.reveal().encode()))
-    elif credential.kind == "bearer":
-        headers.append((b"authorization", b"Bearer " + credential.secret.reveal().encode()))
-    return headers
-
-
-def _object(body: bytes) -> dict[str, Any]:
-    """Read a JSON object; {} if the body is not one."""
-    try:
-        document = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        return {}
-    return document if isinstance(document, dict) else {}
 
 
 def new_dialect(random: Callable[[], float], warn: Callable[[str], None]) -> GeminiDialect:

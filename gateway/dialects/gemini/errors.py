@@ -10,9 +10,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-import orjson
-
 from gateway.messages.errors import error_type
+from gateway.messages.json_values import as_dict, as_text, dicts_in, json_in
 from gateway.patterns import LazyPattern
 from gateway.routing.failures import Failure
 
@@ -71,13 +70,11 @@ def translate_failure(failure: Failure) -> Failure:
         )
         message = message or f"the upstream responded with status {failure.status}"
         return replace(failure, message=message, type=error_type(failure.status))
-    code = error.get("status")
-    code = code if isinstance(code, str) else ""
+    code = as_text(error.get("status"))
     status = failure.status or _status(error.get("code"), code)
     for special in (code, *_reasons(error)):
         status = STATUS_OF_SPECIAL.get((status, special), status)
-    text = error.get("message")
-    text = text if isinstance(text, str) and text else code or f"the upstream responded with status {status}"
+    text = as_text(error.get("message")) or code or f"the upstream responded with status {status}"
     if status == 400:
         text = _with_api_message(text)
     return replace(failure, status=status, type=error_type(status), message=text)
@@ -85,13 +82,10 @@ def translate_failure(failure: Failure) -> Failure:
 
 def read_error(body: bytes) -> dict[str, Any] | None:
     """Return the error object of a Google error body; None if it is not one."""
-    try:
-        document = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        return None
+    document = json_in(body)
     if isinstance(document, list) and document:
         document = document[0]
-    error = document.get("error") if isinstance(document, dict) else None
+    error = as_dict(document).get("error")
     return error if isinstance(error, dict) else None
 
 
@@ -102,8 +96,7 @@ def _status(given: object, code: str) -> int:
 
 
 def _reasons(error: Mapping[str, Any]) -> list[str]:
-    details = error.get("details")
-    reasons = [d.get("reason") for d in (details if isinstance(details, list) else ()) if isinstance(d, dict)]
+    reasons = [detail.get("reason") for detail in dicts_in(error.get("details"))]
     return [reason for reason in reasons if isinstance(reason, str)]
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from gateway.dialects.citations import Page, citation, write_search
+from gateway.messages.json_values import as_dict, as_list, as_text
 from gateway.messages.stream import StreamWriter
 
 
@@ -23,9 +24,11 @@ class Grounding:
 
     def add(self, metadata: Mapping[str, Any]) -> None:
         """Add one event's `groundingMetadata`. Events repeat earlier items, or have only new ones."""
-        self._queries.update((q, None) for q in _list(metadata, "webSearchQueries") if isinstance(q, str))
-        _grow(self._chunks, _list(metadata, "groundingChunks"))
-        _grow(self._supports, _list(metadata, "groundingSupports"))
+        self._queries.update(
+            (q, None) for q in as_list(metadata.get("webSearchQueries")) if isinstance(q, str)
+        )
+        _grow(self._chunks, as_list(metadata.get("groundingChunks")))
+        _grow(self._supports, as_list(metadata.get("groundingSupports")))
 
     def write(self, writer: StreamWriter, new_id: Callable[[], str], *, cite: bool) -> int:
         """Write the search and, with `cite`, citations for the text block that is open.
@@ -44,11 +47,6 @@ class Grounding:
         return len(self._queries) or 1
 
 
-def _list(metadata: Mapping[str, Any], key: str) -> list[Any]:
-    value = metadata.get(key)
-    return value if isinstance(value, list) else []
-
-
 def _grow(known: list[Any], said: list[Any]) -> None:
     """Add the new items: an event repeats all earlier ones, or has only new ones."""
     known.extend(said[len(known) :] if said[: len(known)] == known else said)
@@ -56,8 +54,8 @@ def _grow(known: list[Any], said: list[Any]) -> None:
 
 def _page(chunk: object) -> Page | None:
     """Read a grounding chunk from the web."""
-    web = chunk.get("web") if isinstance(chunk, dict) else None
-    if not isinstance(web, dict) or not isinstance(web.get("uri"), str):
+    web = as_dict(as_dict(chunk).get("web"))
+    if not isinstance(web.get("uri"), str):
         return None
     title = web.get("title") or web.get("domain")
     return Page(web["uri"], title if isinstance(title, str) else web["uri"])
@@ -67,11 +65,10 @@ def _citations(support: object, pages: list[Page | None]) -> list[dict[str, Any]
     """Return a citation for each page that a segment of the text refers to."""
     if not isinstance(support, dict):
         return []
-    segment = support.get("segment")
-    text = segment.get("text") if isinstance(segment, dict) else None
+    text = as_text(as_dict(support.get("segment")).get("text"))
     found = [
         pages[index]
-        for index in _list(support, "groundingChunkIndices")
+        for index in as_list(support.get("groundingChunkIndices"))
         if isinstance(index, int) and 0 <= index < len(pages)
     ]
-    return [citation(page, text if isinstance(text, str) else "") for page in found if page]
+    return [citation(page, text) for page in found if page]

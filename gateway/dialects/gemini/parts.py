@@ -6,7 +6,10 @@ contents.py handles calls, results and thinking.
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from gateway.dialects.history import UnsupportedSource
+from gateway.messages.content_repairs import tool_loaded
 from gateway.messages.json_documents import write_document
+from gateway.messages.json_values import dicts_in
 
 Part = dict[str, Any]
 
@@ -46,15 +49,6 @@ MIME_OF_ENDING: Mapping[str, str] = {
 
 MIME_OF_BLOCK: Mapping[str, str] = {"image": "image/jpeg", "document": "application/pdf"}
 """Media types for URLs without a known ending."""
-
-
-class UnsupportedSource(Exception):
-    """An image or document that cannot be sent to Gemini. Has the block's `source`."""
-
-    def __init__(self, kind: str, source: object) -> None:
-        super().__init__(kind)
-        self.kind = kind
-        self.source = source
 
 
 class PartMaker:
@@ -116,12 +110,11 @@ class PartMaker:
 
     def tool_reference(self, block: Mapping[str, Any]) -> Part:
         """Return a note that a tool was loaded."""
-        return {"text": f"Tool loaded: {block.get('tool_name')}"}
+        return {"text": tool_loaded(block.get("tool_name"))}
 
     def found_pages(self, block: Mapping[str, Any]) -> Part | None:
         """Return titles and addresses of an earlier web search; encrypted content is of no use here."""
-        listed = block.get("content")
-        pages = [page for page in (listed if isinstance(listed, list) else ()) if isinstance(page, dict)]
+        pages = dicts_in(block.get("content"))
         lines = [
             f"- {page.get('title') or page['url']}: {page['url']}"
             for page in pages

@@ -19,6 +19,7 @@ from gateway.dialects.gemini.tools import NAMES, gemini_tools, tool_config
 from gateway.dialects.tool_names import ToolNames, tool_names
 from gateway.messages.errors import RequestError
 from gateway.messages.json_documents import write_document
+from gateway.messages.json_values import as_dict
 from gateway.messages.request import BILLING_HEADER
 
 MAX_STOP_SEQUENCES = 5
@@ -117,9 +118,7 @@ def _generation_config(
     thinking = thinking_config({**document, "max_tokens": config.get("maxOutputTokens")}, how.kind)
     if thinking:
         config["thinkingConfig"] = thinking
-    output = document.get("output_config")
-    form = output.get("format") if isinstance(output, dict) else None
-    form = form or document.get("output_format")
+    form = as_dict(document.get("output_config")).get("format") or document.get("output_format")
     if not isinstance(form, dict) or form.get("type") != "json_schema":
         return config, ""
     if has_tools and not how.kind.form_beside_tools:

@@ -16,10 +16,11 @@ from gateway.dialects.gemini.errors import translate_failure
 from gateway.dialects.gemini.grounding import Grounding
 from gateway.dialects.gemini.signatures import Signatures, add_mark
 from gateway.dialects.ids import new_id
-from gateway.dialects.json_stream import StreamOrJson
+from gateway.dialects.sniffer import Sniffer
 from gateway.dialects.tool_names import ToolNames
 from gateway.messages.errors import error_type
 from gateway.messages.json_documents import read_document, write_document
+from gateway.messages.json_values import as_dict, dicts_in
 from gateway.messages.stream import StreamWriter
 from gateway.routing.failures import Failure, FailureKind
 
@@ -99,7 +100,7 @@ class GeminiDecoder:
         self._names = names
         self._signatures = signatures
         self._random = random
-        self._events = StreamOrJson()
+        self._events = Sniffer()
         self._usage: dict[str, Any] = {}
         self._grounding: Grounding | None = None
         self._started = False
@@ -131,7 +132,7 @@ class GeminiDecoder:
             events = self._events.feed(data)
         except ValueError as error:
             raise _failed(FailureKind.INCOMPLETE, str(error)) from None
-        for event in events:
+        for _, event in events:
             if self._open != "text" or self._stop or not self._more_text(event):
                 self._event(event)
 
@@ -141,7 +142,7 @@ class GeminiDecoder:
         Also raises it, of kind EMPTY, for a response with nothing but thoughts, if none of them was sent; a second
         call of `end` then writes the response as it is.
         """
-        for event in self._events.end():
+        for _, event in self._events.end():
             self._event(event)
         if not self._stop:
             raise _failed(FailureKind.INCOMPLETE, EARLY)
@@ -208,9 +209,7 @@ class GeminiDecoder:
         parts: list[Any] = []
         reason: object = None
         if isinstance(candidate, dict):
-            content = candidate.get("content")
-            listed = content.get("parts") if isinstance(content, dict) else None
-            parts = [part for part in listed if isinstance(part, dict)] if isinstance(listed, list) else []
+            parts = dicts_in(as_dict(candidate.get("content")).get("parts"))
             reason = candidate.get("finishReason")
             grounding = candidate.get("groundingMetadata")
             if isinstance(grounding, dict):
@@ -365,11 +364,11 @@ def _markdown(data: Mapping[str, Any]) -> str:
 
 
 def _failed(kind: FailureKind, message: str, status: int = 0, type: str = "api_error") -> StreamFailure:
-    return StreamFailure(Failure(kind=kind, status=status, message=message, type=type), type, message)
+    return StreamFailure(Failure(kind=kind, status=status, message=message, type=type))
 
 
 def _read_stream_error(chunk: Mapping[str, Any]) -> StreamFailure:
     """Return the failure for an error object inside the stream, judged by the status that it names."""
-    failure = translate_failure(Failure(kind=FailureKind.STREAM_ERROR, body=write_document(chunk)))
-    message = failure.message or "the upstream reported an error"
-    return StreamFailure(failure, failure.type or "api_error", message)
+    return StreamFailure(
+        translate_failure(Failure(kind=FailureKind.STREAM_ERROR, body=write_document(chunk)))
+    )

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from gateway.dialects.gemini.families import Family
+from gateway.messages.json_values import as_dict
 
 LOW_BUDGET = 4_096
 MEDIUM_BUDGET = 16_384
@@ -35,10 +36,8 @@ def thinking_config(document: Mapping[str, Any], kind: Family) -> dict[str, Any]
     """Return `generationConfig.thinkingConfig` for a request; None for a family without thinking."""
     if not kind.levels and not kind.has_budget:
         return None
-    thinking = document.get("thinking")
-    output = document.get("output_config")
-    mode = thinking.get("type") if isinstance(thinking, dict) else None
-    effort = output.get("effort") if isinstance(output, dict) else None
+    thinking = as_dict(document.get("thinking"))
+    mode, effort = thinking.get("type"), as_dict(document.get("output_config")).get("effort")
     is_on = mode in ("enabled", "adaptive")
     if mode == "disabled" or (not is_on and not isinstance(effort, str)):
         least: dict[str, Any] = (
@@ -46,7 +45,7 @@ def thinking_config(document: Mapping[str, Any], kind: Family) -> dict[str, Any]
         )
         return {"includeThoughts": False, **least}
     config: dict[str, Any] = {"includeThoughts": is_on}
-    budget = thinking.get("budget_tokens") if isinstance(thinking, dict) and mode == "enabled" else None
+    budget = thinking.get("budget_tokens") if mode == "enabled" else None
     if kind.has_budget:
         config["thinkingBudget"] = DYNAMIC if budget is None else _fit_budget(budget, document, kind)
     elif budget is not None:

@@ -4,12 +4,13 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from gateway.config import Upstream
-from gateway.dialects.client_tools import as_function
+from gateway.dialects.client_tools import WEB_SEARCH, as_function
 from gateway.dialects.gemini.schema.clean import Schemas
 from gateway.dialects.json_schema.budget import TOO_LARGE
 from gateway.dialects.json_schema.notes import describe
 from gateway.dialects.tool_names import NameRule, ToolNames
 from gateway.messages.errors import RequestError
+from gateway.messages.json_values import as_list
 
 NAMES = NameRule(first="A-Za-z_", characters="A-Za-z0-9_.:-")
 """The API's rule for a function's name."""
@@ -24,9 +25,6 @@ UNSUPPORTED: tuple[tuple[str, str], ...] = (
 )
 """Prefix of a tool's type -> why it cannot be translated, for types that are no server tools."""
 
-WEB_SEARCH = "web_search_"
-"""Prefix of the server tool's types, which end in a version; Gemini's own search replaces it."""
-
 
 def gemini_tools(
     tools: object, upstream: Upstream, names: ToolNames, schemas: Schemas, warn: Callable[[str], None]
@@ -37,9 +35,9 @@ def gemini_tools(
     """
     declarations: list[dict[str, Any]] = []
     searches = False
-    for tool in tools if isinstance(tools, list) else ():
+    for tool in as_list(tools):
         kind = tool.get("type")
-        function = tool if "input_schema" in tool or kind in (None, "custom") else as_function(tool)
+        function = as_function(tool)
         if function is not None:
             declarations.append(_declaration(function, names, schemas))
         elif kind.startswith(WEB_SEARCH):

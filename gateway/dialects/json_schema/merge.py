@@ -12,6 +12,7 @@ from typing import Any
 from gateway.dialects.json_schema.budget import Budget
 from gateway.dialects.json_schema.notes import NOTE_LENGTH, describe, note
 from gateway.messages.json_documents import write_document
+from gateway.messages.json_values import as_list
 
 Schema = dict[str, Any]
 
@@ -71,8 +72,7 @@ class Merger:
 
     def _add(self, join: "_Join", schema: Mapping[str, Any], depth: int, followed: list[str]) -> None:
         join.add(schema)
-        members = schema.get("allOf")
-        for member in members if isinstance(members, list) else ():
+        for member in as_list(schema.get("allOf")):
             self._budget.charge()
             self._add_member(join, member, depth, followed)
 
@@ -216,7 +216,7 @@ class _Join:
     def common(self, key: str, value: object) -> None:
         """Keep the values that are in both lists."""
         known = self._by_content(key)
-        second = value if isinstance(value, list) else []
+        second = as_list(value)
         self._budget.charge(len(second))
         common = {content for one in second if (content := _content(one)) in known}
         if common:
@@ -228,7 +228,7 @@ class _Join:
     def union(self, key: str, value: object) -> None:
         """Keep the values that are in either list."""
         known = self._by_content(key)
-        for one in value if isinstance(value, list) else ():
+        for one in as_list(value):
             self._budget.charge()
             known.setdefault(_content(one), one)
 
@@ -237,7 +237,7 @@ class _Join:
         known = self._out[key]
         if key not in self._copied:
             self._copied.add(key)
-            listed = known if isinstance(known, list) else []
+            listed = as_list(known)
             self._budget.charge(len(listed))
             self._out[key] = {_content(one): one for one in listed}
         found: dict[object, Any] = self._out[key]

@@ -15,6 +15,7 @@ import orjson
 from gateway.dialects.base import StreamFailure
 from gateway.dialects.ids import new_id
 from gateway.messages.json_documents import read_document, write_document
+from gateway.messages.json_values import as_dict, as_text
 from gateway.messages.stream import StreamWriter
 from gateway.routing.failures import Failure, FailureKind
 
@@ -180,8 +181,7 @@ class Calls:
 
     def delta(self, delta: Mapping[str, Any], index: object) -> None:
         """Add a piece of a call. Raises StreamFailure."""
-        function = delta.get("function")
-        function = function if isinstance(function, dict) else {}
+        function = as_dict(delta.get("function"))
         name, arguments = function.get("name"), function.get("arguments")
         call = self._call_of(delta.get("id"), index, name, arguments)
         call.add_name(name)
@@ -247,7 +247,7 @@ class Calls:
 
     def _call_of(self, id: object, index: object, name: object, arguments: object) -> Call:
         """Return the call that a delta belongs to, a new one if it begins one."""
-        id = id if isinstance(id, str) else ""
+        id = as_text(id)
         known = self._by_id.get(id) if id else None
         if known is not None:
             return known
@@ -330,8 +330,7 @@ class Calls:
 
 def broken(message: str) -> StreamFailure:
     """Return the failure for a response that cannot be understood."""
-    failure = Failure(kind=FailureKind.UNUSABLE, status=502, message=message, type="api_error")
-    return StreamFailure(failure, "api_error", message)
+    return StreamFailure(Failure(kind=FailureKind.UNUSABLE, status=502, message=message, type="api_error"))
 
 
 def _says_something(arguments: object) -> bool:

@@ -136,8 +136,12 @@ def status_of(said: Said, status: int) -> int:
 
 def read_stream_error(data: bytes, sent: EncodedRequest) -> StreamFailure:
     """Return the failure for an error object inside a 200, judged by the status that it names."""
-    failure = translate_failure(Failure(kind=FailureKind.STREAM_ERROR, body=data), sent)
-    return StreamFailure(failure, failure.type, failure.message)
+    return StreamFailure(translate_failure(Failure(kind=FailureKind.STREAM_ERROR, body=data), sent))
+
+
+def incomplete(message: str) -> StreamFailure:
+    """Return the failure for a response that ended too early or cannot be read."""
+    return StreamFailure(Failure(kind=FailureKind.INCOMPLETE, status=502, message=message))
 
 
 def _names_model(said: Said, sent: EncodedRequest) -> bool:

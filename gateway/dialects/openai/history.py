@@ -10,9 +10,12 @@ from hashlib import sha256
 from typing import Any
 
 from gateway.config.openai_traits import Traits
+from gateway.dialects.history import SEE_BELOW, UnsupportedSource, arguments_of
 from gateway.dialects.openai.reasoning import Entry, Reasoning, items_of, put_back, read_block
-from gateway.messages.errors import RequestError
+from gateway.messages.content_repairs import tool_loaded
 from gateway.messages.json_documents import read_document, write_document
+from gateway.messages.json_values import as_dict, as_text
+from gateway.messages.tool_repairs import NO_RESULT
 
 Part = dict[str, Any]
 Message = dict[str, Any]
@@ -21,11 +24,8 @@ ORDER = "order"
 """Key of an assistant message for the Responses wire, which keeps the order of blocks: pairs of kind (reasoning,
 text, call) and the item, the text or the call."""
 
-NO_RESULT = "no result was provided"
 NO_OUTPUT = "(no output)"
-SEE_BELOW = "(see below)"
-"""Texts of tool messages, which may not be empty: without a result, without output, or with a result that is in the
-user message behind."""
+"""Content of a tool message without output: an empty one is refused."""
 
 AFTER_TOOL = "(tool results received)"
 
@@ -34,15 +34,6 @@ URL_NOTE = "[image left out: this upstream takes no URLs]"
 DOCUMENT_NOTE = "[document left out: this upstream takes none]"
 
 _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
-
-
-class UnsupportedBlock(Exception):
-    """A block that the configuration forbids to send to the upstream. Has the block's `source`."""
-
-    def __init__(self, kind: str, source: object) -> None:
-        super().__init__(kind)
-        self.kind = kind
-        self.source = source
 
 
 class History:
@@ -78,7 +69,7 @@ class History:
         """(id, wire id, the client's name) of calls whose results belong into the next user message."""
 
     def add(self, message: Mapping[str, Any]) -> None:
-        """Add the next message. Raises UnsupportedBlock."""
+        """Add the next message. Raises UnsupportedSource."""
         content = message.get("content")
         blocks: Iterable[Any] = content if isinstance(content, list) else (content,)
         if message.get("role") == "assistant":
@@ -133,13 +124,12 @@ class History:
         self._open = opened
 
     def _call(self, block: Mapping[str, Any], more: list[Entry], opened: list[tuple[str, str, str]]) -> Part:
-        id, name, input = block.get("id"), str(block.get("name", "")), block.get("input")
-        id = id if isinstance(id, str) else ""
+        id, name = as_text(block.get("id")), str(block.get("name", ""))
         wire = self._names(name)
         wire_id = self._wire_id(id, wire)
         self.ids.add(id)
         opened.append((id, wire_id, name))
-        arguments = input if isinstance(input, dict) else {} if input is None else {"input": input}
+        arguments = arguments_of(block)
         known = self._extras(id)
         written = known.get("arguments")
         if (
@@ -252,32 +242,6 @@ def content_of(parts: list[Part]) -> str | list[Part]:
     return parts
 
 
-def place_of(messages: Iterable[Mapping[str, Any]], source: object) -> str:
-    """Return the place of the block with this `source` object. Repairs copy blocks but keep their sources."""
-    for i, message in enumerate(messages):
-        content = message.get("content")
-        for j, block in enumerate(content if isinstance(content, list) else ()):
-            if not isinstance(block, dict):
-                continue
-            if block.get("source") is source and "source" in block:
-                return f"messages.{i}.content.{j}"
-            inner = block.get("content")
-            for k, inside in enumerate(inner if isinstance(inner, list) else ()):
-                if isinstance(inside, dict) and "source" in inside and inside["source"] is source:
-                    return f"messages.{i}.content.{j}.content.{k}"
-    return "messages"
-
-
-def unsupported_block_error(error: UnsupportedBlock, original: Iterable[Mapping[str, Any]]) -> RequestError:
-    """Return the client's error for a block that cannot be sent, with its place in the client's messages."""
-    given = error.source.get("type") if isinstance(error.source, dict) else None
-    return RequestError(
-        400,
-        f"{place_of(original, error.source)}: this {error.kind} (source type {given!r}) cannot be sent to the "
-        'upstream: its `documents` is set to "error"',
-    )
-
-
 def _fit_id(id: str, style: str) -> str:
     """Return the id in the host's style."""
     longest = {"40": 40, "64": 64}.get(style)
@@ -301,13 +265,12 @@ def _text(text: str) -> Part:
 
 
 def _text_parts(block: Mapping[str, Any], traits: Traits) -> list[Part]:
-    text = block.get("text")
-    return [_text(text)] if isinstance(text, str) and text.strip() else []
+    text = as_text(block.get("text"))
+    return [_text(text)] if text.strip() else []
 
 
 def _image_parts(block: Mapping[str, Any], traits: Traits) -> list[Part]:
-    source = block.get("source")
-    source = source if isinstance(source, dict) else {}
+    source = as_dict(block.get("source"))
     kind, data, url = source.get("type"), source.get("data"), source.get("url")
     if traits.images == "note":
         return [_text(IMAGE_NOTE)]
@@ -321,11 +284,10 @@ def _image_parts(block: Mapping[str, Any], traits: Traits) -> list[Part]:
 
 
 def _document_parts(block: Mapping[str, Any], traits: Traits) -> list[Part]:
-    """Return a document's parts. Raises UnsupportedBlock."""
-    source = block.get("source")
-    source = source if isinstance(source, dict) else {}
-    kind, data, title = source.get("type"), source.get("data"), block.get("title")
-    title = title if isinstance(title, str) and title.strip() else ""
+    """Return a document's parts. Raises UnsupportedSource."""
+    source = as_dict(block.get("source"))
+    kind, data, title = source.get("type"), source.get("data"), as_text(block.get("title"))
+    title = title if title.strip() else ""
     if kind == "text" and isinstance(data, str):
         text = f"{title}\n{data}" if title else data
         return [_text(text)] if text.strip() else []
@@ -339,7 +301,7 @@ def _document_parts(block: Mapping[str, Any], traits: Traits) -> list[Part]:
                 parts += _PARTS.get(str(inner.get("type")), _described)(inner, traits)
         return parts
     if traits.documents == "error":
-        raise UnsupportedBlock("document", block.get("source"))
+        raise UnsupportedSource("document", block.get("source"))
     media_type = source.get("media_type")
     if traits.documents == "file" and kind == "base64" and isinstance(data, str):
         uri = f"data:{media_type or 'application/pdf'};base64,{data}"
@@ -371,7 +333,7 @@ def _nothing(block: Mapping[str, Any], traits: Traits) -> list[Part]:
 
 
 def _tool_reference(block: Mapping[str, Any], traits: Traits) -> list[Part]:
-    return [_text(f"Tool loaded: {block.get('tool_name')}")]
+    return [_text(tool_loaded(block.get("tool_name")))]
 
 
 _PARTS: Mapping[str, Callable[[Mapping[str, Any], Traits], list[Part]]] = {

@@ -14,6 +14,7 @@ from gateway.dialects.openai.encoded_request import EncodedRequest
 from gateway.dialects.openai.reasoning import DETAILS, ITEMS, Entry, details_signature, text_signature
 from gateway.dialects.openai.text import StopCutter, TagReader
 from gateway.dialects.openai.usage import count, estimate_usage, messages_usage
+from gateway.messages.json_values import as_text
 from gateway.messages.stream import StreamWriter
 
 Remember = Callable[[str, Mapping[str, Any]], None]
@@ -190,11 +191,11 @@ class Output:
         """Write the pages that the response refers to; `cite`: into the open text, too."""
         pages = {}
         for cited in self._annotations:
-            title, content = cited.get("title"), cited.get("content")
+            title = cited.get("title")
             page = Page(cited["url"], title if isinstance(title, str) and title else cited["url"])
             pages[page.url] = page
             if cite:
-                self._writer.citation(citation(page, content if isinstance(content, str) else ""))
+                self._writer.citation(citation(page, as_text(cited.get("content"))))
         write_search(self._writer, new_id("srvtoolu_", self._random), "", pages.values())
 
     def _counted(self, usage: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import orjson
 
 from gateway.config.openai_traits import Traits
 from gateway.messages.json_documents import write_document
+from gateway.messages.json_values import as_text, texts_in
 
 MARK = "openai:"
 """Prefix of this dialect's signatures, by which other providers' dialects recognize them in a history."""
@@ -85,8 +86,7 @@ def read_block(block: Mapping[str, Any], host: str, model: str, *, opaque: bool)
 
     `opaque` False: leave entries out, whoever made them.
     """
-    signature, text = block.get("signature"), block.get("thinking")
-    text = text if isinstance(text, str) else ""
+    signature, text = block.get("signature"), as_text(block.get("thinking"))
     if not isinstance(signature, str) or not signature.startswith(MARK):
         return None
     try:
@@ -153,11 +153,7 @@ def entry_of_item(item: Mapping[str, Any]) -> Entry | None:
 
 def summary_texts(item: Mapping[str, Any]) -> list[str]:
     """Return the texts of an item's summary."""
-    summary = item.get("summary")
-    parts = (
-        [part.get("text") for part in summary if isinstance(part, dict)] if isinstance(summary, list) else []
-    )
-    return [text for text in parts if isinstance(text, str)]
+    return texts_in(item.get("summary"))
 
 
 def item_of(entry: Entry) -> Entry:

@@ -9,11 +9,14 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from gateway.config.openai_traits import Traits
-from gateway.dialects.openai.history import History, UnsupportedBlock, content_of, unsupported_block_error
+from gateway.dialects.history import UnsupportedSource
+from gateway.dialects.openai.history import History, content_of
 from gateway.dialects.openai.schema import Schemas, is_strict
 from gateway.dialects.openai.thinking import thinking_fields
 from gateway.dialects.openai.tools import Tools
+from gateway.messages.errors import RequestError
 from gateway.messages.json_documents import write_document
+from gateway.messages.json_values import as_dict, as_list
 
 MOST_STOPS = 4
 """The API's limit of stop sequences; the decoder cuts at the others."""
@@ -96,8 +99,12 @@ def build_messages(history: History, document: Mapping[str, Any], original: Mapp
     try:
         for message in document.get("messages", ()):
             history.add(message)
-    except UnsupportedBlock as error:
-        raise unsupported_block_error(error, original.get("messages", ())) from None
+    except UnsupportedSource as error:
+        raise RequestError(
+            400,
+            f"{error.place(original.get('messages', ()))}: this {error.kind} (source type {error.type!r}) cannot be "
+            'sent to the upstream: its `documents` is set to "error"',
+        ) from None
     return history.end()
 
 
@@ -172,8 +179,7 @@ def sampling(document: Mapping[str, Any], traits: Traits) -> Body:
 
 def stop_sequences(document: Mapping[str, Any], traits: Traits) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return the stop sequences to send, and those at which the decoder cuts."""
-    given = document.get("stop_sequences")
-    listed = [stop for stop in given if isinstance(stop, str) and stop] if isinstance(given, list) else []
+    listed = [stop for stop in as_list(document.get("stop_sequences")) if isinstance(stop, str) and stop]
     if traits.stop == "cut":
         return (), tuple(listed)
     sent = [stop for stop in listed if stop.strip()][:MOST_STOPS]
@@ -182,8 +188,7 @@ def stop_sequences(document: Mapping[str, Any], traits: Traits) -> tuple[tuple[s
 
 def output_form(document: Mapping[str, Any]) -> Mapping[str, Any] | None:
     """Return the format of structured output with a JSON schema; None if there is none."""
-    output = document.get("output_config")
-    form = output.get("format") if isinstance(output, dict) else None
+    form = as_dict(document.get("output_config")).get("format")
     form = form if form is not None else document.get("output_format")
     return form if isinstance(form, dict) and form.get("type") == "json_schema" else None
 

@@ -13,12 +13,13 @@ import orjson
 
 from gateway.dialects.base import StreamFailure
 from gateway.dialects.openai.encoded_request import EncodedRequest
-from gateway.dialects.openai.failures import is_error, read_stream_error
+from gateway.dialects.openai.failures import incomplete, is_error, read_stream_error
 from gateway.dialects.openai.output import Output
 from gateway.dialects.openai.reasoning import text_of
-from gateway.dialects.openai.sniffer import Sniffer
 from gateway.dialects.openai.usage import usage_in
+from gateway.dialects.sniffer import Sniffer
 from gateway.messages.json_documents import read_document
+from gateway.messages.json_values import as_dict, as_list, dicts_in
 from gateway.routing.failures import Failure, FailureKind
 
 STOP_REASONS: Mapping[str, str] = {
@@ -80,7 +81,7 @@ class ChatDecoder:
         try:
             events = self._sniffer.feed(data)
         except ValueError as error:
-            raise _failed(str(error)) from None
+            raise incomplete(str(error)) from None
         output = self._output
         for name, data in events:
             if name or not output.in_text or not self._more_text(data):
@@ -129,19 +130,10 @@ class ChatDecoder:
             # Arguments may be an object with integers that orjson would round.
             document = read_document(data) if _HOLDS_OBJECT.search(data) else orjson.loads(data)
         except ValueError:
-            document = self._read_oddly(data)
+            document = read_oddly(data, started=self._output.started)
         for item in document if isinstance(document, list) else (document,):
             if isinstance(item, dict):
                 self._chunk(item, data)
-
-    def _read_oddly(self, data: bytes) -> Any:
-        try:
-            return read_document(data)
-        except ValueError as error:
-            if not self._output.started:
-                # Possibly a proxy's greeting. If nothing else follows, `end` reports that.
-                return None
-            raise _failed(f"the upstream sent an event that cannot be read: {error}") from None
 
     def _chunk(self, chunk: Mapping[str, Any], data: bytes) -> None:
         if self._output.cut:
@@ -150,8 +142,7 @@ class ChatDecoder:
         if is_error(chunk):
             raise read_stream_error(data, self._sent)
         choices = chunk.get("choices")
-        choice = choices[0] if isinstance(choices, list) and choices else None
-        choice = choice if isinstance(choice, dict) else {}
+        choice = as_dict(choices[0]) if isinstance(choices, list) and choices else {}
         if choice.get("error"):
             raise read_stream_error(orjson.dumps({"error": choice["error"]}), self._sent)
         usage = usage_in(chunk, choice)
@@ -176,25 +167,25 @@ class ChatDecoder:
         content = delta.get("content")
         for part in content if isinstance(content, list) else (content,):
             self._part(part)
-        for image in _list(delta.get("images")):
-            url = image.get("image_url") if isinstance(image, dict) else None
+        for image in dicts_in(delta.get("images")):
+            url = image.get("image_url")
             url = url.get("url") if isinstance(url, dict) else url
             if isinstance(url, str) and url:
                 output.text(f"![image]({url})")
         if isinstance(delta.get("refusal"), str) and delta["refusal"]:
             output.refuse(delta["refusal"])
-        for annotation in _list(delta.get("annotations")):
+        for annotation in as_list(delta.get("annotations")):
             output.annotate(annotation)
         legacy = delta.get("function_call")
         if isinstance(legacy, dict):
             output.call({"function": legacy}, 0)
-        for place, call in enumerate(_list(delta.get("tool_calls"))):
+        for place, call in enumerate(as_list(delta.get("tool_calls"))):
             if isinstance(call, dict):
                 # A whole message's elements are separate calls, whatever their index says.
                 output.call(call, place if whole else call.get("index"))
 
     def _reasoning(self, delta: Mapping[str, Any]) -> None:
-        entries = [entry for entry in _list(delta.get("reasoning_details")) if isinstance(entry, dict)]
+        entries = dicts_in(delta.get("reasoning_details"))
         field, text = "", ""
         for field in REASONING:
             value = delta.get(field)
@@ -234,10 +225,10 @@ class ChatDecoder:
                 type="invalid_request_error",
                 body=data,
             )
-            raise StreamFailure(failure, failure.type, message)
+            raise StreamFailure(failure)
         stop = STOP_REASONS.get(word)
         if stop is None:
-            raise _failed(f"the upstream stopped with {reason!r}")
+            raise incomplete(f"the upstream stopped with {reason!r}")
         return stop
 
     def _matched(self, choice: Mapping[str, Any]) -> str:
@@ -257,15 +248,17 @@ class ChatDecoder:
         if self._over:
             return
         if not self._stop and not self._output.cut:
-            raise _failed(EARLY)
+            raise incomplete(EARLY)
         self._over = True
         self._output.finish(self._stop, self._stop_sequence, self._usage)
 
 
-def _list(value: object) -> list[Any]:
-    return value if isinstance(value, list) else []
-
-
-def _failed(message: str) -> StreamFailure:
-    failure = Failure(kind=FailureKind.INCOMPLETE, status=502, message=message)
-    return StreamFailure(failure, "api_error", message)
+def read_oddly(data: bytes, *, started: bool) -> Any:
+    """Parse an event that orjson refuses. Invalid: raises StreamFailure if a message has `started`, else None."""
+    try:
+        return read_document(data)
+    except ValueError as error:
+        if not started:
+            # E.g. a greeting of a proxy. If nothing else follows, the empty response is reported.
+            return None
+        raise incomplete(f"the upstream sent an event that cannot be read: {error}") from None

@@ -12,6 +12,7 @@ from gateway.config.openai_traits import Traits
 from gateway.dialects.openai.history import ORDER
 from gateway.dialects.openai.reasoning import ITEMS
 from gateway.dialects.openai.thinking import is_forced
+from gateway.messages.json_values import as_dict
 
 Body = dict[str, Any]
 
@@ -79,8 +80,7 @@ def _reasoning(effort: object, document: Mapping[str, Any], traits: Traits) -> B
     """Return the `reasoning` field, with a summary if there will be reasoning."""
     if traits.thinking != "effort":
         return {}
-    thinking = document.get("thinking")
-    mode = thinking.get("type") if isinstance(thinking, dict) else None
+    mode = as_dict(document.get("thinking")).get("type")
     is_shown = mode in ("enabled", "adaptive") or (mode is None and effort is not None)
     found: Body = {} if effort is None else {"effort": effort}
     if is_shown and effort != "none" and not is_forced(document.get("tool_choice")):

@@ -9,15 +9,13 @@ from typing import Any
 
 import orjson
 
-from gateway.dialects.base import StreamFailure
 from gateway.dialects.openai.encoded_request import EncodedRequest
-from gateway.dialects.openai.failures import is_error, read_stream_error
+from gateway.dialects.openai.failures import incomplete, is_error, read_stream_error
 from gateway.dialects.openai.output import Output
 from gateway.dialects.openai.reasoning import SEPARATOR, entry_of_item, summary_texts
-from gateway.dialects.openai.response import EARLY
-from gateway.dialects.openai.sniffer import Sniffer
-from gateway.messages.json_documents import read_document
-from gateway.routing.failures import Failure, FailureKind
+from gateway.dialects.openai.response import EARLY, read_oddly
+from gateway.dialects.sniffer import Sniffer
+from gateway.messages.json_values import as_dict, as_list, texts_in
 
 INCOMPLETE: Mapping[str, str] = {"max_output_tokens": "max_tokens", "content_filter": "refusal"}
 """`incomplete_details.reason` -> `stop_reason`."""
@@ -66,7 +64,7 @@ class ResponsesDecoder:
         try:
             events = self._sniffer.feed(data)
         except ValueError as error:
-            raise _failed(str(error)) from None
+            raise incomplete(str(error)) from None
         for _, data in events:
             self._event(data)
 
@@ -75,7 +73,7 @@ class ResponsesDecoder:
         for _, data in self._sniffer.end():
             self._event(data)
         if not self._over and not self._output.cut:
-            raise _failed(EARLY)
+            raise incomplete(EARLY)
         self._finish()
 
     def _event(self, data: bytes) -> None:
@@ -84,7 +82,7 @@ class ResponsesDecoder:
         try:
             document = orjson.loads(data)
         except ValueError:
-            document = self._read_oddly(data)
+            document = read_oddly(data, started=self._output.started)
         if not isinstance(document, dict):
             return
         kind = document.get("type")
@@ -96,14 +94,6 @@ class ResponsesDecoder:
             self._whole(document)
         elif is_error(document) and (kind == "error" or not isinstance(kind, str)):
             self._fail(document.get("error") or document)
-
-    def _read_oddly(self, data: bytes) -> Any:
-        try:
-            return read_document(data)
-        except ValueError as error:
-            if not self._output.started:
-                return None
-            raise _failed(f"the upstream sent an event that cannot be read: {error}") from None
 
     # Items.
 
@@ -186,13 +176,7 @@ class ResponsesDecoder:
             self._message_done(item, given)
 
     def _reasoning_done(self, item: Item, given: Mapping[str, Any]) -> None:
-        content = given.get("content")
-        parts = (
-            [part.get("text") for part in content if isinstance(part, dict)]
-            if isinstance(content, list)
-            else []
-        )
-        texts = summary_texts(given) or [text for text in parts if isinstance(text, str)]
+        texts = summary_texts(given) or texts_in(given.get("content"))
         if not item.written and texts:
             self._think(item, SEPARATOR.join(texts))
         entry = entry_of_item(given)
@@ -209,33 +193,28 @@ class ResponsesDecoder:
                 self._output.add_tagged(text)
             if isinstance(refusal, str) and not item.written:
                 self._output.refuse(refusal)
-            annotations = part.get("annotations")
-            for annotation in annotations if isinstance(annotations, list) else ():
+            for annotation in as_list(part.get("annotations")):
                 self._output.annotate(annotation)
 
     # Endings.
 
     def _whole(self, response: Mapping[str, Any]) -> None:
         """Handle a response that is not a stream."""
-        output = response.get("output")
-        for index, item in enumerate(output if isinstance(output, list) else ()):
+        for index, item in enumerate(as_list(response.get("output"))):
             self._done({"item": item, "output_index": index})
         self._ended({"response": response})
 
     def _ended(self, event: Mapping[str, Any]) -> None:
-        response = event.get("response")
-        response = response if isinstance(response, dict) else {}
+        response = as_dict(event.get("response"))
         status = response.get("status") or str(event.get("type")).rpartition(".")[2]
-        usage = response.get("usage")
-        self._usage = usage if isinstance(usage, dict) and usage else self._usage
+        self._usage = as_dict(response.get("usage")) or self._usage
         if status == "completed":
             self._stop = "end_turn"
         elif status == "incomplete":
-            details = response.get("incomplete_details")
-            reason = details.get("reason") if isinstance(details, dict) else None
+            reason = as_dict(response.get("incomplete_details")).get("reason")
             self._stop = INCOMPLETE.get(str(reason), "")
             if not self._stop:
-                raise _failed(f"the upstream stopped with {reason!r}")
+                raise incomplete(f"the upstream stopped with {reason!r}")
         else:
             self._fail(response.get("error") or {"message": f"the upstream ended its response as {status}"})
         self._output.start(self._usage)
@@ -266,8 +245,3 @@ _EVENTS = {
     "response.cancelled": ResponsesDecoder._ended,
 }
 """Event -> its handler. All others repeat what these say, or have no place in a message."""
-
-
-def _failed(message: str) -> StreamFailure:
-    failure = Failure(kind=FailureKind.INCOMPLETE, status=502, message=message)
-    return StreamFailure(failure, "api_error", message)

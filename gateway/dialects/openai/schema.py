@@ -10,15 +10,13 @@ from typing import Any
 from gateway.dialects.json_schema.budget import REQUEST_WORK, Budget
 from gateway.dialects.json_schema.cache import Clean, SchemaCache
 from gateway.dialects.json_schema.merge import Merger
-from gateway.messages.json_documents import write_document
+from gateway.dialects.json_schema.notes import describe, note
+from gateway.messages.json_values import as_dict, dicts_in
 
 Schema = dict[str, Any]
 
 NOTED = ("pattern", "minLength", "maxLength", "format", "propertyNames")
 """Keywords that llama.cpp's grammar compiler, and similar ones, do not support."""
-
-NOTE_LENGTH = 240
-"""Characters of a constraint's value in a description, at most."""
 
 _SINGLE = ("items", "additionalProperties", "not", "if", "then", "else", "contains", "unevaluatedProperties")
 _LISTS = ("anyOf", "oneOf", "allOf", "prefixItems")
@@ -56,7 +54,7 @@ class Schemas:
 
 def without_dialect(schema: object) -> Schema:
     """Return the schema without `$schema`."""
-    given = schema if isinstance(schema, dict) else {}
+    given = as_dict(schema)
     return {key: value for key, value in given.items() if key != "$schema"} if "$schema" in given else given
 
 
@@ -72,7 +70,7 @@ def _is_rooted(schema: object) -> bool:
 
 def _make_root(schema: object, budget: Budget) -> Schema:
     """Return the schema with an object as its root. Raises SchemaTooLarge."""
-    given: Schema = dict(schema) if isinstance(schema, dict) else {}
+    given: Schema = dict(as_dict(schema))
     merger = Merger(schema, budget)
     pointer = given.pop("$ref", None)
     target = merger.resolve(pointer)[1] if isinstance(pointer, str) else None
@@ -92,13 +90,11 @@ def _make_root(schema: object, budget: Budget) -> Schema:
 def _join(root: Schema, members: object, budget: Budget) -> None:
     """Add the properties of the root's alternatives to it, as optional ones."""
     properties: dict[str, Any] = {}
-    for member in members if isinstance(members, list) else ():
-        found = member.get("properties") if isinstance(member, dict) else None
-        if isinstance(found, dict):
-            budget.charge(1 + len(found))
-            properties.update(found)
-    own = root.get("properties")
-    root["properties"] = {**properties, **(own if isinstance(own, dict) else {})}
+    for member in dicts_in(members):
+        found = as_dict(member.get("properties"))
+        budget.charge(1 + len(found))
+        properties.update(found)
+    root["properties"] = {**properties, **as_dict(root.get("properties"))}
 
 
 def _plain(schema: object, budget: Budget) -> Schema:
@@ -112,11 +108,10 @@ def plain(schema: Schema, budget: Budget) -> Schema:
     notes: list[str] = []
     for key, value in schema.items():
         if key in NOTED:
-            text = value if isinstance(value, str) else write_document(value).decode()
-            notes.append(f"({key}: {text[:NOTE_LENGTH]})")
+            notes.append(note(key, value, budget))
         elif key in _SINGLE and isinstance(value, dict):
             out[key] = plain(value, budget)
-        elif (key in _LISTS and isinstance(value, list)) or (key == "items" and isinstance(value, list)):
+        elif key in (*_LISTS, "items") and isinstance(value, list):
             out[key] = [plain(item, budget) if isinstance(item, dict) else item for item in value]
         elif key in _TABLES and isinstance(value, dict):
             out[key] = {
@@ -125,8 +120,7 @@ def plain(schema: Schema, budget: Budget) -> Schema:
         else:
             out[key] = value
     if notes:
-        described = out.get("description")
-        out["description"] = " ".join([described, *notes] if isinstance(described, str) else notes)
+        describe(out, notes)
     return out
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gateway.config.openai_traits import EFFORTS, Traits
+from gateway.messages.json_values import as_dict
 
 LOW_BUDGET = 4096
 MEDIUM_BUDGET = 16384
@@ -32,16 +33,14 @@ Style = Callable[[Wish | None, Traits], Mapping[str, Any]]
 
 def thinking_fields(document: Mapping[str, Any], traits: Traits) -> Mapping[str, Any]:
     """Return the body fields for a request's thinking; {} if it does not mention thinking."""
-    thinking = document.get("thinking")
-    mode = thinking.get("type") if isinstance(thinking, dict) else None
-    output = document.get("output_config")
-    effort = output.get("effort") if isinstance(output, dict) else None
+    thinking = as_dict(document.get("thinking"))
+    mode, effort = thinking.get("type"), as_dict(document.get("output_config")).get("effort")
     style = STYLES[traits.thinking]
     if mode == "disabled" or is_forced(document.get("tool_choice")):
         return style(None, traits)
     if mode not in ("enabled", "adaptive") and not isinstance(effort, str):
         return {}
-    budget = thinking.get("budget_tokens") if isinstance(thinking, dict) and mode == "enabled" else None
+    budget = thinking.get("budget_tokens") if mode == "enabled" else None
     tokens = budget if type(budget) is int and budget > 0 else 0
     word = effort if isinstance(effort, str) else _word_of(tokens) if tokens else ""
     return style(Wish(nearest(word, traits.efforts) if word else "", tokens), traits)

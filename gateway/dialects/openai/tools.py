@@ -4,19 +4,17 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from gateway.config.openai_traits import Traits
-from gateway.dialects.client_tools import as_function
+from gateway.dialects.client_tools import WEB_SEARCH, as_function
 from gateway.dialects.openai.schema import Schemas
 from gateway.dialects.tool_names import NameRule, ToolNames
 from gateway.messages.errors import RequestError
+from gateway.messages.json_values import as_list
 
 NAMES = NameRule(first="A-Za-z0-9_-", characters="A-Za-z0-9_-")
 """The API's rule for a function's name."""
 
 WORDS: Mapping[str, str] = {"auto": "auto", "any": "required", "none": "none"}
 """`tool_choice.type` -> the API's word."""
-
-WEB_SEARCH = "web_search_"
-"""Prefix of the server tool's types, which end in a version."""
 
 
 class Tools:
@@ -45,9 +43,9 @@ class Tools:
         self._names = names
         self._schemas = schemas
         searches = ""
-        for tool in tools if isinstance(tools, list) else ():
+        for tool in as_list(tools):
             kind = tool.get("type")
-            function = tool if "input_schema" in tool or kind in (None, "custom") else as_function(tool)
+            function = as_function(tool)
             if function is not None:
                 self.functions.append(self._function(function))
             elif kind.startswith(WEB_SEARCH):

@@ -3,14 +3,15 @@
 from collections.abc import Mapping
 from typing import Any
 
+from gateway.messages.json_values import as_dict
+
 CHARACTERS_A_TOKEN = 4
 """For estimates of responses without usage. A client that reads 0 never compacts its history."""
 
 
 def usage_in(chunk: Mapping[str, Any], choice: Mapping[str, Any]) -> Mapping[str, Any] | None:
     """Return the usage in a chunk, wherever the host puts it; None if there is none."""
-    groq = chunk.get("x_groq")
-    for place in (chunk, choice, groq if isinstance(groq, dict) else {}):
+    for place in (chunk, choice, as_dict(chunk.get("x_groq"))):
         usage = place.get("usage")
         if isinstance(usage, dict) and usage:
             return usage
@@ -25,14 +26,14 @@ def messages_usage(usage: Mapping[str, Any]) -> dict[str, Any]:
     """
     prompt = count(usage, "prompt_tokens") or count(usage, "input_tokens")
     completion = count(usage, "completion_tokens") or count(usage, "output_tokens")
-    details = _inner(usage, "prompt_tokens_details") or _inner(usage, "input_tokens_details")
+    details = as_dict(usage.get("prompt_tokens_details")) or as_dict(usage.get("input_tokens_details"))
     cached = (
         count(details, "cached_tokens")
         or count(usage, "prompt_cache_hit_tokens")
         or count(usage, "cached_tokens")
     )
     written = count(details, "cache_write_tokens")
-    reasoning = count(_inner(usage, "completion_tokens_details"), "reasoning_tokens")
+    reasoning = count(as_dict(usage.get("completion_tokens_details")), "reasoning_tokens")
     if reasoning and count(usage, "total_tokens") == prompt + completion + reasoning:
         completion += reasoning
     return {
@@ -58,8 +59,3 @@ def count(usage: Mapping[str, Any], key: str) -> int:
     """Return a count; 0 if it is not one."""
     value = usage.get(key)
     return value if type(value) is int and value > 0 else 0
-
-
-def _inner(usage: Mapping[str, Any], key: str) -> Mapping[str, Any]:
-    value = usage.get(key)
-    return value if isinstance(value, dict) else {}

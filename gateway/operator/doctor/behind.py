@@ -9,8 +9,8 @@ from typing import Any
 import orjson
 
 from gateway.messages.sse import Event, EventDecoder
-from gateway.operator.doctor.client import Response, open_response
-from gateway.operator.doctor.contract import LARGE, LARGE_REMEDY, Stage, StageCheck
+from gateway.operator.doctor.client import open_response
+from gateway.operator.doctor.contract import LARGE, LARGE_REMEDY, Stage, StageCheck, ask
 from gateway.operator.doctor.findings import Fault
 from gateway.operator.doctor.scripted import (
     INPUT,
@@ -48,18 +48,12 @@ def document(name: str, content: Any = "Say something.", **more: Any) -> dict[st
     return {"model": f"claude-doctor-{name}", "max_tokens": 64, "stream": True, "messages": messages, **more}
 
 
-async def post(stage: Stage, body: bytes) -> tuple[Response, bytes]:
-    """Send a request; return the response and its body."""
-    async with open_response(stage.target, "POST", "/v1/messages", body, stage.headers()) as response:
-        return response, await response.body()
-
-
 async def send_streamed(stage: Stage, request: dict[str, Any]) -> tuple[Seen, list[Event]]:
     """Send a request that must get a sound stream; return what reached the upstream, and the events without pings.
 
     Raises Fault.
     """
-    response, payload = await post(stage, orjson.dumps(request))
+    response, payload = await ask(stage, "POST", "/v1/messages", orjson.dumps(request))
     if response.status != 200:
         raise Fault(f"a good request gets {response.status}", "the log of the gateway says why")
     events = _without_pings(payload)
@@ -86,14 +80,8 @@ def _same(seen: Seen, request: dict[str, Any], what: str) -> None:
 
 async def query_kept(stage: Stage) -> str:
     """Check that Claude Code's `?beta=true` is accepted, and passed on with its headers."""
-    async with open_response(
-        stage.target,
-        "POST",
-        "/v1/messages?beta=true",
-        orjson.dumps(document("query")),
-        {**stage.headers(), "anthropic-beta": "doctor-beta-2026"},
-    ) as response:
-        await response.body()
+    headers = {**stage.headers(), "anthropic-beta": "doctor-beta-2026"}
+    response, _ = await ask(stage, "POST", "/v1/messages?beta=true", orjson.dumps(document("query")), headers)
     if response.status != 200:
         raise Fault(f"/v1/messages?beta=true gets {response.status}", "Claude Code asks for nothing else")
     seen = _upstream(stage).seen["claude-doctor-query"][-1]
@@ -120,7 +108,7 @@ async def streamed(stage: Stage) -> str:
 async def complete(stage: Stage) -> str:
     """Check that a request without `stream` gets a whole message: clients fall back to that."""
     request = document("json", stream=False)
-    response, body = await post(stage, orjson.dumps(request))
+    response, body = await ask(stage, "POST", "/v1/messages", orjson.dumps(request))
     if response.status != 200 or body != _upstream(stage).sent[request["model"]]:
         raise Fault(
             f"a request without stream gets {response.status}, and other bytes than the upstream sent"
@@ -176,7 +164,7 @@ async def _until(stage: Stage, request: dict[str, Any], name: str) -> None:
 
 async def overflow(stage: Stage) -> str:
     """Check that an overflow error keeps the text by which clients know that they must compact."""
-    response, body = await post(stage, orjson.dumps(document("overflow")))
+    response, body = await ask(stage, "POST", "/v1/messages", orjson.dumps(document("overflow")))
     if response.status != 400:
         raise Fault(f"an overflow gets {response.status} instead of 400", "clients do not compact then")
     if body != OVERFLOW_BODY:
@@ -291,7 +279,7 @@ async def image(stage: Stage) -> str:
 async def large(stage: Stage) -> str:
     """Check that the largest request of the API goes through."""
     request = orjson.dumps(document("large", "x" * LARGE))
-    response, _ = await post(stage, request)
+    response, _ = await ask(stage, "POST", "/v1/messages", request)
     seen = _upstream(stage).seen["claude-doctor-large"]
     if response.status != 200:
         raise Fault(f"a request of 32 MB gets {response.status}", LARGE_REMEDY)
@@ -302,7 +290,7 @@ async def large(stage: Stage) -> str:
 
 async def broken(stage: Stage) -> str:
     """Check that a stream that breaks off ends with an error, and that nothing is made up."""
-    response, payload = await post(stage, orjson.dumps(document("broken")))
+    response, payload = await ask(stage, "POST", "/v1/messages", orjson.dumps(document("broken")))
     names = [event.name for event in EventDecoder().feed(payload)]
     if "message_stop" in names or "message_delta" in names:
         raise Fault(

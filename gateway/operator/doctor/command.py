@@ -33,7 +33,7 @@ async def _from_outside(options: Namespace) -> list[Row]:
     config = load_config(config_file(options.config)) if options.config is not None else Config()
     tls = config.server.tls
     target = address_of(options.url, str(tls.certificate) if tls is not None else None)
-    key = options.key or next((secret.reveal() for secret in config.auth.keys.values() if secret), "")
+    key = options.key or config.auth.first_key
     rows = await reach_from_outside(target)
     if failed(rows):
         return rows

@@ -5,10 +5,12 @@ Checks that need to see what reached the upstream, or to choose its response, ar
 
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, NamedTuple
+from functools import partial
+from typing import NamedTuple
 
 import orjson
 
+from gateway.messages.json_values import as_dict, as_text, json_in
 from gateway.operator.doctor.client import GatewayAddress, Response, open_response
 from gateway.operator.doctor.findings import Fault, Finding, skip, warn
 from gateway.operator.doctor.scripted import ScriptedUpstream
@@ -21,6 +23,9 @@ HELLO_PATIENCE = 1.0
 
 LARGE = 32_000_000
 """Bytes of the largest request that the API takes."""
+
+PLAIN, BEARER = {"x-api-key": "{}"}, {"authorization": "Bearer {}"}
+"""Header fields in which clients send their key; `{}` is its place."""
 
 REDIRECTS = (301, 302, 303, 307, 308)
 
@@ -50,26 +55,21 @@ class StageCheck(NamedTuple):
     """Whether it blocks the loop for so long that it runs alone, after the others, which measure times."""
 
 
-async def key_in_x_api_key(stage: Stage) -> Finding | str:
-    """Check that a key in `x-api-key` is accepted."""
-    return await _key(stage, {"x-api-key": stage.key})
+async def ask(
+    stage: Stage, method: str, path: str, body: bytes = b"", headers: Mapping[str, str] | None = None
+) -> tuple[Response, bytes]:
+    """Send a request; return the response and its body. `headers`: None for those of an ordinary client."""
+    fields = stage.headers() if headers is None else headers
+    async with open_response(stage.target, method, path, body, fields) as response:
+        return response, await response.body()
 
 
-async def key_as_bearer(stage: Stage) -> Finding | str:
-    """Check that a key in `authorization` is accepted."""
-    return await _key(stage, {"authorization": f"Bearer {stage.key}"})
-
-
-async def key_in_both(stage: Stage) -> Finding | str:
-    """Check that a client that sends both headers is accepted."""
-    return await _key(stage, {"x-api-key": stage.key, "authorization": f"Bearer {stage.key}"})
-
-
-async def _key(stage: Stage, headers: Mapping[str, str]) -> Finding | str:
+async def key(fields: Mapping[str, str], stage: Stage) -> Finding | str:
+    """Check that the gateway accepts a key in these fields; `{}` is its place."""
     if not stage.key:
         return skip("no key is known: say it with --key")
-    async with open_response(stage.target, "GET", "/v1/models", headers=headers) as response:
-        await response.body()
+    headers = {name: value.format(stage.key) for name, value in fields.items()}
+    response, _ = await ask(stage, "GET", "/v1/models", headers=headers)
     if response.status in (401, 403):
         raise Fault(
             f"the key is refused with {response.status}", "Claude Code and the SDKs send keys like this"
@@ -79,10 +79,7 @@ async def _key(stage: Stage, headers: Mapping[str, str]) -> Finding | str:
 
 async def wrong_key(stage: Stage) -> Finding | str:
     """Check that a wrong key is refused with an error that clients do not retry."""
-    async with open_response(
-        stage.target, "GET", "/v1/models", headers={"x-api-key": "wrong-key-of-doctor"}
-    ) as response:
-        body = await response.body()
+    response, body = await ask(stage, "GET", "/v1/models", headers={"x-api-key": "wrong-key-of-doctor"})
     if response.status == 200:
         if stage.key and stage.upstream is not None:
             raise Fault("a wrong key comes in", "check [auth]")
@@ -101,8 +98,7 @@ async def wrong_key(stage: Stage) -> Finding | str:
 async def hello(stage: Stage) -> Finding | str:
     """Check that the request with which clients open a connection gets a fast response."""
     began = time.monotonic()
-    async with open_response(stage.target, "HEAD", "/api/hello") as response:
-        await response.body()
+    response, _ = await ask(stage, "HEAD", "/api/hello", headers={})
     took = time.monotonic() - began
     if response.status == 401:
         return warn("HEAD /api/hello gets 401", "clients go on all the same; auth.mode strict does this")
@@ -139,10 +135,7 @@ async def models(stage: Stage) -> Finding | str:
 
 
 async def _names(stage: Stage) -> list[str]:
-    async with open_response(
-        stage.target, "GET", "/v1/models?limit=1000", headers=stage.headers()
-    ) as response:
-        body = await response.body()
+    response, body = await ask(stage, "GET", "/v1/models?limit=1000")
     if response.status in REDIRECTS:
         raise Fault(
             f"the list is redirected ({response.status})", "for clients that is a failure: serve it in place"
@@ -160,13 +153,10 @@ async def counting(stage: Stage) -> Finding | str:
     names = await _names(stage)
     name = next((name for name in names if "claude" in name), names[0] if names else "claude-sonnet-5-5")
     body = orjson.dumps({"model": name, "messages": [{"role": "user", "content": "hi"}]})
-    async with open_response(
-        stage.target, "POST", "/v1/messages/count_tokens?beta=true", body, stage.headers()
-    ) as response:
-        payload = await response.body()
+    response, payload = await ask(stage, "POST", "/v1/messages/count_tokens?beta=true", body)
     if response.status != 200:
         raise Fault(f"count_tokens gets {response.status}: {_words(payload)}", _about_key(response.status))
-    count = _object(payload).get("input_tokens")
+    count = as_dict(json_in(payload)).get("input_tokens")
     if type(count) is not int:
         raise Fault("count_tokens brings no input_tokens", "clients compact by it")
     return f"{count} tokens for {name}"
@@ -175,10 +165,7 @@ async def counting(stage: Stage) -> Finding | str:
 async def error_shape(stage: Stage) -> Finding | str:
     """Check that the gateway's own errors have the protocol's form, on the path that Claude Code uses."""
     body = b'{"model": "claude-doctor", "messages": ['
-    async with open_response(
-        stage.target, "POST", "/v1/messages?beta=true", body, stage.headers()
-    ) as response:
-        payload = await response.body()
+    response, payload = await ask(stage, "POST", "/v1/messages?beta=true", body)
     if response.status != 400:
         raise Fault(
             f"a broken body gets {response.status} instead of 400: {_words(payload)}",
@@ -190,10 +177,7 @@ async def error_shape(stage: Stage) -> Finding | str:
 
 async def unknown_path(stage: Stage) -> Finding | str:
     """Check that an unknown path is 404."""
-    async with open_response(
-        stage.target, "GET", "/v1/doctor-asks-for-nothing", headers=stage.headers()
-    ) as response:
-        body = await response.body()
+    response, body = await ask(stage, "GET", "/v1/doctor-asks-for-nothing")
     if response.status != 404:
         raise Fault(
             f"an unknown path gets {response.status} instead of 404", "clients take it for something else"
@@ -206,8 +190,7 @@ async def large_body(stage: Stage) -> Finding | str:
     """Check that the largest request is read. Its JSON is broken at the end, so that it costs nothing."""
     start = b'{"model": "claude-doctor", "messages": [{"role": "user", "content": "'
     body = start + b"x" * (LARGE - len(start))
-    async with open_response(stage.target, "POST", "/v1/messages", body, stage.headers()) as response:
-        payload = await response.body()
+    response, payload = await ask(stage, "POST", "/v1/messages", body)
     if response.status != 400:
         raise Fault(f"a body of 32 MB gets {response.status}: {_words(payload)}", LARGE_REMEDY)
     return "32 MB are read"
@@ -217,9 +200,9 @@ LARGE_REMEDY = "long sessions and /compact need it: raise server.max_body, or th
 
 
 OUTSIDE = (
-    StageCheck("key in x-api-key", key_in_x_api_key),
-    StageCheck("key as a bearer token", key_as_bearer),
-    StageCheck("both headers at once", key_in_both),
+    StageCheck("key in x-api-key", partial(key, PLAIN)),
+    StageCheck("key as a bearer token", partial(key, BEARER)),
+    StageCheck("both headers at once", partial(key, PLAIN | BEARER)),
     StageCheck("a wrong key", wrong_key),
     StageCheck("HEAD /api/hello", hello),
     StageCheck("/v1/models?limit=1000", models),
@@ -233,13 +216,13 @@ OUTSIDE = (
 
 def _error_of(response: Response, body: bytes, type: str) -> None:
     """Check that a body is the protocol's error of this type. Raises Fault."""
-    document = _object(body)
-    error = document.get("error")
-    if document.get("type") != "error" or not isinstance(error, dict) or error.get("type") != type:
+    document = as_dict(json_in(body))
+    error = as_dict(document.get("error"))
+    if document.get("type") != "error" or error.get("type") != type:
         raise Fault(
             f"{response.status} is not an error of type {type}: {_words(body)}", "clients act by the type"
         )
-    if not isinstance(error.get("message"), str) or not error["message"]:
+    if not as_text(error.get("message")):
         raise Fault(f"{response.status} has no message", "clients show it, and recover by its words")
     if "request-id" not in response.headers:
         raise Fault(
@@ -247,17 +230,9 @@ def _error_of(response: Response, body: bytes, type: str) -> None:
         )
 
 
-def _object(body: bytes) -> dict[str, Any]:
-    try:
-        document = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        return {}
-    return document if isinstance(document, dict) else {}
-
-
 def _words(body: bytes) -> str:
     """Return the message of an error, or the beginning of its body."""
-    error = _object(body).get("error")
+    error = as_dict(json_in(body)).get("error")
     message = error.get("message") if isinstance(error, dict) else error
     return str(message or body[:80].decode("utf-8", "replace") or "nothing")
 

@@ -9,16 +9,13 @@ from secrets import token_urlsafe
 
 from gateway.app import Gateway
 from gateway.config import Account, Auth, Config, Secret, Stream, Upstream
-from gateway.http1.limits import Limits
-from gateway.http1.server import Server
+from gateway.demo.running import HOST, listening
 from gateway.operator.doctor.behind import BEHIND
 from gateway.operator.doctor.client import GatewayAddress
 from gateway.operator.doctor.contract import OUTSIDE, Stage, StageCheck
 from gateway.operator.doctor.findings import Row, carry_out, skip
 from gateway.operator.doctor.scripted import KEY, SCRIPTS, ScriptedUpstream
 from gateway.telemetry.access_log import AccessLog
-
-HOST = "127.0.0.1"
 
 PING_AFTER = 0.3
 """Seconds of silence before a ping, in place of the configured ones: the doctor should be quick."""
@@ -64,18 +61,14 @@ async def carry_out_all(stage: Stage, checks: Sequence[StageCheck]) -> list[Row]
 async def run_stage(config: Config) -> AsyncIterator[Stage]:
     """Start a gateway with a configuration's settings in front of a scripted upstream; stop both at the end."""
     upstream = ScriptedUpstream()
-    server = Server(upstream, Limits())
-    port = await server.listen(HOST, 0)
     key = token_urlsafe(16)
-    gateway = Gateway(_settings(config, port, key), AccessLog(lambda line: None), environ={})
-    try:
-        await gateway.start(listing=False)
-        yield Stage(GatewayAddress("http", HOST, gateway.port), key, upstream, PING_AFTER)
-    finally:
-        await gateway.stop(0.0)
-        server.close()
-        server.abort()
-        await server.wait_closed(1.0)
+    async with listening(upstream) as port:
+        gateway = Gateway(_settings(config, port, key), AccessLog(lambda line: None), environ={})
+        try:
+            await gateway.start(listing=False)
+            yield Stage(GatewayAddress("http", HOST, gateway.port), key, upstream, PING_AFTER)
+        finally:
+            await gateway.stop(0.0)
 
 
 def _settings(config: Config, upstream_port: int, key: str) -> Config:

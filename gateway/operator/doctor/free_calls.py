@@ -2,23 +2,18 @@
 
 import asyncio
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import orjson
 
 from gateway.dialects.base import Headers, Outgoing, Purpose
-from gateway.http1.client_connection import ClientConnection
 from gateway.http1.grammar import ProtocolError
-from gateway.http1.heads import ResponseHead
 from gateway.http1.limits import MIB
-from gateway.http1.upstream_request import UpstreamError
 from gateway.messages.errors import RequestError
 from gateway.messages.request import MessagesRequest, read_request
 from gateway.operator.doctor.findings import Fault
-from gateway.proxy.content_encoding import ContentDecoder, UnreadableCoding, content_decoder
-from gateway.proxy.responses.buffered import Buffer
+from gateway.proxy.call import Call, Response
 from gateway.proxy.upstream import UpstreamClient, forwarded_lines
 from gateway.routing.credentials import Credential
 from gateway.routing.error_bodies import read_error
@@ -89,75 +84,20 @@ async def send_request(
         head = client.head(outgoing, fields, forwarded_lines(client.dialect, VERSION))
     except ProtocolError as error:
         raise Fault(error.message) from None
-    done: asyncio.Future[TimedResponse] = asyncio.get_running_loop().create_future()
+    done: asyncio.Future[Response | str] = asyncio.get_running_loop().create_future()
 
-    def finish(result: TimedResponse | str) -> None:
-        if done.done():
-            return
-        if isinstance(result, str):
-            done.set_exception(Fault(client.censor(result)))
-        else:
+    def finish(result: Response | str) -> None:
+        if not done.done():
             done.set_result(result)
 
-    call = _Call(outgoing.method, head, outgoing.body, finish)
-    client.pool.send(call)
+    sent = time.time()
+    call = Call(client.pool, outgoing.method, head, outgoing.body, finish, patience=PATIENCE, limit=MAX_BODY)
+    call.send()
     try:
-        return await done
+        result = await done
     finally:
-        client.pool.cancel(call)
-
-
-class _Call:
-    """One request; an `UpstreamRequest` and the receiver of its response."""
-
-    def __init__(
-        self, method: str, head: bytes, body: bytes, finish: Callable[[TimedResponse | str], None]
-    ) -> None:
-        self.method = method
-        self.head = head
-        self.body = body
-        self.first_byte_timeout = PATIENCE
-        self.connection: ClientConnection | None = None
-        self.dialling: asyncio.Task[None] | None = None
-        self.decode = True
-        self._finish = finish
-        self._sent = time.time()
-        self._status = 0
-        self._headers: dict[str, str] = {}
-        self._buffer = Buffer(MAX_BODY)
-        self._content: ContentDecoder | None = None
-
-    def head_received(self, connection: ClientConnection, head: ResponseHead) -> "_Call | None":
-        """Read the body, whatever the status."""
-        self._status = head.status
-        self._headers = {name.decode(): value.decode("latin-1") for name, value in head.headers}
-        try:
-            self._content = content_decoder(head.get(b"content-encoding"))
-        except UnreadableCoding:
-            self._finish(f"status {head.status}, compressed in a way that cannot be read")
-            return None
-        return self
-
-    def body_received(self, raw: bytes, payload: bytes, ended: bool) -> None:
-        """Add bytes of the body; finish with the last."""
-        try:
-            if self._content is not None:
-                payload = self._content.feed(payload)
-                if ended:
-                    self._content.end()
-            body = self._buffer.add(payload, ended)
-        except UpstreamError as error:
-            self._finish(error.message)
-        except UnreadableCoding:
-            self._finish(f"status {self._status}, compressed in a way that cannot be read")
-        else:
-            if body is not None:
-                self._finish(TimedResponse(self._status, self._headers, body, self._sent, time.time()))
-
-    def failed(self, error: UpstreamError) -> None:
-        """Finish without a response."""
-        self._finish(error.message)
-
-    def crashed(self, error: Exception) -> None:
-        """Finish with an exception of the gateway's own code."""
-        self._finish(f"the request failed here: {type(error).__name__}")
+        call.cancel()
+    if isinstance(result, str):
+        raise Fault(client.censor(result))
+    headers = {name.decode(): value.decode("latin-1") for name, value in result.head.headers}
+    return TimedResponse(result.head.status, headers, result.body, sent, time.time())

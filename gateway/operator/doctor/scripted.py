@@ -4,6 +4,7 @@ the requests that reach it."""
 import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Coroutine, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 import orjson
@@ -185,19 +186,7 @@ async def _broken(request: ScriptedRequest) -> None:
     request.abort()
 
 
-async def _tools(request: ScriptedRequest) -> None:
-    await _call(request, 1)
-
-
-async def _parallel(request: ScriptedRequest) -> None:
-    await _call(request, 2)
-
-
-async def _thinking(request: ScriptedRequest) -> None:
-    await _call(request, 1, thinking=True)
-
-
-async def _call(request: ScriptedRequest, count: int, *, thinking: bool = False) -> None:
+async def _call(request: ScriptedRequest, *, count: int = 1, thinking: bool = False) -> None:
     """Call tools; respond with text to their results."""
     if request.has_tool_results:
         await _text(request)
@@ -226,9 +215,9 @@ SCRIPTS: Mapping[str, Script] = {
     "claude-doctor-silent": _silent,
     "claude-doctor-overflow": _overflow,
     "claude-doctor-leaving": _held,
-    "claude-doctor-tools": _tools,
-    "claude-doctor-parallel": _parallel,
-    "claude-doctor-thinking": _thinking,
+    "claude-doctor-tools": _call,
+    "claude-doctor-parallel": partial(_call, count=2),
+    "claude-doctor-thinking": partial(_call, thinking=True),
     "claude-doctor-broken": _broken,
 }
 """By model; each check has its own, so that no check sees another's requests."""

@@ -15,6 +15,7 @@ from gateway.messages.sse import Event, EventDecoder
 from gateway.operator.doctor.client import GatewayAddress, open_response
 from gateway.operator.doctor.findings import Fault, Finding, Row, carry_out, warn
 from gateway.operator.doctor.upstreams import ANY_MODEL, wire_models
+from gateway.operator.peer import error_words
 from gateway.telemetry.access_log import AccessLog
 
 HOST = "127.0.0.1"
@@ -86,10 +87,7 @@ async def _request_token(target: GatewayAddress, key: str, model: str) -> Findin
 
 
 def _refusal(status: int, body: bytes) -> Finding:
-    try:
-        message = str(orjson.loads(body)["error"]["message"])
-    except (ValueError, KeyError, TypeError):
-        message = "an error without words"
+    message = error_words(body) or "an error without words"
     if status in BUSY:
         return warn(f"{status}: {message}", "it is busy or limited: try again later")
     if status == 400 and "token" in message.lower():

@@ -5,13 +5,12 @@ The client gets nothing before the last byte has arrived, so after any failure a
 
 from dataclasses import replace
 
-import orjson
-
 from gateway.dialects.base import Dialect
 from gateway.http1.heads import ResponseHead
-from gateway.http1.upstream_request import UpstreamError
+from gateway.http1.upstream_request import BodyReceiver, UpstreamError
 from gateway.messages.collect import Collector
 from gateway.messages.json_documents import read_document, write_document
+from gateway.messages.json_values import as_dict, json_in
 from gateway.messages.replay import message_events
 from gateway.messages.sse import EventDecoder
 from gateway.proxy.response_headers import EVENT_STREAM, JSON, STREAM_LINES
@@ -46,6 +45,21 @@ class Buffer:
         return b"".join(self._pieces) if ended else None
 
 
+def gathered(
+    reader: BodyReceiver, sink: ResponseSink, buffer: Buffer, payload: bytes, ended: bool
+) -> bytes | None:
+    """Add a part of a body; return the body once it is complete.
+
+    If it is too large, stop reading and fail the reader.
+    """
+    try:
+        return buffer.add(payload, ended)
+    except UpstreamError as error:
+        sink.abandon()
+        reader.failed(error)
+        return None
+
+
 class BufferedResponse:
     """A whole response in the client's own protocol, passed on unchanged, whatever its content type says.
 
@@ -69,12 +83,7 @@ class BufferedResponse:
         body = payload
         if not ended or self._buffer is not None or len(payload) > self._limit:
             self._buffer = self._buffer or Buffer(self._limit)
-            try:
-                whole = self._buffer.add(payload, ended)
-            except UpstreamError as error:
-                self._sink.abandon()
-                self.failed(error)
-                return
+            whole = gathered(self, self._sink, self._buffer, payload, ended)
             if whole is None:
                 return
             body = whole
@@ -158,12 +167,7 @@ class TokenCount:
 
     def body_received(self, raw: bytes, payload: bytes, ended: bool) -> None:
         """Add bytes; respond with the last."""
-        try:
-            body = self._buffer.add(payload, ended)
-        except UpstreamError as error:
-            self._sink.abandon()
-            self.failed(error)
-            return
+        body = gathered(self, self._sink, self._buffer, payload, ended)
         if body is None:
             return
         count = self._dialect.count(body)
@@ -204,12 +208,7 @@ class ErrorReader:
 
     def body_received(self, raw: bytes, payload: bytes, ended: bool) -> None:
         """Add bytes; report the failure with the last."""
-        try:
-            body = self._buffer.add(payload, ended)
-        except UpstreamError as error:
-            self._sink.abandon()
-            self.failed(error)
-            return
+        body = gathered(self, self._sink, self._buffer, payload, ended)
         if body is not None:
             self._refuse(body)
 
@@ -268,11 +267,9 @@ def _respond_events(sink: ResponseSink, head: ResponseHead, body: bytes) -> None
 
 def is_empty_message(body: bytes) -> bool:
     """Return whether a message has no content and no output tokens."""
-    try:
-        message = orjson.loads(body)
-        return not message["content"] and message["usage"]["output_tokens"] == 0
-    except (orjson.JSONDecodeError, KeyError, TypeError):
-        return False
+    message = as_dict(json_in(body))
+    cost = as_dict(message.get("usage")).get("output_tokens")
+    return "content" in message and not message["content"] and cost == 0
 
 
 def _is_json(body: bytes) -> bool:

@@ -13,8 +13,8 @@ from gateway.dialects.gemini.schema.clean import Schemas
 from gateway.dialects.gemini.signatures import Signatures
 from gateway.dialects.gemini.tools import NAMES
 from gateway.dialects.json_schema.cache import SchemaCache
-from gateway.dialects.json_stream import StreamOrJson
 from gateway.dialects.request_fields import check_fields
+from gateway.dialects.sniffer import Sniffer
 from gateway.dialects.tool_names import ToolNames, tool_names
 from gateway.messages.errors import RequestError
 from tests.dialects.gemini.support import MODEL, Translated, chunk, dialect, incoming, sse, upstream
@@ -166,7 +166,7 @@ def decode(size: int) -> Callable[[bytes], None]:
 
 
 def feed(body: bytes) -> None:
-    decoder = StreamOrJson()
+    decoder = Sniffer()
     for byte in body:
         decoder.feed(bytes([byte]))
 
@@ -182,7 +182,7 @@ ROWS = [
     *(Row(f"names of tools for Gemini: {name}", wire, make) for name, make in TOOLS.items()),
     # Into the older form by way of the other one.
     *(
-        Row(f"a schema for Gemini: {name}", parameters, make, 40)
+        Row(f"a schema for Gemini: {name}", parameters, make)
         for name, make in SCHEMAS.items()
         if name not in MULTIPLIED
     ),
@@ -191,5 +191,5 @@ ROWS = [
         Row(f"a response of Gemini's in pieces: {name}", decode(64), CHUNKS[name])
         for name in ("text", "an array")
     ),
-    Row("a JSON array that comes byte by byte", feed, lambda n: orjson.dumps([{"a": "x" * n}]), 500),
+    Row("a JSON array that comes byte by byte", feed, lambda n: orjson.dumps([{"a": "x" * n}]), 250),
 ]

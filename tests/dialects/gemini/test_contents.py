@@ -3,7 +3,7 @@ from typing import Any
 
 import orjson
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.dialects.base import WITHOUT_THINKING
@@ -627,7 +627,6 @@ def any_history(rng: Random) -> list[dict[str, Any]]:
     return messages
 
 
-@settings(max_examples=200, deadline=None)
 @given(st.integers(0, 2**64))
 def test_any_history_keeps_the_rules(seed: int) -> None:
     rng = Random(seed)
@@ -659,7 +658,6 @@ def a_session(rng: Random) -> list[dict[str, Any]]:
     return messages
 
 
-@settings(max_examples=100, deadline=None)
 @given(st.integers(0, 2**64))
 def test_what_was_sent_stays_the_same_in_later_turns(seed: int) -> None:
     """Caches of prompts go by what requests begin with."""
@@ -673,7 +671,6 @@ def test_what_was_sent_stays_the_same_in_later_turns(seed: int) -> None:
             assert whole[: len(sent)] == sent
 
 
-@settings(max_examples=100, deadline=None)
 @given(st.integers(0, 2**64))
 def test_even_without_repairs(seed: int) -> None:
     messages = any_history(Random(seed))

@@ -88,8 +88,8 @@ SCHEMAS: dict[str, Make] = {
     },
     "properties beside anyOf": lambda n: {
         "type": "object",
-        "properties": properties(n),
-        "anyOf": [{"properties": {f"q{k}": STRING}} for k in range(n)],
+        "properties": properties(2 * n),
+        "anyOf": [{"properties": {f"q{k}": STRING}} for k in range(2 * n)],
     },
     "members of anyOf": lambda n: {
         "anyOf": [{"type": "object", "properties": {f"p{k}": STRING}} for k in range(n)]
@@ -126,7 +126,7 @@ def merge(schema: dict[str, Any]) -> None:
 
 ROWS = [
     *(
-        Row(f"a schema that is joined: {name}", merge, make, 40)
+        Row(f"a schema that is joined: {name}", merge, make)
         for name, make in SCHEMAS.items()
         if name != "doubling references"  # only the budget stops it: tests of cleaning say so
     ),

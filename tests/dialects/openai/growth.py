@@ -70,17 +70,14 @@ MULTIPLIED = ("doubling references", "references beside restrictions")
 """What multiplies what is small is stopped by the budget only: tests of cleaning say so."""
 
 ROWS = [
-    *(Row(f"a document for chat: {kind}", encode("deepseek-openai"), DOCUMENTS[kind], 30) for kind in PLAIN),
+    *(Row(f"a document for chat: {kind}", encode("deepseek-openai"), DOCUMENTS[kind]) for kind in PLAIN),
     *(
-        Row(f"a history for chat: {name}", encode("deepseek-openai"), history(make), 30)
+        Row(f"a history for chat: {name}", encode("deepseek-openai"), history(make))
         for name, make in HISTORIES.items()
     ),
+    *(Row(f"a history for responses: {name}", encode("openai"), history(HISTORIES[name])) for name in SOME),
     *(
-        Row(f"a history for responses: {name}", encode("openai"), history(HISTORIES[name]), 30)
-        for name in SOME
-    ),
-    *(
-        Row(f"a history with strict ids: {name}", encode("mistral"), history(HISTORIES[name]), 30)
+        Row(f"a history with strict ids: {name}", encode("mistral"), history(HISTORIES[name]))
         for name in SOME
     ),
     *(

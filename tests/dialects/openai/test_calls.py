@@ -354,9 +354,9 @@ def _time(pieces: int) -> float:
     return time.perf_counter() - start
 
 
-def test_a_hundred_thousand_deltas_take_linear_time() -> None:
-    small = min(_time(5_000) for _ in range(2))
-    large = _time(100_000)
+def test_very_many_deltas_take_linear_time() -> None:
+    small = min(_time(1_500) for _ in range(2))
+    large = _time(30_000)
     assert large < 20 * small * 3
 
 

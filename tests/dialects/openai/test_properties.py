@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import orjson
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.config.openai_presets import PRESETS
@@ -89,7 +89,6 @@ def squeezed(text: str) -> str:
     return "".join(text.split())
 
 
-@settings(max_examples=200, deadline=None)
 @given(chunks=deltas(), cuts=CUTS, done=st.booleans())
 def test_any_chunks_end_in_one_finish_or_one_failure(chunks: list[Any], cuts: list[int], done: bool) -> None:
     """No call is stopped that is incomplete, but for the limit; no text is lost, doubled or reordered."""
@@ -118,7 +117,6 @@ def test_any_chunks_end_in_one_finish_or_one_failure(chunks: list[Any], cuts: li
     assert len(squeezed(said)) <= len(squeezed(given)) + 50
 
 
-@settings(max_examples=200, deadline=None)
 @given(
     data=st.lists(
         st.sampled_from(
@@ -205,7 +203,6 @@ def forms(meant: dict[str, Any]) -> Iterator[list[bytes]]:
     yield singly(as_document(meant))
 
 
-@settings(max_examples=60, deadline=None)
 @given(meant=responses())
 def test_one_response_in_every_form_has_equal_blocks(meant: dict[str, Any]) -> None:
     found = [message(Response().feed(*form).end()) for form in forms(meant)]
@@ -220,7 +217,6 @@ def test_one_response_in_every_form_has_equal_blocks(meant: dict[str, Any]) -> N
 # Three: there and back.
 
 
-@settings(max_examples=60, deadline=None)
 @given(turns=st.lists(responses(), min_size=1, max_size=4), preset=st.sampled_from([*PRESETS]))
 def test_what_a_host_said_comes_back_in_its_own_bytes_behind_the_same_prefix(
     turns: list[dict[str, Any]], preset: str
@@ -284,7 +280,6 @@ MESSAGES = st.lists(
 )
 
 
-@settings(max_examples=150, deadline=None)
 @given(
     messages=MESSAGES,
     preset=st.sampled_from([*PRESETS]),

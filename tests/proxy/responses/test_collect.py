@@ -1,51 +1,13 @@
 """Translated responses, collected into one Message."""
 
-from collections.abc import Callable, Sequence
-
 import orjson
 import pytest
 
-from gateway.dialects.base import Decoder
-from gateway.http1.upstream_request import UpstreamError
 from gateway.messages.sse import EVENT_LIMIT
 from gateway.messages.stream import StreamWriter
-from gateway.proxy.response_headers import upstream_head
 from gateway.proxy.responses.collect import Collection
-from tests.support.attempt import Recorder, head_of
 from tests.support.loops import settle
-from tests.support.words import Words
-
-
-class Stage:
-    """A client, and a reader whose bytes are given by hand."""
-
-    def __init__(self, decoder: Callable[[StreamWriter], Decoder] = Words) -> None:
-        self.attempt = Recorder(stream=False)
-        self.client = self.attempt.client
-        head = head_of()
-        self.attempt.about = upstream_head(head)
-        writer = StreamWriter(message_id="msg_1", model="m")
-        self.reader = Collection(self.attempt, head, decoder(writer), writer)
-        assert self.reader.decode
-        assert self.reader.can_ping()
-        assert not self.reader.is_complete()
-
-    @property
-    def told(self) -> list[str]:
-        return self.attempt.told
-
-    def feed(self, *reads: bytes, ended: bool = False) -> None:
-        """These reads, then the body's end with the last one."""
-        for index, data in enumerate(reads):
-            self.reader.body_received(b"", data, ended and index == len(reads) - 1)
-
-    def fail(self, *, silent: bool = False) -> None:
-        self.reader.failed(UpstreamError("it broke", timeout=silent))
-
-
-def pieces(data: bytes, size: int) -> Sequence[bytes]:
-    return [data[at : at + size] for at in range(0, len(data), size)]
-
+from tests.support.words import Stage, pieces
 
 GOOD = b"START\nHello\nthere\nSTOP\n"
 
@@ -60,7 +22,7 @@ def message_of(stage: Stage) -> dict[str, object]:
 
 @pytest.mark.parametrize("size", [1, 5, 1000])
 async def test_one_message(size: int) -> None:
-    stage = Stage()
+    stage = Stage(Collection, stream=False)
     stage.feed(*pieces(GOOD, size), ended=True)
     message = message_of(stage)
     assert message["content"] == [{"type": "text", "text": "Hellothere"}]
@@ -78,7 +40,7 @@ async def test_one_message(size: int) -> None:
     ],
 )
 async def test_never_half_a_message(payload: bytes, told: list[str]) -> None:
-    stage = Stage()
+    stage = Stage(Collection, stream=False)
     stage.feed(payload, ended=True)
     assert stage.told == told
     assert stage.client.sent == b""
@@ -86,14 +48,14 @@ async def test_never_half_a_message(payload: bytes, told: list[str]) -> None:
 
 @pytest.mark.parametrize("silent", [False, True])
 async def test_a_break(silent: bool) -> None:
-    stage = Stage()
+    stage = Stage(Collection, stream=False)
     stage.feed(b"Hello\n")
     stage.fail(silent=silent)
     assert stage.told == [f"ended early{' by timeout' * silent}: it broke"]
 
 
 async def test_a_break_after_a_whole_message_takes_nothing_away() -> None:
-    stage = Stage()
+    stage = Stage(Collection, stream=False)
     stage.feed(GOOD)
     stage.fail()
     assert message_of(stage)["stop_reason"] == "end_turn"
@@ -118,14 +80,14 @@ class Odd:
 
 
 async def test_an_error_event_tells_the_heads_hints() -> None:
-    stage = Stage(Odd)
+    stage = Stage(Collection, stream=False, decoder=Odd)
     stage.feed(b"error")
     assert stage.told == ["abandon", "failed: 529 overloaded_error: too much"]
     assert stage.attempt.failures[0].headers == ((b"request-id", b"req_upstream"),)
 
 
 async def test_an_event_that_is_too_long() -> None:
-    stage = Stage(Odd)
+    stage = Stage(Collection, stream=False, decoder=Odd)
     stage.feed(b"long")
     assert stage.told[0] == "abandon"
     assert stage.told[1].startswith("ended early: the upstream's stream: ")
@@ -133,6 +95,6 @@ async def test_an_event_that_is_too_long() -> None:
 
 
 async def test_a_body_without_any_message() -> None:
-    stage = Stage(Odd)
+    stage = Stage(Collection, stream=False, decoder=Odd)
     stage.feed(b"", ended=True)
     assert stage.told == ["ended early: the upstream ended its response early"]

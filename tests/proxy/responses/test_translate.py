@@ -1,45 +1,20 @@
 """Translated responses, fed by hand with a dialect of one word a line: streamed on as they come."""
 
-from collections.abc import Sequence
-
 import orjson
 import pytest
 
 from gateway.http1.framing import Framing
-from gateway.http1.upstream_request import UpstreamError
 from gateway.messages.sse import Event, EventDecoder
-from gateway.messages.stream import StreamWriter
-from gateway.proxy.response_headers import upstream_head
 from gateway.proxy.responses.translate import Translation
-from tests.support.attempt import Recorder, head_of
 from tests.support.loops import settle
-from tests.support.words import Words
+from tests.support.words import Stage, pieces
 
 
-class Stage:
-    """A client, and a reader whose bytes are given by hand."""
+class Streamed(Stage):
+    """The client's stream, too."""
 
     def __init__(self) -> None:
-        self.attempt = Recorder()
-        self.client = self.attempt.client
-        head = head_of()
-        self.attempt.about = upstream_head(head)
-        writer = StreamWriter(message_id="msg_1", model="m")
-        self.reader = Translation(self.attempt, head, Words(writer), writer)
-        assert self.reader.decode
-        assert self.reader.can_ping()
-
-    @property
-    def told(self) -> list[str]:
-        return self.attempt.told
-
-    def feed(self, *reads: bytes, ended: bool = False) -> None:
-        """These reads, then the body's end with the last one."""
-        for index, data in enumerate(reads):
-            self.reader.body_received(b"", data, ended and index == len(reads) - 1)
-
-    def fail(self, *, silent: bool = False) -> None:
-        self.reader.failed(UpstreamError("it broke", timeout=silent))
+        super().__init__(Translation, stream=True)
 
     @property
     def events(self) -> list[Event]:
@@ -51,10 +26,6 @@ class Stage:
         return [each.name for each in self.events]
 
 
-def pieces(data: bytes, size: int) -> Sequence[bytes]:
-    return [data[at : at + size] for at in range(0, len(data), size)]
-
-
 COMMIT = "commit content-type: text/event-stream; charset=utf-8"
 GOOD = b"START\nHello\nthere\nSTOP\n"
 BROKEN = "broke: 529 overloaded_error: too much"
@@ -62,7 +33,7 @@ BROKEN = "broke: 529 overloaded_error: too much"
 
 @pytest.mark.parametrize("size", [1, 5, 1000])
 async def test_a_stream(size: int) -> None:
-    stage = Stage()
+    stage = Streamed()
     stage.feed(*pieces(GOOD, size), ended=True)
     assert stage.told == [COMMIT, "done"]
     assert stage.names == [
@@ -81,7 +52,7 @@ async def test_a_stream(size: int) -> None:
 
 
 async def test_nothing_is_sent_before_there_is_content() -> None:
-    stage = Stage()
+    stage = Streamed()
     stage.feed(b"START\n", b"Hel")
     assert (stage.told, stage.client.sent) == ([], b"")
     stage.feed(b"lo\n")
@@ -95,7 +66,7 @@ async def test_nothing_is_sent_before_there_is_content() -> None:
 
 
 async def test_a_response_without_content_is_a_response() -> None:
-    stage = Stage()
+    stage = Streamed()
     stage.feed(b"STOP\n", ended=True)
     assert stage.told == [COMMIT, "done"]
     assert stage.names == ["message_start", "message_delta", "message_stop"]
@@ -109,7 +80,7 @@ async def test_a_response_without_content_is_a_response() -> None:
     ],
 )
 async def test_a_failure_before_any_content_can_go_elsewhere(reads: list[bytes], told: list[str]) -> None:
-    stage = Stage()
+    stage = Streamed()
     stage.feed(*reads, ended=True)
     assert stage.told == told
     assert stage.client.sent == b""
@@ -117,7 +88,7 @@ async def test_a_failure_before_any_content_can_go_elsewhere(reads: list[bytes],
 
 @pytest.mark.parametrize("silent", [False, True])
 async def test_a_break_before_any_content_can_go_elsewhere(silent: bool) -> None:
-    stage = Stage()
+    stage = Streamed()
     stage.feed(b"START\n")
     stage.fail(silent=silent)
     assert stage.told == [f"ended early{' by timeout' * silent}: it broke"]
@@ -134,7 +105,7 @@ async def test_a_break_before_any_content_can_go_elsewhere(silent: bool) -> None
 )
 async def test_a_failure_in_the_middle(read: bytes, told: str, error: tuple[str, str]) -> None:
     """What was translated, one error, and no end that was not the upstream's."""
-    stage = Stage()
+    stage = Streamed()
     stage.feed(b"START\nHello\n")
     stage.feed(read, ended=True)
     assert stage.told == [COMMIT, "abandon", told]
@@ -150,7 +121,7 @@ async def test_a_failure_in_the_middle(read: bytes, told: str, error: tuple[str,
 
 @pytest.mark.parametrize(("silent", "type"), [(False, "api_error"), (True, "timeout_error")])
 async def test_a_break_in_the_middle(silent: bool, type: str) -> None:
-    stage = Stage()
+    stage = Streamed()
     stage.feed(b"Hello\n")
     stage.fail(silent=silent)
     assert stage.told == [COMMIT, "broke: it broke"]
@@ -160,7 +131,7 @@ async def test_a_break_in_the_middle(silent: bool, type: str) -> None:
 
 
 async def test_a_break_behind_a_whole_response_takes_nothing_away() -> None:
-    stage = Stage()
+    stage = Streamed()
     stage.feed(GOOD)
     stage.fail()
     assert stage.told == [COMMIT, "done"]
@@ -168,7 +139,7 @@ async def test_a_break_behind_a_whole_response_takes_nothing_away() -> None:
 
 
 async def test_a_stream_behind_a_ping_has_one_head() -> None:
-    stage = Stage()
+    stage = Streamed()
     stage.attempt.request.exchange.start(200)
     stage.feed(GOOD, ended=True)
     assert stage.client.sent.count(b"HTTP/1.1 200") == 1
@@ -176,7 +147,7 @@ async def test_a_stream_behind_a_ping_has_one_head() -> None:
 
 
 async def test_whether_the_client_has_had_everything() -> None:
-    stage = Stage()
+    stage = Streamed()
     stage.feed(b"Hello\n")
     assert not stage.reader.is_complete()
     stage.feed(b"STOP\n", ended=True)

@@ -3,7 +3,7 @@ from typing import Any
 
 import orjson
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.dialects.gemini.schema.clean import Form, Schemas, clean
@@ -308,7 +308,7 @@ def test_the_budget_is_charged_as_the_schema_grows(name: str) -> None:
             return MAX_WORK
         return MAX_WORK - budget.left
 
-    assert units(1000) <= 2.3 * units(500)
+    assert units(500) <= 2.3 * units(250)
 
 
 @pytest.mark.parametrize("form", ["json", "openapi"])
@@ -389,7 +389,6 @@ def any_root(rng: Random) -> Any:
     return root
 
 
-@settings(max_examples=200, deadline=None)
 @given(st.integers(0, 2**64))
 def test_any_schema_becomes_a_valid_one(seed: int) -> None:
     rng = Random(seed)

@@ -1,0 +1,63 @@
+"""Rows of a table that are one test: where they need no fixture, pytest would be busier with them than they are."""
+
+import asyncio
+from collections.abc import Iterable, Iterator
+from inspect import iscoroutinefunction
+from itertools import groupby
+from typing import Any
+
+import pytest
+
+OF_EVERY_TEST = {"event_loop_policy"}
+"""Fixtures that a plug-in gives to each test, also to one that asks for none."""
+
+
+def in_one_test(items: Iterable[pytest.Item]) -> Iterator[pytest.Item]:
+    """Yield the tests, for the rows of a table together one. A row that is chosen alone, by its name, is a test."""
+    for table, found in groupby(items, _table):
+        rows = list(found)
+        if table is None or len(rows) == 1:
+            yield from rows
+        else:
+            parent, name = table
+            yield Rows.from_parent(parent, name=name, rows=rows)
+
+
+def _table(item: Any) -> tuple[pytest.Collector, str] | None:
+    """Return the table that a test is a row of; None where it is none, or needs something of its own."""
+    if not isinstance(item, pytest.Function) or not hasattr(item, "callspec"):
+        return None
+    marks = {mark.name for mark in item.own_markers} - {"parametrize", "asyncio"}
+    fixtures = set(item.fixturenames) - item.callspec.params.keys() - OF_EVERY_TEST
+    return None if marks or fixtures or item.parent is None else (item.parent, item.originalname)
+
+
+def _run(test: Any, row: dict[str, Any]) -> None:
+    """Run a test with a row's values; a coroutine in a loop of its own, in debug mode."""
+    if iscoroutinefunction(test):
+        with asyncio.Runner(debug=True) as runner:
+            runner.run(test(**row))
+    else:
+        test(**row)
+
+
+class Rows(pytest.Item):
+    """All rows of a table. Each is tried, and each that fails is told as a test would be."""
+
+    def __init__(self, *, rows: list[Any], **fields: Any) -> None:
+        super().__init__(**fields)
+        self._rows = rows
+
+    def runtest(self) -> None:
+        failed = []
+        for row in self._rows:
+            try:
+                _run(row.obj, row.callspec.params)
+            except (Exception, pytest.fail.Exception) as error:
+                told = row.repr_failure(pytest.ExceptionInfo.from_exception(error))
+                failed.append(f"row [{row.callspec.id}]:\n{told}")
+        if failed:
+            pytest.fail("\n\n".join([f"{len(failed)} of {len(self._rows)} rows", *failed]), pytrace=False)
+
+    def reportinfo(self) -> Any:
+        return (*self._rows[0].reportinfo()[:2], self.name)
