@@ -4,8 +4,8 @@ If a reused connection dies before the first byte of the response, the request i
 error: the server had closed the connection while it was idle. All other errors are reported to the request.
 
 Bytes that arrive on an idle connection are no response to any request, and end it; before the connection is reused they
-are looked for once more. Later ones cannot be told from the response: HTTP/1.1 does not say which request a response
-belongs to.
+are looked for once more. Later ones look like the response: HTTP/1.1 does not say which request a response belongs
+to.
 """
 
 import asyncio

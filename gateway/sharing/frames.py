@@ -15,9 +15,9 @@ NEWS, LIVE, ASK, EXPECT, REPLY, KEEP, BROADCAST = range(7)
 - LIVE (number, number): how many workers live, and how many frames the receiver has missed.
 - ASK (number, name): a request for the receiver's blob of this name; the reply repeats the number.
 - EXPECT (number of an ASK, number): how many replies to it will follow.
-- ANSWER (number, blob): the reply to an ASK; an empty blob means none.
-- KEEP (name, blob): the sender's blob of this name, to be kept after its end.
-- TELL (name, payload): an operator's action, for all.
+- REPLY (number, blob): the reply to an ASK; an empty blob means none.
+- KEEP (name, blob): the sender's blob of this name, kept after the sender has ended.
+- BROADCAST (name, payload): an operator's action, for all processes.
 """
 
 _HEAD = struct.Struct("!IB")

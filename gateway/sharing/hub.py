@@ -37,8 +37,8 @@ MAX_ASKS = 256
 """Open ASKs, at most."""
 
 STILL = 1.0
-"""Seconds without a reply after which a worker counts as stopped: others do not wait for it that long, and when it
-continues it need not answer old requests."""
+"""Seconds without a reply after which a worker counts as stopped: it gets no further requests, so that others need not
+wait for it, and few old ones are left when it continues."""
 
 MAX_BROADCASTS = 4096
 """Different operators' actions kept: three for each account, and more accounts than any configuration has."""

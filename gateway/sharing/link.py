@@ -8,7 +8,7 @@ from contextlib import suppress
 from gateway.sharing.frames import NEWS, PIECE, FrameError, Inbox, Outbox, frame
 
 BATCH = 0.004
-"""Seconds that news wait for more: under load one system call carries several, and the delay does not matter."""
+"""Seconds that news wait for more: under load one system call carries several, and no reader needs them sooner."""
 
 FAREWELL = 0.2
 """Seconds for the last frames: a parent that reads takes far less."""

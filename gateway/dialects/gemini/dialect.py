@@ -135,8 +135,8 @@ class GeminiDialect:
             methods = model.get("supportedGenerationMethods")
             if isinstance(methods, list) and not {"generateContent", GENERATE} & set(map(str, methods)):
                 continue
-            told = {ours: model.get(theirs) for theirs, ours in LIMITS}
-            limits = {name: limit for name, limit in told.items() if type(limit) is int and limit > 0}
+            listed = {ours: model.get(theirs) for theirs, ours in LIMITS}
+            limits = {name: limit for name, limit in listed.items() if type(limit) is int and limit > 0}
             id = name.removeprefix("models/")
             found.append(ListedModel(id, as_text(model.get("displayName")) or id, limits))
             if "max_tokens" in limits and len(self._outputs) < OUTPUTS_KEPT:
