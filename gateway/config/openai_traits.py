@@ -1,7 +1,7 @@
 """Traits: the peculiarities of one OpenAI-compatible host, as values.
 
 `Traits` is the table: each field has its default, the words that it accepts and its meaning. The configuration's
-parsers (`KEYS`) and README's table (`readme_table`) are made from it. No other module looks at a host's or a model's
+parsers (`KEYS`) are made from it, and a test holds README's table to it. No other module looks at a host's or a model's
 name; a cure is a trait with another value.
 """
 
