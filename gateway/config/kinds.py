@@ -206,6 +206,14 @@ class GeminiOptions:
     """Tokens of output that its models can write; 0: what their list says."""
 
 
+def version_segment(reading: Reading, path: str, value: object) -> str:
+    """Read the API's version, one segment of a path."""
+    text = check_word(value)
+    if not re.fullmatch(r"[A-Za-z0-9._-]+", text):
+        raise Mistake('must be one segment of a path, as "v1beta"')
+    return text
+
+
 def generate_path(reading: Reading, path: str, value: object) -> str:
     """Return a request path with a place for the wire model."""
     text = check_word(value)
@@ -227,7 +235,7 @@ GEMINI = UpstreamKind(
     presets={"gemini": {"base_url": "https://generativelanguage.googleapis.com"}},
     base_url="https://generativelanguage.googleapis.com",
     keys={
-        "version": word,
+        "version": version_segment,
         "path": generate_path,
         "envelope": one_of("code_assist"),
         "project": word,

@@ -344,6 +344,10 @@ WRONG: list[tuple[dict[str, Any], list[str]]] = [
         ["upstreams.u.accounts[0]: needs an api_key or an oauth_file"],
     ),
     (
+        {**GEMINI, "version": "v1#beta"},
+        ['upstreams.u.version: must be one segment of a path, as "v1beta"'],
+    ),
+    (
         {**GEMINI, "accounts": [{**PAYER, "oauth_file": "user.json"}]},
         ["upstreams.u.accounts[0]: has an api_key and an oauth_file: one is enough"],
     ),
