@@ -33,6 +33,9 @@ REPAIRS = (
 CURES = (
     "betas",
     "adaptive_thinking",
+    "enabled_thinking",
+    "disabled_thinking",
+    "effort",
     "without_thinking",
     "user_id",
     "cache_marks",

@@ -168,6 +168,46 @@ def adaptive_as_enabled(document: Document, detail: str = "") -> Document:
     return {**document, "thinking": {"type": "enabled", "budget_tokens": budget}}
 
 
+def enabled_as_adaptive(document: Document, detail: str = "") -> Document:
+    """Turn `enabled` thinking into adaptive, and a budget below that of the usual effort into the effort it stands for.
+
+    An effort that the client named stays.
+    """
+    thinking = document.get("thinking")
+    if not isinstance(thinking, dict) or thinking.get("type") != "enabled":
+        return document
+    out = {**document, "thinking": {**without(thinking, "budget_tokens"), "type": "adaptive"}}
+    budget, output = thinking.get("budget_tokens"), document.get("output_config", {})
+    fits = (effort for effort, most in BUDGETS.items() if type(budget) is int and budget <= most)
+    effort = next(fits, USUAL_EFFORT)
+    if BUDGETS[effort] < BUDGETS[USUAL_EFFORT] and isinstance(output, dict) and "effort" not in output:
+        out["output_config"] = {**output, "effort": effort}
+    return out
+
+
+def thinking_unsaid(document: Document, detail: str = "") -> Document:
+    """Remove the wish for no thinking, for a model that always thinks."""
+    thinking = document.get("thinking")
+    is_off = isinstance(thinking, dict) and thinking.get("type") == "disabled"
+    return without(document, "thinking") if is_off else document
+
+
+def fitting_effort(document: Document, detail: str = "") -> Document:
+    """Lower the effort to the next one that the detail names, or else raise it to the lowest; without any it goes."""
+    output = document.get("output_config")
+    effort = output.get("effort") if isinstance(output, dict) else None
+    taken = [word for word in BUDGETS if word in detail.split(",")]
+    if not isinstance(output, dict) or "effort" not in output or effort in taken:
+        return document
+    efforts = [*BUDGETS]
+    rank = efforts.index(effort if effort in BUDGETS else USUAL_EFFORT)
+    lower = [word for word in taken if efforts.index(word) < rank]
+    if taken:
+        return {**document, "output_config": {**output, "effort": lower[-1] if lower else taken[0]}}
+    rest = without(output, "effort")
+    return {**document, "output_config": rest} if rest else without(document, "output_config")
+
+
 CURES: dict[str, Callable[[Document, str], Document]] = {
     "without_thinking": lambda document, detail: without_thinking(document),
     "system_role": lambda document, detail: system_role(document),
@@ -179,9 +219,12 @@ CURES: dict[str, Callable[[Document, str], Document]] = {
     "images": images_as_text,
     "documents": documents_as_text,
     "adaptive_thinking": adaptive_as_enabled,
+    "enabled_thinking": enabled_as_adaptive,
+    "disabled_thinking": thinking_unsaid,
+    "effort": fitting_effort,
 }
 """By the names that configuration and log lines have for them. The detail is the paths for `fields`, the refusal's text
-or pattern for `tool_ids`, and of no account for the others."""
+or pattern for `tool_ids`, the efforts that are taken for `effort`, and of no account for the others."""
 
 
 def _without(value: Any, keys: list[str]) -> Any:

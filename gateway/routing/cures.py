@@ -125,9 +125,27 @@ def _user_id(sent: Sent) -> bool:
     return isinstance(metadata, dict) and isinstance(metadata.get("user_id"), str)
 
 
-def _adaptive(sent: Sent) -> bool:
-    thinking = sent.document.get("thinking")
-    return isinstance(thinking, dict) and thinking.get("type") == "adaptive"
+def _thinking(kind: str) -> Detail:
+    def detail(refusal: Refusal, sent: Sent) -> str | None:
+        thinking = sent.document.get("thinking")
+        return "" if isinstance(thinking, dict) and thinking.get("type") == kind else None
+
+    return detail
+
+
+_EFFORT = Late(r"\b(low|medium|high|xhigh|max)\b", re.IGNORECASE)
+
+
+def _effort(refusal: Refusal, sent: Sent) -> str | None:
+    """Return the efforts that are named beside the one that was sent: those that are taken."""
+    output = sent.document.get("output_config")
+    effort = output.get("effort") if isinstance(output, dict) else None
+    if effort is None:
+        return None
+    named = dict.fromkeys(match[1].lower() for match in _EFFORT.compiled.finditer(refusal.message))
+    taken = ",".join(word for word in named if word != effort)
+    # A refusal that says nothing of the model is about this client's value.
+    return taken if taken or "support" in refusal.message.lower() else None
 
 
 _PATTERN = Late(r"[`'\"](\^[^`'\"]{1,200})[`'\"]")
@@ -159,11 +177,12 @@ _FIELDS = (
     ),
     Late(
         r"[`'\"]([\w.\[\]-]+)[`'\"]\W+(?:is |was )?(?:unexpected|an? (?:unknown|unexpected|unrecognized)|not permitted"
-        r"|not allowed|(?:is )?unsupported)",
+        r"|not allowed|(?:is )?unsupported|(?:is )?deprecated for this model|cannot both be specified)",
         re.IGNORECASE,
     ),
 )
-"""How hosts name fields that they do not know: pydantic; Go, serde, OpenAI, Google; JSON schema validators."""
+"""How hosts name fields that they do not know: pydantic; Go, serde, OpenAI, Google; JSON schema validators. Or that a
+model has no more: "`temperature` is deprecated for this model"."""
 
 _EXTRA = any_of(
     r"extra inputs? (are|is) not permitted",
@@ -201,7 +220,35 @@ MESSAGES_CURES = (
     CureRow(
         name="adaptive_thinking",
         says=any_of(r"\badaptive\b", r"\bthinking\.type\b").search,
-        detail=_if(_adaptive),
+        detail=_thinking("adaptive"),
+    ),
+    CureRow(
+        name="enabled_thinking",
+        says=any_of(
+            r"\benabled\b.{0,80}\b(not (support|match|allow|accept|permit)|unsupported|deprecated|no longer)",
+            r"\bunsupported\b.{0,80}\benabled\b",
+            r"\b(use|only|must|should|expected)\b.{0,60}\badaptive\b|\brequires? adaptive\b",
+            r"\bbudget_tokens\b.{0,60}\b(not (support|allow|accept|permit)|unsupported|deprecated|removed|no longer)",
+        ).search,
+        detail=_thinking("enabled"),
+    ),
+    CureRow(
+        name="disabled_thinking",
+        says=any_of(
+            r"\bdisabled\b.{0,80}\b(not (support|match|allow|accept|permit)|unsupported)",
+            r"\bunsupported\b.{0,80}\bdisabled\b",
+            r"\bthinking\b.{0,40}\b(cannot|can't|can not) be (disabled|turned off)\b",
+        ).search,
+        detail=_thinking("disabled"),
+    ),
+    CureRow(
+        name="effort",
+        says=any_of(
+            r"\bsupport\b.{0,60}\beffort\b",
+            r"\beffort\b.{0,80}\b(not support|unsupported|should be|must be|invalid|not valid)",
+            r"\b(unsupported|invalid)\b.{0,60}\beffort\b",
+        ).search,
+        detail=_effort,
     ),
     CureRow(
         name="without_thinking",

@@ -145,6 +145,20 @@ CURED: list[tuple[str, dict[str, Any], Callable[[Received], bool], int, str]] = 
         400,
         "thinking.type: Input tag 'adaptive' found using 'type' does not match any of the expected tags: 'disabled', 'enabled'",
     ),
+    (
+        "enabled_thinking",
+        request(thinking={"type": "enabled", "budget_tokens": 2000}),
+        holds('"enabled"'),
+        400,
+        '"thinking.type.enabled" is not supported for this model. Use "thinking.type.adaptive" and "output_config.effort"',
+    ),
+    (
+        "effort",
+        request(output_config={"effort": "max"}),
+        holds('"max"'),
+        400,
+        "This model does not support effort level 'max'. Supported levels: high, low, medium.",
+    ),
     ("images", request(PNG), holds('"type":"image"'), 404, "No endpoints found that support image input"),
     ("images", request(PNG), holds('"type":"image"'), 400, "This model does not support images"),
     (

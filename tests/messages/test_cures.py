@@ -276,6 +276,48 @@ CASES: list[tuple[str, str, dict[str, Any], dict[str, Any] | None]] = [
         )
         for message in (assistant(thought(), call()), assistant(text("a")), assistant("a"))
     ),
+    *(
+        (
+            "enabled_thinking",
+            "",
+            base(thinking={"type": "enabled", "display": "omitted", "budget_tokens": budget}, **config),
+            base(thinking=ADAPTIVE, **wanted),
+        )
+        for budget, config, wanted in (
+            (1024, {}, {"output_config": {"effort": "low"}}),
+            (4096, {"output_config": {"format": 1}}, {"output_config": {"format": 1, "effort": "low"}}),
+            (10_000, {}, {"output_config": {"effort": "medium"}}),
+            (31_999, {}, {}),
+            (10**6, {}, {}),
+            ("odd", {}, {}),
+            (1024, {"output_config": {"effort": "max"}}, {"output_config": {"effort": "max"}}),
+            (1024, {"output_config": "odd"}, {"output_config": "odd"}),
+        )
+    ),
+    ("enabled_thinking", "", base(thinking=ADAPTIVE), None),
+    ("enabled_thinking", "", base(thinking="enabled"), None),
+    ("disabled_thinking", "", base(thinking={"type": "disabled"}), base()),
+    ("disabled_thinking", "", base(thinking=ADAPTIVE), None),
+    *(
+        (
+            "effort",
+            detail,
+            base(output_config={"effort": effort, "x": 1}),
+            None if wanted == effort else base(output_config={"effort": wanted, "x": 1}),
+        )
+        for detail, effort, wanted in (
+            ("high,low,medium", "max", "high"),
+            ("high,low,medium", "medium", "medium"),
+            ("medium", "low", "medium"),
+            ("low,max", "xhigh", "low"),
+            ("low,medium", "ultra", "medium"),
+            ("low", 5, "low"),
+        )
+    ),
+    ("effort", "", base(output_config={"effort": "max", "x": 1}), base(output_config={"x": 1})),
+    ("effort", "", base(output_config={"effort": "max"}), base()),
+    ("effort", "low", base(output_config={"x": 1}), None),
+    ("effort", "low", base(output_config="max"), None),
     ("without_thinking", "", history(assistant(thought(), text("a"))), history(assistant(text("a")))),
     ("system_role", "", base(), None),
     ("deferred_tools", "", base(tools=[DEFERRED]), base(tools=[READ])),
