@@ -26,6 +26,7 @@ REPAIRS = (
     "attribution",
     "tool_ids",
     "empty_results",
+    "failed_results",
     "server_tools",
 )
 """Every repair that `repair` and `no_repair` can name."""
@@ -72,6 +73,9 @@ NEEDED_FIELDS = frozenset({"model", "messages", "max_tokens", "system", "tools",
 
 ALWAYS_REPAIRED = frozenset({"thinking_cache_control"})
 """Not a choice: `cache_control` on a thinking block is refused by every upstream."""
+
+TRANSLATED_REPAIRED = ALWAYS_REPAIRED | frozenset(REPAIRS) - {"failed_results"}
+"""For the kinds that are translated to: what a failed result holds besides text is moved by their translation."""
 
 Preset = Mapping[str, Any]
 """Values that the file can overrule, as a configuration holds them (`system_role` True means "fold")."""
@@ -181,6 +185,7 @@ ANTHROPIC = UpstreamKind(
         "tool_ids",
         "tool_results",
         "empty_results",
+        "failed_results",
         "server_tools",
         "foreign_thinking",
     },
@@ -249,7 +254,7 @@ GEMINI = UpstreamKind(
     },
     options=GeminiOptions,
     check_keys=_check_envelope,
-    repairs=ALWAYS_REPAIRED | frozenset(REPAIRS),
+    repairs=TRANSLATED_REPAIRED,
     signature_mark="gemini:",
     own_models=True,
     oauth=True,
@@ -302,7 +307,7 @@ OPENAI = UpstreamKind(
         **OPENAI_KEYS,
     },
     options=Traits,
-    repairs=ALWAYS_REPAIRED | frozenset(REPAIRS),
+    repairs=TRANSLATED_REPAIRED,
     signature_mark="openai:",
     own_models=True,
     example_model="gpt-5.4",

@@ -691,6 +691,11 @@ REPAIRED: list[tuple[str, dict[str, Any], str]] = [
         "empty_results",
     ),
     (
+        "an error with a picture",
+        turn(CALL, result={**RESULT, "is_error": True, "content": [PNG]}),
+        "failed_results",
+    ),
+    (
         "a server's tool without its result",
         {
             **request(),
