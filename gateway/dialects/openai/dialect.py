@@ -38,6 +38,7 @@ from gateway.dialects.openai.responses_response import ResponsesDecoder
 from gateway.dialects.openai.schema import Schemas
 from gateway.dialects.openai.sent import Sent, sent_of
 from gateway.dialects.openai.tools import NAMES, Tools
+from gateway.dialects.openai.usage import tokens_of
 from gateway.dialects.request_fields import check_fields
 from gateway.dialects.signature_store import SignatureStore
 from gateway.dialects.tool_names import tool_names
@@ -72,6 +73,9 @@ WINDOW_KEYS = ("context_length", "max_model_len", "max_context_length")
 LOWERED = "max_tokens"
 """The repair's name in the log line, where a request asks for more output than the host takes."""
 
+PICTURES = frozenset({"image_url", "file"})
+"""Features of a history in which there are pictures or documents as such."""
+
 HOSTS_KEPT = 1000
 """Hosts with a wire model of which it is known that they report usage; wildcards pass any name."""
 
@@ -98,7 +102,7 @@ class OpenAIDialect:
         self._schemas = SchemaCache()
         self._kept = SignatureStore()
         self._counting: set[tuple[str, str]] = set()
-        """Hosts with a wire model that report usage: for others each request is estimated."""
+        """Hosts with a wire model that reported usage last: for others each request is estimated with care."""
 
     def fields(self, upstream: Upstream, credential: Credential) -> Headers:
         """Return the gateway's own name, the credential's field, and those of the configuration."""
@@ -156,7 +160,7 @@ class OpenAIDialect:
         return Outgoing(
             target=target,
             headers=headers_of(traits, key, stream=body["stream"]),
-            body=write_document(body, finite=incoming.parsed.by_orjson),
+            body=(written := write_document(body, finite=incoming.parsed.by_orjson)),
             repairs=repairs,
             state=Sent(
                 traits=traits,
@@ -169,7 +173,7 @@ class OpenAIDialect:
                 stops=stop_sequences(document, traits)[1],
                 stop_sequences=tuple(s for s in document.get("stop_sequences") or () if isinstance(s, str)),
                 max_tokens=limit,
-                input_tokens=0 if (host, wire_model) in self._counting else estimate(original),
+                input_tokens=self._estimate(host, wire_model, original, history.features, len(written)),
             ),
         )
 
@@ -237,8 +241,17 @@ class OpenAIDialect:
         kept = orjson.loads(written) if written else {}
         return kept if (kept.get("h"), kept.get("m")) == (host, model) else {}
 
-    def _count(self, sent: Sent) -> None:
-        if len(self._counting) < HOSTS_KEPT:
+    def _estimate(
+        self, host: str, model: str, document: dict[str, Any], features: Collection[str], size: int
+    ) -> int:
+        """Return a request's tokens: by its size where that will hardly be needed, unless pictures are part of it."""
+        is_rough = (host, model) in self._counting and PICTURES.isdisjoint(features)
+        return tokens_of(size) if is_rough else estimate(document)
+
+    def _count(self, sent: Sent, reported: bool) -> None:
+        if not reported:
+            self._counting.discard((sent.host, sent.model))
+        elif len(self._counting) < HOSTS_KEPT:
             self._counting.add((sent.host, sent.model))
 
     def _keep(self, sent: Sent, id: str, kept: Mapping[str, Any]) -> None:
