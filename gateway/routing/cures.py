@@ -177,12 +177,18 @@ _FIELDS = (
     ),
     Late(
         r"[`'\"]([\w.\[\]-]+)[`'\"]\W+(?:is |was )?(?:unexpected|an? (?:unknown|unexpected|unrecognized)|not permitted"
-        r"|not allowed|(?:is )?unsupported|(?:is )?deprecated for this model|cannot both be specified)",
+        r"|not allowed|(?:is )?unsupported|(?:is )?deprecated for this model)",
         re.IGNORECASE,
     ),
 )
 """How hosts name fields that they do not know: pydantic; Go, serde, OpenAI, Google; JSON schema validators. Or that a
 model has no more: "`temperature` is deprecated for this model"."""
+
+_BESIDE = Late(
+    r"[`'\"](temperature|top_p|top_k)[`'\"] (?:may only be set|must be\b.{0,50}\bunset|cannot both be)",
+    re.IGNORECASE,
+)
+"""How hosts refuse a field beside another one, thinking above all. Of two that are named, the second goes."""
 
 _EXTRA = any_of(
     r"extra inputs? (are|is) not permitted",
@@ -200,6 +206,34 @@ def _fields(refusal: Refusal, sent: Sent) -> str | None:
     return ",".join(paths) or None
 
 
+def _beside(refusal: Refusal, sent: Sent) -> str | None:
+    named = _BESIDE.compiled.findall(refusal.message)
+    return ",".join(dict.fromkeys(name for name in named if name in sent.document)) or None
+
+
+def _thinks(sent: Sent) -> bool:
+    """Return whether thinking was asked for, or may go on unasked in a history."""
+    thinking = sent.document.get("thinking")
+    kind = thinking.get("type") if isinstance(thinking, dict) else None
+    return kind != "disabled" and (kind is not None or _history(sent))
+
+
+def _prefill(sent: Sent) -> bool:
+    *_, last = [{}, *sent.messages()]
+    return last.get("role") == "assistant"
+
+
+def _odd_input(sent: Sent) -> bool:
+    return any(
+        kind_of(block) == "tool_use" and not isinstance(block.get("input"), dict) for block in sent.blocks()
+    )
+
+
+def _doubled_tool(sent: Sent) -> bool:
+    names = [tool.get("name") for tool in sent.tools() if isinstance(tool.get("name"), str)]
+    return len(names) > len({*names})
+
+
 def _input(feature: str) -> CureRow:
     """Return the row for a kind of input that is not supported, in the words of its signal."""
     (words,) = (
@@ -210,6 +244,8 @@ def _input(feature: str) -> CureRow:
 
 MESSAGES_CURES = (
     CureRow(name="fields", says=_EXTRA.search, detail=_fields),
+    # This request's fields do not go together: others' may.
+    CureRow(name="fields", says=_BESIDE.search, detail=_beside, remembered=False),
     CureRow(
         name="betas",
         says=any_of(
@@ -227,7 +263,7 @@ MESSAGES_CURES = (
         says=any_of(
             r"\benabled\b.{0,80}\b(not (support|match|allow|accept|permit)|unsupported|deprecated|no longer)",
             r"\bunsupported\b.{0,80}\benabled\b",
-            r"\b(use|only|must|should|expected)\b.{0,60}\badaptive\b|\brequires? adaptive\b",
+            r"\b(use|only|must|should|expected)\b(?:(?!enabled).){0,60}\badaptive\b|\brequires? adaptive\b",
             r"\bbudget_tokens\b.{0,60}\b(not (support|allow|accept|permit)|unsupported|deprecated|removed|no longer)",
         ).search,
         detail=_thinking("enabled"),
@@ -256,6 +292,38 @@ MESSAGES_CURES = (
         statuses=frozenset({400}),
         detail=_if(_history),
         remembered=False,
+    ),
+    CureRow(
+        name="thinking_off",
+        says=any_of(
+            # DeepSeek, of a history without its thinking.
+            r"\bthinking\b.{0,60}\bmust be passed back\b",
+            r"\bthinking may not be enabled when\b",
+        ).search,
+        detail=_if(_thinks),
+        remembered=False,
+    ),
+    CureRow(
+        name="prefill",
+        says=any_of(
+            r"\bnot support\b.{0,40}\bprefill", r"\bmust end with an? [`'\"]?user[`'\"]? message"
+        ).search,
+        detail=_if(_prefill),
+    ),
+    CureRow(
+        name="trailing_space",
+        says=any_of(r"\bassistant\b.{0,40}\btrailing whitespace\b").search,
+        detail=_if(_prefill),
+    ),
+    CureRow(
+        name="tool_inputs",
+        says=any_of(r"\binput\b.{0,40}\bvalid (dictionary|dict|object)\b").search,
+        detail=_if(_odd_input),
+    ),
+    CureRow(
+        name="tool_names",
+        says=any_of(r"\btool names? must be unique\b").search,
+        detail=_if(_doubled_tool),
     ),
     CureRow(
         name="user_id",

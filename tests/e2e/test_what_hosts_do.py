@@ -159,6 +159,23 @@ CURED: list[tuple[str, dict[str, Any], Callable[[Received], bool], int, str]] = 
         400,
         "This model does not support effort level 'max'. Supported levels: high, low, medium.",
     ),
+    (
+        "prefill",
+        {
+            **request(),
+            "messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "He"}],
+        },
+        lambda received: received.body.rstrip(b"]}").endswith(b'"He"'),
+        400,
+        "This model does not support assistant message prefill. The conversation must end with a user message.",
+    ),
+    (
+        "tool_inputs",
+        turn({**CALL, "input": None}),
+        holds('"input":null'),
+        400,
+        "messages.1.content.0.tool_use.input: Input should be a valid dictionary",
+    ),
     ("images", request(PNG), holds('"type":"image"'), 404, "No endpoints found that support image input"),
     ("images", request(PNG), holds('"type":"image"'), 400, "This model does not support images"),
     (

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.messages.cures import CURES, MAX_CACHE_MARKS
+from gateway.messages.cures import CURES, GO_ON, MAX_CACHE_MARKS
 from tests.messages.samples import (
     MARK,
     assistant,
@@ -314,6 +314,48 @@ CASES: list[tuple[str, str, dict[str, Any], dict[str, Any] | None]] = [
             ("low", 5, "low"),
         )
     ),
+    (
+        "thinking_off",
+        "",
+        base(thinking=ADAPTIVE, context_management=CLEAR),
+        base(thinking={"type": "disabled"}),
+    ),
+    ("thinking_off", "", base(), base(thinking={"type": "disabled"})),
+    ("thinking_off", "", base(thinking={"type": "disabled"}), None),
+    ("prefill", "", base(), None),
+    ("prefill", "", history(), None),
+    ("prefill", "", history(user("a"), assistant("b")), history(user("a"), assistant("b"), user(GO_ON))),
+    ("trailing_space", "", history(), None),
+    ("trailing_space", "", history(assistant("b "), user("a ")), None),
+    ("trailing_space", "", history(assistant("b")), None),
+    ("trailing_space", "", history({"role": "assistant", "content": []}), None),
+    (
+        "trailing_space",
+        "",
+        history(assistant(thought(), text(" b\n"))),
+        history(assistant(thought(), text(" b"))),
+    ),
+    ("trailing_space", "", history(assistant(" b \n")), history(assistant(" b"))),
+    ("trailing_space", "", history(assistant(text("b "), call())), None),
+    *(
+        (
+            "tool_inputs",
+            "",
+            history(assistant(text("a"), {**call(), "input": odd})),
+            history(assistant(text("a"), wanted)),
+        )
+        for odd, wanted in (
+            (None, call(input={})),
+            ('{"a": 1}', call(input={"a": 1})),
+            ("{", call(input={"input": "{"})),
+            ("[1]", call(input={"input": "[1]"})),
+            ([1], call(input={"input": [1]})),
+        )
+    ),
+    ("tool_inputs", "", history(assistant(call(input={})), user(result())), None),
+    ("tool_names", "", base(tools=[READ, SEARCH, DEFERRED, {}, {}]), base(tools=[READ, SEARCH, {}, {}])),
+    ("tool_names", "", base(tools=[READ, SEARCH]), None),
+    ("tool_names", "", base(), None),
     ("effort", "", base(output_config={"effort": "max", "x": 1}), base(output_config={"x": 1})),
     ("effort", "", base(output_config={"effort": "max"}), base()),
     ("effort", "low", base(output_config={"x": 1}), None),

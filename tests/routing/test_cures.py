@@ -104,6 +104,13 @@ DISABLED: dict[str, Any] = {"thinking": {"type": "disabled"}}
 HIGH: dict[str, Any] = {"output_config": {"effort": "high"}}
 MAX: dict[str, Any] = {"output_config": {"effort": "max"}}
 
+TALK: dict[str, Any] = {
+    "messages": [
+        {"role": "user", "content": "hi"},
+        {"role": "assistant", "content": [{"type": "tool_use", "id": "t", "name": "a", "input": "{"}]},
+    ]
+}
+
 OF_MODELS: list[tuple[dict[str, Any], str, str, str]] = [
     # what was sent, the message; the cure's name and detail
     # Anthropic, Bedrock, Vertex, LiteLLM.
@@ -127,6 +134,18 @@ OF_MODELS: list[tuple[dict[str, Any], str, str, str]] = [
     (ENABLED, "`temperature` is deprecated for this model.", "fields", "temperature"),
     ({**ENABLED, "top_p": 0.9}, "`temperature` and `top_p` cannot both be specified for this model.", "fields",
      "top_p"),
+    (ENABLED, "`temperature` may only be set to 1 when thinking is enabled or in adaptive mode.", "fields",
+     "temperature"),
+    ({**ENABLED, "top_p": 0.5}, "`top_p` must be greater than or equal to 0.95 or unset when thinking is enabled.",
+     "fields", "top_p"),
+    ({**ENABLED, "top_k": 5}, "`top_k` must be unset when thinking is enabled or in adaptive mode.", "fields", "top_k"),
+    (ENABLED, "Thinking may not be enabled when tool_choice forces tool use.", "thinking_off", ""),
+    (TALK, "The `content[].thinking` in the thinking mode must be passed back to the API.", "thinking_off", ""),
+    (TALK, "This model does not support assistant message prefill. The conversation must end with a user message.",
+     "prefill", ""),
+    (TALK, "messages: final assistant content cannot end with trailing whitespace", "trailing_space", ""),
+    (TALK, "messages.1.content.0.tool_use.input: Input should be a valid dictionary", "tool_inputs", ""),
+    ({"tools": [{"name": "a"}, {"name": "a"}]}, "tools: Tool names must be unique.", "tool_names", ""),
 ]  # fmt: skip
 
 
@@ -140,7 +159,26 @@ def test_a_refusal_of_what_another_model_takes(
     assert cure(failure, sent, never=name) is None
     assert cure(failure, {"model": "m"}) is None
     other = cure(failure, {**sent, "thinking": {"type": "adaptive"}, "output_config": {}})
-    assert name in ("fields",) or other is None or other.name == "adaptive_thinking"
+    assert name not in ("enabled_thinking", "disabled_thinking", "effort") or other in (
+        None,
+        Cure("adaptive_thinking"),
+    )
+
+
+def test_what_does_not_go_together_in_one_request_is_no_others_trouble() -> None:
+    for message in (
+        "`temperature` may only be set to 1 when thinking is enabled",
+        "Thinking may not be enabled when",
+    ):
+        found = find_cure(MESSAGES_CURES, refused(400, message), Sent(ENABLED), (), frozenset())
+        assert found is not None
+        assert found[1] is False
+    for message in (
+        "final assistant content cannot end with trailing whitespace",
+        "must end with a user message",
+    ):
+        document = {"messages": [{"role": "assistant", "content": "a "}, {"role": "user", "content": "b"}]}
+        assert cure(refused(400, message), document) is None
 
 
 @pytest.mark.parametrize(
@@ -148,7 +186,6 @@ def test_a_refusal_of_what_another_model_takes(
     [
         "`max_tokens` must be greater than `thinking.budget_tokens`",
         "thinking.enabled.budget_tokens: Input should be greater than or equal to 1024",
-        "Thinking may not be enabled when tool_choice forces tool use.",
         "`clear_thinking_20251015` strategy requires `thinking` to be enabled or adaptive",
         "output_config.effort: Input should be a valid string",
     ],
