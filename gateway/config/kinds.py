@@ -49,6 +49,7 @@ CURES = (
     "system_role",
     "deferred_tools",
     "images",
+    "many_images",
     "documents",
 )
 """Every cure that `cures` can name: what it changes follows from its name alone."""

@@ -6,11 +6,10 @@ message and those before it, so that a history's beginning comes out the same wi
 which cure, and for how long it is remembered, is known to routing.
 """
 
+import re
 from collections.abc import Callable
 from hashlib import sha256
 from typing import Any
-
-import orjson
 
 from gateway.messages.content_repairs import deferred_tools, system_role
 from gateway.messages.history import (
@@ -21,6 +20,14 @@ from gateway.messages.history import (
     is_tool_result,
     without,
 )
+from gateway.messages.history_cures import (
+    object_inputs,
+    prefill_behind,
+    thinking_off,
+    trimmed_prefill,
+    unique_tools,
+)
+from gateway.messages.imagesize import image_size
 from gateway.messages.thinking import KINDS, unthinking, without_thinking
 from gateway.messages.tool_repairs import with_tool_ids
 from gateway.patterns import Late
@@ -37,8 +44,8 @@ BUDGETS = {"low": 4096, "medium": 10_240, "high": 16_384, "xhigh": 31_999, "max"
 USUAL_EFFORT = "high"
 """The API's own default."""
 
-GO_ON = "Go on exactly where your last message ends, and repeat nothing of it."
-"""Stands behind a prefill, of which the reply must hold nothing: clients join the two."""
+MANY_IMAGES, MANY_IMAGES_SIDE = 20, 2000
+"""With more images than that in one request, the API takes none with more pixels a side than that."""
 
 _PATH = Late(r"[^\s.\[\]>]+")
 """A step of a path: `tools.3.custom.x`, `tools[3].x` and `body -> tools -> 3 -> x` are all in use."""
@@ -213,57 +220,23 @@ def fitting_effort(document: Document, detail: str = "") -> Document:
     return {**document, "output_config": rest} if rest else without(document, "output_config")
 
 
-def thinking_off(document: Document, detail: str = "") -> Document:
-    """Turn thinking off in so many words: some models think unless they are told not to."""
-    thinking = document.get("thinking")
-    if isinstance(thinking, dict) and thinking.get("type") == "disabled":
-        return document
-    return {**unthinking(document), "thinking": {"type": "disabled"}}
+def many_images_as_text(document: Document, detail: str = "") -> Document:
+    """Put a note in the place of each image that is too large beside many others; the detail is the limit in pixels.
 
+    The API has that limit for more than MANY_IMAGES, and each turn adds some: without this a conversation ends there.
+    """
+    most = int(detail) if re.fullmatch("[0-9]{3,5}", detail) else MANY_IMAGES_SIDE
 
-def prefill_behind(document: Document, detail: str = "") -> Document:
-    """Ask to go on where the last message, the assistant's, ends: for models that do not by themselves."""
-    messages = document["messages"]
-    if not messages or messages[-1].get("role") != "assistant":
-        return document
-    return {**document, "messages": [*messages, {"role": "user", "content": GO_ON}]}
+    def note(block: Block) -> str | None:
+        source = block.get("source")
+        data = source.get("data") if isinstance(source, dict) else None
+        size = image_size(data) if isinstance(data, str) else None
+        if size is None or max(size) <= most:
+            return None
+        return f"[An image was here, too large beside so many others: {_described(source)}]"
 
-
-def trimmed_prefill(document: Document, detail: str = "") -> Document:
-    """Remove the blanks with which the last message ends, if it is the assistant's."""
-    messages: list[Any] = document["messages"]
-    content = messages[-1].get("content") if messages and messages[-1].get("role") == "assistant" else None
-    last: Any = content[-1] if type(content) is list and content else content
-    text = last.get("text") if isinstance(last, dict) else last
-    if not isinstance(text, str) or text == text.rstrip():
-        return document
-    kept = text.rstrip() if type(content) is str else [*content[:-1], {**last, "text": text.rstrip()}]
-    return {**document, "messages": [*messages[:-1], {**messages[-1], "content": kept}]}
-
-
-def object_inputs(document: Document, detail: str = "") -> Document:
-    """Make an object of each call's input that is none: of the JSON text of one, or with the value in it."""
-
-    def change(block: Block) -> Block:
-        given = block.get("input")
-        return block if isinstance(given, dict) else {**block, "input": _object_of(given)}
-
-    return changed_message_blocks(document, change, ("tool_use",))
-
-
-def unique_tools(document: Document, detail: str = "") -> Document:
-    """Leave of tools with one name the first."""
-    tools, names = document.get("tools"), set[str]()
-
-    def unless_known(tool: Block) -> Block | None:
-        name = tool.get("name")
-        if not isinstance(name, str) or name not in names:
-            names.add(str(name))
-            return tool
-        return None
-
-    kept = changed_blocks(tools, unless_known) if type(tools) is list else tools
-    return document if kept is tools else {**document, "tools": kept}
+    images = sum(_images(message.get("content")) for message in document["messages"])
+    return _noted(document, "image", note) if images > MANY_IMAGES else document
 
 
 CURES: dict[str, Callable[[Document, str], Document]] = {
@@ -275,6 +248,7 @@ CURES: dict[str, Callable[[Document, str], Document]] = {
     "cache_marks": capped_cache_marks,
     "tool_ids": rewritten_tool_ids,
     "images": images_as_text,
+    "many_images": many_images_as_text,
     "documents": documents_as_text,
     "adaptive_thinking": adaptive_as_enabled,
     "enabled_thinking": enabled_as_adaptive,
@@ -287,7 +261,7 @@ CURES: dict[str, Callable[[Document, str], Document]] = {
     "tool_names": unique_tools,
 }
 """By the names that configuration and log lines have for them. The detail is the paths for `fields`, the refusal's text
-or pattern for `tool_ids`, the efforts that are taken for `effort`, and of no account for the others."""
+or pattern for `tool_ids`, the efforts that are taken for `effort`, pixels for `many_images`, else of no account."""
 
 
 def _without(value: Any, keys: list[str]) -> Any:
@@ -309,18 +283,6 @@ def _without(value: Any, keys: list[str]) -> Any:
     return _without(value, rest)
 
 
-def _object_of(given: object) -> Document:
-    """Return what stands for a call's input that is no object."""
-    if isinstance(given, str):
-        try:
-            read = orjson.loads(given)
-        except orjson.JSONDecodeError:
-            read = None
-        if isinstance(read, dict):
-            return read
-    return {} if given is None else {"input": given}
-
-
 def _marks(blocks: object) -> int:
     """Count the cache marks of blocks, and of those inside tool results."""
     if type(blocks) is not list:
@@ -332,12 +294,26 @@ def _marks(blocks: object) -> int:
     )
 
 
-def _noted(document: Document, kind: str, note: Callable[[Block], str]) -> Document:
-    """Return the document with each block of a type as the text that `note` makes of it."""
+def _images(content: object) -> int:
+    """Count the images of a content, and those inside tool results."""
+    if type(content) is not list:
+        return 0
+    return sum(
+        (block.get("type") == "image") + (_images(block.get("content")) if is_tool_result(block) else 0)
+        for block in content
+        if type(block) is dict
+    )
+
+
+def _noted(document: Document, kind: str, note: Callable[[Block], str | None]) -> Document:
+    """Return the document with each block of a type as the text that `note` makes of it; None: it stays."""
 
     def change(block: Block) -> Block:
         if block["type"] == kind:
-            text = {"type": "text", "text": note(block)}
+            noted = note(block)
+            if noted is None:
+                return block
+            text = {"type": "text", "text": noted}
             return {**text, "cache_control": block["cache_control"]} if "cache_control" in block else text
         content = block.get("content")
         if type(content) is not list:

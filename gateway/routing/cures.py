@@ -234,6 +234,15 @@ def _doubled_tool(sent: Sent) -> bool:
     return len(names) > len({*names})
 
 
+_PIXELS = Late(r"\bmany-images? requests?\b\D{0,20}(\d{3,5}) pixels", re.IGNORECASE)
+
+
+def _pixels(refusal: Refusal, sent: Sent) -> str | None:
+    """Return how many pixels a side of an image may have."""
+    pixels = _PIXELS.compiled.search(refusal.message)
+    return pixels[1] if pixels is not None and IMAGES in sent.features() else None
+
+
 def _input(feature: str) -> CureRow:
     """Return the row for a kind of input that is not supported, in the words of its signal."""
     (words,) = (
@@ -296,8 +305,9 @@ MESSAGES_CURES = (
     CureRow(
         name="thinking_off",
         says=any_of(
-            # DeepSeek, of a history without its thinking.
+            # DeepSeek and Kimi, of a history without its thinking.
             r"\bthinking\b.{0,60}\bmust be passed back\b",
+            r"\bthinking is enabled but\b.{0,40}\bmissing\b",
             r"\bthinking may not be enabled when\b",
         ).search,
         detail=_if(_thinks),
@@ -325,6 +335,7 @@ MESSAGES_CURES = (
         says=any_of(r"\btool names? must be unique\b").search,
         detail=_if(_doubled_tool),
     ),
+    CureRow(name="many_images", says=_PIXELS.search, detail=_pixels),
     CureRow(
         name="user_id",
         says=any_of(r"\buser_id\b.{0,200}\b(pattern|match|invalid|characters|length|longer)\b").search,

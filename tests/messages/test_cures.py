@@ -1,13 +1,15 @@
 """messages/cures.py: what each cure makes of a document, what it never touches, and that earlier turns stay."""
 
 import json
+from base64 import b64encode
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.messages.cures import CURES, GO_ON, MAX_CACHE_MARKS
+from gateway.messages.cures import CURES, MANY_IMAGES, MAX_CACHE_MARKS
+from gateway.messages.history_cures import GO_ON
 from tests.messages.samples import (
     MARK,
     assistant,
@@ -371,6 +373,30 @@ def test_what_a_cure_makes_of_a_request(
     name: str, detail: str, before: dict[str, Any], after: dict[str, Any] | None
 ) -> None:
     check(name, detail, before, after)
+
+
+def picture(side: int) -> dict[str, Any]:
+    head = b"\x89PNG\r\n\x1a\n" + b"\0\0\0\rIHDR" + side.to_bytes(4, "big") + (9).to_bytes(4, "big")
+    return {
+        "type": "image",
+        "source": {"type": "base64", "media_type": "image/png", "data": b64encode(head).decode()},
+    }
+
+
+def test_images_that_are_too_large_beside_many_others() -> None:
+    def with_some(count: int, *others: dict[str, Any]) -> dict[str, Any]:
+        odd = {"type": "image", "source": {"type": "url", "url": "https://a"}}
+        return history(
+            assistant(call()),
+            user(result(content=[others[0]]), others[1], *[picture(800)] * (count - 3), odd),
+        )
+
+    few, many = (with_some(count, picture(2001), picture(2000)) for count in (MANY_IMAGES, MANY_IMAGES + 1))
+    note = text("[An image was here, too large beside so many others: image/png, 0 KiB]")
+    check("many_images", "2000", few, None)
+    check("many_images", "odd", many, with_some(MANY_IMAGES + 1, note, picture(2000)))
+    check("many_images", "1999", many, with_some(MANY_IMAGES + 1, note, note))
+    check("many_images", "8000", many, None)
 
 
 def test_a_hashed_user_is_the_same_every_turn_and_another_for_another_user() -> None:

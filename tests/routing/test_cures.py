@@ -141,10 +141,15 @@ OF_MODELS: list[tuple[dict[str, Any], str, str, str]] = [
     ({**ENABLED, "top_k": 5}, "`top_k` must be unset when thinking is enabled or in adaptive mode.", "fields", "top_k"),
     (ENABLED, "Thinking may not be enabled when tool_choice forces tool use.", "thinking_off", ""),
     (TALK, "The `content[].thinking` in the thinking mode must be passed back to the API.", "thinking_off", ""),
+    (TALK, "thinking is enabled but reasoning_content is missing in assistant tool call message at index 2",
+     "thinking_off", ""),
     (TALK, "This model does not support assistant message prefill. The conversation must end with a user message.",
      "prefill", ""),
     (TALK, "messages: final assistant content cannot end with trailing whitespace", "trailing_space", ""),
     (TALK, "messages.1.content.0.tool_use.input: Input should be a valid dictionary", "tool_inputs", ""),
+    ({"messages": [{"role": "user", "content": [{"type": "image"}]}]}, "messages.0.content.0.image.source.base64.data: "
+     "At least one of the image dimensions exceed max allowed size for many-image requests: 2000 pixels",
+     "many_images", "2000"),
     ({"tools": [{"name": "a"}, {"name": "a"}]}, "tools: Tool names must be unique.", "tool_names", ""),
 ]  # fmt: skip
 
