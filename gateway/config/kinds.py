@@ -42,6 +42,8 @@ CURES = (
     "trailing_space",
     "tool_inputs",
     "tool_names",
+    "tool_schemas",
+    "cache_control",
     "without_thinking",
     "user_id",
     "cache_marks",
@@ -70,7 +72,7 @@ OPENAI_CURES = (
         "schema",
         "stop",
     ),
-    *("without", "without_thinking"),
+    *("without", "without_thinking", "cache_control"),
 )
 """Traits that a refusal may change, a field that is left out, and a history without opaque reasoning."""
 

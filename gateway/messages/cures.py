@@ -11,7 +11,7 @@ from collections.abc import Callable
 from hashlib import sha256
 from typing import Any
 
-from gateway.messages.content_repairs import deferred_tools, system_role
+from gateway.messages.content_repairs import cache_control, deferred_tools, system_role
 from gateway.messages.history import (
     Block,
     Document,
@@ -21,6 +21,7 @@ from gateway.messages.history import (
     without,
 )
 from gateway.messages.history_cures import (
+    flat_schemas,
     object_inputs,
     prefill_behind,
     thinking_off,
@@ -259,6 +260,8 @@ CURES: dict[str, Callable[[Document, str], Document]] = {
     "trailing_space": trimmed_prefill,
     "tool_inputs": object_inputs,
     "tool_names": unique_tools,
+    "tool_schemas": flat_schemas,
+    "cache_control": lambda document, detail: cache_control(document),
 }
 """By the names that configuration and log lines have for them. The detail is the paths for `fields`, the refusal's text
 or pattern for `tool_ids`, the efforts that are taken for `effort`, pixels for `many_images`, else of no account."""

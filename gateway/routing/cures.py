@@ -6,10 +6,11 @@ is the work of those who encode requests. A cure is a name and a detail, so that
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from gateway.messages.history_cures import is_flat
 from gateway.messages.repair import speaks_of_signature
 from gateway.patterns import Late, any_of
 from gateway.routing.error_bodies import read_error
@@ -108,10 +109,10 @@ def _system_message(sent: Sent) -> bool:
     return any(message.get("role") == "system" for message in sent.messages())
 
 
-def _marks(sent: Sent) -> bool:
+def _marks(sent: Sent) -> int:
     system: Any = sent.document.get("system")
-    blocks = [*(system if isinstance(system, list) else ()), *sent.tools(), *sent.blocks()]
-    return sum(isinstance(block, dict) and "cache_control" in block for block in blocks) > MARKS
+    blocks = [*(system if isinstance(system, list) else ()), *sent.tools(), *sent.blocks(), sent.document]
+    return sum(isinstance(block, Mapping) and "cache_control" in block for block in blocks)
 
 
 def _deferred(sent: Sent) -> bool:
@@ -229,6 +230,11 @@ def _odd_input(sent: Sent) -> bool:
     )
 
 
+def _odd_schema(sent: Sent) -> bool:
+    schemas = [tool.get("input_schema") for tool in sent.tools()]
+    return any(isinstance(schema, dict) and not is_flat(schema) for schema in schemas)
+
+
 def _doubled_tool(sent: Sent) -> bool:
     names = [tool.get("name") for tool in sent.tools() if isinstance(tool.get("name"), str)]
     return len(names) > len({*names})
@@ -320,20 +326,22 @@ MESSAGES_CURES = (
         ).search,
         detail=_if(_prefill),
     ),
-    CureRow(
-        name="trailing_space",
-        says=any_of(r"\bassistant\b.{0,40}\btrailing whitespace\b").search,
-        detail=_if(_prefill),
-    ),
+    CureRow(name="trailing_space", says=any_of(r"\btrailing whitespace\b").search, detail=_if(_prefill)),
     CureRow(
         name="tool_inputs",
         says=any_of(r"\binput\b.{0,40}\bvalid (dictionary|dict|object)\b").search,
         detail=_if(_odd_input),
     ),
     CureRow(
-        name="tool_names",
-        says=any_of(r"\btool names? must be unique\b").search,
-        detail=_if(_doubled_tool),
+        name="tool_schemas",
+        says=any_of(
+            r"\binput_schema does not support\b.{0,40}\b(oneOf|allOf|anyOf)\b",
+            r"\binput_schema\.type\b.{0,20}\b(required|should be)\b",
+        ).search,
+        detail=_if(_odd_schema),
+    ),
+    CureRow(
+        name="tool_names", says=any_of(r"\btool names? must be unique").search, detail=_if(_doubled_tool)
     ),
     CureRow(name="many_images", says=_PIXELS.search, detail=_pixels),
     CureRow(
@@ -344,6 +352,15 @@ MESSAGES_CURES = (
     CureRow(
         name="cache_marks",
         says=any_of(r"maximum of \d+ blocks with `?cache_control").search,
+        detail=_if(lambda sent: _marks(sent) > MARKS),
+    ),
+    CureRow(
+        name="cache_control",
+        # OpenRouter: "No endpoints found that support cache control".
+        says=any_of(
+            r"\bsupport(s|ed)?\b.{0,30}\bcache[ _]control\b",
+            r"\bcache[ _]control\b.{0,40}\b(not (support|allow|permit)|unsupported)",
+        ).search,
         detail=_if(_marks),
     ),
     CureRow(

@@ -358,6 +358,55 @@ CASES: list[tuple[str, str, dict[str, Any], dict[str, Any] | None]] = [
     ("tool_names", "", base(tools=[READ, SEARCH, DEFERRED, {}, {}]), base(tools=[READ, SEARCH, {}, {}])),
     ("tool_names", "", base(tools=[READ, SEARCH]), None),
     ("tool_names", "", base(), None),
+    ("tool_schemas", "", base(), None),
+    ("tool_schemas", "", base(tools=[{"name": "a", "input_schema": {"type": "object"}}, SEARCH]), None),
+    *(
+        (
+            "tool_schemas",
+            "",
+            base(tools=[{"name": "a", "input_schema": odd}]),
+            base(tools=[{"name": "a", "input_schema": flat}]),
+        )
+        for odd, flat in (
+            ({}, {"type": "object", "properties": {}}),
+            ({"anyOf": ["odd"]}, {"type": "object", "properties": {}}),
+            (
+                {"type": ["object"], "anyOf": "odd", "required": 5},
+                {"type": "object", "properties": {}, "required": 5},
+            ),
+            (
+                {
+                    "type": "object",
+                    "properties": {"x": {"type": "string"}},
+                    "required": ["x"],
+                    "oneOf": [
+                        {"properties": {"k": {"const": 1}, "a": {}}, "required": ["k", "a"]},
+                        {
+                            "properties": {"k": {"const": 2}, "b": {}, "x": {"type": "string"}},
+                            "required": ["k", 5],
+                        },
+                        "odd",
+                    ],
+                },
+                {
+                    "type": "object",
+                    "properties": {
+                        "x": {"type": "string"},
+                        "k": {"anyOf": [{"const": 1}, {"const": 2}]},
+                        "a": {},
+                        "b": {},
+                    },
+                    "required": ["x", "k"],
+                },
+            ),
+            (
+                {"allOf": [{"required": ["a"]}, {"required": ["b", "a"]}, {"properties": []}], "title": "t"},
+                {"type": "object", "title": "t", "properties": {}, "required": ["a", "b"]},
+            ),
+        )
+    ),
+    ("cache_control", "", base(tools=[{**READ, **MARK}], **MARK), base(tools=[READ])),
+    ("cache_control", "", base(), None),
     ("effort", "", base(output_config={"effort": "max", "x": 1}), base(output_config={"x": 1})),
     ("effort", "", base(output_config={"effort": "max"}), base()),
     ("effort", "low", base(output_config={"x": 1}), None),

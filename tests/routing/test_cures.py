@@ -150,6 +150,12 @@ OF_MODELS: list[tuple[dict[str, Any], str, str, str]] = [
     ({"messages": [{"role": "user", "content": [{"type": "image"}]}]}, "messages.0.content.0.image.source.base64.data: "
      "At least one of the image dimensions exceed max allowed size for many-image requests: 2000 pixels",
      "many_images", "2000"),
+    ({"tools": [{"name": "a", "input_schema": {"anyOf": []}}]}, "tools.47.custom.input_schema: input_schema does not "
+     "support oneOf, allOf, or anyOf at the top level", "tool_schemas", ""),
+    ({"tools": [{"name": "a", "input_schema": {}}]}, "tools.0.custom.input_schema.type: Field required", "tool_schemas",
+     ""),
+    ({"system": [{"cache_control": {}}]}, "No endpoints found that support cache control", "cache_control", ""),
+    ({"cache_control": {}}, "cache_control is not supported by this model", "cache_control", ""),
     ({"tools": [{"name": "a"}, {"name": "a"}]}, "tools: Tool names must be unique.", "tool_names", ""),
 ]  # fmt: skip
 
