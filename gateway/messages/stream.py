@@ -42,6 +42,7 @@ class StreamWriter:
         "_out",
         "_over",
         "_signature",
+        "estimated",
         "finished",
         "has_content",
         "started",
@@ -69,6 +70,8 @@ class StreamWriter:
         """message_stop was written."""
         self.has_content = False
         """Something was written that a client would lose if the response began again."""
+        self.estimated = False
+        """Some of `usage` is an estimate."""
         self.usage: dict[str, Any] = {}
         """The token counts written so far, a later one over an earlier."""
 

@@ -78,10 +78,13 @@ class Conversations:
         """Take over where another process has bound a conversation."""
         name = self._names.get(point)
         if name is None:
+            self._told.pop(point, None)
             self._told[point] = account, until
             drop_oldest(self._told)
         else:
+            self._bindings.pop(name, None)
             self._bindings[name] = account, now, True, now + TELL_AGAIN
+            drop_oldest(self._bindings)
 
     def _home_told(self, conversation: str, now: float) -> AccountState | None:
         """Return where another process has bound a conversation."""
@@ -102,7 +105,7 @@ class Conversations:
         self._told = {point: told for point, told in self._told.items() if told[0] is not account}
 
 
-def drop_oldest(kept: dict[int, Any]) -> None:
+def drop_oldest(kept: dict[Any, Any]) -> None:
     """Keep no more than there may be bindings."""
     if len(kept) > MAX_CONVERSATIONS:
         del kept[next(iter(kept))]

@@ -6,10 +6,11 @@ is the work of those who encode requests. A cure is a name and a detail, so that
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from gateway.messages.history_cures import is_flat
 from gateway.messages.json_values import as_dict, as_list
 from gateway.messages.repair import speaks_of_signature
 from gateway.patterns import Late, any_of
@@ -109,9 +110,9 @@ def _system_message(sent: Sent) -> bool:
     return any(message.get("role") == "system" for message in sent.messages())
 
 
-def _marks(sent: Sent) -> bool:
-    blocks = [*as_list(sent.document.get("system")), *sent.tools(), *sent.blocks()]
-    return sum(isinstance(block, dict) and "cache_control" in block for block in blocks) > MARKS
+def _marks(sent: Sent) -> int:
+    blocks = [*as_list(sent.document.get("system")), *sent.tools(), *sent.blocks(), sent.document]
+    return sum(isinstance(block, Mapping) and "cache_control" in block for block in blocks)
 
 
 def _deferred(sent: Sent) -> bool:
@@ -124,8 +125,22 @@ def _user_id(sent: Sent) -> bool:
     return isinstance(as_dict(sent.document.get("metadata")).get("user_id"), str)
 
 
-def _adaptive(sent: Sent) -> bool:
-    return bool(as_dict(sent.document.get("thinking")).get("type") == "adaptive")
+def _thinking(kind: str) -> Detail:
+    return _if(lambda sent: as_dict(sent.document.get("thinking")).get("type") == kind)
+
+
+_EFFORT = Late(r"\b(low|medium|high|xhigh|max)\b", re.IGNORECASE)
+
+
+def _effort(refusal: Refusal, sent: Sent) -> str | None:
+    """Return the efforts that are named beside the one that was sent: those that are taken."""
+    effort = as_dict(sent.document.get("output_config")).get("effort")
+    if effort is None:
+        return None
+    named = dict.fromkeys(match[1].lower() for match in _EFFORT.compiled.finditer(refusal.message))
+    taken = ",".join(word for word in named if word != effort)
+    # A refusal that says nothing of the model is about this client's value.
+    return taken if taken or "support" in refusal.message.lower() else None
 
 
 _PATTERN = Late(r"[`'\"](\^[^`'\"]{1,200})[`'\"]")
@@ -157,11 +172,18 @@ _FIELDS = (
     ),
     Late(
         r"[`'\"]([\w.\[\]-]+)[`'\"]\W+(?:is |was )?(?:unexpected|an? (?:unknown|unexpected|unrecognized)|not permitted"
-        r"|not allowed|(?:is )?unsupported)",
+        r"|not allowed|(?:is )?unsupported|(?:is )?deprecated for this model)",
         re.IGNORECASE,
     ),
 )
-"""How hosts name fields that they do not know: pydantic; Go, serde, OpenAI, Google; JSON schema validators."""
+"""How hosts name fields that they do not know: pydantic; Go, serde, OpenAI, Google; JSON schema validators. Or that a
+model has no more: "`temperature` is deprecated for this model"."""
+
+_BESIDE = Late(
+    r"[`'\"](temperature|top_p|top_k)[`'\"] (?:may only be set|must be\b.{0,50}\bunset|cannot both be)",
+    re.IGNORECASE,
+)
+"""How hosts refuse a field beside another one, thinking above all. Of two that are named, the second goes."""
 
 _EXTRA = any_of(
     r"extra inputs? (are|is) not permitted",
@@ -179,6 +201,48 @@ def _fields(refusal: Refusal, sent: Sent) -> str | None:
     return ",".join(paths) or None
 
 
+def _beside(refusal: Refusal, sent: Sent) -> str | None:
+    named = _BESIDE.compiled.findall(refusal.message)
+    return ",".join(dict.fromkeys(name for name in named if name in sent.document)) or None
+
+
+def _thinks(sent: Sent) -> bool:
+    """Return whether thinking was asked for, or may go on unasked in a history."""
+    thinking = sent.document.get("thinking")
+    kind = thinking.get("type") if isinstance(thinking, dict) else None
+    return kind != "disabled" and (kind is not None or _history(sent))
+
+
+def _prefill(sent: Sent) -> bool:
+    *_, last = [{}, *sent.messages()]
+    return last.get("role") == "assistant"
+
+
+def _odd_input(sent: Sent) -> bool:
+    return any(
+        kind_of(block) == "tool_use" and not isinstance(block.get("input"), dict) for block in sent.blocks()
+    )
+
+
+def _odd_schema(sent: Sent) -> bool:
+    schemas = [tool.get("input_schema") for tool in sent.tools()]
+    return any(isinstance(schema, dict) and not is_flat(schema) for schema in schemas)
+
+
+def _doubled_tool(sent: Sent) -> bool:
+    names = [tool.get("name") for tool in sent.tools() if isinstance(tool.get("name"), str)]
+    return len(names) > len({*names})
+
+
+_PIXELS = Late(r"\bmany-images? requests?\b\D{0,20}(\d{3,5}) pixels", re.IGNORECASE)
+
+
+def _pixels(refusal: Refusal, sent: Sent) -> str | None:
+    """Return how many pixels a side of an image may have."""
+    pixels = _PIXELS.compiled.search(refusal.message)
+    return pixels[1] if pixels is not None and IMAGES in sent.features() else None
+
+
 def _input(feature: str) -> CureRow:
     """Return the row for a kind of input that is not supported, in the words of its signal."""
     (words,) = (
@@ -189,6 +253,8 @@ def _input(feature: str) -> CureRow:
 
 MESSAGES_CURES = (
     CureRow(name="fields", says=_EXTRA.search, detail=_fields),
+    # This request's fields do not go together: others' may.
+    CureRow(name="fields", says=_BESIDE.search, detail=_beside, remembered=False),
     CureRow(
         name="betas",
         says=any_of(
@@ -199,7 +265,35 @@ MESSAGES_CURES = (
     CureRow(
         name="adaptive_thinking",
         says=any_of(r"\badaptive\b", r"\bthinking\.type\b").search,
-        detail=_if(_adaptive),
+        detail=_thinking("adaptive"),
+    ),
+    CureRow(
+        name="enabled_thinking",
+        says=any_of(
+            r"\benabled\b.{0,80}\b(not (support|match|allow|accept|permit)|unsupported|deprecated|no longer)",
+            r"\bunsupported\b.{0,80}\benabled\b",
+            r"\b(use|only|must|should|expected)\b(?:(?!enabled).){0,60}\badaptive\b|\brequires? adaptive\b",
+            r"\bbudget_tokens\b.{0,60}\b(not (support|allow|accept|permit)|unsupported|deprecated|removed|no longer)",
+        ).search,
+        detail=_thinking("enabled"),
+    ),
+    CureRow(
+        name="disabled_thinking",
+        says=any_of(
+            r"\bdisabled\b.{0,80}\b(not (support|match|allow|accept|permit)|unsupported)",
+            r"\bunsupported\b.{0,80}\bdisabled\b",
+            r"\bthinking\b.{0,40}\b(cannot|can't|can not) be (disabled|turned off)\b",
+        ).search,
+        detail=_thinking("disabled"),
+    ),
+    CureRow(
+        name="effort",
+        says=any_of(
+            r"\bsupport\b.{0,60}\beffort\b",
+            r"\beffort\b.{0,80}\b(not support|unsupported|should be|must be|invalid|not valid)",
+            r"\b(unsupported|invalid)\b.{0,60}\beffort\b",
+        ).search,
+        detail=_effort,
     ),
     CureRow(
         name="without_thinking",
@@ -209,6 +303,42 @@ MESSAGES_CURES = (
         remembered=False,
     ),
     CureRow(
+        name="thinking_off",
+        says=any_of(
+            # DeepSeek and Kimi, of a history without its thinking.
+            r"\bthinking\b.{0,60}\bmust be passed back\b",
+            r"\bthinking is enabled but\b.{0,40}\bmissing\b",
+            r"\bthinking may not be enabled when\b",
+        ).search,
+        detail=_if(_thinks),
+        remembered=False,
+    ),
+    CureRow(
+        name="prefill",
+        says=any_of(
+            r"\bnot support\b.{0,40}\bprefill", r"\bmust end with an? [`'\"]?user[`'\"]? message"
+        ).search,
+        detail=_if(_prefill),
+    ),
+    CureRow(name="trailing_space", says=any_of(r"\btrailing whitespace\b").search, detail=_if(_prefill)),
+    CureRow(
+        name="tool_inputs",
+        says=any_of(r"\binput\b.{0,40}\bvalid (dictionary|dict|object)\b").search,
+        detail=_if(_odd_input),
+    ),
+    CureRow(
+        name="tool_schemas",
+        says=any_of(
+            r"\binput_schema does not support\b.{0,40}\b(oneOf|allOf|anyOf)\b",
+            r"\binput_schema\.type\b.{0,20}\b(required|should be)\b",
+        ).search,
+        detail=_if(_odd_schema),
+    ),
+    CureRow(
+        name="tool_names", says=any_of(r"\btool names? must be unique").search, detail=_if(_doubled_tool)
+    ),
+    CureRow(name="many_images", says=_PIXELS.search, detail=_pixels),
+    CureRow(
         name="user_id",
         says=any_of(r"\buser_id\b.{0,200}\b(pattern|match|invalid|characters|length|longer)\b").search,
         detail=_if(_user_id),
@@ -216,6 +346,15 @@ MESSAGES_CURES = (
     CureRow(
         name="cache_marks",
         says=any_of(r"maximum of \d+ blocks with `?cache_control").search,
+        detail=_if(lambda sent: _marks(sent) > MARKS),
+    ),
+    CureRow(
+        name="cache_control",
+        # OpenRouter: "No endpoints found that support cache control".
+        says=any_of(
+            r"\bsupport(s|ed)?\b.{0,30}\bcache[ _]control\b",
+            r"\bcache[ _]control\b.{0,40}\b(not (support|allow|permit)|unsupported)",
+        ).search,
         detail=_if(_marks),
     ),
     CureRow(

@@ -47,10 +47,11 @@ MAX_TOLD = 4096
 class Peer:
     """One worker, seen from the hub."""
 
-    __slots__ = ("inbox", "kept", "missed", "outbox", "sock")
+    __slots__ = ("inbox", "kept", "missed", "outbox", "pid", "sock")
 
-    def __init__(self, sock: socket.socket, outbox: Outbox) -> None:
+    def __init__(self, sock: socket.socket, pid: int, outbox: Outbox) -> None:
         self.sock = sock
+        self.pid = pid
         self.inbox = Inbox()
         self.outbox = outbox
         self.kept: dict[str, bytes] = {}
@@ -83,11 +84,11 @@ class Hub:
         self._told: dict[bytes, None] = {}
         """What operators wanted, each once, in the order in which it was said last."""
 
-    def join(self, sock: socket.socket) -> None:
-        """Take in a worker by the hub's end of its pair: what still holds goes to it first."""
+    def join(self, sock: socket.socket, pid: int) -> None:
+        """Take in a worker by the hub's end of its pair, and its process: what still holds goes to it first."""
         sock.setblocking(False)
         snapshot = self._facts.snapshot(time.time())
-        peer = self._peers[sock] = Peer(sock, Outbox(frame(NEWS, encode(news)) for news in snapshot))
+        peer = self._peers[sock] = Peer(sock, pid, Outbox(frame(NEWS, encode(news)) for news in snapshot))
         for told in self._told:
             peer.outbox.put(frame(TELL, told))
         self._tell_live()
@@ -161,9 +162,10 @@ class Hub:
             self._tell_of(peer)
 
     def _tell_of(self, peer: Peer) -> None:
-        """Tell a worker how many live, and what it has missed because it did not read."""
+        """Tell a worker who lives, and what it has missed because it did not read."""
         peer.missed = peer.outbox.dropped
-        peer.outbox.put(frame(LIVE, numbered(len(self._peers), numbered(peer.missed))))
+        workers = b"".join(numbered(each.pid) for each in self._peers.values())
+        peer.outbox.put(frame(LIVE, numbered(peer.missed, workers)))
 
     def _received(self, peer: Peer, kind: int, payload: bytes) -> None:
         if kind == NEWS:

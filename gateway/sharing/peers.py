@@ -61,6 +61,8 @@ class Sharing:
         self.state = SharedState(self._loop.time, time.time)
         self.far = False
         """Whether some of the others are no workers of the same parent; set before the gateway is made."""
+        self.workers: tuple[int, ...] = ()
+        """The processes of one parent that live, this one included; some of them may stand still."""
         self._providers: dict[str, Provider] = {}
         self._lasting: dict[str, Provider] = {}
         """Those of blobs that count on when this process has ended."""
@@ -134,10 +136,15 @@ class Sharing:
             if news is not None:
                 self.state.receive(news)
         elif kind == LIVE:
-            self.state.workers, rest = number_in(payload)
-            missed = number_in(rest)[0]
+            missed, rest = number_in(payload)
             self.state.dropped += missed - self._missed
             self._missed = missed
+            workers = []
+            while rest:
+                pid, rest = number_in(rest)
+                workers.append(pid)
+            self.workers = tuple(workers)
+            self.state.workers = len(workers)
         elif kind == ASK:
             number, name = number_in(payload)
             blob = b""

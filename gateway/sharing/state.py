@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 
 from gateway.dialects.signature_store import SignatureStore
+from gateway.patterns import Late
 from gateway.routing import elsewhere
 from gateway.routing.accounts import AccountState
 from gateway.routing.circuit_breaker import CAUSE_LENGTH, PROBE_PATIENCE, CircuitBreaker, ToldCoolDown
@@ -24,6 +25,9 @@ from gateway.sharing.news import BOUND, COOLING, CURE, OPEN, PROBE, SIGNATURE, N
 
 STEP = 1e-6
 """Seconds between news of one process, and after any that it has heard of; a float of unix seconds holds as much."""
+
+POINT = Late(r"[0-9a-f]{16}")
+"""A conversation's point in rendezvous hashing, 64 bits."""
 
 MAX_DETAIL = 1024
 """Characters of a cure's detail that is worth telling."""
@@ -224,13 +228,10 @@ def _apply_cure(scheduler: Scheduler, news: News, until: float, now: float) -> b
 
 def _apply_bound(scheduler: Scheduler, news: News, until: float, now: float) -> bool:
     account = scheduler.find(Scope(str(news.data.get("upstream")), str(news.data.get("account"))))
-    try:
-        point = int(news.key, 16)
-    except ValueError:
+    # As `_tell_bound` writes it: other forms, and longer ones, are nobody's point.
+    if account is None or not POINT.compiled.fullmatch(news.key):
         return False
-    if account is None:
-        return False
-    scheduler.conversations.told(point, account, now, until)
+    scheduler.conversations.told(int(news.key, 16), account, now, until)
     return True
 
 

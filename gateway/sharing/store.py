@@ -89,8 +89,7 @@ class Store:
         assert sharing.url is not None
         seal = Seal(sharing.secret.reveal(), entropy) if sharing.secret else None
         self._sharing = sharing
-        self._url = sharing.url.reveal()
-        self.where = place_of(self._url)
+        self.where = place_of(sharing.url.reveal())
         """Its place, for people: without user and password."""
         self._state = state
         self._chance = chance
@@ -148,7 +147,7 @@ class Store:
                 if self.up is not False:
                     self._log.warning(
                         f"sharing: the store {self.where} is away, and each gateway is on its own until it is "
-                        f"back: {_reason(error)}"
+                        f"back: {reason_of(error)}"
                     )
                 self.up = False
                 await asyncio.sleep(pause * (1.0 - self._chance() / 2))
@@ -156,7 +155,7 @@ class Store:
 
     async def _session(self) -> None:
         """Share until the process stops. Raise whatever ends it before that."""
-        client = self._client()
+        client = client_of(self._sharing)
         subscription = client.pubsub()
         try:
             async with asyncio.timeout(TIMEOUT):
@@ -173,22 +172,6 @@ class Store:
                 async with asyncio.timeout(GOODBYE):
                     await subscription.aclose()  # type: ignore[no-untyped-call]
                     await client.aclose()
-
-    def _client(self) -> Redis:
-        """Return a client that has no connection yet, and does by itself as little as possible."""
-        options: dict[str, Any] = {}
-        if self._sharing.ca_file is not None:
-            options["ssl_ca_certs"] = str(self._sharing.ca_file)
-        return Redis.from_url(
-            self._url,
-            # Each operation here has its deadline; one for each of a pipeline's replies would cost more than they do.
-            socket_timeout=None,
-            socket_connect_timeout=TIMEOUT,
-            retry=Retry(NoBackoff(), 0),
-            # HELLO is more than an old server, or an access list, may know.
-            protocol=2,
-            **options,
-        )
 
     # Receiving.
 
@@ -230,7 +213,7 @@ class Store:
             self._state.receive(news)
         except Exception as error:
             # What stays in the store would end the sharing again and again.
-            self._log.error(f"sharing: {news.kind} was not understood: {_reason(error)}", once=True)
+            self._log.error(f"sharing: {news.kind} was not understood: {reason_of(error)}", once=True)
 
     # Coming back.
 
@@ -346,8 +329,26 @@ class Store:
             self._told_refused = True
             self._log.warning(
                 f"sharing: the store {self.where} keeps no news for gateways that start later, only those that "
-                f"run hear them: {_reason(refused)}"
+                f"run hear them: {reason_of(refused)}"
             )
+
+
+def client_of(section: Sharing) -> Redis:
+    """Return a client that has no connection yet, and does by itself as little as possible."""
+    assert section.url is not None
+    options: dict[str, Any] = {}
+    if section.ca_file is not None:
+        options["ssl_ca_certs"] = str(section.ca_file)
+    return Redis.from_url(
+        section.url.reveal(),
+        # Each operation here has its deadline; one for each of a pipeline's replies would cost more than they do.
+        socket_timeout=None,
+        socket_connect_timeout=TIMEOUT,
+        retry=Retry(NoBackoff(), 0),
+        # HELLO is more than an old server, or an access list, may know.
+        protocol=2,
+        **options,
+    )
 
 
 def open_store(section: Sharing, peers: Peers | None, log: AccessLog) -> tuple[Peers, Store]:
@@ -364,7 +365,7 @@ def open_store(section: Sharing, peers: Peers | None, log: AccessLog) -> tuple[P
     return peers, store
 
 
-def _reason(error: BaseException) -> str:
+def reason_of(error: BaseException) -> str:
     """Return what an error says, in a line; of several that came together, the first."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]

@@ -77,6 +77,8 @@ class Record:
     output_tokens: int | None = None
     cache_read_tokens: int | None = None
     cache_creation_tokens: int | None = None
+    estimated: bool = False
+    """The upstream did not report all of these counts: what is missing was estimated."""
     cache: str = ""
     """What became of the conversation's prompt cache: "hit", "new" or "lost:CAUSE"; "" where nothing tells."""
     cache_lost_tokens: int | None = None
@@ -138,6 +140,8 @@ def text(record: Record, stamp: str) -> str:
         line += f" cache_read={record.cache_read_tokens}"
     if record.cache_creation_tokens is not None:
         line += f" cache_creation={record.cache_creation_tokens}"
+    if record.estimated:
+        line += " usage=estimated"
     if record.cache:
         line += f" cache={record.cache}"
         if record.cache_lost_tokens is not None:
@@ -180,6 +184,7 @@ def fields(record: Record) -> dict[str, Any]:
         "output_tokens": record.output_tokens,
         "cache_read_tokens": record.cache_read_tokens,
         "cache_creation_tokens": record.cache_creation_tokens,
+        "estimated": record.estimated,
         "cache": record.cache,
         "cache_lost_tokens": record.cache_lost_tokens,
         "cache_changed_at": record.cache_changed_at,

@@ -65,7 +65,7 @@ class OpenAIDialect:
         self._schemas = SchemaCache()
         self._kept = SignatureStore()
         self._counting: set[tuple[str, str]] = set()
-        """Hosts with a wire model that report usage: for others each request is estimated."""
+        """Hosts with a wire model that reported usage last: for others each request is estimated with care."""
 
     def fields(self, upstream: Upstream, credential: Credential) -> Headers:
         """Return the gateway's own name, the credential's field, and those of the configuration."""
@@ -164,8 +164,10 @@ class OpenAIDialect:
         kept = orjson.loads(written) if written else {}
         return kept if (kept.get("h"), kept.get("m")) == (host, model) else {}
 
-    def _count(self, sent: Sent) -> None:
-        if len(self._counting) < HOSTS_KEPT:
+    def _count(self, sent: Sent, reported: bool) -> None:
+        if not reported:
+            self._counting.discard((sent.host, sent.model))
+        elif len(self._counting) < HOSTS_KEPT:
             self._counting.add((sent.host, sent.model))
 
     def _keep(self, sent: Sent, id: str, kept: Mapping[str, Any]) -> None:

@@ -33,7 +33,7 @@ class Sent:
     max_tokens: int = 0
     """The limit that was sent; 0 for none."""
     input_tokens: int = 0
-    """The local estimate; 0 where the host is known to report usage."""
+    """The local estimate; a rough one where the host is known to report usage."""
 
 
 def sent_of(outgoing: Outgoing) -> Sent:

@@ -26,6 +26,7 @@ from gateway.dialects.openai.responses_response import ResponsesDecoder
 from gateway.dialects.openai.schema import Schemas
 from gateway.dialects.openai.sent import Sent
 from gateway.dialects.openai.tools import NAMES, Tools
+from gateway.dialects.openai.usage import tokens_of
 from gateway.dialects.request_fields import check_fields
 from gateway.dialects.tool_names import tool_names
 from gateway.dialects.warn_once import WarnOnce
@@ -40,6 +41,9 @@ PATHS: Mapping[str, str] = {"chat": "/chat/completions", "responses": "/response
 
 LOWERED = "max_tokens"
 """The repair's name in the log line, where a request asks for more output than the host takes."""
+
+PICTURES = frozenset({"image_url", "file"})
+"""Features of a history in which there are pictures or documents as such."""
 
 HEADER_KEY = "header:"
 """Before the name of a header field in `cache_key`."""
@@ -85,16 +89,17 @@ def encode(
         stream=stream and traits.stream,
     )
     limit = max_tokens(document, traits, wire_model)
-    if limit < (document.get("max_tokens") or 0):
-        repairs += (LOWERED,)
+    repairs += (LOWERED,) if limit < (document.get("max_tokens") or 0) else ()
     key = conversation_key(original, incoming.headers) if traits.cache_key else ""
     responses = traits.wire == "responses"
     body = finished(responses_body(chat, document, traits) if responses else chat, traits, key)
     target = target_of(upstream, traits, wire_model)
+    written = write_document(body, finite=incoming.parsed.by_orjson)
+    is_counting = (host, wire_model) in counting
     return Outgoing(
         target=target,
         headers=headers_of(traits, key, stream=body["stream"]),
-        body=write_document(body, finite=incoming.parsed.by_orjson),
+        body=written,
         repairs=repairs,
         state=Sent(
             traits=traits,
@@ -107,7 +112,7 @@ def encode(
             stops=stop_sequences(document, traits)[1],
             stop_sequences=tuple(s for s in document.get("stop_sequences") or () if isinstance(s, str)),
             max_tokens=limit,
-            input_tokens=0 if (host, wire_model) in counting else estimate(original),
+            input_tokens=tokens_of_request(original, history.features, len(written), roughly=is_counting),
         ),
     )
 
@@ -117,12 +122,19 @@ def new_decoder(
     sent: Sent,
     random: Callable[[], float],
     keep: Callable[[str, Mapping[str, Any]], None],
-    count: Callable[[], None],
+    count: Callable[[bool], None],
 ) -> Decoder:
     """Return a decoder for the response to what was sent. It calls `keep` with what a call must bring back, and `count`
-    when the host reports usage."""
+    with whether the host reported usage."""
     output = Output(writer, sent, random, keep, count)
     return ResponsesDecoder(output, sent) if sent.traits.wire == "responses" else ChatDecoder(output, sent)
+
+
+def tokens_of_request(
+    document: dict[str, Any], features: Collection[str], size: int, *, roughly: bool
+) -> int:
+    """Estimate a request's tokens; `roughly`: by its size, since that will hardly be needed, unless it has pictures."""
+    return tokens_of(size) if roughly and PICTURES.isdisjoint(features) else estimate(document)
 
 
 def wire_traits(upstream: Upstream, cures: Collection[Cure]) -> Traits:

@@ -6,7 +6,10 @@ from typing import Any
 from gateway.messages.json_values import as_dict
 
 CHARACTERS_A_TOKEN = 4
-"""Of a response whose host reports no usage. A client that reads 0 never compacts its history."""
+"""Where a host reports no usage. A client that reads 0 never compacts its history."""
+
+INPUT = ("input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens")
+"""Keys of a `usage` object that together count the prompt."""
 
 
 def usage_in(chunk: Mapping[str, Any], choice: Mapping[str, Any]) -> Mapping[str, Any] | None:
@@ -44,15 +47,27 @@ def messages_usage(usage: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def estimated(input_tokens: int, characters: int) -> dict[str, Any]:
-    """Return a `usage` object for a response whose host reported none."""
-    output = -(-characters // CHARACTERS_A_TOKEN)
-    return {
-        "input_tokens": input_tokens,
-        "cache_creation_input_tokens": 0,
-        "cache_read_input_tokens": 0,
-        "output_tokens": output,
-    }
+def completed(
+    usage: Mapping[str, Any] | None, input_tokens: int, characters: int
+) -> tuple[dict[str, Any], bool]:
+    """Return a `usage` object, and whether some of it is estimated: what the host did not report.
+
+    A host that reports no token of a prompt has not counted it, and none of an output that has `characters` neither.
+    """
+    found = messages_usage(usage) if usage is not None else {}
+    estimate = {}
+    if not any(found.get(key) for key in INPUT):
+        # Nothing is known of the cache either.
+        found = {key: count for key, count in found.items() if key not in INPUT}
+        estimate["input_tokens"] = input_tokens
+    if characters and not found.get("output_tokens"):
+        estimate["output_tokens"] = tokens_of(characters)
+    return {"output_tokens": 0, **found, **estimate}, bool(estimate)
+
+
+def tokens_of(characters: int) -> int:
+    """Return about how many tokens a text of so many characters, or bytes, has."""
+    return -(-characters // CHARACTERS_A_TOKEN)
 
 
 def count(usage: Mapping[str, Any], key: str) -> int:

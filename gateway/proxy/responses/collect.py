@@ -116,4 +116,6 @@ class Collection:
 
     def tell_usage(self, record: Record) -> None:
         """Read the message's token counts."""
-        record.take_usage(usage_of_json_body(self._body))
+        record.estimated = self._writer.estimated
+        # The body has a 0 for what is not known.
+        record.take_usage(self._writer.usage if record.estimated else usage_of_json_body(self._body))
