@@ -94,12 +94,11 @@ def encode(
     responses = traits.wire == "responses"
     body = finished(responses_body(chat, document, traits) if responses else chat, traits, key)
     target = target_of(upstream, traits, wire_model)
-    written = write_document(body, finite=incoming.parsed.by_orjson)
-    is_counting = (host, wire_model) in counting
+    data = write_document(body, finite=incoming.parsed.by_orjson)
     return Outgoing(
         target=target,
         headers=headers_of(traits, key, stream=body["stream"]),
-        body=written,
+        body=data,
         repairs=repairs,
         state=Sent(
             traits=traits,
@@ -112,7 +111,7 @@ def encode(
             stops=stop_sequences(document, traits)[1],
             stop_sequences=tuple(s for s in document.get("stop_sequences") or () if isinstance(s, str)),
             max_tokens=limit,
-            input_tokens=tokens_of_request(original, history.features, len(written), roughly=is_counting),
+            input_tokens=tokens_in(original, history.features, len(data), (host, wire_model) in counting),
         ),
     )
 
@@ -130,11 +129,9 @@ def new_decoder(
     return ResponsesDecoder(output, sent) if sent.traits.wire == "responses" else ChatDecoder(output, sent)
 
 
-def tokens_of_request(
-    document: dict[str, Any], features: Collection[str], size: int, *, roughly: bool
-) -> int:
-    """Estimate a request's tokens; `roughly`: by its size, since that will hardly be needed, unless it has pictures."""
-    return tokens_of(size) if roughly and PICTURES.isdisjoint(features) else estimate(document)
+def tokens_in(document: dict[str, Any], features: Collection[str], size: int, rough: bool) -> int:
+    """Estimate a request's tokens; `rough`: by its size, since that will hardly be needed, unless it has pictures."""
+    return tokens_of(size) if rough and PICTURES.isdisjoint(features) else estimate(document)
 
 
 def wire_traits(upstream: Upstream, cures: Collection[Cure]) -> Traits:
