@@ -91,7 +91,7 @@ class Gateway:
         self.port = config.server.port
         self.runtime = self._build(config, None)
         self._access = AccessControl(config)
-        self._doubled_v1_told = False
+        self._doubled_v1_reported = False
         self.server = Server(self, config.server.limits)
 
     def _build(self, config: Config, old: Runtime | None) -> Runtime:
@@ -372,8 +372,8 @@ class Gateway:
         endpoint = route.methods.get(head.method)
         if endpoint is None:
             raise router.wrong_method(route, head.method)
-        if doubled and not self._doubled_v1_told:
-            self._doubled_v1_told = True
+        if doubled and not self._doubled_v1_reported:
+            self._doubled_v1_reported = True
             self._log.warning(f"a client's base URL ends in /v1: set it to {base} (served all the same)")
         session = head.get(SESSION_FIELD)
         conversation = conversation_id({"messages": []}, session, self.runtime.hash) if session else ""

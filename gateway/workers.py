@@ -314,7 +314,7 @@ class Supervisor:
             theirs.close()
             news.close()
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        self._hub.join(hub_end)
+        self._hub.join(hub_end, pid)
         return WorkerProcess(pid, ours)
 
     def _become(self, worker: Worker, channel: socket.socket, news: socket.socket) -> NoReturn:

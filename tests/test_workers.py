@@ -317,8 +317,8 @@ def test_it_is_told_when_all_serve_at_once(world: World) -> None:
 
 def test_what_a_worker_tells_reaches_the_others(world: World) -> None:
     pairs = [socket.socketpair() for _ in range(2)]
-    for ours, _ in pairs:
-        world.supervisor._hub.join(ours)
+    for pid, (ours, _) in enumerate(pairs):
+        world.supervisor._hub.join(ours, pid)
     (_, one), (_, other) = pairs
     told = frame(BROADCAST, add_name("clear", b"all"))
     world.run(
@@ -328,7 +328,7 @@ def test_what_a_worker_tells_reaches_the_others(world: World) -> None:
         raised(TERM),
         world.all_die,
     )
-    assert one.recv(1000).endswith(add_number(2, add_number(0)))
+    assert one.recv(1000).endswith(add_number(0, add_number(0) + add_number(1)))
     assert other.recv(1000) == b""
     for _, theirs in pairs:
         theirs.close()
@@ -341,7 +341,7 @@ def test_what_an_operator_wanted_ends_with_a_reload_that_succeeds(world: World) 
         kept.append(len(world.supervisor._hub._broadcasts))
 
     ours, theirs = socket.socketpair()
-    world.supervisor._hub.join(ours)
+    world.supervisor._hub.join(ours, 1)
     with theirs:
         world.run(
             world.ready(0),

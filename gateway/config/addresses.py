@@ -15,7 +15,10 @@ IPV6 = r"[0-9A-Fa-f:.]+(?:%[A-Za-z0-9_.-]+)?"
 
 HOST_AND_PORT = r"(?:\[[^\[\]]*:[^\[\]]*\]|[^\[\]:]+)(?::[0-9]{1,5})?"
 
-URL_PATH = r"[A-Za-z0-9/._~%!$&'()*+,;=:@-]*"
+NOT_IN_PATH = r"[^A-Za-z0-9/._~%!$&'()*+,;=:@-]|%(?![0-9A-Fa-f]{2})"
+"""What the path of a URL cannot hold as it is (RFC 3986, 3.3)."""
+
+NOT_A_URL = "is not a URL: look at its scheme, host and port"
 
 PRIVATE_SUFFIXES = (".local", ".lan", ".internal", ".home.arpa")
 """Suffixes of names that public DNS does not resolve: mDNS, home routers, the reserved private domains."""
@@ -27,7 +30,8 @@ def is_host(text: str) -> bool:
 
     if ":" in text and not re.fullmatch(IPV6, text):
         return False
-    if ":" in text or re.fullmatch(r"[0-9.]+", text):
+    # A last label of digits alone makes it an IPv4 address for readers of the Host field.
+    if ":" in text or text.rstrip(".").rpartition(".")[2].isdecimal():
         try:
             ip_address(text)
         except ValueError:
@@ -67,7 +71,7 @@ def origin(reading: Reading, path: str, value: object) -> str:
 
 def base_url(reading: Reading, path: str, value: object) -> str:
     """Read scheme, host, port and path of an upstream, without a slash at the end."""
-    text = string(value)
+    text = in_ascii(string(value))
     parts = split_url(text)
     if parts.scheme not in ("http", "https"):
         raise Mistake('must begin with "https://"')
@@ -75,9 +79,47 @@ def base_url(reading: Reading, path: str, value: object) -> str:
         raise Mistake("must hold no user name or password: credentials belong in accounts")
     if "?" in text or "#" in text:
         raise Mistake("must hold no query and no fragment")
-    if not re.fullmatch(URL_PATH, parts.path):
-        raise Mistake("has a path with characters that a URL cannot hold")
-    return f"{parts.scheme}://{parts.netloc.lower()}{parts.path.rstrip('/')}"
+    check_path(parts.path)
+    # An IPv6 zone names an interface of this machine, unescaped; RFC 6874 writes its % as %25.
+    host, percent, zone = parts.netloc.partition("%")
+    netloc = f"{host.lower()}{percent}{zone.removeprefix('25')}"
+    return f"{parts.scheme}://{netloc}{parts.path.rstrip('/')}"
+
+
+def token_uri(text: str) -> str:
+    """Return the URL at which tokens are refreshed. Raises Mistake if it is invalid or unsafe for a refresh token."""
+    parts = split_url(in_ascii(text))
+    if parts.scheme != "https" and not (parts.scheme == "http" and is_loopback(parts.hostname or "")):
+        raise Mistake("must begin with https://")
+    if "@" in parts.netloc or "#" in text:
+        raise Mistake("must hold no user name, no password and no fragment")
+    check_path(parts.path)
+    return parts.geturl()
+
+
+def in_ascii(url: str) -> str:
+    """Return a URL with non-ASCII letters encoded: the host's by IDNA, the path's percent-encoded.
+
+    Invisible characters, such as a zero-width space, stay, and are refused later. Raises Mistake if IDNA fails.
+    """
+    if url.isascii() or not url.isprintable():
+        return url
+    from urllib.parse import quote
+
+    start, slashes, rest = url.partition("://")
+    host, slash, path = rest.partition("/")
+    try:
+        host = host.encode("idna").decode()
+    except UnicodeError:
+        raise Mistake(NOT_A_URL) from None
+    return f"{start}{slashes}{host}{slash}" + "".join(c if c.isascii() else quote(c) for c in path)
+
+
+def check_path(path: str) -> None:
+    """Check a URL's path. Raises Mistake with the correct encoding of a forbidden character."""
+    bad = re.search(NOT_IN_PATH, path)
+    if bad is not None:
+        raise Mistake(f"has a {bad[0]} in its path that a URL cannot hold: write %{ord(bad[0]):02X}")
 
 
 def proxy(reading: Reading, path: str, value: object) -> Secret:
@@ -95,12 +137,12 @@ def proxy(reading: Reading, path: str, value: object) -> Secret:
 def split_url(text: str) -> SplitResult:
     """Split a URL and check its host and port. Raise Mistake."""
     if not re.fullmatch(r"[!-~]+", text):
-        raise Mistake("must be printable ASCII without blanks")
+        raise Mistake("must be printable ASCII without blanks: in a path, write %20")
     try:
         parts = urlsplit(text)
         good = parts.port != 0 and is_host(parts.hostname or "")
     except ValueError:
         good = False
     if not good or not re.fullmatch(HOST_AND_PORT, parts.netloc.rpartition("@")[2]):
-        raise Mistake("is not a URL: look at its scheme, host and port")
+        raise Mistake(NOT_A_URL)
     return parts

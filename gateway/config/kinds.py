@@ -26,6 +26,7 @@ REPAIRS = (
     "attribution",
     "tool_ids",
     "empty_results",
+    "failed_results",
     "server_tools",
 )
 """Every repair that `repair` and `no_repair` can name."""
@@ -33,6 +34,16 @@ REPAIRS = (
 CURES = (
     "betas",
     "adaptive_thinking",
+    "enabled_thinking",
+    "disabled_thinking",
+    "effort",
+    "thinking_off",
+    "prefill",
+    "trailing_space",
+    "tool_inputs",
+    "tool_names",
+    "tool_schemas",
+    "cache_control",
     "without_thinking",
     "user_id",
     "cache_marks",
@@ -40,6 +51,7 @@ CURES = (
     "system_role",
     "deferred_tools",
     "images",
+    "many_images",
     "documents",
 )
 """Every cure that `cures` can name. Its name alone says what it changes."""
@@ -60,7 +72,7 @@ OPENAI_CURES = (
         "schema",
         "stop",
     ),
-    *("without", "without_thinking"),
+    *("without", "without_thinking", "cache_control"),
 )
 """Cures that change a trait after a refusal, and two that leave out a field or opaque reasoning."""
 
@@ -69,6 +81,9 @@ NEEDED_FIELDS = frozenset({"model", "messages", "max_tokens", "system", "tools",
 
 ALWAYS_REPAIRED = frozenset({"thinking_cache_control"})
 """Not optional: every upstream refuses `cache_control` on a thinking block."""
+
+TRANSLATED_REPAIRED = ALWAYS_REPAIRED | frozenset(REPAIRS) - {"failed_results"}
+"""Repairs for translated upstream kinds: their translation itself moves media out of failed tool results."""
 
 Preset = Mapping[str, Any]
 """Values that the file can override, in the configuration's own types (`system_role` True means "fold")."""
@@ -178,6 +193,7 @@ ANTHROPIC = UpstreamKind(
         "tool_ids",
         "tool_results",
         "empty_results",
+        "failed_results",
         "server_tools",
         "foreign_thinking",
     },
@@ -206,6 +222,14 @@ class GeminiOptions:
     """The most output tokens of its models; 0: what their list says."""
 
 
+def version_segment(reading: Reading, path: str, value: object) -> str:
+    """Parse the API's version, one path segment."""
+    text = check_word(value)
+    if not re.fullmatch(r"[A-Za-z0-9._-]+", text):
+        raise Mistake('must be one segment of a path, as "v1beta"')
+    return text
+
+
 def generate_path(reading: Reading, path: str, value: object) -> str:
     """Return a request path with a place for the wire model."""
     text = check_word(value)
@@ -227,7 +251,7 @@ GEMINI = UpstreamKind(
     presets={"gemini": {"base_url": "https://generativelanguage.googleapis.com"}},
     base_url="https://generativelanguage.googleapis.com",
     keys={
-        "version": word,
+        "version": version_segment,
         "path": generate_path,
         "envelope": one_of("code_assist"),
         "project": word,
@@ -238,7 +262,7 @@ GEMINI = UpstreamKind(
     },
     options=GeminiOptions,
     check_keys=_check_envelope,
-    repairs=ALWAYS_REPAIRED | frozenset(REPAIRS),
+    repairs=TRANSLATED_REPAIRED,
     signature_mark="gemini:",
     own_models=True,
     oauth=True,
@@ -291,7 +315,7 @@ OPENAI = UpstreamKind(
         **OPENAI_KEYS,
     },
     options=Traits,
-    repairs=ALWAYS_REPAIRED | frozenset(REPAIRS),
+    repairs=TRANSLATED_REPAIRED,
     signature_mark="openai:",
     own_models=True,
     example_model="gpt-5.4",

@@ -53,9 +53,6 @@ NOT_REFERENCES = (
 )
 """Patterns of failed attempts to refer to a secret, each with what to write instead."""
 
-SAFE_URL = r"https://|http://(?:localhost|127\.0\.0\.1|\[::1\])[:/]"
-"""The refresh token is sent there, so it must be TLS or this machine."""
-
 
 def string(value: object) -> str:
     """Return the value if it is a string that is not empty. Raise Mistake."""
@@ -239,6 +236,12 @@ def oauth_file(reading: Reading, path: str, value: object) -> Path:
     for key in ("client_id", "client_secret", "refresh_token"):
         if not isinstance(document.get(key), str) or not document[key]:
             raise Mistake(f'file {file} has no "{key}": it must be an authorized_user file')
-    if not re.match(SAFE_URL, str(document.get("token_uri", "https://"))):
-        raise Mistake(f'file {file} has a "token_uri" that is not https://')
+    if "token_uri" in document:
+        from gateway.config.addresses import token_uri
+
+        uri = document["token_uri"]
+        try:
+            token_uri(uri if isinstance(uri, str) else "")
+        except Mistake as mistake:
+            raise Mistake(f'file {file} has a "token_uri" that {mistake}') from None
     return file

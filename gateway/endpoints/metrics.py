@@ -65,6 +65,10 @@ def _gauges(runtime: Runtime, now: float, apart: int) -> "Gauges":
         available[place] = available.get(place, 0) + account.ready
         seconds[place] = max(seconds.get(place, 0.0), account.until - now, 0.0)
     serving, idle = runtime.client_connections()
+    sharing = runtime.sharing
+    shared: Gauges = {}
+    if sharing is not None:
+        shared = {"gateway_sharing_dropped_total": {(): sharing.state.dropped}}
     pools = {id(upstream.pool): upstream.pool.counts() for upstream in runtime.upstreams.values()}
     active, kept, dialling = (sum(counts) for counts in zip((0, 0, 0), *pools.values(), strict=True))
     return {
@@ -78,6 +82,7 @@ def _gauges(runtime: Runtime, now: float, apart: int) -> "Gauges":
             ("upstream", "idle"): kept,
             ("upstream", "dialling"): dialling,
         },
+        **shared,
         "gateway_build_info": {(__version__, python_version()): 1},
         **{name: {(): number} for name, number in process_stats().items()},
     }

@@ -37,8 +37,9 @@ class Origin:
 
     @property
     def authority(self) -> bytes:
-        """The Host field's value, without the scheme's default port."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
+        """The Host field's value, without the scheme's default port and without an IPv6 zone, which means nothing
+        to other machines (RFC 6874, 4)."""
+        host = _bracketed(self.host)
         default = 443 if self.scheme == "https" else 80
         return (host if self.port == default else f"{host}:{self.port}").encode()
 
@@ -223,9 +224,13 @@ async def _start_tls(
     return secure
 
 
+def _bracketed(host: str) -> str:
+    """Return a host as the Host field has it."""
+    return f"[{host.partition('%')[0]}]" if ":" in host else host
+
+
 def _connect_head(origin: Origin, proxy: SplitResult) -> bytes:
-    host = f"[{origin.host}]" if ":" in origin.host else origin.host
-    target = f"{host}:{origin.port}"
+    target = f"{_bracketed(origin.host)}:{origin.port}"
     headers = [(b"host", target.encode())]
     if proxy.username is not None:
         from base64 import b64encode

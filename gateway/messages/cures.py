@@ -6,11 +6,12 @@ so that a history's beginning stays the same in every turn. `routing` knows whic
 it is remembered.
 """
 
+import re
 from collections.abc import Callable
 from hashlib import sha256
 from typing import Any
 
-from gateway.messages.content_repairs import deferred_tools, system_role
+from gateway.messages.content_repairs import cache_control, deferred_tools, system_role
 from gateway.messages.history import (
     Block,
     Document,
@@ -22,6 +23,15 @@ from gateway.messages.history import (
     last_kinds,
     without,
 )
+from gateway.messages.history_cures import (
+    flat_schemas,
+    object_inputs,
+    prefill_behind,
+    thinking_off,
+    trimmed_prefill,
+    unique_tools,
+)
+from gateway.messages.imagesize import image_size
 from gateway.messages.json_values import as_dict, as_text, texts_in
 from gateway.messages.thinking import KINDS, turn_thinking_off, without_thinking
 from gateway.messages.tool_repairs import with_tool_ids
@@ -38,6 +48,9 @@ BUDGETS = {"low": 4096, "medium": 10_240, "high": 16_384, "xhigh": 31_999, "max"
 
 USUAL_EFFORT = "high"
 """The API's own default."""
+
+MANY_IMAGES, MANY_IMAGES_SIDE = 20, 2000
+"""With more than MANY_IMAGES images in a request, the API refuses images with more pixels per side than this."""
 
 _PATH = LazyPattern(r"[^\s.\[\]>]+")
 """Matches a step of a path: `tools.3.custom.x`, `tools[3].x` and `body -> tools -> 3 -> x` are all in use."""
@@ -161,6 +174,66 @@ def adaptive_as_enabled(document: Document, detail: str = "") -> Document:
     return {**document, "thinking": {"type": "enabled", "budget_tokens": budget}}
 
 
+def enabled_as_adaptive(document: Document, detail: str = "") -> Document:
+    """Turn `enabled` thinking into adaptive; a budget below that of the default effort becomes the matching effort.
+
+    An effort set by the client is kept.
+    """
+    thinking = document.get("thinking")
+    if not isinstance(thinking, dict) or thinking.get("type") != "enabled":
+        return document
+    out = {**document, "thinking": {**without(thinking, "budget_tokens"), "type": "adaptive"}}
+    budget, output = thinking.get("budget_tokens"), document.get("output_config", {})
+    fits = (effort for effort, most in BUDGETS.items() if type(budget) is int and budget <= most)
+    effort = next(fits, USUAL_EFFORT)
+    if BUDGETS[effort] < BUDGETS[USUAL_EFFORT] and isinstance(output, dict) and "effort" not in output:
+        out["output_config"] = {**output, "effort": effort}
+    return out
+
+
+def thinking_unsaid(document: Document, detail: str = "") -> Document:
+    """Remove disabled `thinking`, for a model that always thinks."""
+    thinking = document.get("thinking")
+    is_off = isinstance(thinking, dict) and thinking.get("type") == "disabled"
+    return without(document, "thinking") if is_off else document
+
+
+def fitting_effort(document: Document, detail: str = "") -> Document:
+    """Change the effort to the next lower one in the detail, else to the lowest; remove it if the detail is empty."""
+    output = document.get("output_config")
+    effort = output.get("effort") if isinstance(output, dict) else None
+    taken = [word for word in BUDGETS if word in detail.split(",")]
+    if not isinstance(output, dict) or "effort" not in output or effort in taken:
+        return document
+    efforts = [*BUDGETS]
+    rank = efforts.index(effort if effort in BUDGETS else USUAL_EFFORT)
+    lower = [word for word in taken if efforts.index(word) < rank]
+    if taken:
+        return {**document, "output_config": {**output, "effort": lower[-1] if lower else taken[0]}}
+    rest = without(output, "effort")
+    return {**document, "output_config": rest} if rest else without(document, "output_config")
+
+
+def many_images_as_text(document: Document, detail: str = "") -> Document:
+    """Replace each image larger than the limit (the detail: pixels per side) by a note.
+
+    The API has this limit for requests with more than MANY_IMAGES: without the cure a long conversation could not go
+    on.
+    """
+    most = int(detail) if re.fullmatch("[0-9]{3,5}", detail) else MANY_IMAGES_SIDE
+
+    def note(block: Block) -> str | None:
+        source = block.get("source")
+        data = source.get("data") if isinstance(source, dict) else None
+        size = image_size(data) if isinstance(data, str) else None
+        if size is None or max(size) <= most:
+            return None
+        return f"[An image was here, too large beside so many others: {_describe_source(source)}]"
+
+    images = sum(_images(message.get("content")) for message in document["messages"])
+    return _replace_blocks(document, "image", note) if images > MANY_IMAGES else document
+
+
 CURES: dict[str, Callable[[Document, str], Document]] = {
     "without_thinking": lambda document, detail: without_thinking(document),
     "system_role": lambda document, detail: system_role(document),
@@ -170,11 +243,22 @@ CURES: dict[str, Callable[[Document, str], Document]] = {
     "cache_marks": cap_cache_marks,
     "tool_ids": rewrite_tool_ids,
     "images": images_as_text,
+    "many_images": many_images_as_text,
     "documents": documents_as_text,
     "adaptive_thinking": adaptive_as_enabled,
+    "enabled_thinking": enabled_as_adaptive,
+    "disabled_thinking": thinking_unsaid,
+    "effort": fitting_effort,
+    "thinking_off": thinking_off,
+    "prefill": prefill_behind,
+    "trailing_space": trimmed_prefill,
+    "tool_inputs": object_inputs,
+    "tool_names": unique_tools,
+    "tool_schemas": flat_schemas,
+    "cache_control": lambda document, detail: cache_control(document),
 }
-"""By their names in configuration and log lines. The detail is the paths for `fields`, the refusal's text or pattern
-for `tool_ids`, and unused by the others."""
+"""Name in configuration and log lines -> cure. The detail is the paths for `fields`, the refusal's text or pattern for
+`tool_ids`, the accepted efforts for `effort`, pixels for `many_images`; the others ignore it."""
 
 
 def _without(value: Any, keys: list[str]) -> Any:
@@ -207,12 +291,24 @@ def _marks(blocks: object) -> int:
     )
 
 
-def _replace_blocks(document: Document, kind: str, note: Callable[[Block], str]) -> Document:
-    """Return the document with each block of a type replaced by the text that `note` returns."""
+def _images(content: object) -> int:
+    """Count the images of a content, including those in tool results."""
+    if type(content) is not list:
+        return 0
+    return sum(
+        (block.get("type") == "image") + (_images(block.get("content")) if is_tool_result(block) else 0)
+        for block in content
+        if type(block) is dict
+    )
+
+
+def _replace_blocks(document: Document, kind: str, note: Callable[[Block], str | None]) -> Document:
+    """Replace blocks of a type by the text that `note` returns; None keeps the block."""
 
     def change(block: Block) -> Block:
         if block["type"] == kind:
-            return as_text_block(block, note(block))
+            noted = note(block)
+            return block if noted is None else as_text_block(block, noted)
         return changed_list(block, "content", change, (kind,))
 
     return change_message_blocks(document, change, (kind, "tool_result"))

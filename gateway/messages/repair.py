@@ -32,6 +32,7 @@ from gateway.messages.tool_repairs import (
     NO_RESULT,
     TOOL_ID,
     empty_results,
+    failed_results,
     is_server_call,
     is_server_result,
     server_tools,
@@ -61,6 +62,7 @@ REPAIRS: dict[str, Callable[[Document], Document]] = {
     "tool_ids": tool_ids,
     "tool_results": tool_results,
     "empty_results": empty_results,
+    "failed_results": failed_results,
     "cache_control": cache_control,
     "thinking_cache_control": thinking_cache_control,
 }
@@ -180,8 +182,11 @@ def _look_at_result(result: Block, role: str, calls: set[str], due: set[str]) ->
                 due.add("deferred_tools")
             elif kind == "tool_result":
                 raise KeyError(kind)
-    if result.get("is_error") is True and (not content or is_blank(content)):
-        due.add("empty_results")
+    if result.get("is_error") is True:
+        if not content or is_blank(content):
+            due.add("empty_results")
+        elif type(content) is list and any(block["type"] != "text" for block in content):
+            due.add("failed_results")
 
 
 def _look_at_rare_block(block: Block, own_mark: str, served: set[str], due: set[str]) -> None:

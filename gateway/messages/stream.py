@@ -40,6 +40,7 @@ class StreamWriter:
         "_out",
         "_over",
         "_signature",
+        "estimated",
         "finished",
         "has_content",
         "started",
@@ -67,6 +68,8 @@ class StreamWriter:
         """Whether message_stop was written."""
         self.has_content = False
         """Whether anything was written that a client would lose if the response began again."""
+        self.estimated = False
+        """Whether some of `usage` is an estimate."""
         self.usage: dict[str, Any] = {}
         """The token counts written so far; later ones replace earlier ones."""
 

@@ -16,6 +16,7 @@ from gateway.messages.history import (
     Message,
     blocks_of,
     change_blocks,
+    change_contents,
     change_message_blocks,
     drop_blank,
     is_blank,
@@ -27,6 +28,7 @@ from gateway.messages.json_documents import write_document
 NO_RESULT = "no result was provided"
 NO_MESSAGE = "the tool failed without a message"
 NO_CONTENT = "(an empty tool result)"
+MOVED = "(what else the tool returned stands below)"
 
 TOOL_ID = re.compile(r"[A-Za-z0-9_-]+")
 """Ids of calls that every host accepts."""
@@ -110,6 +112,11 @@ def tool_results(document: Document) -> Document:
 def empty_results(document: Document) -> Document:
     """Remove blank text blocks inside tool results, and give a failed one without text a message."""
     return change_message_blocks(document, _with_words, ("tool_result",))
+
+
+def failed_results(document: Document) -> Document:
+    """Move all but text out of failed tool results, behind the results of the message: the API refuses it inside."""
+    return change_contents(document, _with_failures_in_words)
 
 
 def server_tools(document: Document) -> Document:
@@ -285,6 +292,30 @@ def _with_words(result: Block) -> Block:
     if result.get("is_error") is True and (kept is None or kept == [] or is_blank(kept)):
         kept = NO_MESSAGE
     return result if kept is content else {**result, "content": kept}
+
+
+def _with_failures_in_words(content: Any) -> Any:
+    """Return a content whose failed tool results hold only text; their other blocks follow behind the results."""
+    moved: list[Any] = []
+
+    def in_words(result: Block) -> Block:
+        inner = result.get("content")
+        if result.get("is_error") is not True or type(inner) is not list:
+            return result
+        blocks = [_as_user_block(block) for block in inner]
+        texts = [block for block in blocks if block["type"] == "text"]
+        if len(texts) < len(blocks):
+            moved.extend(block for block in blocks if block["type"] != "text")
+            texts.append({"type": "text", "text": MOVED})
+        return result if texts == inner else {**result, "content": texts}
+
+    if type(content) is not list:
+        return content
+    kept = change_blocks(content, in_words, ("tool_result",))
+    if not moved:
+        return kept
+    end = max(at for at, block in enumerate(kept) if is_tool_result(block)) + 1
+    return [*kept[:end], *moved, *kept[end:]]
 
 
 def _as_text(result: Block) -> list[Any]:

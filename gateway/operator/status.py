@@ -54,11 +54,15 @@ def command(options: Namespace) -> int:
 
 
 def is_well(document: Document) -> bool:
-    """Return whether the gateway is ready and no account needs an operator."""
-    return bool(document["ready"]) and not any(
-        account["state"] == "closed" and not account["disabled"]
-        for upstream in document["upstreams"]
-        for account in upstream["accounts"]
+    """Return whether the gateway is ready and no worker or account needs an operator."""
+    return (
+        bool(document["ready"])
+        and not document["silent"]
+        and not any(
+            account["state"] == "closed" and not account["disabled"]
+            for upstream in document["upstreams"]
+            for account in upstream["accounts"]
+        )
     )
 
 
@@ -104,8 +108,15 @@ def _is_terminal() -> bool:
 def report(document: Document) -> Iterator[str]:
     """Yield the report's lines."""
     state = "stopping" if document["draining"] else "ready" if document["ready"] else "NOT READY"
-    processes = f", {document['processes']} processes" if document["processes"] > 1 else ""
+    count, silent, sharing = document["processes"], document["silent"], document["sharing"]
+    processes = f", {count} processes" if count > 1 else ""
+    if silent:
+        processes = f", {count} of {count + len(silent)} processes"
     yield f"gateway {document['version']}, up {format_duration(document['uptime'])}{processes}: {state}"
+    if silent:
+        yield f"worker {', '.join(map(str, silent))} does not respond: kill -9 has it replaced"
+    if sharing is not None and sharing["dropped"]:
+        yield f"{sharing['dropped']} news for other processes were lost"
     yield ""
     yield from _accounts(document)
     cures = [(each, cure) for each in document["upstreams"] for cure in each["cures"]]

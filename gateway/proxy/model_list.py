@@ -112,9 +112,9 @@ class ListKeeper:
         "_delay",
         "_model_list",
         "_outgoing",
+        "_reported",
         "_stop_waiting",
         "_timer",
-        "_told",
         "_upstream",
         "_warn",
     )
@@ -124,7 +124,7 @@ class ListKeeper:
         self._upstream = upstream
         self._warn = warn
         self._delay = RETRY_AFTER
-        self._told = False
+        self._reported = False
         self._outgoing: Outgoing | None = None
         self._asking: Call | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -198,8 +198,8 @@ class ListKeeper:
 
     def _failed(self) -> None:
         self._model_list.settled.add(self._upstream.upstream.name)
-        if not self._told:
-            self._told = True
+        if not self._reported:
+            self._reported = True
             self._warn(
                 f'upstream "{self._upstream.upstream.name}" does not list its models; it is asked again'
             )

@@ -131,7 +131,7 @@ class Runtime:
 
     def learn(self, request: MessagesRequest, record: Record) -> None:
         """Compare a request's estimate with the usage in its response."""
-        if record.wire_model not in self.estimated or not record.output_tokens:
+        if record.wire_model not in self.estimated or record.estimated or not record.output_tokens:
             return
         request.recall()
         counts = (record.input_tokens, record.cache_read_tokens, record.cache_creation_tokens)

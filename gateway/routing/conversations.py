@@ -78,10 +78,13 @@ class Conversations:
         """Take over another process's binding of a conversation."""
         name = self._names.get(point)
         if name is None:
+            self._remote.pop(point, None)
             self._remote[point] = account, until
             drop_oldest(self._remote)
         else:
+            self._bindings.pop(name, None)
             self._bindings[name] = account, now, True, now + PUBLISH_AGAIN
+            drop_oldest(self._bindings)
 
     def _remote_home(self, conversation: str, now: float) -> AccountState | None:
         """Return the account that another process has bound a conversation to; None if there is none."""
@@ -104,7 +107,7 @@ class Conversations:
         }
 
 
-def drop_oldest(kept: dict[int, Any]) -> None:
+def drop_oldest(kept: dict[Any, Any]) -> None:
     """Drop the oldest entry beyond MAX_CONVERSATIONS."""
     if len(kept) > MAX_CONVERSATIONS:
         del kept[next(iter(kept))]

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from gateway.config import Account, Secret
+from gateway.config.addresses import token_uri
+from gateway.config.reading import Mistake
 from gateway.messages.json_values import as_dict, json_in
 
 REFRESH_AHEAD = 300.0
@@ -23,7 +25,6 @@ GOOGLE_URI = "https://oauth2.googleapis.com/token"
 FORM_TYPE = b"application/x-www-form-urlencoded"
 """The content type of `OAuthToken.refresh_body`."""
 
-_LOCAL_URI = r"http://(localhost|127\.\d+\.\d+\.\d+|\[::1\])(:\d+)?/.*"
 _HEADER_SAFE = r"[!-~]+"
 _ERROR_CODE = r"[a-z_]{1,40}"
 
@@ -87,9 +88,12 @@ class OAuthToken:
         self._client_id = _field(document, "client_id")
         self._client_secret = Secret(_field(document, "client_secret"))
         self._refresh_token = Secret(_field(document, "refresh_token"))
-        self.uri = _field(document, "token_uri") if "token_uri" in document else GOOGLE_URI
-        if not (self.uri.startswith("https://") or re.fullmatch(_LOCAL_URI, self.uri)):
-            raise ValueError("token_uri: must begin with https://")
+        self.uri = GOOGLE_URI
+        if "token_uri" in document:
+            try:
+                self.uri = token_uri(_field(document, "token_uri"))
+            except Mistake as mistake:
+                raise ValueError(f"token_uri: {mistake}") from None
         self._credential: Credential | None = None
         self._due_at = self._ends_at = 0.0
 

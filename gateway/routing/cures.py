@@ -6,10 +6,11 @@ name and a detail, so that it can be remembered and shown.
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from gateway.messages.history_cures import is_flat
 from gateway.messages.json_values import as_dict, as_list
 from gateway.messages.repair import mentions_signature
 from gateway.patterns import LazyPattern, any_of
@@ -109,9 +110,9 @@ def _system_message(sent: Sent) -> bool:
     return any(message.get("role") == "system" for message in sent.messages())
 
 
-def _marks(sent: Sent) -> bool:
-    blocks = [*as_list(sent.document.get("system")), *sent.tools(), *sent.blocks()]
-    return sum(isinstance(block, dict) and "cache_control" in block for block in blocks) > MARKS
+def _marks(sent: Sent) -> int:
+    blocks = [*as_list(sent.document.get("system")), *sent.tools(), *sent.blocks(), sent.document]
+    return sum(isinstance(block, Mapping) and "cache_control" in block for block in blocks)
 
 
 def _deferred(sent: Sent) -> bool:
@@ -124,8 +125,22 @@ def _user_id(sent: Sent) -> bool:
     return isinstance(as_dict(sent.document.get("metadata")).get("user_id"), str)
 
 
-def _adaptive(sent: Sent) -> bool:
-    return bool(as_dict(sent.document.get("thinking")).get("type") == "adaptive")
+def _thinking(kind: str) -> Detail:
+    return _if(lambda sent: as_dict(sent.document.get("thinking")).get("type") == kind)
+
+
+_EFFORT = LazyPattern(r"\b(low|medium|high|xhigh|max)\b", re.IGNORECASE)
+
+
+def _effort(refusal: Refusal, sent: Sent) -> str | None:
+    """Return the accepted efforts: those that the message names besides the one that was sent."""
+    effort = as_dict(sent.document.get("output_config")).get("effort")
+    if effort is None:
+        return None
+    named = dict.fromkeys(match[1].lower() for match in _EFFORT.compiled.finditer(refusal.message))
+    taken = ",".join(word for word in named if word != effort)
+    # Without mention of the model, the refusal is about this client's value.
+    return taken if taken or "support" in refusal.message.lower() else None
 
 
 _PATTERN = LazyPattern(r"[`'\"](\^[^`'\"]{1,200})[`'\"]")
@@ -157,11 +172,18 @@ _FIELDS = (
     ),
     LazyPattern(
         r"[`'\"]([\w.\[\]-]+)[`'\"]\W+(?:is |was )?(?:unexpected|an? (?:unknown|unexpected|unrecognized)|not permitted"
-        r"|not allowed|(?:is )?unsupported)",
+        r"|not allowed|(?:is )?unsupported|(?:is )?deprecated for this model)",
         re.IGNORECASE,
     ),
 )
-"""Patterns of unknown fields in refusals: pydantic; Go, serde, OpenAI, Google; JSON schema validators."""
+"""How hosts name unknown fields (pydantic; Go, serde, OpenAI, Google; JSON schema validators), or fields that a model
+no longer has: "`temperature` is deprecated for this model"."""
+
+_BESIDE = LazyPattern(
+    r"[`'\"](temperature|top_p|top_k)[`'\"] (?:may only be set|must be\b.{0,50}\bunset|cannot both be)",
+    re.IGNORECASE,
+)
+"""How hosts refuse a field beside another, mostly thinking. The second named field is removed."""
 
 _EXTRA = any_of(
     r"extra inputs? (are|is) not permitted",
@@ -179,6 +201,48 @@ def _fields(refusal: Refusal, sent: Sent) -> str | None:
     return ",".join(paths) or None
 
 
+def _beside(refusal: Refusal, sent: Sent) -> str | None:
+    named = _BESIDE.compiled.findall(refusal.message)
+    return ",".join(dict.fromkeys(name for name in named if name in sent.document)) or None
+
+
+def _thinks(sent: Sent) -> bool:
+    """Return whether thinking was requested, or may be on by default because the history has some."""
+    thinking = sent.document.get("thinking")
+    kind = thinking.get("type") if isinstance(thinking, dict) else None
+    return kind != "disabled" and (kind is not None or _history(sent))
+
+
+def _prefill(sent: Sent) -> bool:
+    *_, last = [{}, *sent.messages()]
+    return last.get("role") == "assistant"
+
+
+def _odd_input(sent: Sent) -> bool:
+    return any(
+        kind_of(block) == "tool_use" and not isinstance(block.get("input"), dict) for block in sent.blocks()
+    )
+
+
+def _odd_schema(sent: Sent) -> bool:
+    schemas = [tool.get("input_schema") for tool in sent.tools()]
+    return any(isinstance(schema, dict) and not is_flat(schema) for schema in schemas)
+
+
+def _doubled_tool(sent: Sent) -> bool:
+    names = [tool.get("name") for tool in sent.tools() if isinstance(tool.get("name"), str)]
+    return len(names) > len({*names})
+
+
+_PIXELS = LazyPattern(r"\bmany-images? requests?\b\D{0,20}(\d{3,5}) pixels", re.IGNORECASE)
+
+
+def _pixels(refusal: Refusal, sent: Sent) -> str | None:
+    """Return the limit for an image's side, in pixels."""
+    pixels = _PIXELS.compiled.search(refusal.message)
+    return pixels[1] if pixels is not None and IMAGES in sent.features() else None
+
+
 def _input(feature: str) -> CureRow:
     """Return the row for an unsupported kind of input, with the words of its signal."""
     (words,) = (
@@ -189,6 +253,8 @@ def _input(feature: str) -> CureRow:
 
 MESSAGES_CURES = (
     CureRow(name="fields", matches=_EXTRA.search, detail=_fields),
+    # The combination in this request is refused; other requests may be fine, so it is not remembered.
+    CureRow(name="fields", matches=_BESIDE.search, detail=_beside, remembered=False),
     CureRow(
         name="betas",
         matches=any_of(
@@ -199,7 +265,35 @@ MESSAGES_CURES = (
     CureRow(
         name="adaptive_thinking",
         matches=any_of(r"\badaptive\b", r"\bthinking\.type\b").search,
-        detail=_if(_adaptive),
+        detail=_thinking("adaptive"),
+    ),
+    CureRow(
+        name="enabled_thinking",
+        matches=any_of(
+            r"\benabled\b.{0,80}\b(not (support|match|allow|accept|permit)|unsupported|deprecated|no longer)",
+            r"\bunsupported\b.{0,80}\benabled\b",
+            r"\b(use|only|must|should|expected)\b(?:(?!enabled).){0,60}\badaptive\b|\brequires? adaptive\b",
+            r"\bbudget_tokens\b.{0,60}\b(not (support|allow|accept|permit)|unsupported|deprecated|removed|no longer)",
+        ).search,
+        detail=_thinking("enabled"),
+    ),
+    CureRow(
+        name="disabled_thinking",
+        matches=any_of(
+            r"\bdisabled\b.{0,80}\b(not (support|match|allow|accept|permit)|unsupported)",
+            r"\bunsupported\b.{0,80}\bdisabled\b",
+            r"\bthinking\b.{0,40}\b(cannot|can't|can not) be (disabled|turned off)\b",
+        ).search,
+        detail=_thinking("disabled"),
+    ),
+    CureRow(
+        name="effort",
+        matches=any_of(
+            r"\bsupport\b.{0,60}\beffort\b",
+            r"\beffort\b.{0,80}\b(not support|unsupported|should be|must be|invalid|not valid)",
+            r"\b(unsupported|invalid)\b.{0,60}\beffort\b",
+        ).search,
+        detail=_effort,
     ),
     CureRow(
         name="without_thinking",
@@ -209,6 +303,42 @@ MESSAGES_CURES = (
         remembered=False,
     ),
     CureRow(
+        name="thinking_off",
+        matches=any_of(
+            # DeepSeek and Kimi: the history lacks its thinking.
+            r"\bthinking\b.{0,60}\bmust be passed back\b",
+            r"\bthinking is enabled but\b.{0,40}\bmissing\b",
+            r"\bthinking may not be enabled when\b",
+        ).search,
+        detail=_if(_thinks),
+        remembered=False,
+    ),
+    CureRow(
+        name="prefill",
+        matches=any_of(
+            r"\bnot support\b.{0,40}\bprefill", r"\bmust end with an? [`'\"]?user[`'\"]? message"
+        ).search,
+        detail=_if(_prefill),
+    ),
+    CureRow(name="trailing_space", matches=any_of(r"\btrailing whitespace\b").search, detail=_if(_prefill)),
+    CureRow(
+        name="tool_inputs",
+        matches=any_of(r"\binput\b.{0,40}\bvalid (dictionary|dict|object)\b").search,
+        detail=_if(_odd_input),
+    ),
+    CureRow(
+        name="tool_schemas",
+        matches=any_of(
+            r"\binput_schema does not support\b.{0,40}\b(oneOf|allOf|anyOf)\b",
+            r"\binput_schema\.type\b.{0,20}\b(required|should be)\b",
+        ).search,
+        detail=_if(_odd_schema),
+    ),
+    CureRow(
+        name="tool_names", matches=any_of(r"\btool names? must be unique").search, detail=_if(_doubled_tool)
+    ),
+    CureRow(name="many_images", matches=_PIXELS.search, detail=_pixels),
+    CureRow(
         name="user_id",
         matches=any_of(r"\buser_id\b.{0,200}\b(pattern|match|invalid|characters|length|longer)\b").search,
         detail=_if(_user_id),
@@ -216,6 +346,15 @@ MESSAGES_CURES = (
     CureRow(
         name="cache_marks",
         matches=any_of(r"maximum of \d+ blocks with `?cache_control").search,
+        detail=_if(lambda sent: _marks(sent) > MARKS),
+    ),
+    CureRow(
+        name="cache_control",
+        # OpenRouter: "No endpoints found that support cache control".
+        matches=any_of(
+            r"\bsupport(s|ed)?\b.{0,30}\bcache[ _]control\b",
+            r"\bcache[ _]control\b.{0,40}\b(not (support|allow|permit)|unsupported)",
+        ).search,
         detail=_if(_marks),
     ),
     CureRow(

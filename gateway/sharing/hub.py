@@ -47,10 +47,11 @@ MAX_BROADCASTS = 4096
 class Peer:
     """One worker, as the hub sees it."""
 
-    __slots__ = ("inbox", "kept", "missed", "outbox", "sock")
+    __slots__ = ("inbox", "kept", "missed", "outbox", "pid", "sock")
 
-    def __init__(self, sock: socket.socket, outbox: Outbox) -> None:
+    def __init__(self, sock: socket.socket, pid: int, outbox: Outbox) -> None:
         self.sock = sock
+        self.pid = pid
         self.inbox = Inbox()
         self.outbox = outbox
         self.kept: dict[str, bytes] = {}
@@ -83,11 +84,11 @@ class Hub:
         self._broadcasts: dict[bytes, None] = {}
         """Operators' actions, each once, in the order of their last occurrence."""
 
-    def join(self, sock: socket.socket) -> None:
-        """Add a worker by the hub's end of its socket pair; first it gets the facts that have not ended."""
+    def join(self, sock: socket.socket, pid: int) -> None:
+        """Add a worker: the hub's end of its socket pair, its process id. News still in force are sent first."""
         sock.setblocking(False)
         snapshot = self._facts.snapshot(time.time())
-        peer = self._peers[sock] = Peer(sock, Outbox(frame(NEWS, encode(news)) for news in snapshot))
+        peer = self._peers[sock] = Peer(sock, pid, Outbox(frame(NEWS, encode(news)) for news in snapshot))
         for payload in self._broadcasts:
             peer.outbox.put(frame(BROADCAST, payload))
         self._send_live()
@@ -161,9 +162,10 @@ class Hub:
             self._send_live_to(peer)
 
     def _send_live_to(self, peer: Peer) -> None:
-        """Tell a worker how many workers live, and how many frames it has missed."""
+        """Send a worker the processes that live, and how many frames it missed because it did not read."""
         peer.missed = peer.outbox.dropped
-        peer.outbox.put(frame(LIVE, add_number(len(self._peers), add_number(peer.missed))))
+        workers = b"".join(add_number(each.pid) for each in self._peers.values())
+        peer.outbox.put(frame(LIVE, add_number(peer.missed, workers)))
 
     def _received(self, peer: Peer, kind: int, payload: bytes) -> None:
         if kind == NEWS:

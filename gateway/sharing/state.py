@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 
 from gateway.dialects.signature_store import SignatureStore
+from gateway.patterns import LazyPattern
 from gateway.routing import remote
 from gateway.routing.accounts import AccountState
 from gateway.routing.circuit_breaker import CAUSE_LENGTH, PROBE_PATIENCE, CircuitBreaker, SharedCoolDown
@@ -24,6 +25,9 @@ from gateway.sharing.news import BOUND, COOLING, CURE, OPEN, PROBE, SIGNATURE, N
 
 STEP = 1e-6
 """Seconds between two news of one process, and after the latest received: a float of unix seconds is that precise."""
+
+POINT = LazyPattern(r"[0-9a-f]{16}")
+"""A conversation's point in rendezvous hashing, 64 bits."""
 
 MAX_DETAIL = 1024
 """Characters of a cure's detail; longer ones are not shared."""
@@ -224,13 +228,10 @@ def _apply_cure(scheduler: Scheduler, news: News, until: float, now: float) -> b
 
 def _apply_bound(scheduler: Scheduler, news: News, until: float, now: float) -> bool:
     account = scheduler.find(Scope(str(news.data.get("upstream")), str(news.data.get("account"))))
-    try:
-        point = int(news.key, 16)
-    except ValueError:
+    # Only the form that `_publish_binding` writes is a valid point.
+    if account is None or not POINT.compiled.fullmatch(news.key):
         return False
-    if account is None:
-        return False
-    scheduler.conversations.bind_remotely(point, account, now, until)
+    scheduler.conversations.bind_remotely(int(news.key, 16), account, now, until)
     return True
 
 

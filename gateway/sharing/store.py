@@ -89,8 +89,7 @@ class Store:
         assert sharing.url is not None
         seal = Seal(sharing.secret.reveal(), entropy) if sharing.secret else None
         self._sharing = sharing
-        self._url = sharing.url.reveal()
-        self.where = place_of(self._url)
+        self.where = place_of(sharing.url.reveal())
         """Its address for messages, without user and password."""
         self._state = state
         self._chance = chance
@@ -103,7 +102,7 @@ class Store:
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._closing = False
-        self._told_refused = False
+        self._refused_reported = False
         self._members = Members(SILENCE)
         self.up: bool | None = None
         """Whether news are shared; None until the first attempt."""
@@ -147,7 +146,7 @@ class Store:
                 if self.up is not False:
                     self._log.warning(
                         f"sharing: the store {self.where} is away, and each gateway is on its own until it is "
-                        f"back: {_reason(error)}"
+                        f"back: {reason_of(error)}"
                     )
                 self.up = False
                 await asyncio.sleep(pause * (1.0 - self._chance() / 2))
@@ -155,7 +154,7 @@ class Store:
 
     async def _session(self) -> None:
         """Share until the process stops. Raise the error that ends it earlier."""
-        client = self._client()
+        client = client_of(self._sharing)
         subscription = client.pubsub()
         try:
             async with asyncio.timeout(TIMEOUT):
@@ -172,22 +171,6 @@ class Store:
                 async with asyncio.timeout(GOODBYE):
                     await subscription.aclose()  # type: ignore[no-untyped-call]
                     await client.aclose()
-
-    def _client(self) -> Redis:
-        """Return a client without a connection yet and with most of the library's automatisms turned off."""
-        options: dict[str, Any] = {}
-        if self._sharing.ca_file is not None:
-            options["ssl_ca_certs"] = str(self._sharing.ca_file)
-        return Redis.from_url(
-            self._url,
-            # Each operation has its own deadline; one for each of a pipeline's replies costs more than they do.
-            socket_timeout=None,
-            socket_connect_timeout=TIMEOUT,
-            retry=Retry(NoBackoff(), 0),
-            # Old servers and access lists may not allow HELLO.
-            protocol=2,
-            **options,
-        )
 
     # Receiving.
 
@@ -229,7 +212,7 @@ class Store:
             self._state.receive(news)
         except Exception as error:
             # Raising would end the session again and again, as long as the store has it.
-            self._log.error(f"sharing: {news.kind} was not understood: {_reason(error)}", once=True)
+            self._log.error(f"sharing: {news.kind} was not understood: {reason_of(error)}", once=True)
 
     # Resynchronizing.
 
@@ -341,12 +324,30 @@ class Store:
         if isinstance(refused, ReadOnlyError):
             # The server has become a replica: what it publishes reaches its own clients only.
             raise refused
-        if refused is not None and not self._told_refused:
-            self._told_refused = True
+        if refused is not None and not self._refused_reported:
+            self._refused_reported = True
             self._log.warning(
                 f"sharing: the store {self.where} keeps no news for gateways that start later, only those that "
-                f"run hear them: {_reason(refused)}"
+                f"run hear them: {reason_of(refused)}"
             )
+
+
+def client_of(section: Sharing) -> Redis:
+    """Return an unconnected client without retries or other automatic operations."""
+    assert section.url is not None
+    options: dict[str, Any] = {}
+    if section.ca_file is not None:
+        options["ssl_ca_certs"] = str(section.ca_file)
+    return Redis.from_url(
+        section.url.reveal(),
+        # Operations here have their own deadlines; a timeout per reply of a pipeline would cost more than the reply.
+        socket_timeout=None,
+        socket_connect_timeout=TIMEOUT,
+        retry=Retry(NoBackoff(), 0),
+        # An old server or an access list may refuse HELLO.
+        protocol=2,
+        **options,
+    )
 
 
 def open_store(section: Sharing, peers: Peers | None, log: AccessLog) -> tuple[Peers, Store]:
@@ -363,7 +364,7 @@ def open_store(section: Sharing, peers: Peers | None, log: AccessLog) -> tuple[P
     return peers, store
 
 
-def _reason(error: BaseException) -> str:
+def reason_of(error: BaseException) -> str:
     """Return an error's message in one line; of a group of errors, the first one's."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]

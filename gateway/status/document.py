@@ -9,7 +9,8 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import chain
 from math import isinf
-from typing import Any
+from os import getpid
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
@@ -28,6 +29,9 @@ from gateway.telemetry.recent import (
     no_sums,
     percentile,
 )
+
+if TYPE_CHECKING:
+    from gateway.sharing.state import SharedState
 
 Document = dict[str, Any]
 
@@ -78,7 +82,7 @@ class ShownNames:
 
 def part(runtime: Runtime, now: float, wall: float) -> Document:
     """Return one process's part. `now`: the loop's time; `wall`: unix time."""
-    process_state, names = runtime.process_state, ShownNames(runtime)
+    process_state, names, sharing = runtime.process_state, ShownNames(runtime), runtime.sharing
     recent = process_state.recent
     runtime.metrics.fold()
     accounts: dict[str, list[Document]] = {upstream: [] for upstream in runtime.upstreams}
@@ -103,6 +107,9 @@ def part(runtime: Runtime, now: float, wall: float) -> Document:
         "time": round(wall, 3),
         "started": round(process_state.started, 3),
         "processes": 1,
+        "pid": getpid(),
+        "workers": sharing.workers if sharing is not None else (),
+        "sharing": _shared(sharing.state) if sharing is not None else None,
         "draining": runtime.draining,
         "upstreams": [
             {
@@ -127,6 +134,11 @@ def part(runtime: Runtime, now: float, wall: float) -> Document:
         "requests": [_request(names, request) for request in recent.requests],
         "conversations": [_named(names, each) for each in recent.conversations.values()],
     }
+
+
+def _shared(state: "SharedState") -> Document:
+    """Return the news sent to other processes, received from them, and lost."""
+    return {"published": state.published, "received": state.received, "dropped": state.dropped}
 
 
 def _account(runtime: Runtime, names: ShownNames, account: AccountStatus, offset: float) -> Document:
@@ -209,6 +221,8 @@ def merge(parts: Iterable[Document]) -> Document:
         "started": started,
         "uptime": round(now - started, 3),
         "processes": sum(each["processes"] for each in parts),
+        "silent": _silent(parts),
+        "sharing": _sharing_sums([each["sharing"] for each in parts if each["sharing"] is not None]),
         "draining": draining,
         "ready": any(free) and not draining,
         "upstreams": upstreams,
@@ -217,6 +231,17 @@ def merge(parts: Iterable[Document]) -> Document:
         "requests": requests[:REQUESTS],
         "conversations": _conversations([each["conversations"] for each in parts], now),
     }
+
+
+def _silent(parts: Sequence[Document]) -> list[int]:
+    """Return the workers that are alive according to all responses, but have not responded themselves."""
+    living = set.intersection(*({*each["workers"]} for each in parts))
+    return sorted(living - {each["pid"] for each in parts})
+
+
+def _sharing_sums(found: Sequence[Document]) -> Document | None:
+    """Return the sums of the processes' sharing counters; None if nothing is shared."""
+    return {name: sum(each[name] for each in found) for name in found[0]} if found else None
 
 
 def _by(keys: Sequence[str], lists: Iterable[Iterable[Document]]) -> list[list[Document]]:

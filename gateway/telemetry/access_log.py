@@ -76,6 +76,8 @@ class Record:
     output_tokens: int | None = None
     cache_read_tokens: int | None = None
     cache_creation_tokens: int | None = None
+    estimated: bool = False
+    """Whether some counts are estimates because the upstream did not report them."""
     cache: str = ""
     """What happened to the conversation's prompt cache: "hit", "new" or "lost:CAUSE"; "" if unknown."""
     cache_lost_tokens: int | None = None
@@ -137,6 +139,8 @@ def text(record: Record, stamp: str) -> str:
         line += f" cache_read={record.cache_read_tokens}"
     if record.cache_creation_tokens is not None:
         line += f" cache_creation={record.cache_creation_tokens}"
+    if record.estimated:
+        line += " usage=estimated"
     if record.cache:
         line += f" cache={record.cache}"
         if record.cache_lost_tokens is not None:
@@ -179,6 +183,7 @@ def fields(record: Record) -> dict[str, Any]:
         "output_tokens": record.output_tokens,
         "cache_read_tokens": record.cache_read_tokens,
         "cache_creation_tokens": record.cache_creation_tokens,
+        "estimated": record.estimated,
         "cache": record.cache,
         "cache_lost_tokens": record.cache_lost_tokens,
         "cache_changed_at": record.cache_changed_at,

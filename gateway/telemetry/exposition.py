@@ -90,6 +90,9 @@ FAMILIES: Mapping[str, Family] = {
         "Open connections: side client or upstream, state active, idle or dialling.",
         ("side", "state"),
     ),
+    "gateway_sharing_dropped_total": Family(
+        "counter", "News for other processes that were lost: the way was full, or could not be read."
+    ),
     "gateway_build_info": Family(
         "info", "Versions of the gateway and of Python.", ("version", "python"), max
     ),

@@ -43,10 +43,10 @@ class LogWriter:
         "_hurry",
         "_put",
         "_queue",
+        "_reported",
         "_size",
         "_terminal",
         "_thread",
-        "_told",
         "_unwritten",
         "_written",
     )
@@ -64,7 +64,7 @@ class LogWriter:
         self._put = 0
         self._dropped = 0
         self._written = 0
-        self._told = 0
+        self._reported = 0
         self._unwritten = 0
 
     def write(self, line: str) -> None:
@@ -106,9 +106,9 @@ class LogWriter:
             self._unwritten += self._write_all(lines)
             dropped = self._dropped
             self._written += sum(map(len, lines))
-            missing = dropped - self._told + self._unwritten
+            missing = dropped - self._reported + self._unwritten
             if missing and self._write_all([self._dropped_line(missing)]) == 0:
-                self._told, self._unwritten = dropped, 0
+                self._reported, self._unwritten = dropped, 0
 
     def _take(self) -> tuple[list[str], bool]:
         """Wait for lines, and for more to join them; return them, and whether they are the last."""

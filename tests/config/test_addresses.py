@@ -1,11 +1,16 @@
 """Hosts, origins and URLs: what is taken and how it is written, and what is refused without being shown."""
 
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from gateway.config.addresses import base_url, host_name, is_private, origin, proxy
+from gateway.config.addresses import base_url, host_name, is_private, origin, proxy, token_uri
 from gateway.config.reading import Mistake, Parser, Reading
+from gateway.http1.dial import origin_of
+from gateway.http1.heads import render_request_head
 
 CANARY = "canary-51d0"
 
@@ -13,7 +18,8 @@ NOT_A_HOST = "must be a host name or an address, without scheme, brackets and po
 NOT_AN_ORIGIN = 'must be an origin as "https://app.example.com", without a path'
 NOT_A_URL = "is not a URL: look at its scheme, host and port"
 NOT_A_PROXY = 'must be "http://[user:password@]host:port"'
-ASCII = "must be printable ASCII without blanks"
+ASCII = "must be printable ASCII without blanks: in a path, write %20"
+ONE_PLACE = "must hold no user name, no password and no fragment"
 
 
 @pytest.fixture
@@ -57,6 +63,8 @@ def test_hosts(reading: Reading, value: str, host: str) -> None:
         "a..b",
         "1.2.3",
         "256.0.0.1",
+        "example.123",
+        "0x7f.1",
         "::1::",
         "fe80::1%a b",
         "x" * 64,
@@ -122,6 +130,10 @@ def test_bad_origins(reading: Reading, value: str) -> None:
         ("http://[::1]:1234", "http://[::1]:1234"),
         ("http://192.168.1.5", "http://192.168.1.5"),
         ("http://ollama:11434", "http://ollama:11434"),
+        ("http://[FE80::1%Wi-Fi]:1234", "http://[fe80::1%Wi-Fi]:1234"),
+        ("http://[fe80::1%25eth0]:1234", "http://[fe80::1%eth0]:1234"),
+        ("https://B\xfccher.example:8443", "https://xn--bcher-kva.example:8443"),
+        ("https://api.example.com/k\xfcche/%20", "https://api.example.com/k%C3%BCche/%20"),
     ],
 )
 def test_base_urls(reading: Reading, value: str, result: str) -> None:
@@ -134,7 +146,9 @@ def test_base_urls(reading: Reading, value: str, result: str) -> None:
         (7, "must be a string, not a whole number"),
         ("", "is empty"),
         (f"https://a b/{CANARY}", ASCII),
-        (f"https://caf\xe9/{CANARY}", ASCII),
+        (f"https://api.example.com/v1\u200b{CANARY}", ASCII),
+        (f"https://caf\xe9 /{CANARY}", ASCII),
+        (f"https://caf\xe9..example/{CANARY}", NOT_A_URL),
         (f"https://a\n/{CANARY}", ASCII),
         (f"ftp://{CANARY}.example.com", 'must begin with "https://"'),
         (f"//{CANARY}.example.com", 'must begin with "https://"'),
@@ -155,11 +169,54 @@ def test_base_urls(reading: Reading, value: str, result: str) -> None:
         (f"https://example.com?key={CANARY}", "must hold no query and no fragment"),
         ("https://example.com?", "must hold no query and no fragment"),
         (f"https://example.com#{CANARY}", "must hold no query and no fragment"),
-        (f'https://example.com/"{CANARY}', "has a path with characters that a URL cannot hold"),
+        (
+            f'https://example.com/"{CANARY}',
+            'has a " in its path that a URL cannot hold: write %22',
+        ),
+        (f"https://example.com/{CANARY}/100%", "has a % in its path that a URL cannot hold: write %25"),
     ],
 )
 def test_bad_base_urls(reading: Reading, value: object, text: str) -> None:
     assert problem(base_url, reading, value) == text
+
+
+@given(st.from_regex(r"https?://(\[[^\]]{1,20}\]|[^/]{1,20})(/.{0,20})?", fullmatch=True))
+def test_every_base_url_that_is_taken_makes_a_head(url: str) -> None:
+    try:
+        taken = base_url(Reading({}, Path()), "a.key", url)
+    except Mistake:
+        return
+    authority = origin_of(taken, proxy=None, ca_file=None).authority
+    assert authority in render_request_head("POST", f"{urlsplit(taken).path}/v1", [(b"host", authority)])
+
+
+@pytest.mark.parametrize(
+    ("uri", "result"),
+    [
+        ("https://tokens.example/t?a=b", "https://tokens.example/t?a=b"),
+        ("http://127.9.9.9:5000/token", "http://127.9.9.9:5000/token"),
+        ("https://b\xfccher.example/\xfc", "https://xn--bcher-kva.example/%C3%BC"),
+    ],
+)
+def test_token_uris(uri: str, result: str) -> None:
+    assert token_uri(uri) == result
+
+
+@pytest.mark.parametrize(
+    ("uri", "text"),
+    [
+        ("http://tokens.example/t", "must begin with https://"),
+        ("https://tokens.example/a b", ASCII),
+        (f"https://me:{CANARY}@tokens.example/t", ONE_PLACE),
+        (f"https://tokens.example/t#{CANARY}", ONE_PLACE),
+        ("https://tokens.example/{t}", "has a { in its path that a URL cannot hold: write %7B"),
+        ("tokens.example/t", NOT_A_URL),
+    ],
+)
+def test_bad_token_uris(uri: str, text: str) -> None:
+    with pytest.raises(Mistake) as raised:
+        token_uri(uri)
+    assert str(raised.value) == text
 
 
 def test_a_proxy_is_a_secret(reading: Reading) -> None:

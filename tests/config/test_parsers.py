@@ -235,12 +235,18 @@ def test_oauth_files(reading: Reading, tmp_path: Path, more: dict[str, str]) -> 
             'has no "refresh_token": it must be an authorized_user file',
         ),
         (orjson.dumps({**USER, "client_id": 5}), 'has no "client_id": it must be an authorized_user file'),
-        (orjson.dumps({**USER, "token_uri": "http://example.com"}), 'has a "token_uri" that is not https://'),
+        (
+            orjson.dumps({**USER, "token_uri": "http://example.com"}),
+            'has a "token_uri" that must begin with https://',
+        ),
         (
             orjson.dumps({**USER, "token_uri": "http://localhost.example.com"}),
-            'has a "token_uri" that is not https://',
+            'has a "token_uri" that must begin with https://',
         ),
-        (orjson.dumps({**USER, "token_uri": None}), 'has a "token_uri" that is not https://'),
+        (
+            orjson.dumps({**USER, "token_uri": None}),
+            'has a "token_uri" that must be printable ASCII without blanks: in a path, write %20',
+        ),
     ],
 )
 def test_bad_oauth_files(reading: Reading, tmp_path: Path, content: bytes, text: str) -> None:

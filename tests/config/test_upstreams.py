@@ -144,7 +144,7 @@ def test_repairs(reading: Reading, more: dict[str, Any], on: set[str], off: set[
 
 
 def test_gemini_repairs(reading: Reading) -> None:
-    assert made(reading, GEMINI).repairs == {"thinking_cache_control", *REPAIRS}
+    assert made(reading, GEMINI).repairs == {"thinking_cache_control", *REPAIRS} - {"failed_results"}
     without = made(reading, {**GEMINI, "no_repair": list(REPAIRS)})
     assert without.repairs == {"thinking_cache_control"}
 
@@ -262,7 +262,7 @@ WRONG: list[tuple[dict[str, Any], list[str]]] = [
         [
             'upstreams.u.repair[0]: must be one of "cache_control", "merge_roles", "empty_text", '
             '"tool_results", "foreign_thinking", "system_role", "deferred_tools", "attribution", '
-            '"tool_ids", "empty_results", "server_tools"'
+            '"tool_ids", "empty_results", "failed_results", "server_tools"'
         ],
     ),
     (
@@ -342,6 +342,10 @@ WRONG: list[tuple[dict[str, Any], list[str]]] = [
     (
         {**GEMINI, "accounts": [{"email": "a"}]},
         ["upstreams.u.accounts[0]: needs an api_key or an oauth_file"],
+    ),
+    (
+        {**GEMINI, "version": "v1#beta"},
+        ['upstreams.u.version: must be one segment of a path, as "v1beta"'],
     ),
     (
         {**GEMINI, "accounts": [{**PAYER, "oauth_file": "user.json"}]},

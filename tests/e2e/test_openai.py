@@ -187,6 +187,20 @@ async def test_bytes_decide_and_not_labels(data: bytes, stream: bool) -> None:
     assert said["usage"]["input_tokens"] > 0
 
 
+@pytest.mark.parametrize("stream", [True, False])
+async def test_an_operator_sees_which_counts_are_estimates(stream: bool) -> None:
+    host = Host("deepseek-openai")
+    async with before(host) as gateway:
+        message_of(await gateway.post(ask(stream=stream)))
+        host.scripted.append(FORMS[1][1])
+        said = message_of(await gateway.post(ask(stream=stream)))
+        estimated, reported = (await gateway.get("/status.json")).document["requests"]
+        assert [line.count("usage=estimated") for line in gateway.lines if " POST " in line] == [0, 1]
+    assert (reported["estimated"], estimated["estimated"]) == (False, True)
+    assert estimated["input_tokens"] == said["usage"]["input_tokens"] > 0
+    assert estimated["cache_read_tokens"] is None
+
+
 async def test_a_call_that_breaks_off_never_reaches_a_client_as_one() -> None:
     host = Host("deepseek-openai")
     call = {"index": 0, "id": "c", "function": {"name": "rm", "arguments": '{"a'}}

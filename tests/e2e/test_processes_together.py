@@ -201,7 +201,13 @@ async def test_workers_tell_each_other_and_who_comes_later(tmp_path: Path) -> No
             asked = [asyncio.create_task(ask(port, number)) for number in range(20)]
             done, _ = await asyncio.wait(asked, timeout=1.0)
             assert done
+            # Some of those who look in are let in by the one that stands still.
+            looks = [asyncio.create_task(fetch(port, "GET", "/status.json")) for _ in range(20)]
+            looked, _ = await asyncio.wait(looks, return_when=asyncio.FIRST_COMPLETED)
+            shown = [look.result().document for look in looked]
+            assert {(each["processes"], *each["silent"]) for each in shown} == {(3, stopped)}
             os.kill(stopped, signal.SIGCONT)
+            await asyncio.gather(*looks)
             assert [await each for each in asked] == [200] * 20
             assert keys(up).count("a") == 1
             gateway.signal("TERM")

@@ -92,7 +92,13 @@ async def test_a_reader_of_a_kilobyte_a_second(tmp_path: Path) -> None:
     endless = [SSE_HEAD + chunked([message_start()], end=False), *[chunked([delta], end=False)] * 800]
 
     def respond(request: Received) -> Script:
-        return json_response(404, {}) if not request.body else fast if b"fast" in request.body else endless
+        return (
+            json_response(404, {}, close=True)
+            if not request.body
+            else fast
+            if b"fast" in request.body
+            else endless
+        )
 
     loop = asyncio.get_running_loop()
     async with ScriptedUpstream(respond=respond) as up:

@@ -145,6 +145,37 @@ CURED: list[tuple[str, dict[str, Any], Callable[[Received], bool], int, str]] = 
         400,
         "thinking.type: Input tag 'adaptive' found using 'type' does not match any of the expected tags: 'disabled', 'enabled'",
     ),
+    (
+        "enabled_thinking",
+        request(thinking={"type": "enabled", "budget_tokens": 2000}),
+        holds('"enabled"'),
+        400,
+        '"thinking.type.enabled" is not supported for this model. Use "thinking.type.adaptive" and "output_config.effort"',
+    ),
+    (
+        "effort",
+        request(output_config={"effort": "max"}),
+        holds('"max"'),
+        400,
+        "This model does not support effort level 'max'. Supported levels: high, low, medium.",
+    ),
+    (
+        "prefill",
+        {
+            **request(),
+            "messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "He"}],
+        },
+        lambda received: received.body.rstrip(b"]}").endswith(b'"He"'),
+        400,
+        "This model does not support assistant message prefill. The conversation must end with a user message.",
+    ),
+    (
+        "tool_inputs",
+        turn({**CALL, "input": None}),
+        holds('"input":null'),
+        400,
+        "messages.1.content.0.tool_use.input: Input should be a valid dictionary",
+    ),
     ("images", request(PNG), holds('"type":"image"'), 404, "No endpoints found that support image input"),
     ("images", request(PNG), holds('"type":"image"'), 400, "This model does not support images"),
     (
@@ -683,6 +714,11 @@ REPAIRED: list[tuple[str, dict[str, Any], str]] = [
         "an error with blank text",
         turn(CALL, result={**RESULT, "is_error": True, "content": [{"type": "text", "text": " "}]}),
         "empty_results",
+    ),
+    (
+        "an error with a picture",
+        turn(CALL, result={**RESULT, "is_error": True, "content": [PNG]}),
+        "failed_results",
     ),
     (
         "a server's tool without its result",

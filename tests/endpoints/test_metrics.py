@@ -221,3 +221,19 @@ async def test_one_scrape_covers_all_processes() -> None:
         others.crash = True
         assert (await g.get("/metrics")).status == 500
         await gateway.stop()
+
+
+async def test_news_that_were_lost_are_counted_where_something_is_shared() -> None:
+    name = "gateway_sharing_dropped_total"
+    settings = config(upstream("http://127.0.0.1:1", "a@x"))
+    async with running(settings) as g:
+        assert name not in (await g.get("/metrics")).body.decode()
+    async with running(settings, sharing=(sharing := Sharing())) as g:
+        assert value(await scrape(g), name) == 0
+        sharing.state.dropped = 3
+        assert value(await scrape(g), name) == 3
+        assert (await g.get("/status.json")).document["sharing"] == {
+            "published": 0,
+            "received": 0,
+            "dropped": 3,
+        }

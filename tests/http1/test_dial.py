@@ -509,6 +509,12 @@ async def test_a_tunnel_that_is_lost_during_the_handshake(
         ),
         ("http://[::1]", ("http", "::1", 80), b"[::1]", "http://[::1]"),
         ("http://[::1]:1234/x", ("http", "::1", 1234), b"[::1]:1234", "http://[::1]:1234"),
+        (
+            "http://[fe80::1%eth0]:1234",
+            ("http", "fe80::1%eth0", 1234),
+            b"[fe80::1]:1234",
+            "http://[fe80::1]:1234",
+        ),
     ],
 )
 def test_origins(url: str, origin: tuple[str, str, int], authority: bytes, shown: str) -> None:

@@ -134,6 +134,12 @@ HISTORIES: dict[str, Callable[[int], dict[str, Any]]] = {
     "rounds of one id": turns(assistant(call("t")), user(result("t"))),
     "messages of one role": turns(user("a")),
     "lists of one role": turns(user(text("a"), result("tN"))),
+    "failed results with pictures": turns(
+        assistant(call("tN")), user(result("tN", [{"type": "image"}, text("a")], is_error=True), text("b"))
+    ),
+    "failed results with pictures in one turn": lambda n: history(
+        *many(result("tN", [{"type": "image"}], is_error=True))(n)
+    ),
     "system messages": lambda n: history(user("a"), *[system("s")] * n),
     "empty messages": turns(user(" "), assistant(text(""))),
     "foreign thinking": turns(user("a"), assistant(thought("gemini:x"))),

@@ -1,13 +1,15 @@
 """messages/cures.py: what each cure makes of a document, what it never touches, and that earlier turns stay."""
 
 import json
+from base64 import b64encode
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.messages.cures import CURES, MAX_CACHE_MARKS
+from gateway.messages.cures import CURES, MANY_IMAGES, MAX_CACHE_MARKS
+from gateway.messages.history_cures import GO_ON
 from tests.messages.samples import (
     MARK,
     assistant,
@@ -276,6 +278,139 @@ CASES: list[tuple[str, str, dict[str, Any], dict[str, Any] | None]] = [
         )
         for message in (assistant(thought(), call()), assistant(text("a")), assistant("a"))
     ),
+    *(
+        (
+            "enabled_thinking",
+            "",
+            base(thinking={"type": "enabled", "display": "omitted", "budget_tokens": budget}, **config),
+            base(thinking=ADAPTIVE, **wanted),
+        )
+        for budget, config, wanted in (
+            (1024, {}, {"output_config": {"effort": "low"}}),
+            (4096, {"output_config": {"format": 1}}, {"output_config": {"format": 1, "effort": "low"}}),
+            (10_000, {}, {"output_config": {"effort": "medium"}}),
+            (31_999, {}, {}),
+            (10**6, {}, {}),
+            ("odd", {}, {}),
+            (1024, {"output_config": {"effort": "max"}}, {"output_config": {"effort": "max"}}),
+            (1024, {"output_config": "odd"}, {"output_config": "odd"}),
+        )
+    ),
+    ("enabled_thinking", "", base(thinking=ADAPTIVE), None),
+    ("enabled_thinking", "", base(thinking="enabled"), None),
+    ("disabled_thinking", "", base(thinking={"type": "disabled"}), base()),
+    ("disabled_thinking", "", base(thinking=ADAPTIVE), None),
+    *(
+        (
+            "effort",
+            detail,
+            base(output_config={"effort": effort, "x": 1}),
+            None if wanted == effort else base(output_config={"effort": wanted, "x": 1}),
+        )
+        for detail, effort, wanted in (
+            ("high,low,medium", "max", "high"),
+            ("high,low,medium", "medium", "medium"),
+            ("medium", "low", "medium"),
+            ("low,max", "xhigh", "low"),
+            ("low,medium", "ultra", "medium"),
+            ("low", 5, "low"),
+        )
+    ),
+    (
+        "thinking_off",
+        "",
+        base(thinking=ADAPTIVE, context_management=CLEAR),
+        base(thinking={"type": "disabled"}),
+    ),
+    ("thinking_off", "", base(), base(thinking={"type": "disabled"})),
+    ("thinking_off", "", base(thinking={"type": "disabled"}), None),
+    ("prefill", "", base(), None),
+    ("prefill", "", history(), None),
+    ("prefill", "", history(user("a"), assistant("b")), history(user("a"), assistant("b"), user(GO_ON))),
+    ("trailing_space", "", history(), None),
+    ("trailing_space", "", history(assistant("b "), user("a ")), None),
+    ("trailing_space", "", history(assistant("b")), None),
+    ("trailing_space", "", history({"role": "assistant", "content": []}), None),
+    (
+        "trailing_space",
+        "",
+        history(assistant(thought(), text(" b\n"))),
+        history(assistant(thought(), text(" b"))),
+    ),
+    ("trailing_space", "", history(assistant(" b \n")), history(assistant(" b"))),
+    ("trailing_space", "", history(assistant(text("b "), call())), None),
+    *(
+        (
+            "tool_inputs",
+            "",
+            history(assistant(text("a"), {**call(), "input": odd})),
+            history(assistant(text("a"), wanted)),
+        )
+        for odd, wanted in (
+            (None, call(input={})),
+            ('{"a": 1}', call(input={"a": 1})),
+            ("{", call(input={"input": "{"})),
+            ("[1]", call(input={"input": "[1]"})),
+            ([1], call(input={"input": [1]})),
+        )
+    ),
+    ("tool_inputs", "", history(assistant(call(input={})), user(result())), None),
+    ("tool_names", "", base(tools=[READ, SEARCH, DEFERRED, {}, {}]), base(tools=[READ, SEARCH, {}, {}])),
+    ("tool_names", "", base(tools=[READ, SEARCH]), None),
+    ("tool_names", "", base(), None),
+    ("tool_schemas", "", base(), None),
+    ("tool_schemas", "", base(tools=[{"name": "a", "input_schema": {"type": "object"}}, SEARCH]), None),
+    *(
+        (
+            "tool_schemas",
+            "",
+            base(tools=[{"name": "a", "input_schema": odd}]),
+            base(tools=[{"name": "a", "input_schema": flat}]),
+        )
+        for odd, flat in (
+            ({}, {"type": "object", "properties": {}}),
+            ({"anyOf": ["odd"]}, {"type": "object", "properties": {}}),
+            (
+                {"type": ["object"], "anyOf": "odd", "required": 5},
+                {"type": "object", "properties": {}, "required": 5},
+            ),
+            (
+                {
+                    "type": "object",
+                    "properties": {"x": {"type": "string"}},
+                    "required": ["x"],
+                    "oneOf": [
+                        {"properties": {"k": {"const": 1}, "a": {}}, "required": ["k", "a"]},
+                        {
+                            "properties": {"k": {"const": 2}, "b": {}, "x": {"type": "string"}},
+                            "required": ["k", 5],
+                        },
+                        "odd",
+                    ],
+                },
+                {
+                    "type": "object",
+                    "properties": {
+                        "x": {"type": "string"},
+                        "k": {"anyOf": [{"const": 1}, {"const": 2}]},
+                        "a": {},
+                        "b": {},
+                    },
+                    "required": ["x", "k"],
+                },
+            ),
+            (
+                {"allOf": [{"required": ["a"]}, {"required": ["b", "a"]}, {"properties": []}], "title": "t"},
+                {"type": "object", "title": "t", "properties": {}, "required": ["a", "b"]},
+            ),
+        )
+    ),
+    ("cache_control", "", base(tools=[{**READ, **MARK}], **MARK), base(tools=[READ])),
+    ("cache_control", "", base(), None),
+    ("effort", "", base(output_config={"effort": "max", "x": 1}), base(output_config={"x": 1})),
+    ("effort", "", base(output_config={"effort": "max"}), base()),
+    ("effort", "low", base(output_config={"x": 1}), None),
+    ("effort", "low", base(output_config="max"), None),
     ("without_thinking", "", history(assistant(thought(), text("a"))), history(assistant(text("a")))),
     ("system_role", "", base(), None),
     ("deferred_tools", "", base(tools=[DEFERRED]), base(tools=[READ])),
@@ -287,6 +422,30 @@ def test_what_a_cure_makes_of_a_request(
     name: str, detail: str, before: dict[str, Any], after: dict[str, Any] | None
 ) -> None:
     check(name, detail, before, after)
+
+
+def picture(side: int) -> dict[str, Any]:
+    head = b"\x89PNG\r\n\x1a\n" + b"\0\0\0\rIHDR" + side.to_bytes(4, "big") + (9).to_bytes(4, "big")
+    return {
+        "type": "image",
+        "source": {"type": "base64", "media_type": "image/png", "data": b64encode(head).decode()},
+    }
+
+
+def test_images_that_are_too_large_beside_many_others() -> None:
+    def with_some(count: int, *others: dict[str, Any]) -> dict[str, Any]:
+        odd = {"type": "image", "source": {"type": "url", "url": "https://a"}}
+        return history(
+            assistant(call()),
+            user(result(content=[others[0]]), others[1], *[picture(800)] * (count - 3), odd),
+        )
+
+    few, many = (with_some(count, picture(2001), picture(2000)) for count in (MANY_IMAGES, MANY_IMAGES + 1))
+    note = text("[An image was here, too large beside so many others: image/png, 0 KiB]")
+    check("many_images", "2000", few, None)
+    check("many_images", "odd", many, with_some(MANY_IMAGES + 1, note, picture(2000)))
+    check("many_images", "1999", many, with_some(MANY_IMAGES + 1, note, note))
+    check("many_images", "8000", many, None)
 
 
 def test_a_hashed_user_is_the_same_every_turn_and_another_for_another_user() -> None:

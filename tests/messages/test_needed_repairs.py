@@ -57,6 +57,11 @@ HISTORIES: list[tuple[list[dict[str, Any]], set[str]]] = [
         for content in NOTHING
     ),
     ([assistant(call()), user(result(content="no", is_error=True))], set()),
+    ([assistant(call()), user(result(content=[text("no")], is_error=True))], set()),
+    (
+        [assistant(call()), user(result(content=[text("no"), {"type": "image"}], is_error=True))],
+        {"failed_results"},
+    ),
     ([assistant(search(), found(), {"type": "compaction", "content": "So far."})], set()),
     ([assistant({"type": "compaction", "content": None})], {"empty_text"}),
     ([assistant({"type": "compaction", "content": ""})], {"empty_text"}),

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.messages.repair import NO_RESULT, REPAIRS, apply
-from gateway.messages.tool_repairs import NO_MESSAGE
+from gateway.messages.tool_repairs import MOVED, NO_MESSAGE
 from tests.messages.samples import (
     MARK,
     USUAL,
@@ -211,6 +211,7 @@ def test_a_repaired_history_is_one_that_upstreams_take(
     for block in (block for message in messages for block in content_blocks(message)):
         if block.get("type") == "tool_result" and block.get("is_error") is True:
             assert block["content"].strip() if isinstance(block["content"], str) else block["content"]
+            assert isinstance(block["content"], str) or {"text"} == {one["type"] for one in block["content"]}
     if names == EVERY:
         assert all(message["role"] != "system" for message in messages)
 
@@ -221,9 +222,9 @@ def test_data_is_never_touched(document: dict[str, Any], name: str) -> None:
     repaired, _ = apply(document, {name})
     for find in (inputs, schemas, result_texts):
         left, there = list(find(repaired)), list(find(document))
-        made_up = [NO_RESULT, NO_MESSAGE, "Tool loaded: Fetch"]
+        made_up = [NO_RESULT, NO_MESSAGE, MOVED, "Tool loaded: Fetch"]
         assert all(item in [*there, *made_up] for item in left)
-        if name not in ("deferred_tools", "tool_results", "empty_results"):
+        if name not in ("deferred_tools", "tool_results", "empty_results", "failed_results"):
             assert left == there or name in ("merge_roles", "empty_text", "server_tools")
             assert sorted(map(repr, left)) == sorted(map(repr, there))
 

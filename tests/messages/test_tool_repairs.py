@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from gateway.messages.tool_repairs import NO_MESSAGE
+from gateway.messages.tool_repairs import MOVED, NO_MESSAGE
 from tests.messages.samples import (
     assistant,
     call,
@@ -19,6 +19,9 @@ from tests.messages.samples import (
     thought,
     user,
 )
+
+PICTURE = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "AA=="}}
+SHEET = {"type": "document", "source": {"type": "text", "media_type": "text/plain", "data": "a"}}
 
 HISTORIES: dict[str, list[tuple[list[dict[str, Any]], list[dict[str, Any]] | None]]] = {
     "tool_ids": [
@@ -102,6 +105,35 @@ HISTORIES: dict[str, list[tuple[list[dict[str, Any]], list[dict[str, Any]] | Non
         (
             [user(result(content="", is_error="yes"), result(content=[{"type": "image"}], is_error=True))],
             None,
+        ),
+    ],
+    "failed_results": [
+        ([user("a"), user(result(content=[text("no")], is_error=True), text("b"))], None),
+        ([user(result(content="no", is_error=True), result(content=5, is_error=True))], None),
+        ([user(result(content=[PICTURE]), result(content=[PICTURE], is_error="yes"))], None),
+        (
+            [user(result(content=[text("no"), PICTURE, SHEET], is_error=True), result("t2"), text("b"))],
+            [
+                user(
+                    result(content=[text("no"), text(MOVED)], is_error=True),
+                    result("t2"),
+                    PICTURE,
+                    SHEET,
+                    text("b"),
+                )
+            ],
+        ),
+        (
+            [user(text("a"), result(content=[PICTURE], is_error=True))],
+            [user(text("a"), result(content=[text(MOVED)], is_error=True), PICTURE)],
+        ),
+        (
+            [user(result(content=[{"type": "tool_reference", "tool_name": "Fetch"}], is_error=True))],
+            [user(result(content=[text("Tool loaded: Fetch")], is_error=True))],
+        ),
+        (
+            [user(result(content=[{"type": "odd", "x": 1}, 5], is_error=True))],
+            [user(result(content=[text('{"type":"odd","x":1}'), text("5")], is_error=True))],
         ),
     ],
     "server_tools": [

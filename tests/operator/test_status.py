@@ -198,6 +198,8 @@ def document(*accounts: dict[str, Any], **changes: Any) -> dict[str, Any]:
         "uptime": 90061.0,
         "time": 100.0,
         "processes": 1,
+        "silent": [],
+        "sharing": None,
         "draining": False,
         "ready": True,
     }
@@ -210,6 +212,18 @@ def test_what_is_well() -> None:
     assert is_well(document(account(state="closed", disabled=True), account()))
     assert not is_well(document(account(state="closed"), account()))
     assert not is_well(document(account(), ready=False))
+
+
+def test_workers_that_stand_still_and_news_that_were_lost() -> None:
+    found = document(processes=3, silent=[4711], sharing={"dropped": 7})
+    assert [*report(found)][:3] == [
+        "gateway 1, up 1 d 1 h, 3 of 4 processes: ready",
+        "worker 4711 does not respond: kill -9 has it replaced",
+        "7 news for other processes were lost",
+    ]
+    assert not is_well(found)
+    lines = [*report(document(sharing={"dropped": 0}))]
+    assert lines[:2] == ["gateway 1, up 1 d 1 h: ready", ""]
 
 
 def test_the_first_line_and_cool_downs() -> None:

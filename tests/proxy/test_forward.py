@@ -143,6 +143,7 @@ async def test_every_field_of_the_log_line() -> None:
         "output_tokens": 7,
         "cache_read_tokens": 5,
         "cache_creation_tokens": None,
+        "estimated": False,
         "cache": "new",
         "cache_lost_tokens": None,
         "cache_changed_at": "",

@@ -50,6 +50,14 @@ def test_only_what_was_estimated_is_worth_learning(runtime: Runtime) -> None:
     assert runtime.count("m", REQUEST) == ESTIMATE
 
 
+def test_an_estimate_teaches_nothing(runtime: Runtime) -> None:
+    runtime.count("m", REQUEST)
+    record = record_of(input_tokens=2 * ESTIMATE)
+    record.estimated = True
+    runtime.learn(REQUEST, record)
+    assert runtime.count("m", REQUEST) == ESTIMATE
+
+
 @pytest.mark.parametrize("output", [None, 0])
 def test_what_was_no_response_teaches_nothing(runtime: Runtime, output: int | None) -> None:
     runtime.count("m", REQUEST)

@@ -26,6 +26,26 @@ def test_the_least_recently_used_binding_goes_first() -> None:
     assert conversations.home("talk 2", 1.0) is account
 
 
+def test_what_others_tell_is_bounded_like_what_is_bound_here() -> None:
+    """Of those that were bound here and are no more, too."""
+    account = made("A")[1]["A"].state
+    conversations = Conversations()
+    conversations.publish = lambda point, account: None
+    names = [f"talk {index}" for index in range(MAX_CONVERSATIONS)]
+    half = MAX_CONVERSATIONS // 2
+    for name in (*names, *names[:half], *(f"new {index}" for index in range(half))):
+        conversations.bind(name, account, 0.0)
+    for name in names[half:]:
+        conversations.bind_remotely(point_of(name), account, 1.0, 100.0)
+    assert all(conversations.home(name, 1.0) is account for name in names[half:])
+    assert conversations.home(names[0], 1.0) is None
+    first, *others = [point_of(f"elsewhere {index}") for index in range(MAX_CONVERSATIONS)]
+    for point in (first, *others, first, 0):
+        conversations.bind_remotely(point, account, 1.0, 100.0)
+    assert conversations.home("elsewhere 0", 1.0) is account
+    assert conversations.home("elsewhere 1", 1.0) is None
+
+
 def test_a_binding_that_no_success_has_proven_ends_with_a_failure() -> None:
     cast = made("A B")[1]
     a, b = cast["A"].state, cast["B"].state

@@ -59,6 +59,7 @@ FAULTS: list[tuple[dict[str, Any], str]] = [
     ({"token_uri": "http://tokens.example/t"}, "token_uri: must begin with https"),
     ({"token_uri": "http://localhost.example/t"}, "token_uri: must begin with https"),
     ({"token_uri": "ftp://127.0.0.1/t"}, "token_uri: must begin with https"),
+    ({"token_uri": "https://tokens.example/a b"}, "token_uri: must be printable ASCII"),
 ]
 
 

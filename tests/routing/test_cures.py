@@ -99,6 +99,113 @@ def test_a_refusal_of_something_that_was_sent(status: int, message: str, name: s
     assert cure(refused(500, message)) is None
 
 
+ENABLED: dict[str, Any] = {"thinking": {"type": "enabled", "budget_tokens": 9000}, "temperature": 1}
+DISABLED: dict[str, Any] = {"thinking": {"type": "disabled"}}
+HIGH: dict[str, Any] = {"output_config": {"effort": "high"}}
+MAX: dict[str, Any] = {"output_config": {"effort": "max"}}
+
+TALK: dict[str, Any] = {
+    "messages": [
+        {"role": "user", "content": "hi"},
+        {"role": "assistant", "content": [{"type": "tool_use", "id": "t", "name": "a", "input": "{"}]},
+    ]
+}
+
+OF_MODELS: list[tuple[dict[str, Any], str, str, str]] = [
+    # what was sent, the message; the cure's name and detail
+    # Anthropic, Bedrock, Vertex, LiteLLM.
+    (ENABLED, '"thinking.type.enabled" is not supported for this model. Use "thinking.type.adaptive" and '
+     '"output_config.effort" to control thinking behavior.', "enabled_thinking", ""),
+    (ENABLED, "thinking: Input tag 'enabled' found using 'type' does not match any of the expected tags: 'adaptive'",
+     "enabled_thinking", ""),
+    (ENABLED, "`thinking.type` must be `adaptive` or `disabled`", "enabled_thinking", ""),
+    (ENABLED, "this model only supports adaptive thinking", "enabled_thinking", ""),
+    (ENABLED, "thinking.budget_tokens is no longer accepted by this model", "enabled_thinking", ""),
+    (ENABLED, "Unsupported thinking type for the current model: enabled", "enabled_thinking", ""),
+    (DISABLED, "Unsupported thinking type for the current model: disabled Request id: 02175", "disabled_thinking", ""),
+    (DISABLED, '"thinking.type.disabled" is not supported for this model.', "disabled_thinking", ""),
+    (DISABLED, "Thinking cannot be disabled for this model", "disabled_thinking", ""),
+    (MAX, "This model does not support the effort parameter.", "effort", ""),
+    (HIGH, 'output_config.effort "high" was provided, but model m does not support reasoning effort', "effort", ""),
+    (MAX, "This model does not support effort level 'max'. Supported levels: high, low, medium.", "effort",
+     "high,low,medium"),
+    (HIGH, 'output_config.effort "high" is not supported by model m; supported values: [medium]', "effort", "medium"),
+    (MAX, "output_config.effort: Input should be 'low', 'medium' or 'high'", "effort", "low,medium,high"),
+    (ENABLED, "`temperature` is deprecated for this model.", "fields", "temperature"),
+    ({**ENABLED, "top_p": 0.9}, "`temperature` and `top_p` cannot both be specified for this model.", "fields",
+     "top_p"),
+    (ENABLED, "`temperature` may only be set to 1 when thinking is enabled or in adaptive mode.", "fields",
+     "temperature"),
+    ({**ENABLED, "top_p": 0.5}, "`top_p` must be greater than or equal to 0.95 or unset when thinking is enabled.",
+     "fields", "top_p"),
+    ({**ENABLED, "top_k": 5}, "`top_k` must be unset when thinking is enabled or in adaptive mode.", "fields", "top_k"),
+    (ENABLED, "Thinking may not be enabled when tool_choice forces tool use.", "thinking_off", ""),
+    (TALK, "The `content[].thinking` in the thinking mode must be passed back to the API.", "thinking_off", ""),
+    (TALK, "thinking is enabled but reasoning_content is missing in assistant tool call message at index 2",
+     "thinking_off", ""),
+    (TALK, "This model does not support assistant message prefill. The conversation must end with a user message.",
+     "prefill", ""),
+    (TALK, "messages: final assistant content cannot end with trailing whitespace", "trailing_space", ""),
+    (TALK, "messages.1.content.0.tool_use.input: Input should be a valid dictionary", "tool_inputs", ""),
+    ({"messages": [{"role": "user", "content": [{"type": "image"}]}]}, "messages.0.content.0.image.source.base64.data: "
+     "At least one of the image dimensions exceed max allowed size for many-image requests: 2000 pixels",
+     "many_images", "2000"),
+    ({"tools": [{"name": "a", "input_schema": {"anyOf": []}}]}, "tools.47.custom.input_schema: input_schema does not "
+     "support oneOf, allOf, or anyOf at the top level", "tool_schemas", ""),
+    ({"tools": [{"name": "a", "input_schema": {}}]}, "tools.0.custom.input_schema.type: Field required", "tool_schemas",
+     ""),
+    ({"system": [{"cache_control": {}}]}, "No endpoints found that support cache control", "cache_control", ""),
+    ({"cache_control": {}}, "cache_control is not supported by this model", "cache_control", ""),
+    ({"tools": [{"name": "a"}, {"name": "a"}]}, "tools: Tool names must be unique.", "tool_names", ""),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("sent", "message", "name", "detail"), OF_MODELS)
+def test_a_refusal_of_what_another_model_takes(
+    sent: dict[str, Any], message: str, name: str, detail: str
+) -> None:
+    failure = refused(400, message)
+    assert cure(failure, sent) == Cure(name, detail)
+    assert cure(failure, sent, Cure(name, detail)) is None
+    assert cure(failure, sent, never=name) is None
+    assert cure(failure, {"model": "m"}) is None
+    other = cure(failure, {**sent, "thinking": {"type": "adaptive"}, "output_config": {}})
+    assert name not in ("enabled_thinking", "disabled_thinking", "effort") or other in (
+        None,
+        Cure("adaptive_thinking"),
+    )
+
+
+def test_what_does_not_go_together_in_one_request_is_no_others_trouble() -> None:
+    for message in (
+        "`temperature` may only be set to 1 when thinking is enabled",
+        "Thinking may not be enabled when",
+    ):
+        found = find_cure(MESSAGES_CURES, refused(400, message), Sent(ENABLED), (), frozenset())
+        assert found is not None
+        assert found[1] is False
+    for message in (
+        "final assistant content cannot end with trailing whitespace",
+        "must end with a user message",
+    ):
+        document = {"messages": [{"role": "assistant", "content": "a "}, {"role": "user", "content": "b"}]}
+        assert cure(refused(400, message), document) is None
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "`max_tokens` must be greater than `thinking.budget_tokens`",
+        "thinking.enabled.budget_tokens: Input should be greater than or equal to 1024",
+        "`clear_thinking_20251015` strategy requires `thinking` to be enabled or adaptive",
+        "output_config.effort: Input should be a valid string",
+    ],
+)
+def test_a_refusal_of_this_value_alone(message: str) -> None:
+    for sent in ({**ENABLED, **MAX}, {**DISABLED, **HIGH}):
+        assert cure(refused(400, message), sent) is None
+
+
 INCURABLE = [
     'messages: Unexpected role "tool". Allowed roles are "user" or "assistant".',
     "messages.0.content: Input should be a valid list",

@@ -20,7 +20,7 @@ class Office:
 
     def add(self) -> Sharing:
         ours, theirs = socket.socketpair()
-        self.hub.join(ours)
+        self.hub.join(ours, len(self.workers) + 1)
         sharing = Sharing(theirs)
         sharing.start()
         self.workers.append(sharing)

@@ -39,7 +39,7 @@ def news(number: int = 1, value: str = "x") -> News:
 def stranger(made: Office) -> Iterator[socket.socket]:
     """A worker's end of a pair, in the hands of the test."""
     ours, theirs = socket.socketpair()
-    made.hub.join(ours)
+    made.hub.join(ours, 99)
     with theirs:
         yield theirs
 
@@ -66,6 +66,7 @@ async def test_who_comes_later_hears_what_still_holds() -> None:
         late = made.add()
         await made.turn(lambda: late.state.received == 200)
         assert (made.workers[0].state.workers, late.state.workers) == (2, 2)
+        assert made.workers[0].workers == late.workers == (1, 2)
 
 
 async def test_one_that_is_gone_is_counted_no_more() -> None:
@@ -288,7 +289,7 @@ async def test_a_worker_that_stood_still_learns_what_it_has_missed(monkeypatch: 
     monkeypatch.setattr(frames, "ROOM", 100_000)
     async with office(1) as made:
         ours, theirs = socket.socketpair()
-        made.hub.join(ours)
+        made.hub.join(ours, 99)
         for number in range(3000):
             made.workers[0].state.publish(news(number, "x" * 400))
             if number % 100 == 0:
@@ -332,7 +333,8 @@ JUNK: list[tuple[int, Any]] = [
     (99, b""),
     (EXPECT, add_number(9, add_number(9))),
     (REPLY, add_number(9, b"x")),
-    (LIVE, add_number(3, add_number(0))),
+    (LIVE, add_number(0, add_number(1) + add_number(2) + add_number(3))),
+    (LIVE, add_number(0, b"x")),
     (KEEP, add_name("x", b"y")),
 ]
 

@@ -240,6 +240,16 @@ def test_a_refused_account_loses_what_was_told_to_live_there() -> None:
     assert there.goes_to("talk") != moved
 
 
+@pytest.mark.parametrize("key", ["f" * 4000, "0x" + "f" * 14, "-" + "f" * 15, "f_" * 8, "f" * 15, "é" * 16])
+def test_a_conversation_is_named_by_its_point_alone(key: str) -> None:
+    _, here, _ = team("A")
+    where = {"upstream": here.targets["A"].upstream, "account": "A"}
+    here.state.receive(News(BOUND, "f" * 16, here.wall() + 60, here.wall(), where))
+    assert here.state.ignored == 0
+    here.state.receive(News(BOUND, key, here.wall() + 60, here.wall(), where))
+    assert here.state.ignored == 1
+
+
 def test_bindings_that_are_told_have_an_end() -> None:
     _, here, _ = team("A B")
     account = here.targets["A"].state

@@ -50,6 +50,8 @@ async def test_a_gateway_that_has_just_started() -> None:
             "version": __version__,
             "time": 1_800_000_000.0,
             "processes": 1,
+            "silent": [],
+            "sharing": None,
             "draining": False,
             "ready": True,
             "upstreams": [
@@ -197,6 +199,9 @@ def test_of_many_processes_one_document() -> None:
             "time": 7200.0,
             "started": started,
             "processes": 1,
+            "pid": int(started),
+            "workers": [1, 2, 3, 4, 4 + int(started)],
+            "sharing": {"published": 1, "received": 2, "dropped": 3} if started > 1 else None,
             "draining": False,
             "upstreams": [
                 {
@@ -245,6 +250,8 @@ def test_of_many_processes_one_document() -> None:
     assert found["upstreams"][0]["pool"] == {"active": 3, "idle": 6}
     assert [cure["until"] for cure in found["upstreams"][0]["cures"]] == [13.0]
     assert (found["started"], found["uptime"], found["processes"]) == (1.0, 7199.0, 3)
+    assert found["silent"] == [4], "who has just ended, or begun, is not known to all"
+    assert found["sharing"] == {"published": 2, "received": 4, "dropped": 6}
     assert not found["ready"]
     (minute,) = found["minutes"]
     assert minute == {"time": 7140, **found["hour"]}
@@ -265,6 +272,7 @@ def test_however_requests_are_spread_the_latest_are_told(times: list[int], proce
 
     requests = [one(at, number) for number, at in enumerate(times)]
     empty = {"version": "1", "time": 1e4, "started": 0.0, "processes": 1, "draining": False}
+    empty |= {"pid": 1, "workers": [], "sharing": None}
     empty |= {"upstreams": [], "minutes": [], "conversations": []}
     found = merge([{**empty, "requests": requests[n::processes]} for n in range(processes)])
     latest = sorted(((one["time"], one["request_id"]) for one in requests), reverse=True)[:REQUESTS]

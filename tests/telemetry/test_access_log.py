@@ -50,6 +50,7 @@ FULL: dict[str, Any] = {
     "output_tokens": 560,
     "cache_read_tokens": 48_000,
     "cache_creation_tokens": 0,
+    "estimated": False,
     "cache": "lost:changed",
     "cache_lost_tokens": 52_000,
     "cache_changed_at": "messages.3.content.0",
@@ -79,6 +80,10 @@ LINES: list[tuple[dict[str, Any], str]] = [
         {"model": "m", "status": 404, "outcome": "refused", "error": 'model "m" is not served\nhere'},
         f"{HEAD} - POST /v1/messages m 404 refused in=0B out=0B took=0.0ms"
         ' error="model \\"m\\" is not served\\nhere"',
+    ),
+    (
+        {"status": 200, "outcome": "ok", "input_tokens": 900, "output_tokens": 2, "estimated": True},
+        f"{HEAD} - POST /v1/messages 200 ok in=0B out=0B took=0.0ms input=900 output=2 usage=estimated",
     ),
     (
         {"status": 200, "outcome": "ok", "cache": "hit"},

@@ -169,6 +169,7 @@ REFUSALS: tuple[RefusalRow, ...] = (
         "messages.echo",
         _to("echo", "none"),
     ),
+    _row(r"cache.?control", "", _to("cache_control", "false")),
     _row(r"image|vision|multi-?modal", "messages.image_url", _to("images", "note")),
     _row(r"\bfiles?\b|document|pdf", "messages.file", _to("documents", "note")),
     _row(r"tool_choice|tool choice", "tool_choice", _tool_choice),

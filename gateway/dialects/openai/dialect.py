@@ -65,7 +65,7 @@ class OpenAIDialect:
         self._schemas = SchemaCache()
         self._kept = SignatureStore()
         self._counting: set[tuple[str, str]] = set()
-        """Pairs of host and wire model that report usage: for others each request is estimated."""
+        """(host, wire model) pairs whose last response reported usage; requests to others are estimated exactly."""
 
     def fields(self, upstream: Upstream, credential: Credential) -> Headers:
         """Return user-agent, the credential's field, and the configured fields."""
@@ -164,8 +164,10 @@ class OpenAIDialect:
         kept = orjson.loads(written) if written else {}
         return kept if (kept.get("h"), kept.get("m")) == (host, model) else {}
 
-    def _count(self, sent: EncodedRequest) -> None:
-        if len(self._counting) < HOSTS_KEPT:
+    def _count(self, sent: EncodedRequest, read_stream_error: bool) -> None:
+        if not read_stream_error:
+            self._counting.discard((sent.host, sent.model))
+        elif len(self._counting) < HOSTS_KEPT:
             self._counting.add((sent.host, sent.model))
 
     def _keep(self, sent: EncodedRequest, id: str, kept: Mapping[str, Any]) -> None:

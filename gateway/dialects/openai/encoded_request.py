@@ -33,7 +33,7 @@ class EncodedRequest:
     max_tokens: int = 0
     """The limit that was sent; 0 for none."""
     input_tokens: int = 0
-    """The local estimate; 0 where the host is known to report usage."""
+    """The local estimate of the prompt; a rough one if the host is known to report usage."""
 
 
 def encoded_request_of(outgoing: Outgoing) -> EncodedRequest:

@@ -13,7 +13,7 @@ from gateway.dialects.openai.calls import Calls
 from gateway.dialects.openai.encoded_request import EncodedRequest
 from gateway.dialects.openai.reasoning import DETAILS, ITEMS, Entry, details_signature, text_signature
 from gateway.dialects.openai.text import StopCutter, TagReader
-from gateway.dialects.openai.usage import count, estimate_usage, messages_usage
+from gateway.dialects.openai.usage import completed, count, messages_usage
 from gateway.messages.json_values import as_text
 from gateway.messages.stream import StreamWriter
 
@@ -53,9 +53,9 @@ class Output:
         sent: EncodedRequest,
         random: Callable[[], float],
         remember: Remember,
-        counted: Callable[[], None],
+        counted: Callable[[bool], None],
     ) -> None:
-        """`random` returns [0, 1), for ids. `counted` is called when the host has reported usage."""
+        """`random` gives [0, 1), for ids. `counted` is called at the end with whether the host reported usage."""
         self._writer = writer
         self._sent = sent
         self._remember = remember
@@ -199,10 +199,10 @@ class Output:
         write_search(self._writer, new_id("srvtoolu_", self._random), "", pages.values())
 
     def _counted(self, usage: Mapping[str, Any] | None) -> dict[str, Any]:
-        if usage is not None:
-            self._has_counted()
-            return messages_usage(usage)
-        return estimate_usage(self._sent.input_tokens, self._characters + self.calls.characters)
+        characters = self._characters + self.calls.characters
+        counted, self._writer.estimated = completed(usage, self._sent.input_tokens, characters)
+        self._has_counted(not self._writer.estimated)
+        return counted
 
     def _at_limit(self, usage: Mapping[str, Any] | None) -> bool:
         """Return whether the limit was reached: some hosts report that as a normal end."""

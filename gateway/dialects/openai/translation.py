@@ -26,6 +26,7 @@ from gateway.dialects.openai.responses_request import responses_body, responses_
 from gateway.dialects.openai.responses_response import ResponsesDecoder
 from gateway.dialects.openai.schema import Schemas
 from gateway.dialects.openai.tools import NAMES, Tools
+from gateway.dialects.openai.usage import tokens_of
 from gateway.dialects.request_fields import check_fields
 from gateway.dialects.tool_names import tool_names
 from gateway.dialects.warn_once import WarnOnce
@@ -40,6 +41,9 @@ PATHS: Mapping[str, str] = {"chat": "/chat/completions", "responses": "/response
 
 LOWERED = "max_tokens"
 """The repair's name in the log line when `max_tokens` is lowered to the host's limit."""
+
+PICTURES = frozenset({"image_url", "file"})
+"""Features of a request whose history holds images or documents."""
 
 HEADER_KEY = "header:"
 """Prefix of a header field's name in `cache_key`."""
@@ -85,16 +89,16 @@ def encode(
         stream=stream and traits.stream,
     )
     limit = max_tokens(document, traits, wire_model)
-    if limit < (document.get("max_tokens") or 0):
-        repairs += (LOWERED,)
+    repairs += (LOWERED,) if limit < (document.get("max_tokens") or 0) else ()
     key = conversation_key(original, incoming.headers) if traits.cache_key else ""
     responses = traits.wire == "responses"
     body = finish_body(responses_body(chat, document, traits) if responses else chat, traits, key)
     target = target_of(upstream, traits, wire_model)
+    data = write_document(body, finite=incoming.parsed.by_orjson)
     return Outgoing(
         target=target,
         headers=headers_of(traits, key, stream=body["stream"]),
-        body=write_document(body, finite=incoming.parsed.by_orjson),
+        body=data,
         repairs=repairs,
         state=EncodedRequest(
             traits=traits,
@@ -107,7 +111,7 @@ def encode(
             stops=stop_sequences(document, traits)[1],
             stop_sequences=tuple(s for s in document.get("stop_sequences") or () if isinstance(s, str)),
             max_tokens=limit,
-            input_tokens=0 if (host, wire_model) in counting else estimate(original),
+            input_tokens=tokens_in(original, history.features, len(data), (host, wire_model) in counting),
         ),
     )
 
@@ -117,12 +121,19 @@ def new_decoder(
     sent: EncodedRequest,
     random: Callable[[], float],
     keep: Callable[[str, Mapping[str, Any]], None],
-    count: Callable[[], None],
+    count: Callable[[bool], None],
 ) -> Decoder:
-    """Return a decoder for the response to a sent request. It calls `keep` with values to send back with a call, and
-    `count` when the host reports usage."""
+    """Return a decoder for the response to a sent request.
+
+    It calls `keep` with values to send back with a call, and `count` with whether the host reported usage.
+    """
     output = Output(writer, sent, random, keep, count)
     return ResponsesDecoder(output, sent) if sent.traits.wire == "responses" else ChatDecoder(output, sent)
+
+
+def tokens_in(document: dict[str, Any], features: Collection[str], size: int, rough: bool) -> int:
+    """Estimate a request's tokens. `rough`: from its size (unless it has images), as the estimate is hardly needed."""
+    return tokens_of(size) if rough and PICTURES.isdisjoint(features) else estimate(document)
 
 
 def wire_traits(upstream: Upstream, cures: Collection[Cure]) -> Traits:

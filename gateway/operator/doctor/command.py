@@ -13,6 +13,7 @@ from gateway.operator.doctor.findings import Finding, Row, as_json, as_text, car
 from gateway.operator.doctor.here import HERE, Here, HereCheck
 from gateway.operator.doctor.outside import reach_from_outside
 from gateway.operator.doctor.spend import spend
+from gateway.operator.doctor.store import look_at_store
 from gateway.operator.doctor.upstreams import look_at_upstreams
 from gateway.process import loop_factory
 
@@ -48,8 +49,10 @@ async def _visit(options: Namespace) -> list[Row]:
         return [Row("here", "configuration", Finding("fail", problem)) for problem in error.problems]
     # First, and alone: its checks measure times that other work would lengthen.
     gateway = await examine(config)
-    here, upstreams = await asyncio.gather(_look_around(config), look_at_upstreams(config, os.environ))
-    rows = [*here, *upstreams, *gateway]
+    here, store, upstreams = await asyncio.gather(
+        _look_around(config), look_at_store(config), look_at_upstreams(config, os.environ)
+    )
+    rows = [*here, store, *upstreams, *gateway]
     return rows + await spend(config, os.environ) if options.spend else rows
 
 

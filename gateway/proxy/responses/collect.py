@@ -116,4 +116,6 @@ class Collection:
 
     def record_usage(self, record: Record) -> None:
         """Read the message's token counts."""
-        record.take_usage(usage_of_json_body(self._body))
+        record.estimated = self._writer.estimated
+        # Unknown counts are 0 in the body.
+        record.take_usage(self._writer.usage if record.estimated else usage_of_json_body(self._body))

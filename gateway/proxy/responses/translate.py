@@ -126,3 +126,4 @@ class Translation:
     def record_usage(self, record: Record) -> None:
         """Set the token counts, as far as they are known."""
         record.take_usage(self._writer.usage)
+        record.estimated = self._writer.estimated

@@ -127,6 +127,18 @@ def test_nothing_is_cured_that_was_not_sent(status: int, said: Any, cure: Cure) 
     assert cure_from(dialect(), refused(status, said), sent) is None
 
 
+def test_a_model_without_a_prompt_cache() -> None:
+    made, said = dialect(), refused(404, "No endpoints found that support cache control")
+    document = {"messages": [user([{"type": "text", "text": "hi", "cache_control": {"type": "ephemeral"}}])]}
+    where, cure = upstream(cache_control=True), Cure("cache_control", "false")
+    sent = encoded(document, where, by=made)
+    assert cure_from(made, said, sent) == cure
+    assert cure.name in OPENAI_CURES
+    again = encoded(document, where, by=made, cures=[cure])
+    assert (b"cache_control" in sent.body, b"cache_control" in again.body) == (True, False)
+    assert cure_from(made, said, again) is None
+
+
 NEVER: list[tuple[str, int, Any]] = [
     ("a limit", 400, "max_tokens (128000) exceeds model's maximum output tokens (65536)"),
     ("vLLM's limit, which names both", 400, "'max_tokens' or 'max_completion_tokens' is too large: 32000. This model's maximum context length is 32768 tokens and your request has 17459 input tokens (32000 > 32768 - 17459)."),

@@ -7,6 +7,7 @@ from typing import Any
 import orjson
 import pytest
 
+from gateway.dialects.openai.encoded_request import encoded_request_of
 from gateway.messages.sse import EVENT_LIMIT
 from gateway.routing.failures import FailureKind
 from tests.dialects.openai.support import (
@@ -304,8 +305,10 @@ USAGES: list[tuple[str, dict[str, Any], tuple[int, int, int, int]]] = [
     (
         "nonsense",
         {"usage": {"prompt_tokens": None, "completion_tokens": "x", "cached_tokens": -1}},
-        (0, 0, 0, 0),
+        (8, 0, 0, 2),
     ),
+    ("a prompt that was not counted", {"usage": {"completion_tokens": 5}}, (8, 0, 0, 5)),
+    ("a response that was not counted", {"usage": {"prompt_tokens": 10}}, (10, 0, 0, 2)),
 ]
 
 
@@ -328,14 +331,28 @@ def test_without_usage_it_is_estimated_so_that_clients_compact() -> None:
     assert usage["output_tokens"] == 2
 
 
-def test_hosts_that_report_usage_are_not_estimated_again() -> None:
-    by = dialect()
-    first = encoded({"messages": [user("word " * 1000)]}, by=by)
-    Response(first, by=by).feed(sse(*HELLO, FINISH, {"choices": [], "usage": USAGE})).end()
-    again = encoded({"messages": [user("word " * 1000)]}, by=by)
-    assert message(Response(again, by=by).feed(sse(*HELLO, FINISH)).end())["usage"]["input_tokens"] == 0
-    other = encoded({"messages": [user("word " * 1000)]}, by=by, model="m-2")
-    assert message(Response(other, by=by).feed(sse(*HELLO, FINISH)).end())["usage"]["input_tokens"] > 800
+def test_hosts_that_report_usage_are_estimated_roughly_until_they_do_not() -> None:
+    by, counted = dialect(), {"choices": [], "usage": USAGE}
+
+    def estimates(*more: dict[str, Any], model: str = "m") -> int:
+        """What is known while the request is under way."""
+        sent = encoded({"messages": [user([text("word " * 1000), *pictures])]}, by=by, model=model)
+        response = Response(sent, by=by)
+        usage = message(response.feed(sse(*HELLO, FINISH, *more)).end())["usage"]["input_tokens"]
+        assert usage == (10 if more else encoded_request_of(sent).input_tokens)
+        assert response.writer.estimated is not bool(more)
+        return encoded_request_of(sent).input_tokens
+
+    pictures: list[dict[str, Any]] = []
+    careful = estimates(counted)
+    assert 800 < careful < 1500
+    assert careful != estimates(counted)
+    assert 800 < estimates() < 1500
+    assert estimates(counted) == careful, "it is not relied on again"
+    assert estimates(counted, model="m-2") == careful
+    source = {"type": "base64", "media_type": "image/png", "data": "A" * 90_000}
+    pictures.append({"type": "image", "source": source})
+    assert estimates() < 5000, "of a picture the bytes say nothing"
 
 
 def test_what_is_known_of_hosts_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
