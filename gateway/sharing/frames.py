@@ -12,7 +12,7 @@ NEWS, LIVE, ASK, EXPECT, ANSWER, KEEP, TELL = range(7)
 """Kinds:
 
 - NEWS: see `news`.
-- LIVE (number, numbers): you have missed so many frames; which processes are workers, you included.
+- LIVE (number, number, numbers): so many workers live, you have missed so many frames, these processes have spoken.
 - ASK (number, name): give your blob of this name; the number comes back with it.
 - EXPECT (number of the question, number): so many answers will come to what you asked.
 - ANSWER (number, blob): an empty one stands for none.

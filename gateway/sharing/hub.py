@@ -47,7 +47,7 @@ MAX_TOLD = 4096
 class Peer:
     """One worker, seen from the hub."""
 
-    __slots__ = ("inbox", "kept", "missed", "outbox", "pid", "sock")
+    __slots__ = ("inbox", "kept", "missed", "outbox", "pid", "sock", "spoken")
 
     def __init__(self, sock: socket.socket, pid: int, outbox: Outbox) -> None:
         self.sock = sock
@@ -56,6 +56,8 @@ class Peer:
         self.outbox = outbox
         self.kept: dict[str, bytes] = {}
         """What is to be kept when it is gone, by name."""
+        self.spoken = False
+        """It has said something: until then it may be starting."""
         self.missed = 0
         """How many frames it was told that it has missed."""
 
@@ -164,10 +166,13 @@ class Hub:
     def _tell_of(self, peer: Peer) -> None:
         """Tell a worker who lives, and what it has missed because it did not read."""
         peer.missed = peer.outbox.dropped
-        workers = b"".join(numbered(each.pid) for each in self._peers.values())
-        peer.outbox.put(frame(LIVE, numbered(peer.missed, workers)))
+        spoken = b"".join(numbered(each.pid) for each in self._peers.values() if each.spoken)
+        peer.outbox.put(frame(LIVE, numbered(len(self._peers), numbered(peer.missed, spoken))))
 
     def _received(self, peer: Peer, kind: int, payload: bytes) -> None:
+        if not peer.spoken:
+            peer.spoken = True
+            self._tell_live()
         if kind == NEWS:
             news = decode(payload)
             if news is not None and self._facts.merge(news, time.time()) is not None:

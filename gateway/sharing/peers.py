@@ -62,7 +62,7 @@ class Sharing:
         self.far = False
         """Whether some of the others are no workers of the same parent; set before the gateway is made."""
         self.workers: tuple[int, ...] = ()
-        """The processes of one parent that live, this one included; some of them may stand still."""
+        """The processes of one parent that live and have spoken, this one included; some of them may stand still."""
         self._providers: dict[str, Provider] = {}
         self._lasting: dict[str, Provider] = {}
         """Those of blobs that count on when this process has ended."""
@@ -136,7 +136,8 @@ class Sharing:
             if news is not None:
                 self.state.receive(news)
         elif kind == LIVE:
-            missed, rest = number_in(payload)
+            self.state.workers, rest = number_in(payload)
+            missed, rest = number_in(rest)
             self.state.dropped += missed - self._missed
             self._missed = missed
             workers = []
@@ -144,7 +145,6 @@ class Sharing:
                 pid, rest = number_in(rest)
                 workers.append(pid)
             self.workers = tuple(workers)
-            self.state.workers = len(workers)
         elif kind == ASK:
             number, name = number_in(payload)
             blob = b""
