@@ -26,6 +26,7 @@ class Call:
         "_buffer",
         "_content",
         "_head",
+        "_only_ok",
         "_pool",
         "_then",
         "body",
@@ -47,9 +48,10 @@ class Call:
         *,
         patience: float,
         limit: int,
+        only_ok: bool = False,
     ) -> None:
-        """`then` gets the response, whatever its status, or words for why there is none: such words also if it has
-        raised. `patience`: seconds for the response's head; `limit`: bytes of its body."""
+        """`then` gets the response, or words for why there is none: such words also if it has raised. `patience`:
+        seconds for the response's head; `limit`: bytes of its body; `only_ok`: no body but a 200's is of interest."""
         self.method = method
         self.head = head
         self.body = body
@@ -59,6 +61,7 @@ class Call:
         self.decode = True
         self._pool = pool
         self._then = then
+        self._only_ok = only_ok
         self._head: ResponseHead
         self._content: ContentDecoder | None = None
         self._buffer = Buffer(limit)
@@ -72,8 +75,11 @@ class Call:
         self._pool.cancel(self)
 
     def head_received(self, connection: ClientConnection, head: ResponseHead) -> "Call | None":
-        """Take the body, whatever the status."""
+        """Take the body."""
         self._head = head
+        if self._only_ok and head.status != 200:
+            self._then(f"status {head.status}")
+            return None
         try:
             self._content = content_decoder(head.get(b"content-encoding"))
         except UnreadableCoding as error:
