@@ -64,9 +64,21 @@ def _wrong(place: str, value: object, expected: str) -> RequestError:
     return RequestError(400, f"{place}: must be {expected}, not {_KINDS.get(type(value), 'a number')}")
 
 
-def _string(place: str, value: object) -> None:
-    if not isinstance(value, str):
-        raise _wrong(place, value, "a string")
+def _must_be(kind: type | tuple[type, ...], words: str) -> Check:
+    """Return a check of a value's type, which `words` name."""
+
+    def check(place: str, value: object) -> None:
+        if not isinstance(value, kind):
+            raise _wrong(place, value, words)
+
+    return check
+
+
+_string = _must_be(str, "a string")
+_boolean = _must_be(bool, "a boolean")
+_object = _must_be(dict, "an object")
+_array = _must_be(list, "an array")
+_content = _must_be((str, list), "a string or an array")
 
 
 def _name(place: str, value: object) -> None:
@@ -75,11 +87,6 @@ def _name(place: str, value: object) -> None:
     _string(place, value)
     if not value:
         raise RequestError(400, f"{place}: must not be empty")
-
-
-def _boolean(place: str, value: object) -> None:
-    if not isinstance(value, bool):
-        raise _wrong(place, value, "a boolean")
 
 
 def _integer(place: str, value: object) -> None:
@@ -95,16 +102,6 @@ def _number(place: str, value: object) -> None:
         raise RequestError(400, f"{place}: must be a finite number")
 
 
-def _object(place: str, value: object) -> None:
-    if not isinstance(value, dict):
-        raise _wrong(place, value, "an object")
-
-
-def _array(place: str, value: object) -> None:
-    if not isinstance(value, list):
-        raise _wrong(place, value, "an array")
-
-
 def _strings(place: str, value: object) -> None:
     _array(place, value)
     assert isinstance(value, list)
@@ -112,18 +109,7 @@ def _strings(place: str, value: object) -> None:
         _string(f"{place}.{i}", item)
 
 
-def _content(place: str, value: object) -> None:
-    if not isinstance(value, (str, list)):
-        raise _wrong(place, value, "a string or an array")
-
-
-def _system(place: str, value: object) -> None:
-    _content(place, value)
-    if isinstance(value, list):
-        _check_blocks(place, value)
-
-
-def _result(place: str, value: object) -> None:
+def _blocks(place: str, value: object) -> None:
     _content(place, value)
     if isinstance(value, list):
         _check_blocks(place, value)
@@ -168,7 +154,7 @@ _FIELDS: Mapping[str, Check] = {
     "top_k": _integer,
     "stop_sequences": _strings,
     "stream": _boolean,
-    "system": _system,
+    "system": _blocks,
     "tools": _tools,
     "tool_choice": _tool_choice,
     "thinking": _fields({"type": _string, "budget_tokens": _integer}),
@@ -188,7 +174,7 @@ _BLOCKS: Mapping[str, Mapping[str, Check]] = {
     "thinking": {"thinking": _string, "signature": _string},
     "redacted_thinking": {"data": _string},
     "tool_use": {"id": _string, "name": _name},
-    "tool_result": {"tool_use_id": _string, "content": _result, "is_error": _boolean},
+    "tool_result": {"tool_use_id": _string, "content": _blocks, "is_error": _boolean},
     "tool_reference": {"tool_name": _string},
 }
 """Type of a content block -> its fields."""

@@ -26,6 +26,7 @@ class Call:
         "_buffer",
         "_content",
         "_head",
+        "_only_ok",
         "_pool",
         "_then",
         "body",
@@ -47,9 +48,11 @@ class Call:
         *,
         patience: float,
         limit: int,
+        only_ok: bool = False,
     ) -> None:
-        """`then`: called with the response, whatever its status, or with a message why there is none; if it raises,
-        it is called again with a message. `patience`: seconds until the response's head; `limit`: bytes of its body.
+        """`then`: called with the response, or with a message why there is none; if it raises, it is called again with
+        a message. `patience`: seconds until the response's head; `limit`: bytes of its body; `only_ok`: a response of
+        another status than 200 is none.
         """
         self.method = method
         self.head = head
@@ -60,6 +63,7 @@ class Call:
         self.decode = True
         self._pool = pool
         self._then = then
+        self._only_ok = only_ok
         self._head: ResponseHead
         self._content: ContentDecoder | None = None
         self._buffer = Buffer(limit)
@@ -73,8 +77,11 @@ class Call:
         self._pool.cancel(self)
 
     def head_received(self, connection: ClientConnection, head: ResponseHead) -> "Call | None":
-        """Read the body, whatever the status."""
+        """Read the body."""
         self._head = head
+        if self._only_ok and head.status != 200:
+            self._then(f"status {head.status}")
+            return None
         try:
             self._content = content_decoder(head.get(b"content-encoding"))
         except UnreadableCoding as error:

@@ -180,14 +180,13 @@ class ListKeeper:
             partial(self._take, others),
             patience=PATIENCE,
             limit=MAX_LIST,
+            only_ok=True,
         )
         self._asking.send()
 
     def _take(self, others: list[str], result: Response | str) -> None:
         """Read the list. If the response is not one, request it with another account, or later."""
-        models: Sequence[ListedModel] = ()
-        if isinstance(result, Response) and result.head.status == 200:
-            models = self._upstream.dialect.models(result.body)
+        models = [] if isinstance(result, str) else self._upstream.dialect.models(result.body)
         if not models:
             self._ask(others)
             return

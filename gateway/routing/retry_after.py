@@ -137,34 +137,29 @@ def _inner_headers(body: bytes) -> dict[str, str]:
     """Return the headers of the inner host's response, which OpenRouter puts into the error's metadata."""
     if b'"metadata"' not in body:
         return {}
-    metadata = _error(body).get("metadata")
-    headers = metadata.get("headers") if isinstance(metadata, dict) else None
-    return {name.lower(): str(value) for name, value in headers.items()} if isinstance(headers, dict) else {}
+    headers = as_dict(as_dict(_error(body).get("metadata")).get("headers"))
+    return {name.lower(): str(value) for name, value in headers.items()}
 
 
 def _google(body: bytes, wall: float) -> tuple[float | None, float | None, bool]:
     """Return (retry delay, time until the quota's reset, whether it is a daily quota) from Google's details."""
     delay = reset = None
     daily = False
-    for detail in _details(body):
+    for detail in dicts_in(_error(body).get("details")) if b"google.rpc." in body else ():
         kind = str(detail.get("@type", "")).rpartition("/")[2]
         if kind == "google.rpc.RetryInfo":
             delay = _longer(delay, duration(detail.get("retryDelay")))
         elif kind == "google.rpc.ErrorInfo":
-            metadata = detail.get("metadata")
-            if isinstance(metadata, dict):
-                reset = _longer(reset, duration(metadata.get("quotaResetDelay")))
-                moment = _moment(metadata.get("quotaResetTimeStamp"))
-                reset = _longer(reset, None if moment is None else moment - wall)
-                daily = daily or _says_daily(metadata.get("quota_limit"))
+            metadata = as_dict(detail.get("metadata"))
+            reset = _longer(reset, duration(metadata.get("quotaResetDelay")))
+            moment = _moment(metadata.get("quotaResetTimeStamp"))
+            reset = _longer(reset, None if moment is None else moment - wall)
+            daily = daily or _says_daily(metadata.get("quota_limit"))
         elif kind == "google.rpc.QuotaFailure":
-            daily = daily or _is_daily(detail.get("violations"))
+            daily = daily or any(
+                _says_daily(one.get("quotaId")) for one in dicts_in(detail.get("violations"))
+            )
     return delay, reset, daily
-
-
-def _details(body: bytes) -> list[dict[str, Any]]:
-    """Return the `details` of a Google error body."""
-    return dicts_in(_error(body).get("details")) if b"google.rpc." in body else []
 
 
 def _error(body: bytes) -> dict[str, Any]:
@@ -173,15 +168,6 @@ def _error(body: bytes) -> dict[str, Any]:
     if isinstance(document, list) and document:
         document = document[0]
     return as_dict(as_dict(document).get("error"))
-
-
-def _is_daily(violations: object) -> bool:
-    """Return whether one of the violations is of a daily quota."""
-    if not isinstance(violations, list):
-        return False
-    return any(
-        _says_daily(violation.get("quotaId")) for violation in violations if isinstance(violation, dict)
-    )
 
 
 def _says_daily(name: object) -> bool:

@@ -12,7 +12,8 @@ NEWS, LIVE, ASK, EXPECT, REPLY, KEEP, BROADCAST = range(7)
 """Kinds:
 
 - NEWS: see `news`.
-- LIVE (number, numbers): you have missed so many frames; which processes are workers, you included.
+- LIVE (number, number, numbers): so many workers live, you have missed so many frames, these processes have sent a
+  frame.
 - ASK (number, name): a request for the receiver's blob of this name; the reply repeats the number.
 - EXPECT (number of an ASK, number): how many replies to it will follow.
 - REPLY (number, blob): the reply to an ASK; an empty blob means none.

@@ -47,7 +47,7 @@ MAX_BROADCASTS = 4096
 class Peer:
     """One worker, as the hub sees it."""
 
-    __slots__ = ("inbox", "kept", "missed", "outbox", "pid", "sock")
+    __slots__ = ("inbox", "kept", "missed", "outbox", "pid", "sock", "spoken")
 
     def __init__(self, sock: socket.socket, pid: int, outbox: Outbox) -> None:
         self.sock = sock
@@ -56,6 +56,8 @@ class Peer:
         self.outbox = outbox
         self.kept: dict[str, bytes] = {}
         """Blobs to keep after its end, by name."""
+        self.spoken = False
+        """It has sent a frame: until then it may be starting."""
         self.missed = 0
         """The number of missed frames last reported to it."""
 
@@ -164,10 +166,13 @@ class Hub:
     def _send_live_to(self, peer: Peer) -> None:
         """Send a worker the processes that live, and how many frames it missed because it did not read."""
         peer.missed = peer.outbox.dropped
-        workers = b"".join(add_number(each.pid) for each in self._peers.values())
-        peer.outbox.put(frame(LIVE, add_number(peer.missed, workers)))
+        spoken = b"".join(add_number(each.pid) for each in self._peers.values() if each.spoken)
+        peer.outbox.put(frame(LIVE, add_number(len(self._peers), add_number(peer.missed, spoken))))
 
     def _received(self, peer: Peer, kind: int, payload: bytes) -> None:
+        if not peer.spoken:
+            peer.spoken = True
+            self._send_live()
         if kind == NEWS:
             news = decode(payload)
             if news is not None and self._facts.merge(news, time.time()) is not None:

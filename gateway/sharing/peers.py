@@ -62,7 +62,8 @@ class Sharing:
         self.far = False
         """Whether some of the others have another parent; set before the gateway is made."""
         self.workers: tuple[int, ...] = ()
-        """The living processes of the parent, including this one and any that have stopped responding."""
+        """The living processes of the parent that have sent a frame, including this one and any that have stopped
+        responding."""
         self._providers: dict[str, Provider] = {}
         self._lasting: dict[str, Provider] = {}
         """Providers of the blobs that count even after this process's end."""
@@ -136,7 +137,8 @@ class Sharing:
             if news is not None:
                 self.state.receive(news)
         elif kind == LIVE:
-            missed, rest = split_number(payload)
+            self.state.workers, rest = split_number(payload)
+            missed, rest = split_number(rest)
             self.state.dropped += missed - self._missed
             self._missed = missed
             workers = []
@@ -144,7 +146,6 @@ class Sharing:
                 pid, rest = split_number(rest)
                 workers.append(pid)
             self.workers = tuple(workers)
-            self.state.workers = len(workers)
         elif kind == ASK:
             number, name = split_number(payload)
             blob = b""

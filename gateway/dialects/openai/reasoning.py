@@ -142,18 +142,13 @@ def entry_of_item(item: Mapping[str, Any]) -> Entry | None:
     """
     if not isinstance(item.get("encrypted_content"), str):
         return None
-    texts = summary_texts(item)
+    texts = texts_in(item.get("summary"))
     return {
         "type": "reasoning",
         "summary": SEPARATOR.join(texts),
         "parts": [len(text) for text in texts],
         "encrypted_content": item["encrypted_content"],
     }
-
-
-def summary_texts(item: Mapping[str, Any]) -> list[str]:
-    """Return the texts of an item's summary."""
-    return texts_in(item.get("summary"))
 
 
 def item_of(entry: Entry) -> Entry:

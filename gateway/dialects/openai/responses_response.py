@@ -12,7 +12,7 @@ import orjson
 from gateway.dialects.openai.encoded_request import EncodedRequest
 from gateway.dialects.openai.failures import incomplete, is_error, read_stream_error
 from gateway.dialects.openai.output import Output
-from gateway.dialects.openai.reasoning import SEPARATOR, entry_of_item, summary_texts
+from gateway.dialects.openai.reasoning import SEPARATOR, entry_of_item
 from gateway.dialects.openai.response import EARLY, read_oddly
 from gateway.dialects.sniffer import Sniffer
 from gateway.messages.json_values import as_dict, as_list, texts_in
@@ -176,7 +176,7 @@ class ResponsesDecoder:
             self._message_done(item, given)
 
     def _reasoning_done(self, item: Item, given: Mapping[str, Any]) -> None:
-        texts = summary_texts(given) or texts_in(given.get("content"))
+        texts = texts_in(given.get("summary")) or texts_in(given.get("content"))
         if not item.written and texts:
             self._think(item, SEPARATOR.join(texts))
         entry = entry_of_item(given)
