@@ -768,6 +768,14 @@ def test_each_request_has_its_own_time() -> None:
     run(talk())
 
 
+async def test_only_the_request_under_way_gives_its_response_less_time() -> None:
+    talk = Talk()
+    talk.connection.linger(Sink(), 0.0)
+    await asyncio.sleep(0.001)
+    await talk.hear(FIVE + b"hello")
+    assert talk.notes[-1] == "end 'hello'"
+
+
 @pytest.mark.parametrize("said", [[], [FIVE], [FIVE + b"hel"], [FIVE + b"hello"]])
 async def test_a_connection_that_is_lost_is_let_go(said: list[bytes | str]) -> None:
     """No timer holds it, and what it knows."""

@@ -70,6 +70,17 @@ async def test_a_stopped_client_stops_the_gateway_and_both_go_on(monkeypatch: py
     assert stops == [signal.SIGSTOP] * 2
 
 
+async def test_what_a_terminal_sends_to_its_foreground_is_not_sent_twice(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sent: list[int] = []
+    monkeypatch.setattr(Child, "_send", lambda child, number: sent.append(number))
+    child = Child(cast(Terminal, Foreground()))
+    for number in (signal.SIGINT, signal.SIGTSTP, signal.SIGTERM):
+        child._signalled(number)
+    assert sent == [signal.SIGTERM]
+
+
 @pytest.mark.parametrize("rest", ["sleep 0.1", "true"])
 @pytest.mark.usefixtures("before")
 async def test_a_client_that_the_shell_continued_is_not_continued_again(

@@ -16,6 +16,7 @@ from gateway import cli
 from gateway.config import Auth, ConfigError, Secret, parse
 from gateway.operator.explain import ExplainRequest, command, requests_in
 from gateway.operator.explain_text import WIDTH, report_text
+from tests.fakes.messages import read_request
 from tests.support.client import ask
 from tests.support.explode import explode
 from tests.support.in_memory import in_memory
@@ -268,7 +269,7 @@ def test_nobody_runs_there(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize("said", [b"404 X\r\n\r\n{}", b"200 X\r\n\r\n[]", b"200 X\r\n\r\n<html>"])
 async def test_something_else_runs_there(said: bytes, capsys: pytest.CaptureFixture[str]) -> None:
     async def other(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
+        await read_request(reader)
         writer.write(b"HTTP/1.1 " + said)
         writer.close()
 

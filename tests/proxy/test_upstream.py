@@ -104,6 +104,7 @@ def test_nothing_secret_is_shown() -> None:
         ("long words, then canary-t", "long words, then ***"),
         ("long words, then canary-", "long words, then canary-"),
         ("canary-t, and canary-tok", "canary-t, and ***"),
+        ("canary-tail", "canary-tail"),
         ("", ""),
     ],
 )

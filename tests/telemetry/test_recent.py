@@ -121,11 +121,12 @@ def test_who_looks_in_does_not_push_requests_out(method: str, path: str, counts:
 
 
 def test_an_hour_is_an_hour() -> None:
-    found = read(ended(NOW), ended(NOW + 60 * MINUTES))
+    found = read(ended(NOW, first_byte=0.5), ended(NOW + 60 * MINUTES, first_byte=0.5))
     account = found.accounts["up", "a@x"]
     assert found.hour(account, NOW + 60 * MINUTES)["requests"] == 1
     assert account.total["requests"] == 2
     assert list(found.minutes) == [NOW // 60 + MINUTES]
+    assert [sum(kept.first_bytes.values()) for kept in found.minutes.values()] == [1]
 
 
 def test_everything_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:

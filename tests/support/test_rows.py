@@ -1,0 +1,33 @@
+"""Of rows that are one test, each is tried, and each that fails is told by its name."""
+
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from tests.support.rows import Rows
+
+
+def divide(by: int) -> None:
+    assert 6 // by == 3
+
+
+async def divide_later(by: int) -> None:
+    divide(by)
+
+
+@pytest.mark.parametrize("test", [divide, divide_later])
+def test_each_row_that_fails_is_told(test: Callable[[int], Any], request: pytest.FixtureRequest) -> None:
+    rows = [
+        SimpleNamespace(
+            obj=test,
+            callspec=SimpleNamespace(params={"by": by}, id=f"by {by}"),
+            repr_failure=lambda info: info.type.__name__,
+        )
+        for by in (0, 2, 3)
+    ]
+    with pytest.raises(pytest.fail.Exception) as told:
+        Rows.from_parent(request.node.parent, name="divide", rows=rows).runtest()
+    assert told.value.msg == "2 of 3 rows\n\nrow [by 0]:\nZeroDivisionError\n\nrow [by 3]:\nAssertionError"
+    Rows.from_parent(request.node.parent, name="divide", rows=rows[1:2]).runtest()
