@@ -1,8 +1,8 @@
 """Patterns that are compiled when they are first needed."""
 
-from gateway.patterns import Late
+from gateway.patterns import LazyPattern
 
 
 def test_a_pattern_shows_its_text() -> None:
-    assert repr(Late("a+")) == "<Late 'a+'>"
-    assert repr(Late(b"a+")) == "<Late b'a+'>"
+    assert repr(LazyPattern("a+")) == "<LazyPattern 'a+'>"
+    assert repr(LazyPattern(b"a+")) == "<LazyPattern b'a+'>"

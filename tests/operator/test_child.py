@@ -77,7 +77,7 @@ async def test_what_a_terminal_sends_to_its_foreground_is_not_sent_twice(
     monkeypatch.setattr(Child, "_send", lambda child, number: sent.append(number))
     child = Child(cast(Terminal, Foreground()))
     for number in (signal.SIGINT, signal.SIGTSTP, signal.SIGTERM):
-        child._signalled(number)
+        child._on_signal(number)
     assert sent == [signal.SIGTERM]
 
 

@@ -1,4 +1,4 @@
-"""Of rows that are one test, each is tried, and each that fails is told by its name."""
+"""Rows that form one test: each is run, and each that fails is reported by its name."""
 
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -18,7 +18,7 @@ async def divide_later(by: int) -> None:
 
 
 @pytest.mark.parametrize("test", [divide, divide_later])
-def test_each_row_that_fails_is_told(test: Callable[[int], Any], request: pytest.FixtureRequest) -> None:
+def test_each_failing_row_is_reported(test: Callable[[int], Any], request: pytest.FixtureRequest) -> None:
     rows = [
         SimpleNamespace(
             obj=test,
@@ -27,7 +27,7 @@ def test_each_row_that_fails_is_told(test: Callable[[int], Any], request: pytest
         )
         for by in (0, 2, 3)
     ]
-    with pytest.raises(pytest.fail.Exception) as told:
+    with pytest.raises(pytest.fail.Exception) as failed:
         Rows.from_parent(request.node.parent, name="divide", rows=rows).runtest()
-    assert told.value.msg == "2 of 3 rows\n\nrow [by 0]:\nZeroDivisionError\n\nrow [by 3]:\nAssertionError"
+    assert failed.value.msg == "2 of 3 rows\n\nrow [by 0]:\nZeroDivisionError\n\nrow [by 3]:\nAssertionError"
     Rows.from_parent(request.node.parent, name="divide", rows=rows[1:2]).runtest()
