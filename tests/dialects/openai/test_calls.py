@@ -234,6 +234,7 @@ BROKEN: list[tuple[str, list[Any], str]] = [
     ("no object", [call(0, "c1", "Read", "[1]")], "no JSON object"),
     ("a number behind", [call(0, "c1", "Read", '{"a":1}2')], "no JSON object"),
     ("no number", [call(0, "c1", "Read", '{"a":NaN}')], "no JSON object"),
+    ("no string", [call(0, "c1", "Read", '"{')], "no JSON object"),
     ("no name", [call(0, "c1", None, '{"a":1}')], "without a name"),
     (
         "the second cut off",
