@@ -8,7 +8,6 @@ import os
 import socket
 import ssl
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING
@@ -241,7 +240,7 @@ class Gateway:
         """Use another configuration from the next request on. Raises StartError, which changes nothing."""
         config = self._in_place(config)
         before = self.runtime.config.sharing
-        if replace(config.sharing, share_limits=before.share_limits) != before:
+        if config.sharing._replace(share_limits=before.share_limits) != before:
             self._log.warning("but for share_limits, [sharing] takes effect at the next start")
         server_context(config)
         client_context.cache_clear()
@@ -263,7 +262,7 @@ class Gateway:
             return config
         self._log.warning("host, port and TLS on or off take effect at the next start")
         tls = there.tls if there.tls is not None and here.tls is not None else here.tls
-        return replace(config, server=replace(there, host=here.host, port=here.port, tls=tls))
+        return config._replace(server=there._replace(host=here.host, port=here.port, tls=tls))
 
     def drain(self) -> None:
         """Finish the requests in progress; accept no more."""

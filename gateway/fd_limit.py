@@ -7,7 +7,6 @@ too many then gets a 503, and no accepted request fails for want of a descriptor
 
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import replace
 
 from gateway.config import Config
 from gateway.http1.server_connection import MAX_REFUSED
@@ -32,8 +31,8 @@ def fit_to_limit(config: Config, warn: Callable[[str], None]) -> Config:
         f"server.max_connections is {limits.max_connections}, for which {needed} descriptors may be needed, and this "
         f"process can have {available}: at most {connections} connections are let in (raise the limit: ulimit -Hn)"
     )
-    server = replace(config.server, limits=replace(limits, max_connections=connections))
-    return replace(config, server=server)
+    server = config.server._replace(limits=limits._replace(max_connections=connections))
+    return config._replace(server=server)
 
 
 def raise_limit(needed: int) -> int:

@@ -12,7 +12,6 @@ import sys
 import termios
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -418,7 +417,7 @@ def test_systemd_hears_it_if_it_asked(
 
 
 async def test_warnings_are_said_by_one_worker_only(capsys: pytest.CaptureFixture[str]) -> None:
-    settings = replace(config(), warnings=("open to all",))
+    settings = config()._replace(warnings=("open to all",))
     async with serving(capsys, settings) as g:
         assert [line.partition(" ")[2] for line in g.lines] == ["warning: open to all"]
     lines: list[str] = []
@@ -461,7 +460,7 @@ async def reloaded(g: Serving, reload: Callable[[], Config]) -> list[str]:
 async def test_another_configuration(capsys: pytest.CaptureFixture[str]) -> None:
     async with ScriptedUpstream(respond=served) as up, serving(capsys, config()) as g:
         assert (await fetch(g.port, "POST", "/v1/messages", ask())).status == 404
-        better = replace(config(upstream(up.url)), warnings=("it is readable by others",))
+        better = config(upstream(up.url))._replace(warnings=("it is readable by others",))
         assert await reloaded(g, lambda: better) == [
             "warning: it is readable by others",
             "info: the configuration was reloaded",
@@ -522,8 +521,8 @@ async def test_warnings_of_another_host_are_about_the_next_start(
     capsys: pytest.CaptureFixture[str], host: str, mode: AuthMode, said: list[str]
 ) -> None:
     def reload() -> Config:
-        changed = replace(config(), server=replace(config().server, host=host), auth=Auth(mode=mode))
-        return replace(changed, warnings=(*access_warnings(changed), "another"))
+        changed = config()._replace(server=config().server._replace(host=host), auth=Auth(mode=mode))
+        return changed._replace(warnings=(*access_warnings(changed), "another"))
 
     async with serving(capsys, config()) as g:
         lines = await reloaded(g, reload)

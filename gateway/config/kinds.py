@@ -6,8 +6,8 @@ from.
 
 import re
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from types import MappingProxyType
+from typing import Any, Literal, NamedTuple
 
 from gateway.config.openai_presets import PRESETS as OPENAI_PRESETS
 from gateway.config.openai_traits import KEYS as OPENAI_KEYS
@@ -120,38 +120,37 @@ def field_path(reading: Reading, path: str, value: object) -> str:
     return text
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UpstreamKind:
+class UpstreamKind(NamedTuple):
     """How a kind of upstream is configured."""
 
     module: str
     """The dialect's module below `gateway.dialects`; it has a function `new_dialect(random, warn)`."""
     presets: Mapping[str, Preset]
     """Known upstreams by name, the kind's own service first."""
+    keys: Mapping[str, Parser]
+    """Keys of an upstream that only this kind has, or parses differently."""
+    repairs: frozenset[str]
+    """The repairs that are on by default."""
+    example_model: str
+    """A wire model that exists, for examples."""
     local_presets: frozenset[str] = frozenset()
     """Presets of servers on the user's own machine, which need no key."""
     base_url: str = ""
     """The default; empty: the file must give one."""
     check_url: Callable[[str], str] = url_before_version
     """Normalizes a base URL. Raises Mistake."""
-    defaults: Preset = field(default_factory=dict)
+    defaults: Preset = MappingProxyType({})
     """Defaults of keys for all upstreams of this kind; a preset and the file override them."""
-    keys: Mapping[str, Parser]
-    """Keys of an upstream that only this kind has, or parses differently."""
     options: type[Any] | None = None
     """The frozen dataclass of these keys' values, except for those that are fields of every Upstream."""
     check_keys: Callable[[Reading, str, Collection[str]], None] = no_more_checks
     """Notes mistakes in the combination of keys at a key path."""
-    repairs: frozenset[str]
-    """The repairs that are on by default."""
     signature_mark: str = ""
     """The prefix of its own thinking signatures; empty: they are the Messages protocol's."""
     own_models: bool = False
     """Its hosts know no `claude-*` names, so that the configuration must map clients' names."""
     oauth: bool = False
     """Its accounts may have an `oauth_file`."""
-    example_model: str
-    """A wire model that exists, for examples."""
     starter: str = ""
     """An example of an upstream with every key of this kind, commented out, for `gateway init`."""
 
@@ -205,8 +204,7 @@ MAX_OUTPUT_TOKENS = 10_000_000
 """More than any model writes, so a larger number is a typing mistake."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GeminiOptions:
+class GeminiOptions(NamedTuple):
     """Options of gemini upstreams only."""
 
     version: str = "v1beta"

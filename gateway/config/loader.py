@@ -6,7 +6,6 @@ single values. This reads nothing but the configuration and the files it names; 
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, TypedDict, TypeVar, Unpack
 
@@ -99,7 +98,7 @@ def _auth(reading: Reading, path: str, value: object) -> Auth:
     return Auth(mode=found.get("mode", "auto"), keys=keys)
 
 
-LIMITS: Mapping[str, Parser] = {field.name: _limit(field.name, field.type) for field in fields(Limits)}
+LIMITS: Mapping[str, Parser] = {name: _limit(name, type) for name, type in Limits.__annotations__.items()}
 
 TLS: Mapping[str, Parser] = {"certificate": pem("CERTIFICATE"), "private_key": pem("PRIVATE KEY")}
 
@@ -240,10 +239,10 @@ def parse(
         raise ConfigError(reading.problems)
     found["models"], found["contexts"] = divide(found.get("models", {}))
     config = Config(**found, path=path)
-    server = replace(config.server, **{key.removeprefix("--"): value for key, value in replaced.items()})
-    config = replace(config, server=server)
+    server = config.server._replace(**{key.removeprefix("--"): value for key, value in replaced.items()})
+    config = config._replace(server=server)
     _warn(reading, config, open_to_others)
-    return replace(config, warnings=tuple(reading.warnings))
+    return config._replace(warnings=tuple(reading.warnings))
 
 
 def _document(text: str, name: str) -> dict[str, Any]:

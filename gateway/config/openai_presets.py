@@ -1,14 +1,13 @@
 """Known OpenAI-compatible hosts: their address, how they take a key, and traits that differ from the defaults."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from gateway.config.openai_traits import EFFORTS, Traits
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Preset:
+class Preset(NamedTuple):
     """A known host: its address, the header of its key, and traits that differ from the defaults."""
 
     base_url: str = ""
@@ -16,7 +15,7 @@ class Preset:
     auth_header: str = "authorization"
     local: bool = False
     """It runs on this machine and needs no key."""
-    traits: Mapping[str, Any] = field(default_factory=dict)
+    traits: Mapping[str, Any] = MappingProxyType({})
 
     @property
     def values(self) -> Mapping[str, Any]:

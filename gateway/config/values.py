@@ -7,7 +7,8 @@ returns is valid. Secrets are wrapped so that no log line, `repr` or error text 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from types import MappingProxyType
+from typing import Any, Literal, NamedTuple
 
 from gateway.config.kinds import KINDS
 from gateway.config.kinds import REPAIRS as REPAIRS
@@ -23,16 +24,14 @@ REPAIRS_OF_KIND: Mapping[str, frozenset[str]] = {name: kind.repairs for name, ki
 """The repairs that are on by default, by kind."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tls:
+class Tls(NamedTuple):
     """PEM files; both were readable when the configuration was loaded."""
 
     certificate: Path
     private_key: Path
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Server:
+class Server(NamedTuple):
     """Where the gateway listens, and what responses reveal about accounts."""
 
     host: str = "127.0.0.1"
@@ -47,15 +46,14 @@ class Server:
     """Lower-case names or addresses, without port."""
     allowed_origins: tuple[str, ...] = ()
     """Lower-case `scheme://host[:port]`."""
-    limits: Limits = field(default_factory=Limits)
+    limits: Limits = Limits()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Auth:
+class Auth(NamedTuple):
     """Access of clients."""
 
     mode: AuthMode = "auto"
-    keys: Mapping[str, Secret] = field(default_factory=dict)
+    keys: Mapping[str, Secret] = MappingProxyType({})
     """Name -> key. Names appear in logs."""
 
     @property
@@ -70,8 +68,7 @@ class Auth:
         return "off" if is_loopback(host) else "all_except_health"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Retry:
+class Retry(NamedTuple):
     """Limits of the attempts for one client request."""
 
     max_attempts: int = 3
@@ -80,16 +77,14 @@ class Retry:
     """Seconds for all waits together: Claude Code shows a banner after 20 s of silence."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stream:
+class Stream(NamedTuple):
     """What a client gets while an upstream is silent."""
 
     ping_after: float = 15.0
     """Seconds, below the 20 s after which Claude Code shows a banner."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sharing:
+class Sharing(NamedTuple):
     """Cooperation of processes that serve the same accounts."""
 
     workers: bool = True
@@ -106,24 +101,21 @@ class Sharing:
     """PEM certificates trusted instead of the system's, for the store's TLS."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Intercept:
+class Intercept(NamedTuple):
     """Requests that the gateway answers itself, without an upstream."""
 
     warmup: bool = True
     quota_probe: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cache:
+class Cache(NamedTuple):
     """Observation of upstreams' prompt caches."""
 
     trace: bool = True
     """Explain lost caches; for that, hashes of each conversation's prompt are kept."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Status:
+class Status(NamedTuple):
     """The status page and its actions."""
 
     enabled: StatusFor = "loopback"
@@ -131,8 +123,7 @@ class Status:
     False turns it off."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Account:
+class Account(NamedTuple):
     """A credential for an upstream. Only a local upstream may have none."""
 
     name: str
@@ -192,21 +183,20 @@ class Upstream:
             object.__setattr__(self, "options", options())
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Config:
+class Config(NamedTuple):
     """The whole configuration, complete and checked."""
 
-    server: Server = field(default_factory=Server)
-    auth: Auth = field(default_factory=Auth)
-    retry: Retry = field(default_factory=Retry)
-    stream: Stream = field(default_factory=Stream)
-    intercept: Intercept = field(default_factory=Intercept)
-    cache: Cache = field(default_factory=Cache)
-    status: Status = field(default_factory=Status)
-    sharing: Sharing = field(default_factory=Sharing)
-    models: Mapping[str, str] = field(default_factory=dict)
+    server: Server = Server()
+    auth: Auth = Auth()
+    retry: Retry = Retry()
+    stream: Stream = Stream()
+    intercept: Intercept = Intercept()
+    cache: Cache = Cache()
+    status: Status = Status()
+    sharing: Sharing = Sharing()
+    models: Mapping[str, str] = MappingProxyType({})
     """Requested name or pattern -> model or `upstream/model`, in the file's order."""
-    contexts: Mapping[str, int] = field(default_factory=dict)
+    contexts: Mapping[str, int] = MappingProxyType({})
     """Model of that table -> tokens of its context window, where the file gives it."""
     count_tokens: CountTokens = "auto"
     upstreams: tuple[Upstream, ...] = ()

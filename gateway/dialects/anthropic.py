@@ -5,7 +5,6 @@ Serves Anthropic and every host that speaks the Messages protocol itself.
 
 import re
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import replace
 from fnmatch import fnmatchcase
 from functools import lru_cache
 from typing import Any
@@ -207,8 +206,8 @@ class AnthropicDialect:
         if failure.status >= 400 and not OWN_WORDS.search(message):
             limit = limit_in(read_error(failure.body), failure.status, most)
             if limit is not None:
-                message, failure = limit.text, replace(failure, body=_reword(failure, type, limit.text))
-        return replace(failure, type=type, message=failure.message or message)
+                message, failure = limit.text, failure._replace(body=_reword(failure, type, limit.text))
+        return failure._replace(type=type, message=failure.message or message)
 
     def cure(
         self,

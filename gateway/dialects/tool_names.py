@@ -6,9 +6,9 @@ conversation, whatever other tools there are. Names in a response are changed ba
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 from hashlib import blake2b
 from itertools import count
+from typing import NamedTuple
 
 from gateway.messages.json_values import dicts_in
 
@@ -23,8 +23,7 @@ _LONGEST_PREFIXED = 4 * LONGEST
 """Characters of a name that are searched for a namespace."""
 
 
-@dataclass(frozen=True, slots=True)
-class NameRule:
+class NameRule(NamedTuple):
     """An upstream's rule for the name of a function. At most LONGEST characters."""
 
     characters: str

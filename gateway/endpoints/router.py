@@ -1,7 +1,7 @@
 """The table of paths and methods with their endpoints, and the errors for paths that have none."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from gateway.endpoints import count_tokens, event_logging, health, messages, metrics, models, root, status
 from gateway.endpoints.access import ACTION
@@ -11,8 +11,7 @@ from gateway.messages.errors import RequestError
 from gateway.proxy.request import ClientRequest, Endpoint
 
 
-@dataclass(frozen=True, slots=True)
-class Route:
+class Route(NamedTuple):
     """The endpoints of one path."""
 
     methods: Mapping[str, Endpoint]

@@ -3,14 +3,13 @@
 Sizes are bytes, times are seconds. The configuration can change each of them by its name here.
 """
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 KIB = 1024
 MIB = 1024 * KIB
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
+class Limits(NamedTuple):
     """Limits of one connection. Field names are the configuration's keys in `[server]`."""
 
     max_request_line: int = 8 * KIB

@@ -4,8 +4,7 @@ There is one object for each protocol, so that code that responds to clients doe
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from gateway.messages.errors import error_body, error_event
 from gateway.messages.stream import PING
@@ -33,8 +32,7 @@ class ErrorEvent(Protocol):
         """Return the whole event."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ClientProtocol:
+class ClientProtocol(NamedTuple):
     """What the gateway itself sends in one protocol."""
 
     error_body: ErrorBody

@@ -11,7 +11,6 @@ import sys
 import time
 from argparse import Namespace
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, NamedTuple, cast
 
@@ -123,7 +122,7 @@ def remote_explainer(options: Namespace) -> Ask:
 def local_explainer(options: Namespace) -> Ask:
     """Return an Ask of a gateway built from the configuration for this alone. Raises ConfigError."""
     # Shared state is not needed to explain, so no store is opened.
-    config = replace(load_config(config_file(options.config)), sharing=Sharing())
+    config = load_config(config_file(options.config))._replace(sharing=Sharing())
     gateway = Gateway(config, AccessLog(complain, level="error"), os.environ)
     key = options.key or config.auth.first_key
 

@@ -6,7 +6,6 @@ import shutil
 from argparse import Namespace
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
-from dataclasses import replace
 
 from gateway.app import Gateway
 from gateway.config import Auth, Config, ConfigError, Secret
@@ -77,7 +76,7 @@ def _own_config(file: str | None, auth: Auth) -> Config:
     """Return the configuration with a loopback address and a key for this run, and without TLS: clients trust no
     certificate for loopback."""
     config = load_config(config_file(file), host=HOST, port=0, workers=1, auth=auth)
-    return replace(config, server=replace(config.server, tls=None))
+    return config._replace(server=config.server._replace(tls=None))
 
 
 class _Session:
@@ -161,7 +160,7 @@ class _Session:
         from gateway.demo.upstream import DemoUpstream
 
         upstream_port = await stack.enter_async_context(listening(DemoUpstream()))
-        return replace(configuration(0, upstream_port), auth=self._auth)
+        return configuration(0, upstream_port)._replace(auth=self._auth)
 
 
 def _soft_limit() -> int:

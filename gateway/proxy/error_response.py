@@ -2,7 +2,7 @@
 in the protocol's form."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from gateway.config import Server
 from gateway.http1.heads import render_lines
@@ -15,8 +15,7 @@ from gateway.routing.retries import GiveUp
 HINTS = frozenset({b"retry-after", b"retry-after-ms"})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ErrorResponse:
+class ErrorResponse(NamedTuple):
     """A whole error response, with its type and message for a stream that has begun."""
 
     status: int

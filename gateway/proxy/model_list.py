@@ -7,9 +7,8 @@ list, with one account after the other; again soon while none responds, and ever
 import asyncio
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from gateway.dialects.base import ListedModel, Outgoing
 from gateway.http1.limits import MIB
@@ -31,8 +30,7 @@ RETRY_AFTER = 2.0
 takes seconds to start."""
 
 
-@dataclass(frozen=True, slots=True)
-class Model:
+class Model(NamedTuple):
     """One entry of the list."""
 
     id: str

@@ -5,8 +5,7 @@ refresh at a time. No error and no `repr` shows a secret.
 """
 
 import re
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from gateway.config import Account, Secret
 from gateway.config.addresses import token_uri
@@ -29,8 +28,7 @@ _HEADER_SAFE = r"[!-~]+"
 _ERROR_CODE = r"[a-z_]{1,40}"
 
 
-@dataclass(frozen=True, slots=True)
-class Credential:
+class Credential(NamedTuple):
     """The value of an upstream request's credential header."""
 
     kind: Literal["api_key", "bearer", "none"]

@@ -7,7 +7,6 @@ name and a detail, so that it can be remembered and shown.
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from gateway.messages.history_cures import is_flat
@@ -55,8 +54,7 @@ Detail = Callable[[Refusal, Sent], str | None]
 """Returns a cure's detail, or None if what is refused was not sent."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CureRow:
+class CureRow(NamedTuple):
     """One row of the table: the refusals that it covers, and the cure's detail."""
 
     name: str

@@ -11,8 +11,7 @@
 `meanings` interprets it.
 """
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -31,8 +30,7 @@ LONGEST = 8192
 """Characters kept of a message; the known messages have up to 500."""
 
 
-@dataclass(frozen=True, slots=True)
-class ErrorBody:
+class ErrorBody(NamedTuple):
     """The content of an error body. Missing fields are empty."""
 
     type: str = ""

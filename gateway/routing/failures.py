@@ -1,8 +1,8 @@
 """A failed attempt as a value. `meanings` interprets it, `policy` says what follows."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import Enum
+from typing import NamedTuple
 
 from gateway.messages.errors import STATUS_OF_TYPE
 from gateway.messages.json_values import json_in
@@ -35,8 +35,7 @@ class FailureKind(Enum):
     """A 200 that is neither a message nor an error: a web page, other text, other JSON."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Failure:
+class Failure(NamedTuple):
     """One failed attempt. Unknown fields are empty; then the body is read for them."""
 
     kind: FailureKind

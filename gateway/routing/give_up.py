@@ -6,7 +6,7 @@ a response of it, or relays the upstream's own bytes.
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from gateway.patterns import LazyPattern
 from gateway.routing.accounts import Target
@@ -36,8 +36,7 @@ BUSY = 529
 """The protocol's status for overload: clients retry it with growing pauses."""
 
 
-@dataclass(frozen=True, slots=True)
-class FailedAttempt:
+class FailedAttempt(NamedTuple):
     """A failed attempt, or the remembered failure that started a cool-down."""
 
     target: Target
@@ -51,8 +50,7 @@ class FailedAttempt:
     """The change for another attempt on the same account."""
 
 
-@dataclass(frozen=True, slots=True)
-class Sentence:
+class Sentence(NamedTuple):
     """A part of the error message for the client."""
 
     before: str
@@ -64,19 +62,11 @@ class Sentence:
     after: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GiveUp:
+class GiveUp(NamedTuple):
     """The result of a request without a (further) attempt: what to send to the client."""
 
     failure: Failure | None
     """The most useful one, or None. Without headers and body if an earlier request met it."""
-    upstream: str = ""
-    account: str = ""
-    """The account that failed."""
-    wire_model: str = ""
-    """The model requested there."""
-    rule: str = ""
-    """The row of the failure table."""
     status: int
     """The status for the client: the failure's own, or a replacement."""
     retry_after: int | None
@@ -84,9 +74,16 @@ class GiveUp:
     help."""
     final: bool
     """Whether to tell the client not to retry (`x-should-retry: false`)."""
+    sentences: tuple[Sentence, ...]
+    upstream: str = ""
+    account: str = ""
+    """The account that failed."""
+    wire_model: str = ""
+    """The model requested there."""
+    rule: str = ""
+    """The row of the failure table."""
     own_words: bool = False
     """Whether to send an upstream's error byte for byte, in the client's protocol; else the gateway writes one."""
-    sentences: tuple[Sentence, ...]
 
     def error_message(self, shown: Callable[[str], str], censor: Callable[[str], str]) -> str:
         """Return the message of an error that the gateway writes. `shown` returns an account's name as clients may see

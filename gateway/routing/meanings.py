@@ -5,7 +5,7 @@ follows from a meaning.
 """
 
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from gateway.routing.error_bodies import ErrorBody, read_error
 from gateway.routing.failures import Failure, FailureKind, message_of, status_of
@@ -26,8 +26,7 @@ LONGEST = 8192
 """Characters of a message that are searched; the known messages have up to 500."""
 
 
-@dataclass(frozen=True, slots=True)
-class Meaning:
+class Meaning(NamedTuple):
     """What a failure is about, and when the upstream said to retry."""
 
     rule: Rule

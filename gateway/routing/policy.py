@@ -4,8 +4,8 @@
 `give_up` which error the client gets.
 """
 
-from dataclasses import dataclass, replace
 from enum import Enum
+from typing import NamedTuple
 
 MAX_DOUBLINGS = 32
 """Exponent limit of growing cool-downs: every cap in the table is reached long before."""
@@ -40,14 +40,13 @@ class Next(Enum):
     AFTER_COOL_DOWN = "whichever account is free first"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rule:
+class Rule(NamedTuple):
     """One row of the table. Times are seconds."""
 
     name: str
-    about: About = About.REQUEST
     next: tuple[Next, ...]
     """Next steps, best first. If none is possible, the request has failed."""
+    about: About = About.REQUEST
     costs: bool = False
     """Whether it took time, and counts against `max_attempts`. Immediate refusals do not while another account is
     left."""
@@ -184,13 +183,13 @@ _DOWN = Rule(
 """The template of the rows about a whole upstream."""
 
 UPSTREAM_RULES = (
-    replace(_DOWN, name="connect", next=ELSEWHERE, pause=0.25),
+    _DOWN._replace(name="connect", next=ELSEWHERE, pause=0.25),
     # The upstream may still generate, and charge for it.
-    replace(_DOWN, name="timeout", next=OTHER_UPSTREAM, pause=0.0),
+    _DOWN._replace(name="timeout", next=OTHER_UPSTREAM, pause=0.0),
     # An upstream that reports a failure under a 200 may still serve another account.
-    replace(_DOWN, name="failure in a 200", next=ELSEWHERE),
+    _DOWN._replace(name="failure in a 200", next=ELSEWHERE),
     _DOWN,
-    replace(_DOWN, name="overloaded", grace=1, use=OVERLOAD),
+    _DOWN._replace(name="overloaded", grace=1, use=OVERLOAD),
     Rule(
         name="overloaded with hint",
         about=About.UPSTREAM,

@@ -1,8 +1,8 @@
 """The client's request, as far as failures need it: read only after one."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from gateway.messages.json_values import as_text, dicts_in
 from gateway.routing.failures import Headers
@@ -16,11 +16,10 @@ DEEPEST = 4
 """Levels of nested blocks: a message's, a tool result's, and some to spare."""
 
 
-@dataclass(frozen=True, slots=True)
-class Sent:
+class Sent(NamedTuple):
     """A client's request, read only."""
 
-    document: Mapping[str, Any] = field(default_factory=dict)
+    document: Mapping[str, Any] = MappingProxyType({})
     """The body as parsed."""
     headers: Headers = ()
     """Its head's fields, lower-case names."""

@@ -4,7 +4,7 @@ Statuses are unreliable: hosts report an exhausted balance as 400, 402, 403, 429
 404. `meanings` applies the table, `policy` says what follows from a meaning.
 """
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from gateway.patterns import LazyPattern, any_of
 from gateway.routing.sent import AUDIO, CONTEXT_1M, DOCUMENTS, FAST, IMAGES
@@ -13,12 +13,13 @@ WINDOW = 3600.0
 """Seconds, for an exhausted window whose end is given without a time zone: probed hourly."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Signal:
+class Signal(NamedTuple):
     """One row of the table. It matches if any of its codes is present, or else its words."""
 
     rule: str
     """The row of `policy.TABLE`."""
+    seen: str
+    """Where it was seen."""
     codes: frozenset[str] = frozenset()
     """Codes, reasons and types, lower case."""
     words: LazyPattern[str] | None = None
@@ -32,8 +33,6 @@ class Signal:
     """The status that the client gets where the upstream's own was not an error."""
     hint: float | None = None
     """Seconds until a retry makes sense, if no header says so."""
-    seen: str
-    """Where it was seen."""
 
 
 REFUSALS = frozenset({400, 404, 415, 422})

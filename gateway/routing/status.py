@@ -1,7 +1,6 @@
 """The status of accounts as values: for readiness checks, operators and tests."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from enum import Enum
 from typing import NamedTuple
 
@@ -24,15 +23,10 @@ class State(Enum):
     """The account itself was refused or disabled: an operator must act."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CoolDown:
+class CoolDown(NamedTuple):
     """One cool-down. Times are monotonic seconds."""
 
     about: About
-    wire_model: str = ""
-    """The model that is closed, if only one is."""
-    feature: str = ""
-    """The feature of that model that is closed, if only one is."""
     rule: str
     """The row of the failure table that started it."""
     words: str
@@ -45,10 +39,13 @@ class CoolDown:
     probe_at: float
     """When a probe may pass: `until`, or earlier."""
     probing: bool
+    wire_model: str = ""
+    """The model that is closed, if only one is."""
+    feature: str = ""
+    """The feature of that model that is closed, if only one is."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AccountStatus:
+class AccountStatus(NamedTuple):
     """One account. `about`, `until` and `cause` describe the cool-down that ends last; empty if it is open."""
 
     upstream: str
@@ -166,17 +163,12 @@ def scope_of(target: Target, about: About, feature: str) -> Scope:
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Change:
+class Change(NamedTuple):
     """Something was closed or opened."""
 
     opened: bool
     about: About
     upstream: str
-    account: str = ""
-    wire_model: str = ""
-    feature: str = ""
-    """What was closed or opened: see `Scope`."""
     rule: str
     """The row of the failure table that closed it."""
     status: int
@@ -185,6 +177,10 @@ class Change:
     """The upstream's message; to be censored before it is shown."""
     until: float
     """Monotonic seconds until which it is closed, as far as is known."""
+    account: str = ""
+    wire_model: str = ""
+    feature: str = ""
+    """What was closed or opened: see `Scope`."""
 
 
 def change_of(target: Target, about: About, feature: str, breaker: CircuitBreaker, *, opened: bool) -> Change:

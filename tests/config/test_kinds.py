@@ -1,6 +1,5 @@
 """Kinds of upstreams: each row fits the rest of the configuration, and leads to a dialect."""
 
-import dataclasses
 import re
 import tomllib
 from importlib import import_module
@@ -18,7 +17,7 @@ SETTING = re.compile(r"^#(?=[A-Za-z\\[\"])", re.MULTILINE)
 @pytest.mark.parametrize("name", KINDS)
 def test_each_row_is_complete(name: str) -> None:
     row = KINDS[name]
-    options = {field.name for field in dataclasses.fields(row.options)} if row.options is not None else set()
+    options = set(row.options.__annotations__) if row.options is not None else set()
     assert options == row.keys.keys() - set(FIELDS)
     assert not row.keys.keys() & KEYS.keys()
     assert row.defaults.keys() <= keys_of(name).keys()

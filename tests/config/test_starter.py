@@ -1,6 +1,5 @@
 """The starter configuration: works as written, says every key, and its defaults are the defaults."""
 
-import dataclasses
 import re
 import tomllib
 from pathlib import Path
@@ -30,7 +29,7 @@ def test_it_works_once_its_variable_is_set() -> None:
     config = parse(STARTER, {"ANTHROPIC_KEY_1": "key"})
     (upstream,) = config.upstreams
     assert (upstream.base_url, upstream.accounts[0].api_key) == ("https://api.anthropic.com", Secret("key"))
-    assert dataclasses.replace(config, upstreams=()) == Config()
+    assert config._replace(upstreams=()) == Config()
 
 
 def test_what_is_commented_out_loads_and_shows_the_defaults(tmp_path: Path) -> None:
@@ -42,7 +41,7 @@ def test_what_is_commented_out_loads_and_shows_the_defaults(tmp_path: Path) -> N
     text = SETTING.sub("", STARTER).replace("/run/secrets", str(tmp_path))
     environ = dict.fromkeys(re.findall(r"\$\{([A-Z_0-9]+)\}", STARTER), "key")
     config = parse(text, environ, path=tmp_path / "gateway.toml")
-    server = dataclasses.replace(config.server, tls=None, allowed_hosts=())
+    server = config.server._replace(tls=None, allowed_hosts=())
     assert server == Server()
     assert (config.retry, config.stream, config.intercept) == (Retry(), Stream(), Intercept())
     assert (config.status, config.cache) == (Status(), Cache())

@@ -1,6 +1,5 @@
 """Values: secrets that do not show, defaults that are the documented ones, what counts as loopback."""
 
-import dataclasses
 from typing import Literal
 
 import pytest
@@ -52,7 +51,7 @@ def test_defaults_are_the_documented_ones() -> None:
 
 @pytest.mark.parametrize("field", ["port", "host"])
 def test_values_cannot_be_changed(field: str) -> None:
-    with pytest.raises(dataclasses.FrozenInstanceError):
+    with pytest.raises(AttributeError):
         setattr(Server(), field, 1)
 
 

@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -40,7 +39,7 @@ api_key = "{key}"
 def config(url: str, preset: str, more: str = "", key: str = "sk-1") -> Config:
     """A configuration as an operator writes it."""
     read = parse(TOML.format(url=url, preset=preset, more=more, key=key), {})
-    return replace(read, server=replace(read.server, port=0, limits=FAST))
+    return read._replace(server=read.server._replace(port=0, limits=FAST))
 
 
 @asynccontextmanager

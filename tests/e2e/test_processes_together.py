@@ -8,7 +8,6 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -146,7 +145,7 @@ async def test_a_reload_goes_on_sharing_and_divides_limits() -> None:
         async with two(made) as (here, there):
             (target,) = there.gateway.runtime.targets("m")
             assert target.state.limit == 8
-            there.gateway.reload(replace(made, sharing=replace(made.sharing, share_limits=True)))
+            there.gateway.reload(made._replace(sharing=made.sharing._replace(share_limits=True)))
             (target,) = there.gateway.runtime.targets("m")
             assert target.state.limit == 4
             assert (await here.post(REQUEST)).status == 503

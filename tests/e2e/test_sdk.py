@@ -82,11 +82,10 @@ def configured(port: int, tls: Tls | None, ca_file: Path | None) -> Config:
     upstream = replace(base.upstreams[0], models={"claude-*": "claude-demo"})
     if ca_file is not None:
         upstream = replace(upstream, base_url=f"https://localhost:{port}", ca_file=ca_file)
-    return replace(
-        base,
+    return base._replace(
         upstreams=(upstream,),
         auth=Auth(mode="strict", keys={"laptop": Secret(KEY)}),
-        server=replace(base.server, tls=tls),
+        server=base.server._replace(tls=tls),
     )
 
 

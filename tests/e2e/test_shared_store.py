@@ -5,7 +5,6 @@ import itertools
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -253,8 +252,8 @@ async def test_a_reload_keeps_the_store_and_says_so(store_server: StoreServer) -
     up = Up()
     async with up.server, gateways(up.shared(store_server), 1) as (gateway,):
         before = gateway.gateway.runtime.config
-        gateway.gateway.reload(replace(before, sharing=replace(before.sharing, share_limits=True)))
-        gateway.gateway.reload(replace(before, sharing=Sharing()))
+        gateway.gateway.reload(before._replace(sharing=before.sharing._replace(share_limits=True)))
+        gateway.gateway.reload(before._replace(sharing=Sharing()))
         assert sum("takes effect at the next start" in line for line in gateway.lines) == 1
         assert told(gateway, "warning: but for share_limits, [sharing] takes effect at the next start")
         # It tells what it learns all the same.

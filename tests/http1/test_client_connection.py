@@ -3,7 +3,6 @@
 import asyncio
 import gc
 from collections.abc import Callable
-from dataclasses import replace
 from weakref import ref
 
 import pytest
@@ -18,7 +17,7 @@ from tests.support.clock import run
 from tests.support.loops import settle
 from tests.support.wire import Wire
 
-LIMITS = replace(Limits(), max_head=200)
+LIMITS = Limits()._replace(max_head=200)
 
 
 class Talk:

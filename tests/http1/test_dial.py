@@ -6,7 +6,7 @@ import ssl
 from base64 import b64decode
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from tests.http1.wire import Sink
 from tests.support.loops import on_each_loop, settle
 from tests.support.wire import Wire
 
-QUICK = replace(Limits(), connect_timeout=0.05)
+QUICK = Limits()._replace(connect_timeout=0.05)
 """For what must fail by silence. Everything else gets all the time it wants."""
 
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello"

@@ -1,7 +1,6 @@
 """The numbers of the edge: what is promised of them, and that each has its reason beside it."""
 
 import ast
-from dataclasses import FrozenInstanceError, fields, replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -61,12 +60,12 @@ def test_each_has_its_reason() -> None:
         and isinstance(reason.value, ast.Constant)
         and len(str(reason.value.value)) > 30
     }
-    assert explained == {field.name for field in fields(Limits)}
+    assert explained == set(Limits._fields)
 
 
 def test_it_is_a_value() -> None:
-    ours = replace(Limits(), max_body=1)
+    ours = Limits()._replace(max_body=1)
     assert (ours.max_body, ours.max_head) == (1, Limits().max_head)
     name = "max_body"
-    with pytest.raises(FrozenInstanceError):
+    with pytest.raises(AttributeError):
         setattr(ours, name, 2)

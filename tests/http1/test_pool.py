@@ -7,7 +7,6 @@ import socket
 import ssl
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager, suppress
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -159,7 +158,7 @@ async def test_a_request_sent_when_a_response_ends_uses_its_connection() -> None
 
 @pytest.mark.parametrize(("limit", "lost"), [(0, [0, 1, 2]), (1, [0, 1]), (2, [0]), (3, [])])
 async def test_the_oldest_idle_ones_are_too_many(limit: int, lost: list[int]) -> None:
-    net = Network(replace(Limits(), pool_max_idle=limit))
+    net = Network(Limits()._replace(pool_max_idle=limit))
     sinks = [await net.ask() for _ in range(3)]
     for wire in net.wires:
         wire.say(RESPONSE)
@@ -371,7 +370,7 @@ async def test_a_connection_that_becomes_idle_serves_who_waits() -> None:
 
 def test_waiting_for_others_connections_takes_no_longer_than_connecting() -> None:
     async def story() -> None:
-        net = Network(replace(Limits(), connect_timeout=10))
+        net = Network(Limits()._replace(connect_timeout=10))
         net.error = ConnectError("nobody is there")
         (late,) = await crowd(net, 1)
         await asyncio.sleep(10)
@@ -387,7 +386,7 @@ async def test_an_exception_while_a_crowd_is_served_harms_no_other() -> None:
     def fail() -> None:
         raise ValueError("oops")
 
-    net = Network(replace(Limits(), connect_timeout=0))
+    net = Network(Limits()._replace(connect_timeout=0))
     first, second = await crowd(net, 2)
     first.on_failure = fail
     net.open.set()
@@ -522,7 +521,7 @@ async def test_connections_that_were_made_before_any_head_came_share_its_templat
 
 async def test_new_limits_reach_the_next_connection() -> None:
     net = Network()
-    net.pool.limits = replace(Limits(), max_head=10)
+    net.pool.limits = Limits()._replace(max_head=10)
     sink = await net.ask()
     net.wires[0].say(RESPONSE)
     assert sink.notes == ["failed: the upstream's response has too large a head"]

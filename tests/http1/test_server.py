@@ -6,7 +6,7 @@ import ssl
 import struct
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -123,7 +123,7 @@ async def test_plain_http_where_tls_is_spoken(tls: Tls) -> None:
 
 @on_each_loop
 async def test_a_client_that_never_finishes_its_handshake(tls: Tls) -> None:
-    limits = replace(Limits(), header_timeout=0.03)
+    limits = Limits()._replace(header_timeout=0.03)
     async with serving(Desk(), limits, tls.server) as (server, port), await Client.connect(port) as client:
         assert await ended(client) in (b"", b"reset")
         assert not server.connections
@@ -156,7 +156,7 @@ async def test_several_listeners() -> None:
 async def test_new_limits_reach_the_next_connection() -> None:
     async with serving(Desk()) as (server, port), await Client.connect(port) as old:
         assert (await old.request("POST", "/", b"hello")).status == 200
-        server.limits = replace(Limits(), max_body=4)
+        server.limits = Limits()._replace(max_body=4)
         assert (await old.request("POST", "/", b"hello")).status == 200
         async with await Client.connect(port) as new:
             assert (await new.request("POST", "/", b"hello")).status == 413
@@ -167,7 +167,7 @@ async def test_new_limits_reach_the_next_connection() -> None:
 
 @on_each_loop
 async def test_one_too_many() -> None:
-    async with serving(Desk(), replace(Limits(), max_connections=2)) as (server, port):
+    async with serving(Desk(), Limits()._replace(max_connections=2)) as (server, port):
         first, second = [await Client.connect(port) for _ in range(2)]
         await until(server, 2)
         async with await Client.connect(port) as third:
@@ -291,7 +291,7 @@ async def test_a_client_that_leaves(tls: Tls, secure: bool, how: str) -> None:
 @on_each_loop
 async def test_a_refused_body_does_not_cost_the_response() -> None:
     """The client writes all of it before it reads. Closing at once would reset what it is about to read."""
-    limits = replace(Limits(), max_body=1000, linger_timeout=5)
+    limits = Limits()._replace(max_body=1000, linger_timeout=5)
     async with serving(Desk(), limits) as (server, port), await Client.connect(port) as client:
         client.writer.write(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4000000\r\n\r\n")
         for _ in range(40):
@@ -314,7 +314,7 @@ async def test_a_slow_reader_lives_and_one_that_reads_nothing_does_not(tls: Tls,
     desk = Desk()
     desk.respond = lambda exchange, body: exchange.respond(200, MUCH)
     # Over TLS the standard loop takes any response at once, so that such a connection is closed as idle first.
-    limits = replace(Limits(), write_timeout=0.15, keep_alive_timeout=0.15)
+    limits = Limits()._replace(write_timeout=0.15, keep_alive_timeout=0.15)
     async with serving(desk, limits, tls.server if secure else None) as (server, port):
         with await asyncio.to_thread(small_socket, port, tls.client if secure else None) as ours:
             ours.sendall(GET)

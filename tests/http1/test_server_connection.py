@@ -7,7 +7,6 @@ import asyncio
 import gc
 import re
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 from weakref import ref
 
 import pytest
@@ -257,7 +256,7 @@ async def test_transcripts(name: str) -> None:
 
 # Sizes.
 
-TIGHT = replace(Limits(), max_request_line=40, max_head=100, max_body=10, linger_bytes=30)
+TIGHT = Limits()._replace(max_request_line=40, max_head=100, max_body=10, linger_bytes=30)
 
 LINE = error(414, "the request line is longer than 40 bytes")
 HEAD = error(431, "the request's head is larger than 100 bytes")
@@ -503,7 +502,7 @@ async def test_a_thousand_pipelined_requests() -> None:
 
 
 async def test_a_client_that_sends_on_is_not_read_for_ever() -> None:
-    visit = Visit(replace(Limits(), max_head=1000))
+    visit = Visit(Limits()._replace(max_head=1000))
     visit.say(get("/later"))
     for _ in range(100):
         visit.say(get("/later"))
@@ -609,7 +608,7 @@ async def test_draining_while_requests_wait() -> None:
     ],
 )
 async def test_a_body_that_is_refused_while_pieces_wait(body: bytes, message: bytes) -> None:
-    visit = Visit(replace(Limits(), max_body=20_000))
+    visit = Visit(Limits()._replace(max_body=20_000))
     assert visit.say(chunked("/", body)) == b""
     await settle(20)
     assert message in visit.wire.heard()
@@ -647,7 +646,7 @@ def big(exchange: Exchange, body: bytes) -> None:
 
 
 async def test_a_client_that_pipelines_without_reading_is_not_read_either() -> None:
-    visit = Visit(replace(Limits(), max_head=1000))
+    visit = Visit(Limits()._replace(max_head=1000))
     visit.desk.respond = big
     visit.wire.takes = False
     for _ in range(100):
@@ -672,7 +671,7 @@ async def test_after_a_slow_response_a_request_is_served_when_it_comes() -> None
 
 
 async def test_the_application_hears_of_the_clients_pace() -> None:
-    visit = Visit(replace(Limits(), high_water=1000))
+    visit = Visit(Limits()._replace(high_water=1000))
     visit.wire.takes = False
     visit.say(get("/later"))
     exchange = visit.desk.later[0]
@@ -736,7 +735,7 @@ def test_a_connection_is_idle_from_when_its_response_has_left() -> None:
 @pytest.mark.parametrize(("takes", "seconds"), [(0, 2 + 60), (1000, 2)])
 def test_a_refused_client_that_reads_nothing_is_cut_off(takes: int, seconds: float) -> None:
     async def visit() -> float:
-        visit = Visit(replace(TIGHT, high_water=10))
+        visit = Visit(TIGHT._replace(high_water=10))
         began = asyncio.get_running_loop().time()
         visit.wire.takes = False
         visit.say(of_line(41))
@@ -910,7 +909,7 @@ async def test_a_connection_made_while_draining_serves_one_request() -> None:
 
 
 async def test_one_connection_too_many() -> None:
-    visit = Visit(replace(Limits(), max_connections=1))
+    visit = Visit(Limits()._replace(max_connections=1))
     second = Wire()
     message = b"too many connections are open at this gateway"
     connection = ServerConnection(visit.server)
@@ -926,7 +925,7 @@ async def test_one_connection_too_many() -> None:
 
 async def test_far_too_many_connections() -> None:
     """Only so many hear that they are too many; all of them have a descriptor until they have heard it."""
-    visit = Visit(replace(Limits(), max_connections=1))
+    visit = Visit(Limits()._replace(max_connections=1))
     wires = [Wire() for _ in range(MAX_REFUSED + 2)]
     heard = [wire.join(ServerConnection(visit.server)) for wire in wires]
     assert [b"503" in words for words in heard] == [True] * MAX_REFUSED + [False, False]
@@ -958,7 +957,7 @@ async def test_an_exception_becomes_a_response(fails: str, heard: bytes, notes: 
 
 
 async def test_an_exception_when_the_client_is_slow() -> None:
-    visit = Visit(replace(Limits(), high_water=10))
+    visit = Visit(Limits()._replace(high_water=10))
     visit.desk.fails = "writable"
     visit.wire.takes = False
     visit.say(get("/later"))
@@ -1009,7 +1008,7 @@ async def test_a_known_head_in_reads_and_a_shorter_one_behind_it(known: bytes) -
 async def test_a_known_head_whose_length_makes_it_too_large() -> None:
     known, longer = post("/", b"x" * 9), post("/", b"x" * 10)
     size = len(known) - 9
-    visit = Visit(replace(Limits(), max_head=size))
+    visit = Visit(Limits()._replace(max_head=size))
     for _ in range(2):
         assert visit.say(known) == response(200, b"x" * 9)
     assert visit.say(longer) == error(431, f"the request's head is larger than {size} bytes")

@@ -12,7 +12,7 @@ from gateway.routing.failures import Failure, FailureKind
 from gateway.routing.meanings import meaning_of
 from gateway.routing.model_routes import Candidate
 from gateway.routing.policy import About
-from gateway.routing.retries import Choice, Retries
+from gateway.routing.retries import Choice, Retries, Wait
 from gateway.routing.scheduler import Lease, Scheduler
 from gateway.routing.sent import Sent
 from tests.routing.test_signals import FEATURES, SILENT, SPEAKS
@@ -121,7 +121,7 @@ def test_whatever_upstreams_say_a_request_comes_to_an_end(
         if isinstance(step, Lease):
             retries.failed(step, outcomes[asked % len(outcomes)], now, WALL + now)
             asked += 1
-        elif hasattr(step, "seconds"):
+        elif isinstance(step, Wait):
             now += step.seconds
         else:
             break

@@ -2,7 +2,6 @@
 
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -299,7 +298,7 @@ def test_what_an_upstream_said_travels_without_secrets() -> None:
     assert breaker is not None
     assert breaker.cause is not None
     here.news.clear()
-    breaker.cause = replace(breaker.cause, message="your key sk-key is wrong")
+    breaker.cause = breaker.cause._replace(message="your key sk-key is wrong")
     here.state._publish_breaker(COOLING, Scope("a", "A"), breaker)
     together.spread()
     (told,) = there.scheduler.snapshot(there.now())[0].cool_downs

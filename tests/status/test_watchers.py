@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -163,7 +162,7 @@ async def test_a_reload_that_changes_who_may_look_ends_it(change: dict[str, Any]
     settings = config(upstream("http://127.0.0.1:1", "a@x.org"), auth=Auth(keys={"k": Secret("one")}))
     async with running(settings) as g, watching(g) as one:
         await one.until(1)
-        g.gateway.reload(replace(settings, **change))
+        g.gateway.reload(settings._replace(**change))
         await asyncio.wait_for(one.client.reader.readuntil(b"0\r\n\r\n"), 2.0)
         assert not leftovers_of_watchers()
 

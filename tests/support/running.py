@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from typing import Any, Literal
 
 from gateway.app import Gateway
@@ -50,7 +49,7 @@ def config(
     fields.setdefault("retry", Retry(max_attempts=3, max_wait=2.0))
     fields.setdefault("stream", Stream(ping_after=5.0))
     fields.setdefault("auth", Auth())
-    chosen = replace(FAST, **(limits or {}))
+    chosen = FAST._replace(**(limits or {}))
     return Config(
         server=Server(host="127.0.0.1", port=0, limits=chosen, **(server or {})),
         upstreams=upstreams,

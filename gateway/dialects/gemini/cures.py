@@ -5,8 +5,7 @@ So a new model that differs costs one refusal an hour, and needs no new release 
 """
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from gateway.dialects.gemini.errors import output_limit
 from gateway.dialects.gemini.families import Family
@@ -16,8 +15,7 @@ from gateway.routing.cures import MESSAGES_CURES, Cure, CureRow, Detail, Refusal
 from gateway.routing.sent import Sent, kind_of
 
 
-@dataclass(frozen=True, slots=True)
-class Ability:
+class Ability(NamedTuple):
     """One ability of families, and its refusals."""
 
     name: str
@@ -112,7 +110,7 @@ def apply_cures(kind: Family, cures: Collection[Cure]) -> Family:
     """Return the family after cures."""
     for name, detail in cures:
         if name in _WITHOUT:
-            kind = replace(kind, **_WITHOUT[name])
+            kind = kind._replace(**_WITHOUT[name])
         elif name == MAX_TOKENS and detail.isdecimal():
-            kind = replace(kind, max_output=int(detail))
+            kind = kind._replace(max_output=int(detail))
     return kind

@@ -7,7 +7,6 @@ prompt that is too long, too large a max_tokens) get the messages that they look
 
 import re
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 from gateway.messages.errors import error_type
@@ -69,7 +68,7 @@ def translate_failure(failure: Failure) -> Failure:
             failure.message or failure.body[: 4 * SHOWN_BODY].decode("utf-8", "replace")[:SHOWN_BODY].strip()
         )
         message = message or f"the upstream responded with status {failure.status}"
-        return replace(failure, message=message, type=error_type(failure.status))
+        return failure._replace(message=message, type=error_type(failure.status))
     code = as_text(error.get("status"))
     status = failure.status or _status(error.get("code"), code)
     for special in (code, *_reasons(error)):
@@ -77,7 +76,7 @@ def translate_failure(failure: Failure) -> Failure:
     text = as_text(error.get("message")) or code or f"the upstream responded with status {status}"
     if status == 400:
         text = _with_api_message(text)
-    return replace(failure, status=status, type=error_type(status), message=text)
+    return failure._replace(status=status, type=error_type(status), message=text)
 
 
 def read_error(body: bytes) -> dict[str, Any] | None:

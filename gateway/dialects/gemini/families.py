@@ -4,7 +4,7 @@ A model's family follows from the numbers in its name, so that later models work
 is treated as one of the newest family, with the values that all its members accept.
 """
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from gateway.patterns import LazyPattern
 
@@ -15,8 +15,7 @@ OLD_MAX_OUTPUT = 8_192
 """The same for Gemini 2.0 and earlier, and for Gemma 3."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Family:
+class Family(NamedTuple):
     """One family's abilities. Budgets and outputs are in tokens."""
 
     levels: tuple[str, ...] = ()

@@ -4,7 +4,6 @@ Imported as a whole with the first request: when its response arrives there may 
 """
 
 from collections.abc import Callable, Collection
-from dataclasses import replace
 from typing import cast
 
 from gateway.config import Upstream
@@ -51,7 +50,7 @@ def encode(
         signatures.refuse(document["messages"])
     known = family(wire_model)
     limit = upstream.options.max_output_tokens or listed
-    kind = apply_cures(replace(known, max_output=limit) if limit else known, cures)
+    kind = apply_cures(known._replace(max_output=limit) if limit else known, cures)
     encoding = Encoding(
         upstream=upstream,
         kind=kind,

@@ -1,15 +1,14 @@
 """The part of a sent request that its decoder, its failures and its cures need."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import cast
+from types import MappingProxyType
+from typing import NamedTuple, cast
 
 from gateway.config.openai_traits import Traits
 from gateway.dialects.base import Outgoing
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EncodedRequest:
+class EncodedRequest(NamedTuple):
     """One encoded request, without its body."""
 
     traits: Traits
@@ -20,7 +19,7 @@ class EncodedRequest:
     """The wire model."""
     url: str = ""
     """The whole URL of the request."""
-    names: Mapping[str, str] = field(default_factory=dict)
+    names: Mapping[str, str] = MappingProxyType({})
     """Changed tool names, the upstream's -> the client's."""
     fields: frozenset[str] = frozenset()
     """The body's top-level fields, and `features` of its messages, each as `messages.NAME`."""

@@ -7,7 +7,6 @@ clients recover.
 
 import re
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import NamedTuple
 
 from gateway.dialects.base import StreamFailure
@@ -110,12 +109,12 @@ def translate_failure(failure: Failure, sent: EncodedRequest) -> Failure:
     status = failure.status if failure.status >= 400 else 0
     limit = limit_in(said, status, sent.max_tokens)
     if limit is not None:
-        return replace(failure, status=limit.status, type=error_type(limit.status), message=limit.text)
+        return failure._replace(status=limit.status, type=error_type(limit.status), message=limit.text)
     status = status_of(said, status)
     message = said.message or failure.message or f"the upstream responded with status {status}"
     if failure.status == 404 and status == 404 and not _names_model(said, sent):
         message = f"{message} (asked: {sent.url}; is the upstream's base_url right?)"
-    return replace(failure, status=status, type=error_type(status), message=message)
+    return failure._replace(status=status, type=error_type(status), message=message)
 
 
 def status_of(said: Said, status: int) -> int:

@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from functools import partial
 from secrets import token_urlsafe
 
@@ -81,10 +80,10 @@ def _settings(config: Config, upstream_port: int, key: str) -> Config:
         accounts=(Account(name="doctor", api_key=Secret(KEY)),),
     )
     limits = config.server.limits
-    limits = replace(limits, max_connections=max(limits.max_connections, CONNECTIONS))
+    limits = limits._replace(max_connections=max(limits.max_connections, CONNECTIONS))
     return Config(
-        server=replace(
-            config.server, limits=limits, host=HOST, port=0, tls=None, workers=1, allowed_hosts=()
+        server=config.server._replace(
+            limits=limits, host=HOST, port=0, tls=None, workers=1, allowed_hosts=()
         ),
         auth=Auth(mode="all_except_health", keys={"doctor": Secret(key)}),
         retry=config.retry,

@@ -59,9 +59,8 @@ async def spend(config: Config, environ: Mapping[str, str]) -> list[Row]:
 
 
 def _settings(config: Config, routes: Sequence[tuple[str, str]], key: str) -> Config:
-    return replace(
-        config,
-        server=replace(config.server, host=HOST, port=0, tls=None, workers=1),
+    return config._replace(
+        server=config.server._replace(host=HOST, port=0, tls=None, workers=1),
         auth=Auth(mode="strict", keys={"doctor": Secret(key)}),
         # Other processes are not affected, nor does their accounting include this.
         sharing=Sharing(),

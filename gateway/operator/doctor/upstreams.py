@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import replace
 from difflib import get_close_matches
 from functools import partial
 from secrets import token_hex
@@ -93,7 +92,7 @@ class _Visit:
         """Carry out the checks until one fails; return their rows."""
         loop = asyncio.get_running_loop()
         self._deadline = loop.time() + DEADLINE
-        only = replace(self._config, upstreams=(self._upstream,), models={}, sharing=Sharing())
+        only = self._config._replace(upstreams=(self._upstream,), models={}, sharing=Sharing())
         try:
             gateway = Gateway(only, AccessLog(lambda line: None), self._environ)
         except StartError as error:
@@ -146,7 +145,7 @@ class _Visit:
 
     async def _dial(self, client: UpstreamClient) -> Finding | str:
         origin = client.pool.origin
-        limits = replace(client.pool.limits, connect_timeout=STEP)
+        limits = client.pool.limits._replace(connect_timeout=STEP)
         try:
             connection = await dial(origin, limits)
         except ConnectError as error:

@@ -3,8 +3,6 @@
 The client gets nothing before the last byte has arrived, so after any failure another attempt is possible.
 """
 
-from dataclasses import replace
-
 from gateway.dialects.base import Dialect
 from gateway.http1.heads import ResponseHead
 from gateway.http1.upstream_request import BodyReceiver, UpstreamError
@@ -115,7 +113,7 @@ class BufferedResponse:
         if failure is None and is_empty_message(body) and not sink.takes_empty:
             failure = Failure(kind=FailureKind.EMPTY, status=502, message="the upstream's message is empty")
         if failure is not None:
-            sink.failed(replace(failure, headers=tuple(head.headers)))
+            sink.failed(failure._replace(headers=tuple(head.headers)))
             return None
         return body
 

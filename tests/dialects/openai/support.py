@@ -3,7 +3,6 @@
 import json
 import random
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -145,7 +144,7 @@ class Response:
         """`sent` replaces what the decoder knows of the request."""
         outgoing = outgoing or encoded({"messages": [user("hi")]})
         state: Any = outgoing.state
-        outgoing.state = replace(state, **sent)
+        outgoing.state = state._replace(**sent)
         self.writer = StreamWriter(message_id="msg_1", model="claude")
         self.decoder: Decoder = (by or dialect()).decoder(incoming({}), outgoing, self.writer)
 

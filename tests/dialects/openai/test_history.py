@@ -2,6 +2,7 @@
 
 # ruff: noqa: E501 - a row of a table is one line, with words as hosts say them
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -22,8 +23,6 @@ def sent(*messages: dict[str, Any], **traits: Any) -> list[dict[str, Any]]:
     repairs = traits.pop("repairs", None)
     to = upstream(**traits)
     if repairs is not None:
-        from dataclasses import replace
-
         to = replace(to, repairs=repairs)
     found = body({"messages": list(messages)}, to)
     validate_request(found)
