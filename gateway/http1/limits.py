@@ -58,7 +58,7 @@ class Limits(NamedTuple):
     """Below the 65 to 75 s after which common servers close an idle connection themselves."""
 
     pool_max_idle: int = 32
-    """Idle connections kept per origin: more than one agent with its sub-agents ever opens at once."""
+    """Idle connections kept per origin for more than a second: more than one agent and its sub-agents open at once."""
 
     drain_timeout: float = 30.0
     """How long open requests may continue after SIGTERM."""

@@ -20,6 +20,10 @@ from gateway.http1.upstream_request import ConnectError, UpstreamError, Upstream
 
 Dial = Callable[[Origin, Limits], Awaitable[ClientConnection]]
 
+TRIM_AFTER = 1.0
+"""Seconds that more idle connections than `pool_max_idle` are kept: of a crowd of requests that come and go, many are
+idle for a moment, and needed again in the next."""
+
 MAX_DIALLING = 64
 """Connections that are dialled at the same time. The listen queues of common servers hold 100 to 128; a connection
 beyond that waits a second for the kernel's next try. This also bounds the memory that a crowd of new requests takes."""
@@ -39,6 +43,7 @@ class Pool:
         self._dialling: set[asyncio.Task[None]] = set()
         self._waiting: dict[UpstreamRequest, float] = {}
         """Requests that wait because enough connections are being dialled, and the loop's time since when."""
+        self._trimming: asyncio.TimerHandle | None = None
         self._closed = False
 
     def __repr__(self) -> str:
@@ -132,10 +137,18 @@ class Pool:
         self._active.discard(connection)
         idle = self._idle
         idle.append(connection)
-        if len(idle) > self.limits.pool_max_idle:
-            idle[0].abort()
+        if len(idle) > self.limits.pool_max_idle and self._trimming is None:
+            patience = TRIM_AFTER if self.limits.pool_max_idle else 0.0
+            self._trimming = connection.loop.call_later(patience, self._trim)
         if self._waiting:
             connection.loop.call_soon(self._send_waiting)
+
+    def _trim(self) -> None:
+        """Close the oldest idle connections that are too many."""
+        self._trimming = None
+        excess = len(self._idle) - self.limits.pool_max_idle
+        for connection in self._idle[: max(0, excess)]:
+            connection.abort()
 
     def closed(self, connection: ClientConnection) -> None:
         """Forget a closed connection; called by the connection."""
@@ -147,6 +160,8 @@ class Pool:
         """Close all connections, and stop all attempts to connect."""
         self._closed = True
         self._waiting.clear()
+        if self._trimming is not None:
+            self._trimming.cancel()
         for task in list(self._dialling):
             task.cancel()
         for connection in [*self._idle, *self._active]:
