@@ -303,3 +303,8 @@ def test_marks_are_passed_on_the_last_four() -> None:
     assert marked == ["user", "user", "user", "tool"]
     assert "cache_control" not in str(body(document)["messages"])
     validate_history(found)
+
+
+def test_a_turn_that_says_nothing_is_left_out_also_without_repairs() -> None:
+    turns = (user("a"), assistant(text(" ")), user("b"))
+    assert sent(*turns, repairs=frozenset()) == [user("a"), user("b")]
