@@ -215,6 +215,7 @@ def _freeze() -> Iterator[None]:
     Garbage is collected first: the commands' parsers, and the half of `datetime` that is not used. `main` has frozen
     the interpreter's own objects, so that this takes half a millisecond, not ten.
     """
+    # Else those who need it would import it, and its garbage be frozen, below.
     import datetime  # noqa: F401
 
     gc.collect()

@@ -142,7 +142,7 @@ class UpstreamKind(NamedTuple):
     defaults: Preset = MappingProxyType({})
     """Defaults of keys for all upstreams of this kind; a preset and the file override them."""
     options: type[Any] | None = None
-    """The frozen dataclass of these keys' values, except for those that are fields of every Upstream."""
+    """The class of these keys' values, except for those that are fields of every Upstream."""
     check_keys: Callable[[Reading, str, Collection[str]], None] = no_more_checks
     """Notes mistakes in the combination of keys at a key path."""
     signature_mark: str = ""

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from gateway.config.openai_traits import EFFORTS, Traits
+from gateway.config.openai_traits import EFFORTS
 
 
 class Preset(NamedTuple):
@@ -144,8 +144,3 @@ PRESETS: Mapping[str, Preset] = {
     "litellm": _local(4000, **_EFFORTS, cache_control=True),
 }  # fmt: skip
 """A name that already means a host's Messages endpoint gets `-openai`."""
-
-
-def traits_of(preset: str, **own: Any) -> Traits:
-    """Return a preset's traits ("" for none), overridden by a configuration's own."""
-    return Traits(**{**(PRESETS[preset].traits if preset else {}), **own})

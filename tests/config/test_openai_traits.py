@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from gateway.config.openai_presets import PRESETS, traits_of
+from gateway.config.openai_presets import PRESETS
 from gateway.config.openai_traits import DEFAULTS, KEYS, MEANINGS, WORDS, in_toml
 from gateway.config.reading import Mistake, Reading
+from tests.fakes.openai.host import traits_of
 
 READING = Reading({}, Path())
 

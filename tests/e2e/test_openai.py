@@ -11,10 +11,9 @@ from anthropic import AsyncAnthropic
 
 from gateway.config import Config
 from gateway.config.loader import parse
-from gateway.config.openai_presets import traits_of
 from tests.dialects.openai.support import check_grammar, message, read_events, tool, tool_result, user
 from tests.fakes.messages import SSE_HEAD, Script, ScriptedUpstream, Stall, Until, chunked
-from tests.fakes.openai.host import Host
+from tests.fakes.openai.host import Host, traits_of
 from tests.fakes.openai.manners import Reply
 from tests.fakes.openai.rules import Refusal
 from tests.fakes.openai.server import serving

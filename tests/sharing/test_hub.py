@@ -44,6 +44,12 @@ def stranger(made: Office) -> Iterator[socket.socket]:
         yield theirs
 
 
+def link_of(worker: Sharing) -> link.Link:
+    """A worker's way to its parent."""
+    assert worker._link is not None
+    return worker._link
+
+
 async def test_what_one_worker_says_all_others_hear() -> None:
     async with office() as made:
         first, *others = made.workers
@@ -218,8 +224,12 @@ async def test_the_last_counters_of_a_worker_that_ended_count_on(monkeypatch: py
 async def test_an_operators_word_reaches_all_others() -> None:
     async with office() as made:
         heard: list[tuple[int, bytes]] = []
+
+        def note(number: int, payload: bytes) -> None:
+            heard.append((number, payload))
+
         for number, each in enumerate(made.workers):
-            each.on_broadcast("clear", lambda payload, number=number: heard.append((number, payload)))  # type: ignore[misc]
+            each.on_broadcast("clear", partial(note, number))
         made.workers[1].broadcast("unheard", b"")
         made.workers[1].broadcast("clear", b"main/work")
         await made.turn(lambda: len(heard) == 2)
@@ -270,7 +280,7 @@ async def test_a_flood_that_nobody_reads_is_bounded(monkeypatch: pytest.MonkeyPa
             for number in range(3000):
                 first.state.publish(news(number, "x" * 400))
                 if number % 100 == 0:
-                    await made.turn(lambda: not first._link._outbox._news)  # type: ignore[union-attr]
+                    await made.turn(lambda: not link_of(first)._outbox._news)
             await made.turn(lambda: second.state.received == 3000)
             assert first.state.dropped == second.state.dropped == 0
             peer = next(each for each in made.hub._peers.values() if each.outbox.dropped)
@@ -295,7 +305,7 @@ async def test_a_worker_that_stood_still_learns_what_it_has_missed(monkeypatch: 
         for number in range(3000):
             made.workers[0].state.publish(news(number, "x" * 400))
             if number % 100 == 0:
-                await made.turn(lambda: not made.workers[0]._link._outbox._news)  # type: ignore[union-attr]
+                await made.turn(lambda: not link_of(made.workers[0])._outbox._news)
         await made.turn(lambda: len(made.hub._facts.snapshot(WALL)) == 3000)
         still = Sharing(theirs)
         still.start()
@@ -318,7 +328,7 @@ async def test_a_parent_that_stands_still_costs_a_worker_the_oldest_news(
                 await asyncio.sleep(link.BATCH * 1.5)
         assert only.state.dropped > 500
         # And then it reads again.
-        await made.turn(lambda: not made.workers[0]._link._blocked)  # type: ignore[union-attr]
+        await made.turn(lambda: not link_of(made.workers[0])._blocked)
         known = {each.key for each in made.hub._facts.snapshot(WALL)}
         await made.turn(lambda: news(2999).key in {each.key for each in made.hub._facts.snapshot(WALL)})
         assert len(known) < 2500

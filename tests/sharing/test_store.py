@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -434,7 +435,7 @@ async def test_a_full_store_still_carries_news(own_store: StoreServer) -> None:
         news, later = cooling(), cooling("later")
         for each in (news, later):
             first.tell(each)
-            await eventually(lambda each=each: second.known.knows(each))  # type: ignore[misc]
+            await eventually(partial(second.known.knows, each))
         await eventually(lambda: len(first.told) == 2)
         assert first.told[1].startswith("warning: sharing: the store 127.0.0.1")
         assert "keeps no news for gateways that start later" in first.told[1]

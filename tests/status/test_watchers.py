@@ -24,6 +24,13 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(watchers, "EVERY", 0.02)
 
 
+def only_watcher(g: Running) -> Any:
+    """The one client that watches."""
+    found: Any = g.gateway.runtime.process_state.watchers
+    (watcher,) = found._watchers
+    return watcher
+
+
 class Watching:
     """A client that watches."""
 
@@ -128,7 +135,7 @@ async def test_whoever_reads_slowly_gets_the_whole_once_it_has_caught_up() -> No
         watching(g) as one,
     ):
         await one.until(1)
-        (watcher,) = g.gateway.runtime.process_state.watchers._watchers  # type: ignore[union-attr]
+        watcher = only_watcher(g)
         watcher.request.writable(False)
         up.script(json_response(200, message()))
         await g.post(ask())
@@ -170,7 +177,7 @@ async def test_a_reload_that_changes_who_may_look_ends_it(change: dict[str, Any]
 async def test_a_failure_ends_the_one_it_belongs_to() -> None:
     async with running(config(upstream("http://127.0.0.1:1", "a@x.org"))) as g, watching(g) as one:
         await one.until(1)
-        (watcher,) = g.gateway.runtime.process_state.watchers._watchers  # type: ignore[union-attr]
+        watcher = only_watcher(g)
         watcher.request.crashed(ValueError("x"))
         await settle()
         assert not leftovers_of_watchers()

@@ -49,15 +49,19 @@ class Rows(pytest.Item):
         self._rows = rows
 
     def runtest(self) -> None:
-        failed = []
+        failed, skipped = [], []
         for row in self._rows:
             try:
                 _run(row.obj, row.callspec.params)
+            except pytest.skip.Exception as reason:
+                skipped.append(f"[{row.callspec.id}] {reason}")
             except (Exception, pytest.fail.Exception) as error:
                 told = row.repr_failure(pytest.ExceptionInfo.from_exception(error))
                 failed.append(f"row [{row.callspec.id}]:\n{told}")
         if failed:
             pytest.fail("\n\n".join([f"{len(failed)} of {len(self._rows)} rows", *failed]), pytrace=False)
+        if skipped:
+            pytest.skip(f"{len(skipped)} of {len(self._rows)} rows: {'; '.join(skipped)}")
 
     def reportinfo(self) -> Any:
         return (*self._rows[0].reportinfo()[:2], self.name)

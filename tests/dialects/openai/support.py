@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 
 from gateway.config import Secret, Upstream
-from gateway.config.openai_presets import PRESETS, traits_of
+from gateway.config.openai_presets import PRESETS
 from gateway.config.values import REPAIRS_OF_KIND
 from gateway.dialects.base import WITHOUT_THINKING, Cure, Decoder, Headers, Outgoing, StreamFailure
 from gateway.dialects.openai.dialect import OpenAIDialect
@@ -19,6 +19,7 @@ from gateway.routing.credentials import Credential
 from gateway.routing.failures import Failure
 from gateway.routing.sent import Sent as ClientSent
 from tests.dialects.gemini.support import check_grammar, read_events
+from tests.fakes.openai.host import traits_of
 from tests.support.incoming import Incoming
 
 __all__ = ["check_grammar", "read_events"]

@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
-from gateway.config.openai_presets import PRESETS, traits_of
+from gateway.config.openai_presets import PRESETS
 from gateway.dialects.openai.request import limit_of
 from gateway.messages.errors import RequestError
 from tests.dialects.openai.support import body, encoded, text, tool, upstream, user
+from tests.fakes.openai.host import traits_of
 from tests.fakes.openai.validate import validate_request
 
 HI = {"messages": [user("hi")]}

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from gateway.config.openai_presets import PRESETS, traits_of
+from gateway.config.openai_presets import PRESETS
 from gateway.dialects.base import Cure
 from gateway.dialects.openai.dialect import OpenAIDialect
 from gateway.messages.stream import StreamWriter
@@ -23,7 +23,7 @@ from tests.dialects.openai.support import (
     upstream,
     user,
 )
-from tests.fakes.openai.host import TURNS, Host
+from tests.fakes.openai.host import TURNS, Host, traits_of
 from tests.fakes.openai.manners import Reply
 
 TOOLS = [tool("Read"), tool("mcp__a.b__" + "x" * 80)]

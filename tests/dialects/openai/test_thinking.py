@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from gateway.config.openai_presets import traits_of
 from gateway.config.openai_traits import EFFORTS, WORDS
 from gateway.dialects.openai.thinking import STYLES, nearest, thinking_fields
+from tests.fakes.openai.host import traits_of
 
 ADAPTIVE = {"thinking": {"type": "adaptive"}}
 BUDGET = {"thinking": {"type": "enabled", "budget_tokens": 31999}}

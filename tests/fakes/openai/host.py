@@ -11,13 +11,18 @@ from typing import Any
 
 import orjson
 
-from gateway.config.openai_presets import traits_of
+from gateway.config.openai_presets import PRESETS
 from gateway.config.openai_traits import Traits
 from tests.fakes.openai.manners import MANNERS, Reply, responses_stream, streamed, whole
 from tests.fakes.openai.rules import Refusal, header_of, refusal_of
 
 TURNS = 10
 """After so many turns with calls the model says that it is done."""
+
+
+def traits_of(preset: str, **own: Any) -> Traits:
+    """Return a preset's traits ("" for none), overridden by a configuration's own."""
+    return Traits(**{**(PRESETS[preset].traits if preset else {}), **own})
 
 
 @dataclass
