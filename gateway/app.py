@@ -277,9 +277,9 @@ class Gateway:
         self.drain()
         clean = await self.server.wait_closed(patience)
         self.server.close()
-        for handler in () if clean else self.server.handlers():
-            if isinstance(handler, ClientRequest):
-                handler.stop()
+        waiting = [handler for handler in self.server.handlers() if isinstance(handler, ClientRequest)]
+        for request in waiting:
+            request.stop()
         await self.server.wait_closed(FAREWELL)
         self.server.abort()
         for keeper in self._list_keepers or ():

@@ -13,7 +13,7 @@ from gateway.app import Gateway
 from gateway.config import Account, Config, Secret, Server, Upstream
 from gateway.config.client import client_environment, export_lines
 from gateway.demo.upstream import ACCOUNTS, DemoUpstream
-from gateway.http1.exchange import Application, Exchange, RequestHandler
+from gateway.http1.exchange import Application
 from gateway.http1.limits import Limits
 from gateway.http1.server import Server as Listener
 from gateway.listening import StartError
@@ -33,7 +33,7 @@ def serve(port: int) -> int:
 
 
 async def _serve(port: int, log: AccessLog) -> int:
-    upstream = Counted(DemoUpstream())
+    upstream = DemoUpstream()
     async with listening(upstream) as upstream_port:
         gateway = Gateway(configuration(port, upstream_port), log)
         try:
@@ -48,26 +48,6 @@ async def _serve(port: int, log: AccessLog) -> int:
         await wait_until_stopped(gateway, None)
     log.info(f"requests that reached the embedded upstream: {upstream.posts}")
     return 0
-
-
-class Counted:
-    """Wraps an application and counts its requests. What the gateway responds to itself is not among them."""
-
-    __slots__ = ("_application", "posts")
-
-    def __init__(self, application: Application) -> None:
-        self._application = application
-        self.posts = 0
-        """Requests with a body: messages and counts, not the list of models."""
-
-    def accept(self, exchange: Exchange) -> RequestHandler | None:
-        """Count a request and pass it on."""
-        self.posts += exchange.head.method == "POST"
-        return self._application.accept(exchange)
-
-    def protocol_error(self, status: int, message: str, exchange: Exchange | None) -> tuple[bytes, bytes]:
-        """Pass an error on."""
-        return self._application.protocol_error(status, message, exchange)
 
 
 @asynccontextmanager

@@ -68,15 +68,18 @@ _PIECE = re.compile(".{1,24}", re.DOTALL)
 
 
 class DemoUpstream:
-    """Accepts every request. Its only state is the count for the rate limit."""
+    """Accepts every request. Its only state are two counts: of requests, and for the rate limit."""
 
     def __init__(self, pause: float = WORD_PAUSE) -> None:
         """`pause`: seconds between two words of a stream."""
         self.pause = pause
+        self.posts = 0
+        """Requests with a body that reached it: messages and counts, not the list of models."""
         self._served = 0
 
     def accept(self, exchange: Exchange) -> "DemoRequest":
         """Accept every request; see http1.server_connection.Application."""
+        self.posts += exchange.head.method == "POST"
         return DemoRequest(exchange, self)
 
     def protocol_error(self, status: int, message: str, exchange: Exchange | None) -> tuple[bytes, bytes]:

@@ -111,7 +111,7 @@ def needed_repairs(document: Document, own_mark: str = "") -> Set[str]:
     `own_mark`: the prefix of signatures of the upstream's dialect.
     """
     due: set[str] = set()
-    ids: set[str] = set()
+    ids: list[str] = []
     # Calls in the assistant's turn, and server calls in this message, that have no result so far.
     calls: set[str] = set()
     served: set[str] = set()
@@ -143,9 +143,7 @@ def needed_repairs(document: Document, own_mark: str = "") -> Set[str]:
                         due.add("empty_text")
                 elif kind == "tool_use" and role == "assistant":
                     call = block["id"]
-                    if call in ids or not TOOL_ID.fullmatch(call):
-                        due.add("tool_ids")
-                    ids.add(call)
+                    ids.append(call)
                     calls.add(call)
                 elif kind == "tool_result":
                     _look_at_result(block, role, calls, due)
@@ -155,6 +153,9 @@ def needed_repairs(document: Document, own_mark: str = "") -> Set[str]:
                 due.add("server_tools")
         if calls:
             due.add("tool_results")
+        # All in one match, which takes a fifth of one for each.
+        if ids and ("" in ids or len(set(ids)) < len(ids) or not TOOL_ID.fullmatch("".join(ids))):
+            due.add("tool_ids")
         if "tools" in document or type(document.get("system")) is list or "cache_control" in document:
             _look_at_fields(document, due)
     except (KeyError, TypeError, AttributeError):

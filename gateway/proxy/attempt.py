@@ -191,8 +191,8 @@ class Attempt:
 
     def linger(self) -> None:
         """Let the upstream end a response whose message is complete."""
-        if self.connection is not None:
-            self.connection.linger(self, LINGER)
+        assert self.connection is not None, "a response is read from a connection"
+        self.connection.linger(self, LINGER)
 
     def ended_early(self, message: str, *, timeout: bool = False) -> None:
         """Report a 200 that ended before any content."""

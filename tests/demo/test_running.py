@@ -57,7 +57,7 @@ def test_a_port_in_use(responses: list[Response], capfd: pytest.CaptureFixture[s
 
 
 async def test_a_listener_counts_posts_and_closes_its_connections() -> None:
-    upstream = running.Counted(DemoUpstream())
+    upstream = DemoUpstream()
     async with running.listening(upstream) as port:
         waiting = await Client.connect(port)
         refused = await Client.connect(port)

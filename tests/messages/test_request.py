@@ -203,6 +203,15 @@ def test_splicing_changes_a_clients_model_and_nothing_else(form: str) -> None:
     [
         (b'{"model":"m","messages":[]}', b'{"model":"NEW","messages":[]}'),
         (b'{"messages":[],"model":"m"}', b'{"messages":[],"model":"NEW"}'),
+        (b'{"model":"m","messages":[],"model":"m"}', b'{"model":"NEW","messages":[],"model":"NEW"}'),
+        (
+            b'{"model":"m","messages":[],"\\u006dodel":"m"}',
+            b'{"model":"NEW","messages":[],"\\u006dodel":"NEW"}',
+        ),
+        (
+            b'{"model":"\\"m\\\\","messages":[{"model":"\\"m\\\\"}]}',
+            b'{"model":"NEW","messages":[{"model":"\\"m\\\\"}]}',
+        ),
         (
             b'{"messages":[],"a":{"model":"m"},"model":"m","b":{"model":"m"}}',
             b'{"messages":[],"a":{"model":"m"},"model":"NEW","b":{"model":"m"}}',
