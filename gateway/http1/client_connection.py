@@ -18,7 +18,7 @@ from gateway.http1.grammar import ProtocolError
 from gateway.http1.heads import ResponseFacts, ResponseHead, parse_response_head
 from gateway.http1.limits import Limits
 from gateway.http1.template import HeadTemplate
-from gateway.http1.upstream_request import BodyReceiver, UpstreamError, UpstreamRequest
+from gateway.http1.upstream_request import BodyReceiver, RestReader, UpstreamError, UpstreamRequest
 
 MAX_INTERIM = 10
 """Heads of 1xx before a response; real servers send one or two (100, 103)."""
@@ -164,6 +164,7 @@ class ClientConnection(asyncio.Protocol):
         if self._request is request:
             self.resume()
             self._deadline.set(seconds)
+            self.hand_over(RestReader(self._deadline))
 
     # The transport calls these.
 
