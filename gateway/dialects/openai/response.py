@@ -130,7 +130,7 @@ class ChatDecoder:
             # Arguments may be an object with integers that orjson would round.
             document = read_document(data) if _HOLDS_OBJECT.search(data) else orjson.loads(data)
         except ValueError:
-            document = read_oddly(data, started=self._output.started)
+            document = read_oddly(data, needed=self._output.started and not self.complete)
         for item in document if isinstance(document, list) else (document,):
             if isinstance(item, dict):
                 self._chunk(item, data)
@@ -253,12 +253,13 @@ class ChatDecoder:
         self._output.finish(self._stop, self._stop_sequence, self._usage)
 
 
-def read_oddly(data: bytes, *, started: bool) -> Any:
-    """Parse an event that orjson refuses. Invalid: raises StreamFailure if a message has `started`, else None."""
+def read_oddly(data: bytes, *, needed: bool) -> Any:
+    """Parse an event that orjson refuses. Invalid: raises StreamFailure if it is `needed`, else None."""
     try:
         return read_document(data)
     except ValueError as error:
-        if not started:
-            # E.g. a greeting of a proxy. If nothing else follows, the empty response is reported.
+        if not needed:
+            # E.g. a greeting of a proxy (if nothing else follows, the empty response is reported), or usage that was
+            # cut off behind a complete response.
             return None
         raise incomplete(f"the upstream sent an event that cannot be read: {error}") from None

@@ -82,7 +82,7 @@ class ResponsesDecoder:
         try:
             document = orjson.loads(data)
         except ValueError:
-            document = read_oddly(data, started=self._output.started)
+            document = read_oddly(data, needed=self._output.started and not self.complete)
         if not isinstance(document, dict):
             return
         kind = document.get("type")

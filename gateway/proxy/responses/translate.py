@@ -59,10 +59,7 @@ class Translation:
             self._pass()
         except StreamFailure as failure:
             self._sink.abandon()
-            if self._committed:
-                self._break(failure.failure, failure.type, failure.message)
-            else:
-                self._sink.failed(failure.failure)
+            self._fail(failure)
             return
         if ended or self._writer.finished:
             self._end()
@@ -99,7 +96,7 @@ class Translation:
             try:
                 end_decoding(self._decoder, self._sink)
             except StreamFailure as failure:
-                self._sink.failed(failure.failure)
+                self._fail(failure)
                 return
             self._pass()
             self._end()
@@ -107,6 +104,13 @@ class Translation:
             self._break(None, "timeout_error" if error.timeout else "api_error", error.message)
         else:
             self._sink.ended_early(error.message, timeout=error.timeout)
+
+    def _fail(self, failure: StreamFailure) -> None:
+        """Report a failure, to the client if it has a part of the response."""
+        if self._committed:
+            self._break(failure.failure, failure.type, failure.message)
+        else:
+            self._sink.failed(failure.failure)
 
     def _break(self, failure: Failure | None, type: str, message: str) -> None:
         """Write what was translated so far and one `event: error`, then end the connection."""
