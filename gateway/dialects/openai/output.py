@@ -14,7 +14,7 @@ from gateway.dialects.openai.encoded_request import EncodedRequest
 from gateway.dialects.openai.reasoning import DETAILS, ITEMS, Entry, details_signature, text_signature
 from gateway.dialects.openai.text import StopCutter, TagReader
 from gateway.dialects.openai.usage import completed, count, messages_usage
-from gateway.messages.json_values import as_text
+from gateway.messages.json_values import as_dict, as_text
 from gateway.messages.stream import StreamWriter
 
 Remember = Callable[[str, Mapping[str, Any]], None]
@@ -144,7 +144,9 @@ class Output:
             self._annotations.append(cited)
 
     def call(self, delta: Mapping[str, Any], index: object) -> None:
-        """Add a piece of a call. Raises StreamFailure."""
+        """Add a piece of a call; one that says nothing begins none. Raises StreamFailure."""
+        if not (self.calls.last or delta.get("id") or any(as_dict(delta.get("function")).values())):
+            return
         self._end_tags()
         self._end_cutter()
         if self._is_open("thinking"):
