@@ -25,6 +25,7 @@ from gateway.routing.failures import Failure, FailureKind
 STOP_REASONS: Mapping[str, str] = {
     "stop": "end_turn",
     "eos": "end_turn",
+    "eos_token": "end_turn",
     "end": "end_turn",
     "end_turn": "end_turn",
     "stop_sequence": "end_turn",
@@ -33,10 +34,13 @@ STOP_REASONS: Mapping[str, str] = {
     "tool_use": "end_turn",
     "length": "max_tokens",
     "max_tokens": "max_tokens",
+    "model_length": "max_tokens",
     "content_filter": "refusal",
     "safety": "refusal",
+    "sensitive": "refusal",
 }
-"""`finish_reason` -> `stop_reason`; with calls `end_turn` becomes `tool_use`. Other words are failures."""
+"""`finish_reason`, in front of a `:` -> `stop_reason`; with calls `end_turn` becomes `tool_use`. Other words are
+failures. `model_length` is Mistral's word for a full context window, `sensitive` z.ai's for its filter."""
 
 OVERFLOWED = "model_context_window_exceeded"
 """z.ai's `finish_reason` for a prompt that is too long."""
@@ -49,7 +53,7 @@ EARLY = "upstream ended the stream early"
 _PLAIN_DELTA = frozenset({"content", "role"})
 """Keys of a delta that contains only text."""
 
-_CHOICE_SAYS_MORE = frozenset({"message", "error", "usage"})
+_CHOICE_SAYS_MORE = frozenset({"error", "usage"})
 _CHUNK_SAYS_MORE = frozenset({"error", "base_resp", "x_groq"})
 """Keys of a choice and of a chunk that need more than its text to be read."""
 
@@ -150,10 +154,11 @@ class ChatDecoder:
             self._usage = usage
         delta = choice.get("delta")
         message = choice.get("message")
-        if isinstance(message, dict):
-            self._delta(message, whole=True)
-        elif isinstance(delta, dict):
+        # Perplexity sends the message so far beside each delta.
+        if isinstance(delta, dict) and (delta or self._output.started):
             self._delta(delta, whole=False)
+        elif isinstance(message, dict):
+            self._delta(message, whole=True)
         reason = choice.get("finish_reason")
         if isinstance(reason, str) and reason and not self._stop:
             self._stop = self._stop_reason(reason, data)
@@ -226,7 +231,8 @@ class ChatDecoder:
                 body=data,
             )
             raise StreamFailure(failure)
-        stop = STOP_REASONS.get(word)
+        # Google adds its own reason, as in "content_filter: PROHIBITED_CONTENT".
+        stop = STOP_REASONS.get(word.partition(":")[0])
         if stop is None:
             raise incomplete(f"the upstream stopped with {reason!r}")
         return stop
