@@ -168,14 +168,15 @@ def places(environ: Mapping[str, str], cwd: Path) -> tuple[Path, ...]:
 
 
 def find(explicit: str | None, environ: Mapping[str, str], cwd: Path) -> Path | None:
-    """Return the configuration file: `--config`, `$GATEWAY_CONFIG`, else the first of `places` that exists.
+    """Return the configuration file: `--config`, `$GATEWAY_CONFIG`, else the first of `places` where something is,
+    readable or not.
 
     A file with an explicit name is returned whether it exists or not. Return None if there is no file.
     """
     named = explicit or environ.get("GATEWAY_CONFIG")
     if named:
         return cwd / named
-    return next((place for place in places(environ, cwd) if os.path.isfile(place)), None)
+    return next((place for place in places(environ, cwd) if os.path.lexists(place)), None)
 
 
 class Options(TypedDict, total=False):

@@ -1,5 +1,6 @@
 """`gateway run`: a client behind a gateway of its own, its terminal, its signals, its end, and the log."""
 
+import asyncio
 import fcntl
 import os
 import pty
@@ -17,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from gateway import cli
+from gateway import cli, process
 from gateway.app import Gateway
 from gateway.listening import StartError
 from gateway.operator import child, run, run_log
@@ -117,9 +118,7 @@ def test_what_is_ignored_stays_ignored(capfd: pytest.CaptureFixture[str]) -> Non
 
 def test_without_a_terminal_a_stopped_client_stops_nobody(capfd: pytest.CaptureFixture[str]) -> None:
     # The gateway passes SIGCONT on; it is sent again in case the first one came before the stop.
-    script = (
-        "while sleep 0.05 && kill -0 $$; do kill -CONT $PPID; done 2>/dev/null & kill -STOP $$; echo on"
-    )
+    script = "while sleep 0.05 && kill -0 $$; do kill -CONT $PPID; done 2>/dev/null & kill -STOP $$; echo on"
     assert started(capfd, script) == (0, "on\n")
 
 
@@ -247,6 +246,18 @@ def test_a_gateway_that_fails_ends_its_client(
     assert "listening on" in said[-1]
     assert "canary" not in str(said)
     assert children(os.getpid()) <= before
+
+
+def test_what_the_loop_reports_is_logged_not_shown(
+    capfd: pytest.CaptureFixture[str], elsewhere: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def serve(*arguments: Any, **named: Any) -> None:
+        asyncio.get_running_loop().call_soon(int, "canary")
+        await process.wait_until_stopped(*arguments, **named)
+
+    monkeypatch.setattr(run, "wait_until_stopped", serve)
+    assert started(capfd, "exit 0") == (0, "")
+    assert "error: a callback failed: ValueError" in log_of(elsewhere / "home")
 
 
 # The log.
