@@ -150,13 +150,13 @@ async def converse(port: int, pieces: list[bytes], cut: bool) -> bytes:
 
 async def read_all(wire: socket.socket) -> bytes:
     loop = asyncio.get_running_loop()
-    said = b""
+    received = b""
     try:
         while data := await loop.sock_recv(wire, 65536):
-            said += data
+            received += data
     except ConnectionError:
         pass
-    return said
+    return received
 
 
 async def fault_over_a_socket(case: Case, cut: Cut, turns: asyncio.Semaphore) -> str | None:
@@ -191,14 +191,14 @@ class Wire(asyncio.Transport):
 
     def __init__(self) -> None:
         super().__init__({"peername": ("127.0.0.1", 1)})
-        self.said = b""
+        self.received = b""
         self.half_closed = False
         self.closed = False
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         assert not self.closed
         assert not self.half_closed
-        self.said += data
+        self.received += data
 
     def can_write_eof(self) -> bool:
         return True
@@ -238,7 +238,7 @@ def fault_in_memory(case: Case, cut: Cut) -> str | None:
     connection.connection_lost(None)
     if not (case.cut or wire.closed or wire.half_closed):
         return f"{case.name}: the connection is still open"
-    return fault(case, wire.said, application.received)
+    return fault(case, wire.received, application.received)
 
 
 @pytest.mark.parametrize("group", ["smuggling", "malformed", "rare"])

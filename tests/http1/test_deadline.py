@@ -112,7 +112,7 @@ STORIES: dict[str, Story] = {
 
 @pytest.mark.parametrize("name", STORIES)
 def test_stories(name: str) -> None:
-    async def tell() -> None:
+    async def notify() -> None:
         loop = asyncio.get_running_loop()
         assert isinstance(loop, Loop)
         fired: list[float] = []
@@ -136,7 +136,7 @@ def test_stories(name: str) -> None:
                 assert live == []
 
     with asyncio.Runner(debug=True, loop_factory=Loop) as runner:
-        runner.run(tell())
+        runner.run(notify())
 
 
 def test_after_a_cancel_its_owner_is_let_go() -> None:

@@ -74,14 +74,14 @@ async def respond(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) ->
     await reader.read()
 
 
-def saying(data: bytes) -> Handler:
-    async def say(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+def sending(data: bytes) -> Handler:
+    async def send(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Respond to the first bytes with these, and wait until the peer leaves."""
         await reader.read(2**16)
         writer.write(data)
         await reader.read()
 
-    return say
+    return send
 
 
 class Proxy:
@@ -145,7 +145,7 @@ def free_port() -> int:
         return port
 
 
-async def ask(connection: ClientConnection) -> list[str]:
+async def request(connection: ClientConnection) -> list[str]:
     """Whether the connection serves."""
     sink = Sink(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", b"", method="GET")
     connection.send(sink)
@@ -168,7 +168,7 @@ async def test_tcp() -> None:
     async with listening(respond) as port:
         connection = await dial(Origin("http", "127.0.0.1", port), Limits())
         assert repr(connection) == f"<ClientConnection [http://127.0.0.1:{port}, NEW, Request Count: 0]>"
-        assert await ask(connection) == WHOLE
+        assert await request(connection) == WHOLE
 
 
 @on_each_loop
@@ -176,7 +176,7 @@ async def test_tls(trust: Trust) -> None:
     async with listening(respond, trust.localhost) as port:
         connection = await dial(Origin("https", "localhost", port, None, trust.ca_file), Limits())
         assert connection.transport.get_extra_info("ssl_object").selected_alpn_protocol() == "http/1.1"
-        assert await ask(connection) == WHOLE
+        assert await request(connection) == WHOLE
 
 
 @on_each_loop
@@ -190,7 +190,7 @@ async def test_ipv6() -> None:
             await dial(Origin("http", "::1", 9), Limits())
         return
     async with listening(respond, host="::1") as port:
-        assert await ask(await dial(Origin("http", "::1", port), Limits())) == WHOLE
+        assert await request(await dial(Origin("http", "::1", port), Limits())) == WHOLE
 
 
 async def failing(origin: Origin, limits: Limits = QUICK) -> ConnectError:
@@ -270,7 +270,7 @@ async def test_tls_that_is_not_trusted(trust: Trust, ca: str, host: str, server:
 
 @on_each_loop
 async def test_tls_with_one_who_speaks_plain_http(trust: Trust) -> None:
-    async with listening(saying(b"HTTP/1.1 400 Bad Request\r\n\r\n")) as port:
+    async with listening(sending(b"HTTP/1.1 400 Bad Request\r\n\r\n")) as port:
         error = await failing(Origin("https", "localhost", port, None, trust.ca_file), Limits())
         assert str(error) in {
             f"TLS with https://localhost:{port} failed: wrong version number",
@@ -333,7 +333,7 @@ async def test_a_tunnel() -> None:
         proxy = Proxy(port)
         async with listening(proxy.handle) as at:
             origin = Origin("http", "up.test", 8080, f"http://127.0.0.1:{at}")
-            assert await ask(await dial(origin, Limits())) == WHOLE
+            assert await request(await dial(origin, Limits())) == WHOLE
         assert proxy.heads == [b"CONNECT up.test:8080 HTTP/1.1\r\nhost: up.test:8080\r\n\r\n"]
 
 
@@ -345,7 +345,7 @@ async def test_tls_in_a_tunnel(trust: Trust) -> None:
             origin = Origin("https", "localhost", 443, f"http://127.0.0.1:{at}", trust.ca_file)
             connection = await dial(origin, Limits())
             assert connection.transport.get_extra_info("ssl_object") is not None
-            assert await ask(connection) == WHOLE
+            assert await request(connection) == WHOLE
         assert proxy.heads == [b"CONNECT localhost:443 HTTP/1.1\r\nhost: localhost:443\r\n\r\n"]
 
 
@@ -363,7 +363,7 @@ async def test_a_proxy_with_a_password(credentials: str, pair: bytes) -> None:
         proxy = Proxy(port)
         async with listening(proxy.handle) as at:
             origin = Origin("http", "up.test", 80, f"http://{credentials}127.0.0.1:{at}")
-            assert await ask(await dial(origin, Limits())) == WHOLE
+            assert await request(await dial(origin, Limits())) == WHOLE
     scheme, _, value = proxy.heads[0].partition(b"proxy-authorization: ")[2].partition(b" ")
     assert (scheme, b64decode(value.strip())) == (b"Basic", pair)
 
@@ -373,7 +373,7 @@ async def test_a_tunnel_to_an_ipv6_address() -> None:
         proxy = Proxy(port)
         async with listening(proxy.handle) as at:
             origin = Origin("http", "2001:db8::1", 80, f"http://127.0.0.1:{at}")
-            assert await ask(await dial(origin, Limits())) == WHOLE
+            assert await request(await dial(origin, Limits())) == WHOLE
     assert proxy.heads == [b"CONNECT [2001:db8::1]:80 HTTP/1.1\r\nhost: [2001:db8::1]:80\r\n\r\n"]
 
 
@@ -393,29 +393,29 @@ def without_secret(error: BaseException | None) -> bool:
     ("proxy", "message", "silent"),
     [
         (
-            saying(b"HTTP/1.1 407 Proxy Authentication Required\r\ncontent-length: 0\r\n\r\n"),
+            sending(b"HTTP/1.1 407 Proxy Authentication Required\r\ncontent-length: 0\r\n\r\n"),
             "no connection to https://up.test: the proxy refused the tunnel with status 407",
             False,
         ),
         (
-            saying(b"HTTP/1.1 301 Moved\r\nlocation: /\r\n\r\n"),
+            sending(b"HTTP/1.1 301 Moved\r\nlocation: /\r\n\r\n"),
             "no connection to https://up.test: the proxy refused the tunnel with status 301",
             False,
         ),
         (
-            saying(b"SSH-2.0-OpenSSH_9.6\r\n\r\n"),
+            sending(b"SSH-2.0-OpenSSH_9.6\r\n\r\n"),
             "no connection to https://up.test: the proxy sent nonsense: the upstream's response "
             "cannot be trusted: its status line is not one of HTTP/1.1 or HTTP/1.0",
             False,
         ),
         (
-            saying(b"HTTP/1.1 200 OK\r\n" + b"x: y\r\n" * 10_000),
+            sending(b"HTTP/1.1 200 OK\r\n" + b"x: y\r\n" * 10_000),
             "no connection to https://up.test: the proxy sent too large a head",
             False,
         ),
         (leave, "no connection to https://up.test: the proxy closed the connection", False),
         (hold, "no connection to https://up.test within 0.05 s", True),
-        (saying(b"HTTP/1.1 200 OK\r\n"), "no connection to https://up.test within 0.05 s", True),
+        (sending(b"HTTP/1.1 200 OK\r\n"), "no connection to https://up.test within 0.05 s", True),
     ],
 )
 @on_each_loop
@@ -433,8 +433,8 @@ async def test_a_proxy_that_says_more_than_it_was_asked(monkeypatch: pytest.Monk
 
     async def connect(protocol: Callable[[], asyncio.Protocol], *_: object) -> tuple[Wire, asyncio.Protocol]:
         wire.join(protocol())
-        wire.say(b"HTTP/1.1 403 Forbidden\r\n\r\n")
-        wire.say(b"x" * 2**20)
+        wire.feed(b"HTTP/1.1 403 Forbidden\r\n\r\n")
+        wire.feed(b"x" * 2**20)
         await wire.leave()
         return wire, wire.protocol
 

@@ -149,7 +149,7 @@ async def test_what_goes_out(
     line = Line(persistent)
     exchange = line.open(method, version)
     how(exchange)
-    written = line.wire.heard()
+    written = line.wire.written()
     assert (written, line.persistent) == (sent, stays)
     assert line.notes == ["connection", "handler"]
     assert (exchange.ended, exchange.gone, exchange.handler, exchange.status) == (True, False, None, 200)
@@ -162,7 +162,7 @@ async def test_a_small_body_is_written_with_its_head(size: int, writes: int) -> 
     line = Line()
     line.open().respond(200, b"x" * size)
     assert len(line.wire.sizes) == writes
-    assert line.wire.heard().endswith(b"\r\n\r\n" + b"x" * size)
+    assert line.wire.written().endswith(b"\r\n\r\n" + b"x" * size)
 
 
 async def test_a_head_is_written_with_the_first_bytes_of_its_body() -> None:
@@ -173,7 +173,7 @@ async def test_a_head_is_written_with_the_first_bytes_of_its_body() -> None:
     exchange.write(b"")
     assert line.wire.sizes == []
     exchange.write(b"hello")
-    assert line.wire.heard() == head(CHUNKED, KEPT) + b"5\r\nhello\r\n"
+    assert line.wire.written() == head(CHUNKED, KEPT) + b"5\r\nhello\r\n"
     assert len(line.wire.sizes) == 1
 
 
@@ -200,12 +200,12 @@ async def test_it_ends_once() -> None:
     line = Line()
     exchange = line.open()
     whole(exchange)
-    line.wire.heard()
+    line.wire.written()
     exchange.finish()
     exchange.abort()
     exchange.client_left()
     exchange.finish_and_close()
-    assert (line.notes, line.wire.heard(), exchange.gone) == (["connection", "handler"], b"", False)
+    assert (line.notes, line.wire.written(), exchange.gone) == (["connection", "handler"], b"", False)
 
 
 async def test_an_exchange_without_a_handler() -> None:
@@ -220,7 +220,7 @@ async def test_aborted_before_its_head_nothing_is_written() -> None:
     line = Line()
     exchange = line.open()
     exchange.abort()
-    assert (line.notes, line.wire.heard(), line.persistent) == (["connection", "handler"], b"", False)
+    assert (line.notes, line.wire.written(), line.persistent) == (["connection", "handler"], b"", False)
     assert (exchange.status, exchange.gone) == (0, False)
 
 

@@ -128,21 +128,21 @@ def test_a_response_that_is_refused(raw: bytes) -> None:
 
 def test_heads_are_equal_if_they_say_the_same() -> None:
     lines = b"Host: a", b"X: y"
-    asked = parse_request_head(head(b"GET / HTTP/1.1", *lines))
-    assert asked == parse_request_head(head(b"GET / HTTP/1.1", b"host:a", b"x:  y"))
-    assert asked != parse_request_head(head(b"PUT / HTTP/1.1", *lines))
-    assert asked != asked.headers
-    told = parse_response_head(head(b"HTTP/1.1 200 OK", *lines))
-    assert told == parse_response_head(head(b"HTTP/1.1 200 Fine", b"host:a", b"x:  y"))
-    assert told != parse_response_head(head(b"HTTP/1.1 200 OK"))
-    assert told != told.headers
+    request = parse_request_head(head(b"GET / HTTP/1.1", *lines))
+    assert request == parse_request_head(head(b"GET / HTTP/1.1", b"host:a", b"x:  y"))
+    assert request != parse_request_head(head(b"PUT / HTTP/1.1", *lines))
+    assert request != request.headers
+    response = parse_response_head(head(b"HTTP/1.1 200 OK", *lines))
+    assert response == parse_response_head(head(b"HTTP/1.1 200 Fine", b"host:a", b"x:  y"))
+    assert response != parse_response_head(head(b"HTTP/1.1 200 OK"))
+    assert response != response.headers
 
 
 def test_heads_show_no_value() -> None:
-    asked = parse_request_head(head(b"GET /s3cret HTTP/1.1", b"Host: a", b"X-Api-Key: s3cret"))
-    assert repr(asked) == "<RequestHead [GET, HTTP/1.1, 2 fields]>"
-    told = parse_response_head(head(b"HTTP/1.0 200 s3cret", b"Set-Cookie: s3cret"))
-    assert repr(told) == "<ResponseHead [200, HTTP/1.0, 1 fields]>"
+    request = parse_request_head(head(b"GET /s3cret HTTP/1.1", b"Host: a", b"X-Api-Key: s3cret"))
+    assert repr(request) == "<RequestHead [GET, HTTP/1.1, 2 fields]>"
+    response = parse_response_head(head(b"HTTP/1.0 200 s3cret", b"Set-Cookie: s3cret"))
+    assert repr(response) == "<ResponseHead [200, HTTP/1.0, 1 fields]>"
 
 
 def test_h11_judges_behind_grammar(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -183,11 +183,11 @@ def assert_read_as_h11_reads(raw: bytes) -> None:
     found: Reading
     try:
         if is_response(raw):
-            told = parse_response_head(raw)
-            found = told.status, None, told.headers, told.version
+            response = parse_response_head(raw)
+            found = response.status, None, response.headers, response.version
         else:
-            asked = parse_request_head(raw)
-            found = asked.method, asked.target, asked.headers, asked.version
+            request = parse_request_head(raw)
+            found = request.method, request.target, request.headers, request.version
     except ProtocolError:
         return
     assert found == h11_reading(raw)

@@ -71,7 +71,7 @@ async def until(server: Server, count: int) -> None:
     await happens(lambda: len(server.connections) == count)
 
 
-async def asked(desk: Desk) -> Exchange:
+async def exchange_of(desk: Desk) -> Exchange:
     """Wait for a request that waits for its response."""
     await happens(lambda: bool(desk.later))
     return desk.later[0]
@@ -193,7 +193,7 @@ async def test_draining() -> None:
         idle, busy, waiting = [await Client.connect(port) for _ in range(3)]
         assert (await idle.request("GET", "/")).status == 200
         busy.writer.write(LATER)
-        await asked(desk)
+        await exchange_of(desk)
         await until(server, 3)
         assert server.counts() == (1, 2)
         server.drain()
@@ -246,7 +246,7 @@ async def test_aborting() -> None:
     desk = Desk()
     async with serving(desk) as (server, port), await Client.connect(port) as client:
         client.writer.write(LATER)
-        await asked(desk)
+        await exchange_of(desk)
         server.abort()
         assert await server.wait_closed(5)
         assert await ended(client) in (b"", b"reset")
@@ -271,7 +271,7 @@ async def test_a_client_that_leaves(tls: Tls, secure: bool, how: str) -> None:
     async with serving(desk, context=tls.server if secure else None) as (server, port):
         client = await Client.connect(port, tls=tls.client if secure else None)
         client.writer.write(LATER)
-        exchange = await asked(desk)
+        exchange = await exchange_of(desk)
         exchange.start(200)
         exchange.write(b"some")
         if how == "reset":
@@ -392,9 +392,9 @@ class Relaying(Sink):
 
 
 @asynccontextmanager
-async def relaying(tls: Tls | None, said: bytes) -> AsyncIterator[tuple[Relay, ScriptedUpstream, Client]]:
+async def relaying(tls: Tls | None, script: bytes) -> AsyncIterator[tuple[Relay, ScriptedUpstream, Client]]:
     """A client, a server that relays, and an upstream that says this; with TLS on both sides or on none."""
-    upstream = ScriptedUpstream(respond=lambda _: [said])
+    upstream = ScriptedUpstream(respond=lambda _: [script])
     await upstream.start(tls.server if tls is not None else None)
     scheme, file = ("http", None) if tls is None else ("https", tls.file)
     relay = Relay(Pool(Origin(scheme, "localhost", upstream.port, None, file), Limits()))

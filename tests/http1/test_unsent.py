@@ -52,7 +52,7 @@ def test_a_system_that_does_not_tell(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def test_it_falls_while_the_peer_reads() -> None:
     """Also where the transport cannot write: that is what it is for. Only Linux is known to tell."""
-    told = sys.platform == "linux"
+    supported = sys.platform == "linux"
     loop = asyncio.get_running_loop()
     with socket.create_server(("127.0.0.1", 0)) as listener:
         theirs = socket.create_connection(listener.getsockname())
@@ -65,7 +65,7 @@ async def test_it_falls_while_the_peer_reads() -> None:
         theirs.recv(512 * 1024, socket.MSG_WAITALL)
         await settle()
         after = unsent_bytes(transport), transport.get_write_buffer_size()
-        assert (before[0] > before[1] > 0) == told
-        assert before[0] > after[0] > 0 or not told
+        assert (before[0] > before[1] > 0) == supported
+        assert before[0] > after[0] > 0 or not supported
         transport.abort()
         await settle()
