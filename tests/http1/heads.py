@@ -39,7 +39,7 @@ def learnt(text: Text) -> HeadTemplate[RequestFacts] | HeadTemplate[ResponseFact
 
 
 def fields_of(head: RequestHead | ResponseHead) -> tuple[object, ...]:
-    """Return all that a head says."""
+    """Return everything that a head contains."""
     names = sorted({name for name, _ in head.headers} | {b"x-none"})
     return (*head.facts, head.content_length, head.headers, [head.get(name) for name in names])
 

@@ -1,4 +1,4 @@
-"""A connection to an upstream, as transcripts: what the upstream says, and what the receiver and the pool are told."""
+"""A connection to an upstream, as transcripts: what the upstream sends, and the calls to receiver and pool."""
 
 import asyncio
 import gc
@@ -42,12 +42,12 @@ class Talk:
         self.send(self.sink)
 
     def send(self, sink: Sink) -> bytes:
-        """Send a request; what went out."""
+        """Send a request; return the bytes that were written."""
         self.connection.send(sink)
         return self.wire.written()
 
     async def upstream(self, *steps: bytes | str) -> None:
-        """What the upstream does: it says something, or `leave`, or `reset`."""
+        """Have the upstream send bytes, or `leave`, or `reset`."""
         for what in steps:
             if isinstance(what, bytes):
                 self.wire.feed(what)
@@ -94,7 +94,7 @@ AS_IT_IS: dict[str, Case] = {
     "of length zero": ([ok(b"content-length: 0")], ["head 200", "idle", "end ''"]),
     "without a body": ([ok(status=204)], ["head 204", "idle", "end ''"]),
     "not modified": ([ok(b"content-length: 5", status=304)], ["head 304", "idle", "end ''"]),
-    "chunks as they are": (
+    "chunks unchanged": (
         [CHUNKED + b"2\r\nhe\r\n", b"3\r\nllo\r\n0\r", b"\n\r\n"],
         ["head 200", "body '2\\r\\nhe\\r\\n'", "body '3\\r\\nllo\\r\\n0\\r'", "idle", "end '\\n\\r\\n'"],
     ),
@@ -121,7 +121,7 @@ AS_IT_IS: dict[str, Case] = {
     "a second response": ([FIVE + b"hello", FIVE + b"hello"], [*WHOLE, "closed"]),
     "it leaves behind its response": ([FIVE + b"hello", "leave"], [*WHOLE, "closed"]),
     "it resets behind its response": ([FIVE + b"hello", "reset"], [*WHOLE, "closed"]),
-    # Heads that tell nothing yet.
+    # Incomplete heads.
     "continue": ([ok(status=100) + FIVE + b"hello"], WHOLE),
     "early hints": ([ok(b"link: </a>", status=103), ok(status=102), FIVE[:5], FIVE[5:] + b"hello"], WHOLE),
     # No head.
@@ -226,11 +226,11 @@ async def test_transcripts_of_the_payload(name: str) -> None:
 
 
 @pytest.mark.parametrize("steps", [[FIVE], [ok()], [CHUNKED], [FIVE[:9], FIVE[9:]]])
-async def test_no_body_behind_HEAD(steps: list[bytes | str]) -> None:
+async def test_response_to_HEAD_has_no_body(steps: list[bytes | str]) -> None:
     await check(Sink(method="HEAD"), (steps, ["head 200", "idle", "end ''"]))
 
 
-async def test_a_body_behind_HEAD_is_not_read() -> None:
+async def test_a_body_after_a_HEAD_response_is_not_read() -> None:
     await check(Sink(method="HEAD"), ([FIVE + b"hello"], ["head 200", "closed", "end ''"]))
 
 
@@ -246,7 +246,7 @@ async def test_byte_by_byte(name: str) -> None:
 
 
 @pytest.mark.parametrize(("size", "note"), [(200, "idle"), (201, TOO_LARGE)])
-async def test_how_large_a_head_may_be(size: int, note: str) -> None:
+async def test_response_head_size_limit(size: int, note: str) -> None:
     head = ok(b"content-length: 5", b"x: ")
     head = head[:-4] + b"x" * (size - len(head)) + head[-4:]
     for steps in ([head + b"hello"], [head[:100], head[100:-1], head[-1:] + b"hello"]):
@@ -266,7 +266,7 @@ async def test_what_goes_out() -> None:
     assert repr(talk.connection) == "<ClientConnection [http://up, ACTIVE, Request Count: 2]>"
 
 
-async def test_before_anything_is_sent() -> None:
+async def test_bytes_before_the_first_request() -> None:
     connection = ClientConnection("http://up", LIMITS)
     assert repr(connection) == "<ClientConnection [http://up, NEW, Request Count: 0]>"
     wire = Wire()
@@ -275,7 +275,7 @@ async def test_before_anything_is_sent() -> None:
     assert wire.written() == b"HEAD."
 
 
-async def test_bytes_that_nobody_asked_for() -> None:
+async def test_unasked_bytes_on_an_idle_connection() -> None:
     connection = ClientConnection("http://up", LIMITS)
     wire = Wire()
     wire.join(connection)
@@ -283,7 +283,7 @@ async def test_bytes_that_nobody_asked_for() -> None:
     assert (connection.state, wire.state) == (State.CLOSED, "ABORTED")
 
 
-async def test_one_request_after_the_other() -> None:
+async def test_keep_alive_requests_in_sequence() -> None:
     talk = Talk()
     await talk.upstream(CHUNKED + b"5\r\nhello\r\n0\r\n\r\n")
     sinks = [Sink(), Sink(decode=True), Sink()]
@@ -295,7 +295,7 @@ async def test_one_request_after_the_other() -> None:
 
 
 async def test_a_request_sent_when_the_response_before_it_ends() -> None:
-    """The connection is free before the receiver hears of the end."""
+    """The connection is free before the receiver gets the end."""
     talk = Talk()
     second = Sink(b"NEXT.", b"")
     talk.sink.on_body = lambda: talk.connection.send(second)
@@ -333,7 +333,7 @@ NOT_STALE = "failed: the upstream closed the connection before it responded"
     ],
 )
 @pytest.mark.parametrize("pooled", [True, False])
-async def test_a_request_is_sent_again_if_its_response_had_not_begun(
+async def test_a_request_is_resent_if_its_response_had_not_begun(
     steps: list[bytes | str], note: str, pooled: bool
 ) -> None:
     talk = Talk(pooled=pooled)
@@ -347,7 +347,7 @@ async def test_a_request_is_sent_again_if_its_response_had_not_begun(
     assert notes == [note if pooled or note != "connect" else NOT_STALE]
 
 
-async def test_a_request_is_let_go_of_when_it_will_not_be_sent_again() -> None:
+async def test_a_request_is_released_once_it_will_not_be_resent() -> None:
     talk = Talk()
     assert (talk.sink.head, talk.sink.body) == (b"", b"")
     await talk.upstream(FIVE + b"hello")
@@ -357,11 +357,11 @@ async def test_a_request_is_let_go_of_when_it_will_not_be_sent_again() -> None:
     assert (second.head, second.body) == (b"", b"")
 
 
-# Nobody wants it.
+# Cancelled requests and unwanted bodies.
 
 
 @pytest.mark.parametrize("steps", [[], [FIVE[:9]], [FIVE], [FIVE + b"he"]])
-async def test_an_abort_says_no_word(steps: list[bytes | str]) -> None:
+async def test_abort_calls_no_receiver(steps: list[bytes | str]) -> None:
     talk = Talk()
     await talk.upstream(*steps)
     notes = list(talk.notes)
@@ -380,7 +380,7 @@ async def test_an_abort_in_the_middle_of_a_read() -> None:
     assert talk.notes == ["head 200", "body 'he'", "closed"]
 
 
-async def test_bytes_that_still_come_behind_an_abort() -> None:
+async def test_bytes_after_an_abort_are_ignored() -> None:
     """Over TLS, bytes that were read already may still be delivered."""
     talk = Talk()
     await talk.upstream(FIVE)
@@ -398,7 +398,7 @@ async def test_a_body_that_is_not_wanted(steps: bytes) -> None:
 
 
 async def test_an_abort_at_the_head() -> None:
-    """All the same the request says that it would take the body."""
+    """The request returns a receiver for the body all the same."""
     talk = Talk()
     talk.sink.on_head = talk.connection.abort
     await talk.upstream(FIVE + b"hello")
@@ -419,13 +419,13 @@ class Lost(Wire):
         return False
 
 
-async def test_a_response_that_ends_with_the_connection_leaves_none() -> None:
+async def test_a_response_until_close_leaves_no_idle_connection() -> None:
     talk = Talk(wire=Lost())
     await talk.upstream(UNTIL_CLOSE + b"hello", "leave")
     assert talk.notes == ["head 200", "body 'hello'", "closed", "end ''"]
 
 
-async def test_framing_tells_how_the_body_goes_on() -> None:
+async def test_framing_shows_the_rest_of_a_chunk() -> None:
     talk = Talk()
     await talk.upstream(CHUNKED + b"5\r\nhe")
     assert repr(talk.connection.framing) == "<Framing [chunked, 3 left]>"
@@ -433,7 +433,7 @@ async def test_framing_tells_how_the_body_goes_on() -> None:
 
 @pytest.mark.parametrize("count", [MAX_INTERIM, MAX_INTERIM + 1])
 @pytest.mark.parametrize("at_once", [True, False])
-async def test_how_many_interim_heads_may_come(count: int, at_once: bool) -> None:
+async def test_interim_heads_limit(count: int, at_once: bool) -> None:
     interim = [ok(status=103)] * count
     talk = Talk()
     for _ in range(2):
@@ -447,7 +447,7 @@ async def test_how_many_interim_heads_may_come(count: int, at_once: bool) -> Non
         assert talk.notes == WHOLE
 
 
-async def test_the_pool_learns_what_heads_look_like() -> None:
+async def test_the_pool_learns_head_templates() -> None:
     talk = Talk()
     await talk.upstream(FIVE + b"hello")
     learnt = talk.template
@@ -458,7 +458,7 @@ async def test_the_pool_learns_what_heads_look_like() -> None:
         assert (talk.template is learnt, talk.connection.template is talk.template) == (same, True)
 
 
-async def test_a_head_that_is_not_learnt_leaves_the_last_one() -> None:
+async def test_a_head_without_a_template_keeps_the_last_template() -> None:
     talk = Talk()
     await talk.upstream(FIVE + b"hello")
     learnt = talk.template
@@ -490,7 +490,7 @@ CRASHES: dict[str, Case] = {
 
 
 @pytest.mark.parametrize("name", CRASHES)
-async def test_a_request_that_raises_is_told_so(name: str) -> None:
+async def test_an_exception_of_a_request_reaches_its_crashed(name: str) -> None:
     steps, notes = CRASHES[name]
     talk = Talk()
     if name == "at the head":
@@ -515,7 +515,7 @@ async def test_a_receiver_that_aborts_and_raises() -> None:
 # Another receiver for the rest.
 
 
-async def test_handing_over() -> None:
+async def test_handing_the_body_to_another_receiver() -> None:
     talk = Talk()
     rest = Sink()
     await talk.upstream(FIVE + b"he")
@@ -527,7 +527,7 @@ async def test_handing_over() -> None:
     assert not talk.connection.serves(talk.sink)
 
 
-async def test_handing_over_when_nothing_is_left() -> None:
+async def test_handing_over_at_the_end_of_the_body() -> None:
     talk = Talk()
     await talk.upstream(FIVE + b"hello")
     talk.connection.hand_over(Sink())
@@ -578,7 +578,7 @@ async def test_many_small_chunks_in_one_read(decode: bool, body: bytes, size: in
 
 
 async def test_a_receiver_gets_the_same_bytes_in_the_same_order() -> None:
-    """Also where the transport gives what it had read before it was paused, as TLS does."""
+    """The order is also kept if the transport delivers what it had read before it was paused, as TLS does."""
     talk = Talk()
     body = (
         b"".join(b"%x\r\n%b\r\n" % (len(text), text) for text in map(b"%d".__mod__, range(9000)))
@@ -595,7 +595,7 @@ async def test_a_receiver_gets_the_same_bytes_in_the_same_order() -> None:
 @pytest.mark.parametrize("how", ["leave", "reset"])
 @pytest.mark.parametrize(("body", "error"), [(CHUNKS, ""), (CHUNKS[:-5], "failed: ")])
 async def test_an_upstream_that_leaves_while_chunks_wait(how: str, body: bytes, error: str) -> None:
-    """What has come counts."""
+    """Chunks that arrived before the end are still delivered."""
     talk = Talk(Sink(decode=True))
     talk.wire.feed(CHUNKED + body)
     await talk.upstream(how)
@@ -660,7 +660,7 @@ async def test_a_receiver_that_pauses_at_each_part() -> None:
 # The receiver's pace.
 
 
-async def test_pausing() -> None:
+async def test_pause_and_resume_reading() -> None:
     talk = Talk()
     await talk.upstream(FIVE)
     talk.connection.pause()
@@ -674,14 +674,14 @@ async def test_pausing() -> None:
     assert talk.notes == WHOLE
 
 
-async def test_pausing_is_for_responses_under_way() -> None:
+async def test_pause_without_a_response_under_way() -> None:
     talk = Talk()
     await talk.upstream(FIVE + b"hello")
     talk.connection.pause()
     assert talk.wire.reading
 
 
-async def test_what_still_came_while_paused() -> None:
+async def test_bytes_that_arrive_while_paused() -> None:
     """A connection is handed back reading, also where the last bytes were on their way to the receiver."""
     talk = Talk()
     await talk.upstream(FIVE)
@@ -731,7 +731,7 @@ TIMES: dict[str, tuple[list[Step], float, str]] = {
 
 @pytest.mark.parametrize("decode", [False, True])
 @pytest.mark.parametrize("name", TIMES)
-def test_times(name: str, decode: bool) -> None:
+def test_timeouts(name: str, decode: bool) -> None:
     steps, lost, note = TIMES[name]
 
     async def talk() -> None:
@@ -752,7 +752,7 @@ def test_times(name: str, decode: bool) -> None:
     run(talk())
 
 
-def test_each_request_has_its_own_time() -> None:
+def test_each_request_has_its_own_first_byte_timeout() -> None:
     async def talk() -> None:
         talk = Talk(limits=Limits())
         talk.wire.feed(FIVE + b"hello")
@@ -767,7 +767,7 @@ def test_each_request_has_its_own_time() -> None:
     run(talk())
 
 
-async def test_only_the_request_under_way_gives_its_response_less_time() -> None:
+async def test_only_the_current_request_shortens_its_timeout() -> None:
     talk = Talk()
     talk.connection.linger(Sink(), 0.0)
     await asyncio.sleep(0.001)
@@ -776,8 +776,8 @@ async def test_only_the_request_under_way_gives_its_response_less_time() -> None
 
 
 @pytest.mark.parametrize("steps", [[], [FIVE], [FIVE + b"hel"], [FIVE + b"hello"]])
-async def test_a_connection_that_is_lost_is_let_go(steps: list[bytes | str]) -> None:
-    """No timer holds it, and what it knows."""
+async def test_a_lost_connection_is_garbage_collected(steps: list[bytes | str]) -> None:
+    """Afterwards no timer refers to the connection."""
     talk = Talk()
     await talk.upstream(*steps, "reset")
     whole = ref(talk)

@@ -1,4 +1,4 @@
-"""Connections to upstreams: which one serves a request, what becomes of it, and what is told of that."""
+"""Connections to upstreams: which one serves a request, how it ends, and what the request is called with."""
 
 import asyncio
 import os
@@ -65,7 +65,7 @@ class Network:
         return sink
 
     async def idle(self, count: int = 1) -> list[Wire]:
-        """So many connections that have served a request."""
+        """Return `count` connections that have served a request and are idle."""
         for _ in range(count):
             await self.request()
         wires = self.wires[-count:]
@@ -76,7 +76,7 @@ class Network:
 
     @property
     def shown(self) -> tuple[int, int, int]:
-        """Active, idle, dialling, as the pool shows itself."""
+        """(active, idle, dialling), as `repr` of the pool has them."""
         shown = repr(self.pool)
         assert shown.startswith("<Pool [http://one.test, Active: ")
         active, idle, dialling = (int(part.rpartition(" ")[2]) for part in shown[:-2].split(",")[1:])
@@ -84,7 +84,7 @@ class Network:
         return active, idle, dialling
 
     def lost(self) -> list[int]:
-        """Which connections are no more, counted in the order they were made."""
+        """Return the numbers of the connections that are closed, in the order they were made."""
         return [number for number, wire in enumerate(self.wires) if wire.state != "OPEN"]
 
 
@@ -157,14 +157,14 @@ async def test_a_request_sent_when_a_response_ends_uses_its_connection() -> None
 
 
 @pytest.mark.parametrize(("limit", "lost"), [(0, [0, 1, 2]), (1, [0, 1]), (2, [0]), (3, [])])
-def test_the_oldest_idle_ones_are_too_many(limit: int, lost: list[int]) -> None:
+def test_pool_max_idle_closes_the_oldest(limit: int, lost: list[int]) -> None:
     async def story() -> None:
         net = Network(Limits()._replace(pool_max_idle=limit))
         sinks = [await net.request() for _ in range(3)]
         for wire in net.wires:
             wire.feed(RESPONSE)
         assert [sink.notes for sink in sinks] == [WHOLE] * 3
-        # None is kept where none is wanted; else a crowd that comes again at once finds what it left.
+        # With a limit of 0 none is kept; otherwise idle ones are kept a moment for the next burst of requests.
         await asyncio.sleep(0.9)
         assert net.lost() == ([] if limit else lost)
         await asyncio.sleep(0.2)
@@ -173,7 +173,7 @@ def test_the_oldest_idle_ones_are_too_many(limit: int, lost: list[int]) -> None:
     run(story())
 
 
-def test_a_crowd_that_comes_and_goes_keeps_its_connections() -> None:
+def test_a_burst_of_requests_keeps_its_connections() -> None:
     async def story() -> None:
         net = Network(Limits()._replace(pool_max_idle=1))
         for _ in range(20):
@@ -190,7 +190,7 @@ def test_a_crowd_that_comes_and_goes_keeps_its_connections() -> None:
     run(story())
 
 
-def test_idle_ones_are_closed_in_time() -> None:
+def test_idle_timeout_of_connections() -> None:
     async def story() -> None:
         net = Network()
         await net.idle(2)
@@ -205,11 +205,11 @@ def test_idle_ones_are_closed_in_time() -> None:
     run(story())
 
 
-@pytest.mark.parametrize("how", ["leave", "reset", "say"])
-async def test_one_that_the_upstream_closes_leaves_at_once(how: str) -> None:
+@pytest.mark.parametrize("how", ["leave", "reset", "send"])
+async def test_a_connection_that_the_upstream_closes_leaves_the_pool(how: str) -> None:
     net = Network()
     first, second = await net.idle(2)
-    if how == "say":
+    if how == "send":
         second.feed(b"HTTP/1.1 408 X\r\n\r\n")
     else:
         await getattr(second, how)()
@@ -219,7 +219,7 @@ async def test_one_that_the_upstream_closes_leaves_at_once(how: str) -> None:
     assert net.shown == (1, 0, 0)
 
 
-async def test_one_that_is_being_closed_is_passed_over() -> None:
+async def test_a_closing_connection_is_not_reused() -> None:
     net = Network()
     (wire,) = await net.idle()
     wire.close()
@@ -239,7 +239,7 @@ async def used_again(net: Network) -> tuple[Sink, Wire]:
 
 
 @pytest.mark.parametrize("how", ["leave", "reset"])
-async def test_a_stale_connection_is_replaced_silently(how: str) -> None:
+async def test_a_stale_connection_is_replaced_without_an_error(how: str) -> None:
     net = Network()
     sink, wire = await used_again(net)
     await getattr(wire, how)()
@@ -250,7 +250,7 @@ async def test_a_stale_connection_is_replaced_silently(how: str) -> None:
     assert sink.notes == WHOLE
 
 
-async def test_it_is_replaced_once_by_a_fresh_one() -> None:
+async def test_a_stale_connection_is_replaced_only_once() -> None:
     """Another idle one would be as stale."""
     net = Network()
     await net.idle(3)
@@ -262,13 +262,13 @@ async def test_it_is_replaced_once_by_a_fresh_one() -> None:
     assert (sink.notes, len(net.wires)) == ([CLOSED], 4)
 
 
-async def test_replacing_may_fail() -> None:
+async def test_replacing_a_stale_connection_fails() -> None:
     net = Network()
     sink, wire = await used_again(net)
-    net.error = ConnectError("nobody is there")
+    net.error = ConnectError("connection refused")
     await wire.leave()
     await settle()
-    assert (sink.notes, net.shown) == (["failed: nobody is there"], (0, 0, 0))
+    assert (sink.notes, net.shown) == (["failed: connection refused"], (0, 0, 0))
 
 
 async def test_a_fresh_connection_is_not_replaced() -> None:
@@ -288,7 +288,9 @@ async def test_a_fresh_connection_is_not_replaced() -> None:
         ([HEAD + b"hel", ""], "failed: the upstream's body is broken"),
     ],
 )
-async def test_one_that_had_begun_to_respond_is_not_replaced(reads: Iterable[bytes], note: str) -> None:
+async def test_a_connection_that_had_begun_its_response_is_not_replaced(
+    reads: Iterable[bytes], note: str
+) -> None:
     net = Network()
     sink, wire = await used_again(net)
     for data in reads:
@@ -301,7 +303,7 @@ async def test_one_that_had_begun_to_respond_is_not_replaced(reads: Iterable[byt
     assert net.dialled == 1
 
 
-def test_silence_is_no_staleness() -> None:
+def test_a_first_byte_timeout_replaces_no_connection() -> None:
     async def story() -> None:
         net = Network()
         sink, _ = await used_again(net)
@@ -315,11 +317,11 @@ def test_silence_is_no_staleness() -> None:
 # Connections that do not come about.
 
 
-async def test_no_connection() -> None:
+async def test_connect_error_and_connect_timeout() -> None:
     net = Network()
-    net.error = ConnectError("nobody is there")
+    net.error = ConnectError("connection refused")
     sink = await net.request()
-    assert sink.notes == ["failed: nobody is there"]
+    assert sink.notes == ["failed: connection refused"]
     assert (sink.error, net.shown) == (net.error, (0, 0, 0))
     net.pool.cancel(sink)
 
@@ -327,11 +329,11 @@ async def test_no_connection() -> None:
 @pytest.mark.parametrize(
     ("error", "notes"),
     [
-        (ConnectError("nobody is there"), ["failed: nobody is there", "crash oops"]),
+        (ConnectError("connection refused"), ["failed: connection refused", "crash oops"]),
         (KeyError("x"), ["crash 'x'"]),
     ],
 )
-async def test_an_exception_while_connecting_is_told(error: Exception, notes: list[str]) -> None:
+async def test_an_exception_while_connecting_reaches_the_request(error: Exception, notes: list[str]) -> None:
     def fail() -> None:
         raise ValueError("oops")
 
@@ -356,7 +358,7 @@ async def test_a_connection_that_is_lost_before_its_first_request() -> None:
 
 
 async def crowd(net: Network, waiting: int) -> list[Sink]:
-    """The last of so many requests that so many wait until others have their connections."""
+    """Occupy all dials that are allowed at once; return `waiting` more requests, which wait for connections."""
     net.open.clear()
     net.dialled = 0
     for _ in range(MAX_DIALLING):
@@ -366,7 +368,7 @@ async def crowd(net: Network, waiting: int) -> list[Sink]:
     return sinks
 
 
-async def test_a_crowd_is_dialled_for_by_and_by() -> None:
+async def test_max_dialling_bounds_concurrent_dials() -> None:
     net = Network()
     await crowd(net, 2)
     net.open.set()
@@ -375,7 +377,7 @@ async def test_a_crowd_is_dialled_for_by_and_by() -> None:
     assert all(wire.written() == b"HEAD.BODY." for wire in net.wires)
 
 
-async def test_a_connection_that_becomes_idle_serves_who_waits() -> None:
+async def test_an_idle_connection_serves_a_waiting_request() -> None:
     net = Network()
     await net.request()
     first, second = await crowd(net, 2)
@@ -391,21 +393,21 @@ async def test_a_connection_that_becomes_idle_serves_who_waits() -> None:
     await settle()
 
 
-def test_waiting_for_others_connections_takes_no_longer_than_connecting() -> None:
+def test_waiting_requests_have_the_connect_timeout() -> None:
     async def story() -> None:
         net = Network(Limits()._replace(connect_timeout=10))
-        net.error = ConnectError("nobody is there")
+        net.error = ConnectError("connection refused")
         (late,) = await crowd(net, 1)
         await asyncio.sleep(10)
         net.open.set()
         await settle()
         assert late.notes == ["silent: no connection to http://one.test within 10 s"]
-        assert ((await net.request()).notes, net.shown) == (["failed: nobody is there"], (0, 0, 0))
+        assert ((await net.request()).notes, net.shown) == (["failed: connection refused"], (0, 0, 0))
 
     run(story())
 
 
-async def test_an_exception_while_a_crowd_is_served_harms_no_other() -> None:
+async def test_an_exception_of_one_waiting_request_affects_no_other() -> None:
     def fail() -> None:
         raise ValueError("oops")
 
@@ -418,7 +420,7 @@ async def test_an_exception_while_a_crowd_is_served_harms_no_other() -> None:
     assert (first.notes, second.notes) == ([silent, "crash oops"], [silent])
 
 
-async def test_who_waits_for_others_connections_may_leave() -> None:
+async def test_a_waiting_request_is_cancelled() -> None:
     net = Network()
     first, second = await crowd(net, 2)
     net.pool.cancel(first)
@@ -428,7 +430,7 @@ async def test_who_waits_for_others_connections_may_leave() -> None:
     assert (net.shown, first.notes, second.notes, net.wires) == ((0, 0, 0), [], [], [])
 
 
-# Nobody waits any more.
+# No request waits any more.
 
 
 async def test_cancelled_while_dialling() -> None:
@@ -530,7 +532,7 @@ async def test_a_connection_that_comes_when_the_pool_is_closed() -> None:
     assert (sink.notes, net.lost(), net.shown) == ([], [0], (0, 0, 0))
 
 
-# What is handed on to the next connection.
+# The head template and limits of the next connection.
 
 
 async def test_connections_that_were_made_before_any_head_came_share_its_template() -> None:
@@ -558,7 +560,7 @@ class Upstream:
 
     def __init__(self) -> None:
         self.sockets: list[socket.socket] = []
-        """Of its connections; what is sent on them need not be TLS."""
+        """Of its connections; plain bytes can be sent on them beside TLS."""
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.sockets.append(socket.socket(fileno=os.dup(writer.get_extra_info("socket").fileno())))
@@ -621,7 +623,7 @@ async def request(pool: Pool) -> list[str]:
 @pytest.mark.parametrize("secure", [False, True])
 @on_each_loop
 async def test_an_idle_connection_is_used_again(secure: bool, authority: Path) -> None:
-    """TLS says nothing on it by itself that would be taken for unasked bytes."""
+    """TLS sends nothing unasked on an idle connection that would end it."""
     async with upstream(authority if secure else None) as (there, pool):
         for _ in range(5):
             assert (await request(pool))[-1] == "end 'hello'"
@@ -635,7 +637,7 @@ async def test_an_idle_connection_is_used_again(secure: bool, authority: Path) -
 async def test_unasked_bytes_and_an_end_keep_an_idle_connection_from_use(
     secure: bool, unasked: bytes, seen: bool, authority: Path
 ) -> None:
-    """Also where the loop has not read them: they wait in the socket when the next request comes."""
+    """Also if the loop has not read them: they wait in the socket when the next request comes."""
     async with upstream(authority if secure else None) as (there, pool):
         for _ in range(2):
             await request(pool)
@@ -662,7 +664,7 @@ async def test_a_second_response_in_the_same_read_ends_the_connection(secure: bo
         assert len(there.sockets) == 2
 
 
-async def test_a_system_without_poll(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_idle_connections_without_poll(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(select, "poll")
     async with upstream(None) as (there, pool):
         for _ in range(2):

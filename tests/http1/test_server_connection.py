@@ -1,6 +1,6 @@
-"""A client's connection, as transcripts: what it says, what it hears, in which order, and when.
+"""A client's connection, as transcripts: what is sent and received, in which order, and when.
 
-What it makes of all that clients can send is `test_conformance`'s.
+`test_conformance` has the table of all requests.
 """
 
 import asyncio
@@ -104,7 +104,7 @@ TRANSCRIPTS: dict[str, tuple[Transcript, str]] = {
         "IDLE",
     ),
     "HEAD": ([(get(method=b"HEAD"), response(200)), (get(), response(200))], "IDLE"),
-    "close is asked for": ([(get("/", b"Connection: close"), response(200, close=True))], "CLOSING"),
+    "Connection: close": ([(get("/", b"Connection: close"), response(200, close=True))], "CLOSING"),
     "behind close nothing is read": (
         [(get("/", b"Connection: close") + get(), response(200, close=True)), (get(), b"")],
         "CLOSING",
@@ -143,11 +143,11 @@ TRANSCRIPTS: dict[str, tuple[Transcript, str]] = {
         [(get("/no", EXPECT, b"Content-Length: 2", method=b"POST"), NO_AND_CLOSE), (b"hi", b"")],
         "LINGER",
     ),
-    "refused, and close is asked for": (
+    "refused, with Connection: close": (
         [(get("/no", b"Connection: close"), NO_AND_CLOSE), (get(), b"")],
         "CLOSING",
     ),
-    # What is forgiven, and what is not.
+    # Tolerated and refused deviations.
     "an empty line before": ([(b"\r\n" + get(), response(200))], "IDLE"),
     "an empty line alone": ([(b"\r\n", b""), (get(), response(200))], "IDLE"),
     "an empty line between": ([(get(), response(200)), (b"\r\n", b""), (get(), response(200))], "IDLE"),
@@ -247,7 +247,7 @@ async def test_transcripts(name: str) -> None:
     for sent, received in transcript:
         assert visit.feed(sent) == received, sent
     assert visit.state == state
-    # LINGER tells the client that no more comes, and waits for what it is still sending.
+    # LINGER has closed the sending side, and still reads what the client sends.
     assert visit.wire.ended == (state == "LINGER")
     await asyncio.sleep(0)
     assert (visit.wire.state == "LOST") == (state == "CLOSING" or "HTTP/2" in name)
@@ -264,12 +264,12 @@ BODY = error(413, "the request's body is larger than 10 bytes")
 
 
 def of_line(size: int) -> bytes:
-    """A request whose first line has so many bytes, CRLF included."""
+    """Return a request whose first line has `size` bytes, CRLF included."""
     return get("/" + "x" * (size - len("GET / HTTP/1.1\r\n")))
 
 
 def of_head(size: int) -> bytes:
-    """A request whose head has so many bytes."""
+    """Return a request whose head has `size` bytes."""
     return get("/", b"X: " + b"x" * (size - len(get("/", b"X: "))))
 
 
@@ -301,17 +301,19 @@ def ten_by_ten(body: bytes) -> bytes:
         (chunked("/", ten_by_ten(b"x" * 11))[:-5], BODY),
         # Framing counts for nothing.
         (chunked("/", b"00000001;%b\r\nx\r\n" % (b"a" * 50) * 2 + b"0\r\n\r\n"), response(200, b"xx")),
-        # What is refused anyway is not judged by its size.
+        # A request refused for another reason is not checked for its size.
         (post("/no", b"x" * 11)[:-11], NO_AND_CLOSE),
     ],
 )
-async def test_sizes(sent: bytes, received: bytes, cut: Callable[[bytes], list[bytes]]) -> None:
+async def test_request_line_head_and_body_too_large(
+    sent: bytes, received: bytes, cut: Callable[[bytes], list[bytes]]
+) -> None:
     visit = Visit(TIGHT)
     assert b"".join([visit.feed(read) for read in cut(sent)]) == received
     assert (visit.wire.ended or visit.wire.is_closing()) == (b"HTTP/1.1 4" in received)
 
 
-async def test_a_large_head_byte_by_byte_costs_each_byte_once(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_large_head_byte_by_byte_is_scanned_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Looked through from its beginning with every byte, it would be half a gigabyte."""
     looked_at = 0
 
@@ -329,13 +331,13 @@ async def test_a_large_head_byte_by_byte_costs_each_byte_once(monkeypatch: pytes
     assert len(raw) <= looked_at < 5 * len(raw)
 
 
-async def test_a_declared_size_is_judged_before_a_byte_is_read() -> None:
+async def test_content_length_too_large_is_refused_before_the_body() -> None:
     visit = Visit(TIGHT)
     assert visit.feed(get("/", EXPECT, b"Content-Length: 11", method=b"POST")) == BODY
     assert visit.desk.notes == ["accept POST /", "end / 413"]
 
 
-async def test_a_size_is_judged_while_reading() -> None:
+async def test_chunked_body_too_large_is_refused_while_reading() -> None:
     visit = Visit(TIGHT)
     assert visit.feed(chunked("/", b"a\r\n0123456789\r\n")) == b""
     assert visit.feed(b"1\r\nx") == BODY
@@ -345,7 +347,7 @@ async def test_a_size_is_judged_while_reading() -> None:
 # Reading away what a refused client still sends.
 
 
-async def test_what_is_still_sent_is_read_away() -> None:
+async def test_linger_discards_the_rest_of_the_body() -> None:
     visit = Visit(TIGHT)
     assert visit.feed(post("/", b"x" * 41)[:-41]) == BODY
     for _ in range(30):
@@ -363,16 +365,16 @@ async def test_a_refused_client_that_leaves() -> None:
     assert visit.desk.notes == []
 
 
-async def test_where_no_side_can_be_closed_alone() -> None:
+async def test_linger_without_half_close() -> None:
     """TLS has no half-closed connections."""
     visit = Visit(TIGHT, wire=Wire(half_close=False))
     assert visit.feed(of_line(41)) == LINE
     assert (visit.state, visit.wire.ended, visit.wire.state) == ("LINGER", False, "OPEN")
 
 
-# Times: each word is said so many seconds after the one before.
+# Timeouts: each part is sent this many seconds after the one before.
 
-Said = list[tuple[float, bytes]]
+Timed = list[tuple[float, bytes]]
 
 HALF = get()[:-2]
 SLOW_HEAD = [(0.0, HALF)] + [(3.0, b"x")] * 3
@@ -381,8 +383,8 @@ SLOW_BODY = [(0.0, post("/", b"12345")[:-5])] + [(25.0, b"x")] * 4
 NO_HEAD = error(408, "the request's head was not complete after 10 s")
 NO_BODY = error(408, "no byte of the request's body came for 30 s")
 
-TIMES: dict[str, tuple[Said, bytes, float, float]] = {
-    "nothing is said": ([], NO_HEAD, 10, 12),
+TIMES: dict[str, tuple[Timed, bytes, float, float]] = {
+    "nothing is sent": ([], NO_HEAD, 10, 12),
     "half a head": ([(4, HALF)], NO_HEAD, 10, 12),
     "a head that trickles": (SLOW_HEAD, NO_HEAD, 10, 12),
     "an empty line": ([(4, b"\r\n")], NO_HEAD, 10, 12),
@@ -390,7 +392,7 @@ TIMES: dict[str, tuple[Said, bytes, float, float]] = {
     "no body": ([(1, post("/", b"hello")[:-5])], NO_BODY, 31, 33),
     "half of some chunks": ([(1, chunked("/", b"5\r\nhel"))], NO_BODY, 31, 33),
     "a body that trickles": (SLOW_BODY, NO_BODY, 130, 132),
-    "nothing more is said": ([(4, get())], response(200), 4, 79),
+    "nothing more is sent": ([(4, get())], response(200), 4, 79),
     "after a response, half a head": ([(4, get()), (70, HALF)], response(200) + NO_HEAD, 84, 86),
     "after a response, an empty line": ([(4, get()), (70, b"\r\n")], response(200), 4, 79),
     "after a response, an empty line and half a head": (
@@ -425,7 +427,7 @@ TIMES: dict[str, tuple[Said, bytes, float, float]] = {
 
 
 @pytest.mark.parametrize("name", TIMES)
-def test_times(name: str) -> None:
+def test_timeouts(name: str) -> None:
     sent, received, written, lost = TIMES[name]
 
     async def visit() -> None:
@@ -445,7 +447,7 @@ def test_times(name: str) -> None:
     run(visit())
 
 
-def test_a_response_takes_as_long_as_it_takes() -> None:
+def test_a_slow_handler_has_no_timeout() -> None:
     async def visit() -> None:
         visit = Visit()
         visit.feed(get("/later"))
@@ -472,7 +474,7 @@ async def test_pipelined_requests_wait_for_their_turn() -> None:
     assert visit.state == "RESPONSE"
     visit.desk.later[1].respond(200, b"two")
     assert visit.wire.written() == response(200, b"two") + response(200)
-    # The connection has gone on when the application hears of an end.
+    # The connection has gone on when the handler gets `ended`.
     assert visit.desk.notes[2:] == [
         "accept POST /later/2",
         "serve /later/2",
@@ -484,7 +486,7 @@ async def test_pipelined_requests_wait_for_their_turn() -> None:
     ]
 
 
-async def test_what_comes_during_a_response_waits() -> None:
+async def test_bytes_during_a_response_wait() -> None:
     visit = Visit()
     visit.feed(get("/later"))
     assert [visit.feed(read) for read in in_bytes(get("/2"))] == [b""] * len(get("/2"))
@@ -501,7 +503,7 @@ async def test_a_thousand_pipelined_requests() -> None:
     assert (visit.wire.reading, visit.state) == (True, "IDLE")
 
 
-async def test_a_client_that_sends_on_is_not_read_for_ever() -> None:
+async def test_a_client_that_keeps_pipelining_is_paused() -> None:
     visit = Visit(Limits()._replace(max_head=1000))
     visit.feed(get("/later"))
     for _ in range(100):
@@ -556,7 +558,7 @@ async def test_many_small_pieces_in_one_read(sent: bytes, received: bytes, cut: 
 
 
 async def test_many_small_reads_keep_their_order() -> None:
-    """Also where the transport gives what it had read before it was paused, as TLS does."""
+    """The order is also kept if the transport delivers what it had read before it was paused, as TLS does."""
     visit = Visit()
     size = len(SMALL_CHUNKS)
     for at in range(0, size, size // 3):
@@ -670,7 +672,7 @@ async def test_after_a_slow_response_a_request_is_served_when_it_comes() -> None
     assert len(visit.desk.received) == 2
 
 
-async def test_the_application_hears_of_the_clients_pace() -> None:
+async def test_writable_follows_the_clients_reading() -> None:
     visit = Visit(Limits()._replace(high_water=1000))
     visit.wire.takes = False
     visit.feed(get("/later"))
@@ -701,7 +703,7 @@ def responding(visit: Visit, phase: str) -> None:
 
 
 @pytest.mark.parametrize("phase", ["responding", "idle", "closing"])
-def test_a_client_that_reads_nothing_is_cut_off(phase: str) -> None:
+def test_write_timeout_of_a_client_that_reads_nothing(phase: str) -> None:
     async def visit() -> float:
         visit = Visit()
         began = asyncio.get_running_loop().time()
@@ -733,7 +735,7 @@ def test_a_connection_is_idle_from_when_its_response_has_left() -> None:
 
 
 @pytest.mark.parametrize(("takes", "seconds"), [(0, 2 + 60), (1000, 2)])
-def test_a_refused_client_that_reads_nothing_is_cut_off(takes: int, seconds: float) -> None:
+def test_write_timeout_of_a_refused_client(takes: int, seconds: float) -> None:
     async def visit() -> float:
         visit = Visit(TIGHT._replace(high_water=10))
         began = asyncio.get_running_loop().time()
@@ -747,7 +749,7 @@ def test_a_refused_client_that_reads_nothing_is_cut_off(takes: int, seconds: flo
 
 
 @pytest.mark.parametrize("phase", ["responding", "idle", "closing"])
-def test_a_slow_client_that_makes_progress_lives_until_it_makes_none(phase: str) -> None:
+def test_write_timeout_restarts_with_progress(phase: str) -> None:
     async def visit() -> float:
         visit = Visit()
         visit.wire.takes = False
@@ -764,7 +766,7 @@ def test_a_slow_client_that_makes_progress_lives_until_it_makes_none(phase: str)
     assert 60 <= run(visit()) <= 121
 
 
-def test_a_slow_client_that_takes_all_is_served_on() -> None:
+def test_a_slow_client_that_reads_everything_keeps_its_connection() -> None:
     async def visit() -> None:
         visit = Visit()
         visit.wire.takes = False
@@ -816,7 +818,7 @@ async def test_a_client_that_leaves_in_the_middle_of_its_response() -> None:
 
 
 def test_a_client_that_leaves_with_bytes_waiting_for_it() -> None:
-    """The application hears of it at once; what waits still goes out, as long as the client takes it."""
+    """The application is notified at once; unsent bytes still go out, as long as the client takes them."""
 
     async def visit() -> float:
         visit = Visit()
@@ -835,7 +837,7 @@ def test_a_client_that_leaves_with_bytes_waiting_for_it() -> None:
     assert run(visit()) == pytest.approx(60, abs=0.5)
 
 
-async def test_what_comes_while_closing_is_not_kept() -> None:
+async def test_bytes_while_closing_are_discarded() -> None:
     """Over TLS, bytes may still come when the closing has begun."""
     visit = Visit()
     visit.wire.takes = False
@@ -845,8 +847,8 @@ async def test_what_comes_while_closing_is_not_kept() -> None:
 
 
 @pytest.mark.parametrize("sent", [b"", get(), post("/", b"hello")[:-1], get("/later"), b"\n\n"])
-async def test_a_connection_that_is_lost_is_let_go(sent: bytes) -> None:
-    """No timer holds it, and what it knows."""
+async def test_a_lost_connection_is_garbage_collected(sent: bytes) -> None:
+    """Afterwards no timer refers to the connection."""
     visit = Visit()
     visit.feed(sent)
     await visit.wire.reset()
@@ -908,7 +910,7 @@ async def test_a_connection_made_while_draining_serves_one_request() -> None:
 # Too many.
 
 
-async def test_one_connection_too_many() -> None:
+async def test_max_connections_gives_503() -> None:
     visit = Visit(Limits()._replace(max_connections=1))
     second = Wire()
     message = b"too many connections are open at this gateway"
@@ -923,8 +925,8 @@ async def test_one_connection_too_many() -> None:
     assert third.join(ServerConnection(visit.server)) == b""
 
 
-async def test_far_too_many_connections() -> None:
-    """Only so many hear that they are too many; all of them have a descriptor until they have heard it."""
+async def test_max_refused_connections() -> None:
+    """MAX_REFUSED connections get a 503; each holds a descriptor until it has received that."""
     visit = Visit(Limits()._replace(max_connections=1))
     wires = [Wire() for _ in range(MAX_REFUSED + 2)]
     received = [wire.join(ServerConnection(visit.server)) for wire in wires]
@@ -982,7 +984,7 @@ class Silent(Desk):
         raise ValueError
 
 
-async def test_an_exception_without_a_handler_is_the_loops() -> None:
+async def test_an_exception_without_a_handler_reaches_the_loop() -> None:
     visit = Visit()
     visit.server.application = Silent()
     with pytest.raises(ValueError):
@@ -1021,10 +1023,10 @@ async def test_an_empty_line_before_each_known_head() -> None:
         assert visit.feed(b"\r\n") + visit.feed(get()) == response(200)
 
 
-# What it shows of itself.
+# repr.
 
 
-async def test_states() -> None:
+async def test_repr_shows_the_state() -> None:
     visit = Visit()
     assert visit.state == "HEAD"
     visit.feed(post("/later", b"hello")[:-1])
