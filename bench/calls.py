@@ -207,12 +207,12 @@ class Bench:
         Raises TimeoutError when it does not come through, ValueError when the response is not a success.
         """
         recorder = Recorder()
-        asked = bytearray()
+        forwarded = bytearray()
         received = bytearray()
         self._client.sendall(request)
         await _until(
             recorder,
-            lambda: _is_whole(_read(self._accepted(), asked)) or _is_whole(_read(self._client, received)),
+            lambda: _is_whole(_read(self._accepted(), forwarded)) or _is_whole(_read(self._client, received)),
         )
         if self._upstream is not None:
             for piece in pieces:

@@ -129,8 +129,8 @@ def job_for(case: Case, peer: Peer, site: Site, seconds: float) -> Job:
     model = client_model(case.program, translated=translated) if translated else peer.model(case.program)
     events = int(case.rate * (seconds + OPENING_SLACK)) if case.rate else case.events
     streamed = case.kind != "complete"
-    asked = events if case.kind in ("burst", "paced") else None
-    body = requests.body_for(shape, model, stream=streamed, events=asked)
+    count = events if case.kind in ("burst", "paced") else None
+    body = requests.body_for(shape, model, stream=streamed, events=count)
     target = shape.path.replace("/v1/messages", peer.path)
     extra = peer.headers(site)
     rendered = [

@@ -65,10 +65,10 @@ def _with_idle_streams(runner: Runner, running: Running, count: int) -> float:
     stdout = child.process.stdout
     assert stdout is not None
     try:
-        said = json.loads(stdout.readline() or b'{"requests": 0}')
-        if said["requests"] < count:
-            why = ", ".join(f"{number} x {text}" for text, number in said.get("errors", {}).items())
-            raise PeerFailure(f"only {said['requests']} of {count} idle streams opened: {why}")
+        report = json.loads(stdout.readline() or b'{"requests": 0}')
+        if report["requests"] < count:
+            why = ", ".join(f"{number} x {text}" for text, number in report.get("errors", {}).items())
+            raise PeerFailure(f"only {report['requests']} of {count} idle streams opened: {why}")
         return resident_mb(running)
     finally:
         runner.stop_load(child)

@@ -168,7 +168,7 @@ class Run:
         }
 
 
-def _say(**line: object) -> None:
+def _report(**line: object) -> None:
     print(json.dumps(line), flush=True)
 
 
@@ -195,12 +195,12 @@ async def _closed_loop(run: Run) -> float:
     await _wait(run.idle, WARM_SECONDS)
     run.reset()
     started = time.perf_counter()
-    _say(mark="begin")
+    _report(mark="begin")
     await _wait(run.idle, run.job.seconds)
     seconds = time.perf_counter() - started
     run.recording = False
     run.over = True
-    _say(mark="end", requests=run.requests, events=run.events)
+    _report(mark="end", requests=run.requests, events=run.events)
     return seconds
 
 
@@ -213,11 +213,11 @@ async def _paced(run: Run) -> float:
     _take_precedence()
     run.reset()
     started = time.perf_counter()
-    _say(mark="begin")
+    _report(mark="begin")
     await _wait(run.first_ended, run.job.seconds)
     seconds = time.perf_counter() - started
     run.recording = False
-    _say(mark="end", requests=run.requests, events=run.events)
+    _report(mark="end", requests=run.requests, events=run.events)
     await _wait(run.idle, GRACE_SECONDS)
     run.lost = run.job.connections * run.job.events - run.whole_events
     if run.lost:
@@ -229,12 +229,12 @@ async def _hold(run: Run) -> float:
     """Open the streams, say so, and keep them until the runner closes stdin."""
     if not await _wait(run.all_opened, OPENING_SECONDS):
         run.errors["streams without a first event"] = run.job.connections - run.opened
-    _say(mark="begin", requests=run.opened, errors=dict(run.errors.most_common(2)))
+    _report(mark="begin", requests=run.opened, errors=dict(run.errors.most_common(2)))
     closed = asyncio.Event()
     asyncio.get_running_loop().add_reader(sys.stdin.fileno(), closed.set)
     await _wait(closed, run.job.seconds)
     asyncio.get_running_loop().remove_reader(sys.stdin.fileno())
-    _say(mark="end", requests=run.opened, events=run.opened)
+    _report(mark="end", requests=run.opened, events=run.opened)
     return run.job.seconds
 
 
@@ -264,7 +264,7 @@ def main() -> None:
     """Read the job from the first line of stdin; leave nothing running."""
     job = Job.read(sys.stdin.readline())
     gc.disable()
-    _say(result=uvloop.run(perform(job)))
+    _report(result=uvloop.run(perform(job)))
 
 
 if __name__ == "__main__":

@@ -150,10 +150,10 @@ class Runner:
         marks: dict[str, dict[str, float]] = {}
         try:
             for line in lines(child, job.seconds + LOAD_SLACK):
-                said = json.loads(line)
-                if "result" in said:
-                    return outcome(job.kind, said["result"], marks["begin"], marks["end"])
-                marks[said["mark"]] = self._cpu(running)
+                report = json.loads(line)
+                if "result" in report:
+                    return outcome(job.kind, report["result"], marks["begin"], marks["end"])
+                marks[report["mark"]] = self._cpu(running)
         except TimeoutError as failure:
             raise PeerFailure(str(failure)) from failure
         finally:

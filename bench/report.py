@@ -170,7 +170,7 @@ def markdown(results: Results) -> str:
             parts += ["", made]
         if " * |" in made:
             parts += ["", "\\* the peer's core was not full: the bench's own was the limit, see CPU."]
-        said = notes(results, row)
-        if said:
-            parts += ["", *said]
+        remarks = notes(results, row)
+        if remarks:
+            parts += ["", *remarks]
     return "\n".join(parts) + "\n"

@@ -184,9 +184,9 @@ async def test_the_environment_is_the_process_own_unless_told(monkeypatch: pytes
 async def test_a_path_that_is_not_served(method: str, path: str) -> None:
     async with running(config()) as g:
         response = await fetch(g.port, method, path + "?key=canary")
-        said = made_here(response, 404, "not_found_error")
+        message = made_here(response, 404, "not_found_error")
         advice = f": set the client's base URL to {g.url} (without /v1)" if "v2" in path else ""
-        assert said == f"nothing is served at {path}{advice}"
+        assert message == f"nothing is served at {path}{advice}"
         await settle()
         assert f"{method} {path} 404 refused" in g.lines[0]
         assert "canary" not in g.lines[0]
@@ -225,8 +225,8 @@ async def test_wrong_methods(path: str, allow: str) -> None:
             assert response.header("allow") == allow
             assert response.status == 405
             if method != "HEAD":
-                said = made_here(response, 405, "invalid_request_error")
-                assert said == f"{method} is not served here; {allow} are"
+                message = made_here(response, 405, "invalid_request_error")
+                assert message == f"{method} is not served here; {allow} are"
 
 
 @pytest.mark.parametrize(
@@ -249,18 +249,18 @@ ORIGIN = "https://app.example"
 async def test_an_allowed_origin_may_read_every_response() -> None:
     settings = config(server={"allowed_origins": (ORIGIN,)}, auth=Auth(mode="strict", keys=KEYS))
     async with running(settings) as g, await g.connect() as client:
-        asked = [("origin", ORIGIN), ("access-control-request-headers", "x-api-key, content-type")]
-        preflight = await client.request("OPTIONS", "/v1/messages", headers=asked)
+        fields = [("origin", ORIGIN), ("access-control-request-headers", "x-api-key, content-type")]
+        preflight = await client.request("OPTIONS", "/v1/messages", headers=fields)
         assert preflight.status == 200
         assert preflight.header("access-control-allow-methods") == "POST, OPTIONS"
         assert preflight.header("access-control-allow-headers") == "x-api-key, content-type"
-        plain = await client.request("OPTIONS", "/v1/messages", headers=asked[:1])
+        plain = await client.request("OPTIONS", "/v1/messages", headers=fields[:1])
         assert plain.header("access-control-allow-headers") is None
         keyed = [("origin", ORIGIN), ("x-api-key", "sk-laptop")]
         responses = [
             preflight,
             await client.request("GET", "/healthz", headers=keyed),
-            await client.request("GET", "/healthz", headers=asked[:1]),
+            await client.request("GET", "/healthz", headers=fields[:1]),
             await client.request("GET", "/nowhere", headers=keyed),
             await client.request("POST", "/healthz", headers=keyed),
             await client.request("POST", "/v1/messages", b"{", headers=keyed),
@@ -277,10 +277,10 @@ async def test_strangers_are_refused_before_they_are_asked_for_a_key() -> None:
     settings = config(auth=Auth(mode="strict", keys=KEYS))
     async with running(settings) as g, await g.connect() as client:
         client.writer.write(b"GET /healthz HTTP/1.1\r\nHost: evil.example\r\n\r\n")
-        said = made_here(await client.response(), 403, "permission_error")
-        assert "evil.example" in said
-        said = made_here(await g.get("/healthz", origin="https://evil.example"), 403, "permission_error")
-        assert "allowed_origins" in said
+        message = made_here(await client.response(), 403, "permission_error")
+        assert "evil.example" in message
+        message = made_here(await g.get("/healthz", origin="https://evil.example"), 403, "permission_error")
+        assert "allowed_origins" in message
 
 
 async def test_a_doubled_v1_is_served_and_told_once() -> None:
@@ -300,8 +300,8 @@ async def test_a_doubled_v1_is_served_and_told_once() -> None:
             (await g.post(ask(), "/v1/v1/healthz")).status,
         ]
         assert statuses == [200, 200, 200, 200, 404, 404, 404]
-        told = [line for line in g.lines if "warning" in line]
-        assert [line.partition(" warning: ")[2] for line in told] == [
+        found = [line for line in g.lines if "warning" in line]
+        assert [line.partition(" warning: ")[2] for line in found] == [
             f"a client's base URL ends in /v1: set it to {g.url} (served all the same)"
         ]
 
@@ -318,14 +318,14 @@ async def test_a_target_with_the_host_in_it() -> None:
 async def test_an_error_of_http_has_the_protocols_shape() -> None:
     async with running(config(limits={"max_body": 10})) as g:
         response = await g.post(b"x" * 11)
-        said = made_here(response, 413, "request_too_large")
-        assert said == "the request's body is larger than 10 bytes"
+        message = made_here(response, 413, "request_too_large")
+        assert message == "the request's body is larger than 10 bytes"
         assert response.header("connection") == "close"
         await settle()
         (line,) = g.lines
         assert f" {response.header('request-id')} - POST" in line
         assert "POST /v1/messages 413 refused" in line
-        assert said in line
+        assert message in line
 
 
 @pytest.mark.parametrize("origin", [None, ORIGIN])
@@ -378,10 +378,10 @@ async def test_an_internal_error(place: str, monkeypatch: pytest.MonkeyPatch) ->
             response = await client.request("GET", "/v1/models")
         made_here(response, 500, "api_error")
         await settle()
-        said, line = g.lines
-        assert f"error: {response.header('request-id')}: internal error: KeyError at explode.py:" in said
+        message, line = g.lines
+        assert f"error: {response.header('request-id')}: internal error: KeyError at explode.py:" in message
         assert "GET /v1/models 500 internal_error" in line
-        assert "secret" not in said + line
+        assert "secret" not in message + line
         # The connection is still good.
         assert (await client.request("GET", "/v1/models")).status == 200
 
@@ -678,8 +678,10 @@ async def test_certificates_that_cannot_be_used(ca: trustme.CA, tmp_path: Path, 
     gateway = Gateway(config(server={"tls": tls}), QUIET, {})
     with pytest.raises(StartError) as raised:
         await gateway.start()
-    said = str(raised.value)
+    message = str(raised.value)
     reason = {"mixed": "KEY_VALUES_MISMATCH", "lost": "No such file or directory", "no PEM": "not PEM"}[kind]
-    assert said.startswith(f"server.tls: {tls.certificate} and {tls.private_key} cannot be used together: ")
-    assert reason in said
-    assert "\n" not in said
+    assert message.startswith(
+        f"server.tls: {tls.certificate} and {tls.private_key} cannot be used together: "
+    )
+    assert reason in message
+    assert "\n" not in message

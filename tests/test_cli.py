@@ -442,7 +442,7 @@ def test_each_help_has_two_examples_that_parse(capsys: pytest.CaptureFixture[str
 
 
 @pytest.mark.parametrize(
-    ("target", "code", "said"),
+    ("target", "code", "errors"),
     [
         ("/dev/full", 2, "gateway: the output could not be written: No space left on device\n"),
         ("closed pipe", 141, ""),
@@ -453,7 +453,7 @@ def test_each_help_has_two_examples_that_parse(capsys: pytest.CaptureFixture[str
     [(["check"], ""), (["--version"], "1"), (["--help"], ""), (["--help"], "1"), (["help", "serve"], "")],
 )
 def test_output_that_nobody_takes_is_no_traceback(
-    config_file: Path, target: str, code: int, said: str, arguments: list[str], unbuffered: str
+    config_file: Path, target: str, code: int, errors: str, arguments: list[str], unbuffered: str
 ) -> None:
     if target == "closed pipe":
         reader, output = os.pipe()
@@ -468,11 +468,11 @@ def test_output_that_nobody_takes_is_no_traceback(
         )
     finally:
         os.close(output)
-    assert (run.returncode, run.stderr) == (code, said)
+    assert (run.returncode, run.stderr) == (code, errors)
 
 
 @pytest.mark.parametrize(
-    ("error", "code", "said"),
+    ("error", "code", "errors"),
     [
         (BrokenPipeError(32, "Broken pipe"), 141, ""),
         (OSError(28, "No space"), 2, "gateway: the output could not be written: No space\n"),
@@ -483,11 +483,11 @@ def test_the_exit_code_of_output_that_failed(
     monkeypatch: pytest.MonkeyPatch,
     error: OSError,
     code: int,
-    said: str,
+    errors: str,
 ) -> None:
     monkeypatch.setattr(stdio, "write", lambda text: error if text.strip() else None)
     assert cli.main(["--version"]) == code
-    assert capsys.readouterr() == ("", said)
+    assert capsys.readouterr() == ("", errors)
 
 
 def test_the_exit_code_of_errors_that_cannot_be_printed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -88,19 +88,19 @@ SPARE = OTHER_DESCRIPTORS + MAX_REFUSED + 3 * 10
 def test_as_many_connections_as_there_are_descriptors_for(
     monkeypatch: pytest.MonkeyPatch, there: int, connections: int
 ) -> None:
-    asked: list[int] = []
+    counts: list[int] = []
     warnings: list[str] = []
 
     def provide(needed: int) -> int:
-        asked.append(needed)
+        counts.append(needed)
         return there
 
     monkeypatch.setattr(descriptors, "raise_limit", provide)
     config = configured(500, 10, 3)
     made = fit_to_limit(config, warnings.append)
-    assert asked == [2 * 500 + SPARE]
+    assert counts == [2 * 500 + SPARE]
     assert made.server.limits.max_connections == connections
     assert (made is config) == (connections == 500)
     assert made.upstreams == config.upstreams
-    told = [f"at most {connections} connections are let in" in warning for warning in warnings]
-    assert told == [True] * (connections != 500)
+    limited = [f"at most {connections} connections are let in" in warning for warning in warnings]
+    assert limited == [True] * (connections != 500)

@@ -175,7 +175,7 @@ def test_uvloop_where_it_is_and_the_standard_loop_where_not(
 
 
 @pytest.mark.parametrize(
-    ("environ", "said"),
+    ("environ", "expected"),
     [
         ({}, ""),
         ({"HTTPS_PROXY": "http://p:1", "ALL_PROXY": "socks5://p:2"}, ""),
@@ -186,9 +186,9 @@ def test_uvloop_where_it_is_and_the_standard_loop_where_not(
         ({"https_proxy": "https://p:2"}, "HTTPS_PROXY must begin with http://"),
     ],
 )
-def test_proxy_variables_that_are_not_honoured_are_named(environ: Mapping[str, str], said: str) -> None:
+def test_proxy_variables_that_are_not_honoured_are_named(environ: Mapping[str, str], expected: str) -> None:
     warnings = process.proxy_warnings(environ)
-    assert [warning.startswith(said) for warning in warnings] == [True] * bool(said)
+    assert [warning.startswith(expected) for warning in warnings] == [True] * bool(expected)
     assert "canary" not in "".join(warnings)
 
 
@@ -227,7 +227,7 @@ PATIENCE = 10.0
 """Seconds for what takes milliseconds: on a busy machine it takes longer, and a test that fails may be slow."""
 
 
-class Told:
+class Notifications:
     """Hears how a process fares."""
 
     def __init__(self) -> None:
@@ -250,11 +250,11 @@ class Told:
 class Serving:
     """A gateway that was begun in this process."""
 
-    def __init__(self, task: asyncio.Task[int], port: int, lines: list[str], told: Told) -> None:
+    def __init__(self, task: asyncio.Task[int], port: int, lines: list[str], states: Notifications) -> None:
         self.task = task
         self.port = port
         self.lines = lines
-        self.told = told
+        self.states = states
         self.reload: Callable[[], Config] = never
 
     async def health(self) -> int:
@@ -269,15 +269,15 @@ class Serving:
 async def serving(capsys: pytest.CaptureFixture[str], settings: Config) -> AsyncIterator[Serving]:
     lines: list[str] = []
     log = AccessLog(lines.append, "text", "debug")
-    told = Told()
-    task = asyncio.create_task(process.run_gateway(settings, lambda: made.reload(), log, notify=told))
-    await told.until("ready")
+    states = Notifications()
+    task = asyncio.create_task(process.run_gateway(settings, lambda: made.reload(), log, notify=states))
+    await states.until("ready")
     # What it says on stdout is said in the same breath.
     found = re.search(
         r"listening on http://127\.0\.0\.1:(\d+)\n.*AUTH_TOKEN", capsys.readouterr().out, re.DOTALL
     )
     assert found is not None
-    made = Serving(task, int(found[1]), lines, told)
+    made = Serving(task, int(found[1]), lines, states)
     try:
         yield made
     finally:
@@ -308,7 +308,7 @@ async def test_a_signal_drains(capsys: pytest.CaptureFixture[str], number: int) 
         await eventually(lambda: posted(up))
         assert await g.health() == 200
         kill(number)
-        await g.told.until("ready", "stopping")
+        await g.states.until("ready", "stopping")
         # A health check learns of it, a request under way is finished.
         assert await g.health() == 503
         assert not g.task.done()
@@ -328,7 +328,7 @@ async def test_a_second_signal_ends_it_at_once(capsys: pytest.CaptureFixture[str
         client.send("POST", "/v1/messages", ask())
         await eventually(lambda: posted(up))
         kill(signal.SIGTERM)
-        await g.told.until("ready", "stopping")
+        await g.states.until("ready", "stopping")
         assert await g.health() == 503
         assert not g.task.done()
         kill(signal.SIGINT)
@@ -390,10 +390,10 @@ async def test_who_wants_to_hear_is_told(capsys: pytest.CaptureFixture[str]) -> 
     async with serving(capsys, config()) as g:
         g.reload = config
         kill(signal.SIGHUP)
-        await g.told.until("ready", "reloading", "ready")
+        await g.states.until("ready", "reloading", "ready")
         kill(signal.SIGTERM)
         await g.ended()
-        await g.told.until("ready", "reloading", "ready", "stopping")
+        await g.states.until("ready", "reloading", "ready", "stopping")
 
 
 @pytest.mark.parametrize("address", [None, "", "/run/notify"])
@@ -421,18 +421,18 @@ async def test_warnings_are_said_by_one_worker_only(capsys: pytest.CaptureFixtur
     async with serving(capsys, settings) as g:
         assert [line.partition(" ")[2] for line in g.lines] == ["warning: open to all"]
     lines: list[str] = []
-    told = Told()
+    states = Notifications()
     ours, theirs = socket.socketpair()
     quiet = process.run_gateway(
         settings,
         never,
         AccessLog(lines.append),
-        notify=told,
+        notify=states,
         first=False,
         share=partial(Sharing, theirs),
     )
     task = asyncio.create_task(quiet)
-    await told.until("ready")
+    await states.until("ready")
     kill(signal.SIGTERM)
     assert await task == 0
     with ours:
@@ -490,7 +490,7 @@ def unreadable() -> Config:
 
 
 @pytest.mark.parametrize(
-    ("reload", "said"),
+    ("reload", "expected"),
     [
         (broken, BROKEN),
         (unreadable, ["[Errno 13] Permission denied: 'gateway.toml'"]),
@@ -501,16 +501,16 @@ def unreadable() -> Config:
     ],
 )
 async def test_a_broken_configuration_keeps_the_old_and_says_why(
-    capsys: pytest.CaptureFixture[str], reload: Callable[[], Config], said: list[str]
+    capsys: pytest.CaptureFixture[str], reload: Callable[[], Config], expected: list[str]
 ) -> None:
     async with ScriptedUpstream(respond=served) as up, serving(capsys, config(upstream(up.url))) as g:
         lines = await reloaded(g, reload)
-        assert lines == [f"error: the configuration was not reloaded: {why}" for why in said]
+        assert lines == [f"error: the configuration was not reloaded: {why}" for why in expected]
         assert (await fetch(g.port, "POST", "/v1/messages", ask())).status == 200
 
 
 @pytest.mark.parametrize(
-    ("host", "mode", "said"),
+    ("host", "mode", "expected"),
     [
         ("0.0.0.0", "off", [f"at the next start: {OFF}"]),
         ("0.0.0.0", "strict", [STRICT.format("127.0.0.1"), "at the next start: " + STRICT.format("0.0.0.0")]),
@@ -518,7 +518,7 @@ async def test_a_broken_configuration_keeps_the_old_and_says_why(
     ],
 )
 async def test_warnings_of_another_host_are_about_the_next_start(
-    capsys: pytest.CaptureFixture[str], host: str, mode: AuthMode, said: list[str]
+    capsys: pytest.CaptureFixture[str], host: str, mode: AuthMode, expected: list[str]
 ) -> None:
     def reload() -> Config:
         changed = config()._replace(server=config().server._replace(host=host), auth=Auth(mode=mode))
@@ -529,7 +529,7 @@ async def test_warnings_of_another_host_are_about_the_next_start(
     moved = ["warning: host, port and TLS on or off take effect at the next start"] * (host != "127.0.0.1")
     assert lines == [
         *moved,
-        *(f"warning: {each}" for each in said),
+        *(f"warning: {each}" for each in expected),
         "warning: another",
         "info: the configuration was reloaded",
     ]
@@ -630,13 +630,13 @@ def test_a_terminal_that_is_stopped_stops_nothing(tmp_path: Path, workers: str) 
         [*command, "--workers", workers], stdin=theirs, stdout=theirs, stderr=theirs, env=environ
     )
     try:
-        said = b""
-        while b"AUTH_TOKEN" not in said:
-            said += os.read(ours, 4096)
-        port = int(said.partition(b"127.0.0.1:")[2].partition(b",")[0])
+        expected = b""
+        while b"AUTH_TOKEN" not in expected:
+            expected += os.read(ours, 4096)
+        port = int(expected.partition(b"127.0.0.1:")[2].partition(b",")[0])
         assert get(port, "/healthz") == 200
-        while b"/healthz" not in said:
-            said += os.read(ours, 4096)
+        while b"/healthz" not in expected:
+            expected += os.read(ours, 4096)
         termios.tcflow(theirs, termios.TCOOFF)
         for _ in range(20):
             assert get(port, "/healthz") == 200

@@ -132,20 +132,20 @@ def test_every_field_of_the_log_is_explained() -> None:
 
 
 def test_each_verdict_on_a_cache_is_explained() -> None:
-    told = set(re.findall(r'return "(\w+)", ', inspect.getsource(prompt_cache.cause_of)))
-    assert set(re.findall(r"^\| `lost:(\w+)` \|", README, re.MULTILINE)) == told
+    documented = set(re.findall(r'return "(\w+)", ', inspect.getsource(prompt_cache.cause_of)))
+    assert set(re.findall(r"^\| `lost:(\w+)` \|", README, re.MULTILINE)) == documented
 
 
 def test_the_metrics_and_their_labels_are_the_codes() -> None:
     section = README.partition("## Metrics")[2].partition("## Response headers")[0]
     table, _, rules = section.partition("Rules worth an alert")
-    told: dict[str, set[str]] = {}
+    documented: dict[str, set[str]] = {}
     for row in re.findall(r"^\| (`\w+_.*) \|$", table, re.MULTILINE):
         names, labels = (re.findall(r"`(\w+)`", cell) for cell in row.split("|")[:2])
-        told.update((name, set(labels)) for name in names)
+        documented.update((name, set(labels)) for name in names)
     # Two of one row have a label each.
-    told["gateway_repairs_total"], told["gateway_cures_total"] = {"repair"}, {"cure"}
-    assert told == {name: set(family.labels) for name, family in FAMILIES.items()}
+    documented["gateway_repairs_total"], documented["gateway_cures_total"] = {"repair"}, {"cure"}
+    assert documented == {name: set(family.labels) for name, family in FAMILIES.items()}
     used = re.findall(r"\b((?:gateway|process)_\w+)(?:\{(\w+)=)?", rules)
     assert len(used) >= 5
     for name, label in used:

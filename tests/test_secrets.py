@@ -173,9 +173,9 @@ async def test_good_responses(format: Format, internally: bool) -> None:
 @pytest.mark.parametrize("format", FORMATS)
 async def test_looking_and_stepping_in(format: Format) -> None:
     """What an upstream quotes is there without the key; conversations are there by no name of the client's."""
-    said = f"you sent {ACCOUNT}-a@x"
+    message = f"you sent {ACCOUNT}-a@x"
     async with ScriptedUpstream() as up, watched(before(up, models={"m": "m"}), format) as g:
-        up.script(error_response(429, "api_error", said, [("retry-after", "60")]))
+        up.script(error_response(429, "api_error", message, [("retry-after", "60")]))
         body = {**PROMPT, "metadata": {"user_id": f"user_session_{MARK}"}}
         response = await g.running.post(
             body, TARGET, x_api_key=KEY, x_claude_code_session_id=f"{MARK}-session"
@@ -194,10 +194,10 @@ async def test_looking_and_stepping_in(format: Format) -> None:
             check(events)
         for document in ({"upstream": "up"}, {"upstream": MARK}, MARK, {"upstream": "up", "account": MARK}):
             for action in ("clear", "disable"):
-                told = await g.running.post(
+                acted = await g.running.post(
                     orjson.dumps(document), f"/status/{action}?{MARK}", **own, x_gateway_action=MARK
                 )
-                check(told.body, repr(told.headers))
+                check(acted.body, repr(acted.headers))
 
 
 # What the gateway refuses.
@@ -344,9 +344,9 @@ async def test_responses_that_are_broken(mode: str) -> None:
 @pytest.mark.parametrize("status", [400, 401, 402, 403, 404, 408, 409, 413, 422, 425, 429, 500, 503, 529])
 async def test_errors_of_upstreams(status: int) -> None:
     """Their words are told, but not the key that they may quote; of a refused login not even the words."""
-    said = f"you sent {ACCOUNT}-a@x"
+    message = f"you sent {ACCOUNT}-a@x"
     async with ScriptedUpstream() as up:
-        up.script(error_response(status, "api_error", said, [("x-key", ACCOUNT)]))
+        up.script(error_response(status, "api_error", message, [("x-key", ACCOUNT)]))
         for stream in (False, True):
             async with watched(before(up, "a@x", "b@x"), FORMATS[stream]) as g:
                 response = await g.post({**PROMPT, "stream": stream})

@@ -19,15 +19,15 @@ def restored() -> Iterator[None]:
 
 
 def test_a_hangup_waits_for_its_handler_and_user_signals_are_ignored() -> None:
-    heard: list[int] = []
+    received: list[int] = []
     signals.hold()
     for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
         # Another thread of the tests' process would not hold it.
         signal.pthread_kill(threading.get_ident(), number)
-    signal.signal(signal.SIGHUP, lambda number, frame: heard.append(number))
-    assert heard == []
+    signal.signal(signal.SIGHUP, lambda number, frame: received.append(number))
+    assert received == []
     signals.release()
-    assert heard == [signal.SIGHUP]
+    assert received == [signal.SIGHUP]
 
 
 def test_a_system_without_these_signals(monkeypatch: pytest.MonkeyPatch) -> None:

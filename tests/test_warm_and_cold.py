@@ -97,51 +97,51 @@ def script_for(target: str, body: Any) -> Script:
 
 
 @dataclass(frozen=True)
-class Told:
+class Outcome:
     """What came of a request."""
 
     response: bytes
     """The client's bytes, without dates; the gateway's own ids are all the same."""
-    asked: tuple[bytes, ...]
+    requests: tuple[bytes, ...]
     """What upstreams got."""
     line: str
     """The log line, without times and ids."""
 
 
-async def told(stage: InMemory, client: WireClient, *reads: bytes) -> Told:
+async def outcome(stage: InMemory, client: WireClient, *reads: bytes) -> Outcome:
     """One request in these reads, served to its end."""
-    asked, lines = len(stage.asked), len(stage.lines)
+    requests, lines = len(stage.requests), len(stage.lines)
     for read in reads:
         if client.wire.state == "OPEN":
             client.write(read)
     await stage.turn()
-    if len(stage.asked) > asked:
-        await stage.play(script_for(stage.asked[-1].target, stage.asked[-1].document))
+    if len(stage.requests) > requests:
+        await stage.play(script_for(stage.requests[-1].target, stage.requests[-1].document))
     (line,) = [line for line in stage.lines[lines:] if " req_" in line]
     line = re.sub(r" (first|took)=\S+", "", re.sub(r"^\S+", "", line.partition(" req_")[2]))
-    response = re.sub(rb"req_[0-9a-f]{24}", b"req_ours", client.wire.heard())
+    response = re.sub(rb"req_[0-9a-f]{24}", b"req_ours", client.wire.written())
     response = re.sub(rb'"created(_at)?":("[^"]*"|\d+)', b'"created":0', response)
-    return Told(response, tuple(request.raw for request in stage.asked[asked:]), line)
+    return Outcome(response, tuple(request.raw for request in stage.requests[requests:]), line)
 
 
 async def same_connection(stage: InMemory, client: WireClient, request: Request) -> WireClient:
-    await told(stage, client, request.raw())
+    await outcome(stage, client, request.raw())
     return client if client.wire.state == "OPEN" else stage.connect()
 
 
 async def another_length(stage: InMemory, client: WireClient, request: Request) -> WireClient:
-    await told(stage, client, request.raw(more=b" " * 100 * bool(request.body)))
+    await outcome(stage, client, request.raw(more=b" " * 100 * bool(request.body)))
     return client if client.wire.state == "OPEN" else stage.connect()
 
 
 async def another_connections_template(stage: InMemory, client: WireClient, request: Request) -> WireClient:
-    await told(stage, client, request.raw())
-    await told(stage, stage.connect(), request.raw())
+    await outcome(stage, client, request.raw())
+    await outcome(stage, stage.connect(), request.raw())
     return stage.connect()
 
 
 async def after_a_reload(stage: InMemory, client: WireClient, request: Request) -> WireClient:
-    await told(stage, client, request.raw())
+    await outcome(stage, client, request.raw())
     stage.reload(settings())
     return client if client.wire.state == "OPEN" else stage.connect()
 
@@ -150,14 +150,14 @@ async def after_another_key(stage: InMemory, client: WireClient, request: Reques
     for key in ("sk-phone", "sk-laptop", "sk-wrong", "sk-phone"):
         name, _, scheme = request.key.rpartition(" ")[0].partition(" ")
         line = f"{name} {scheme} {key}".replace("  ", " ") if request.key else ""
-        await told(stage, client, request.raw(key=line))
+        await outcome(stage, client, request.raw(key=line))
         client = client if client.wire.state == "OPEN" else stage.connect()
     return client
 
 
 async def after_other_heads(stage: InMemory, client: WireClient, request: Request) -> WireClient:
     for other in REQUESTS.values():
-        await told(stage, client, other.raw())
+        await outcome(stage, client, other.raw())
         client = client if client.wire.state == "OPEN" else stage.connect()
     return client
 
@@ -187,12 +187,12 @@ def pieces(raw: bytes) -> list[bytes]:
 async def test_warm_and_cold_give_the_same_bytes(name: str, cut: Callable[[bytes], list[bytes]]) -> None:
     request = REQUESTS[name]
     async with in_memory(settings()) as stage:
-        cold = await told(stage, stage.connect(), *cut(request.raw()))
+        cold = await outcome(stage, stage.connect(), *cut(request.raw()))
     assert cold.response.startswith(b"HTTP/1.1 ")
     for way in WAYS:
         async with in_memory(settings()) as stage:
             client = await way(stage, stage.connect(), request)
-            assert await told(stage, client, *cut(request.raw())) == cold, way.__name__
+            assert await outcome(stage, client, *cut(request.raw())) == cold, way.__name__
 
 
 # Two clients.
@@ -232,16 +232,16 @@ async def test_a_field_of_one_client_is_never_anothers(
     others = [line for line in CLIENT if not line.lower().startswith(f"{name.lower()}:")]
     one, other = (Request(POST, [*others, f"{name}: {value}"], WHOLE) for value in values)
     async with in_memory(settings()) as stage:
-        cold = await told(stage, stage.connect(), other.raw())
+        cold = await outcome(stage, stage.connect(), other.raw())
     async with in_memory(settings()) as stage:
         client = stage.connect()
         for _ in range(2):
-            warm = await told(stage, client, one.raw())
-        assert OTHER.encode() not in b"".join((warm.response, *warm.asked))
+            warm = await outcome(stage, client, one.raw())
+        assert OTHER.encode() not in b"".join((warm.response, *warm.requests))
         for _ in range(2):
             client = client if same else stage.connect()
-            assert await told(stage, client, other.raw()) == cold
-        assert ONE.encode() not in b"".join((cold.response, *cold.asked))
+            assert await outcome(stage, client, other.raw()) == cold
+        assert ONE.encode() not in b"".join((cold.response, *cold.requests))
 
 
 @pytest.mark.parametrize("same", [True, False], ids=["one connection", "two connections"])
@@ -255,10 +255,10 @@ async def test_each_request_is_of_the_key_that_it_holds(field: str, same: bool) 
         ] * 2:
             client = client if same else stage.connect()
             request = Request(POST, body=WHOLE, key=field.format(key))
-            what = await told(stage, client, request.raw())
+            what = await outcome(stage, client, request.raw())
             assert what.response.startswith(b"HTTP/1.1 %d " % status)
             assert f" {name} POST /v1/messages " in what.line
-            assert not any(key.encode() in raw for raw in what.asked)
+            assert not any(key.encode() in raw for raw in what.requests)
 
 
 @pytest.mark.parametrize("same", [True, False], ids=["one connection", "two connections"])
@@ -268,7 +268,7 @@ async def test_an_origin_of_one_client_is_never_anothers(same: bool) -> None:
         for origin, expected in [(ORIGIN, True), ("", False), ("https://evil.example", None)] * 3:
             client = client if same else stage.connect()
             lines = [*CLIENT, f"Origin: {origin}"] if origin else CLIENT
-            what = await told(stage, client, Request(POST, lines, WHOLE).raw())
+            what = await outcome(stage, client, Request(POST, lines, WHOLE).raw())
             assert (b"403" in what.response[:12]) is (expected is None)
             assert (b"access-control-allow-origin" in what.response) is bool(expected)
 
@@ -280,8 +280,8 @@ async def test_a_session_of_one_client_is_never_anothers() -> None:
         conversations = [(key, session) for session in "12" for key in ("sk-laptop", "sk-phone")]
         for key, session in conversations * 3:
             lines = [*CLIENT, f"X-Claude-Code-Session-Id: s-{session}"]
-            await told(stage, client, Request(POST, lines, WHOLE, f"X-Api-Key: {key}").raw())
-            account = stage.asked[-1].account
+            await outcome(stage, client, Request(POST, lines, WHOLE, f"X-Api-Key: {key}").raw())
+            account = stage.requests[-1].account
             assert homes.setdefault((key, session), account) == account
         # New ones go to the account that was used least recently.
         assert list(homes.values()) == ["a", "b", "a", "b"]
@@ -303,10 +303,10 @@ async def test_paths_and_queries_are_kept_apart() -> None:
     ]
     async with in_memory(settings()) as stage:
         client = stage.connect()
-        await told(stage, client, Request("GET /v1/v1/models HTTP/1.1").raw())
+        await outcome(stage, client, Request("GET /v1/v1/models HTTP/1.1").raw())
         for target in targets * 3:
-            what = await told(stage, client, Request(f"POST {target} HTTP/1.1", body=WHOLE).raw())
-            (raw,) = what.asked
+            what = await outcome(stage, client, Request(f"POST {target} HTTP/1.1", body=WHOLE).raw())
+            (raw,) = what.requests
             assert raw.startswith(f"POST /api{target.replace('/v1/v1', '/v1')} HTTP/1.1\r\n".encode())
 
 
@@ -326,25 +326,25 @@ async def test_a_reload_counts_for_clients_that_were_let_in(request_: Request, c
     async with in_memory(settings()) as stage:
         client = stage.connect()
         for _ in range(2):
-            before = await told(stage, client, request_.raw())
+            before = await outcome(stage, client, request_.raw())
             assert before.response.startswith(b"HTTP/1.1 200 ")
         stage.reload(settings(**change))
-        refused = await told(stage, client, request_.raw())
+        refused = await outcome(stage, client, request_.raw())
         assert refused.response[9:12] in (b"401", b"403")
-        assert refused.asked == ()
+        assert refused.requests == ()
         stage.reload(settings())
-        assert await told(stage, client, request_.raw()) == before
+        assert await outcome(stage, client, request_.raw()) == before
 
 
 async def test_draining_counts_for_connections_that_are_warm() -> None:
     async with in_memory(settings()) as stage:
         client = stage.connect()
         for _ in range(2):
-            await told(stage, client, REQUESTS["message"].raw())
+            await outcome(stage, client, REQUESTS["message"].raw())
         stage.gateway.runtime.draining = True
-        what = await told(stage, client, REQUESTS["message"].raw())
+        what = await outcome(stage, client, REQUESTS["message"].raw())
         assert what.response.startswith(b"HTTP/1.1 503 ")
-        assert what.asked == ()
+        assert what.requests == ()
 
 
 async def test_every_account_authenticates_with_its_own() -> None:
@@ -355,8 +355,8 @@ async def test_every_account_authenticates_with_its_own() -> None:
             if number % 4 == 3:
                 stage.reload(settings("one@x", "two@x", "three@x"))
             body = orjson.dumps(ask(f"conversation {number}"))
-            what = await told(stage, client, Request(POST, body=body).raw())
-            key = stage.asked[-1].key
+            what = await outcome(stage, client, Request(POST, body=body).raw())
+            key = stage.requests[-1].key
             assert f"x-account-email: {str(key).removeprefix('key-of-')}\r\n".encode() in what.response
             served.add(key)
         assert len(served) == 3

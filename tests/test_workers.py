@@ -90,7 +90,7 @@ class World:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, count: int = 3) -> None:
         self.now = 1000.0
         self.processes: list[Process] = []
-        self.told: list[str] = []
+        self.states: list[str] = []
         self.lines: list[str] = []
         self.patience: list[float | None] = []
         """How long the supervisor was ready to wait, step by step."""
@@ -103,7 +103,9 @@ class World:
         places = [Worker([sock], first=number == 0) for number, sock in enumerate(self.sockets)]
         writer = LogWriter(2, str)
         log = AccessLog(lambda line: self.lines.append(line.partition(" ")[2]), "text", "info")
-        self.supervisor = Supervisor(CONFIGURED, self.reload, lambda: (log, writer), places, self.told.append)
+        self.supervisor = Supervisor(
+            CONFIGURED, self.reload, lambda: (log, writer), places, self.states.append
+        )
         monkeypatch.setattr(self.supervisor, "_fork", self.fork)
         monkeypatch.setattr(workers, "time", SimpleNamespace(monotonic=lambda: self.now))
         monkeypatch.setattr(workers, "select", SimpleNamespace(select=self.wait))
@@ -200,14 +202,14 @@ def test_the_others_start_when_the_first_serves(world: World) -> None:
         world.alive(1),
         world.ready(0),
         world.alive(3),
-        lambda: world.told == [] or pytest.fail("told too early"),
+        lambda: world.states == [] or pytest.fail("told too early"),
         world.ready(1, 2),
         raised(TERM),
         world.handle_orders([TERM], [TERM], [TERM]),
         world.all_die,
     )
     assert code == 0
-    assert world.told == ["ready", "stopping"]
+    assert world.states == ["ready", "stopping"]
     assert world.lines == []
     assert [each.worker.first for each in world.processes] == [True, False, False]
     assert world.patience[:5] == [None] * 5
@@ -226,7 +228,7 @@ def test_the_others_start_when_the_first_serves(world: World) -> None:
 )
 def test_a_first_that_cannot_serve_is_the_end(world: World, ended: int, code: int, lines: list[str]) -> None:
     assert world.run(world.dies(0, ended)) == code
-    assert (len(world.processes), world.lines, world.told) == (1, lines, [])
+    assert (len(world.processes), world.lines, world.states) == (1, lines, [])
 
 
 def test_a_worker_that_lived_long_is_replaced_at_once(world: World) -> None:
@@ -241,7 +243,7 @@ def test_a_worker_that_lived_long_is_replaced_at_once(world: World) -> None:
     )
     assert world.lines == ["error: worker 101 ended with signal 11; the next one starts now"]
     assert world.processes[3].worker is world.processes[1].worker
-    assert world.told == ["ready", "stopping"]
+    assert world.states == ["ready", "stopping"]
 
 
 def test_workers_that_die_young_are_replaced_ever_more_slowly(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -287,7 +289,7 @@ def test_a_reload_reaches_all_and_is_told_when_all_have_done_it(world: World) ->
         raised(HUP),
         world.handle_orders([HUP], [HUP], [HUP]),
         world.ready(0, 1),
-        lambda: world.told == ["ready", "reloading"] or pytest.fail("told too early"),
+        lambda: world.states == ["ready", "reloading"] or pytest.fail("told too early"),
         world.ready(2),
         lambda: setattr(world, "config", None),
         raised(HUP),
@@ -298,7 +300,7 @@ def test_a_reload_reaches_all_and_is_told_when_all_have_done_it(world: World) ->
         raised(TERM),
         world.all_die,
     )
-    assert world.told == ["ready", "reloading", "ready", "reloading", "ready", "stopping"]
+    assert world.states == ["ready", "reloading", "ready", "reloading", "ready", "stopping"]
     assert [each.config for each in world.processes] == [CONFIGURED] * 3 + [new]
 
 
@@ -310,9 +312,9 @@ def test_it_is_told_when_all_serve_at_once(world: World) -> None:
         world.dies(1, 1),
         world.ready(2),
         world.later(0.5),
-        lambda: world.told == [] or pytest.fail("told too early"),
+        lambda: world.states == [] or pytest.fail("told too early"),
         world.ready(3),
-        lambda: world.told == ["ready"] or pytest.fail("not told"),
+        lambda: world.states == ["ready"] or pytest.fail("not told"),
         raised(TERM),
         world.all_die,
     )
@@ -323,11 +325,11 @@ def test_what_a_worker_tells_reaches_the_others(world: World) -> None:
     for pid, (ours, _) in enumerate(pairs):
         world.supervisor._hub.join(ours, pid)
     (_, one), (_, other) = pairs
-    told = frame(BROADCAST, add_name("clear", b"all"))
+    sent = frame(BROADCAST, add_name("clear", b"all"))
     world.run(
         world.ready(0),
-        lambda: one.send(told),
-        lambda: other.recv(1000).endswith(told) or pytest.fail("not told"),
+        lambda: one.send(sent),
+        lambda: other.recv(1000).endswith(sent) or pytest.fail("not told"),
         raised(TERM),
         world.all_die,
     )
@@ -373,7 +375,7 @@ def test_a_second_signal_hurries(world: World) -> None:
         world.dies(2, 0),
     )
     assert world.patience[-3:] == [workers.GRACE] * 3
-    assert world.told == ["stopping"]
+    assert world.states == ["stopping"]
 
 
 def test_a_worker_that_does_not_end_is_killed(world: World) -> None:
@@ -400,7 +402,7 @@ def test_other_signals_are_not_the_supervisors(world: World) -> None:
         world.run(world.ready(0), raised(signal.SIGUSR1), raised(TERM), world.all_die)
     finally:
         signal.signal(signal.SIGUSR1, before)
-    assert world.told == ["stopping"]
+    assert world.states == ["stopping"]
 
 
 def test_an_order_to_a_dead_worker_is_no_error() -> None:
@@ -518,15 +520,15 @@ def test_a_real_fork(monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_orders_are_signals() -> None:
     ours, theirs = socket.socketpair()
     theirs.setblocking(False)
-    heard: list[int] = []
+    signals: list[int] = []
     stopped = asyncio.Event()
-    end = workers.handle_orders(theirs, {HUP: partial(heard.append, HUP), TERM: stopped.set})
+    end = workers.handle_orders(theirs, {HUP: partial(signals.append, HUP), TERM: stopped.set})
     ours.send(bytes([HUP, TERM]))
     await asyncio.wait_for(stopped.wait(), 5)
     end()
     ours.send(bytes([HUP]))
     await asyncio.sleep(0.01)
-    assert heard == [HUP]
+    assert signals == [HUP]
     ours.close()
     theirs.close()
 
@@ -593,8 +595,8 @@ def test_a_port_in_use(capsys: pytest.CaptureFixture[str]) -> None:
         port = sock.getsockname()[1]
         config = Config(server=Server(port=port, workers=2))
         assert workers.serve(config, lambda: config, "info", "text") == 2
-    said = f"gateway: cannot listen on 127.0.0.1 port {port}: Address already in use\n"
-    assert capsys.readouterr().err == said
+    message = f"gateway: cannot listen on 127.0.0.1 port {port}: Address already in use\n"
+    assert capsys.readouterr().err == message
 
 
 # Whole processes.
@@ -619,7 +621,7 @@ def running(pid: int) -> bool:
 
 
 @contextmanager
-def asked(port: int, upstream: socket.socket) -> Iterator[None]:
+def in_flight(port: int, upstream: socket.socket) -> Iterator[None]:
     """A client waits for the response of an upstream that has its request and stays silent."""
     body = b'{"model":"m","max_tokens":9,"messages":[{"role":"user","content":"x"}]}'
     head = f"POST /v1/messages HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n"
@@ -655,7 +657,10 @@ def test_a_drain_waits_and_a_second_signal_does_not(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as upstream:
         upstream.settimeout(10)
         text = CONFIG.replace(":9", f":{upstream.getsockname()[1]}")
-        with spawned(tmp_path, "--workers", "2", text=text) as gateway, asked(gateway.port, upstream):
+        with (
+            spawned(tmp_path, "--workers", "2", text=text) as gateway,
+            in_flight(gateway.port, upstream),
+        ):
             # As a terminal and systemd do, to all of them: it counts once.
             for pid in children(gateway.process.pid):
                 os.kill(pid, signal.SIGTERM)

@@ -44,7 +44,7 @@ def fed(parts: list[bytes], events: int, *, paced: bool = False, lost: bool = Fa
     wire = Wire()
     assert wire.join(exchange) == b""
     exchange.begin()
-    assert wire.heard() == b"request"
+    assert wire.written() == b"request"
     for part in parts:
         exchange.data_received(part)
     if lost:

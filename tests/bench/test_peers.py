@@ -21,10 +21,12 @@ SITE = Site(port=40001, upstream_port=40002, directory=Path("/tmp/site"))
 def test_a_peer_starts_on_its_port_in_front_of_the_upstream(peer: Peer) -> None:
     if peer.command is None:
         return
-    told = peer.command("program", SITE) + list(peer.files(SITE).values()) + list(peer.environ(SITE).values())
-    told += [value for _, value in peer.headers(SITE)]
-    assert any("40001" in text for text in told)
-    assert any("40002" in text for text in told)
+    parts = (
+        peer.command("program", SITE) + list(peer.files(SITE).values()) + list(peer.environ(SITE).values())
+    )
+    parts += [value for _, value in peer.headers(SITE)]
+    assert any("40001" in text for text in parts)
+    assert any("40002" in text for text in parts)
 
 
 @pytest.mark.parametrize("peer", PEERS.values(), ids=lambda peer: peer.name)

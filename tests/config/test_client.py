@@ -122,8 +122,8 @@ def test_the_smallest_window_is_of_a_model_that_is_named(
     upstream = Upstream(name="u", kind="anthropic", base_url="http://u", models=own, contexts=own_contexts)
     config = Config(models=models, contexts=contexts, upstreams=(upstream,))
     known = context_windows(config, listed)
-    said = {*contexts.values(), *own_contexts.values()}
-    assert {model for model in known if known[model] not in said} <= named_models(config) & listed.keys()
+    covered = {*contexts.values(), *own_contexts.values()}
+    assert {model for model in known if known[model] not in covered} <= named_models(config) & listed.keys()
     assert settings(config, listed).get("CLAUDE_CODE_MAX_CONTEXT_TOKENS") == (
         str(min(known.values())) if known else None
     )

@@ -199,9 +199,10 @@ def test_pem_files(reading: Reading, tmp_path: Path, ending: str) -> None:
 def test_a_key_with_a_passphrase(reading: Reading, tmp_path: Path, text: str) -> None:
     file = tmp_path / "key.pem"
     file.write_text(text)
-    said = problem(parsers.pem("PRIVATE KEY"), reading, "key.pem")
+    message = problem(parsers.pem("PRIVATE KEY"), reading, "key.pem")
     assert (
-        said == f"file {file} is encrypted, and the gateway asks for no passphrase: openssl pkey -in {file}"
+        message
+        == f"file {file} is encrypted, and the gateway asks for no passphrase: openssl pkey -in {file}"
     )
 
 

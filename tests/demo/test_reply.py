@@ -56,12 +56,12 @@ def reply(*messages: dict[str, Any], **fields: Any) -> Reply:
     return reply_to(document, 42, lambda prefix: f"{prefix}{next(numbers)}")
 
 
-def words(said: Reply) -> str:
-    return "".join(block["text"] for block in said.content if block["type"] == "text")
+def words(spoken: Reply) -> str:
+    return "".join(block["text"] for block in spoken.content if block["type"] == "text")
 
 
-def called(said: Reply) -> tuple[str, dict[str, Any]] | None:
-    return next(((b["name"], b["input"]) for b in said.content if b["type"] == "tool_use"), None)
+def called(spoken: Reply) -> tuple[str, dict[str, Any]] | None:
+    return next(((b["name"], b["input"]) for b in spoken.content if b["type"] == "tool_use"), None)
 
 
 # The prompt.
@@ -146,14 +146,14 @@ def test_a_conversation_without_a_user() -> None:
 def test_a_tool_is_called_only_when_it_is_made_for_what_was_asked(
     prompt: str, tools: list[dict[str, Any]], call: tuple[str, dict[str, Any]] | None
 ) -> None:
-    said = reply(user(prompt), tools=tools)
-    assert called(said) == call
-    assert said.stop_reason == ("end_turn" if call is None else "tool_use")
+    spoken = reply(user(prompt), tools=tools)
+    assert called(spoken) == call
+    assert spoken.stop_reason == ("end_turn" if call is None else "tool_use")
 
 
 def test_a_call_comes_with_words_and_an_id() -> None:
-    said = reply(user("run echo hi"), tools=[BASH])
-    assert said.content == (text("I run `echo hi` with Bash."), {**CALL, "id": "toolu_1"})
+    spoken = reply(user("run echo hi"), tools=[BASH])
+    assert spoken.content == (text("I run `echo hi` with Bash."), {**CALL, "id": "toolu_1"})
 
 
 @pytest.mark.parametrize(
@@ -169,8 +169,8 @@ def test_a_call_comes_with_words_and_an_id() -> None:
     ],
 )
 def test_a_wish_that_no_tool_can_grant(fields: dict[str, Any]) -> None:
-    said = reply(user("run ls"), **fields)
-    assert words(said) == f"I would run `ls`, but this request offers no tool for it. {WHO}"
+    spoken = reply(user("run ls"), **fields)
+    assert words(spoken) == f"I would run `ls`, but this request offers no tool for it. {WHO}"
 
 
 @pytest.mark.parametrize(
@@ -185,13 +185,13 @@ def test_a_wish_that_no_tool_can_grant(fields: dict[str, Any]) -> None:
 def test_tool_choice_forces_a_call(
     prompt: str, choice: dict[str, Any], call: tuple[str, dict[str, Any]] | None
 ) -> None:
-    said = reply(user(prompt), tools=[READ, BASH], tool_choice=choice)
-    assert called(said) == call
-    assert said.content
+    spoken = reply(user(prompt), tools=[READ, BASH], tool_choice=choice)
+    assert called(spoken) == call
+    assert spoken.content
 
 
 @pytest.mark.parametrize(
-    ("results", "said"),
+    ("results", "spoken"),
     [
         ([result()], "The tool says: hi\n"),
         ([result("no", is_error=True)], "The tool failed: no\n"),
@@ -204,9 +204,9 @@ def test_tool_choice_forces_a_call(
         ([result(5)], "(no output)"),
     ],
 )
-def test_a_tool_result_is_told_in_words(results: list[dict[str, Any]], said: str) -> None:
+def test_a_tool_result_is_told_in_words(results: list[dict[str, Any]], spoken: str) -> None:
     response = reply(user("run echo hi"), assistant(CALL), user(*results, REMINDER), tools=[BASH])
-    assert said in words(response)
+    assert spoken in words(response)
     assert response.stop_reason == "end_turn"
 
 
@@ -217,8 +217,8 @@ def test_a_tool_result_is_told_in_words(results: list[dict[str, Any]], said: str
 def test_words_beside_a_result_may_ask_for_another_call_but_not_for_the_same(
     prompt: str, call: tuple[str, dict[str, Any]] | None
 ) -> None:
-    said = reply(user("run echo hi"), assistant(CALL), user(result(), prompt), tools=[BASH])
-    assert called(said) == call
+    spoken = reply(user("run echo hi"), assistant(CALL), user(result(), prompt), tools=[BASH])
+    assert called(spoken) == call
 
 
 # JSON, thinking, usage.

@@ -23,13 +23,13 @@ def responses(monkeypatch: pytest.MonkeyPatch) -> list[Response]:
     """What a demo responds that ends by itself after one request."""
     responses = []
 
-    async def ask_once(gateway: Gateway, reload: object) -> None:
+    async def post_once(gateway: Gateway, reload: object) -> None:
         assert reload is None
         get_running_loop().call_soon(int, "canary")
         responses.append(await fetch(gateway.port, "POST", "/v1/messages", ask("Hello")))
         await gateway.stop(0.0)
 
-    monkeypatch.setattr(running, "wait_until_stopped", ask_once)
+    monkeypatch.setattr(running, "wait_until_stopped", post_once)
     return responses
 
 

@@ -84,11 +84,11 @@ async def test_an_internal_error_closes_the_connection(port: int, monkeypatch: p
 
 
 async def test_the_first_account_is_rate_limited_now_and_then(port: int) -> None:
-    async def ask_with(key: str) -> Response:
+    async def post_with(key: str) -> Response:
         return await fetch(port, "POST", "/v1/messages", ask(), [("x-api-key", key)])
 
-    first = [await ask_with("demo-1") for _ in range(EVERY)]
-    second = [await ask_with("demo-2") for _ in range(EVERY)]
+    first = [await post_with("demo-1") for _ in range(EVERY)]
+    second = [await post_with("demo-2") for _ in range(EVERY)]
     assert [response.status for response in first] == [200] * (EVERY - 1) + [429]
     assert (first[-1].header("retry-after"), first[-1].error_type) == (str(PAUSE), "rate_limit_error")
     assert [response.status for response in second] == [200] * EVERY

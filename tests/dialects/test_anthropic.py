@@ -31,9 +31,9 @@ def incoming(body: bytes = BODY, *, purpose: Purpose = "messages", query: str = 
 
 
 def encode(
-    asked: Incoming, *, model: str = "m", stream: bool = True, cures: tuple[Cure, ...] = (), **fields: Any
+    request: Incoming, *, model: str = "m", stream: bool = True, cures: tuple[Cure, ...] = (), **fields: Any
 ) -> Outgoing:
-    return DIALECT.encode(upstream(**fields), model, asked, stream=stream, cures=cures)
+    return DIALECT.encode(upstream(**fields), model, request, stream=stream, cures=cures)
 
 
 # Where it goes.
@@ -151,9 +151,9 @@ def test_the_fields_that_every_request_carries(
 
 
 def test_a_request_that_needs_nothing_goes_as_it_came() -> None:
-    asked = incoming()
-    outgoing = encode(asked)
-    assert outgoing.body is asked.parsed.raw
+    request = incoming()
+    outgoing = encode(request)
+    assert outgoing.body is request.parsed.raw
     assert outgoing.repairs == ()
 
 
@@ -182,7 +182,7 @@ def test_a_body_that_is_written_anew_says_the_same(value: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "wanted", "body"),
+    ("streams", "wanted", "body"),
     [
         (True, True, BODY),
         (False, False, BODY.replace(b"true", b"false")),
@@ -190,8 +190,8 @@ def test_a_body_that_is_written_anew_says_the_same(value: bytes) -> None:
         (False, True, {"stream": True}),
     ],
 )
-def test_a_stream_of_the_gateways_own(asked: bool, wanted: bool, body: bytes | dict[str, Any]) -> None:
-    raw = BODY if asked else BODY.replace(b"true", b"false")
+def test_a_stream_of_the_gateways_own(streams: bool, wanted: bool, body: bytes | dict[str, Any]) -> None:
+    raw = BODY if streams else BODY.replace(b"true", b"false")
     outgoing = encode(incoming(raw), stream=wanted)
     expected = body if isinstance(body, bytes) else orjson.dumps({**orjson.loads(BODY), **body})
     assert outgoing.body == expected
@@ -206,12 +206,12 @@ def test_without_thinking() -> None:
     document = orjson.loads(BODY)
     thinking = {"type": "thinking", "thinking": "hm", "signature": "s"}
     document["messages"].append({"role": "assistant", "content": [thinking, {"type": "text", "text": "yes"}]})
-    asked = incoming(orjson.dumps(document))
-    assert encode(asked).body == asked.parsed.raw
-    outgoing = encode(asked, cures=(WITHOUT_THINKING,))
+    request = incoming(orjson.dumps(document))
+    assert encode(request).body == request.parsed.raw
+    outgoing = encode(request, cures=(WITHOUT_THINKING,))
     assert outgoing.repairs == ()
     assert orjson.loads(outgoing.body)["messages"][1]["content"] == [{"type": "text", "text": "yes"}]
-    assert orjson.loads(asked.parsed.raw) == document
+    assert orjson.loads(request.parsed.raw) == document
 
 
 @pytest.mark.parametrize(
@@ -220,8 +220,8 @@ def test_without_thinking() -> None:
 )
 def test_betas_that_were_refused_are_left_out(detail: str, betas: list[bytes]) -> None:
     headers = ((b"anthropic-beta", b"a, b"), (b"x-app", b"cli"), (b"anthropic-beta", b"c"))
-    asked = Incoming(parsed=read_request(BODY), headers=headers)
-    outgoing = encode(asked, cures=(Cure("betas", detail),))
+    request = Incoming(parsed=read_request(BODY), headers=headers)
+    outgoing = encode(request, cures=(Cure("betas", detail),))
     assert outgoing.headers is not None
     assert [value for name, value in outgoing.headers if name == b"anthropic-beta"] == betas
     assert (b"x-app", b"cli") in outgoing.headers
@@ -250,17 +250,17 @@ LIMIT = b"prompt exceeds max length"
 )
 def test_a_limit_in_other_words_gets_those_of_the_api(body: bytes, expected: bool) -> None:
     failure = Failure(kind=FailureKind.STATUS, status=400, body=body)
-    told = DIALECT.failure(failure, upstream(), "m", encode(incoming()))
+    shown = DIALECT.failure(failure, upstream(), "m", encode(incoming()))
     healed = "prompt is too long: prompt exceeds max length"
-    assert (told.message == healed) == expected
-    assert (told.body != body) == expected
-    assert not expected or orjson.loads(told.body)["error"]["message"] == healed
+    assert (shown.message == healed) == expected
+    assert (shown.body != body) == expected
+    assert not expected or orjson.loads(shown.body)["error"]["message"] == healed
 
 
 def test_a_cure_without_betas_leaves_the_fields_alone() -> None:
     assert encode(incoming(), cures=(Cure("without_thinking"),)).headers is None
-    asked = Incoming(parsed=read_request(BODY), headers=((b"anthropic-beta", b"a, b"),))
-    assert encode(asked, cures=(Cure("betas", "other"),)).headers is None
+    request = Incoming(parsed=read_request(BODY), headers=((b"anthropic-beta", b"a, b"),))
+    assert encode(request, cures=(Cure("betas", "other"),)).headers is None
 
 
 def test_a_cure_of_another_dialect_changes_nothing() -> None:
@@ -271,9 +271,9 @@ def test_a_cure_of_another_dialect_changes_nothing() -> None:
 
 
 def test_there_is_nothing_to_decode() -> None:
-    asked = incoming()
+    request = incoming()
     with pytest.raises(TypeError, match="relayed"):
-        DIALECT.decoder(asked, encode(asked), StreamWriter(message_id="x", model="m"))
+        DIALECT.decoder(request, encode(request), StreamWriter(message_id="x", model="m"))
 
 
 ERROR = b'{"type":"error","error":{"type":"overloaded_error","message":"too much"}}'
@@ -292,9 +292,9 @@ ERROR = b'{"type":"error","error":{"type":"overloaded_error","message":"too much
 )
 def test_a_failure_gets_the_words_of_its_body(fields: dict[str, Any], type: str, message: str) -> None:
     failure = Failure(kind=FailureKind.STATUS, status=529, headers=((b"a", b"b"),), **fields)
-    told = DIALECT.failure(failure, upstream(), "m", Outgoing(target="/"))
-    assert (told.type, told.message) == (type, message)
-    assert (told.status, told.headers, told.body) == (failure.status, failure.headers, failure.body)
+    shown = DIALECT.failure(failure, upstream(), "m", Outgoing(target="/"))
+    assert (shown.type, shown.message) == (type, message)
+    assert (shown.status, shown.headers, shown.body) == (failure.status, failure.headers, failure.body)
 
 
 @pytest.mark.parametrize(

@@ -25,12 +25,12 @@ def test_refusals_that_come_at_once_use_up_no_attempts_while_an_account_is_free(
             lambda received: SICK.get(account_of(received)) or good(received),
             *(f"{name}@x" for name in "abcde"),
         ) as stage:
-            assert await stage.tell(mode) == "a b c d e = 200"
+            assert await stage.transcript(mode) == "a b c d e = 200"
             line = stage.running.lines[-1]
             assert " up/e@x 200 ok attempts=5 tried=a@x@up:401,b@x@up:402,c@x@up:403,d@x@up:429 " in line
             assert "error=" not in line
             # They are known now.
-            assert await stage.tell(mode) == "e = 200"
+            assert await stage.transcript(mode) == "e = 200"
 
     run(scenario())
 
@@ -39,7 +39,7 @@ def test_what_the_client_is_told_names_all_that_failed() -> None:
     async def scenario() -> None:
         async with staged(lambda received: SICK[account_of(received)], "a@x", "b@x", "c@x") as stage:
             for _ in range(2):
-                response = await stage.ask()
+                response = await stage.post()
                 assert (response.status, response.header("x-should-retry")) == (503, "false")
                 for words in (
                     "a@x",

@@ -79,7 +79,7 @@ def test_when_every_account_breaks_the_client_gets_an_error(framing: str, share:
 
     async def scenario() -> None:
         async with staged(failing(script), "a@x", "b@x", retry=Retry()) as stage:
-            response = await stage.ask()
+            response = await stage.post()
             assert (response.status, response.error_type) == (502, "api_error")
             assert "msg_1" not in response.message
             response = await stage.running.post(ask(stream=True))

@@ -36,7 +36,7 @@ def test_a_base_url_in_another_form(path: str) -> None:
     async def scenario() -> None:
         async with staged(good, "a@x") as stage:
             assert (await stage.running.post(ask(), path)).status == 200
-            assert [request.target for _, request in stage.asked] == ["/v1/messages"]
+            assert [request.target for _, request in stage.requests] == ["/v1/messages"]
 
     run(scenario())
 
@@ -91,7 +91,7 @@ def test_a_compressed_request_body(coding: str) -> None:
             plain = orjson.dumps(ask("compressed"))
             response = await stage.running.post(CODINGS[coding](plain), content_encoding=coding)
             assert response.status == 200
-            ((_, request),) = stage.asked
+            ((_, request),) = stage.requests
             assert request.body == plain
             assert request.header("content-encoding") is None
 
@@ -140,9 +140,9 @@ def test_a_thread_stays_with_the_account_that_gave_the_response_before(mode: str
         async with staged(in_thread, "a@x", "b@x") as stage:
             for turn in range(6):
                 start = ask(f"turn {turn}", stream=mode == "stream", thread={"type": "create"})
-                stage.asked.clear()
+                stage.requests.clear()
                 assert (await stage.running.post(start)).status == 200
-                first = account_of(stage.asked[0][1])
+                first = account_of(stage.requests[0][1])
                 result = {"type": "tool_result", "tool_use_id": "toolu_1", "content": "done"}
                 more = ask(
                     stream=mode == "stream",
@@ -151,9 +151,9 @@ def test_a_thread_stays_with_the_account_that_gave_the_response_before(mode: str
                 more["messages"] = [{"role": "user", "content": [result]}]
                 body = orjson.dumps(more)
                 assert (await stage.running.post(body)).status == 200
-                assert account_of(stage.asked[1][1]) == first
+                assert account_of(stage.requests[1][1]) == first
                 # What came before is not known here, so that nothing is repaired.
-                assert stage.asked[1][1].body == body
+                assert stage.requests[1][1].body == body
 
     run(scenario())
 
@@ -167,7 +167,7 @@ def test_a_thread_nobody_keeps_is_refused_so_that_the_history_is_sent(thread: di
             response = await stage.running.post(ask(thread=thread))
             assert response.status == 400
             assert response.document["error"]["details"] == {"error_code": "thread_unsupported_request"}
-            assert stage.asked == []
+            assert stage.requests == []
             assert (await stage.running.post(ask())).status == 200
 
     run(scenario())
@@ -268,7 +268,7 @@ def test_an_error_that_quotes_the_accounts_key_is_masked() -> None:
 
         account = Account(name="a@x", api_key=Secret("sk-very-secret-key"))
         async with staged(quoting, account) as stage:
-            response = await stage.ask()
+            response = await stage.post()
             assert response.status == 400
             assert response.message == "bad head: x-api-key: *** é"
             assert "sk-very-secret-key" not in "".join(stage.running.lines)
@@ -295,7 +295,7 @@ def test_fields_that_connection_names_stay_here() -> None:
             return [head + body]
 
         async with staged(naming, "a@x") as stage:
-            response = await stage.ask()
+            response = await stage.post()
             assert response.header("anthropic-hop") is None
             assert response.header("anthropic-kept") == "1"
 

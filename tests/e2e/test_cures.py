@@ -40,8 +40,8 @@ def test_what_is_stated_is_applied_from_the_start(
         async with staged(good, "a@x", made=partial(upstream, **stated)) as stage:
             response = await stage.running.post(REQUEST, anthropic_beta=BETAS)
             assert response.status == 200
-            ((_, asked),) = stage.asked
-            assert (asked.document, asked.header("anthropic-beta")) == (body, betas)
+            ((_, request),) = stage.requests
+            assert (request.document, request.header("anthropic-beta")) == (body, betas)
             assert stage.running.lines[-1].partition(" repairs=")[2] == named
 
     run(scenario())
@@ -56,6 +56,6 @@ def test_a_cure_that_is_turned_off_is_not_tried() -> None:
     async def scenario() -> None:
         async with staged(refuse, "a@x", made=partial(upstream, no_cures=("fields",))) as stage:
             response = await stage.running.post(REQUEST)
-            assert (response.status, len(stage.asked)) == (400, 1)
+            assert (response.status, len(stage.requests)) == (400, 1)
 
     run(scenario())

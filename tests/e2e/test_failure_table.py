@@ -174,7 +174,7 @@ def rows(table: str) -> list[Row]:
 async def column(script: Script, mode: str, name: str) -> str:
     bad, accounts, spare = COLUMNS[name]
     async with staged(failing(script, bad), *accounts, spare=spare, retry=RETRY) as stage:
-        return await stage.tell(mode)
+        return await stage.transcript(mode)
 
 
 async def cool_downs(script: Script, mode: str) -> str:
@@ -184,7 +184,7 @@ async def cool_downs(script: Script, mode: str) -> str:
     once = Retry(max_attempts=1)
     async with staged(failing(script), "a@x", retry=once) as stage:
         for _ in range(3):
-            await stage.ask(mode)
+            await stage.post(mode)
             cooling = stage.cooling()
             assert len(cooling) <= 1
             where = next(iter(cooling), where)
@@ -193,21 +193,23 @@ async def cool_downs(script: Script, mode: str) -> str:
     return f"{where} {' '.join(f'{length:g}' for length in lengths)}" if where else "-"
 
 
-async def told(outcome: str, mode: str) -> Row:
+async def play_outcome(outcome: str, mode: str) -> Row:
     """The row as it comes out."""
     script = OUTCOMES[outcome]
     cells = await asyncio.gather(*(column(script, mode, name) for name in COLUMNS), cool_downs(script, mode))
     return dict(zip(["outcome", *COLUMNS, "cool-downs in a row"], [outcome, *cells], strict=True))
 
 
-async def told_in_modes(outcome: str, modes: list[str]) -> dict[str, Row]:
-    return dict(zip(modes, await asyncio.gather(*(told(outcome, mode) for mode in modes)), strict=True))
+async def play_in_modes(outcome: str, modes: list[str]) -> dict[str, Row]:
+    return dict(
+        zip(modes, await asyncio.gather(*(play_outcome(outcome, mode) for mode in modes)), strict=True)
+    )
 
 
 @pytest.mark.parametrize("row", rows(TABLE), ids=lambda row: row["outcome"])
 def test_row(row: Row) -> None:
     modes = ["whole", "stream"]
-    assert run(told_in_modes(row["outcome"], modes), debug=False) == dict.fromkeys(modes, row)
+    assert run(play_in_modes(row["outcome"], modes), debug=False) == dict.fromkeys(modes, row)
 
 
 @pytest.mark.parametrize("outcome", [row["outcome"] for row in rows(TABLE)])
@@ -222,7 +224,7 @@ def test_a_count_that_fails_is_estimated_at_once_and_touches_nobody(outcome: str
 
 @pytest.mark.parametrize("row", rows(STREAMS), ids=lambda row: row["outcome"])
 def test_row_of_streams(row: Row) -> None:
-    assert run(told(row["outcome"], "stream"), debug=False) == row
+    assert run(play_outcome(row["outcome"], "stream"), debug=False) == row
 
 
 def test_the_tables_have_every_outcome() -> None:

@@ -58,7 +58,7 @@ def test_the_upstreams_own_words_and_headers(status: int, type: bytes, mode: str
 
     async def scenario() -> None:
         async with staged(failing(json_response(status, body, FIELDS)), "a@x", retry=RETRY) as stage:
-            response = await stage.ask(mode)
+            response = await stage.post(mode)
             assert (response.status, response.body) == (status, body)
             assert response.header("content-type") == "application/json"
             assert response.header("request-id") == "req_upstream"
@@ -92,7 +92,7 @@ def test_retry_after_is_the_earliest_of_all_accounts(
 
     async def scenario() -> None:
         async with staged(respond, "a@x", "b@x", retry=RETRY) as stage:
-            response = await stage.ask()
+            response = await stage.post()
             assert (response.status, response.message) == (429, "wait")
             assert [v for n, v in response.headers if n.startswith("retry-after")] == [seconds]
 
@@ -172,7 +172,7 @@ def test_the_operators_trouble_is_not_the_clients(status: int, expose: Any, show
 def test_the_gateways_own_words(script: Script, status: int, type: str, words: str, mode: str) -> None:
     async def scenario() -> None:
         async with staged(failing(script), "a@x", retry=RETRY) as stage:
-            response = await stage.ask(mode)
+            response = await stage.post(mode)
             assert (response.status, response.error_type) == (status, type)
             assert words in response.message
             assert response.document["request_id"] == response.header("request-id")
@@ -217,23 +217,23 @@ COOLING = {
 
 
 @pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize(("met", "told"), COOLING.items(), ids=str)
+@pytest.mark.parametrize(("met", "expected"), COOLING.items(), ids=str)
 def test_all_cooling_down_from_the_start(
-    met: tuple[int, str | None], told: tuple[str, str | None], mode: str
+    met: tuple[int, str | None], expected: tuple[str, str | None], mode: str
 ) -> None:
     status, hint = met
 
     async def scenario() -> None:
         script = error_response(status, "x", "model: first words", [("retry-after", hint)] if hint else [])
         async with staged(failing(script), "a@x", "b@x", retry=RETRY) as stage:
-            assert (await stage.tell(mode)).startswith("a b = ")
-            assert await stage.tell(mode, "another") == told[0]
-            response = await stage.ask(mode, "a third")
-            assert response.header("retry-after") == told[1]
+            assert (await stage.transcript(mode)).startswith("a b = ")
+            assert await stage.transcript(mode, "another") == expected[0]
+            response = await stage.post(mode, "a third")
+            assert response.header("retry-after") == expected[1]
             assert response.header("x-account-email") is None
             assert "first words" in response.message or response.status == 503
             assert (await stage.running.get("/readyz")).status == 503
-            assert not stage.asked
+            assert not stage.requests
             line = stage.running.lines[-2]
             assert f" {response.status} upstream_error in=" in line
 
@@ -246,11 +246,11 @@ def test_a_cool_down_within_the_wait_budget_is_waited_for(mode: str) -> None:
         limit = error_response(429, "rate_limit_error", "wait", [("retry-after", "12")])
         scripts = [limit]
         async with staged(lambda r: scripts.pop() if scripts else good(r), "a@x", retry=Retry()) as stage:
-            assert await stage.tell(mode) == "a 12 a = 200"
+            assert await stage.transcript(mode) == "a 12 a = 200"
             scripts.append(error_response(429, "rate_limit_error", "wait", [("retry-after", "25")]))
-            assert await stage.tell(mode, "another") == "a = 429"
+            assert await stage.transcript(mode, "another") == "a = 429"
             await asyncio.sleep(10)
-            assert await stage.tell(mode, "a third") == "15 a = 200"
+            assert await stage.transcript(mode, "a third") == "15 a = 200"
 
     run(scenario())
 
@@ -263,7 +263,7 @@ def test_a_limit_whose_body_is_cut_is_still_a_limit(mode: str) -> None:
 
     async def scenario() -> None:
         async with staged(failing([head + b'{"type":', Close()], "a"), "a@x", "b@x", retry=RETRY) as stage:
-            assert await stage.tell(mode) == "a b = 200"
+            assert await stage.transcript(mode) == "a b = 200"
             assert stage.cooling() == {"up/a m": 3600.0}
 
     run(scenario())
@@ -297,16 +297,16 @@ def test_count_tokens_falls_back_to_the_estimate() -> None:
         for status in (404, 405, 501):
             script = error_response(status, "not_found_error", "no such thing")
             async with staged(failing(script), "a@x", "b@x", retry=RETRY) as stage:
-                told = [await stage.tell("count"), await stage.tell("count")]
-                assert told == ["a = 200", "= 200"]  # and not asked again at once
-                response = await stage.ask("count")
+                expected = [await stage.transcript("count"), await stage.transcript("count")]
+                assert expected == ["a = 200", "= 200"]  # and not asked again at once
+                response = await stage.post("count")
                 assert response.header("x-token-count") == "estimate"
                 assert response.document["input_tokens"] > 0
                 assert stage.cooling() == {}
                 await asyncio.sleep(601)
-                assert await stage.tell("count") == "b = 200"
+                assert await stage.transcript("count") == "b = 200"
             async with staged(good, "a@x") as stage:
-                response = await stage.ask("count")
+                response = await stage.post("count")
                 assert response.header("x-token-count") == "upstream"
                 assert response.document == {"input_tokens": 12}
 
@@ -316,7 +316,7 @@ def test_count_tokens_falls_back_to_the_estimate() -> None:
 def test_a_whole_response_to_a_streaming_request_and_the_other_way_round() -> None:
     async def scenario() -> None:
         async with staged(lambda _: json_response(200, message()), "a@x") as stage:
-            events = (await stage.ask("stream")).events
+            events = (await stage.post("stream")).events
             assert [name for name, _ in events] == [
                 "message_start",
                 "content_block_start",
@@ -326,10 +326,10 @@ def test_a_whole_response_to_a_streaming_request_and_the_other_way_round() -> No
                 "message_stop",
             ]
         async with staged(lambda _: stream_response(text_events()), "a@x") as stage:
-            response = await stage.ask("whole")
+            response = await stage.post("whole")
             assert (response.status, response.document["content"][0]["type"]) == (200, "text")
         async with staged(lambda _: stream_response([message_start()]), "a@x") as stage:
-            response = await stage.ask("whole")
+            response = await stage.post("whole")
             assert (response.status, response.error_type) == (502, "api_error")
 
     run(scenario())

@@ -13,7 +13,7 @@ from gateway.demo.upstream import ACCOUNTS as DEMO_ACCOUNTS
 from gateway.demo.upstream import DemoUpstream
 from tests.dialects.gemini.support import chunk
 from tests.fakes.gemini.models import LISTED
-from tests.fakes.gemini.server import EVERY, Asked, GeminiUpstream, strict_upstream
+from tests.fakes.gemini.server import EVERY, GeminiUpstream, UpstreamRequest, strict_upstream
 from tests.fakes.gemini.signatures import BYPASS, signed
 from tests.messages.samples import client_requests
 from tests.support.agent import Agent, words
@@ -49,9 +49,9 @@ async def gateway(up: GeminiUpstream) -> AsyncIterator[Running]:
         yield gateway
 
 
-def calls_of(asked: Asked) -> list[tuple[str, str]]:
+def calls_of(request: UpstreamRequest) -> list[tuple[str, str]]:
     """(signature, what it should be) of every call in a request."""
-    calls = [part for part in asked.parts if "functionCall" in part]
+    calls = [part for part in request.parts if "functionCall" in part]
     return [(part.get("thoughtSignature", ""), signed(part["functionCall"])) for part in calls]
 
 
@@ -65,12 +65,12 @@ async def test_a_session_of_ten_turns(
     up: GeminiUpstream, gateway: Running, thinking: dict[str, str] | None, stream: bool
 ) -> None:
     agent = Agent(gateway, "claude-opus-5-5", stream=stream, **({"thinking": thinking} if thinking else {}))
-    for prompt, said in TURNS.items():
-        assert said in await agent.turn(prompt)
+    for prompt, spoken in TURNS.items():
+        assert spoken in await agent.turn(prompt)
 
     assert_at_once(agent)
-    assert len(up.asked) == len(agent.responses) == 17
-    known = calls_of(up.asked[-1])
+    assert len(up.requests) == len(agent.responses) == 17
+    known = calls_of(up.requests[-1])
     assert len(known) == 7
     assert all(came == given for came, given in known), "every signature is the call's own"
     blocks = [block for message in agent.messages[1::2] for block in message["content"]]
@@ -85,16 +85,16 @@ async def test_a_restart_between_a_call_and_its_result(up: GeminiUpstream, strea
     async with running(before(up)) as one, running(before(up)) as other:
         agent = Agent(one, "claude-opus-5-5", stream=stream, thinking=THINKING)
         gateways = [one, other]
-        for prompt, said in TURNS.items():
-            message = await agent.ask(prompt)
+        for prompt, spoken in TURNS.items():
+            message = await agent.send(prompt)
             while message["stop_reason"] == "tool_use":
                 gateways.reverse()
                 agent.gateway = gateways[0]
                 message = await agent.give_results()
-            assert said in words(message)
+            assert spoken in words(message)
 
     assert_at_once(agent)
-    came = {signature for asked in up.asked for signature, _ in calls_of(asked)}
+    came = {signature for request in up.requests for signature, _ in calls_of(request)}
     assert BYPASS in came
     assert len(came) > 1, "what a gateway knows it says"
 
@@ -104,13 +104,13 @@ async def test_the_thinking_before_a_call_keeps_its_signature_over_a_restart(up:
         agent = Agent(one, "claude-opus-5-5", thinking=THINKING)
         usual = agent.fields
         agent.fields = {**usual, "tool_choice": {"type": "tool", "name": "Bash"}}
-        message = await agent.ask("Hello")
+        message = await agent.send("Hello")
         agent.gateway, agent.fields = other, usual
         await agent.give_results()
 
     thought, call = message["content"]
     assert (thought["type"], call["type"]) == ("thinking", "tool_use")
-    ((signature, expected),) = calls_of(up.asked[-1])
+    ((signature, expected),) = calls_of(up.requests[-1])
     assert thought["signature"] == f"gemini:{expected}"
     assert signature == expected
     assert_at_once(agent)
@@ -125,11 +125,11 @@ async def test_parallel_calls_of_which_only_the_first_is_signed(up: GeminiUpstre
         ]
     )
     agent = Agent(gateway, "claude-opus-5-5")
-    said = await agent.turn("Hello")
+    spoken = await agent.turn("Hello")
 
-    assert "result of Bash" in said
-    assert "result of Read" in said
-    assert up.asked[-1].signatures == [signed(call), None]
+    assert "result of Bash" in spoken
+    assert "result of Read" in spoken
+    assert up.requests[-1].signatures == [signed(call), None]
     assert_at_once(agent)
 
 
@@ -145,13 +145,13 @@ async def test_a_session_moves_between_providers(up: GeminiUpstream, stream: boo
         async with running(before(up, anthropic)) as gateway:
             agent = Agent(gateway, "claude-opus-5-5", stream=stream, thinking=THINKING)
             models = ["claude-opus-5-5", "gemini-3"]
-            for prompt, said in TURNS.items():
-                message = await agent.ask(prompt)
+            for prompt, spoken in TURNS.items():
+                message = await agent.send(prompt)
                 while message["stop_reason"] == "tool_use":
                     models.reverse()
                     agent.model = models[0]
                     message = await agent.give_results()
-                assert said in words(message)
+                assert spoken in words(message)
                 models.reverse()
                 agent.model = models[0]
 
@@ -160,8 +160,8 @@ async def test_a_session_moves_between_providers(up: GeminiUpstream, stream: boo
     blocks = [block for message in agent.messages[1::2] for block in message["content"]]
     marks = {block["signature"][:5] for block in blocks if block["type"] == "thinking"}
     assert {"demo-"} < marks, "both have thought"
-    assert {asked.status for asked in up.asked} == {200}
-    came = {signature for asked in up.asked for signature, _ in calls_of(asked)}
+    assert {request.status for request in up.requests} == {200}
+    came = {signature for request in up.requests for signature, _ in calls_of(request)}
     assert BYPASS in came, "of the other provider's calls there is no signature"
     assert len(came) > 1
 
@@ -169,19 +169,19 @@ async def test_a_session_moves_between_providers(up: GeminiUpstream, stream: boo
 async def test_a_session_goes_on_when_its_account_is_limited(up: GeminiUpstream) -> None:
     async with running(before(up, limited=True)) as gateway:
         agent = Agent(gateway, "claude-opus-5-5", thinking=THINKING)
-        for prompt, said in TURNS.items():
-            assert said in await agent.turn(prompt)
+        for prompt, spoken in TURNS.items():
+            assert spoken in await agent.turn(prompt)
 
-    assert [asked.status for asked in up.asked].count(429) == 1
-    assert [asked.account for asked in up.asked[:EVERY]] == ["first@fake.example"] * EVERY
-    assert {asked.account for asked in up.asked[EVERY:]} == {"second@fake.example"}
-    assert all(came == given for came, given in calls_of(up.asked[-1])), "signatures belong to no account"
+    assert [request.status for request in up.requests].count(429) == 1
+    assert [request.account for request in up.requests[:EVERY]] == ["first@fake.example"] * EVERY
+    assert {request.account for request in up.requests[EVERY:]} == {"second@fake.example"}
+    assert all(came == given for came, given in calls_of(up.requests[-1])), "signatures belong to no account"
 
 
 # Real clients' requests.
 
 
-def said_by_system(document: dict[str, Any]) -> list[str]:
+def system_texts(document: dict[str, Any]) -> list[str]:
     """The texts of messages of role system."""
     messages = [message for message in document["messages"] if message["role"] == "system"]
     contents = [message["content"] for message in messages]
@@ -208,18 +208,18 @@ async def test_requests_of_real_clients(
         form = document.get("output_config", {}).get("format")
         if form is not None:
             assert orjson.loads(words(message)).keys() >= set(form["schema"].get("required", ()))
-    for asked in up.asked:
+    for request in up.requests:
         declared = [
-            tool["name"] for tool in asked.request.get("tools", [{}])[0].get("functionDeclarations", ())
+            tool["name"] for tool in request.request.get("tools", [{}])[0].get("functionDeclarations", ())
         ]
         assert declared == [
             tool["name"] for tool in document.get("tools", ()) if tool["name"] != "DeferredToolPlaceholder"
         ]
-        texts = [part.get("text") for part in asked.parts]
+        texts = [part.get("text") for part in request.parts]
         assert all(
-            f"<system-reminder>\n{text}\n</system-reminder>" in texts for text in said_by_system(document)
+            f"<system-reminder>\n{text}\n</system-reminder>" in texts for text in system_texts(document)
         )
-        assert "x-anthropic-billing-header" not in str(asked.request.get("systemInstruction"))
+        assert "x-anthropic-billing-header" not in str(request.request.get("systemInstruction"))
 
 
 async def test_tools_that_were_loaded_on_demand(up: GeminiUpstream, gateway: Running) -> None:
@@ -230,7 +230,7 @@ async def test_tools_that_were_loaded_on_demand(up: GeminiUpstream, gateway: Run
     results = document["messages"][-1]["content"]
     assert [block["type"] for block in results] == ["tool_result", "tool_result"]
     references = [{"type": "tool_reference", "tool_name": tool["name"]} for tool in loaded]
-    asked = {
+    request = {
         **document,
         "tools": [*document["tools"], *({**tool, "defer_loading": True} for tool in loaded)],
         "messages": [
@@ -238,9 +238,9 @@ async def test_tools_that_were_loaded_on_demand(up: GeminiUpstream, gateway: Run
             {"role": "user", "content": [{**results[0], "content": references}, results[1]]},
         ],
     }
-    message_of(await gateway.post(asked, "/v1/messages?beta=true"))
+    message_of(await gateway.post(request, "/v1/messages?beta=true"))
 
-    (sent,) = up.asked
+    (sent,) = up.requests
     declared = sent.request["tools"][0]["functionDeclarations"]
     assert len(declared) == len(known) - 1 + len(loaded) > 21
     first, second = (part["functionResponse"] for part in sent.parts if "functionResponse" in part)
@@ -270,11 +270,11 @@ async def test_the_tool_loop_of_the_sdk(up: GeminiUpstream, client: AsyncAnthrop
         ran.append(command)
         return f"output of {command}"
 
-    request: Any = {"model": "claude-demo", "max_tokens": 4000, "tools": [bash], "thinking": THINKING}
+    fields: Any = {"model": "claude-demo", "max_tokens": 4000, "tools": [bash], "thinking": THINKING}
     prompt: Any = {"role": "user", "content": "run echo hi"}
-    last = await client.beta.messages.tool_runner(**request, messages=[prompt]).until_done()
+    last = await client.beta.messages.tool_runner(**fields, messages=[prompt]).until_done()
     streamed = None
-    async for stream in client.beta.messages.tool_runner(**request, messages=[prompt], stream=True):
+    async for stream in client.beta.messages.tool_runner(**fields, messages=[prompt], stream=True):
         streamed = await stream.get_final_message()
 
     assert ran == ["echo hi", "echo hi"]
@@ -284,12 +284,12 @@ async def test_the_tool_loop_of_the_sdk(up: GeminiUpstream, client: AsyncAnthrop
         assert "The tool says: output of echo hi" in message.content[-1].text
         assert message.usage.input_tokens > 0
         assert message.usage.output_tokens > 0
-    assert len(up.asked) == 4
-    assert [asked.signatures == [signed(call_of(asked))] for asked in up.asked[1::2]] == [True, True]
+    assert len(up.requests) == 4
+    assert [request.signatures == [signed(call_of(request))] for request in up.requests[1::2]] == [True, True]
 
 
-def call_of(asked: Asked) -> dict[str, Any]:
-    (call,) = (part["functionCall"] for part in asked.parts if "functionCall" in part)
+def call_of(request: UpstreamRequest) -> dict[str, Any]:
+    (call,) = (part["functionCall"] for part in request.parts if "functionCall" in part)
     return dict(call)
 
 

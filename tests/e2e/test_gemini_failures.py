@@ -75,10 +75,10 @@ HINTS: list[tuple[Script, float]] = [
 def test_another_account_takes_over_for_as_long_as_the_limit_says(script: Script, seconds: float) -> None:
     async def scenario() -> None:
         async with staged(failing(script, "a"), "a@x", "b@x", made=gemini) as stage:
-            assert await stage.tell("stream", "one") == "a b = 200"
+            assert await stage.transcript("stream", "one") == "a b = 200"
             assert stage.cooling() == {"up/a m": seconds}
-            assert await stage.tell("stream", "one") == "b = 200"
-            assert await stage.tell("stream", "another") == "b = 200"
+            assert await stage.transcript("stream", "one") == "b = 200"
+            assert await stage.transcript("stream", "another") == "b = 200"
 
     run(scenario())
 
@@ -98,10 +98,10 @@ def test_a_count_that_fails_is_estimated_and_no_account_is_the_worse_for_it(scri
         async with staged(
             lambda r: script if ":countTokens" in r.target else GOOD, "a@x", made=gemini
         ) as stage:
-            counted = await stage.ask("count")
+            counted = await stage.post("count")
             assert (counted.status, counted.header("x-token-count")) == (200, "estimate")
             assert stage.cooling() == {}
-            assert message_of(await stage.ask("whole"))["content"][0]["text"] == "Good."
+            assert message_of(await stage.post("whole"))["content"][0]["text"] == "Good."
 
     run(scenario())
 
@@ -111,7 +111,7 @@ def test_a_reset_that_is_a_moment() -> None:
 
     async def scenario() -> None:
         async with staged(failing(script, "a"), "a@x", "b@x", made=gemini) as stage:
-            assert await stage.tell() == "a b = 200"
+            assert await stage.transcript() == "a b = 200"
             assert 590.0 < stage.cooling()["up/a m"] <= 600.0
 
     run(scenario())
@@ -123,7 +123,7 @@ def test_a_short_limit_of_the_only_account_is_waited_for(mode: str) -> None:
 
     async def scenario() -> None:
         async with staged(lambda r: scripts.pop() if scripts else good(r), "a@x", made=gemini) as stage:
-            assert await stage.tell(mode) == "a 1.5 a = 200"
+            assert await stage.transcript(mode) == "a 1.5 a = 200"
 
     run(scenario())
 
@@ -134,13 +134,13 @@ def test_when_all_are_limited_the_client_hears_of_the_first_to_be_free(mode: str
 
     async def scenario() -> None:
         async with staged(lambda r: scripts[account_of(r)], "a@x", "b@x", made=gemini) as stage:
-            for asked in (2, 0):
-                stage.asked.clear()
-                response = await stage.ask(mode)
+            for requests in (2, 0):
+                stage.requests.clear()
+                response = await stage.post(mode)
                 assert (response.status, response.error_type) == (429, "rate_limit_error")
                 assert response.header("retry-after") == "90"
                 assert "Quota exceeded." in response.message
-                assert len(stage.asked) == asked
+                assert len(stage.requests) == requests
 
     run(scenario())
 
@@ -165,11 +165,11 @@ REFUSALS: list[tuple[Script, str, dict[str, float]]] = [
 
 
 @pytest.mark.parametrize("mode", ["stream", "whole"])
-@pytest.mark.parametrize(("script", "told", "cooling"), REFUSALS)
-def test_a_refusal(script: Script, told: str, cooling: dict[str, float], mode: str) -> None:
+@pytest.mark.parametrize(("script", "expected", "cooling"), REFUSALS)
+def test_a_refusal(script: Script, expected: str, cooling: dict[str, float], mode: str) -> None:
     async def scenario() -> None:
         async with staged(failing(script, "a"), "a@x", "b@x", made=gemini) as stage:
-            assert await stage.tell(mode) == told
+            assert await stage.transcript(mode) == expected
             assert stage.cooling() == cooling
 
     run(scenario())
@@ -192,7 +192,7 @@ LAST_WORDS: list[tuple[Script, int, str, str]] = [
 def test_the_last_word(script: Script, status: int, type: str, words: str, mode: str) -> None:
     async def scenario() -> None:
         async with staged(lambda _: script, "a@x", "b@x", made=gemini, retry=Retry()) as stage:
-            response = await stage.ask(mode)
+            response = await stage.post(mode)
             assert (response.status, response.error_type) == (status, type)
             assert words in response.message
             assert response.document["request_id"] == response.header("request-id")
@@ -204,7 +204,7 @@ def test_the_last_word(script: Script, status: int, type: str, words: str, mode:
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize(
-    ("said", "told"),
+    ("message", "expected"),
     [
         (
             "The input token count (1200000) exceeds the maximum number of tokens allowed (1048576).",
@@ -214,16 +214,16 @@ def test_the_last_word(script: Script, status: int, type: str, words: str, mode:
     ],
 )
 def test_a_prompt_that_is_too_long_is_told_in_words_that_clients_know(
-    said: str, told: str, mode: str
+    message: str, expected: str, mode: str
 ) -> None:
-    script = google_error(400, "INVALID_ARGUMENT", said)
+    script = google_error(400, "INVALID_ARGUMENT", message)
 
     async def scenario() -> None:
         async with staged(lambda _: script, "a@x", "b@x", made=gemini) as stage:
-            response = await stage.ask(mode)
+            response = await stage.post(mode)
             assert (response.status, response.error_type) == (400, "invalid_request_error")
-            assert response.message == told + said
-            assert (len(stage.asked), stage.cooling()) == (1, {})
+            assert response.message == expected + message
+            assert (len(stage.requests), stage.cooling()) == (1, {})
 
     run(scenario())
 
@@ -284,11 +284,11 @@ def test_a_refused_signature_is_left_out_once(wording: str, mode: str) -> None:
         async with staged(
             refusing(wording, 1), "a@x", "b@x", made=gemini, retry=Retry(max_attempts=1)
         ) as stage:
-            message = message_of(await stage.ask("stream"))
+            message = message_of(await stage.post("stream"))
             response = await with_results(stage, message, mode)
             assert response.status == 200
             assert response.header("x-gateway-attempts") == "2"
-            _, first, second = (request for _, request in stage.asked)
+            _, first, second = (request for _, request in stage.requests)
         assert account_of(first) == account_of(second)
         assert [part.get("thoughtSignature") for part in model_parts(first)] == [
             "dGhlaXJz",
@@ -305,17 +305,17 @@ def test_a_refused_signature_is_left_out_once(wording: str, mode: str) -> None:
 def test_a_signature_that_is_refused_twice_goes_back(mode: str) -> None:
     async def scenario() -> None:
         async with staged(refusing(WORDINGS[0], 2), "a@x", "b@x", made=gemini, retry=Retry()) as stage:
-            message = message_of(await stage.ask("whole"))
+            message = message_of(await stage.post("whole"))
             response = await with_results(stage, message, mode)
             assert (response.status, response.error_type) == (400, "invalid_request_error")
             assert WORDINGS[0] in response.message
-            assert len(stage.asked) == 3
+            assert len(stage.requests) == 3
             assert stage.cooling() == {}
             # The signatures are forgotten: the next turn, with the same history, costs one request.
-            asked = len(stage.asked)
+            requests = len(stage.requests)
             assert (await with_results(stage, message, mode)).status == 200
-            assert len(stage.asked) == asked + 1
-            assert [part.get("thoughtSignature") for part in model_parts(stage.asked[-1][1])] == [
+            assert len(stage.requests) == requests + 1
+            assert [part.get("thoughtSignature") for part in model_parts(stage.requests[-1][1])] == [
                 BYPASS,
                 None,
             ]
@@ -336,10 +336,10 @@ def test_a_signature_that_is_refused_inside_a_stream(chunks: list[Any], mode: st
 
     async def scenario() -> None:
         async with staged(lambda r: left.pop(0) if left else good(r), "a@x", "b@x", made=gemini) as stage:
-            message = message_of(await stage.ask("stream"))
+            message = message_of(await stage.post("stream"))
             assert message_of(await with_results(stage, message, mode))["content"][0]["text"] == "Good."
-            assert [account_of(request) for _, request in stage.asked] == ["a", "a", "a"]
-            assert model_parts(stage.asked[-1][1])[0]["thoughtSignature"] == BYPASS
+            assert [account_of(request) for _, request in stage.requests] == ["a", "a", "a"]
+            assert model_parts(stage.requests[-1][1])[0]["thoughtSignature"] == BYPASS
 
     run(scenario())
 
@@ -357,10 +357,10 @@ def test_a_refused_field_is_left_out_and_stays_out(mode: str) -> None:
 
     async def scenario() -> None:
         async with staged(lambda r: left.pop(0) if left else respond(r), "a@x", "b@x", made=gemini) as stage:
-            message = message_of(await stage.ask("stream"))
-            for asked in (3, 4):
+            message = message_of(await stage.post("stream"))
+            for requests in (3, 4):
                 assert message_of(await with_results(stage, message, mode))["content"][0]["text"] == "Good."
-                assert len(stage.asked) == asked
+                assert len(stage.requests) == requests
             assert stage.cooling() == {}
             assert any("cure:call_ids" in line for line in stage.running.lines)
 
@@ -411,7 +411,7 @@ def test_what_cannot_be_translated(fields: dict[str, Any], words: str) -> None:
                 response = await stage.running.post({**document, "stream": stream})
                 assert (response.status, response.error_type) == (400, "invalid_request_error")
                 assert words in response.message
-            assert not stage.asked
+            assert not stage.requests
 
     run(scenario())
 
@@ -426,6 +426,6 @@ def test_a_name_that_leads_out_of_the_path_is_no_model(model: str, path: str) ->
             response = await stage.running.post(hi)
             assert (response.status, response.error_type) == (404, "not_found_error")
             assert model in response.message
-            assert not stage.asked
+            assert not stage.requests
 
     run(scenario())

@@ -74,9 +74,9 @@ class Theatre:
             return json_response(200, {"totalTokens": 3})
         return google_stream(chunk({"text": "Good."}, finish="STOP"))
 
-    async def ask(self, mode: str = "whole", text: str = "hi") -> int:
+    async def post(self, mode: str = "whole", text: str = "hi") -> int:
         """The status."""
-        return (await self.stage.ask(mode, text)).status
+        return (await self.stage.post(mode, text)).status
 
 
 @asynccontextmanager
@@ -112,7 +112,7 @@ def test_a_token_is_fetched_and_serves_many_requests(tmp_path: Path, mode: str) 
         async with theatre(tmp_path, "a") as t:
             assert t.refreshed == []
             for _ in range(3):
-                assert await t.ask(mode) == 200
+                assert await t.post(mode) == 200
             assert (t.refreshed, t.seen) == (["a"], ["a-1"] * 3)
 
     run(scenario())
@@ -122,7 +122,7 @@ def test_a_token_is_fetched_and_serves_many_requests(tmp_path: Path, mode: str) 
 def test_many_requests_at_once_wait_for_one_token(tmp_path: Path, mode: str) -> None:
     async def scenario() -> None:
         async with theatre(tmp_path, "a") as t:
-            assert set(await asyncio.gather(*(t.ask(mode, str(n)) for n in range(20)))) == {200}
+            assert set(await asyncio.gather(*(t.post(mode, str(n)) for n in range(20)))) == {200}
             assert (t.refreshed, t.seen) == (["a"], ["a-1"] * 20)
 
     run(scenario())
@@ -131,7 +131,7 @@ def test_many_requests_at_once_wait_for_one_token(tmp_path: Path, mode: str) -> 
 def test_each_account_has_its_own(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with theatre(tmp_path, "a", "b") as t:
-            await asyncio.gather(*(t.ask(text=str(n)) for n in range(6)))
+            await asyncio.gather(*(t.post(text=str(n)) for n in range(6)))
             assert sorted(t.refreshed) == ["a", "b"]
             assert sorted(t.seen) == ["a-1"] * 3 + ["b-1"] * 3
 
@@ -143,21 +143,21 @@ def test_a_token_is_replaced_ahead_of_time_while_the_old_one_serves(tmp_path: Pa
 
     async def scenario() -> None:
         async with theatre(tmp_path, "a") as t:
-            assert await t.ask() == 200
+            assert await t.post() == 200
             clock.now += LIFE - 301
-            assert await t.ask() == 200
+            assert await t.post() == 200
             assert t.refreshed == ["a"]
             clock.now += 2
             t.login = lambda account: [
                 Until(responded),
                 *json_response(200, {"access_token": "a-new", "expires_in": LIFE}),
             ]
-            assert set(await asyncio.gather(*(t.ask(text=str(n)) for n in range(5)))) == {200}
+            assert set(await asyncio.gather(*(t.post(text=str(n)) for n in range(5)))) == {200}
             assert t.refreshed == ["a", "a"]
             assert set(t.seen) == {"a-1"}, "nobody waits for a new one while the old one lasts"
             responded.set()
             await asyncio.sleep(0.1)
-            assert await t.ask() == 200
+            assert await t.post() == 200
             assert t.seen[-1] == "a-new"
             assert t.refreshed == ["a", "a"]
 
@@ -167,9 +167,9 @@ def test_a_token_is_replaced_ahead_of_time_while_the_old_one_serves(tmp_path: Pa
 def test_who_comes_when_it_has_ended_waits_for_the_new_one(tmp_path: Path, clock: Clock) -> None:
     async def scenario() -> None:
         async with theatre(tmp_path, "a") as t:
-            assert await t.ask() == 200
+            assert await t.post() == 200
             clock.now += LIFE
-            assert set(await asyncio.gather(*(t.ask(text=str(n)) for n in range(5)))) == {200}
+            assert set(await asyncio.gather(*(t.post(text=str(n)) for n in range(5)))) == {200}
             assert (t.refreshed, t.seen) == (["a", "a"], ["a-1", *["a-2"] * 5])
 
     run(scenario())
@@ -178,17 +178,17 @@ def test_who_comes_when_it_has_ended_waits_for_the_new_one(tmp_path: Path, clock
 def test_a_failure_ahead_of_time_is_no_failure(tmp_path: Path, clock: Clock) -> None:
     async def scenario() -> None:
         async with theatre(tmp_path, "a") as t:
-            assert await t.ask() == 200
+            assert await t.post() == 200
             clock.now += LIFE - 100
             t.login = lambda account: json_response(503, {"error": "internal"})
             for _ in range(3):
-                assert await t.ask() == 200
+                assert await t.post() == 200
                 await asyncio.sleep(0.1)
             assert set(t.seen) == {"a-1"}
             t.login = lambda account: None
-            assert await t.ask() == 200
+            assert await t.post() == 200
             await asyncio.sleep(0.1)
-            assert await t.ask() == 200
+            assert await t.post() == 200
             assert t.seen[-1] == f"a-{len(t.refreshed)}"
             assert t.stage.cooling() == {}
 
@@ -199,7 +199,7 @@ def test_a_token_that_is_refused_is_replaced_once_and_the_same_account_asked(tmp
     async def scenario() -> None:
         async with theatre(tmp_path, "a", "b", retry=Retry(max_attempts=1)) as t:
             t.good = lambda token: token != "a-1"
-            response = await t.stage.ask("stream")
+            response = await t.stage.post("stream")
             assert response.status == 200
             assert response.header("x-account-email") == "a@x"
             assert response.header("x-gateway-attempts") == "2"
@@ -213,9 +213,9 @@ def test_a_token_that_is_refused_a_count_is_replaced_for_what_follows(tmp_path: 
     async def scenario() -> None:
         async with theatre(tmp_path, "a") as t:
             t.good = lambda token: token != "a-1"
-            response = await t.stage.ask("count")
+            response = await t.stage.post("count")
             assert (response.status, response.header("x-token-count")) == (200, "estimate")
-            assert await t.ask("stream") == 200
+            assert await t.post("stream") == 200
             assert t.seen == ["a-1", "a-2"]
 
     run(scenario())
@@ -224,9 +224,9 @@ def test_a_token_that_is_refused_a_count_is_replaced_for_what_follows(tmp_path: 
 def test_when_many_are_refused_at_once_there_is_one_new_token(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with theatre(tmp_path, "a") as t:
-            assert await t.ask() == 200
+            assert await t.post() == 200
             t.good = lambda token: token != "a-1"
-            assert set(await asyncio.gather(*(t.ask(text=str(n)) for n in range(10)))) == {200}
+            assert set(await asyncio.gather(*(t.post(text=str(n)) for n in range(10)))) == {200}
             assert t.refreshed == ["a", "a"]
             assert (t.seen.count("a-1"), t.seen.count("a-2")) == (11, 10)
 
@@ -237,12 +237,12 @@ def test_a_fresh_token_that_is_refused_is_an_account_that_is(tmp_path: Path) -> 
     async def scenario() -> None:
         async with theatre(tmp_path, "a", "b") as t:
             t.good = lambda token: token[0] != "a"
-            assert await t.stage.tell("stream") == "a a b = 200"
+            assert await t.stage.transcript("stream") == "a a b = 200"
             assert t.stage.cooling() == {"up/a": 600.0}
-            assert await t.stage.tell("stream") == "b = 200"
+            assert await t.stage.transcript("stream") == "b = 200"
             t.good = lambda token: False
             await asyncio.sleep(601)
-            response = await t.stage.ask("stream")
+            response = await t.stage.post("stream")
             assert (response.status, response.error_type) == (503, "api_error")
             assert response.header("x-should-retry") == "false"
             assert "@x" in response.message
@@ -272,7 +272,7 @@ def test_without_a_token_another_account_takes_over(tmp_path: Path, kind: str) -
     async def scenario() -> None:
         async with theatre(tmp_path, "a", "b", retry=Retry()) as t:
             t.login = lambda account: script if account == "a" else None
-            response = await t.stage.ask("stream")
+            response = await t.stage.post("stream")
             assert response.status == 200
             assert response.header("x-account-email") == "b@x"
             assert t.seen == ["b-1"]
@@ -288,7 +288,7 @@ def test_without_any_token_the_client_hears_whose_login_it_is(tmp_path: Path, ki
     async def scenario() -> None:
         async with theatre(tmp_path, "a", retry=Retry()) as t:
             t.login = lambda account: script
-            response = await t.stage.ask("stream")
+            response = await t.stage.post("stream")
             assert (response.status, response.error_type) == (503, "api_error")
             assert (response.header("x-should-retry") == "false") == bool(cooling)
             assert ("a@x" if cooling else "token endpoint") in response.message
@@ -297,7 +297,7 @@ def test_without_any_token_the_client_hears_whose_login_it_is(tmp_path: Path, ki
             if not cooling:
                 t.login = lambda account: None
                 await asyncio.sleep(61)
-                assert await t.ask("stream") == 200
+                assert await t.post("stream") == 200
 
     run(scenario())
 
@@ -316,7 +316,7 @@ def test_a_client_that_leaves_waits_no_longer(tmp_path: Path) -> None:
             await asyncio.sleep(0.1)
             responded.set()
             await asyncio.sleep(0.1)
-            message_of(await t.stage.ask("stream"))
+            message_of(await t.stage.post("stream"))
             assert (t.refreshed, t.seen) == (["a"], ["a-1"])
 
     run(scenario())

@@ -42,11 +42,11 @@ async def test_a_session(up: GeminiUpstream, place: str, stream: bool) -> None:
         assert "The tool says: result of Bash" in await agent.turn("run ls")
         assert 'You said: "Hello"' in await agent.turn("Hello")
 
-    assert [asked.target for asked in up.asked] == [f"{path}:streamGenerateContent?alt=sse"] * 3
-    for asked in up.asked:
+    assert [request.target for request in up.requests] == [f"{path}:streamGenerateContent?alt=sse"] * 3
+    for request in up.requests:
         if "envelope" in options:
-            assert (asked.document["model"], asked.document["project"]) == (MODEL, "p")
-        (tools,) = asked.request["tools"]
+            assert (request.document["model"], request.document["project"]) == (MODEL, "p")
+        (tools,) = request.request["tools"]
         style = "parameters" if "schema" in options else "parametersJsonSchema"
         assert all(style in declared for declared in tools["functionDeclarations"])
 
@@ -62,7 +62,7 @@ async def test_code_assist_says_in_its_own_way_when_to_come_back(up: GeminiUpstr
         (cooling,) = (one for account in accounts for one in account.cool_downs)
         assert round(cooling.until - cooling.since, 3) == 5.0
 
-    assert [asked.status for asked in up.asked] == [200, 200, 429, 200]
+    assert [request.status for request in up.requests] == [200, 200, 429, 200]
 
 
 @pytest.mark.parametrize("place", PLACES)
@@ -78,7 +78,7 @@ async def test_tokens_are_counted_by_the_upstream(up: GeminiUpstream, place: str
     assert counted.document.keys() == {"input_tokens"}
     assert counted.document["input_tokens"] == responded["usage"]["input_tokens"]
     assert more.document["input_tokens"] > counted.document["input_tokens"]
-    assert [asked.target for asked in up.asked[:2]] == [f"{path}:countTokens"] * 2
+    assert [request.target for request in up.requests[:2]] == [f"{path}:countTokens"] * 2
 
 
 @pytest.mark.parametrize("status", [404, 405, 501])
@@ -119,14 +119,14 @@ async def test_the_gemini_api_lists_its_models() -> None:
         async with running(config(gemini(up.url, models={"*": MODEL, "b": "c"})), listing=True) as gateway:
             await eventually(lambda: len(gateway.gateway.runtime.model_list.models) == 2)
             listed = (await gateway.get("/v1/models")).document["data"]
-        (asked,) = up.requests
+        (request,) = up.requests
     assert [(model["id"], model["display_name"], model["owned_by"]) for model in listed] == [
         ("a", "A", "up"),
         ("b", "b", "gateway"),
     ]
     assert (listed[0]["max_input_tokens"], listed[0]["max_tokens"]) == (1000, 50)
-    assert (asked.method, asked.target) == ("GET", "/v1beta/models?pageSize=1000")
-    assert asked.header("x-goog-api-key") == "key-of-one@example.com"
+    assert (request.method, request.target) == ("GET", "/v1beta/models?pageSize=1000")
+    assert request.header("x-goog-api-key") == "key-of-one@example.com"
 
 
 @pytest.mark.parametrize("place", ["Vertex AI", "Code Assist"])

@@ -14,8 +14,8 @@ from tests.support.gemini import STREAM_HEAD, broken, detail, error_object, gemi
 from tests.support.stage import staged
 
 USAGE = {"promptTokenCount": 100, "candidatesTokenCount": 20, "totalTokenCount": 120}
-SAID = {"text": "Good."}
-GOOD = google_stream(chunk(SAID, finish="STOP", usage=USAGE))
+TEXT = {"text": "Good."}
+GOOD = google_stream(chunk(TEXT, finish="STOP", usage=USAGE))
 HALF = chunk({"text": "Half of it"})
 CALL = {"functionCall": {"name": "Bash", "args": {"command": "ls"}}}
 THOUGHT = {"text": "Hm.", "thought": True}
@@ -25,7 +25,7 @@ def text(message: dict[str, Any]) -> str:
     return "".join(block["text"] for block in message["content"] if block["type"] == "text")
 
 
-def ask_for(*chunks: Any, mode: str, then: Script | None = None) -> tuple[Response, int]:
+def post_for(*chunks: Any, mode: str, then: Script | None = None) -> tuple[Response, int]:
     """What a client gets when the upstream says these chunks, and `then` or the same ever after; and how often the
     upstream was asked."""
     scripts = [google_stream(*chunks)]
@@ -35,8 +35,8 @@ def ask_for(*chunks: Any, mode: str, then: Script | None = None) -> tuple[Respon
 
     async def scenario() -> tuple[Response, int]:
         async with staged(respond, "a@x", "b@x", made=gemini, retry=Retry()) as stage:
-            response = await stage.ask(mode)
-            return response, len(stage.asked)
+            response = await stage.post(mode)
+            return response, len(stage.requests)
 
     return run(scenario())
 
@@ -49,7 +49,7 @@ MODES = ("stream", "whole")
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize(
-    ("chunks", "stop_reason", "said", "calls"),
+    ("chunks", "stop_reason", "spoken", "calls"),
     [
         ([HALF, chunk(finish="STOP", usage=USAGE)], "end_turn", "Half of it", 0),
         ([HALF, chunk(finish="MAX_TOKENS", usage=USAGE)], "max_tokens", "Half of it", 0),
@@ -62,17 +62,17 @@ MODES = ("stream", "whole")
         ([HALF, chunk(finish="RECITATION", usage=USAGE)], "refusal", "Half of it", 0),
         ([{"promptFeedback": {"blockReason": "SAFETY"}, "usageMetadata": USAGE}], "refusal", "", 0),
         # Some servers give a reason with every event.
-        ([chunk(SAID, finish="STOP", usage=USAGE), chunk(SAID, finish="STOP")], "end_turn", "Good.Good.", 0),
-        ([chunk(SAID, finish="STOP"), chunk(CALL, finish="STOP", usage=USAGE)], "tool_use", "Good.", 1),
-        ([chunk(SAID, finish="STOP"), chunk(finish="SAFETY", usage=USAGE)], "refusal", "Good.", 0),
-        ([chunk(SAID, finish="STOP"), {"usageMetadata": USAGE}], "end_turn", "Good.", 0),
+        ([chunk(TEXT, finish="STOP", usage=USAGE), chunk(TEXT, finish="STOP")], "end_turn", "Good.Good.", 0),
+        ([chunk(TEXT, finish="STOP"), chunk(CALL, finish="STOP", usage=USAGE)], "tool_use", "Good.", 1),
+        ([chunk(TEXT, finish="STOP"), chunk(finish="SAFETY", usage=USAGE)], "refusal", "Good.", 0),
+        ([chunk(TEXT, finish="STOP"), {"usageMetadata": USAGE}], "end_turn", "Good.", 0),
     ],
 )
-def test_an_end(chunks: list[Any], stop_reason: str, said: str, calls: int, mode: str) -> None:
-    response, asked = ask_for(*chunks, mode=mode)
+def test_an_end(chunks: list[Any], stop_reason: str, spoken: str, calls: int, mode: str) -> None:
+    response, requests = post_for(*chunks, mode=mode)
     message = message_of(response)
 
-    assert (message["stop_reason"], text(message), asked) == (stop_reason, said, 1)
+    assert (message["stop_reason"], text(message), requests) == (stop_reason, spoken, 1)
     assert message["stop_sequence"] is None
     assert (message["usage"]["input_tokens"], message["usage"]["output_tokens"]) == (100, 20)
     called = [block for block in message["content"] if block["type"] == "tool_use"]
@@ -90,26 +90,26 @@ EMPTY = {
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("kind", EMPTY)
 def test_an_empty_response_is_asked_for_once_more_on_the_same_account(kind: str, mode: str) -> None:
-    response, asked = ask_for(*EMPTY[kind], mode=mode, then=GOOD)
-    assert (text(message_of(response)), asked) == ("Good.", 2)
+    response, requests = post_for(*EMPTY[kind], mode=mode, then=GOOD)
+    assert (text(message_of(response)), requests) == ("Good.", 2)
     assert response.header("x-account-email") == "a@x"
 
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("kind", EMPTY)
 def test_a_response_that_is_empty_twice_is_passed_on_as_it_is(kind: str, mode: str) -> None:
-    response, asked = ask_for(*EMPTY[kind], mode=mode)
+    response, requests = post_for(*EMPTY[kind], mode=mode)
     message = message_of(response)
-    assert (message["content"], message["stop_reason"], asked) == ([], "end_turn", 2)
+    assert (message["content"], message["stop_reason"], requests) == ([], "end_turn", 2)
 
 
 def test_thoughts_alone_are_asked_for_once_more_as_long_as_none_was_sent() -> None:
     thoughts = [chunk(THOUGHT), chunk(finish="STOP", usage=USAGE)]
-    response, asked = ask_for(*thoughts, mode="whole", then=GOOD)
-    assert (text(message_of(response)), asked) == ("Good.", 2)
-    response, asked = ask_for(*thoughts, mode="stream", then=GOOD)
+    response, requests = post_for(*thoughts, mode="whole", then=GOOD)
+    assert (text(message_of(response)), requests) == ("Good.", 2)
+    response, requests = post_for(*thoughts, mode="stream", then=GOOD)
     (thought,) = message_of(response)["content"]
-    assert (thought["thinking"], thought["signature"], asked) == ("Hm.", "gemini:", 1)
+    assert (thought["thinking"], thought["signature"], requests) == ("Hm.", "gemini:", 1)
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -119,8 +119,8 @@ def test_an_empty_response_whose_body_breaks_off(mode: str) -> None:
 
     async def scenario() -> None:
         async with staged(respond, "a@x", "b@x", made=gemini, retry=Retry()) as stage:
-            message = message_of(await stage.ask(mode))
-            assert (message["content"], len(stage.asked)) == ([], 2)
+            message = message_of(await stage.post(mode))
+            assert (message["content"], len(stage.requests)) == ([], 2)
             assert stage.cooling() == {}
 
     run(scenario())
@@ -128,7 +128,7 @@ def test_an_empty_response_whose_body_breaks_off(mode: str) -> None:
 
 # Ends that are none.
 
-MALFORMED = chunk(SAID, finish="MALFORMED_FUNCTION_CALL")
+MALFORMED = chunk(TEXT, finish="MALFORMED_FUNCTION_CALL")
 UNEXPECTED = chunk(finish="UNEXPECTED_TOOL_CALL")
 OVERLOADED = {"error": error_object(503, "UNAVAILABLE", "The model is overloaded.")}
 LIMITED = {
@@ -149,9 +149,9 @@ MODEL_STOPPED = ("malformed call", "unexpected call", "unknown reason")
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("kind", NO_ENDS)
 def test_a_bad_end_before_content_is_tried_again(kind: str, mode: str) -> None:
-    response, asked = ask_for(NO_ENDS[kind][0], mode=mode, then=GOOD)
+    response, requests = post_for(NO_ENDS[kind][0], mode=mode, then=GOOD)
 
-    assert (text(message_of(response)), asked) == ("Good.", 2)
+    assert (text(message_of(response)), requests) == ("Good.", 2)
     # A model that stops is no account's fault.
     assert response.header("x-account-email") == ("a@x" if kind in MODEL_STOPPED else "b@x")
 
@@ -166,9 +166,9 @@ def test_a_bad_end_after_content_is_told_to_a_stream(kind: str) -> None:
 
     async def scenario() -> None:
         async with staged(respond, "a@x", "b@x", made=gemini, retry=Retry()) as stage:
-            response = await stage.ask("stream")
+            response = await stage.post("stream")
             events, error = broken(response)
-            assert (error["type"], len(stage.asked)) == (type, 1)
+            assert (error["type"], len(stage.requests)) == (type, 1)
             assert words in error["message"]
             assert "Half of it" in str(events)
             assert "content_block_stop" not in response.names
@@ -179,20 +179,20 @@ def test_a_bad_end_after_content_is_told_to_a_stream(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", NO_ENDS)
 def test_a_bad_end_after_content_is_tried_again_for_who_does_not_stream(kind: str) -> None:
-    response, asked = ask_for(HALF, NO_ENDS[kind][0], mode="whole", then=GOOD)
+    response, requests = post_for(HALF, NO_ENDS[kind][0], mode="whole", then=GOOD)
 
-    assert (text(message_of(response)), asked) == ("Good.", 2)
+    assert (text(message_of(response)), requests) == ("Good.", 2)
 
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("kind", NO_ENDS)
 def test_a_bad_end_again_and_again_is_an_error(kind: str, mode: str) -> None:
     bad, status, type, words = NO_ENDS[kind]
-    response, asked = ask_for(bad, mode=mode)
+    response, requests = post_for(bad, mode=mode)
 
     assert (response.status, response.error_type) == (status, type)
     assert words in response.message
-    assert asked == (2 if kind in MODEL_STOPPED or kind == "limit" else 3)
+    assert requests == (2 if kind in MODEL_STOPPED or kind == "limit" else 3)
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -202,9 +202,9 @@ def test_an_empty_response_is_tried_again(body: bytes, mode: str) -> None:
 
     async def scenario() -> None:
         async with staged(lambda _: scripts.pop() if scripts else GOOD, "a@x", "b@x", made=gemini) as stage:
-            response = await stage.ask(mode)
+            response = await stage.post(mode)
             assert text(message_of(response)) == "Good."
-            assert len(stage.asked) == 2
+            assert len(stage.requests) == 2
             assert stage.cooling() == {}
 
     run(scenario())
@@ -237,20 +237,20 @@ def test_a_break_behind_each_event(step: Any, mode: str) -> None:
                 return scripts.pop() if scripts else GOOD
 
             async with staged(respond, "a@x", "b@x", made=gemini) as stage:
-                response = await stage.ask(mode)
-                asked = len(stage.asked)
+                response = await stage.post(mode)
+                requests = len(stage.requests)
             if count >= FINISH:
-                assert asked == 1
+                assert requests == 1
                 assert complete(message_of(response))
             elif mode == "whole" or count == 0:
                 if isinstance(step, Stall):
                     # It may still be generating, and is paid for: this upstream is not asked again.
-                    assert (asked, response.status, response.error_type) == (1, 504, "timeout_error")
+                    assert (requests, response.status, response.error_type) == (1, 504, "timeout_error")
                 else:
-                    assert asked == 2
+                    assert requests == 2
                     assert text(message_of(response)) == "Good."
             else:
-                assert asked == 1
+                assert requests == 1
                 check_break(response, count)
 
     run(scenario(), debug=False)
@@ -279,15 +279,15 @@ def test_a_break_at_any_byte_is_no_response(step: Any, mode: str) -> None:
         cut = 0
 
         def respond(request: Received) -> Script:
-            if len(stage.asked) > 1:
+            if len(stage.requests) > 1:
                 return GOOD
             return [STREAM_HEAD + chunked([payload[:cut]], end=False), step]
 
         async with staged(respond, "a@x", made=gemini) as stage:
             for cut in range(0, len(payload), 11):
-                stage.asked.clear()
-                response = await stage.ask(mode)
-                if len(stage.asked) == 2:
+                stage.requests.clear()
+                response = await stage.post(mode)
+                if len(stage.requests) == 2:
                     assert text(message_of(response)) == "Good."
                     assert cut < complete_at
                 elif cut < complete_at:
@@ -305,11 +305,11 @@ def test_a_break_at_any_byte_is_no_response(step: Any, mode: str) -> None:
 @pytest.mark.parametrize("mode", MODES)
 def test_a_signature_goes_to_the_client(mode: str) -> None:
     thought = {**THOUGHT, "thoughtSignature": "c2lnbmVk"}
-    response, _ = ask_for(chunk(THOUGHT), chunk(thought), chunk(SAID, finish="STOP"), mode=mode)
+    response, _ = post_for(chunk(THOUGHT), chunk(thought), chunk(TEXT, finish="STOP"), mode=mode)
 
-    thinking, said = message_of(response)["content"]
+    thinking, spoken = message_of(response)["content"]
     assert thinking == {"type": "thinking", "thinking": "Hm.Hm.", "signature": "gemini:c2lnbmVk"}
-    assert said == {"type": "text", "text": "Good."}
+    assert spoken == {"type": "text", "text": "Good."}
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -339,16 +339,16 @@ def test_a_signature_goes_to_the_client(mode: str) -> None:
             (107, 0, 50),
         ),
         # The output was not counted, so it is estimated.
-        ({"promptTokenCount": 100}, (100, 0, -(-len(SAID["text"]) // 4))),
+        ({"promptTokenCount": 100}, (100, 0, -(-len(TEXT["text"]) // 4))),
     ],
 )
 def test_usage_adds_up(usage: dict[str, int], expected: tuple[int, int, int], mode: str) -> None:
     def respond(request: Received) -> Script:
-        return google_stream(chunk(SAID), chunk(finish="STOP", usage=usage))
+        return google_stream(chunk(TEXT), chunk(finish="STOP", usage=usage))
 
     async def scenario() -> None:
         async with staged(respond, "a@x", made=gemini) as stage:
-            found = message_of(await stage.ask(mode))["usage"]
+            found = message_of(await stage.post(mode))["usage"]
             keys = ("input_tokens", "cache_read_input_tokens", "output_tokens")
             assert tuple(found[key] for key in keys) == expected
             assert found["cache_creation_input_tokens"] == 0
@@ -361,11 +361,11 @@ def test_usage_adds_up(usage: dict[str, int], expected: tuple[int, int, int], mo
 
 def test_the_log_knows_the_tokens_of_a_broken_stream() -> None:
     def respond(request: Received) -> Script:
-        return [STREAM_HEAD + chunked([sse(chunk(SAID, usage=USAGE))], end=False), Close()]
+        return [STREAM_HEAD + chunked([sse(chunk(TEXT, usage=USAGE))], end=False), Close()]
 
     async def scenario() -> None:
         async with staged(respond, "a@x", made=gemini) as stage:
-            broken(await stage.ask("stream"))
+            broken(await stage.post("stream"))
             (line,) = (line for line in stage.running.lines if "POST /v1/messages" in line)
             assert "upstream_error" in line
             assert "input=100 output=20" in line
@@ -375,7 +375,7 @@ def test_the_log_knows_the_tokens_of_a_broken_stream() -> None:
 
 def test_every_event_goes_out_as_it_comes() -> None:
     """And a tool's input is in a delta, where clients look for it."""
-    response, _ = ask_for(*CHUNKS, mode="stream")
+    response, _ = post_for(*CHUNKS, mode="stream")
     events = read_events(response.body)
     deltas = [event["delta"] for event in events if event["type"] == "content_block_delta"]
 

@@ -47,7 +47,7 @@ def settings(*accounts: Any, url: str, ping_after: float = 15.0) -> Any:
     )
 
 
-async def heard(g: Running, version: str = "1.1") -> list[tuple[int, bytes]]:
+async def receive_stream(g: Running, version: str = "1.1") -> list[tuple[int, bytes]]:
     """What a client reads off its connection until that closes, and after how many seconds."""
     body = orjson.dumps(ask(stream=True))
     client = await g.connect()
@@ -64,9 +64,9 @@ async def heard(g: Running, version: str = "1.1") -> list[tuple[int, bytes]]:
 
 def story(pieces: list[tuple[int, bytes]]) -> str:
     """When there were a head, pings, and anything else: `15 head ping, 30 ping, 40 more`."""
-    told: dict[int, list[str]] = {}
+    found: dict[int, list[str]] = {}
     for at, data in pieces:
-        words = told.setdefault(at, [])
+        words = found.setdefault(at, [])
         if data.startswith(b"HTTP/1.1 200 "):
             words.append("head")
             data = data.partition(b"\r\n\r\n")[2]
@@ -75,7 +75,7 @@ def story(pieces: list[tuple[int, bytes]]) -> str:
         rest = data.replace(b"%x\r\n%b\r\n" % (len(PING), PING), b"").replace(PING, b"")
         if rest and words[-1:] != ["more"]:
             words.append("more")
-    return ", ".join(f"{at} {' '.join(words)}" for at, words in told.items())
+    return ", ".join(f"{at} {' '.join(words)}" for at, words in found.items())
 
 
 def in_chunks(*events: bytes) -> bytes:
@@ -166,7 +166,7 @@ def test_pings(script: list[Step], expected: str, version: str) -> None:
     async def scenario() -> None:
         async with ScriptedUpstream() as up, running(settings(url=up.url)) as g:
             up.script(script)
-            pieces = await heard(g, version)
+            pieces = await receive_stream(g, version)
             if version == "1.1":
                 # Who gets no chunks can be pinged inside one of the upstream's.
                 assert story(pieces) == expected
@@ -176,27 +176,27 @@ def test_pings(script: list[Step], expected: str, version: str) -> None:
     run(scenario())
 
 
-async def asked_in_vain(responses: dict[str, Script], **fields: Any) -> tuple[Response, str]:
+async def post_to_slow(responses: dict[str, Script], **fields: Any) -> tuple[Response, str]:
     """What a client gets of accounts that respond so, and who was asked."""
-    asked: list[str] = []
+    accounts: list[str] = []
 
     def respond(request: Received) -> Script:
-        asked.append(account_of(request))
-        return responses[asked[-1]]
+        accounts.append(account_of(request))
+        return responses[accounts[-1]]
 
     async with ScriptedUpstream(respond=respond) as up, running(settings(url=up.url, **fields)) as g:
-        return await g.post(ask(stream=True)), "".join(asked)
+        return await g.post(ask(stream=True)), "".join(accounts)
 
 
 def test_attempts_go_on_behind_a_ping() -> None:
     slow_failure: Script = [Sleep(20), *error_response(500, "api_error", "oh")]
-    response, asked = run(asked_in_vain({"a": slow_failure, "b": stream_response(EVENTS)}))
-    assert (response.status, response.body, asked) == (200, PING + PAYLOAD, "ab")
+    response, accounts = run(post_to_slow({"a": slow_failure, "b": stream_response(EVENTS)}))
+    assert (response.status, response.body, accounts) == (200, PING + PAYLOAD, "ab")
     assert response.complete
-    response, asked = run(
-        asked_in_vain({"a": [SSE_HEAD, Sleep(20), Close()], "b": [Sleep(12), *stream_response(EVENTS)]})
+    response, accounts = run(
+        post_to_slow({"a": [SSE_HEAD, Sleep(20), Close()], "b": [Sleep(12), *stream_response(EVENTS)]})
     )
-    assert (response.status, response.body, asked) == (200, PING * 2 + PAYLOAD, "ab")
+    assert (response.status, response.body, accounts) == (200, PING * 2 + PAYLOAD, "ab")
 
 
 FINAL = {
@@ -209,19 +209,19 @@ FINAL = {
 }
 
 
-@pytest.mark.parametrize(("scripted", "told"), FINAL.items(), ids=str)
-def test_a_final_failure_comes_as_an_event(scripted: tuple[int, str], told: tuple[str, str]) -> None:
+@pytest.mark.parametrize(("scripted", "expected"), FINAL.items(), ids=str)
+def test_a_final_failure_comes_as_an_event(scripted: tuple[int, str], expected: tuple[str, str]) -> None:
     hint = [("retry-after", "3600")] if scripted[0] == 429 else []
     failure: Script = [Sleep(16), *error_response(*scripted, "words", hint)]
-    response, _ = run(asked_in_vain({"a": failure, "b": failure}))
+    response, _ = run(post_to_slow({"a": failure, "b": failure}))
     assert response.status == 200
     assert response.complete
     *pings, error = response.events
     assert pings
     assert {event.name for event in pings} == {"ping"}
     document = orjson.loads(error.data)
-    assert (error.name, document["type"], document["error"]["type"]) == ("error", "error", told[0])
-    assert document["error"]["message"].startswith(told[1])
+    assert (error.name, document["type"], document["error"]["type"]) == ("error", "error", expected[0])
+    assert document["error"]["message"].startswith(expected[1])
     assert document["request_id"] == response.header("request-id")
 
 
@@ -259,7 +259,7 @@ def test_pings_while_waiting_for_an_account() -> None:
                 up.script([Sleep(18), *json_response(200, message())], stream_response(EVENTS))
                 first = asyncio.create_task(g.post(ask()))
                 await asyncio.sleep(0.01)
-                assert story(await heard(g)) == "15 head ping, 18 more"
+                assert story(await receive_stream(g)) == "15 head ping, 18 more"
                 assert (await first).status == 200
 
     run(scenario())

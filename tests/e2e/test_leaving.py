@@ -65,9 +65,9 @@ async def left_at_once(g: Running, up: Peer, lines: int = 1) -> None:
     """The client has just left: so has the gateway, and it begins nothing more."""
     await eventually(lambda: up.open == 0 and free(g) and len(g.lines) == lines, AT_ONCE)
     assert " 499 canceled " in g.lines[-1]
-    asked = up.connections, len(up.requests)
+    known = up.connections, len(up.requests)
     await asyncio.sleep(100)
-    assert (up.connections, len(up.requests)) == asked
+    assert (up.connections, len(up.requests)) == known
     assert len(g.lines) == lines
 
 

@@ -22,7 +22,7 @@ def test_what_is_closed_and_opened_is_one_line_each() -> None:
     async def scenario() -> None:
         async with staged(respond, "a@x", "b@x", spare=True) as stage:
             for text in "one", "two", "three":
-                assert (await stage.ask(text=text)).status == 200
+                assert (await stage.post(text=text)).status == 200
                 await asyncio.sleep(700.0)
             lines = [line.partition(" ")[2] for line in stage.running.lines]
             lines = [line for line in lines if line.startswith(("info: ", "warning: "))]
@@ -83,10 +83,10 @@ def test_without_the_level_nothing_is_decided_aloud() -> None:
             failing(error_response(401, "authentication_error", "no"), "a"), "a@x", level="debug"
         ) as stage:
             stage.running.gateway.runtime.debugging = False
-            assert (await stage.ask()).status == 503
+            assert (await stage.post()).status == 503
             assert decided(stage.running.lines) == []
             stage.running.gateway.runtime.debugging = True
-            assert (await stage.ask()).status == 503
+            assert (await stage.post()).status == 503
             assert decided(stage.running.lines) == ["gives up: login, status=503"]
 
     run(scenario())

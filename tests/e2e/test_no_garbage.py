@@ -153,7 +153,7 @@ class Visitor:
     async def visit(self, kind: Kind) -> None:
         client = self._client or await self._g.connect()
         fields = [("x-api-key", "sk-laptop")] + ([] if self._kept else [("connection", "close")])
-        asked = len(self._up.requests)
+        known = len(self._up.requests)
         client.send("POST", kind.target, kind.body, fields)
         if kind.status:
             response = await client.response()
@@ -163,7 +163,7 @@ class Visitor:
             ended = client.reader.at_eof() or response.header("connection") == "close"
             self._client = None if ended else client
         else:
-            await eventually(lambda: len(self._up.requests) > asked)
+            await eventually(lambda: len(self._up.requests) > known)
             if kind.until:
                 await client.reader.readuntil(kind.until)
         if self._client is None:

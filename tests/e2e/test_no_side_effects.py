@@ -10,9 +10,9 @@ from tests.support.spawned import ROOT
 def test_a_request_makes_the_gateway_do_nothing_else() -> None:
     command = [sys.executable, "-m", "tests.support.audited"]
     output = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=60)
-    told = json.loads(output.stdout)
-    assert told["deeds"] == []
-    assert told["control"] == ["os.system(b'true',)"]
-    assert told["answers"] > 1000
-    assert "/v1/messages" in told["asked"]
-    assert "/v1beta/models/g:streamGenerateContent" in told["asked"]
+    report = json.loads(output.stdout)
+    assert report["deeds"] == []
+    assert report["control"] == ["os.system(b'true',)"]
+    assert report["responses"] > 1000
+    assert "/v1/messages" in report["paths"]
+    assert "/v1beta/models/g:streamGenerateContent" in report["paths"]

@@ -66,22 +66,22 @@ PRESETS = ["openai", "deepseek-openai", "openrouter-openai", "mistral", "moonsho
 @pytest.mark.parametrize("stream", [True, False])
 async def test_a_tool_round(preset: str, stream: bool) -> None:
     host = Host(preset)
-    asked: dict[str, Any] = {
+    request: dict[str, Any] = {
         **ask(stream=stream),
         "tools": [tool("Read"), tool("Run")],
         "thinking": {"type": "adaptive"},
     }
     async with before(host, preset) as gateway:
-        said = message_of(await gateway.post(asked))
-        assert said["stop_reason"] == "tool_use"
-        assert said["model"] == asked["model"]
-        calls = [block for block in said["content"] if block["type"] == "tool_use"]
+        first = message_of(await gateway.post(request))
+        assert first["stop_reason"] == "tool_use"
+        assert first["model"] == request["model"]
+        calls = [block for block in first["content"] if block["type"] == "tool_use"]
         assert [call["input"]["n"] for call in calls] == [0, 1]
-        asked["messages"] += [
-            {"role": "assistant", "content": said["content"]},
+        request["messages"] += [
+            {"role": "assistant", "content": first["content"]},
             user([tool_result(call["id"]) for call in calls]),
         ]
-        again = message_of(await gateway.post(asked))
+        again = message_of(await gateway.post(request))
         assert again["content"][-1]["input"]["path"] == "file 1"
     assert host.refusals == []
 
@@ -95,23 +95,23 @@ async def test_the_sdk_streams_from_it() -> None:
                 model="claude-x", max_tokens=100, messages=[{"role": "user", "content": "hi"}]
             ) as stream,
         ):
-            said = await stream.get_final_message()
-        last = said.content[-1]
+            first = await stream.get_final_message()
+        last = first.content[-1]
         assert last.type == "text"
         assert last.text == "All done."
-        assert said.usage.output_tokens == 20
+        assert first.usage.output_tokens == 20
 
 
 async def test_only_what_an_upstream_needs_goes_there() -> None:
     host = Host("deepseek-openai")
     async with before(host, more='headers = { "X-Title" = "me" }') as gateway:
         await gateway.post(ask(), x_claude_code_session_id="secret-session", anthropic_beta="b")
-    (asked,) = host.asked
-    assert asked.target == "/v1/chat/completions"
-    assert asked.headers["authorization"] == "Bearer sk-1"
-    assert asked.headers["x-title"] == "me"
-    assert "secret-session" not in str(asked)
-    assert "anthropic" not in str(asked.headers)
+    (request,) = host.requests
+    assert request.target == "/v1/chat/completions"
+    assert request.headers["authorization"] == "Bearer sk-1"
+    assert request.headers["x-title"] == "me"
+    assert "secret-session" not in str(request)
+    assert "anthropic" not in str(request.headers)
 
 
 async def test_models_and_counting_need_no_request_of_a_client() -> None:
@@ -120,7 +120,7 @@ async def test_models_and_counting_need_no_request_of_a_client() -> None:
         counted = await gateway.post(ask("word " * 100), "/v1/messages/count_tokens")
         assert (counted.status, counted.header("x-token-count")) == (200, "estimate")
         assert 90 < counted.document["input_tokens"] < 200
-    assert {asked.method for asked in host.asked} == {"GET"}
+    assert {request.method for request in host.requests} == {"GET"}
 
 
 SCRIPTED: list[tuple[str, Any, int, str]] = [
@@ -144,10 +144,12 @@ SCRIPTED: list[tuple[str, Any, int, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("said", "status", "words"), [pytest.param(*row[1:], id=row[0]) for row in SCRIPTED])
-async def test_refusals(said: Any, status: int, words: str) -> None:
+@pytest.mark.parametrize(
+    ("script", "status", "words"), [pytest.param(*row[1:], id=row[0]) for row in SCRIPTED]
+)
+async def test_refusals(script: Any, status: int, words: str) -> None:
     host = Host("deepseek-openai")
-    host.scripted.extend([said] * 9)
+    host.scripted.extend([script] * 9)
     async with before(host) as gateway:
         response = await gateway.post(ask())
     assert words in response.document["error"]["message"]
@@ -180,9 +182,9 @@ async def test_bytes_decide_and_not_labels(data: bytes, stream: bool) -> None:
     host = Host("deepseek-openai")
     host.scripted.append(data)
     async with before(host) as gateway:
-        said = message_of(await gateway.post(ask(stream=stream)))
-    assert said["content"] == [{"type": "text", "text": "Hello"}]
-    assert said["usage"]["input_tokens"] > 0
+        first = message_of(await gateway.post(ask(stream=stream)))
+    assert first["content"] == [{"type": "text", "text": "Hello"}]
+    assert first["usage"]["input_tokens"] > 0
 
 
 @pytest.mark.parametrize("stream", [True, False])
@@ -191,11 +193,11 @@ async def test_an_operator_sees_which_counts_are_estimates(stream: bool) -> None
     async with before(host) as gateway:
         message_of(await gateway.post(ask(stream=stream)))
         host.scripted.append(FORMS[1][1])
-        said = message_of(await gateway.post(ask(stream=stream)))
+        first = message_of(await gateway.post(ask(stream=stream)))
         estimated, reported = (await gateway.get("/status.json")).document["requests"]
         assert [line.count("usage=estimated") for line in gateway.lines if " POST " in line] == [0, 1]
     assert (reported["estimated"], estimated["estimated"]) == (False, True)
-    assert estimated["input_tokens"] == said["usage"]["input_tokens"] > 0
+    assert estimated["input_tokens"] == first["usage"]["input_tokens"] > 0
     assert estimated["cache_read_tokens"] is None
 
 

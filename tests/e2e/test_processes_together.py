@@ -29,7 +29,7 @@ REQUEST: dict[str, Any] = {
     "max_tokens": 100,
     "messages": [{"role": "user", "content": "hi"}],
 }
-TOLD = 0.05
+SHARED = 0.05
 """Seconds after which all processes know."""
 
 
@@ -54,8 +54,8 @@ async def two(made: Config) -> AsyncIterator[tuple[Running, Running]]:
 
 def keys(up: ScriptedUpstream) -> list[str]:
     """Which accounts were asked."""
-    asked = (request for request in up.requests if request.method == "POST")
-    return [str(request.key).removeprefix("key-of-") for request in asked]
+    requests = (request for request in up.requests if request.method == "POST")
+    return [str(request.key).removeprefix("key-of-") for request in requests]
 
 
 async def test_a_limit_met_here_is_kept_there_within_a_moment_and_so_is_where_the_talk_went() -> None:
@@ -80,7 +80,7 @@ async def test_a_limit_met_here_is_kept_there_within_a_moment_and_so_is_where_th
         limited.add(f"key-of-{homes[0]}")
         assert (await here.post(talk(0))).status == 200
         went_to = keys(up)[-1]
-        await asyncio.sleep(TOLD)
+        await asyncio.sleep(SHARED)
         limited.clear()
         del up.requests[:]
         assert (await there.post(talk(0))).status == 200
@@ -110,11 +110,11 @@ async def test_a_tool_round_of_gemini_goes_on_elsewhere_with_its_signature() -> 
         two(before(up, intercept=Intercept(warmup=False))) as (here, there),
     ):
         agent = Agent(here, MODEL)
-        await agent.ask("run ls -l")
-        await asyncio.sleep(TOLD)
+        await agent.send("run ls -l")
+        await asyncio.sleep(SHARED)
         agent.gateway = there
         await agent.give_results()
-        (signature,) = up.asked[-1].signatures
+        (signature,) = up.requests[-1].signatures
         assert signature
         assert up.refused == []
 
@@ -127,11 +127,11 @@ async def test_a_cure_learnt_here_is_applied_there() -> None:
             )
         return json_response(200, message())
 
-    asked = {**REQUEST, "context_management": {"edits": []}}
+    requests = {**REQUEST, "context_management": {"edits": []}}
     async with ScriptedUpstream(respond=respond) as up, two(config(upstream(up.url, "a"))) as (here, there):
-        assert (await here.post(asked)).status == 200
-        await asyncio.sleep(TOLD)
-        assert (await there.post(asked)).status == 200
+        assert (await here.post(requests)).status == 200
+        await asyncio.sleep(SHARED)
+        assert (await there.post(requests)).status == 200
         assert len(up.requests) == 3
         assert [line.partition(" repairs=")[2] for line in there.lines if "repairs=" in line] == [
             "cure:fields"
@@ -149,7 +149,7 @@ async def test_a_reload_goes_on_sharing_and_divides_limits() -> None:
             (target,) = there.gateway.runtime.targets("m")
             assert target.state.limit == 4
             assert (await here.post(REQUEST)).status == 503
-            await asyncio.sleep(TOLD)
+            await asyncio.sleep(SHARED)
             assert (await there.post(REQUEST)).status == 503
             assert len(up.requests) == 1
 
@@ -165,7 +165,7 @@ accounts = [{{ name = "a", api_key = "key-of-a" }}, {{ name = "b", api_key = "ke
 """
 
 
-async def ask(port: int, number: int) -> int:
+async def post(port: int, number: int) -> int:
     return (await fetch(port, "POST", "/v1/messages", orjson.dumps(talk(number)))).status
 
 
@@ -182,10 +182,10 @@ async def test_workers_tell_each_other_and_who_comes_later(tmp_path: Path) -> No
             await asyncio.to_thread(eventually, lambda: len(children(parent)) == 4)
             met = 0
             while not met:
-                assert await ask(port, met) == 200
+                assert await post(port, met) == 200
                 met = keys(up).count("a")
-            await asyncio.sleep(TOLD)
-            assert [await ask(port, number) for number in range(100)] == [200] * 100
+            await asyncio.sleep(SHARED)
+            assert [await post(port, number) for number in range(100)] == [200] * 100
             assert keys(up).count("a") == 1
             # All are replaced, one stands still, and the others know all the same.
             before = children(parent)
@@ -194,14 +194,14 @@ async def test_workers_tell_each_other_and_who_comes_later(tmp_path: Path) -> No
             await asyncio.to_thread(
                 eventually, lambda: len(children(parent)) == 4 and not children(parent) & before
             )
-            assert [await ask(port, number) for number in range(20)] == [200] * 20
+            assert [await post(port, number) for number in range(20)] == [200] * 20
             # Who answers has spoken, and can be missed.
             while (await fetch(port, "GET", "/status.json")).document["processes"] < 4:
-                assert await ask(port, 0) == 200
+                assert await post(port, 0) == 200
             stopped = min(children(parent))
             os.kill(stopped, signal.SIGSTOP)
-            asked = [asyncio.create_task(ask(port, number)) for number in range(20)]
-            done, _ = await asyncio.wait(asked, timeout=1.0)
+            requests = [asyncio.create_task(post(port, number)) for number in range(20)]
+            done, _ = await asyncio.wait(requests, timeout=1.0)
             assert done
             # Some of those who look in are let in by the one that stands still.
             looks = [asyncio.create_task(fetch(port, "GET", "/status.json")) for _ in range(20)]
@@ -210,7 +210,7 @@ async def test_workers_tell_each_other_and_who_comes_later(tmp_path: Path) -> No
             await asyncio.gather(*looks)
             shown = [look.result().document for look in looked]
             assert {(each["processes"], *each["silent"]) for each in shown} == {(3, stopped)}
-            assert [await each for each in asked] == [200] * 20
+            assert [await each for each in requests] == [200] * 20
             assert keys(up).count("a") == 1
             gateway.signal("TERM")
             await asyncio.to_thread(gateway.wait)
@@ -229,7 +229,7 @@ async def test_any_of_them_tells_of_all_and_what_is_asked_of_one_is_done_by_all(
         with spawned(tmp_path, "--workers", "2", text=text) as gateway:
             await asyncio.to_thread(eventually, lambda: len(children(gateway.process.pid)) == 2)
             port = gateway.port
-            assert [await ask(port, number) for number in range(8)] == [200] * 8
+            assert [await post(port, number) for number in range(8)] == [200] * 8
             for _ in range(6):
                 scraped = (await fetch(port, "GET", "/metrics")).body.decode()
                 counted = re.findall(
@@ -238,10 +238,10 @@ async def test_any_of_them_tells_of_all_and_what_is_asked_of_one_is_done_by_all(
                 assert sum(map(float, counted)) == 8
                 found = (await fetch(port, "GET", "/status.json")).document
                 assert (found["processes"], len(found["requests"])) == (2, 8)
-            asked = {"upstream": "up", "account": "a"}
-            done = await fetch(port, "POST", "/status/disable", asked, [("x-gateway-action", "disable")])
+            requests = {"upstream": "up", "account": "a"}
+            done = await fetch(port, "POST", "/status/disable", requests, [("x-gateway-action", "disable")])
             assert done.status == 200
-            await asyncio.sleep(TOLD)
+            await asyncio.sleep(SHARED)
             del up.requests[:]
-            assert [await ask(port, number) for number in range(20)] == [200] * 20
+            assert [await post(port, number) for number in range(20)] == [200] * 20
             assert "a" not in keys(up)

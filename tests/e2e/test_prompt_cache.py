@@ -193,7 +193,7 @@ async def test_a_host_that_tells_of_it_in_the_end() -> None:
 
 
 async def test_a_host_of_another_protocol() -> None:
-    def said(cached: int) -> Script:
+    def response_of(cached: int) -> Script:
         details = {"cached_tokens": cached}
         usage = {"prompt_tokens": 9_600, "completion_tokens": 7, "prompt_tokens_details": details}
         choice = {"index": 0, "delta": {"content": "x"}, "finish_reason": "stop"}
@@ -201,13 +201,13 @@ async def test_a_host_of_another_protocol() -> None:
         return stream_response([b"data: %b\n\n" % chunk, b"data: [DONE]\n\n"])
 
     async with ScriptedUpstream() as up, running(config(upstream(up.url, kind="openai")), format="json") as g:
-        told = []
+        caches = []
         for rounds, cached in enumerate((9_000, 9_000, 0)):
-            up.script(said(cached))
+            up.script(response_of(cached))
             assert (await g.post(turn(rounds), **SESSION)).status == 200
             await settle()
-            told.append(orjson.loads(g.lines[-1])["cache"])
-    assert told == ["", "new", "lost:evicted"]
+            caches.append(orjson.loads(g.lines[-1])["cache"])
+    assert caches == ["", "new", "lost:evicted"]
 
 
 async def test_hashes_are_made_after_the_first_bytes(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -36,20 +36,20 @@ def test_a_limited_account_is_left_at_once_and_by_everyone(mode: str) -> None:
             return LIMITED if account_of(request) in limited else good(request)
 
         async with staged(respond, "a@x", "b@x") as stage:
-            assert await stage.tell(mode, "one") == "a b = 200"
-            assert await stage.tell(mode, "one") == "b = 200"
-            assert await stage.tell(mode, "another") == "b = 200"
+            assert await stage.transcript(mode, "one") == "a b = 200"
+            assert await stage.transcript(mode, "one") == "b = 200"
+            assert await stage.transcript(mode, "another") == "b = 200"
             assert stage.cooling() == {"up/a m": 3600.0}
             await asyncio.sleep(3595)
-            assert await stage.tell(mode, "a third") == "b = 200"
+            assert await stage.transcript(mode, "a third") == "b = 200"
             await asyncio.sleep(10)
             # One request finds out that the limit is still there, and the client notices nothing.
-            assert await stage.tell(mode, "a fourth") == "a b = 200"
+            assert await stage.transcript(mode, "a fourth") == "a b = 200"
             await asyncio.sleep(3601)
             limited.clear()
-            assert await stage.tell(mode, "a fifth") == "a = 200"
+            assert await stage.transcript(mode, "a fifth") == "a = 200"
             assert stage.cooling() == {}
-            assert await stage.tell(mode, "one") == "b = 200"  # its cache is there
+            assert await stage.transcript(mode, "one") == "b = 200"  # its cache is there
 
     run(scenario())
 
@@ -62,14 +62,14 @@ def test_one_request_probes_while_the_others_go_elsewhere() -> None:
             return responses.pop() if responses else [Sleep(3), *good(request)]
 
         async with staged(respond, "a@x", "b@x") as stage:
-            await stage.ask()
+            await stage.post()
             await asyncio.sleep(3601)
-            stage.asked.clear()
-            await asyncio.gather(*(stage.ask(text=f"conversation {n}") for n in range(5)))
-            assert sorted(account_of(request) for _, request in stage.asked) == ["a", "b", "b", "b", "b"]
-            stage.asked.clear()
-            await asyncio.gather(*(stage.ask(text=f"conversation {n}") for n in range(5, 9)))
-            assert sorted(account_of(request) for _, request in stage.asked) == ["a", "a", "b", "b"]
+            stage.requests.clear()
+            await asyncio.gather(*(stage.post(text=f"conversation {n}") for n in range(5)))
+            assert sorted(account_of(request) for _, request in stage.requests) == ["a", "b", "b", "b", "b"]
+            stage.requests.clear()
+            await asyncio.gather(*(stage.post(text=f"conversation {n}") for n in range(5, 9)))
+            assert sorted(account_of(request) for _, request in stage.requests) == ["a", "a", "b", "b"]
 
     run(scenario())
 
@@ -77,15 +77,15 @@ def test_one_request_probes_while_the_others_go_elsewhere() -> None:
 def test_a_fallback_takes_over_inside_the_same_request_and_gives_back() -> None:
     async def scenario() -> None:
         async with staged(failing(LIMITED, "ab"), "a@x", "b@x", spare=True, retry=Retry()) as stage:
-            response = await stage.ask("stream", "one")
+            response = await stage.post("stream", "one")
             assert response.status == 200
             assert response.header("x-account-email") == "c@x"
             assert response.header("x-gateway-attempts") == "3"
-            assert [account_of(request) for _, request in stage.asked] == ["a", "b", "c"]
-            assert await stage.tell("whole", "another") == "c = 200"
+            assert [account_of(request) for _, request in stage.requests] == ["a", "b", "c"]
+            assert await stage.transcript("whole", "another") == "c = 200"
             await asyncio.sleep(3600)
             # Even the conversation that has moved there comes back: a fallback is for trouble only.
-            assert await stage.tell("whole", "one") == "a b c = 200"
+            assert await stage.transcript("whole", "one") == "a b c = 200"
 
     run(scenario())
 
@@ -146,9 +146,9 @@ def test_a_full_account_is_waited_for(mode: str) -> None:
         one_at_a_time = account("a@x", max_concurrent=1)
         async with staged(slow(3), one_at_a_time, retry=Retry()) as stage:
             began = stage.now
-            responses = await asyncio.gather(*(stage.ask(mode, f"conversation {n}") for n in range(5)))
+            responses = await asyncio.gather(*(stage.post(mode, f"conversation {n}") for n in range(5)))
             assert [response.status for response in responses] == [200] * 5
-            assert [round(at - began) for at, _ in stage.asked] == [0, 3, 6, 9, 12]
+            assert [round(at - began) for at, _ in stage.requests] == [0, 3, 6, 9, 12]
             assert all(response.header("x-gateway-attempts") is None for response in responses)
 
     run(scenario())
@@ -158,15 +158,15 @@ def test_a_wait_for_a_slot_has_an_end() -> None:
     async def scenario() -> None:
         one_at_a_time = account("a@x", max_concurrent=1)
         async with staged(slow(4), one_at_a_time, retry=Retry(max_wait=1.0)) as stage:
-            first = asyncio.create_task(stage.ask())
+            first = asyncio.create_task(stage.post())
             await asyncio.sleep(0.1)
             began = stage.now
-            response = await stage.ask("stream", "another")
+            response = await stage.post("stream", "another")
             assert round(stage.now - began, 2) == 1.0
             assert (response.status, response.error_type) == (529, "overloaded_error")
             assert response.header("retry-after") == "1"
             assert (await first).status == 200
-            assert await stage.tell("whole", "a third") == "a 4 = 200"
+            assert await stage.transcript("whole", "a third") == "a 4 = 200"
 
     run(scenario())
 
@@ -174,11 +174,11 @@ def test_a_wait_for_a_slot_has_an_end() -> None:
 def test_who_is_full_is_passed_over_without_losing_the_conversation() -> None:
     async def scenario() -> None:
         async with staged(slow(4), account("a@x", max_concurrent=1), "b@x") as stage:
-            first = asyncio.create_task(stage.ask())
+            first = asyncio.create_task(stage.post())
             await asyncio.sleep(0.1)
-            assert await stage.tell() == "b 4 = 200"
+            assert await stage.transcript() == "b 4 = 200"
             await first
-            assert await stage.tell() == "a 4 = 200"
+            assert await stage.transcript() == "a 4 = 200"
 
     run(scenario())
 
@@ -197,7 +197,7 @@ def test_a_slot_gets_free_however_its_request_ends(script: Script | None) -> Non
             client = await stage.running.connect()
             client.send("POST", "/v1/messages", ask(model="other"))
             await asyncio.sleep(1)
-            second = asyncio.create_task(stage.tell())
+            second = asyncio.create_task(stage.transcript())
             await asyncio.sleep(0.5)
             if script is None:
                 client.writer.transport.abort()

@@ -53,11 +53,11 @@ async def gateways(config: Config, count: int = 2) -> AsyncIterator[list[Running
     async with AsyncExitStack() as stack:
         made = [await stack.enter_async_context(running(config)) for _ in range(count)]
         for each in made:
-            await eventually(partial(told, each, "news are shared"))
+            await eventually(partial(logged, each, "news are shared"))
         yield made
 
 
-def told(gateway: Running, words: str, times: int = 1) -> bool:
+def logged(gateway: Running, words: str, times: int = 1) -> bool:
     """Whether a gateway has logged these words."""
     return sum(words in line for line in gateway.lines) >= times
 
@@ -66,12 +66,12 @@ class Up:
     """An upstream that remembers which accounts it was asked by, and fails as it is told."""
 
     def __init__(self) -> None:
-        self.asked: list[str] = []
+        self.requests: list[str] = []
         self.fail: Callable[[Received], Script | None] = lambda request: None
         self.server = ScriptedUpstream(respond=self._respond)
 
     def _respond(self, request: Received) -> Script:
-        self.asked.append(account_of(request))
+        self.requests.append(account_of(request))
         return self.fail(request) or good(request)
 
     def shared(self, store: StoreServer, *accounts: Any, **fields: Any) -> Config:
@@ -85,14 +85,14 @@ async def test_a_limit_that_one_meets_keeps_the_other_from_asking(store_server: 
     up.fail = lambda request: LIMITED if account_of(request) == "a" else None
     async with up.server, gateways(up.shared(store_server)) as (first, second):
         number = 0
-        while "a" not in up.asked:
+        while "a" not in up.requests:
             assert (await first.post(ask(f"conversation {number}"))).status == 200
             number += 1
         await asyncio.sleep(SOON)
-        up.asked.clear()
+        up.requests.clear()
         for each in range(20):
             assert (await second.post(ask(f"another {each}"))).status == 200
-        assert set(up.asked) == {"b"}
+        assert set(up.requests) == {"b"}
 
 
 async def test_a_conversation_that_moved_at_one_goes_straight_to_its_account_at_the_other(
@@ -108,24 +108,24 @@ async def test_a_conversation_that_moved_at_one_goes_straight_to_its_account_at_
         ) as (first, second),
     ):
         await first.post(ask("the conversation"))
-        (home,) = up.asked
+        (home,) = up.requests
         once = [error_response(500, "api_error", "oops")]
         up.fail = lambda request: once.pop() if once else None
         await first.post(ask("the conversation"))
-        *_, moved = up.asked
+        *_, moved = up.requests
         assert moved != home
         await asyncio.sleep(SOON)
-        up.asked.clear()
+        up.requests.clear()
         for _ in range(3):
             await second.post(ask("the conversation"))
-        assert up.asked == [moved] * 3
+        assert up.requests == [moved] * 3
         # Of all others both think alike without a word.
-        up.asked.clear()
+        up.requests.clear()
         for number in range(10):
             for gateway in (first, second):
                 await gateway.post(ask(f"conversation {number}"))
-        assert up.asked[::2] == up.asked[1::2]
-        assert set(up.asked) == {"a", "b"}
+        assert up.requests[::2] == up.requests[1::2]
+        assert set(up.requests) == {"a", "b"}
 
 
 async def test_a_tool_round_of_gemini_goes_on_at_the_other_with_its_signature(
@@ -134,7 +134,7 @@ async def test_a_tool_round_of_gemini_goes_on_at_the_other_with_its_signature(
     async with strict_upstream() as up, gateways(before(up, sharing=section(store_server))) as made:
         agent = Agent(made[0], "claude-opus-5-5", thinking=THINKING)
         for prompt in ("run ls -l", "run echo one", "read /tmp/x"):
-            message = await agent.ask(prompt)
+            message = await agent.send(prompt)
             while message["stop_reason"] == "tool_use":
                 made.reverse()
                 agent.gateway = made[0]
@@ -149,7 +149,7 @@ async def test_a_tool_round_of_gemini_goes_on_at_the_other_with_its_signature(
 
 def signatures(up: GeminiUpstream) -> list[tuple[str, str]]:
     """(signature, what it should be) of every call that came back."""
-    calls = [part for asked in up.asked for part in asked.parts if "functionCall" in part]
+    calls = [part for request in up.requests for part in request.parts if "functionCall" in part]
     return [(part.get("thoughtSignature", ""), signed(part["functionCall"])) for part in calls]
 
 
@@ -166,11 +166,11 @@ async def test_a_cure_that_one_learns_is_applied_by_the_other(store_server: Stor
     request = ask("hi", context_management={"edits": []})
     async with up.server, gateways(up.shared(store_server)) as (first, second):
         assert (await first.post(request)).status == 200
-        assert len(up.asked) == 2
+        assert len(up.requests) == 2
         await asyncio.sleep(SOON)
-        up.asked.clear()
+        up.requests.clear()
         assert (await second.post(request)).status == 200
-        assert len(up.asked) == 1
+        assert len(up.requests) == 1
         assert "repairs=cure:fields" in second.lines[-1]
 
 
@@ -214,21 +214,21 @@ async def test_kill_9_of_the_store_fails_no_request_and_it_is_filled_again(own_s
         tasks = [asyncio.create_task(load(gateway)) for gateway in made for _ in range(4)]
         await eventually(lambda: len(statuses) > 50)
         own_store.kill()
-        await eventually(lambda: all(told(gateway, "is away") for gateway in made))
+        await eventually(lambda: all(logged(gateway, "is away") for gateway in made))
         so_far = len(statuses)
         await eventually(lambda: len(statuses) > so_far + 50)
         own_store.start()
         for gateway in made:
-            await eventually(partial(told, gateway, "news are shared", 2))
+            await eventually(partial(logged, gateway, "news are shared", 2))
         done.set()
         await asyncio.gather(*tasks)
         assert set(statuses) == {200}
         # What the empty store was filled with is enough for one that comes later.
         async with gateways(made[0].gateway.runtime.config, 1) as (late,):
-            up.asked.clear()
+            up.requests.clear()
             for number in range(10):
                 await late.post(ask(f"late {number}"))
-            assert set(up.asked) == {"b"}
+            assert set(up.requests) == {"b"}
 
 
 async def test_a_store_that_hangs_delays_no_request_and_no_end(own_store: StoreServer) -> None:
@@ -255,14 +255,14 @@ async def test_a_reload_keeps_the_store_and_says_so(store_server: StoreServer) -
         gateway.gateway.reload(before._replace(sharing=before.sharing._replace(share_limits=True)))
         gateway.gateway.reload(before._replace(sharing=Sharing()))
         assert sum("takes effect at the next start" in line for line in gateway.lines) == 1
-        assert told(gateway, "warning: but for share_limits, [sharing] takes effect at the next start")
+        assert logged(gateway, "warning: but for share_limits, [sharing] takes effect at the next start")
         # It tells what it learns all the same.
         async with gateways(before, 1) as (other,):
             up.fail = lambda request: LIMITED if account_of(request) == "a" else None
-            while "a" not in up.asked:
-                await gateway.post(ask(f"conversation {len(up.asked)}"))
+            while "a" not in up.requests:
+                await gateway.post(ask(f"conversation {len(up.requests)}"))
             await asyncio.sleep(SOON)
-            up.asked.clear()
+            up.requests.clear()
             for number in range(10):
                 await other.post(ask(f"another {number}"))
-            assert set(up.asked) == {"b"}
+            assert set(up.requests) == {"b"}

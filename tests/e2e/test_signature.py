@@ -65,7 +65,7 @@ def test_one_more_try_without_thinking(wording: str, stream: bool) -> None:
         async with staged(upstream, "a@x", "b@x", retry=Retry(max_attempts=1)) as stage:
             response = await stage.running.post(document)
             assert response.status == 200
-            assert [account_of(request) for _, request in stage.asked] == ["a", "a"]
+            assert [account_of(request) for _, request in stage.requests] == ["a", "a"]
             assert "repairs=cure:without_thinking" in stage.running.lines[-1]
             assert stage.cooling() == {}
 
@@ -116,7 +116,7 @@ def test_a_second_refusal_goes_back_unchanged() -> None:
     async def scenario() -> None:
         async with staged(Refusing(times=9), "a@x", "b@x") as stage:
             response = await stage.running.post(history(THINKING, TEXT))
-            assert [account_of(request) for _, request in stage.asked] == ["a", "a"]
+            assert [account_of(request) for _, request in stage.requests] == ["a", "a"]
             assert (response.status, response.message) == (400, WORDINGS[0])
             assert response.header("request-id") == "req_upstream"
             assert response.header("x-gateway-attempts") == "2"
@@ -128,7 +128,7 @@ def test_a_second_refusal_goes_back_unchanged() -> None:
 def test_a_request_without_history_has_nothing_that_could_be_refused(mode: str) -> None:
     async def scenario() -> None:
         async with staged(Refusing(times=9), "a@x", "b@x") as stage:
-            assert await stage.tell(mode) == "a = 400"
+            assert await stage.transcript(mode) == "a = 400"
 
     run(scenario())
 
@@ -144,6 +144,6 @@ def test_a_request_without_history_has_nothing_that_could_be_refused(mode: str) 
 def test_other_refusals_are_returned_at_once(status: int, wording: str) -> None:
     async def scenario() -> None:
         async with staged(Refusing(wording, times=9, status=status), "a@x", "b@x") as stage:
-            assert await stage.tell() == f"a = {status}"
+            assert await stage.transcript() == f"a = {status}"
 
     run(scenario())

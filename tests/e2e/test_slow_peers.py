@@ -46,7 +46,7 @@ def connected(gateway: Spawned, count: int) -> list[socket.socket]:
     return [socket.create_connection(("127.0.0.1", gateway.port), timeout=10.0) for _ in range(count)]
 
 
-def said(client: socket.socket) -> bytes:
+def read_all(client: socket.socket) -> bytes:
     """All that the gateway says until it closes."""
     words = b""
     while data := client.recv(65536):
@@ -71,14 +71,14 @@ def test_five_hundred_clients_that_send_a_byte_at_a_time(tmp_path: Path) -> None
         for byte in HEAD[:20]:
             for client in (*heads, *bodies):
                 client.send(bytes([byte]))
-            asked = time.monotonic()
+            polled = time.monotonic()
             assert get(gateway.port, "/healthz") == 200
-            longest = max(longest, time.monotonic() - asked)
+            longest = max(longest, time.monotonic() - polled)
             most = max(most, resident(gateway))
             time.sleep(0.02)
         assert time.monotonic() - began < 2.5
         for client in (*heads, *bodies):
-            assert said(client).startswith(b"HTTP/1.1 408 ")
+            assert read_all(client).startswith(b"HTTP/1.1 408 ")
         assert 2.5 <= time.monotonic() - began < 8.0
         assert get(gateway.port, "/healthz") == 200
         assert most - before < 20 * MB
@@ -125,7 +125,7 @@ def test_a_thousand_connections_and_one_more(tmp_path: Path) -> None:
     text = f"[server]\nmax_connections = {count}\n{CONFIG}"
     with spawned(tmp_path, *QUIET, text=text, before=limited("-Sn 256")) as gateway:
         clients = connected(gateway, count)
-        refused = said(socket.create_connection(("127.0.0.1", gateway.port), timeout=10.0))
+        refused = read_all(socket.create_connection(("127.0.0.1", gateway.port), timeout=10.0))
         head, _, body = refused.partition(b"\r\n\r\n")
         assert head.startswith(b"HTTP/1.1 503 ")
         assert b"\r\nretry-after: 1\r\n" in head

@@ -35,8 +35,8 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def check(page: Page, g: Running) -> None:
     """It complained of nothing, and asked nobody else."""
-    assert page.said == []
-    assert {url.partition("/status")[0] for url in page.asked} == {g.url}
+    assert page.console == []
+    assert {url.partition("/status")[0] for url in page.requested} == {g.url}
 
 
 def fill(g: Running, count: int, **fields: Any) -> None:
@@ -141,7 +141,7 @@ async def test_what_others_chose_stays_text(browser: Browser) -> None:
                 )
                 await page.eval("new Promise(done => setTimeout(done, 50))")
                 assert await page.eval("window.hacked") is None
-                assert any("Content Security Policy" in line for line in page.said)
+                assert any("Content Security Policy" in line for line in page.console)
 
 
 async def test_a_key_is_asked_for_and_kept_in_this_window_only(browser: Browser) -> None:
@@ -160,12 +160,12 @@ async def test_a_key_is_asked_for_and_kept_in_this_window_only(browser: Browser)
             await page.shows(".account .pill", "disabled")
             assert await page.eval("localStorage.length + document.cookie.length") == 0
             assert "key-of-laptop" not in await page.do("content")
-            assert not any("key" in url for url in page.asked)
+            assert not any("key" in url for url in page.requested)
             await page.do("click", "text=Forget the key")
             await page.shows("#asked", "key is missing")
             assert not await page.do("is_visible", "#all")
             # What it said was of the refusals alone.
-            assert all("401" in line for line in page.said)
+            assert all("401" in line for line in page.console)
         assert not any("key-of-laptop" in line for line in g.lines)
 
 

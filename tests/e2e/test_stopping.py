@@ -42,12 +42,12 @@ def test_a_stream_ends_with_an_error_that_says_so(
         stream = Stream(ping_after=1.5)
         async with staged(lambda _: script, "a@x", made=made, stream=stream) as stage:
             g = stage.running
-            asking = asyncio.create_task(g.post(ask(stream=True)))
+            request = asyncio.create_task(g.post(ask(stream=True)))
             await asyncio.sleep(1.0 if names != ["ping"] else 2.0)
             began = stage.now
             assert not await g.gateway.stop(0.2)
             assert stage.now - began < 0.3
-            response = await asking
+            response = await request
             assert response.complete
             assert response.names == [*names, "error"]
             assert STOPPED.encode() in response.events[-1].data
@@ -62,10 +62,10 @@ def test_a_stream_ends_with_an_error_that_says_so(
 def test_a_request_without_a_response_gets_one_that_clients_repeat(mode: str) -> None:
     async def scenario() -> None:
         async with staged(lambda _: [Stall()], "a@x") as stage:
-            asking = asyncio.create_task(stage.ask(mode))
+            request = asyncio.create_task(stage.post(mode))
             await asyncio.sleep(1.0)
             await stage.running.gateway.stop(0.0)
-            response = await asking
+            response = await request
             assert (response.status, response.error_type) == (503, "overloaded_error")
             assert (response.message, response.header("retry-after")) == (STOPPED, "1")
             assert " 503 shutdown " in stage.running.lines[-1]
@@ -78,10 +78,10 @@ def test_what_ends_in_time_is_whole() -> None:
 
     async def scenario() -> None:
         async with staged(lambda _: whole, "a@x") as stage:
-            asking = asyncio.create_task(stage.ask("stream"))
+            request = asyncio.create_task(stage.post("stream"))
             await asyncio.sleep(0.5)
             assert await stage.running.gateway.stop(2.0)
-            assert (await asking).names[-1] == "message_stop"
+            assert (await request).names[-1] == "message_stop"
             assert " 200 ok " in stage.running.lines[-1]
 
     run(scenario())

@@ -67,7 +67,7 @@ def test_an_idle_connection_is_closed_in_time() -> None:
     async def scenario() -> None:
         async with staged(good, "a@x") as stage:
             state = stage.running.pool_state
-            await stage.ask()
+            await stage.post()
             assert state() == "Active: 0, Idle: 1, Dialling: 0"
             await asyncio.sleep(FAST.pool_idle_timeout + 0.01)
             assert state() == "Active: 0, Idle: 0, Dialling: 0"

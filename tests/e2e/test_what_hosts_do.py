@@ -204,17 +204,17 @@ def test_a_refusal_is_cured_and_the_cure_remembered_for_an_hour(
 
     async def scenario() -> None:
         async with staged(respond, "a@x", "b@x") as stage:
-            asked = []
+            requests = []
             for pause in (0.0, 0.0, 3601.0):
                 await asyncio.sleep(pause)
-                stage.asked.clear()
+                stage.requests.clear()
                 response = await stage.running.post(orjson.dumps(body), anthropic_beta=BETAS)
                 assert response.status == 200, response.body
                 assert f"cure:{name}" in stage.running.lines[-1]
                 assert stage.cooling() == {}
-                asked.append(len(stage.asked))
-                assert len({account_of(received) for _, received in stage.asked}) == 1
-            assert asked == ([2, 2, 2] if name == "without_thinking" else [2, 1, 2])
+                requests.append(len(stage.requests))
+                assert len({account_of(received) for _, received in stage.requests}) == 1
+            assert requests == ([2, 2, 2] if name == "without_thinking" else [2, 1, 2])
 
     run(scenario())
 
@@ -226,7 +226,7 @@ def test_a_refusal_that_a_cure_does_not_end_is_returned(
     async def scenario() -> None:
         async with staged(failing(error_response(status, "invalid_request_error", words)), "a@x") as stage:
             response = await stage.running.post(body, anthropic_beta=BETAS)
-            assert (response.status, len(stage.asked)) == (status, 2)
+            assert (response.status, len(stage.requests)) == (status, 2)
             assert words in response.message
             # And it is not learnt.
             assert len(stage.running.gateway.runtime.scheduler.cures.remembered(0.0)) == 0
@@ -251,7 +251,7 @@ def labelled(body: bytes, label: str = "application/json") -> list[Step]:
     return [("\r\n".join(lines) + "\r\n\r\n").encode() + body]
 
 
-def said(document: object) -> list[Step]:
+def json_body(document: object) -> list[Step]:
     return labelled(orjson.dumps(document))
 
 
@@ -290,18 +290,18 @@ FAILURES: list[tuple[str, Script, tuple[str, ...], str, dict[str, float]]] = [
         "a b 200",
         {"up/a": 60.0},
     ),
-    ("a 200 that is an error", said(error("api_error", "oops")), BOTH, "a b 200", {}),
-    ("a 200 that is a limit", said(error("rate_limit_error", "slow")), BOTH, "a b 200", {"up/a m": 5.0}),
+    ("a 200 that is an error", json_body(error("api_error", "oops")), BOTH, "a b 200", {}),
+    ("a 200 that is a limit", json_body(error("rate_limit_error", "slow")), BOTH, "a b 200", {"up/a m": 5.0}),
     (
         "a 200 that says 500",
-        said({"code": 500, "msg": "404 NOT_FOUND", "success": False}),
+        json_body({"code": 500, "msg": "404 NOT_FOUND", "success": False}),
         BOTH,
         "a b 200",
         {},
     ),
     (
         "a 200 that says another code",
-        said({"code": 1113, "msg": "no balance", "success": False}),
+        json_body({"code": 1113, "msg": "no balance", "success": False}),
         BOTH,
         "a b 200",
         {"up/a": 60.0},
@@ -387,8 +387,8 @@ def test_who_is_asked_next_and_what_cools_down(
 
     async def scenario() -> None:
         async with staged(failing(script, "a"), "a@x", "b@x", retry=Retry()) as stage:
-            told = await stage.tell(mode)
-            assert (told.replace("= ", ""), stage.cooling()) == (expected, cooling)
+            shown = await stage.transcript(mode)
+            assert (shown.replace("= ", ""), stage.cooling()) == (expected, cooling)
             assert stage.running.lines[-1].count(" 200 ok ") == ("200" in expected)
 
     run(scenario())
@@ -396,7 +396,7 @@ def test_who_is_asked_next_and_what_cools_down(
 
 # Trouble of the upstream itself, with and without a fallback.
 
-OVERLOADED = said(error("overloaded_error", "Overloaded"))
+OVERLOADED = json_body(error("overloaded_error", "Overloaded"))
 PAGE = labelled(b"<html><body>down for maintenance</body></html>", "text/html")
 EMPTY = labelled(b"")
 
@@ -424,7 +424,7 @@ UPSTREAMS: list[tuple[str, Script, bool, str]] = [
 def test_trouble_of_an_upstream(name: str, script: Script, spare: bool, expected: str, mode: str) -> None:
     async def scenario() -> None:
         async with staged(failing(script, "ab"), "a@x", "b@x", spare=spare, retry=Retry()) as stage:
-            assert (await stage.tell(mode)).replace("= ", "") == expected
+            assert (await stage.transcript(mode)).replace("= ", "") == expected
 
     run(scenario())
 
@@ -433,7 +433,7 @@ def test_trouble_of_an_upstream(name: str, script: Script, spare: bool, expected
 def test_the_client_is_told_at_least_the_hint_of_a_529(after: int) -> None:
     async def scenario() -> None:
         async with staged(failing(busy(529, after)), "a@x", retry=Retry(max_wait=5.0)) as stage:
-            response = await stage.ask()
+            response = await stage.post()
             assert response.status == 529
             assert int(response.header("retry-after") or 0) >= after
 
@@ -450,10 +450,10 @@ EVENTS = b"".join(text_events())
 def test_a_stream_under_any_label(label: str, before: bytes) -> None:
     async def scenario() -> None:
         async with staged(lambda _: labelled(before + EVENTS, label), "a@x") as stage:
-            response = await stage.ask("stream")
+            response = await stage.post("stream")
             assert (response.status, response.names[-1]) == (200, "message_stop")
             assert (response.header("content-type") or "").lower().startswith("text/event-stream")
-            whole = await stage.ask("whole")
+            whole = await stage.post("whole")
             assert whole.document["content"] == [{"type": "text", "text": "Hellothere"}]
             assert whole.header("content-type") == "application/json"
 
@@ -464,7 +464,7 @@ def test_a_stream_under_any_label(label: str, before: bytes) -> None:
 def test_a_message_for_who_asked_for_a_stream(label: str) -> None:
     async def scenario() -> None:
         async with staged(lambda _: labelled(orjson.dumps(message("Hello")), label), "a@x") as stage:
-            response = await stage.ask("stream")
+            response = await stage.post("stream")
             assert (response.names[0], response.names[-1]) == ("message_start", "message_stop")
             assert b"Hello" in response.body
 
@@ -479,10 +479,10 @@ def test_a_stream_is_relayed_at_once_whatever_its_label() -> None:
     async def scenario() -> None:
         async with staged(respond, "a@x") as stage, await stage.running.connect() as client:
             client.send("POST", "/v1/messages", ask(stream=True))
-            heard = b""
-            while b"content_block_delta" not in heard:
-                heard += await client.receive()
-            assert b"content-type: text/event-stream" in heard
+            received = b""
+            while b"content_block_delta" not in received:
+                received += await client.receive()
+            assert b"content-type: text/event-stream" in received
 
     run(scenario())
 
@@ -508,19 +508,19 @@ def test_a_feature_that_an_account_lacks_holds_nobody_else_back(
         return script if used and account_of(received) == "a" else good(received)
 
     async def post(stage: Stage, **headers: str) -> Response:
-        stage.asked.clear()
+        stage.requests.clear()
         return await stage.running.post({**request(), **fields}, **headers)
 
     async def scenario() -> None:
         async with staged(respond, "a@x", "b@x") as stage:
             headers = {"anthropic_beta": beta} if beta else {}
             assert (await post(stage, **headers)).status == 200
-            assert [account_of(received) for _, received in stage.asked] == ["a", "b"]
-            assert await stage.tell(text="plain") == "a = 200"
-            stage.asked.clear()
+            assert [account_of(received) for _, received in stage.requests] == ["a", "b"]
+            assert await stage.transcript(text="plain") == "a = 200"
+            stage.requests.clear()
             # The same feature goes to the other account at once.
             assert (await post(stage, **headers)).status == 200
-            assert [account_of(received) for _, received in stage.asked] == ["b"]
+            assert [account_of(received) for _, received in stage.requests] == ["b"]
 
     run(scenario())
 
@@ -556,17 +556,17 @@ def test_a_count_that_fails_is_estimated_and_harms_no_message(script: Script) ->
 
     async def scenario() -> None:
         async with staged(respond, "a@x") as stage:
-            for asked in (1, 0):
-                stage.asked.clear()
-                response = await stage.ask("count")
+            for requests in (1, 0):
+                stage.requests.clear()
+                response = await stage.post("count")
                 assert (response.status, response.header("x-token-count")) == (200, "estimate")
-                assert len(stage.asked) == asked
+                assert len(stage.requests) == requests
             assert stage.cooling() == {}
-            assert await stage.tell() == "a = 200"
+            assert await stage.transcript() == "a = 200"
             await asyncio.sleep(601.0)
-            stage.asked.clear()
-            await stage.ask("count")
-            assert len(stage.asked) == 1
+            stage.requests.clear()
+            await stage.post("count")
+            assert len(stage.requests) == 1
 
     run(scenario())
 
@@ -593,7 +593,7 @@ def test_a_bucket_that_is_not_exhausted_gives_no_hint() -> None:
         async with staged(
             failing(error_response(429, "rate_limit_error", "limited", headers)), "a@x"
         ) as stage:
-            response = await stage.ask()
+            response = await stage.post()
             assert (response.status, stage.cooling()) == (429, {"up/a m": 7200.0})
 
     with pytest.MonkeyPatch.context() as monkeypatch:
@@ -605,7 +605,7 @@ def test_a_bucket_that_is_not_exhausted_gives_no_hint() -> None:
 def test_who_was_silent_is_not_asked_again(mode: str, spare: bool, expected: str) -> None:
     async def scenario() -> None:
         async with staged(failing([Stall()], "ab"), "a@x", "b@x", spare=spare, retry=Retry()) as stage:
-            assert (await stage.tell(mode)).replace("= ", "") == expected
+            assert (await stage.transcript(mode)).replace("= ", "") == expected
 
     run(scenario())
 
@@ -639,10 +639,10 @@ def test_the_reason_told_is_the_one_that_holds_now() -> None:
 
     async def scenario() -> None:
         async with staged(lambda _: scripts.pop(0), "a@x", retry=Retry(max_attempts=1)) as stage:
-            assert (await stage.ask()).status == 429
+            assert (await stage.post()).status == 429
             await asyncio.sleep(31.0)
             for _ in range(3):
-                response = await stage.ask()
+                response = await stage.post()
                 assert response.status in (502, 503)
                 assert "slow down" not in response.message
 
@@ -666,9 +666,9 @@ def test_a_conversation_moves_when_its_account_fails_and_stays_there() -> None:
         async with staged(respond, "a@x", "b@x") as stage:
 
             async def served() -> str:
-                stage.asked.clear()
+                stage.requests.clear()
                 assert (await stage.running.post(body)).status == 200
-                return "".join(account_of(received) for _, received in stage.asked)
+                return "".join(account_of(received) for _, received in stage.requests)
 
             assert await served() == "ab"
             ill.clear()
@@ -762,7 +762,7 @@ def test_what_is_repaired(name: str, body: dict[str, Any], repair: str) -> None:
         sent = orjson.dumps(body)
         async with staged(good, "a@x") as stage:
             assert (await stage.running.post(sent)).status == 200
-            ((_, received),) = stage.asked
+            ((_, received),) = stage.requests
             line = stage.running.lines[-1]
             assert line.partition("repairs=")[2].split(",")[0] == repair
             assert (received.body == sent) == (not repair)
@@ -779,12 +779,12 @@ def test_a_body_that_came_compressed_leaves_decoded() -> None:
         async with staged(good, "a@x", limits={"max_body": 10_000}) as stage:
             response = await stage.running.post(gzip.compress(body), content_encoding="gzip")
             assert response.status == 200
-            ((_, received),) = stage.asked
+            ((_, received),) = stage.requests
             assert (received.body, received.header("content-encoding")) == (body, None)
             bomb = gzip.compress(b" " * 1_000_000 + body)
             assert (await stage.running.post(bomb, content_encoding="gzip")).status == 413
             refused = await stage.running.post(body, content_encoding="zstd")
-            assert (refused.status, len(stage.asked)) == (415, 1) or refused.status == 400
+            assert (refused.status, len(stage.requests)) == (415, 1) or refused.status == 400
             assert "request_body_encoding_unsupported" in refused.body.decode()
 
     run(scenario())
@@ -837,8 +837,8 @@ def test_a_limit_is_told_in_the_words_that_clients_know(status: int, document: o
         async with staged(failing(json_response(status, document)), "a@x") as stage:
             response = await stage.running.post(request(max_tokens=32_000))
             assert (response.status, response.message[: len(begins)]) == (status, begins)
-            said: Any = document
-            theirs = said["error"]["message"]
+            json_body: Any = document
+            theirs = json_body["error"]["message"]
             assert response.message.endswith(theirs)
             if response.message == theirs:
                 assert response.body == orjson.dumps(document)
@@ -851,7 +851,7 @@ def test_a_response_without_anything_is_asked_for_once_more_and_then_passed_on()
 
     async def scenario() -> None:
         async with staged(lambda _: json_response(200, empty), "a@x", "b@x") as stage:
-            assert await stage.tell() == "a a = 200"
+            assert await stage.transcript() == "a a = 200"
             assert stage.cooling() == {}
 
     run(scenario())

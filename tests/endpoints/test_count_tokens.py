@@ -48,10 +48,10 @@ async def test_an_upstream_that_can_count_is_asked() -> None:
         assert counted(response) == (12, "upstream")
         assert response.header("x-account-email") == "a@x"
         assert response.header("x-mapped-model") == "glm"
-        (asked,) = up.requests
-        assert asked.target == f"{PATH}?beta=true"
-        assert asked.header("anthropic-beta") == "b-1"
-        assert asked.document == {**ask(), "model": "glm"}
+        (request,) = up.requests
+        assert request.target == f"{PATH}?beta=true"
+        assert request.header("anthropic-beta") == "b-1"
+        assert request.document == {**ask(), "model": "glm"}
         await settle()
         assert f"POST {PATH} m -> glm up/a@x 200 ok" in g.lines[-1]
         assert "input=12" in g.lines[-1]
@@ -66,8 +66,8 @@ async def test_stream_in_a_request_to_count_means_nothing() -> None:
 async def test_nobody_is_asked(how: Any) -> None:
     async with ScriptedUpstream() as up, running(config(upstream(up.url), count_tokens=how)) as g:
         response = await count(g)
-        tokens, said = counted(response)
-        assert said == how
+        tokens, method = counted(response)
+        assert method == how
         assert up.connections == 0
         if how == "zero":
             assert response.body == b'{"input_tokens":0,"output_tokens":0}'

@@ -16,7 +16,7 @@ from gateway.routing.credentials import Credential
 from gateway.routing.cures import Cure
 from tests.fakes.messages import error_response, json_response, message
 from tests.support.client import Response, ask
-from tests.support.in_memory import Asked, InMemory, in_memory
+from tests.support.in_memory import InMemory, UpstreamRequest, in_memory
 from tests.support.running import account, config, upstream
 
 ACTION = ("x-gateway-action", "explain")
@@ -80,7 +80,7 @@ def recorded(name: str) -> list[tuple[str, list[tuple[str, str]], bytes]]:
     return found
 
 
-async def explained(g: InMemory, query: str, headers: list[tuple[str, str]], body: bytes) -> Any:
+async def built(g: InMemory, query: str, headers: list[tuple[str, str]], body: bytes) -> Any:
     client = g.connect()
     before = repr(g.gateway.runtime.scheduler), g.gateway.runtime.scheduler.snapshot(0.0)
     client.send("POST", f"/status/explain{query}", body, [*headers, ACTION])
@@ -91,40 +91,42 @@ async def explained(g: InMemory, query: str, headers: list[tuple[str, str]], bod
     return response.document
 
 
-async def sent(g: InMemory, query: str, headers: list[tuple[str, str]], body: bytes) -> Asked | None:
+async def sent(
+    g: InMemory, query: str, headers: list[tuple[str, str]], body: bytes
+) -> UpstreamRequest | None:
     """Send the request in earnest. What reached an upstream."""
-    known = len(g.asked)
+    known = len(g.requests)
     client = g.connect()
     client.send("POST", f"/v1/messages{query}", body, headers)
     await g.turn()
-    if len(g.asked) == known:
+    if len(g.requests) == known:
         assert (await client.response()).header("x-warmup-intercepted") == "true"
     await client.leave()
-    return g.asked[-1] if len(g.asked) > known else None
+    return g.requests[-1] if len(g.requests) > known else None
 
 
-def check(report: Any, asked: Asked | None, line: Any) -> None:
+def check(report: Any, request: UpstreamRequest | None, line: Any) -> None:
     """The report says what was done: what reached an upstream, and what was logged."""
     assert report["request"]["model"] == line["model"]
-    assert report["warmup"]["intercepted"] is (asked is None)
-    if asked is None:
+    assert report["warmup"]["intercepted"] is (request is None)
+    if request is None:
         assert line["outcome"] == "warmup"
         return
-    told = report["upstream_request"]
+    built = report["upstream_request"]
     (chosen,) = [one for one in report["accounts"] if one["asked"]]
     for key in ("upstream", "account", "wire_model"):
-        assert told[key] == chosen[key] == line.get(key, line["model"])
-    names = [one["name"] for one in told["repairs"]] + [f"cure:{one['name']}" for one in told["cures"]]
+        assert built[key] == chosen[key] == line.get(key, line["model"])
+    names = [one["name"] for one in built["repairs"]] + [f"cure:{one['name']}" for one in built["cures"]]
     assert sorted(names) == sorted(line.get("repairs", []))
-    assert all(one["at"] for one in told["repairs"]), told["repairs"]
-    head, _, body = asked.raw.partition(b"\r\n\r\n")
-    assert told["body"]["sha256"] == sha256(body).hexdigest()
-    assert told["body"]["bytes"] == len(body)
-    start, *lines = head.decode("latin-1").replace(f"key-of-{told['account']}", "***").split("\r\n")
-    assert told["head"] == lines
-    assert start == f"{told['method']} /{told['url'].split('/', 3)[3]} HTTP/1.1"
-    assert asked.origin.authority.decode() == told["url"].split("/")[2]
-    assert f"key-of-{told['account']}"[:8] not in json.dumps(report)
+    assert all(one["at"] for one in built["repairs"]), built["repairs"]
+    head, _, body = request.raw.partition(b"\r\n\r\n")
+    assert built["body"]["sha256"] == sha256(body).hexdigest()
+    assert built["body"]["bytes"] == len(body)
+    start, *lines = head.decode("latin-1").replace(f"key-of-{built['account']}", "***").split("\r\n")
+    assert built["head"] == lines
+    assert start == f"{built['method']} /{built['url'].split('/', 3)[3]} HTTP/1.1"
+    assert request.origin.authority.decode() == built["url"].split("/")[2]
+    assert f"key-of-{built['account']}"[:8] not in json.dumps(report)
 
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in FIXTURES.glob("*.json")))
@@ -142,9 +144,9 @@ async def test_what_is_said_is_what_is_done(place: str, name: str) -> None:
                 scheduler.cures.learn(
                     "up", wire_model, LEARNT.get(place, []), asyncio.get_running_loop().time()
                 )
-            report = await explained(g, query, headers, body)
-            asked = await sent(g, query, headers, body)
-            check(report, asked, orjson.loads(g.lines[-1]))
+            report = await built(g, query, headers, body)
+            request = await sent(g, query, headers, body)
+            check(report, request, orjson.loads(g.lines[-1]))
 
 
 @pytest.mark.parametrize("preset", PRESETS)
@@ -154,15 +156,15 @@ async def test_what_is_said_of_every_known_host(preset: str) -> None:
     text += 'models = { "*" = "gemini-3.1-pro-preview" }\n'
     request = recorded("claude_code_parallel_tools")[-1]
     async with in_memory(settings(text), format="json") as g:
-        report = await explained(g, *request)
+        report = await built(g, *request)
         check(report, await sent(g, *request), orjson.loads(g.lines[-1]))
 
 
 # What becomes of a request whose accounts are not all well.
 
 
-async def said(g: InMemory, **fields: Any) -> Any:
-    return await explained(g, "", [], orjson.dumps(ask(**fields)))
+async def explain(g: InMemory, **fields: Any) -> Any:
+    return await built(g, "", [], orjson.dumps(ask(**fields)))
 
 
 @pytest.mark.parametrize("kind", ["limited", "refused"])
@@ -173,7 +175,7 @@ async def test_one_account_is_not_well(kind: str) -> None:
     }
     async with in_memory(config(upstream("http://up.example", "a@x", "b@x"))) as g:
         await g.post(ask(), trouble[kind], json_response(200, message()))
-        report = await said(g)
+        report = await explain(g)
         first, second = report["accounts"]
         assert (first["account"], first["asked"], second["account"], second["asked"]) == (
             "b@x",
@@ -192,7 +194,7 @@ async def test_one_account_is_not_well(kind: str) -> None:
 async def test_an_account_that_an_operator_has_disabled_opens_at_no_time() -> None:
     async with in_memory(config(upstream("http://up.example", "a@x", "b@x"))) as g:
         g.gateway.runtime.scheduler.disable("up", "a@x")
-        first, second = (await said(g))["accounts"]
+        first, second = (await explain(g))["accounts"]
         assert (first["account"], first["asked"]) == ("b@x", True)
         assert second["reason"] == "disabled, priority 0, 0 in flight"
         assert "opens_in" not in second
@@ -202,7 +204,7 @@ async def test_nobody_can_be_asked_for_long_and_the_client_is_told_so() -> None:
     async with in_memory(config(upstream("http://up.example", "a@x"))) as g:
         limit = error_response(429, "rate_limit_error", "slow down", [("retry-after", "90")])
         await g.post(ask(), limit)
-        report = await said(g)
+        report = await explain(g)
         response = await g.post(ask())
         assert report["next"] == {"step": "give up"}
         assert (report["refused"]["status"], report["refused"]["type"]) == (
@@ -220,14 +222,14 @@ async def test_a_short_cool_down_is_waited_for_and_one_that_passes_is_ignored_wh
     async with in_memory(config(upstream("http://up.example", "a@x"))) as g:
         limit = error_response(429, "rate_limit_error", "slow down", [("retry-after-ms", "2100")])
         await g.post(ask(), limit)
-        report = await said(g)
+        report = await explain(g)
         assert report["next"]["step"] == "give up"
         g.gateway.runtime.scheduler.reopen()
         client = g.connect()
         client.send("POST", "/v1/messages", ask())
         brief = error_response(429, "rate_limit_error", "slow down", [("retry-after-ms", "1900")])
         await g.play(brief)
-        assert (await said(g))["next"] == {"step": "wait", "seconds": pytest.approx(1.9, abs=0.2)}
+        assert (await explain(g))["next"] == {"step": "wait", "seconds": pytest.approx(1.9, abs=0.2)}
         await client.leave()
 
 
@@ -236,7 +238,7 @@ async def test_full_accounts_are_waited_for() -> None:
         client = g.connect()
         client.send("POST", "/v1/messages", ask())
         await g.turn()
-        report = await said(g)
+        report = await explain(g)
         assert report["next"]["step"] == "wait"
         assert report["accounts"][0]["reason"].startswith("full: 1 of 1 requests in flight")
         await client.leave()
@@ -256,7 +258,7 @@ async def test_full_accounts_are_waited_for() -> None:
 )
 async def test_what_is_refused(document: dict[str, Any], status: int, words: str) -> None:
     async with in_memory(settings(GEMINI.replace('"*"', '"m"') + 'base_url = "https://up.example"\n')) as g:
-        report = await explained(g, "", [], orjson.dumps(document))
+        report = await built(g, "", [], orjson.dumps(document))
         response = await g.post(document)
         assert report["refused"] == {
             "status": response.status,
@@ -266,7 +268,7 @@ async def test_what_is_refused(document: dict[str, Any], status: int, words: str
         assert response.status == status
         assert words in response.message
         assert "upstream_request" not in report
-        assert not g.asked
+        assert not g.requests
 
 
 FAILED_CALLS = [
@@ -296,11 +298,11 @@ FAILED_CALLS = [
 )
 async def test_warm_ups_and_why(document: Any, intercept: Intercept, intercepted: bool, why: str) -> None:
     async with in_memory(config(upstream("http://up.example"), intercept=intercept), format="json") as g:
-        report = await explained(g, "", [], orjson.dumps(document))
+        report = await built(g, "", [], orjson.dumps(document))
         assert report["warmup"] == {"intercepted": intercepted, "why": why}
         assert ("route" in report) is not intercepted
-        asked = await sent(g, "", [], orjson.dumps(document))
-        assert (asked is None) is intercepted
+        request = await sent(g, "", [], orjson.dumps(document))
+        assert (request is None) is intercepted
 
 
 # Whose conversation it is.
@@ -327,7 +329,7 @@ async def test_whose_conversation_it_is_and_why(
     auth = Auth(mode="strict", keys={"lap/top": Secret("k")})
     async with in_memory(config(upstream("http://up.example", threads=True), auth=auth)) as g:
         body = orjson.dumps(ask(**fields))
-        talk = (await explained(g, "", [*headers, ("x-api-key", "k")], body))["conversation"]
+        talk = (await built(g, "", [*headers, ("x-api-key", "k")], body))["conversation"]
         assert (talk["key"], talk["source"], talk["home"]) == ("lap/top", source, None)
         assert talk["id"] == id or (id is None and len(talk["id"]) == 9)
 
@@ -335,7 +337,7 @@ async def test_whose_conversation_it_is_and_why(
 # Who may ask, and what is not shown.
 
 
-async def asked_without(g: InMemory, *headers: tuple[str, str]) -> Response:
+async def explain_without(g: InMemory, *headers: tuple[str, str]) -> Response:
     client = g.connect()
     client.send("POST", "/status/explain", ask(), headers)
     response = await client.response()
@@ -346,17 +348,17 @@ async def asked_without(g: InMemory, *headers: tuple[str, str]) -> Response:
 async def test_a_key_is_needed_and_a_field_that_no_page_can_send() -> None:
     auth = Auth(mode="all_except_health", keys={"me": Secret("k")})
     async with in_memory(config(upstream("http://up.example"), auth=auth)) as g:
-        assert (await asked_without(g, ACTION)).status == 401
-        refused = await asked_without(g, ("x-api-key", "k"))
+        assert (await explain_without(g, ACTION)).status == 401
+        refused = await explain_without(g, ("x-api-key", "k"))
         assert (refused.status, "x-gateway-action" in refused.message) == (403, True)
-        assert (await asked_without(g, ("x-api-key", "k"), ACTION)).status == 200
-        page = await asked_without(g, ("x-api-key", "k"), ACTION, ("origin", "https://evil.example"))
+        assert (await explain_without(g, ("x-api-key", "k"), ACTION)).status == 200
+        page = await explain_without(g, ("x-api-key", "k"), ACTION, ("origin", "https://evil.example"))
         assert page.status == 403
 
 
 async def test_a_body_has_the_size_that_any_has() -> None:
     async with in_memory(config(upstream("http://up.example"), limits={"max_body": 50})) as g:
-        assert (await asked_without(g, ACTION)).status == 413
+        assert (await explain_without(g, ACTION)).status == 413
 
 
 @pytest.mark.parametrize(
@@ -364,7 +366,7 @@ async def test_a_body_has_the_size_that_any_has() -> None:
 )
 async def test_accounts_are_shown_as_they_are_to_clients(expose: str, shown: str) -> None:
     async with in_memory(config(upstream("http://up.example"), server={"expose": expose})) as g:
-        report = await said(g)
+        report = await explain(g)
         assert report["accounts"][0]["account"] == report["upstream_request"]["account"] == shown
         assert ("one@example.com" in json.dumps(report)) is (expose == "full")
 
@@ -377,7 +379,7 @@ async def test_no_secret_is_shown() -> None:
         + '[auth]\napi_key = "canary-client"\nmode = "strict"\n'
     )
     async with in_memory(parse(text, {}, path=Path("gateway.toml"))) as g:
-        report = await explained(
+        report = await built(
             g, "?key=canary-q", [("x-api-key", "canary-client")], orjson.dumps(ask("canary"))
         )
         assert "canary" not in json.dumps(report)
@@ -394,7 +396,7 @@ async def test_no_token_is_fetched(tmp_path: Path) -> None:
         + f'base_url = "https://up.example"\naccounts = [{{ name = "o", oauth_file = "{tmp_path}/user.json" }}]\n'
     )
     async with in_memory(parse(text, {}, path=Path("gateway.toml"))) as g:
-        report = await said(g)
+        report = await explain(g)
         assert "authorization: Bearer ***" in report["upstream_request"]["head"]
         await g.turn()
         assert not g.wires
@@ -406,8 +408,8 @@ async def test_where_a_cure_touches_what_is_sent_to_another_protocol() -> None:
         scheduler = g.gateway.runtime.scheduler
         learnt = [Cure("images", "note"), Cure("tool_choice", "auto"), Cure("path", "/v2")]
         scheduler.cures.learn("up", "m-1", learnt, asyncio.get_running_loop().time())
-        told = (await said(g, messages=[{"role": "user", "content": [image]}]))["upstream_request"]
-        assert told["cures"] == [
+        built = (await explain(g, messages=[{"role": "user", "content": [image]}]))["upstream_request"]
+        assert built["cures"] == [
             {"name": "images", "at": "sent: messages.0.content", "detail": "note"},
             {"name": "tool_choice", "at": "", "detail": "auto"},
             {"name": "path", "at": "sent: target", "detail": "/v2"},
@@ -419,6 +421,6 @@ async def test_long_names_are_cut_and_cures_that_find_nothing_are_left_out() -> 
     async with in_memory(config(upstream("http://up.example"))) as g:
         learnt = [Cure("betas", "none"), Cure("documents"), Cure("fields", name)]
         g.gateway.runtime.scheduler.cures.learn("up", "m", learnt, asyncio.get_running_loop().time())
-        told = (await said(g, **{name: 1}))["upstream_request"]
-        assert told["cures"] == [{"name": "fields", "at": "x" * 200 + "…", "detail": "x" * 200 + "…"}]
-        assert told["body"]["is"] == "rewritten"
+        built = (await explain(g, **{name: 1}))["upstream_request"]
+        assert built["cures"] == [{"name": "fields", "at": "x" * 200 + "…", "detail": "x" * 200 + "…"}]
+        assert built["body"]["is"] == "rewritten"

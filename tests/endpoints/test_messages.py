@@ -51,15 +51,19 @@ async def test_a_warmup_is_responded_to_here(content: Any, stream: bool) -> None
             collector = Collector()
             for event in response.events:
                 collector.feed(event)
-            told = collector.message
+            document = collector.message
         else:
             assert response.header("content-type") == "application/json"
-            told = response.document
-        assert told is not None
-        assert (told["model"], told["role"], told["type"]) == ("claude-haiku-4-5", "assistant", "message")
-        assert told["content"] == [{"type": "text", "text": "OK"}]
-        assert told["stop_reason"] == "end_turn"
-        assert (told["usage"]["input_tokens"], told["usage"]["output_tokens"]) == (1, 1)
+            document = response.document
+        assert document is not None
+        assert (document["model"], document["role"], document["type"]) == (
+            "claude-haiku-4-5",
+            "assistant",
+            "message",
+        )
+        assert document["content"] == [{"type": "text", "text": "OK"}]
+        assert document["stop_reason"] == "end_turn"
+        assert (document["usage"]["input_tokens"], document["usage"]["output_tokens"]) == (1, 1)
         assert up.connections == 0
         await settle()
         assert "POST /v1/messages claude-haiku-4-5 200 warmup" in g.lines[0]
@@ -163,11 +167,11 @@ async def test_the_query_and_the_head_go_along() -> None:
         await g.post(
             ask(), "/v1/messages?beta=true&x=%20", anthropic_beta="b-1", cookie="a=b", x_api_key="mine"
         )
-        (asked,) = up.requests
-        assert asked.target == "/v1/messages?beta=true&x=%20"
-        assert asked.header("anthropic-beta") == "b-1"
-        assert asked.header("cookie") is None
-        assert asked.key == "key-of-a@x"
+        (request,) = up.requests
+        assert request.target == "/v1/messages?beta=true&x=%20"
+        assert request.header("anthropic-beta") == "b-1"
+        assert request.header("cookie") is None
+        assert request.key == "key-of-a@x"
 
 
 SESSION = {"x_claude_code_session_id": "s-1"}

@@ -194,8 +194,8 @@ class Others(Sharing):
         other: Any = orjson.loads(own)
         other["process"] += " too"
         # What one itself provides may be among them.
-        told: Any = 7 if self.crash else [orjson.dumps(other), b"junk", own]
-        reply(told)
+        parts: Any = 7 if self.crash else [orjson.dumps(other), b"junk", own]
+        reply(parts)
 
 
 async def test_one_scrape_covers_all_processes() -> None:

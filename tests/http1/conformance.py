@@ -1,7 +1,7 @@
-"""What a careful HTTP/1.1 server makes of the bytes that clients send: a table, without a test.
+"""The responses that a careful HTTP/1.1 server may give to what clients send: a table, without a test.
 
-Each case is what one client sends on a fresh connection, and the outcomes that are right. Behind it goes
-`PROBE`, unless the case is cut (`cut`): then the client closes its side. The probe tells what became of the
+Each case is what one client sends on a fresh connection, and the outcomes that are right. It is followed by
+`PROBE`, unless the case is cut (`cut`): then the client closes its side. The probe shows what became of the
 connection: it is responded to where the outcome leaves the connection open, and must not be where it closes.
 The table is written for `LIMITS`, and for a server whose application takes every request.
 """
@@ -23,13 +23,13 @@ Received = tuple[str, str, bytes]
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """One right way to take what was sent."""
+    """One correct outcome of a case."""
 
     statuses: tuple[int, ...]
     """Of the responses, in order; those of 1xx are not counted."""
     received: tuple[Received, ...]
     closes: bool
-    """The server ends the connection after these responses, whatever else has been sent."""
+    """The server ends the connection after these responses, whatever follows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +103,7 @@ _BOTH = {
     "chunked and length": _post(
         b"Transfer-Encoding: chunked\r\nContent-Length: 5\r\n", b"0\r\n\r\n" + SMUGGLED
     ),
-    "chunked and a length of its own end": _post(
+    "chunked and a length that ends before it": _post(
         b"Transfer-Encoding: chunked\r\nContent-Length: 4\r\n", b"2e\r\n" + SMUGGLED + b"\r\n0\r\n\r\n"
     ),
     "chunked and length zero": _post(

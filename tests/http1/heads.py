@@ -38,8 +38,8 @@ def learnt(text: Text) -> HeadTemplate[RequestFacts] | HeadTemplate[ResponseFact
     return template
 
 
-def said(head: RequestHead | ResponseHead) -> tuple[object, ...]:
-    """Return all that a head says."""
+def fields_of(head: RequestHead | ResponseHead) -> tuple[object, ...]:
+    """Return everything that a head contains."""
     names = sorted({name for name, _ in head.headers} | {b"x-none"})
     return (*head.facts, head.content_length, head.headers, [head.get(name) for name in names])
 
@@ -47,19 +47,19 @@ def said(head: RequestHead | ResponseHead) -> tuple[object, ...]:
 def reading(read: Callable[[], RequestHead | ResponseHead]) -> object:
     """Return what a head is read as, or how it is refused."""
     try:
-        return said(read())
+        return fields_of(read())
     except ProtocolError as error:
         return error.status, error.message
 
 
 # Heads that are accepted, and have a template.
 
-ASKED: Text = (
+REQUEST: Text = (
     *(b"POST /v1/messages?beta=true HTTP/1.1", b"Host: 127.0.0.1:8045", b"User-Agent: claude-cli/2.1"),
     *(b"X-Api-Key: s3cret-1", b"authorization: Bearer s3cret-2", b"X-Request-Id: 1", b"X-Empty:"),
     *(b"Content-Type: application/json", b"Connection: keep-alive", b"Content-Length: 5"),
 )
-ASKED_IN_CHUNKS: Text = (
+REQUEST_IN_CHUNKS: Text = (
     *(b"POST /v1/messages HTTP/1.1", b"TE: trailers", b"Expect: 100-continue", b"HOST: localhost"),
     *(b"Transfer-Encoding: chunked", b"X-A: b", b"Cookie: s3cret-3", b"Connection: close"),
 )
@@ -72,7 +72,7 @@ RESPONSE_IN_CHUNKS: Text = (
     *(b"HTTP/1.1 529 ", b"transfer-encoding: chunked", b"Connection: close", b"age: 3", b"anthropic-a: b"),
 )
 NO_CONTENT: Text = (b"HTTP/1.1 204 No Content", b"content-length: 0", b"date: Tue, 01 Oct 2030 10:10:10 GMT")
-BASES = (ASKED, ASKED_IN_CHUNKS, RESPONSE, RESPONSE_IN_CHUNKS)
+BASES = (REQUEST, REQUEST_IN_CHUNKS, RESPONSE, RESPONSE_IN_CHUNKS)
 
 # Changes to one line of a head.
 

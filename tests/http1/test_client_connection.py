@@ -1,4 +1,4 @@
-"""A connection to an upstream, as transcripts: what the upstream says, and what the receiver and the pool are told."""
+"""A connection to an upstream, as transcripts: what the upstream sends, and the calls to receiver and pool."""
 
 import asyncio
 import gc
@@ -39,18 +39,18 @@ class Talk:
         if pooled:
             self.connection.owner = self
         self.wire.join(self.connection)
-        self.ask(self.sink)
+        self.send(self.sink)
 
-    def ask(self, sink: Sink) -> bytes:
-        """Send a request; what went out."""
+    def send(self, sink: Sink) -> bytes:
+        """Send a request; return the bytes that were written."""
         self.connection.send(sink)
-        return self.wire.heard()
+        return self.wire.written()
 
-    async def hear(self, *said: bytes | str) -> None:
-        """What the upstream does: it says something, or `leave`, or `reset`."""
-        for what in said:
+    async def upstream(self, *steps: bytes | str) -> None:
+        """Have the upstream send bytes, or `leave`, or `reset`."""
+        for what in steps:
             if isinstance(what, bytes):
-                self.wire.say(what)
+                self.wire.feed(what)
             else:
                 await {"leave": self.wire.leave, "reset": self.wire.reset}[what]()
         await settle()
@@ -94,7 +94,7 @@ AS_IT_IS: dict[str, Case] = {
     "of length zero": ([ok(b"content-length: 0")], ["head 200", "idle", "end ''"]),
     "without a body": ([ok(status=204)], ["head 204", "idle", "end ''"]),
     "not modified": ([ok(b"content-length: 5", status=304)], ["head 304", "idle", "end ''"]),
-    "chunks as they are": (
+    "chunks unchanged": (
         [CHUNKED + b"2\r\nhe\r\n", b"3\r\nllo\r\n0\r", b"\n\r\n"],
         ["head 200", "body '2\\r\\nhe\\r\\n'", "body '3\\r\\nllo\\r\\n0\\r'", "idle", "end '\\n\\r\\n'"],
     ),
@@ -121,7 +121,7 @@ AS_IT_IS: dict[str, Case] = {
     "a second response": ([FIVE + b"hello", FIVE + b"hello"], [*WHOLE, "closed"]),
     "it leaves behind its response": ([FIVE + b"hello", "leave"], [*WHOLE, "closed"]),
     "it resets behind its response": ([FIVE + b"hello", "reset"], [*WHOLE, "closed"]),
-    # Heads that tell nothing yet.
+    # Incomplete heads.
     "continue": ([ok(status=100) + FIVE + b"hello"], WHOLE),
     "early hints": ([ok(b"link: </a>", status=103), ok(status=102), FIVE[:5], FIVE[5:] + b"hello"], WHOLE),
     # No head.
@@ -204,9 +204,9 @@ DECODED: dict[str, Case] = {
 
 
 async def check(sink: Sink, case: Case) -> None:
-    said, notes = case
+    steps, notes = case
     talk = Talk(sink)
-    await talk.hear(*said)
+    await talk.upstream(*steps)
     open_still = "closed" not in notes
     assert talk.notes == notes
     assert repr(talk.connection) == (
@@ -225,33 +225,33 @@ async def test_transcripts_of_the_payload(name: str) -> None:
     await check(Sink(decode=True), DECODED[name])
 
 
-@pytest.mark.parametrize("said", [[FIVE], [ok()], [CHUNKED], [FIVE[:9], FIVE[9:]]])
-async def test_no_body_behind_HEAD(said: list[bytes | str]) -> None:
-    await check(Sink(method="HEAD"), (said, ["head 200", "idle", "end ''"]))
+@pytest.mark.parametrize("steps", [[FIVE], [ok()], [CHUNKED], [FIVE[:9], FIVE[9:]]])
+async def test_response_to_HEAD_has_no_body(steps: list[bytes | str]) -> None:
+    await check(Sink(method="HEAD"), (steps, ["head 200", "idle", "end ''"]))
 
 
-async def test_a_body_behind_HEAD_is_not_read() -> None:
+async def test_a_body_after_a_HEAD_response_is_not_read() -> None:
     await check(Sink(method="HEAD"), ([FIVE + b"hello"], ["head 200", "closed", "end ''"]))
 
 
 @pytest.mark.parametrize("name", ["of known length", "continue", "chunks in one read"])
 async def test_byte_by_byte(name: str) -> None:
-    (said,), _ = {**AS_IT_IS, **DECODED}[name]
-    assert isinstance(said, bytes)
+    (steps,), _ = {**AS_IT_IS, **DECODED}[name]
+    assert isinstance(steps, bytes)
     talk = Talk(Sink(decode=True))
-    await talk.hear(*[said[at : at + 1] for at in range(len(said))])
+    await talk.upstream(*[steps[at : at + 1] for at in range(len(steps))])
     bodies = [note.partition(" ")[2].strip("'") for note in talk.notes[1:] if note != "idle"]
     assert "".join(bodies) == "hello"
     assert talk.connection.state is State.IDLE
 
 
 @pytest.mark.parametrize(("size", "note"), [(200, "idle"), (201, TOO_LARGE)])
-async def test_how_large_a_head_may_be(size: int, note: str) -> None:
+async def test_response_head_size_limit(size: int, note: str) -> None:
     head = ok(b"content-length: 5", b"x: ")
     head = head[:-4] + b"x" * (size - len(head)) + head[-4:]
-    for said in ([head + b"hello"], [head[:100], head[100:-1], head[-1:] + b"hello"]):
+    for steps in ([head + b"hello"], [head[:100], head[100:-1], head[-1:] + b"hello"]):
         talk = Talk(Sink(decode=True))
-        await talk.hear(*said)
+        await talk.upstream(*steps)
         assert note in talk.notes
 
 
@@ -261,57 +261,57 @@ async def test_how_large_a_head_may_be(size: int, note: str) -> None:
 async def test_what_goes_out() -> None:
     talk = Talk()
     assert repr(talk.connection) == "<ClientConnection [http://up, ACTIVE, Request Count: 1]>"
-    await talk.hear(FIVE + b"hello")
-    assert talk.ask(Sink()) == b"HEAD.BODY."
+    await talk.upstream(FIVE + b"hello")
+    assert talk.send(Sink()) == b"HEAD.BODY."
     assert repr(talk.connection) == "<ClientConnection [http://up, ACTIVE, Request Count: 2]>"
 
 
-async def test_before_anything_is_sent() -> None:
+async def test_bytes_before_the_first_request() -> None:
     connection = ClientConnection("http://up", LIMITS)
     assert repr(connection) == "<ClientConnection [http://up, NEW, Request Count: 0]>"
     wire = Wire()
     assert wire.join(connection) == b""
     connection.send(Sink(body=b""))
-    assert wire.heard() == b"HEAD."
+    assert wire.written() == b"HEAD."
 
 
-async def test_bytes_that_nobody_asked_for() -> None:
+async def test_unasked_bytes_on_an_idle_connection() -> None:
     connection = ClientConnection("http://up", LIMITS)
     wire = Wire()
     wire.join(connection)
-    wire.say(FIVE)
+    wire.feed(FIVE)
     assert (connection.state, wire.state) == (State.CLOSED, "ABORTED")
 
 
-async def test_one_request_after_the_other() -> None:
+async def test_keep_alive_requests_in_sequence() -> None:
     talk = Talk()
-    await talk.hear(CHUNKED + b"5\r\nhello\r\n0\r\n\r\n")
+    await talk.upstream(CHUNKED + b"5\r\nhello\r\n0\r\n\r\n")
     sinks = [Sink(), Sink(decode=True), Sink()]
     for sink in sinks:
-        talk.ask(sink)
-        await talk.hear(FIVE + b"hello")
+        talk.send(sink)
+        await talk.upstream(FIVE + b"hello")
         assert sink.notes == ["head 200", "end 'hello'"]
     assert talk.connection.requests == 4
 
 
 async def test_a_request_sent_when_the_response_before_it_ends() -> None:
-    """The connection is free before the receiver hears of the end."""
+    """The connection is free before the receiver gets the end."""
     talk = Talk()
     second = Sink(b"NEXT.", b"")
     talk.sink.on_body = lambda: talk.connection.send(second)
-    assert talk.wire.say(FIVE + b"hello") == b"NEXT."
-    assert talk.wire.say(FIVE + b"again") == b""
+    assert talk.wire.feed(FIVE + b"hello") == b"NEXT."
+    assert talk.wire.feed(FIVE + b"again") == b""
     assert second.notes == ["head 200", "end 'again'"]
 
 
 async def test_a_response_before_the_request_has_left() -> None:
     """An upstream that refuses a large body early may not read the rest of it."""
     talk = Talk()
-    await talk.hear(FIVE + b"hello")
+    await talk.upstream(FIVE + b"hello")
     talk.wire.takes = False
     early = Sink()
-    talk.ask(early)
-    await talk.hear(FIVE + b"hello")
+    talk.send(early)
+    await talk.upstream(FIVE + b"hello")
     assert early.notes == ["head 200", "end 'hello'"]
     assert (talk.connection.state, talk.wire.state) == (State.CLOSED, "LOST")
 
@@ -322,7 +322,7 @@ NOT_STALE = "failed: the upstream closed the connection before it responded"
 
 
 @pytest.mark.parametrize(
-    ("said", "note"),
+    ("steps", "note"),
     [
         ([], "connect"),
         ([b"H"], NOT_STALE),
@@ -333,37 +333,37 @@ NOT_STALE = "failed: the upstream closed the connection before it responded"
     ],
 )
 @pytest.mark.parametrize("pooled", [True, False])
-async def test_a_request_is_sent_again_if_its_response_had_not_begun(
-    said: list[bytes | str], note: str, pooled: bool
+async def test_a_request_is_resent_if_its_response_had_not_begun(
+    steps: list[bytes | str], note: str, pooled: bool
 ) -> None:
     talk = Talk(pooled=pooled)
-    await talk.hear(FIVE + b"hello")
+    await talk.upstream(FIVE + b"hello")
     second = Sink()
-    talk.ask(second)
+    talk.send(second)
     del talk.notes[:]
     assert (second.head, second.body) == (b"HEAD.", b"BODY.")
-    await talk.hear(*said, "leave")
+    await talk.upstream(*steps, "leave")
     notes = [line for line in talk.notes + second.notes if line[:4] not in ("clos", "head", "body")]
     assert notes == [note if pooled or note != "connect" else NOT_STALE]
 
 
-async def test_a_request_is_let_go_of_when_it_will_not_be_sent_again() -> None:
+async def test_a_request_is_released_once_it_will_not_be_resent() -> None:
     talk = Talk()
     assert (talk.sink.head, talk.sink.body) == (b"", b"")
-    await talk.hear(FIVE + b"hello")
+    await talk.upstream(FIVE + b"hello")
     second = Sink()
-    talk.ask(second)
-    await talk.hear(FIVE)
+    talk.send(second)
+    await talk.upstream(FIVE)
     assert (second.head, second.body) == (b"", b"")
 
 
-# Nobody wants it.
+# Cancelled requests and unwanted bodies.
 
 
-@pytest.mark.parametrize("said", [[], [FIVE[:9]], [FIVE], [FIVE + b"he"]])
-async def test_an_abort_says_no_word(said: list[bytes | str]) -> None:
+@pytest.mark.parametrize("steps", [[], [FIVE[:9]], [FIVE], [FIVE + b"he"]])
+async def test_abort_calls_no_receiver(steps: list[bytes | str]) -> None:
     talk = Talk()
-    await talk.hear(*said)
+    await talk.upstream(*steps)
     notes = list(talk.notes)
     talk.connection.abort()
     assert talk.notes == [*notes, "closed"]
@@ -376,38 +376,38 @@ async def test_an_abort_says_no_word(said: list[bytes | str]) -> None:
 async def test_an_abort_in_the_middle_of_a_read() -> None:
     talk = Talk(Sink(decode=True))
     talk.sink.on_body = talk.connection.abort
-    await talk.hear(CHUNKED + b"2\r\nhe\r\n", b"3\r\nllo\r\n0\r\n\r\n")
+    await talk.upstream(CHUNKED + b"2\r\nhe\r\n", b"3\r\nllo\r\n0\r\n\r\n")
     assert talk.notes == ["head 200", "body 'he'", "closed"]
 
 
-async def test_bytes_that_still_come_behind_an_abort() -> None:
+async def test_bytes_after_an_abort_are_ignored() -> None:
     """Over TLS, bytes that were read already may still be delivered."""
     talk = Talk()
-    await talk.hear(FIVE)
+    await talk.upstream(FIVE)
     talk.connection.abort()
     talk.connection.data_received(b"hello")
     assert talk.notes == ["head 200", "closed"]
 
 
-@pytest.mark.parametrize("said", [FIVE, FIVE + b"hello", ok(b"content-length: 0"), UNTIL_CLOSE])
-async def test_a_body_that_is_not_wanted(said: bytes) -> None:
+@pytest.mark.parametrize("steps", [FIVE, FIVE + b"hello", ok(b"content-length: 0"), UNTIL_CLOSE])
+async def test_a_body_that_is_not_wanted(steps: bytes) -> None:
     talk = Talk(Sink(wanted=False))
-    await talk.hear(said)
+    await talk.upstream(steps)
     assert talk.notes == ["head 200", "closed"]
     assert talk.wire.state == "LOST"
 
 
 async def test_an_abort_at_the_head() -> None:
-    """All the same the request says that it would take the body."""
+    """The request returns a receiver for the body all the same."""
     talk = Talk()
     talk.sink.on_head = talk.connection.abort
-    await talk.hear(FIVE + b"hello")
+    await talk.upstream(FIVE + b"hello")
     assert talk.notes == ["head 200", "closed"]
 
 
 async def test_a_connection_without_a_pool() -> None:
     talk = Talk(pooled=False)
-    await talk.hear(FIVE + b"hello", "leave")
+    await talk.upstream(FIVE + b"hello", "leave")
     assert talk.notes == ["head 200", "end 'hello'"]
     assert talk.connection.state is State.CLOSED
 
@@ -419,27 +419,27 @@ class Lost(Wire):
         return False
 
 
-async def test_a_response_that_ends_with_the_connection_leaves_none() -> None:
+async def test_a_response_until_close_leaves_no_idle_connection() -> None:
     talk = Talk(wire=Lost())
-    await talk.hear(UNTIL_CLOSE + b"hello", "leave")
+    await talk.upstream(UNTIL_CLOSE + b"hello", "leave")
     assert talk.notes == ["head 200", "body 'hello'", "closed", "end ''"]
 
 
-async def test_framing_tells_how_the_body_goes_on() -> None:
+async def test_framing_shows_the_rest_of_a_chunk() -> None:
     talk = Talk()
-    await talk.hear(CHUNKED + b"5\r\nhe")
+    await talk.upstream(CHUNKED + b"5\r\nhe")
     assert repr(talk.connection.framing) == "<Framing [chunked, 3 left]>"
 
 
 @pytest.mark.parametrize("count", [MAX_INTERIM, MAX_INTERIM + 1])
 @pytest.mark.parametrize("at_once", [True, False])
-async def test_how_many_interim_heads_may_come(count: int, at_once: bool) -> None:
+async def test_interim_heads_limit(count: int, at_once: bool) -> None:
     interim = [ok(status=103)] * count
     talk = Talk()
     for _ in range(2):
         talk.connection.send(talk.sink)
         del talk.notes[:]
-        await talk.hear(*([b"".join(interim)] if at_once else interim), FIVE + b"hello")
+        await talk.upstream(*([b"".join(interim)] if at_once else interim), FIVE + b"hello")
         if count > MAX_INTERIM:
             assert talk.notes == ["closed", "failed: the upstream sent more than 10 interim heads"]
             assert talk.wire.state == "LOST"
@@ -447,25 +447,25 @@ async def test_how_many_interim_heads_may_come(count: int, at_once: bool) -> Non
         assert talk.notes == WHOLE
 
 
-async def test_the_pool_learns_what_heads_look_like() -> None:
+async def test_the_pool_learns_head_templates() -> None:
     talk = Talk()
-    await talk.hear(FIVE + b"hello")
+    await talk.upstream(FIVE + b"hello")
     learnt = talk.template
     assert learnt is not None
-    for said, same in ((FIVE.replace(b"5", b"3") + b"you", True), (CHUNKED + b"0\r\n\r\n", False)):
-        talk.ask(Sink())
-        await talk.hear(said)
+    for steps, same in ((FIVE.replace(b"5", b"3") + b"you", True), (CHUNKED + b"0\r\n\r\n", False)):
+        talk.send(Sink())
+        await talk.upstream(steps)
         assert (talk.template is learnt, talk.connection.template is talk.template) == (same, True)
 
 
-async def test_a_head_that_is_not_learnt_leaves_the_last_one() -> None:
+async def test_a_head_without_a_template_keeps_the_last_template() -> None:
     talk = Talk()
-    await talk.hear(FIVE + b"hello")
+    await talk.upstream(FIVE + b"hello")
     learnt = talk.template
-    talk.ask(Sink())
-    await talk.hear(ok(b"content-length: 5", b"x:y") + b"hello")
-    talk.ask(Sink())
-    await talk.hear(ok(b"content-length:5") + b"hello")
+    talk.send(Sink())
+    await talk.upstream(ok(b"content-length: 5", b"x:y") + b"hello")
+    talk.send(Sink())
+    await talk.upstream(ok(b"content-length:5") + b"hello")
     assert learnt is not talk.template is not None
     assert talk.notes.count("idle") == 3
 
@@ -490,13 +490,13 @@ CRASHES: dict[str, Case] = {
 
 
 @pytest.mark.parametrize("name", CRASHES)
-async def test_a_request_that_raises_is_told_so(name: str) -> None:
-    said, notes = CRASHES[name]
+async def test_an_exception_of_a_request_reaches_its_crashed(name: str) -> None:
+    steps, notes = CRASHES[name]
     talk = Talk()
     if name == "at the head":
         talk.sink.on_head = fail
     talk.sink.on_body = talk.sink.on_failure = fail
-    await talk.hear(*said)
+    await talk.upstream(*steps)
     assert talk.notes == notes
 
 
@@ -508,38 +508,38 @@ async def test_a_receiver_that_aborts_and_raises() -> None:
         fail()
 
     talk.sink.on_body = abort
-    await talk.hear(FIVE + b"he")
+    await talk.upstream(FIVE + b"he")
     assert talk.notes == ["head 200", "body 'he'", "closed", "crash oops"]
 
 
 # Another receiver for the rest.
 
 
-async def test_handing_over() -> None:
+async def test_handing_the_body_to_another_receiver() -> None:
     talk = Talk()
     rest = Sink()
-    await talk.hear(FIVE + b"he")
+    await talk.upstream(FIVE + b"he")
     assert talk.connection.serves(talk.sink)
     talk.connection.hand_over(rest)
-    await talk.hear(b"llo")
+    await talk.upstream(b"llo")
     assert talk.notes == ["head 200", "body 'he'", "idle"]
     assert rest.notes == ["end 'llo'"]
     assert not talk.connection.serves(talk.sink)
 
 
-async def test_handing_over_when_nothing_is_left() -> None:
+async def test_handing_over_at_the_end_of_the_body() -> None:
     talk = Talk()
-    await talk.hear(FIVE + b"hello")
+    await talk.upstream(FIVE + b"hello")
     talk.connection.hand_over(Sink())
-    assert talk.ask(Sink()) == b"HEAD.BODY."
-    await talk.hear(FIVE + b"hello")
+    assert talk.send(Sink()) == b"HEAD.BODY."
+    await talk.upstream(FIVE + b"hello")
     assert talk.notes == [*WHOLE, "idle"]
 
 
 async def test_a_large_body_goes_out_behind_its_head() -> None:
     talk = Talk()
-    await talk.hear(FIVE + b"hello")
-    assert talk.ask(Sink(body=b"x" * 100_000)) == b"HEAD." + b"x" * 100_000
+    await talk.upstream(FIVE + b"hello")
+    assert talk.send(Sink(body=b"x" * 100_000)) == b"HEAD." + b"x" * 100_000
 
 
 # One response among others: what comes in many small chunks is read a part in each turn of the loop.
@@ -561,9 +561,9 @@ def received(notes: list[str]) -> tuple[list[str], int]:
 @pytest.mark.parametrize("cut", [1, 30_000])
 async def test_many_small_chunks_in_one_read(decode: bool, body: bytes, size: int, cut: int) -> None:
     talk = Talk(Sink(decode=decode))
-    said = CHUNKED + body
-    talk.wire.say(said[:cut])
-    talk.wire.say(said[cut:])
+    steps = CHUNKED + body
+    talk.wire.feed(steps[:cut])
+    talk.wire.feed(steps[cut:])
     turns = 0
     while talk.connection.state is State.ACTIVE:
         await asyncio.sleep(0)
@@ -572,13 +572,13 @@ async def test_many_small_chunks_in_one_read(decode: bool, body: bytes, size: in
     assert received(talk.notes) == (["head 200", "idle"], size)
     assert talk.wire.reading
     second = Sink()
-    talk.ask(second)
-    await talk.hear(FIVE + b"hello")
+    talk.send(second)
+    await talk.upstream(FIVE + b"hello")
     assert second.notes == ["head 200", "end 'hello'"]
 
 
 async def test_a_receiver_gets_the_same_bytes_in_the_same_order() -> None:
-    """Also where the transport gives what it had read before it was paused, as TLS does."""
+    """The order is also kept if the transport delivers what it had read before it was paused, as TLS does."""
     talk = Talk()
     body = (
         b"".join(b"%x\r\n%b\r\n" % (len(text), text) for text in map(b"%d".__mod__, range(9000)))
@@ -595,10 +595,10 @@ async def test_a_receiver_gets_the_same_bytes_in_the_same_order() -> None:
 @pytest.mark.parametrize("how", ["leave", "reset"])
 @pytest.mark.parametrize(("body", "error"), [(CHUNKS, ""), (CHUNKS[:-5], "failed: ")])
 async def test_an_upstream_that_leaves_while_chunks_wait(how: str, body: bytes, error: str) -> None:
-    """What has come counts."""
+    """Chunks that arrived before the end are still delivered."""
     talk = Talk(Sink(decode=True))
-    talk.wire.say(CHUNKED + body)
-    await talk.hear(how)
+    talk.wire.feed(CHUNKED + body)
+    await talk.upstream(how)
     others, size = received(talk.notes)
     assert (others[:2], size) == (["head 200", "closed"], TINY)
     assert len(others) == (3 if error else 2)
@@ -608,7 +608,7 @@ async def test_an_upstream_that_leaves_while_chunks_wait(how: str, body: bytes, 
 
 async def test_a_broken_chunk_among_those_that_wait() -> None:
     talk = Talk(Sink(decode=True))
-    talk.wire.say(CHUNKED + CHUNKS[:-5] + b"zz\r\n")
+    talk.wire.feed(CHUNKED + CHUNKS[:-5] + b"zz\r\n")
     assert talk.connection.state is State.ACTIVE
     await settle(20)
     others, size = received(talk.notes)
@@ -618,7 +618,7 @@ async def test_a_broken_chunk_among_those_that_wait() -> None:
 
 async def test_an_abort_while_chunks_wait() -> None:
     talk = Talk(Sink(decode=True))
-    talk.wire.say(CHUNKED + CHUNKS)
+    talk.wire.feed(CHUNKED + CHUNKS)
     talk.connection.abort()
     notes = list(talk.notes)
     await settle(20)
@@ -628,7 +628,7 @@ async def test_an_abort_while_chunks_wait() -> None:
 
 async def test_a_receiver_that_pauses_while_chunks_wait() -> None:
     talk = Talk(Sink(decode=True))
-    talk.wire.say(CHUNKED + CHUNKS)
+    talk.wire.feed(CHUNKED + CHUNKS)
     talk.connection.pause()
     notes = list(talk.notes)
     await settle(20)
@@ -649,7 +649,7 @@ async def test_a_receiver_that_pauses_while_chunks_wait() -> None:
 async def test_a_receiver_that_pauses_at_each_part() -> None:
     talk = Talk(Sink(decode=True))
     talk.sink.on_body = talk.connection.pause
-    talk.wire.say(CHUNKED + CHUNKS)
+    talk.wire.feed(CHUNKED + CHUNKS)
     for _ in range(20):
         await settle()
         talk.connection.resume()
@@ -660,13 +660,13 @@ async def test_a_receiver_that_pauses_at_each_part() -> None:
 # The receiver's pace.
 
 
-async def test_pausing() -> None:
+async def test_pause_and_resume_reading() -> None:
     talk = Talk()
-    await talk.hear(FIVE)
+    await talk.upstream(FIVE)
     talk.connection.pause()
     talk.connection.pause()
     assert not talk.wire.reading
-    await talk.hear(b"hello")
+    await talk.upstream(b"hello")
     assert talk.notes == ["head 200"]
     talk.connection.resume()
     talk.connection.resume()
@@ -674,17 +674,17 @@ async def test_pausing() -> None:
     assert talk.notes == WHOLE
 
 
-async def test_pausing_is_for_responses_under_way() -> None:
+async def test_pause_without_a_response_under_way() -> None:
     talk = Talk()
-    await talk.hear(FIVE + b"hello")
+    await talk.upstream(FIVE + b"hello")
     talk.connection.pause()
     assert talk.wire.reading
 
 
-async def test_what_still_came_while_paused() -> None:
+async def test_bytes_that_arrive_while_paused() -> None:
     """A connection is handed back reading, also where the last bytes were on their way to the receiver."""
     talk = Talk()
-    await talk.hear(FIVE)
+    await talk.upstream(FIVE)
     talk.connection.pause()
     talk.connection.data_received(b"hello")
     assert (talk.notes, talk.wire.reading) == (WHOLE, True)
@@ -692,9 +692,9 @@ async def test_what_still_came_while_paused() -> None:
 
 async def test_resuming_a_connection_that_is_lost() -> None:
     talk = Talk()
-    await talk.hear(FIVE)
+    await talk.upstream(FIVE)
     talk.connection.pause()
-    await talk.hear("reset")
+    await talk.upstream("reset")
     talk.connection.resume()
     assert talk.notes == ["head 200", "closed", "failed: the upstream reset the connection"]
 
@@ -738,7 +738,7 @@ TIMES: dict[str, tuple[list[Step], float, str]] = {
 
 @pytest.mark.parametrize("decode", [False, True])
 @pytest.mark.parametrize("name", TIMES)
-def test_times(name: str, decode: bool) -> None:
+def test_timeouts(name: str, decode: bool) -> None:
     steps, lost, note = TIMES[name]
 
     async def talk() -> None:
@@ -748,7 +748,7 @@ def test_times(name: str, decode: bool) -> None:
         for wait, step in steps:
             await asyncio.sleep(wait)
             if isinstance(step, bytes):
-                talk.wire.say(step)
+                talk.wire.feed(step)
             else:
                 step(talk)
         await talk.wire.gone.wait()
@@ -759,13 +759,13 @@ def test_times(name: str, decode: bool) -> None:
     run(talk())
 
 
-def test_each_request_has_its_own_time() -> None:
+def test_each_request_has_its_own_first_byte_timeout() -> None:
     async def talk() -> None:
         talk = Talk(limits=Limits())
-        talk.wire.say(FIVE + b"hello")
+        talk.wire.feed(FIVE + b"hello")
         await asyncio.sleep(50)
         second = Sink()
-        talk.ask(second)
+        talk.send(second)
         began = asyncio.get_running_loop().time()
         await talk.wire.gone.wait()
         assert second.notes == [NOT_BEGUN]
@@ -774,19 +774,19 @@ def test_each_request_has_its_own_time() -> None:
     run(talk())
 
 
-async def test_only_the_request_under_way_gives_its_response_less_time() -> None:
+async def test_only_the_current_request_shortens_its_timeout() -> None:
     talk = Talk()
     talk.connection.linger(Sink(), 0.0)
     await asyncio.sleep(0.001)
-    await talk.hear(FIVE + b"hello")
+    await talk.upstream(FIVE + b"hello")
     assert talk.notes[-1] == "end 'hello'"
 
 
-@pytest.mark.parametrize("said", [[], [FIVE], [FIVE + b"hel"], [FIVE + b"hello"]])
-async def test_a_connection_that_is_lost_is_let_go(said: list[bytes | str]) -> None:
-    """No timer holds it, and what it knows."""
+@pytest.mark.parametrize("steps", [[], [FIVE], [FIVE + b"hel"], [FIVE + b"hello"]])
+async def test_a_lost_connection_is_garbage_collected(steps: list[bytes | str]) -> None:
+    """Afterwards no timer refers to the connection."""
     talk = Talk()
-    await talk.hear(*said, "reset")
+    await talk.upstream(*steps, "reset")
     whole = ref(talk)
     del talk
     gc.collect()

@@ -22,7 +22,7 @@ Cut = Callable[[bytes], list[bytes]]
 
 
 class Echo:
-    """An application that takes every request and notes what it was given."""
+    """An application that accepts every request and records it."""
 
     def __init__(self) -> None:
         self.received: list[Received] = []
@@ -76,7 +76,7 @@ class Responses:
                 continue
             self.statuses.append(status)
             if status >= 400 and fields.get(b"connection") != b"close":
-                self.faults.append(f"{status} does not say that the connection closes")
+                self.faults.append(f"{status} has no `Connection: close`")
             length = 0 if fields.get(b"x-method") == b"head" else int(fields[b"content-length"])
             if len(raw) < length:
                 self.faults.append(f"{status} has a body that is cut")
@@ -84,7 +84,7 @@ class Responses:
 
 
 def fault(case: Case, raw: bytes, received: list[Received]) -> str | None:
-    """What is wrong with these responses to a case; None if they are one of its outcomes."""
+    """Return what is wrong with these responses to a case; None if they are one of its outcomes."""
     responses = Responses(raw)
     if responses.faults:
         return f"{case.name}: {responses.faults}"
@@ -130,7 +130,7 @@ def at_random(seed: int) -> Cut:
 
 
 async def converse(port: int, pieces: list[bytes], cut: bool) -> bytes:
-    """Send the pieces one by one; what the server said until it closed."""
+    """Send the pieces one by one; return what the server sent until it closed."""
     loop = asyncio.get_running_loop()
     with socket.socket() as wire:
         wire.setblocking(False)
@@ -143,20 +143,20 @@ async def converse(port: int, pieces: list[bytes], cut: bool) -> bytes:
             if cut:
                 wire.shutdown(socket.SHUT_WR)
         except ConnectionError:
-            # The server reads no more; what it said is still to be read.
+            # The server reads no more; its response must still be read.
             pass
         return await asyncio.wait_for(responses, PATIENCE)
 
 
 async def read_all(wire: socket.socket) -> bytes:
     loop = asyncio.get_running_loop()
-    said = b""
+    received = b""
     try:
         while data := await loop.sock_recv(wire, 65536):
-            said += data
+            received += data
     except ConnectionError:
         pass
-    return said
+    return received
 
 
 async def fault_over_a_socket(case: Case, cut: Cut, turns: asyncio.Semaphore) -> str | None:
@@ -187,18 +187,18 @@ async def test_over_a_socket(group: Group, cut: Cut) -> None:
 
 
 class Wire(asyncio.Transport):
-    """A connection's transport that keeps what is written and notes how the server ended it."""
+    """A connection's transport that keeps the written bytes and records how the server ended it."""
 
     def __init__(self) -> None:
         super().__init__({"peername": ("127.0.0.1", 1)})
-        self.said = b""
+        self.received = b""
         self.half_closed = False
         self.closed = False
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         assert not self.closed
         assert not self.half_closed
-        self.said += data
+        self.received += data
 
     def can_write_eof(self) -> bool:
         return True
@@ -238,7 +238,7 @@ def fault_in_memory(case: Case, cut: Cut) -> str | None:
     connection.connection_lost(None)
     if not (case.cut or wire.closed or wire.half_closed):
         return f"{case.name}: the connection is still open"
-    return fault(case, wire.said, application.received)
+    return fault(case, wire.received, application.received)
 
 
 @pytest.mark.parametrize("group", ["smuggling", "malformed", "rare"])

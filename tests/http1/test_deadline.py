@@ -36,14 +36,14 @@ class Loop(asyncio.SelectorEventLoop):
         return self.handles[-1]
 
     async def until(self, now: float) -> None:
-        """Move on, and let happen what is due."""
+        """Advance the clock and run the timers that are due."""
         self.now = now
         await asyncio.sleep(0)
         await asyncio.sleep(0)
 
 
 Story = list[tuple[str, float, list[float], int]]
-"""What is done, when, the timers that have been armed since the beginning, and how often it went off."""
+"""What is done, when, the timers armed since the beginning, and how often the deadline went off."""
 
 STORIES: dict[str, Story] = {
     "it goes off once": [
@@ -65,7 +65,7 @@ STORIES: dict[str, Story] = {
         ("", 111, [175, 111], 1),
         ("", 175, [175, 111], 1),
     ],
-    "what was moved by hand counts": [
+    "a deadline that was moved counts": [
         ("set 10", 100, [110], 0),
         ("when 130", 101, [110], 0),
         ("", 110, [110, 130], 0),
@@ -111,8 +111,8 @@ STORIES: dict[str, Story] = {
 
 
 @pytest.mark.parametrize("name", STORIES)
-def test_stories(name: str) -> None:
-    async def tell() -> None:
+def test_transcripts_of_deadlines(name: str) -> None:
+    async def notify() -> None:
         loop = asyncio.get_running_loop()
         assert isinstance(loop, Loop)
         fired: list[float] = []
@@ -136,10 +136,10 @@ def test_stories(name: str) -> None:
                 assert live == []
 
     with asyncio.Runner(debug=True, loop_factory=Loop) as runner:
-        runner.run(tell())
+        runner.run(notify())
 
 
-def test_after_a_cancel_its_owner_is_let_go() -> None:
+def test_a_cancelled_deadline_releases_its_owner() -> None:
     async def hold() -> None:
         over = asyncio.Event()
         owner = ref(over)
@@ -154,7 +154,7 @@ def test_after_a_cancel_its_owner_is_let_go() -> None:
     run(hold())
 
 
-def test_on_a_loop_of_its_own_accord() -> None:
+def test_on_a_real_loop() -> None:
     async def wait() -> float:
         loop = asyncio.get_running_loop()
         over = asyncio.Event()

@@ -1,4 +1,4 @@
-"""Connecting: straight, with TLS, through a proxy; and what is said when it fails. Real sockets, on each loop."""
+"""Connecting: directly, with TLS, through a proxy; and the errors when it fails. Real sockets, on each loop."""
 
 import asyncio
 import socket
@@ -29,7 +29,7 @@ OK = b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello"
 
 LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 
-# Who is there to be connected to.
+# Servers to connect to.
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
@@ -59,7 +59,7 @@ async def listening(
 
 
 async def hold(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Say nothing until the peer leaves."""
+    """Send nothing until the peer leaves."""
     await reader.read()
 
 
@@ -74,18 +74,18 @@ async def respond(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) ->
     await reader.read()
 
 
-def saying(data: bytes) -> Handler:
-    async def say(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+def sending(data: bytes) -> Handler:
+    async def send(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Respond to the first bytes with these, and wait until the peer leaves."""
         await reader.read(2**16)
         writer.write(data)
         await reader.read()
 
-    return say
+    return send
 
 
 class Proxy:
-    """Opens tunnels to a port of this machine, whatever host is asked for."""
+    """Opens tunnels to a port of this machine, whatever host the CONNECT names."""
 
     def __init__(self, port: int) -> None:
         self.port = port
@@ -109,7 +109,7 @@ async def pipe(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> No
 
 @dataclass
 class Trust:
-    """A certificate authority and what it signed."""
+    """A certificate authority and a certificate that it signed."""
 
     ca_file: Path
     other_file: Path
@@ -138,14 +138,14 @@ def trust(tmp_path_factory: pytest.TempPathFactory) -> Trust:
 
 
 def free_port() -> int:
-    """Where nobody listens."""
+    """Return a port without a listener."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
 
 
-async def ask(connection: ClientConnection) -> list[str]:
+async def request(connection: ClientConnection) -> list[str]:
     """Whether the connection serves."""
     sink = Sink(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", b"", method="GET")
     connection.send(sink)
@@ -168,7 +168,7 @@ async def test_tcp() -> None:
     async with listening(respond) as port:
         connection = await dial(Origin("http", "127.0.0.1", port), Limits())
         assert repr(connection) == f"<ClientConnection [http://127.0.0.1:{port}, NEW, Request Count: 0]>"
-        assert await ask(connection) == WHOLE
+        assert await request(connection) == WHOLE
 
 
 @on_each_loop
@@ -176,7 +176,7 @@ async def test_tls(trust: Trust) -> None:
     async with listening(respond, trust.localhost) as port:
         connection = await dial(Origin("https", "localhost", port, None, trust.ca_file), Limits())
         assert connection.transport.get_extra_info("ssl_object").selected_alpn_protocol() == "http/1.1"
-        assert await ask(connection) == WHOLE
+        assert await request(connection) == WHOLE
 
 
 @on_each_loop
@@ -185,12 +185,12 @@ async def test_ipv6() -> None:
         with socket.socket(socket.AF_INET6) as probe:
             probe.bind(("::1", 0))
     except OSError:
-        # A machine without IPv6: the name at least is told well.
+        # On a machine without IPv6 only the name is checked.
         with pytest.raises(ConnectError, match=r"no connection to http://\[::1\]:9: "):
             await dial(Origin("http", "::1", 9), Limits())
         return
     async with listening(respond, host="::1") as port:
-        assert await ask(await dial(Origin("http", "::1", port), Limits())) == WHOLE
+        assert await request(await dial(Origin("http", "::1", port), Limits())) == WHOLE
 
 
 async def failing(origin: Origin, limits: Limits = QUICK) -> ConnectError:
@@ -201,7 +201,7 @@ async def failing(origin: Origin, limits: Limits = QUICK) -> ConnectError:
 
 
 @on_each_loop
-async def test_refused() -> None:
+async def test_invalid_chunks_are_refused() -> None:
     port = free_port()
     error = await failing(Origin("http", "127.0.0.1", port))
     assert str(error) == f"no connection to http://127.0.0.1:{port}: Connection refused"
@@ -229,7 +229,7 @@ async def test_several_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @on_each_loop
-async def test_an_error_without_words(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_connect_error_without_a_message(monkeypatch: pytest.MonkeyPatch) -> None:
     def context(ca_file: Path | None) -> ssl.SSLContext:
         raise OSError
 
@@ -240,7 +240,7 @@ async def test_an_error_without_words(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("host", ["ä..b", "ä" * 64])
 @on_each_loop
-async def test_a_name_that_is_none(host: str) -> None:
+async def test_an_invalid_hostname(host: str) -> None:
     error = await failing(Origin("http", host, 80), Limits())
     assert str(error) == f"no connection to http://{host}: its address is not valid"
 
@@ -260,7 +260,7 @@ async def test_a_name_that_is_none(host: str) -> None:
     ],
 )
 @on_each_loop
-async def test_tls_that_is_not_trusted(trust: Trust, ca: str, host: str, server: str, reason: str) -> None:
+async def test_untrusted_tls_certificate(trust: Trust, ca: str, host: str, server: str, reason: str) -> None:
     ca_file = trust.ca_file.with_name(ca) if ca else None
     async with listening(hold, getattr(trust, server)) as port:
         error = await failing(Origin("https", host, port, None, ca_file), Limits())
@@ -269,8 +269,8 @@ async def test_tls_that_is_not_trusted(trust: Trust, ca: str, host: str, server:
 
 
 @on_each_loop
-async def test_tls_with_one_who_speaks_plain_http(trust: Trust) -> None:
-    async with listening(saying(b"HTTP/1.1 400 Bad Request\r\n\r\n")) as port:
+async def test_tls_to_a_plain_http_server(trust: Trust) -> None:
+    async with listening(sending(b"HTTP/1.1 400 Bad Request\r\n\r\n")) as port:
         error = await failing(Origin("https", "localhost", port, None, trust.ca_file), Limits())
         assert str(error) in {
             f"TLS with https://localhost:{port} failed: wrong version number",
@@ -279,7 +279,7 @@ async def test_tls_with_one_who_speaks_plain_http(trust: Trust) -> None:
 
 
 @on_each_loop
-async def test_tls_with_one_who_leaves(trust: Trust) -> None:
+async def test_tls_server_closes_during_the_handshake(trust: Trust) -> None:
     async with listening(leave) as port:
         error = await failing(Origin("https", "localhost", port, None, trust.ca_file), Limits())
         assert str(error) in {
@@ -289,7 +289,7 @@ async def test_tls_with_one_who_leaves(trust: Trust) -> None:
 
 
 @on_each_loop
-async def test_tls_with_one_who_is_silent(trust: Trust) -> None:
+async def test_tls_handshake_timeout_of_an_upstream(trust: Trust) -> None:
     async with listening(hold) as port:
         error = await failing(Origin("https", "localhost", port, None, trust.ca_file))
         assert str(error) == f"no connection to https://localhost:{port} within 0.05 s"
@@ -300,7 +300,7 @@ async def test_tls_with_one_who_is_silent(trust: Trust) -> None:
     ("text", "reason"), [(None, "No such file or directory"), ("junk", "no certificate or crl found")]
 )
 @on_each_loop
-async def test_a_ca_file_that_is_none(tmp_path: Path, text: str | None, reason: str) -> None:
+async def test_an_invalid_ca_file(tmp_path: Path, text: str | None, reason: str) -> None:
     file = tmp_path / "ca.pem"
     if text is not None:
         file.write_text(text)
@@ -311,8 +311,8 @@ async def test_a_ca_file_that_is_none(tmp_path: Path, text: str | None, reason: 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
 @on_each_loop
-async def test_a_dial_that_is_cancelled_leaves_nothing(trust: Trust, scheme: str) -> None:
-    """Straight to one who is silent in TLS, or through a proxy that is."""
+async def test_a_cancelled_dial_leaves_no_socket(trust: Trust, scheme: str) -> None:
+    """The dial waits for a silent server's TLS handshake, or for a silent proxy."""
     async with listening(hold) as port:
         proxy = f"http://127.0.0.1:{port}" if scheme == "http" else None
         origin = Origin(scheme, "localhost", port, proxy, trust.ca_file)
@@ -333,7 +333,7 @@ async def test_a_tunnel() -> None:
         proxy = Proxy(port)
         async with listening(proxy.handle) as at:
             origin = Origin("http", "up.test", 8080, f"http://127.0.0.1:{at}")
-            assert await ask(await dial(origin, Limits())) == WHOLE
+            assert await request(await dial(origin, Limits())) == WHOLE
         assert proxy.heads == [b"CONNECT up.test:8080 HTTP/1.1\r\nhost: up.test:8080\r\n\r\n"]
 
 
@@ -345,7 +345,7 @@ async def test_tls_in_a_tunnel(trust: Trust) -> None:
             origin = Origin("https", "localhost", 443, f"http://127.0.0.1:{at}", trust.ca_file)
             connection = await dial(origin, Limits())
             assert connection.transport.get_extra_info("ssl_object") is not None
-            assert await ask(connection) == WHOLE
+            assert await request(connection) == WHOLE
         assert proxy.heads == [b"CONNECT localhost:443 HTTP/1.1\r\nhost: localhost:443\r\n\r\n"]
 
 
@@ -363,7 +363,7 @@ async def test_a_proxy_with_a_password(credentials: str, pair: bytes) -> None:
         proxy = Proxy(port)
         async with listening(proxy.handle) as at:
             origin = Origin("http", "up.test", 80, f"http://{credentials}127.0.0.1:{at}")
-            assert await ask(await dial(origin, Limits())) == WHOLE
+            assert await request(await dial(origin, Limits())) == WHOLE
     scheme, _, value = proxy.heads[0].partition(b"proxy-authorization: ")[2].partition(b" ")
     assert (scheme, b64decode(value.strip())) == (b"Basic", pair)
 
@@ -373,7 +373,7 @@ async def test_a_tunnel_to_an_ipv6_address() -> None:
         proxy = Proxy(port)
         async with listening(proxy.handle) as at:
             origin = Origin("http", "2001:db8::1", 80, f"http://127.0.0.1:{at}")
-            assert await ask(await dial(origin, Limits())) == WHOLE
+            assert await request(await dial(origin, Limits())) == WHOLE
     assert proxy.heads == [b"CONNECT [2001:db8::1]:80 HTTP/1.1\r\nhost: [2001:db8::1]:80\r\n\r\n"]
 
 
@@ -381,7 +381,7 @@ SECRET = "hunter2"
 
 
 def without_secret(error: BaseException | None) -> bool:
-    """Neither the error nor what a traceback would show of its causes holds the password."""
+    """Return whether neither the error nor the causes that a traceback shows contain the password."""
     while error is not None:
         if SECRET in str(error) or SECRET in repr(error):
             return False
@@ -393,33 +393,33 @@ def without_secret(error: BaseException | None) -> bool:
     ("proxy", "message", "silent"),
     [
         (
-            saying(b"HTTP/1.1 407 Proxy Authentication Required\r\ncontent-length: 0\r\n\r\n"),
+            sending(b"HTTP/1.1 407 Proxy Authentication Required\r\ncontent-length: 0\r\n\r\n"),
             "no connection to https://up.test: the proxy refused the tunnel with status 407",
             False,
         ),
         (
-            saying(b"HTTP/1.1 301 Moved\r\nlocation: /\r\n\r\n"),
+            sending(b"HTTP/1.1 301 Moved\r\nlocation: /\r\n\r\n"),
             "no connection to https://up.test: the proxy refused the tunnel with status 301",
             False,
         ),
         (
-            saying(b"SSH-2.0-OpenSSH_9.6\r\n\r\n"),
+            sending(b"SSH-2.0-OpenSSH_9.6\r\n\r\n"),
             "no connection to https://up.test: the proxy sent nonsense: the upstream's response "
             "cannot be trusted: its status line is not one of HTTP/1.1 or HTTP/1.0",
             False,
         ),
         (
-            saying(b"HTTP/1.1 200 OK\r\n" + b"x: y\r\n" * 10_000),
+            sending(b"HTTP/1.1 200 OK\r\n" + b"x: y\r\n" * 10_000),
             "no connection to https://up.test: the proxy sent too large a head",
             False,
         ),
         (leave, "no connection to https://up.test: the proxy closed the connection", False),
         (hold, "no connection to https://up.test within 0.05 s", True),
-        (saying(b"HTTP/1.1 200 OK\r\n"), "no connection to https://up.test within 0.05 s", True),
+        (sending(b"HTTP/1.1 200 OK\r\n"), "no connection to https://up.test within 0.05 s", True),
     ],
 )
 @on_each_loop
-async def test_a_proxy_that_does_not_help(proxy: Handler, message: str, silent: bool) -> None:
+async def test_proxy_errors(proxy: Handler, message: str, silent: bool) -> None:
     async with listening(proxy) as port:
         limits = QUICK if silent else Limits()
         error = await failing(Origin("https", "up.test", 443, f"http://me:{SECRET}@127.0.0.1:{port}"), limits)
@@ -427,14 +427,14 @@ async def test_a_proxy_that_does_not_help(proxy: Handler, message: str, silent: 
     assert without_secret(error)
 
 
-async def test_a_proxy_that_says_more_than_it_was_asked(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What comes behind its response, before anybody could look at that, changes nothing."""
+async def test_extra_bytes_after_a_proxys_response(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bytes behind the proxy's response that arrive with it change nothing."""
     wire = Wire()
 
     async def connect(protocol: Callable[[], asyncio.Protocol], *_: object) -> tuple[Wire, asyncio.Protocol]:
         wire.join(protocol())
-        wire.say(b"HTTP/1.1 403 Forbidden\r\n\r\n")
-        wire.say(b"x" * 2**20)
+        wire.feed(b"HTTP/1.1 403 Forbidden\r\n\r\n")
+        wire.feed(b"x" * 2**20)
         await wire.leave()
         return wire, wire.protocol
 
@@ -464,7 +464,7 @@ async def test_a_proxy_that_cannot_be_used(proxy: str, reason: str) -> None:
 
 
 @on_each_loop
-async def test_tls_that_is_not_trusted_in_a_tunnel(trust: Trust) -> None:
+async def test_untrusted_tls_certificate_in_a_tunnel(trust: Trust) -> None:
     async with listening(hold, trust.localhost) as port, listening(Proxy(port).handle) as at:
         proxy = f"http://me:{SECRET}@127.0.0.1:{at}"
         error = await failing(Origin("https", "localhost", 443, proxy, trust.other_file), Limits())
@@ -475,7 +475,7 @@ async def test_tls_that_is_not_trusted_in_a_tunnel(trust: Trust) -> None:
 async def test_a_tunnel_that_is_lost_during_the_handshake(
     trust: Trust, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What asyncio says then is no transport, and no exception."""
+    """asyncio then returns no transport and raises no exception."""
 
     async def start_tls(*_: object, **__: object) -> None:
         return None
@@ -529,7 +529,7 @@ def test_an_origin_does_not_show_its_proxy() -> None:
     assert SECRET not in repr(origin) + str(origin)
 
 
-def test_equal_origins_share() -> None:
+def test_equal_origins_are_equal_keys() -> None:
     made = [origin_of("https://a.test/x", proxy=None, ca_file=Path(name)) for name in ("a", "a", "b")]
     assert len(set(made)) == 2
 
@@ -545,7 +545,7 @@ def test_equal_origins_share() -> None:
         ("https://a.test", {"HTTP_PROXY": PROXY, "ALL_PROXY": PROXY}, None),
         ("https://a.test", {"HTTPS_PROXY": "proxy.test:3128"}, PROXY),
         ("https://a.test", {"HTTPS_PROXY": "me:pw@proxy.test:3128"}, "http://me:pw@proxy.test:3128"),
-        # What is near.
+        # NO_PROXY and loopback hosts.
         ("http://a.test", {"HTTPS_PROXY": PROXY}, None),
         ("https://localhost", {"HTTPS_PROXY": PROXY}, None),
         ("https://LOCALHOST:8443", {"HTTPS_PROXY": PROXY}, None),
@@ -572,7 +572,7 @@ def test_equal_origins_share() -> None:
         ("https://[2001:db8::1]", {"HTTPS_PROXY": PROXY, "NO_PROXY": "2001:db8::1"}, None),
     ],
 )
-def test_the_environments_proxy(url: str, environ: dict[str, str], proxy: str | None) -> None:
+def test_proxy_from_the_environment(url: str, environ: dict[str, str], proxy: str | None) -> None:
     assert proxy_for(url, environ) == proxy
 
 

@@ -1,4 +1,4 @@
-"""The one way to respond: bytes out, and what the connection and the application are told."""
+"""How a response is written: the bytes, and the calls that the connection and the application get."""
 
 import asyncio
 import time
@@ -149,11 +149,11 @@ async def test_what_goes_out(
     line = Line(persistent)
     exchange = line.open(method, version)
     how(exchange)
-    written = line.wire.heard()
+    written = line.wire.written()
     assert (written, line.persistent) == (sent, stays)
     assert line.notes == ["connection", "handler"]
     assert (exchange.ended, exchange.gone, exchange.handler, exchange.status) == (True, False, None, 200)
-    # The bytes are counted with the Date line, which `heard` leaves out.
+    # The bytes are counted with the Date line, which `written` leaves out.
     assert exchange.bytes_sent == len(written) + len(b"date: \r\n") + 29 == sum(line.wire.sizes)
 
 
@@ -162,7 +162,7 @@ async def test_a_small_body_is_written_with_its_head(size: int, writes: int) -> 
     line = Line()
     line.open().respond(200, b"x" * size)
     assert len(line.wire.sizes) == writes
-    assert line.wire.heard().endswith(b"\r\n\r\n" + b"x" * size)
+    assert line.wire.written().endswith(b"\r\n\r\n" + b"x" * size)
 
 
 async def test_a_head_is_written_with_the_first_bytes_of_its_body() -> None:
@@ -173,11 +173,11 @@ async def test_a_head_is_written_with_the_first_bytes_of_its_body() -> None:
     exchange.write(b"")
     assert line.wire.sizes == []
     exchange.write(b"hello")
-    assert line.wire.heard() == head(CHUNKED, KEPT) + b"5\r\nhello\r\n"
+    assert line.wire.written() == head(CHUNKED, KEPT) + b"5\r\nhello\r\n"
     assert len(line.wire.sizes) == 1
 
 
-async def test_before_the_response() -> None:
+async def test_state_before_the_response() -> None:
     line = Line()
     exchange = line.open()
     assert (exchange.ended, exchange.gone, exchange.status, exchange.bytes_sent) == (False, False, 0, 0)
@@ -196,16 +196,16 @@ async def test_the_time_of_the_last_write_is_noted() -> None:
     assert before <= exchange.last_write <= line.loop.time()
 
 
-async def test_it_ends_once() -> None:
+async def test_finish_is_idempotent() -> None:
     line = Line()
     exchange = line.open()
     whole(exchange)
-    line.wire.heard()
+    line.wire.written()
     exchange.finish()
     exchange.abort()
     exchange.client_left()
     exchange.finish_and_close()
-    assert (line.notes, line.wire.heard(), exchange.gone) == (["connection", "handler"], b"", False)
+    assert (line.notes, line.wire.written(), exchange.gone) == (["connection", "handler"], b"", False)
 
 
 async def test_an_exchange_without_a_handler() -> None:
@@ -216,16 +216,16 @@ async def test_an_exchange_without_a_handler() -> None:
     assert line.notes == ["connection"]
 
 
-async def test_aborted_before_its_head_nothing_is_written() -> None:
+async def test_an_exchange_aborted_before_its_head_writes_nothing() -> None:
     line = Line()
     exchange = line.open()
     exchange.abort()
-    assert (line.notes, line.wire.heard(), line.persistent) == (["connection", "handler"], b"", False)
+    assert (line.notes, line.wire.written(), line.persistent) == (["connection", "handler"], b"", False)
     assert (exchange.status, exchange.gone) == (0, False)
 
 
 @pytest.mark.parametrize("how", [whole, in_pieces, started, raw, closed, broken])
-async def test_when_the_client_has_left_nothing_is_written(how: Callable[[Exchange], None]) -> None:
+async def test_nothing_is_written_after_the_client_has_left(how: Callable[[Exchange], None]) -> None:
     line = Line()
     exchange = line.open()
     exchange.client_left()
@@ -251,7 +251,7 @@ async def test_a_client_that_leaves_in_the_middle(written: bytes) -> None:
 
 
 async def test_the_next_response_may_be_written_when_one_has_ended() -> None:
-    """The connection is told first: it may have begun the next exchange when the handler hears of the end."""
+    """The connection is called first: it may have begun the next exchange when the handler gets `ended`."""
     line = Line()
     first, second = line.open(), line.open()
     assert isinstance(first.handler, Handler)
@@ -273,12 +273,12 @@ async def test_the_next_response_may_be_written_when_one_has_ended() -> None:
         (4102444800, b"Fri, 01 Jan 2100 00:00:00 GMT"),
     ],
 )
-def test_dates(wall: float, date: bytes) -> None:
+def test_http_dates(wall: float, date: bytes) -> None:
     assert http_date(wall) == date
 
 
-async def test_the_date_is_made_once_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Until the second is over by the wall's clock; the loop's tells when that is."""
+async def test_the_date_line_is_rendered_once_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The wall clock gives the second's end; the loop's clock is compared with that."""
     spec = spec_from_file_location("fresh", exchange_module.__file__)
     assert spec is not None
     assert spec.loader is not None

@@ -68,7 +68,7 @@ def test_framing_of_a_response(
     assert (found.mode, found.ended) == (mode, ended)
 
 
-def test_whose_fault_it_is() -> None:
+def test_framing_errors_name_client_or_upstream() -> None:
     body = Framing.for_request(request(CHUNKED))
     with pytest.raises(ProtocolError, match="the request's body is broken") as caught:
         body.feed(b"x")
@@ -148,7 +148,7 @@ STEPS = [
 ]
 
 
-def test_where_it_stands_between_chunks() -> None:
+def test_position_between_chunks() -> None:
     body = Framing("chunked")
     assert stand(body) == (0, b"", 0, True, False)
     for data, expected in STEPS:
@@ -158,14 +158,14 @@ def test_where_it_stands_between_chunks() -> None:
     assert body.consumed == 1
 
 
-def test_where_the_terminator_begins() -> None:
+def test_position_of_the_last_chunk() -> None:
     body = Framing("chunked")
     data = b"5\r\nhello\r\n0\r\nX: y\r\n\r\nGET"
     assert body.feed(data) == len(data) - 3
     assert data[body.consumed - body.unsettled : body.consumed] == b"0\r\nX: y\r\n\r\n"
 
 
-def test_a_copy_goes_its_own_way() -> None:
+def test_a_copy_is_independent() -> None:
     body = Framing("chunked", status=502)
     body.feed(b"5;x\r\nhel")
     twin = body.copy()
@@ -200,7 +200,7 @@ def test_many_small_chunks_are_followed_in_parts(extension: bytes) -> None:
     assert (b"".join(pieces), rest) == (b"x" * 6000, b"GET")
 
 
-def test_a_cut_body_cannot_be_closed() -> None:
+def test_a_truncated_body_cannot_be_closed() -> None:
     body = Framing("chunked")
     body.feed(b"5\r\nhello\r\n0\r\n")
     with pytest.raises(ProtocolError, match="closed before the end"):
@@ -213,7 +213,7 @@ def test_chunk() -> None:
     assert Framing("chunked").feed(chunk(b"a") + LAST_CHUNK) == 11
 
 
-# What is refused.
+# Bodies that are refused.
 
 
 BAD_CHUNKS = [
@@ -239,7 +239,7 @@ def feed_in_steps(body: Framing, sent: bytes, step: int) -> None:
 
 @pytest.mark.parametrize(("name", "sent"), BAD_CHUNKS + MORE_BAD_CHUNKS)
 @pytest.mark.parametrize("step", [1, 2, 7, 100_000])
-def test_refused(name: str, sent: bytes, step: int) -> None:
+def test_invalid_chunks_are_refused(name: str, sent: bytes, step: int) -> None:
     body = Framing("chunked")
     with pytest.raises(ProtocolError, match="the request's body is broken"):
         feed_in_steps(body, sent, step)
@@ -261,7 +261,7 @@ SIZE_LINE, TRAILER_SECTION = framing.MAX_SIZE_LINE, framing.MAX_TRAILERS
         (b"0\r\nX: y\r\nX: %b\r\n", TRAILER_SECTION - 14),
     ],
 )
-def test_lines_fit_to_the_byte(sent: bytes, spare: int) -> None:
+def test_chunk_line_size_limit(sent: bytes, spare: int) -> None:
     fitting, too_long = sent % (b"y" * spare), sent % (b"y" * (spare + 1))
     for step in (1, 100_000):
         feed_in_steps(Framing("chunked"), fitting, step)
@@ -269,7 +269,7 @@ def test_lines_fit_to_the_byte(sent: bytes, spare: int) -> None:
             feed_in_steps(Framing("chunked"), too_long, step)
 
 
-def test_extensions_fit_to_the_byte(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_chunk_extension_size_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(framing, "MAX_EXTENSIONS", 10)
     fitting = b"1;aaaa\r\nx\r\n" * 2 + LAST_CHUNK
     assert Framing("chunked").feed(fitting) == len(fitting)
@@ -311,7 +311,7 @@ def parts(data: bytes, cuts: list[int]) -> list[bytes]:
 
 
 def h11_body(data: list[bytes]) -> tuple[bytes, bool, bytes]:
-    """Payload, whether it ended, what is left. Raises h11.RemoteProtocolError."""
+    """Return the payload, whether it ended, and the rest. Raises h11.RemoteProtocolError."""
     connection = h11.Connection(h11.SERVER)
     connection.receive_data(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n")
     connection.next_event()
@@ -403,10 +403,10 @@ def test_a_broken_body_is_refused_where_h11_refuses_it(
 
 @settings(max_examples=100)
 @given(chunked_bodies(), EDITS, CUTS, st.booleans())
-def test_a_body_that_breaks_can_be_ended_with_a_chunk_of_our_own(
+def test_a_broken_body_can_be_ended_with_an_own_chunk(
     made: tuple[bytes, bytes, bytes], edits: list[tuple[int, int, bytes]], cuts: list[int], cut: bool
 ) -> None:
-    """What a relay does: pass on what was right, hold back what is unsettled, fill up the chunk."""
+    """As a relay does it: pass on the correct bytes, hold back incomplete ones, fill up the chunk."""
     whole = made[0] + made[1]
     if cut:
         whole = whole[: edits[0][0]]

@@ -1,4 +1,4 @@
-"""What is judged on a head's raw bytes: each rule refuses what it names, and nothing beside it."""
+"""The checks on a head's raw bytes: each rule refuses what it names, and nothing else."""
 
 import time
 
@@ -182,7 +182,7 @@ def test_response_accepted(raw: bytes) -> None:
 
 
 @pytest.mark.parametrize("raw", ACCEPTED)
-def test_no_beginning_of_a_good_head_is_refused(raw: bytes) -> None:
+def test_no_prefix_of_a_valid_head_is_refused(raw: bytes) -> None:
     for end in range(len(raw) + 1):
         strict.check_beginning(bytearray(raw[:end]))
 
@@ -199,7 +199,7 @@ def test_no_beginning_of_a_good_head_is_refused(raw: bytes) -> None:
         (b"GET /\x00", 400, 6),
     ],
 )
-def test_a_hopeless_beginning_is_refused_as_soon_as_it_is_one(raw: bytes, status: int, needed: int) -> None:
+def test_an_invalid_prefix_is_refused_at_once(raw: bytes, status: int, needed: int) -> None:
     strict.check_beginning(raw[: needed - 1])
     with pytest.raises(ProtocolError) as caught:
         strict.check_beginning(raw[:needed])
@@ -340,9 +340,7 @@ JUNK = st.sampled_from(
 
 @settings(max_examples=100)
 @given(HEADS, st.lists(st.tuples(st.integers(0, 600), st.integers(0, 2), JUNK), max_size=3))
-def test_what_passes_is_read_by_h11_as_one_whole_head(
-    raw: bytes, edits: list[tuple[int, int, bytes]]
-) -> None:
+def test_accepted_heads_are_one_head_for_h11(raw: bytes, edits: list[tuple[int, int, bytes]]) -> None:
     for at, drop, junk in edits:
         raw = raw[:at] + junk + raw[at + drop :]
     try:
@@ -361,7 +359,7 @@ def test_what_passes_is_read_by_h11_as_one_whole_head(
         *(b"Transfer-Encoding: " + b"a, " * 10000, b"Host: " + b"a." * 16000, b"Host: [" + b":" * 32000),
     ],
 )
-def test_no_line_takes_long(line: bytes) -> None:
+def test_patterns_take_linear_time(line: bytes) -> None:
     began = time.perf_counter()
     try:
         strict.check_request_head(head(b"GET / HTTP/1.1", line))
@@ -383,6 +381,6 @@ def test_no_line_takes_long(line: bytes) -> None:
         (b"\r\n\r\n", b"\n\n"),
     ],
 )
-def test_where_a_head_ends(head: bytes, rest: bytes) -> None:
+def test_end_of_head(head: bytes, rest: bytes) -> None:
     assert [strict.head_end(head[:size]) for size in range(len(head))] == [-1] * len(head)
     assert strict.head_end(head + rest) == strict.head_end(head) == len(head)

@@ -61,9 +61,7 @@ def test_a_request() -> None:
         ([b"Connection: keep-alive", b"Expect: 100-continue"], "1.0", (False, None, False, False)),
     ],
 )
-def test_what_a_request_says_about_itself(
-    lines: list[bytes], version: str, facts: tuple[bool, int | None, bool, bool]
-) -> None:
+def test_request_facts(lines: list[bytes], version: str, facts: tuple[bool, int | None, bool, bool]) -> None:
     found = parse_request_head(head(b"GET / HTTP/" + version.encode(), *lines))
     assert found.version == version
     assert (found.keep_alive, found.content_length, found.chunked, found.expects_continue) == facts
@@ -101,7 +99,7 @@ def test_a_target_is_a_path(target: bytes, seen: str) -> None:
         ),
     ],
 )
-def test_what_a_response_says_about_itself(
+def test_response_facts(
     lines: list[bytes], status: int, version: str, facts: tuple[bool, int | None, bool]
 ) -> None:
     found = parse_response_head(head(*lines, b"X: y", b"X: z"))
@@ -126,26 +124,26 @@ def test_a_response_that_is_refused(raw: bytes) -> None:
     assert caught.value.status == 502
 
 
-def test_heads_are_equal_if_they_say_the_same() -> None:
+def test_equality_of_heads() -> None:
     lines = b"Host: a", b"X: y"
-    asked = parse_request_head(head(b"GET / HTTP/1.1", *lines))
-    assert asked == parse_request_head(head(b"GET / HTTP/1.1", b"host:a", b"x:  y"))
-    assert asked != parse_request_head(head(b"PUT / HTTP/1.1", *lines))
-    assert asked != asked.headers
-    told = parse_response_head(head(b"HTTP/1.1 200 OK", *lines))
-    assert told == parse_response_head(head(b"HTTP/1.1 200 Fine", b"host:a", b"x:  y"))
-    assert told != parse_response_head(head(b"HTTP/1.1 200 OK"))
-    assert told != told.headers
+    request = parse_request_head(head(b"GET / HTTP/1.1", *lines))
+    assert request == parse_request_head(head(b"GET / HTTP/1.1", b"host:a", b"x:  y"))
+    assert request != parse_request_head(head(b"PUT / HTTP/1.1", *lines))
+    assert request != request.headers
+    response = parse_response_head(head(b"HTTP/1.1 200 OK", *lines))
+    assert response == parse_response_head(head(b"HTTP/1.1 200 Fine", b"host:a", b"x:  y"))
+    assert response != parse_response_head(head(b"HTTP/1.1 200 OK"))
+    assert response != response.headers
 
 
-def test_heads_show_no_value() -> None:
-    asked = parse_request_head(head(b"GET /s3cret HTTP/1.1", b"Host: a", b"X-Api-Key: s3cret"))
-    assert repr(asked) == "<RequestHead [GET, HTTP/1.1, 2 fields]>"
-    told = parse_response_head(head(b"HTTP/1.0 200 s3cret", b"Set-Cookie: s3cret"))
-    assert repr(told) == "<ResponseHead [200, HTTP/1.0, 1 fields]>"
+def test_repr_of_heads_has_no_value() -> None:
+    request = parse_request_head(head(b"GET /s3cret HTTP/1.1", b"Host: a", b"X-Api-Key: s3cret"))
+    assert repr(request) == "<RequestHead [GET, HTTP/1.1, 2 fields]>"
+    response = parse_response_head(head(b"HTTP/1.0 200 s3cret", b"Set-Cookie: s3cret"))
+    assert repr(response) == "<ResponseHead [200, HTTP/1.0, 1 fields]>"
 
 
-def test_h11_judges_behind_grammar(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_h11_errors_after_the_grammar_checks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(grammar, "check_request_head", lambda _: None)
     monkeypatch.setattr(grammar, "check_response_head", lambda _: None)
     with pytest.raises(ProtocolError, match="h11 refuses") as caught:
@@ -183,11 +181,11 @@ def assert_read_as_h11_reads(raw: bytes) -> None:
     found: Reading
     try:
         if is_response(raw):
-            told = parse_response_head(raw)
-            found = told.status, None, told.headers, told.version
+            response = parse_response_head(raw)
+            found = response.status, None, response.headers, response.version
         else:
-            asked = parse_request_head(raw)
-            found = asked.method, asked.target, asked.headers, asked.version
+            request = parse_request_head(raw)
+            found = request.method, request.target, request.headers, request.version
     except ProtocolError:
         return
     assert found == h11_reading(raw)
@@ -255,7 +253,7 @@ LENGTH = (b"content-length", b"5")
         ("GET", "/", [HOST, LENGTH, (b"Transfer-Encoding", b"chunked")], "both"),
     ],
 )
-def test_a_request_that_is_not_written(method: str, target: str, headers: Headers, words: str) -> None:
+def test_a_request_that_cannot_be_rendered(method: str, target: str, headers: Headers, words: str) -> None:
     with pytest.raises(ProtocolError, match=words) as caught:
         render_request_head(method, target, headers)
     assert caught.value.status == 400
@@ -272,7 +270,7 @@ FIELDS = st.lists(st.tuples(NAMES, VALUES) | st.sampled_from([HOST, LENGTH]), ma
 @given(
     st.sampled_from([("GET", "/"), ("POST", "/a b"), ("G T", "/"), ("PUT", "/ä"), ("CONNECT", "a:1")]), FIELDS
 )
-def test_what_is_written_is_read_as_it_was_meant(start: tuple[str, str], headers: Headers) -> None:
+def test_rendered_heads_are_parsed_to_the_same_fields(start: tuple[str, str], headers: Headers) -> None:
     try:
         raw = render_request_head(*start, headers)
     except ProtocolError:
@@ -310,7 +308,7 @@ def test_lines(headers: Headers) -> None:
         *((b"x", b"a\r\nb: c"), (b"x", b"\x00"), (b"x y", b""), (b"X", b"y"), (b"x", b" y"), (b"", b"y")),
     ],
 )
-def test_lines_that_are_not_written(field: tuple[bytes, bytes]) -> None:
+def test_lines_that_cannot_be_rendered(field: tuple[bytes, bytes]) -> None:
     with pytest.raises(ProtocolError, match="cannot be written") as caught:
         render_lines([(b"x-one", b"1"), field])
     assert caught.value.status == 502

@@ -1,4 +1,4 @@
-"""The numbers of the edge: what is promised of them, and that each has its reason beside it."""
+"""The limits of HTTP: their documented values, and a reason beside each."""
 
 import ast
 from itertools import pairwise
@@ -29,7 +29,7 @@ PROMISED: dict[str, float] = {
 
 
 @pytest.mark.parametrize(("name", "value"), PROMISED.items())
-def test_what_is_promised(name: str, value: float) -> None:
+def test_documented_limits(name: str, value: float) -> None:
     assert getattr(Limits(), name) == value
 
 
@@ -44,11 +44,11 @@ def test_what_is_promised(name: str, value: float) -> None:
         ("linger_timeout", "write_timeout"),
     ],
 )
-def test_what_must_be_less_than_what(less: str, more: str) -> None:
+def test_order_of_limits(less: str, more: str) -> None:
     assert 0 < getattr(Limits(), less) < getattr(Limits(), more)
 
 
-def test_each_has_its_reason() -> None:
+def test_each_limit_has_a_reason() -> None:
     tree = ast.parse(Path(limits.__file__).read_bytes())
     (body,) = (node.body for node in tree.body if isinstance(node, ast.ClassDef))
     explained = {
@@ -63,7 +63,7 @@ def test_each_has_its_reason() -> None:
     assert explained == set(Limits._fields)
 
 
-def test_it_is_a_value() -> None:
+def test_limits_are_immutable() -> None:
     ours = Limits()._replace(max_body=1)
     assert (ours.max_body, ours.max_head) == (1, Limits().max_head)
     name = "max_body"

@@ -1,4 +1,4 @@
-"""Connections to upstreams: which one serves a request, what becomes of it, and what is told of that."""
+"""Connections to upstreams: which one serves a request, how it ends, and what the request is called with."""
 
 import asyncio
 import os
@@ -57,7 +57,7 @@ class Network:
             await wire.leave()
         return connection
 
-    async def ask(self) -> Sink:
+    async def request(self) -> Sink:
         """A request that has been sent."""
         sink = Sink()
         self.pool.send(sink)
@@ -65,18 +65,18 @@ class Network:
         return sink
 
     async def idle(self, count: int = 1) -> list[Wire]:
-        """So many connections that have served a request."""
+        """Return `count` connections that have served a request and are idle."""
         for _ in range(count):
-            await self.ask()
+            await self.request()
         wires = self.wires[-count:]
         for wire in wires:
-            wire.say(RESPONSE)
+            wire.feed(RESPONSE)
         assert self.shown == (0, count, 0)
         return wires
 
     @property
     def shown(self) -> tuple[int, int, int]:
-        """Active, idle, dialling, as the pool shows itself."""
+        """(active, idle, dialling), as `repr` of the pool has them."""
         shown = repr(self.pool)
         assert shown.startswith("<Pool [http://one.test, Active: ")
         active, idle, dialling = (int(part.rpartition(" ")[2]) for part in shown[:-2].split(",")[1:])
@@ -84,7 +84,7 @@ class Network:
         return active, idle, dialling
 
     def lost(self) -> list[int]:
-        """Which connections are no more, counted in the order they were made."""
+        """Return the numbers of the connections that are closed, in the order they were made."""
         return [number for number, wire in enumerate(self.wires) if wire.state != "OPEN"]
 
 
@@ -97,10 +97,10 @@ async def test_from_dialling_to_idle() -> None:
     await settle()
     assert repr(net.pool) == "<Pool [http://one.test, Active: 1, Idle: 0, Dialling: 0]>"
     (wire,) = net.wires
-    assert wire.heard() == b"HEAD.BODY."
-    wire.say(HEAD)
+    assert wire.written() == b"HEAD.BODY."
+    wire.feed(HEAD)
     assert net.shown == (1, 0, 0)
-    wire.say(BODY)
+    wire.feed(BODY)
     assert repr(net.pool) == "<Pool [http://one.test, Active: 0, Idle: 1, Dialling: 0]>"
     assert sink.notes == ["head 200", "end 'hello'"]
 
@@ -111,45 +111,45 @@ async def test_from_dialling_to_idle() -> None:
 async def test_the_newest_is_used_first() -> None:
     net = Network()
     first, second = await net.idle(2)
-    await net.ask()
-    assert (first.heard(), second.heard()) == (b"", b"HEAD.BODY.")
-    await net.ask()
-    assert (first.heard(), second.heard()) == (b"HEAD.BODY.", b"")
-    await net.ask()
+    await net.request()
+    assert (first.written(), second.written()) == (b"", b"HEAD.BODY.")
+    await net.request()
+    assert (first.written(), second.written()) == (b"HEAD.BODY.", b"")
+    await net.request()
     assert (len(net.wires), net.shown) == (3, (3, 0, 0))
 
 
 async def test_the_last_to_become_idle_is_the_newest() -> None:
     net = Network()
     for _ in range(2):
-        await net.ask()
+        await net.request()
     first, second = net.wires
-    second.say(RESPONSE)
-    first.say(RESPONSE)
+    second.feed(RESPONSE)
+    first.feed(RESPONSE)
     for wire in net.wires:
-        wire.heard()
-    await net.ask()
-    assert (first.heard(), second.heard()) == (b"HEAD.BODY.", b"")
+        wire.written()
+    await net.request()
+    assert (first.written(), second.written()) == (b"HEAD.BODY.", b"")
 
 
 async def test_a_response_that_ends_the_connection() -> None:
     net = Network()
-    sink = await net.ask()
-    net.wires[0].say(b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 5\r\n\r\nhello")
+    sink = await net.request()
+    net.wires[0].feed(b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 5\r\n\r\nhello")
     assert (sink.notes, net.shown) == (WHOLE, (0, 0, 0))
 
 
 async def test_a_request_sent_when_a_response_ends_uses_its_connection() -> None:
     net = Network()
-    sink = await net.ask()
+    sink = await net.request()
     second = Sink()
 
     def send_again() -> None:
         net.pool.send(second)
 
     sink.on_body = send_again
-    net.wires[0].say(RESPONSE)
-    net.wires[0].say(RESPONSE)
+    net.wires[0].feed(RESPONSE)
+    net.wires[0].feed(RESPONSE)
     assert (second.notes, len(net.wires)) == (WHOLE, 1)
 
 
@@ -157,14 +157,14 @@ async def test_a_request_sent_when_a_response_ends_uses_its_connection() -> None
 
 
 @pytest.mark.parametrize(("limit", "lost"), [(0, [0, 1, 2]), (1, [0, 1]), (2, [0]), (3, [])])
-def test_the_oldest_idle_ones_are_too_many(limit: int, lost: list[int]) -> None:
+def test_pool_max_idle_closes_the_oldest(limit: int, lost: list[int]) -> None:
     async def story() -> None:
         net = Network(Limits()._replace(pool_max_idle=limit))
-        sinks = [await net.ask() for _ in range(3)]
+        sinks = [await net.request() for _ in range(3)]
         for wire in net.wires:
-            wire.say(RESPONSE)
+            wire.feed(RESPONSE)
         assert [sink.notes for sink in sinks] == [WHOLE] * 3
-        # None is kept where none is wanted; else a crowd that comes again at once finds what it left.
+        # With a limit of 0 none is kept; otherwise idle ones are kept a moment for the next burst of requests.
         await asyncio.sleep(0.9)
         assert net.lost() == ([] if limit else lost)
         await asyncio.sleep(0.2)
@@ -173,14 +173,14 @@ def test_the_oldest_idle_ones_are_too_many(limit: int, lost: list[int]) -> None:
     run(story())
 
 
-def test_a_crowd_that_comes_and_goes_keeps_its_connections() -> None:
+def test_a_burst_of_requests_keeps_its_connections() -> None:
     async def story() -> None:
         net = Network(Limits()._replace(pool_max_idle=1))
         for _ in range(20):
             for _ in range(3):
-                await net.ask()
+                await net.request()
             for wire in net.wires:
-                wire.say(RESPONSE)
+                wire.feed(RESPONSE)
             await asyncio.sleep(0.04)
         assert (net.dialled, net.lost()) == (3, [])
         net.pool.close()
@@ -190,13 +190,13 @@ def test_a_crowd_that_comes_and_goes_keeps_its_connections() -> None:
     run(story())
 
 
-def test_idle_ones_are_closed_in_time() -> None:
+def test_idle_timeout_of_connections() -> None:
     async def story() -> None:
         net = Network()
         await net.idle(2)
         await asyncio.sleep(50)
-        await net.ask()
-        net.wires[1].say(RESPONSE)
+        await net.request()
+        net.wires[1].feed(RESPONSE)
         await asyncio.sleep(11)
         assert (net.lost(), net.shown) == ([0], (0, 1, 0))
         await asyncio.sleep(50)
@@ -205,25 +205,25 @@ def test_idle_ones_are_closed_in_time() -> None:
     run(story())
 
 
-@pytest.mark.parametrize("how", ["leave", "reset", "say"])
-async def test_one_that_the_upstream_closes_leaves_at_once(how: str) -> None:
+@pytest.mark.parametrize("how", ["leave", "reset", "send"])
+async def test_a_connection_that_the_upstream_closes_leaves_the_pool(how: str) -> None:
     net = Network()
     first, second = await net.idle(2)
-    if how == "say":
-        second.say(b"HTTP/1.1 408 X\r\n\r\n")
+    if how == "send":
+        second.feed(b"HTTP/1.1 408 X\r\n\r\n")
     else:
         await getattr(second, how)()
     assert net.shown == (0, 1, 0)
-    await net.ask()
-    assert (first.heard(), len(net.wires)) == (b"HEAD.BODY.", 2)
+    await net.request()
+    assert (first.written(), len(net.wires)) == (b"HEAD.BODY.", 2)
     assert net.shown == (1, 0, 0)
 
 
-async def test_one_that_is_being_closed_is_passed_over() -> None:
+async def test_a_closing_connection_is_not_reused() -> None:
     net = Network()
     (wire,) = await net.idle()
     wire.close()
-    await net.ask()
+    await net.request()
     assert (len(net.wires), net.shown) == (2, (1, 0, 0))
 
 
@@ -233,28 +233,28 @@ async def test_one_that_is_being_closed_is_passed_over() -> None:
 async def used_again(net: Network) -> tuple[Sink, Wire]:
     """A request on a connection that was idle."""
     (wire,) = await net.idle()
-    sink = await net.ask()
-    wire.heard()
+    sink = await net.request()
+    wire.written()
     return sink, wire
 
 
 @pytest.mark.parametrize("how", ["leave", "reset"])
-async def test_a_stale_connection_is_replaced_silently(how: str) -> None:
+async def test_a_stale_connection_is_replaced_without_an_error(how: str) -> None:
     net = Network()
     sink, wire = await used_again(net)
     await getattr(wire, how)()
     await settle()
     assert (sink.notes, net.shown) == ([], (1, 0, 0))
-    assert net.wires[1].heard() == b"HEAD.BODY."
-    net.wires[1].say(RESPONSE)
+    assert net.wires[1].written() == b"HEAD.BODY."
+    net.wires[1].feed(RESPONSE)
     assert sink.notes == WHOLE
 
 
-async def test_it_is_replaced_once_by_a_fresh_one() -> None:
+async def test_a_stale_connection_is_replaced_only_once() -> None:
     """Another idle one would be as stale."""
     net = Network()
     await net.idle(3)
-    sink = await net.ask()
+    sink = await net.request()
     await net.wires[2].leave()
     await settle()
     assert (len(net.wires), net.shown) == (4, (1, 2, 0))
@@ -262,25 +262,25 @@ async def test_it_is_replaced_once_by_a_fresh_one() -> None:
     assert (sink.notes, len(net.wires)) == ([CLOSED], 4)
 
 
-async def test_replacing_may_fail() -> None:
+async def test_replacing_a_stale_connection_fails() -> None:
     net = Network()
     sink, wire = await used_again(net)
-    net.error = ConnectError("nobody is there")
+    net.error = ConnectError("connection refused")
     await wire.leave()
     await settle()
-    assert (sink.notes, net.shown) == (["failed: nobody is there"], (0, 0, 0))
+    assert (sink.notes, net.shown) == (["failed: connection refused"], (0, 0, 0))
 
 
 async def test_a_fresh_connection_is_not_replaced() -> None:
     net = Network()
-    sink = await net.ask()
+    sink = await net.request()
     await net.wires[0].leave()
     await settle()
     assert (sink.notes, net.dialled) == ([CLOSED], 1)
 
 
 @pytest.mark.parametrize(
-    ("said", "note"),
+    ("reads", "note"),
     [
         ([b"H", ""], CLOSED),
         ([b"HTTP/1.1 100 X\r\n\r\n", ""], CLOSED),
@@ -288,12 +288,14 @@ async def test_a_fresh_connection_is_not_replaced() -> None:
         ([HEAD + b"hel", ""], "failed: the upstream's body is broken"),
     ],
 )
-async def test_one_that_had_begun_to_respond_is_not_replaced(said: Iterable[bytes], note: str) -> None:
+async def test_a_connection_that_had_begun_its_response_is_not_replaced(
+    reads: Iterable[bytes], note: str
+) -> None:
     net = Network()
     sink, wire = await used_again(net)
-    for data in said:
+    for data in reads:
         if data:
-            wire.say(data)
+            wire.feed(data)
         else:
             await wire.leave()
     await settle()
@@ -314,7 +316,7 @@ def test_one_that_dies_later_was_serving_the_request(after: float, dialled: int)
     run(story())
 
 
-def test_silence_is_no_staleness() -> None:
+def test_a_first_byte_timeout_replaces_no_connection() -> None:
     async def story() -> None:
         net = Network()
         sink, _ = await used_again(net)
@@ -328,11 +330,11 @@ def test_silence_is_no_staleness() -> None:
 # Connections that do not come about.
 
 
-async def test_no_connection() -> None:
+async def test_connect_error_and_connect_timeout() -> None:
     net = Network()
-    net.error = ConnectError("nobody is there")
-    sink = await net.ask()
-    assert sink.notes == ["failed: nobody is there"]
+    net.error = ConnectError("connection refused")
+    sink = await net.request()
+    assert sink.notes == ["failed: connection refused"]
     assert (sink.error, net.shown) == (net.error, (0, 0, 0))
     net.pool.cancel(sink)
 
@@ -340,11 +342,11 @@ async def test_no_connection() -> None:
 @pytest.mark.parametrize(
     ("error", "notes"),
     [
-        (ConnectError("nobody is there"), ["failed: nobody is there", "crash oops"]),
+        (ConnectError("connection refused"), ["failed: connection refused", "crash oops"]),
         (KeyError("x"), ["crash 'x'"]),
     ],
 )
-async def test_an_exception_while_connecting_is_told(error: Exception, notes: list[str]) -> None:
+async def test_an_exception_while_connecting_reaches_the_request(error: Exception, notes: list[str]) -> None:
     def fail() -> None:
         raise ValueError("oops")
 
@@ -360,7 +362,7 @@ async def test_an_exception_while_connecting_is_told(error: Exception, notes: li
 async def test_a_connection_that_is_lost_before_its_first_request() -> None:
     net = Network()
     net.closed_at_once = True
-    sink = await net.ask()
+    sink = await net.request()
     assert sink.notes == ["failed: the connection to http://one.test was closed as soon as it was made"]
     assert net.shown == (0, 0, 0)
 
@@ -369,56 +371,56 @@ async def test_a_connection_that_is_lost_before_its_first_request() -> None:
 
 
 async def crowd(net: Network, waiting: int) -> list[Sink]:
-    """The last of so many requests that so many wait until others have their connections."""
+    """Occupy all dials that are allowed at once; return `waiting` more requests, which wait for connections."""
     net.open.clear()
     net.dialled = 0
     for _ in range(MAX_DIALLING):
         net.pool.send(Sink())
-    sinks = [await net.ask() for _ in range(waiting)]
+    sinks = [await net.request() for _ in range(waiting)]
     assert (net.dialled, net.shown[2]) == (MAX_DIALLING, MAX_DIALLING + waiting)
     return sinks
 
 
-async def test_a_crowd_is_dialled_for_by_and_by() -> None:
+async def test_max_dialling_bounds_concurrent_dials() -> None:
     net = Network()
     await crowd(net, 2)
     net.open.set()
     await settle()
     assert (net.dialled, net.shown) == (MAX_DIALLING + 2, (MAX_DIALLING + 2, 0, 0))
-    assert all(wire.heard() == b"HEAD.BODY." for wire in net.wires)
+    assert all(wire.written() == b"HEAD.BODY." for wire in net.wires)
 
 
-async def test_a_connection_that_becomes_idle_serves_who_waits() -> None:
+async def test_an_idle_connection_serves_a_waiting_request() -> None:
     net = Network()
-    await net.ask()
+    await net.request()
     first, second = await crowd(net, 2)
-    net.wires[0].heard()
-    net.wires[0].say(RESPONSE)
+    net.wires[0].written()
+    net.wires[0].feed(RESPONSE)
     await settle()
-    assert (net.wires[0].heard(), net.shown) == (b"HEAD.BODY.", (1, 0, MAX_DIALLING + 1))
-    net.wires[0].say(RESPONSE)
+    assert (net.wires[0].written(), net.shown) == (b"HEAD.BODY.", (1, 0, MAX_DIALLING + 1))
+    net.wires[0].feed(RESPONSE)
     await settle()
-    assert (first.notes, second.notes, net.wires[0].heard()) == (WHOLE, [], b"HEAD.BODY.")
+    assert (first.notes, second.notes, net.wires[0].written()) == (WHOLE, [], b"HEAD.BODY.")
     assert (net.dialled, net.shown) == (MAX_DIALLING, (1, 0, MAX_DIALLING))
     net.pool.close()
     await settle()
 
 
-def test_waiting_for_others_connections_takes_no_longer_than_connecting() -> None:
+def test_waiting_requests_have_the_connect_timeout() -> None:
     async def story() -> None:
         net = Network(Limits()._replace(connect_timeout=10))
-        net.error = ConnectError("nobody is there")
+        net.error = ConnectError("connection refused")
         (late,) = await crowd(net, 1)
         await asyncio.sleep(10)
         net.open.set()
         await settle()
         assert late.notes == ["silent: no connection to http://one.test within 10 s"]
-        assert ((await net.ask()).notes, net.shown) == (["failed: nobody is there"], (0, 0, 0))
+        assert ((await net.request()).notes, net.shown) == (["failed: connection refused"], (0, 0, 0))
 
     run(story())
 
 
-async def test_an_exception_while_a_crowd_is_served_harms_no_other() -> None:
+async def test_an_exception_of_one_waiting_request_affects_no_other() -> None:
     def fail() -> None:
         raise ValueError("oops")
 
@@ -431,7 +433,7 @@ async def test_an_exception_while_a_crowd_is_served_harms_no_other() -> None:
     assert (first.notes, second.notes) == ([silent, "crash oops"], [silent])
 
 
-async def test_who_waits_for_others_connections_may_leave() -> None:
+async def test_a_waiting_request_is_cancelled() -> None:
     net = Network()
     first, second = await crowd(net, 2)
     net.pool.cancel(first)
@@ -441,13 +443,13 @@ async def test_who_waits_for_others_connections_may_leave() -> None:
     assert (net.shown, first.notes, second.notes, net.wires) == ((0, 0, 0), [], [], [])
 
 
-# Nobody waits any more.
+# No request waits any more.
 
 
 async def test_cancelled_while_dialling() -> None:
     net = Network()
     net.open.clear()
-    sink = await net.ask()
+    sink = await net.request()
     net.pool.cancel(sink)
     await settle()
     assert net.shown == (0, 0, 0)
@@ -456,11 +458,11 @@ async def test_cancelled_while_dialling() -> None:
     assert (sink.notes, net.wires) == ([], [])
 
 
-@pytest.mark.parametrize("said", [b"", b"HTTP/1.1", HEAD, HEAD + b"hel"])
-async def test_cancelled_under_way(said: bytes) -> None:
+@pytest.mark.parametrize("reads", [b"", b"HTTP/1.1", HEAD, HEAD + b"hel"])
+async def test_cancelled_under_way(reads: bytes) -> None:
     net = Network()
-    sink = await net.ask()
-    net.wires[0].say(said)
+    sink = await net.request()
+    net.wires[0].feed(reads)
     notes = list(sink.notes)
     net.pool.cancel(sink)
     assert (net.wires[0].state, net.shown) == ("ABORTED", (0, 0, 0))
@@ -471,26 +473,26 @@ async def test_cancelled_under_way(said: bytes) -> None:
 
 async def test_cancelled_when_it_is_over() -> None:
     net = Network()
-    sink = await net.ask()
-    net.wires[0].say(RESPONSE)
+    sink = await net.request()
+    net.wires[0].feed(RESPONSE)
     net.pool.cancel(sink)
     assert (net.lost(), net.shown) == ([], (0, 1, 0))
 
 
 async def test_cancelled_when_it_is_over_and_another_is_under_way() -> None:
     net = Network()
-    first = await net.ask()
-    net.wires[0].say(RESPONSE)
-    second = await net.ask()
+    first = await net.request()
+    net.wires[0].feed(RESPONSE)
+    second = await net.request()
     net.pool.cancel(first)
-    net.wires[0].say(RESPONSE)
+    net.wires[0].feed(RESPONSE)
     assert (second.notes, len(net.wires)) == (WHOLE, 1)
 
 
 async def test_cancelled_while_a_stale_connection_is_replaced() -> None:
     net = Network()
     (wire,) = await net.idle()
-    sink = await net.ask()
+    sink = await net.request()
     net.open.clear()
     await wire.leave()
     assert net.shown == (0, 0, 1)
@@ -502,9 +504,9 @@ async def test_cancelled_while_a_stale_connection_is_replaced() -> None:
 
 async def test_cancelled_at_the_head() -> None:
     net = Network()
-    sink = await net.ask()
+    sink = await net.request()
     sink.on_head = lambda: net.pool.cancel(sink)
-    net.wires[0].say(RESPONSE)
+    net.wires[0].feed(RESPONSE)
     assert (sink.notes, net.lost(), net.shown) == (["head 200"], [0], (0, 0, 0))
 
 
@@ -513,7 +515,7 @@ async def test_a_body_that_is_not_wanted() -> None:
     sink = Sink(wanted=False)
     net.pool.send(sink)
     await settle()
-    net.wires[0].say(RESPONSE)
+    net.wires[0].feed(RESPONSE)
     assert (sink.notes, net.lost(), net.shown) == (["head 200"], [0], (0, 0, 0))
 
 
@@ -523,13 +525,13 @@ async def test_a_body_that_is_not_wanted() -> None:
 async def test_closing() -> None:
     net = Network()
     await net.idle(3)
-    await net.ask()
+    await net.request()
     net.open.clear()
     for _ in range(2):
         net.pool.send(Sink())
-    sink = await net.ask()
+    sink = await net.request()
     assert net.shown == (3, 0, 1)
-    net.wires[0].say(RESPONSE)
+    net.wires[0].feed(RESPONSE)
     assert net.shown == (2, 1, 1)
     net.pool.close()
     await settle()
@@ -539,18 +541,18 @@ async def test_closing() -> None:
 async def test_a_connection_that_comes_when_the_pool_is_closed() -> None:
     net = Network()
     net.pool.close()
-    sink = await net.ask()
+    sink = await net.request()
     assert (sink.notes, net.lost(), net.shown) == ([], [0], (0, 0, 0))
 
 
-# What is handed on to the next connection.
+# The head template and limits of the next connection.
 
 
 async def test_connections_that_were_made_before_any_head_came_share_its_template() -> None:
     net = Network()
-    first, second = await net.ask(), await net.ask()
+    first, second = await net.request(), await net.request()
     for wire in net.wires:
-        wire.say(HEAD)
+        wire.feed(HEAD)
     assert first.connection is not None is not second.connection
     assert first.connection.template is net.pool.template is second.connection.template is not None
 
@@ -558,8 +560,8 @@ async def test_connections_that_were_made_before_any_head_came_share_its_templat
 async def test_new_limits_reach_the_next_connection() -> None:
     net = Network()
     net.pool.limits = Limits()._replace(max_head=10)
-    sink = await net.ask()
-    net.wires[0].say(RESPONSE)
+    sink = await net.request()
+    net.wires[0].feed(RESPONSE)
     assert sink.notes == ["failed: the upstream's response has too large a head"]
 
 
@@ -571,7 +573,7 @@ class Upstream:
 
     def __init__(self) -> None:
         self.sockets: list[socket.socket] = []
-        """Of its connections; what is sent on them need not be TLS."""
+        """Of its connections; plain bytes can be sent on them beside TLS."""
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.sockets.append(socket.socket(fileno=os.dup(writer.get_extra_info("socket").fileno())))
@@ -616,16 +618,16 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Path:
 GET = b"GET / HTTP/1.1\r\nhost: a\r\n\r\n"
 
 
-def asking(pool: Pool) -> Sink:
+def send_request(pool: Pool) -> Sink:
     """Send a request, in the same turn of the loop."""
     sink = Sink(GET, b"")
     pool.send(sink)
     return sink
 
 
-async def ask(pool: Pool) -> list[str]:
+async def request(pool: Pool) -> list[str]:
     """Send a request, and wait for the response."""
-    sink = asking(pool)
+    sink = send_request(pool)
     async with asyncio.timeout(5):
         await sink.over.wait()
     return sink.notes
@@ -634,10 +636,10 @@ async def ask(pool: Pool) -> list[str]:
 @pytest.mark.parametrize("secure", [False, True])
 @on_each_loop
 async def test_an_idle_connection_is_used_again(secure: bool, authority: Path) -> None:
-    """TLS says nothing on it by itself that would be taken for unasked bytes."""
+    """TLS sends nothing unasked on an idle connection that would end it."""
     async with upstream(authority if secure else None) as (there, pool):
         for _ in range(5):
-            assert (await ask(pool))[-1] == "end 'hello'"
+            assert (await request(pool))[-1] == "end 'hello'"
         assert len(there.sockets) == 1
 
 
@@ -646,7 +648,7 @@ async def test_an_idle_connection_is_used_again(secure: bool, authority: Path) -
 async def test_a_silent_connection_is_probed(secure: bool, authority: Path) -> None:
     """Or else a router forgets it while the upstream thinks."""
     async with upstream(authority if secure else None) as (_, pool):
-        sink = asking(pool)
+        sink = send_request(pool)
         await sink.over.wait()
         assert sink.connection is not None
         sock = sink.connection.transport.get_extra_info("socket")
@@ -660,10 +662,10 @@ async def test_a_silent_connection_is_probed(secure: bool, authority: Path) -> N
 async def test_unasked_bytes_and_an_end_keep_an_idle_connection_from_use(
     secure: bool, unasked: bytes, seen: bool, authority: Path
 ) -> None:
-    """Also where the loop has not read them: they wait in the socket when the next request comes."""
+    """Also if the loop has not read them: they wait in the socket when the next request comes."""
     async with upstream(authority if secure else None) as (there, pool):
         for _ in range(2):
-            await ask(pool)
+            await request(pool)
         for connections in (1, 2, 3):
             assert len(there.sockets) == connections
             if unasked:
@@ -672,7 +674,7 @@ async def test_unasked_bytes_and_an_end_keep_an_idle_connection_from_use(
                 there.sockets[-1].shutdown(socket.SHUT_RDWR)
             if seen:
                 await eventually(lambda: "Idle: 0" in repr(pool))
-            assert (await ask(pool))[-1] == "end 'hello'"
+            assert (await request(pool))[-1] == "end 'hello'"
 
 
 @pytest.mark.parametrize("secure", [False, True])
@@ -683,13 +685,13 @@ async def test_a_second_response_in_the_same_read_ends_the_connection(secure: bo
         pool.send(sink)
         await sink.over.wait()
         await eventually(lambda: "Idle: 0" in repr(pool))
-        assert await ask(pool) == WHOLE
+        assert await request(pool) == WHOLE
         assert len(there.sockets) == 2
 
 
-async def test_a_system_without_poll(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_idle_connections_without_poll(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(select, "poll")
     async with upstream(None) as (there, pool):
         for _ in range(2):
-            assert (await ask(pool))[-1] == "end 'hello'"
+            assert (await request(pool))[-1] == "end 'hello'"
         assert len(there.sockets) == 1

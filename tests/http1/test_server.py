@@ -67,11 +67,11 @@ async def serving(
 
 
 async def until(server: Server, count: int) -> None:
-    """Wait for so many connections at the server's side."""
+    """Wait until the server has `count` connections."""
     await happens(lambda: len(server.connections) == count)
 
 
-async def asked(desk: Desk) -> Exchange:
+async def exchange_of(desk: Desk) -> Exchange:
     """Wait for a request that waits for its response."""
     await happens(lambda: bool(desk.later))
     return desk.later[0]
@@ -124,7 +124,7 @@ async def test_serving_with_tls(tls: Tls) -> None:
 
 
 @on_each_loop
-async def test_plain_http_where_tls_is_spoken(tls: Tls) -> None:
+async def test_plain_http_on_a_tls_port(tls: Tls) -> None:
     async with serving(Desk(), context=tls.server) as (server, port), await Client.connect(port) as client:
         client.send("GET", "/")
         assert await ended(client) in (b"", b"reset")
@@ -132,7 +132,7 @@ async def test_plain_http_where_tls_is_spoken(tls: Tls) -> None:
 
 
 @on_each_loop
-async def test_a_client_that_never_finishes_its_handshake(tls: Tls) -> None:
+async def test_tls_handshake_timeout(tls: Tls) -> None:
     limits = Limits()._replace(header_timeout=0.03)
     async with serving(Desk(), limits, tls.server) as (server, port), await Client.connect(port) as client:
         assert await ended(client) in (b"", b"reset")
@@ -176,7 +176,7 @@ async def test_new_limits_reach_the_next_connection() -> None:
 
 
 @on_each_loop
-async def test_one_too_many() -> None:
+async def test_max_connections_over_sockets() -> None:
     async with serving(Desk(), Limits()._replace(max_connections=2)) as (server, port):
         first, second = [await Client.connect(port) for _ in range(2)]
         await until(server, 2)
@@ -203,7 +203,7 @@ async def test_draining() -> None:
         idle, busy, waiting = [await Client.connect(port) for _ in range(3)]
         assert (await idle.request("GET", "/")).status == 200
         busy.writer.write(LATER)
-        await asked(desk)
+        await exchange_of(desk)
         await until(server, 3)
         assert server.counts() == (1, 2)
         server.drain()
@@ -241,7 +241,7 @@ async def test_waiting_until_all_are_gone() -> None:
 
 
 @on_each_loop
-async def test_closed_it_accepts_no_more() -> None:
+async def test_a_closed_server_accepts_no_connections() -> None:
     async with serving(Desk()) as (server, port), await Client.connect(port) as client:
         assert (await client.request("GET", "/")).status == 200
         server.close()
@@ -256,7 +256,7 @@ async def test_aborting() -> None:
     desk = Desk()
     async with serving(desk) as (server, port), await Client.connect(port) as client:
         client.writer.write(LATER)
-        await asked(desk)
+        await exchange_of(desk)
         server.abort()
         assert await server.wait_closed(5)
         assert await ended(client) in (b"", b"reset")
@@ -281,7 +281,7 @@ async def test_a_client_that_leaves(tls: Tls, secure: bool, how: str) -> None:
     async with serving(desk, context=tls.server if secure else None) as (server, port):
         client = await Client.connect(port, tls=tls.client if secure else None)
         client.writer.write(LATER)
-        exchange = await asked(desk)
+        exchange = await exchange_of(desk)
         exchange.start(200)
         exchange.write(b"some")
         if how == "reset":
@@ -292,15 +292,15 @@ async def test_a_client_that_leaves(tls: Tls, secure: bool, how: str) -> None:
             client.close()
         await until(server, 0)
         assert desk.notes[-1] == "end /later gone"
-        # Whoever has not heard of it yet may go on.
+        # A handler that writes after the client has gone does no harm.
         exchange.write(b"more")
         exchange.finish()
         client.close()
 
 
 @on_each_loop
-async def test_a_refused_body_does_not_cost_the_response() -> None:
-    """The client writes all of it before it reads. Closing at once would reset what it is about to read."""
+async def test_a_refused_body_still_gets_its_413() -> None:
+    """The client writes the whole body before it reads. Closing at once would reset the response."""
     limits = Limits()._replace(max_body=1000, linger_timeout=5)
     async with serving(Desk(), limits) as (server, port), await Client.connect(port) as client:
         client.writer.write(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4000000\r\n\r\n")
@@ -320,7 +320,7 @@ MUCH = b"x" * 16 * 1024 * 1024
 
 @pytest.mark.parametrize("secure", [False, True])
 @on_each_loop
-async def test_a_slow_reader_lives_and_one_that_reads_nothing_does_not(tls: Tls, secure: bool) -> None:
+async def test_write_timeout_spares_slow_readers(tls: Tls, secure: bool) -> None:
     desk = Desk()
     desk.respond = lambda exchange, body: exchange.respond(200, MUCH)
     # Over TLS the standard loop takes any response at once, so that such a connection is closed as idle first.
@@ -328,7 +328,7 @@ async def test_a_slow_reader_lives_and_one_that_reads_nothing_does_not(tls: Tls,
     async with serving(desk, limits, tls.server if secure else None) as (server, port):
         with await asyncio.to_thread(small_socket, port, tls.client if secure else None) as ours:
             ours.sendall(GET)
-            # What it reads in all that time is far less than what makes a system take new bytes.
+            # What the client reads in that time is far less than what lets a kernel accept more bytes.
             for _ in range(12):
                 await asyncio.sleep(0.03)
                 assert await asyncio.to_thread(ours.recv, 2**15)
@@ -337,7 +337,7 @@ async def test_a_slow_reader_lives_and_one_that_reads_nothing_does_not(tls: Tls,
 
 
 def small_socket(port: int, context: ssl.SSLContext | None) -> socket.socket:
-    """A client's socket with a small buffer, so that the other side hears early of what was read."""
+    """Return a client's socket with a small buffer, so that the server soon sees how much was read."""
     ours = socket.socket()
     ours.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2**14)
     ours.connect(("127.0.0.1", port))
@@ -348,14 +348,14 @@ def small_socket(port: int, context: ssl.SSLContext | None) -> socket.socket:
 
 
 class Relay:
-    """An application that sends every request on, and relays what comes back, chunk by chunk as it is."""
+    """An application that forwards every request, and relays the response chunk by chunk, unchanged."""
 
     server: Server
 
     def __init__(self, pool: Pool) -> None:
         self.pool = pool
         self.waited = 0
-        """The most bytes that ever waited for the client."""
+        """The most unsent bytes there were for the client."""
 
     def accept(self, exchange: Exchange) -> RequestHandler:
         exchange.handler = Relaying(self, exchange)
@@ -402,9 +402,9 @@ class Relaying(Sink):
 
 
 @asynccontextmanager
-async def relaying(tls: Tls | None, said: bytes) -> AsyncIterator[tuple[Relay, ScriptedUpstream, Client]]:
-    """A client, a server that relays, and an upstream that says this; with TLS on both sides or on none."""
-    upstream = ScriptedUpstream(respond=lambda _: [said])
+async def relaying(tls: Tls | None, script: bytes) -> AsyncIterator[tuple[Relay, ScriptedUpstream, Client]]:
+    """A client, a server that relays, and an upstream that sends `script`; with TLS on both sides or on neither."""
+    upstream = ScriptedUpstream(respond=lambda _: [script])
     await upstream.start(tls.server if tls is not None else None)
     scheme, file = ("http", None) if tls is None else ("https", tls.file)
     relay = Relay(Pool(Origin(scheme, "localhost", upstream.port, None, file), Limits()))
@@ -428,7 +428,7 @@ STREAM = STREAMED + chunked([MUCH[:65_536]] * 256)
 
 @pytest.mark.parametrize("secure", [False, True])
 @on_each_loop
-async def test_relaying_to_a_client_that_takes_its_time(tls: Tls, secure: bool) -> None:
+async def test_back_pressure_of_a_slow_client(tls: Tls, secure: bool) -> None:
     async with relaying(tls if secure else None, STREAM) as (relay, upstream, client):
         for count in (1, 2):
             client.send("POST", "/", b"hello")
@@ -454,7 +454,7 @@ async def test_relaying_to_a_client_that_leaves(tls: Tls, secure: bool) -> None:
 
 @pytest.mark.parametrize("secure", [False, True])
 @on_each_loop
-async def test_bodies_in_chunks_of_a_byte_both_ways(tls: Tls, secure: bool) -> None:
+async def test_chunks_of_one_byte_in_both_directions(tls: Tls, secure: bool) -> None:
     count = 5_000
     body = b"1\r\nx\r\n" * count + b"0\r\n\r\n"
     async with relaying(tls if secure else None, STREAMED + body) as (_, upstream, client):

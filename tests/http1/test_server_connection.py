@@ -1,6 +1,6 @@
-"""A client's connection, as transcripts: what it says, what it hears, in which order, and when.
+"""A client's connection, as transcripts: what is sent and received, in which order, and when.
 
-What it makes of all that clients can send is `test_conformance`'s.
+`test_conformance` has the table of all requests.
 """
 
 import asyncio
@@ -35,7 +35,7 @@ class Visit:
         self.wire = wire or Wire()
         self.connection = ServerConnection(self.server)
         self.greeting = self.wire.join(self.connection)
-        self.say = self.wire.say
+        self.feed = self.wire.feed
 
     @property
     def state(self) -> str:
@@ -104,7 +104,7 @@ TRANSCRIPTS: dict[str, tuple[Transcript, str]] = {
         "IDLE",
     ),
     "HEAD": ([(get(method=b"HEAD"), response(200)), (get(), response(200))], "IDLE"),
-    "close is asked for": ([(get("/", b"Connection: close"), response(200, close=True))], "CLOSING"),
+    "Connection: close": ([(get("/", b"Connection: close"), response(200, close=True))], "CLOSING"),
     "behind close nothing is read": (
         [(get("/", b"Connection: close") + get(), response(200, close=True)), (get(), b"")],
         "CLOSING",
@@ -143,11 +143,11 @@ TRANSCRIPTS: dict[str, tuple[Transcript, str]] = {
         [(get("/no", EXPECT, b"Content-Length: 2", method=b"POST"), NO_AND_CLOSE), (b"hi", b"")],
         "LINGER",
     ),
-    "refused, and close is asked for": (
+    "refused, with Connection: close": (
         [(get("/no", b"Connection: close"), NO_AND_CLOSE), (get(), b"")],
         "CLOSING",
     ),
-    # What is forgiven, and what is not.
+    # Tolerated and refused deviations.
     "an empty line before": ([(b"\r\n" + get(), response(200))], "IDLE"),
     "an empty line alone": ([(b"\r\n", b""), (get(), response(200))], "IDLE"),
     "an empty line between": ([(get(), response(200)), (b"\r\n", b""), (get(), response(200))], "IDLE"),
@@ -244,10 +244,10 @@ async def test_transcripts(name: str) -> None:
     transcript, state = TRANSCRIPTS[name]
     visit = Visit()
     assert visit.greeting == b""
-    for said, heard in transcript:
-        assert visit.say(said) == heard, said
+    for sent, received in transcript:
+        assert visit.feed(sent) == received, sent
     assert visit.state == state
-    # LINGER tells the client that no more comes, and waits for what it is still sending.
+    # LINGER has closed the sending side, and still reads what the client sends.
     assert visit.wire.ended == (state == "LINGER")
     await asyncio.sleep(0)
     assert (visit.wire.state == "LOST") == (state == "CLOSING" or "HTTP/2" in name)
@@ -264,12 +264,12 @@ BODY = error(413, "the request's body is larger than 10 bytes")
 
 
 def of_line(size: int) -> bytes:
-    """A request whose first line has so many bytes, CRLF included."""
+    """Return a request whose first line has `size` bytes, CRLF included."""
     return get("/" + "x" * (size - len("GET / HTTP/1.1\r\n")))
 
 
 def of_head(size: int) -> bytes:
-    """A request whose head has so many bytes."""
+    """Return a request whose head has `size` bytes."""
     return get("/", b"X: " + b"x" * (size - len(get("/", b"X: "))))
 
 
@@ -281,7 +281,7 @@ def ten_by_ten(body: bytes) -> bytes:
 
 @pytest.mark.parametrize("cut", [lambda sent: [sent], in_bytes], ids=["whole", "in bytes"])
 @pytest.mark.parametrize(
-    ("sent", "heard"),
+    ("sent", "received"),
     [
         (of_line(40), response(200)),
         (of_line(41), LINE),
@@ -301,17 +301,19 @@ def ten_by_ten(body: bytes) -> bytes:
         (chunked("/", ten_by_ten(b"x" * 11))[:-5], BODY),
         # Framing counts for nothing.
         (chunked("/", b"00000001;%b\r\nx\r\n" % (b"a" * 50) * 2 + b"0\r\n\r\n"), response(200, b"xx")),
-        # What is refused anyway is not judged by its size.
+        # A request refused for another reason is not checked for its size.
         (post("/no", b"x" * 11)[:-11], NO_AND_CLOSE),
     ],
 )
-async def test_sizes(sent: bytes, heard: bytes, cut: Callable[[bytes], list[bytes]]) -> None:
+async def test_request_line_head_and_body_too_large(
+    sent: bytes, received: bytes, cut: Callable[[bytes], list[bytes]]
+) -> None:
     visit = Visit(TIGHT)
-    assert b"".join([visit.say(read) for read in cut(sent)]) == heard
-    assert (visit.wire.ended or visit.wire.is_closing()) == (b"HTTP/1.1 4" in heard)
+    assert b"".join([visit.feed(read) for read in cut(sent)]) == received
+    assert (visit.wire.ended or visit.wire.is_closing()) == (b"HTTP/1.1 4" in received)
 
 
-async def test_a_large_head_byte_by_byte_costs_each_byte_once(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_large_head_byte_by_byte_is_scanned_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Looked through from its beginning with every byte, it would be half a gigabyte."""
     looked_at = 0
 
@@ -324,55 +326,55 @@ async def test_a_large_head_byte_by_byte_costs_each_byte_once(monkeypatch: pytes
     visit = Visit()
     raw = get("/", *[b"X: abcdefg"] * 2500)
     for at in range(len(raw)):
-        visit.say(raw[at : at + 1])
+        visit.feed(raw[at : at + 1])
     assert visit.desk.received == [("GET", "/", b"")]
     assert len(raw) <= looked_at < 5 * len(raw)
 
 
-async def test_a_declared_size_is_judged_before_a_byte_is_read() -> None:
+async def test_content_length_too_large_is_refused_before_the_body() -> None:
     visit = Visit(TIGHT)
-    assert visit.say(get("/", EXPECT, b"Content-Length: 11", method=b"POST")) == BODY
+    assert visit.feed(get("/", EXPECT, b"Content-Length: 11", method=b"POST")) == BODY
     assert visit.desk.notes == ["accept POST /", "end / 413"]
 
 
-async def test_a_size_is_judged_while_reading() -> None:
+async def test_chunked_body_too_large_is_refused_while_reading() -> None:
     visit = Visit(TIGHT)
-    assert visit.say(chunked("/", b"a\r\n0123456789\r\n")) == b""
-    assert visit.say(b"1\r\nx") == BODY
+    assert visit.feed(chunked("/", b"a\r\n0123456789\r\n")) == b""
+    assert visit.feed(b"1\r\nx") == BODY
     assert visit.desk.notes == ["accept POST /", "end / 413"]
 
 
 # Reading away what a refused client still sends.
 
 
-async def test_what_is_still_sent_is_read_away() -> None:
+async def test_linger_discards_the_rest_of_the_body() -> None:
     visit = Visit(TIGHT)
-    assert visit.say(post("/", b"x" * 41)[:-41]) == BODY
+    assert visit.feed(post("/", b"x" * 41)[:-41]) == BODY
     for _ in range(30):
-        assert visit.say(b"x") == b""
+        assert visit.feed(b"x") == b""
     assert (visit.state, visit.wire.state) == ("LINGER", "OPEN")
-    visit.say(b"x")
+    visit.feed(b"x")
     assert visit.wire.state == "ABORTED"
 
 
 async def test_a_refused_client_that_leaves() -> None:
     visit = Visit(TIGHT)
-    visit.say(of_line(41))
+    visit.feed(of_line(41))
     await visit.wire.leave()
     assert (visit.state, visit.wire.state) == ("CLOSED", "LOST")
     assert visit.desk.notes == []
 
 
-async def test_where_no_side_can_be_closed_alone() -> None:
+async def test_linger_without_half_close() -> None:
     """TLS has no half-closed connections."""
     visit = Visit(TIGHT, wire=Wire(half_close=False))
-    assert visit.say(of_line(41)) == LINE
+    assert visit.feed(of_line(41)) == LINE
     assert (visit.state, visit.wire.ended, visit.wire.state) == ("LINGER", False, "OPEN")
 
 
-# Times: each word is said so many seconds after the one before.
+# Timeouts: each part is sent this many seconds after the one before.
 
-Said = list[tuple[float, bytes]]
+Timed = list[tuple[float, bytes]]
 
 HALF = get()[:-2]
 SLOW_HEAD = [(0.0, HALF)] + [(3.0, b"x")] * 3
@@ -381,8 +383,8 @@ SLOW_BODY = [(0.0, post("/", b"12345")[:-5])] + [(25.0, b"x")] * 4
 NO_HEAD = error(408, "the request's head was not complete after 10 s")
 NO_BODY = error(408, "no byte of the request's body came for 30 s")
 
-TIMES: dict[str, tuple[Said, bytes, float, float]] = {
-    "nothing is said": ([], NO_HEAD, 10, 12),
+TIMES: dict[str, tuple[Timed, bytes, float, float]] = {
+    "nothing is sent": ([], NO_HEAD, 10, 12),
     "half a head": ([(4, HALF)], NO_HEAD, 10, 12),
     "a head that trickles": (SLOW_HEAD, NO_HEAD, 10, 12),
     "an empty line": ([(4, b"\r\n")], NO_HEAD, 10, 12),
@@ -390,7 +392,7 @@ TIMES: dict[str, tuple[Said, bytes, float, float]] = {
     "no body": ([(1, post("/", b"hello")[:-5])], NO_BODY, 31, 33),
     "half of some chunks": ([(1, chunked("/", b"5\r\nhel"))], NO_BODY, 31, 33),
     "a body that trickles": (SLOW_BODY, NO_BODY, 130, 132),
-    "nothing more is said": ([(4, get())], response(200), 4, 79),
+    "nothing more is sent": ([(4, get())], response(200), 4, 79),
     "after a response, half a head": ([(4, get()), (70, HALF)], response(200) + NO_HEAD, 84, 86),
     "after a response, an empty line": ([(4, get()), (70, b"\r\n")], response(200), 4, 79),
     "after a response, an empty line and half a head": (
@@ -425,19 +427,19 @@ TIMES: dict[str, tuple[Said, bytes, float, float]] = {
 
 
 @pytest.mark.parametrize("name", TIMES)
-def test_times(name: str) -> None:
-    said, heard, written, lost = TIMES[name]
+def test_timeouts(name: str) -> None:
+    sent, received, written, lost = TIMES[name]
 
     async def visit() -> None:
         visit = Visit()
         loop = asyncio.get_running_loop()
         began = loop.time()
         got = b""
-        for wait, data in said:
+        for wait, data in sent:
             await asyncio.sleep(wait)
-            got += visit.say(data)
+            got += visit.feed(data)
         await visit.wire.gone.wait()
-        assert got + visit.wire.heard() == heard
+        assert got + visit.wire.written() == received
         assert visit.wire.written_at - began == pytest.approx(written, abs=0.5)
         assert loop.time() - began == pytest.approx(lost, abs=0.5)
         assert visit.state == "CLOSED"
@@ -445,17 +447,17 @@ def test_times(name: str) -> None:
     run(visit())
 
 
-def test_a_response_takes_as_long_as_it_takes() -> None:
+def test_a_slow_handler_has_no_timeout() -> None:
     async def visit() -> None:
         visit = Visit()
-        visit.say(get("/later"))
+        visit.feed(get("/later"))
         await asyncio.sleep(1000)
         visit.desk.later[0].start(200)
         visit.desk.later[0].write(b"x")
         await asyncio.sleep(1000)
-        visit.wire.heard()
+        visit.wire.written()
         visit.desk.later[0].finish()
-        assert (visit.wire.heard(), visit.state) == (b"0\r\n\r\n", "IDLE")
+        assert (visit.wire.written(), visit.state) == (b"0\r\n\r\n", "IDLE")
 
     run(visit())
 
@@ -465,14 +467,14 @@ def test_a_response_takes_as_long_as_it_takes() -> None:
 
 async def test_pipelined_requests_wait_for_their_turn() -> None:
     visit = Visit()
-    assert visit.say(get("/later/1") + post("/later/2", b"two") + get("/3")) == b""
+    assert visit.feed(get("/later/1") + post("/later/2", b"two") + get("/3")) == b""
     assert visit.desk.notes == ["accept GET /later/1", "serve /later/1"]
     visit.desk.later[0].respond(200, b"one")
-    assert visit.wire.heard() == response(200, b"one")
+    assert visit.wire.written() == response(200, b"one")
     assert visit.state == "RESPONSE"
     visit.desk.later[1].respond(200, b"two")
-    assert visit.wire.heard() == response(200, b"two") + response(200)
-    # The connection has gone on when the application hears of an end.
+    assert visit.wire.written() == response(200, b"two") + response(200)
+    # The connection has gone on when the handler gets `ended`.
     assert visit.desk.notes[2:] == [
         "accept POST /later/2",
         "serve /later/2",
@@ -484,10 +486,10 @@ async def test_pipelined_requests_wait_for_their_turn() -> None:
     ]
 
 
-async def test_what_comes_during_a_response_waits() -> None:
+async def test_bytes_during_a_response_wait() -> None:
     visit = Visit()
-    visit.say(get("/later"))
-    assert [visit.say(read) for read in in_bytes(get("/2"))] == [b""] * len(get("/2"))
+    visit.feed(get("/later"))
+    assert [visit.feed(read) for read in in_bytes(get("/2"))] == [b""] * len(get("/2"))
     visit.desk.later[0].abort()
     assert visit.desk.notes == ["accept GET /later", "serve /later", "end /later 0"]
     assert visit.wire.state == "CLOSING"
@@ -495,17 +497,17 @@ async def test_what_comes_during_a_response_waits() -> None:
 
 async def test_a_thousand_pipelined_requests() -> None:
     visit = Visit()
-    heard = visit.say(get() * 1000)
+    received = visit.feed(get() * 1000)
     await settle(20)
-    assert heard + visit.wire.heard() == response(200) * 1000
+    assert received + visit.wire.written() == response(200) * 1000
     assert (visit.wire.reading, visit.state) == (True, "IDLE")
 
 
-async def test_a_client_that_sends_on_is_not_read_for_ever() -> None:
+async def test_a_client_that_keeps_pipelining_is_paused() -> None:
     visit = Visit(Limits()._replace(max_head=1000))
-    visit.say(get("/later"))
+    visit.feed(get("/later"))
     for _ in range(100):
-        visit.say(get("/later"))
+        visit.feed(get("/later"))
     assert not visit.wire.reading
     assert visit.wire.unread > 0
     count = 1
@@ -515,7 +517,7 @@ async def test_a_client_that_sends_on_is_not_read_for_ever() -> None:
         count += 1
         assert len(visit.desk.later) == count
     visit.desk.later[-1].respond(200, b"")
-    assert (visit.wire.heard(), visit.wire.unread, visit.state) == (response(200) * 101, 0, "IDLE")
+    assert (visit.wire.written(), visit.wire.unread, visit.state) == (response(200) * 101, 0, "IDLE")
 
 
 # One client among others: what comes in many small pieces is read a part in each turn of the loop.
@@ -527,7 +529,7 @@ PIPELINED = get() * 500
 
 
 @pytest.mark.parametrize(
-    ("said", "heard"),
+    ("sent", "received"),
     [
         (SMALL_CHUNKS, response(200, b"x" * TINY)),
         (ODD_CHUNKS, response(200, b"x" * 4000)),
@@ -540,30 +542,30 @@ PIPELINED = get() * 500
     ids=["chunks", "chunks with extensions", "requests", "all of them"],
 )
 @pytest.mark.parametrize("cut", [1, 20, 30_000])
-async def test_many_small_pieces_in_one_read(said: bytes, heard: bytes, cut: int) -> None:
+async def test_many_small_pieces_in_one_read(sent: bytes, received: bytes, cut: int) -> None:
     busy, other = Visit(), Visit()
-    got = busy.say(said[:cut]) + busy.say(said[cut:])
+    got = busy.feed(sent[:cut]) + busy.feed(sent[cut:])
     turns = 0
-    while got != heard:
-        assert heard.startswith(got)
-        assert other.say(get()) == response(200)
+    while got != received:
+        assert received.startswith(got)
+        assert other.feed(get()) == response(200)
         await asyncio.sleep(0)
-        got += busy.wire.heard()
+        got += busy.wire.written()
         turns += 1
     assert 1 < turns < 40
     await settle()
-    assert (busy.wire.reading, busy.say(get())) == (True, response(200))
+    assert (busy.wire.reading, busy.feed(get())) == (True, response(200))
 
 
 async def test_many_small_reads_keep_their_order() -> None:
-    """Also where the transport gives what it had read before it was paused, as TLS does."""
+    """The order is also kept if the transport delivers what it had read before it was paused, as TLS does."""
     visit = Visit()
     size = len(SMALL_CHUNKS)
     for at in range(0, size, size // 3):
         visit.connection.data_received(SMALL_CHUNKS[at : at + size // 3])
     visit.connection.data_received(PIPELINED + get("/last"))
     await settle(50)
-    assert visit.wire.heard() == response(200, b"x" * TINY) + response(200) * 501
+    assert visit.wire.written() == response(200, b"x" * TINY) + response(200) * 501
     assert visit.desk.received[-1] == ("GET", "/last", b"")
 
 
@@ -576,13 +578,13 @@ async def test_requests_that_come_while_others_wait_keep_their_order() -> None:
     assert [target for _, target, _ in visit.desk.received] == targets
 
 
-@pytest.mark.parametrize("said", [SMALL_CHUNKS, PIPELINED])
+@pytest.mark.parametrize("sent", [SMALL_CHUNKS, PIPELINED])
 @pytest.mark.parametrize("how", [Wire.leave, Wire.reset])
 async def test_a_client_that_leaves_while_pieces_wait(
-    said: bytes, how: Callable[[Wire], Awaitable[None]]
+    sent: bytes, how: Callable[[Wire], Awaitable[None]]
 ) -> None:
     visit = Visit()
-    visit.say(said)
+    visit.feed(sent)
     served = len(visit.desk.received)
     await how(visit.wire)
     await settle(20)
@@ -593,7 +595,7 @@ async def test_a_client_that_leaves_while_pieces_wait(
 
 async def test_draining_while_requests_wait() -> None:
     visit = Visit()
-    visit.say(PIPELINED)
+    visit.feed(PIPELINED)
     visit.server.drain()
     await settle(20)
     assert len(visit.desk.received) < 100
@@ -609,19 +611,19 @@ async def test_draining_while_requests_wait() -> None:
 )
 async def test_a_body_that_is_refused_while_pieces_wait(body: bytes, message: bytes) -> None:
     visit = Visit(Limits()._replace(max_body=20_000))
-    assert visit.say(chunked("/", body)) == b""
+    assert visit.feed(chunked("/", body)) == b""
     await settle(20)
-    assert message in visit.wire.heard()
+    assert message in visit.wire.written()
     assert (visit.state, visit.wire.reading) == ("LINGER", True)
 
 
 def test_a_body_falls_silent_when_its_pieces_are_read() -> None:
     async def visit() -> float:
         visit = Visit()
-        visit.say(SMALL_CHUNKS[:-5])
+        visit.feed(SMALL_CHUNKS[:-5])
         began = asyncio.get_running_loop().time()
         await visit.wire.gone.wait()
-        assert visit.wire.heard() == NO_BODY
+        assert visit.wire.written() == NO_BODY
         return asyncio.get_running_loop().time() - began
 
     assert run(visit()) == pytest.approx(32, abs=0.5)
@@ -629,13 +631,13 @@ def test_a_body_falls_silent_when_its_pieces_are_read() -> None:
 
 async def test_a_request_responded_to_later_among_those_that_wait() -> None:
     visit = Visit()
-    heard = visit.say(get() * 70 + get("/later") + get() * 100)
+    received = visit.feed(get() * 70 + get("/later") + get() * 100)
     await settle(20)
     assert len(visit.desk.received) == 71
     assert (visit.state, visit.wire.reading) == ("RESPONSE", True)
     visit.desk.later[0].respond(200, b"")
     await settle(20)
-    assert heard + visit.wire.heard() == response(200) * 171
+    assert received + visit.wire.written() == response(200) * 171
 
 
 # The client's pace.
@@ -650,7 +652,7 @@ async def test_a_client_that_pipelines_without_reading_is_not_read_either() -> N
     visit.desk.respond = big
     visit.wire.takes = False
     for _ in range(100):
-        visit.say(get())
+        visit.feed(get())
     assert len(visit.desk.received) == 1
     assert not visit.wire.reading
     visit.wire.takes = True
@@ -663,17 +665,17 @@ async def test_after_a_slow_response_a_request_is_served_when_it_comes() -> None
     visit = Visit()
     visit.desk.respond = big
     visit.wire.takes = False
-    visit.say(get())
+    visit.feed(get())
     visit.wire.take(visit.wire.waiting)
     assert visit.state == "IDLE"
-    visit.say(get())
+    visit.feed(get())
     assert len(visit.desk.received) == 2
 
 
-async def test_the_application_hears_of_the_clients_pace() -> None:
+async def test_writable_follows_the_clients_reading() -> None:
     visit = Visit(Limits()._replace(high_water=1000))
     visit.wire.takes = False
-    visit.say(get("/later"))
+    visit.feed(get("/later"))
     exchange = visit.desk.later[0]
     exchange.start(200)
     steps: list[Callable[[], None]] = [
@@ -692,16 +694,16 @@ async def test_the_application_hears_of_the_clients_pace() -> None:
 def responding(visit: Visit, phase: str) -> None:
     """A large response: its end is still to come, or it has come, and the connection stays or is to be closed."""
     if phase == "responding":
-        visit.say(get("/later"))
+        visit.feed(get("/later"))
         visit.desk.later[0].start(200)
         visit.desk.later[0].write(b"x" * 100_000)
     else:
         visit.desk.respond = big
-        visit.say(get("/", *([b"Connection: close"] if phase == "closing" else [])))
+        visit.feed(get("/", *([b"Connection: close"] if phase == "closing" else [])))
 
 
 @pytest.mark.parametrize("phase", ["responding", "idle", "closing"])
-def test_a_client_that_reads_nothing_is_cut_off(phase: str) -> None:
+def test_write_timeout_of_a_client_that_reads_nothing(phase: str) -> None:
     async def visit() -> float:
         visit = Visit()
         began = asyncio.get_running_loop().time()
@@ -720,7 +722,7 @@ def test_a_connection_is_idle_from_when_its_response_has_left() -> None:
         visit = Visit()
         visit.desk.respond = big
         visit.wire.takes = False
-        visit.say(get())
+        visit.feed(get())
         for _ in range(3):
             await asyncio.sleep(50)
             visit.wire.take(1000)
@@ -733,12 +735,12 @@ def test_a_connection_is_idle_from_when_its_response_has_left() -> None:
 
 
 @pytest.mark.parametrize(("takes", "seconds"), [(0, 2 + 60), (1000, 2)])
-def test_a_refused_client_that_reads_nothing_is_cut_off(takes: int, seconds: float) -> None:
+def test_write_timeout_of_a_refused_client(takes: int, seconds: float) -> None:
     async def visit() -> float:
         visit = Visit(TIGHT._replace(high_water=10))
         began = asyncio.get_running_loop().time()
         visit.wire.takes = False
-        visit.say(of_line(41))
+        visit.feed(of_line(41))
         visit.wire.take(min(takes, visit.wire.waiting))
         await visit.wire.gone.wait()
         return asyncio.get_running_loop().time() - began
@@ -747,7 +749,7 @@ def test_a_refused_client_that_reads_nothing_is_cut_off(takes: int, seconds: flo
 
 
 @pytest.mark.parametrize("phase", ["responding", "idle", "closing"])
-def test_a_slow_client_that_makes_progress_lives_until_it_makes_none(phase: str) -> None:
+def test_write_timeout_restarts_with_progress(phase: str) -> None:
     async def visit() -> float:
         visit = Visit()
         visit.wire.takes = False
@@ -764,7 +766,7 @@ def test_a_slow_client_that_makes_progress_lives_until_it_makes_none(phase: str)
     assert 60 <= run(visit()) <= 121
 
 
-def test_a_slow_client_that_takes_all_is_served_on() -> None:
+def test_a_slow_client_that_reads_everything_keeps_its_connection() -> None:
     async def visit() -> None:
         visit = Visit()
         visit.wire.takes = False
@@ -783,7 +785,7 @@ def test_a_slow_client_that_takes_all_is_served_on() -> None:
 
 @pytest.mark.parametrize("how", [Wire.leave, Wire.reset])
 @pytest.mark.parametrize(
-    ("said", "notes"),
+    ("sent", "notes"),
     [
         (b"", []),
         (HALF, []),
@@ -794,10 +796,10 @@ def test_a_slow_client_that_takes_all_is_served_on() -> None:
     ],
 )
 async def test_a_client_that_leaves(
-    said: bytes, notes: list[str], how: Callable[[Wire], Awaitable[None]]
+    sent: bytes, notes: list[str], how: Callable[[Wire], Awaitable[None]]
 ) -> None:
     visit = Visit()
-    visit.say(said)
+    visit.feed(sent)
     await how(visit.wire)
     assert (visit.desk.notes, visit.state) == (notes, "CLOSED")
     assert visit.server.connections == set()
@@ -805,7 +807,7 @@ async def test_a_client_that_leaves(
 
 async def test_a_client_that_leaves_in_the_middle_of_its_response() -> None:
     visit = Visit()
-    visit.say(get("/later"))
+    visit.feed(get("/later"))
     exchange = visit.desk.later[0]
     exchange.start(200)
     exchange.write(b"some")
@@ -816,12 +818,12 @@ async def test_a_client_that_leaves_in_the_middle_of_its_response() -> None:
 
 
 def test_a_client_that_leaves_with_bytes_waiting_for_it() -> None:
-    """The application hears of it at once; what waits still goes out, as long as the client takes it."""
+    """The application is notified at once; unsent bytes still go out, as long as the client takes them."""
 
     async def visit() -> float:
         visit = Visit()
         visit.wire.takes = False
-        visit.say(get("/later"))
+        visit.feed(get("/later"))
         visit.desk.later[0].start(200)
         visit.desk.later[0].write(b"x")
         await visit.wire.leave()
@@ -835,20 +837,20 @@ def test_a_client_that_leaves_with_bytes_waiting_for_it() -> None:
     assert run(visit()) == pytest.approx(60, abs=0.5)
 
 
-async def test_what_comes_while_closing_is_not_kept() -> None:
+async def test_bytes_while_closing_are_discarded() -> None:
     """Over TLS, bytes may still come when the closing has begun."""
     visit = Visit()
     visit.wire.takes = False
-    visit.say(get("/", b"Connection: close"))
+    visit.feed(get("/", b"Connection: close"))
     visit.connection.data_received(get())
     assert (visit.state, len(visit.desk.received)) == ("CLOSING", 1)
 
 
-@pytest.mark.parametrize("said", [b"", get(), post("/", b"hello")[:-1], get("/later"), b"\n\n"])
-async def test_a_connection_that_is_lost_is_let_go(said: bytes) -> None:
-    """No timer holds it, and what it knows."""
+@pytest.mark.parametrize("sent", [b"", get(), post("/", b"hello")[:-1], get("/later"), b"\n\n"])
+async def test_a_lost_connection_is_garbage_collected(sent: bytes) -> None:
+    """Afterwards no timer refers to the connection."""
     visit = Visit()
-    visit.say(said)
+    visit.feed(sent)
     await visit.wire.reset()
     server = ref(visit.server)
     del visit
@@ -860,7 +862,7 @@ async def test_a_connection_that_is_lost_is_let_go(said: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "state", "rest", "heard"),
+    ("sent", "state", "rest", "received"),
     [
         (b"", "CLOSING", b"", b""),
         (get(), "CLOSING", b"", b""),
@@ -868,27 +870,27 @@ async def test_a_connection_that_is_lost_is_let_go(said: bytes) -> None:
         (post("/", b"hello")[:-1], "BODY", b"o", response(200, b"hello", close=True)),
     ],
 )
-async def test_draining(said: bytes, state: str, rest: bytes, heard: bytes) -> None:
+async def test_draining(sent: bytes, state: str, rest: bytes, received: bytes) -> None:
     visit = Visit()
-    visit.say(said)
+    visit.feed(sent)
     visit.server.drain()
     assert visit.state == state
-    assert visit.say(rest) == heard
+    assert visit.feed(rest) == received
     assert visit.wire.is_closing()
 
 
 async def test_draining_during_a_response() -> None:
     visit = Visit()
-    visit.say(get("/later") + get())
+    visit.feed(get("/later") + get())
     visit.server.drain()
     assert visit.state == "RESPONSE"
     visit.desk.later[0].respond(200, b"")
-    assert (visit.wire.heard(), visit.state) == (response(200, close=True), "CLOSING")
+    assert (visit.wire.written(), visit.state) == (response(200, close=True), "CLOSING")
 
 
 async def test_draining_with_the_head_on_its_way() -> None:
     visit = Visit()
-    visit.say(get("/later"))
+    visit.feed(get("/later"))
     visit.desk.later[0].start(200)
     visit.desk.later[0].write(b"x")
     visit.server.drain()
@@ -901,38 +903,38 @@ async def test_a_connection_made_while_draining_serves_one_request() -> None:
     visit.server.drain()
     late = Wire()
     late.join(ServerConnection(visit.server))
-    assert late.say(get() + get()) == response(200, close=True)
+    assert late.feed(get() + get()) == response(200, close=True)
     assert late.state == "CLOSING"
 
 
 # Too many.
 
 
-async def test_one_connection_too_many() -> None:
+async def test_max_connections_gives_503() -> None:
     visit = Visit(Limits()._replace(max_connections=1))
     second = Wire()
     message = b"too many connections are open at this gateway"
     connection = ServerConnection(visit.server)
     assert second.join(connection) == response(503, message, b"retry-after: 1", close=True)
     assert (repr(connection), second.ended) == ("<ServerConnection [LINGER]>", True)
-    assert second.say(get()) == b""
-    assert visit.say(get()) == response(200)
+    assert second.feed(get()) == b""
+    assert visit.feed(get()) == response(200)
     await visit.wire.leave()
     await second.leave()
     third = Wire()
     assert third.join(ServerConnection(visit.server)) == b""
 
 
-async def test_far_too_many_connections() -> None:
-    """Only so many hear that they are too many; all of them have a descriptor until they have heard it."""
+async def test_max_refused_connections() -> None:
+    """MAX_REFUSED connections get a 503; each holds a descriptor until it has received that."""
     visit = Visit(Limits()._replace(max_connections=1))
     wires = [Wire() for _ in range(MAX_REFUSED + 2)]
-    heard = [wire.join(ServerConnection(visit.server)) for wire in wires]
-    assert [b"503" in words for words in heard] == [True] * MAX_REFUSED + [False, False]
+    received = [wire.join(ServerConnection(visit.server)) for wire in wires]
+    assert [b"503" in words for words in received] == [True] * MAX_REFUSED + [False, False]
     assert [wire.state for wire in wires[-3:]] == ["OPEN", "ABORTED", "ABORTED"]
     await asyncio.sleep(0)
     assert len(visit.server.connections) == 1 + MAX_REFUSED
-    assert visit.say(get()) == response(200)
+    assert visit.feed(get()) == response(200)
 
 
 # An application that raises.
@@ -941,18 +943,18 @@ CRASH = response(500, b"crash")
 
 
 @pytest.mark.parametrize(
-    ("fails", "heard", "notes"),
+    ("fails", "received", "notes"),
     [
         ("accept", CRASH + response(200), ["accept POST /", "crash in accept", "end / 500"]),
         ("serve", CRASH + response(200), ["accept POST /", "serve /", "crash in serve", "end / 500"]),
     ],
 )
-async def test_an_exception_becomes_a_response(fails: str, heard: bytes, notes: list[str]) -> None:
+async def test_an_exception_becomes_a_response(fails: str, received: bytes, notes: list[str]) -> None:
     visit = Visit()
     visit.desk.fails = fails
-    first = visit.say(post("/", b"hello"))
+    first = visit.feed(post("/", b"hello"))
     visit.desk.fails = ""
-    assert first + visit.say(get()) == heard
+    assert first + visit.feed(get()) == received
     assert visit.desk.notes[: len(notes)] == notes
 
 
@@ -960,17 +962,17 @@ async def test_an_exception_when_the_client_is_slow() -> None:
     visit = Visit(Limits()._replace(high_water=10))
     visit.desk.fails = "writable"
     visit.wire.takes = False
-    visit.say(get("/later"))
+    visit.feed(get("/later"))
     visit.desk.later[0].start(200)
     visit.desk.later[0].write(b"x" * 20)
     assert visit.desk.notes[2:] == ["writable False", "crash in writable", "end /later 200"]
 
 
-@pytest.mark.parametrize("said", [get("/later"), post("/", b"hello")[:-1]])
-async def test_an_exception_when_the_client_has_left(said: bytes) -> None:
+@pytest.mark.parametrize("sent", [get("/later"), post("/", b"hello")[:-1]])
+async def test_an_exception_when_the_client_has_left(sent: bytes) -> None:
     visit = Visit()
     visit.desk.fails = "end"
-    visit.say(said)
+    visit.feed(sent)
     await visit.wire.leave()
     assert (visit.desk.notes[-1], visit.state) == ("crash in end", "CLOSED")
 
@@ -982,11 +984,11 @@ class Silent(Desk):
         raise ValueError
 
 
-async def test_an_exception_without_a_handler_is_the_loops() -> None:
+async def test_an_exception_without_a_handler_reaches_the_loop() -> None:
     visit = Visit()
     visit.server.application = Silent()
     with pytest.raises(ValueError):
-        visit.say(get())
+        visit.feed(get())
     await visit.wire.reset()
     assert visit.state == "CLOSED"
 
@@ -999,10 +1001,10 @@ SHORT = b"GET / HTTP/1.0\r\n\r\n"
 @pytest.mark.parametrize("known", [get(), post("/", b"hello"), get("/", b"X-Odd:z")])
 async def test_a_known_head_in_reads_and_a_shorter_one_behind_it(known: bytes) -> None:
     visit = Visit()
-    heard = visit.say(known)
+    received = visit.feed(known)
     for at in range(1, len(known)):
-        assert visit.say(known[:at]) + visit.say(known[at:]) == heard
-    assert visit.say(SHORT) == response(200, close=True)
+        assert visit.feed(known[:at]) + visit.feed(known[at:]) == received
+    assert visit.feed(SHORT) == response(200, close=True)
 
 
 async def test_a_known_head_whose_length_makes_it_too_large() -> None:
@@ -1010,32 +1012,32 @@ async def test_a_known_head_whose_length_makes_it_too_large() -> None:
     size = len(known) - 9
     visit = Visit(Limits()._replace(max_head=size))
     for _ in range(2):
-        assert visit.say(known) == response(200, b"x" * 9)
-    assert visit.say(longer) == error(431, f"the request's head is larger than {size} bytes")
+        assert visit.feed(known) == response(200, b"x" * 9)
+    assert visit.feed(longer) == error(431, f"the request's head is larger than {size} bytes")
 
 
 async def test_an_empty_line_before_each_known_head() -> None:
     visit = Visit()
-    visit.say(get())
+    visit.feed(get())
     for _ in range(3):
-        assert visit.say(b"\r\n") + visit.say(get()) == response(200)
+        assert visit.feed(b"\r\n") + visit.feed(get()) == response(200)
 
 
-# What it shows of itself.
+# repr.
 
 
-async def test_states() -> None:
+async def test_repr_shows_the_state() -> None:
     visit = Visit()
     assert visit.state == "HEAD"
-    visit.say(post("/later", b"hello")[:-1])
+    visit.feed(post("/later", b"hello")[:-1])
     assert visit.state == "BODY"
-    visit.say(b"o")
+    visit.feed(b"o")
     assert visit.state == "RESPONSE"
     visit.desk.later[0].respond(200, b"")
     assert visit.state == "IDLE"
-    visit.say(b"G")
+    visit.feed(b"G")
     assert visit.state == "HEAD"
-    visit.say(b"\n\n")
+    visit.feed(b"\n\n")
     assert visit.state == "LINGER"
     await visit.wire.leave()
     assert visit.state == "CLOSED"

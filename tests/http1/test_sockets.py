@@ -30,7 +30,7 @@ def close(sockets: list[tuple[socket.socket, ...]]) -> None:
             sock.close()
 
 
-def test_all_have_one_port(balanced: bool) -> None:
+def test_all_sockets_have_one_port(balanced: bool) -> None:
     sockets = bind_sockets("127.0.0.1", 0, 3)
     assert [len(each) for each in sockets] == [1, 1, 1]
     assert len({each[0].getsockname() for each in sockets}) == 1
@@ -39,12 +39,12 @@ def test_all_have_one_port(balanced: bool) -> None:
     close(sockets)
 
 
-def test_a_port_that_was_asked_for(balanced: bool, taken: int) -> None:
+def test_a_given_port(balanced: bool, taken: int) -> None:
     with pytest.raises(OSError, match="Address already in use"):
         bind_sockets("127.0.0.1", taken, 2)
 
 
-def test_a_port_that_another_gateway_shares_out(balanced: bool) -> None:
+def test_a_port_that_another_gateway_shares(balanced: bool) -> None:
     theirs = bind_sockets("127.0.0.1", 0, 2)
     for (sock,) in theirs:
         sock.listen()
@@ -60,7 +60,7 @@ def both(monkeypatch: pytest.MonkeyPatch, port: int) -> None:
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: [six, four, four, six])
 
 
-def test_a_name_with_two_addresses(balanced: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_hostname_with_two_addresses(balanced: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     both(monkeypatch, 0)
     sockets = bind_sockets("localhost", 0, 2)
     names = [[sock.getsockname()[0] for sock in each] for each in sockets]
@@ -81,14 +81,16 @@ def test_every_address_of_either_family(balanced: bool, monkeypatch: pytest.Monk
     close(sockets)
 
 
-def test_half_a_name_is_nothing(balanced: bool, monkeypatch: pytest.MonkeyPatch, taken: int) -> None:
-    """What was bind_sockets before the failure is closed: an open socket would be a warning, and so an error."""
+def test_bind_failure_of_one_address_closes_the_others(
+    balanced: bool, monkeypatch: pytest.MonkeyPatch, taken: int
+) -> None:
+    """Sockets bound before the failure are closed: an open one would be a warning, and so an error."""
     both(monkeypatch, taken)
     with pytest.raises(OSError, match="Address already in use"):
         bind_sockets("localhost", taken, 2)
 
 
-def test_the_kernel_shares_out_connections(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_kernel_balances_connections(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(binding, "BALANCED", True)
     sockets = bind_sockets("127.0.0.1", 0, 2)
     for (sock,) in sockets:
@@ -110,7 +112,7 @@ def test_the_kernel_shares_out_connections(monkeypatch: pytest.MonkeyPatch) -> N
     close(sockets)
 
 
-async def test_a_socket_serves_a_loop(balanced: bool) -> None:
+async def test_a_bound_socket_serves_a_loop(balanced: bool) -> None:
     sockets = bind_sockets("127.0.0.1", 0, 1)
     server = await asyncio.start_server(lambda _, writer: writer.close(), sock=sockets[0][0])
     reader, writer = await asyncio.open_connection(*sockets[0][0].getsockname())

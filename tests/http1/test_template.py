@@ -22,22 +22,22 @@ from tests.http1.conformance import CASES
 from tests.http1.heads import (
     ACCEPTABLE,
     ANY,
-    ASKED,
-    ASKED_IN_CHUNKS,
     BASES,
     CHANGES,
     EDITS,
     ENDS,
     NO_CONTENT,
+    REQUEST,
+    REQUEST_IN_CHUNKS,
     RESPONSE,
     Text,
     edited,
+    fields_of,
     head,
     is_response,
     learnt,
     parse,
     reading,
-    said,
 )
 
 
@@ -81,10 +81,10 @@ def assert_read_alike(reader: RequestHeadReader, raw: bytes) -> None:
     else:
         known, size = found
         assert size == head_end(raw)
-        assert said(known) == reading(lambda: parse_request_head(raw[:size]))
+        assert fields_of(known) == reading(lambda: parse_request_head(raw[:size]))
 
 
-# What is recognised.
+# Matching heads.
 
 
 @pytest.mark.parametrize("text", BASES)
@@ -136,9 +136,9 @@ def test_the_values_in_the_holes_are_those_of_each_head(text: Text) -> None:
 @pytest.mark.parametrize("line", [b"User-Agent: claude-cli/2.2", b"Host: localhost", b"Connection: close"])
 def test_another_constant_line_is_another_template(line: bytes) -> None:
     name = line.partition(b":")[0]
-    other = [line if each.startswith(name + b":") else each for each in ASKED]
-    assert learnt(ASKED).match(head(*other)) is None
-    assert_warm_equals_cold(head(*ASKED), head(*other))
+    other = [line if each.startswith(name + b":") else each for each in REQUEST]
+    assert learnt(REQUEST).match(head(*other)) is None
+    assert_warm_equals_cold(head(*REQUEST), head(*other))
 
 
 # What makes no difference.
@@ -160,13 +160,13 @@ def test_each_line_changed(text: Text) -> None:
 
 @pytest.mark.parametrize("text", BASES)
 @pytest.mark.parametrize("end", ENDS)
-def test_other_ends(text: Text, end: Callable[[bytes], bytes]) -> None:
+def test_heads_with_other_line_ends(text: Text, end: Callable[[bytes], bytes]) -> None:
     raw = end(head(*text))
     assert_warm_equals_cold(head(*text), raw)
 
 
 @pytest.mark.parametrize(
-    "usual", [head(*ASKED), head(*ASKED_IN_CHUNKS), head(b"GET / HTTP/1.1", b"Host: a"), b""]
+    "usual", [head(*REQUEST), head(*REQUEST_IN_CHUNKS), head(b"GET / HTTP/1.1", b"Host: a"), b""]
 )
 def test_the_conformance_table(usual: bytes) -> None:
     """Each of its heads behind a usual one, and behind itself."""
@@ -186,14 +186,16 @@ def test_any_head_that_is_edited(first: bytes, edits: list[tuple[int, int, bytes
 
 @settings(max_examples=100)
 @given(st.sampled_from(BASES), ANY)
-def test_any_head_behind_a_usual_one(text: Text, raw: bytes) -> None:
+def test_any_head_after_a_usual_one(text: Text, raw: bytes) -> None:
     assert_warm_equals_cold(head(*text), raw)
 
 
 @settings(max_examples=100)
-@given(st.lists(st.one_of(ACCEPTABLE, st.sampled_from([head(*ASKED), head(*ASKED_IN_CHUNKS)])), max_size=6))
+@given(
+    st.lists(st.one_of(ACCEPTABLE, st.sampled_from([head(*REQUEST), head(*REQUEST_IN_CHUNKS)])), max_size=6)
+)
 def test_one_head_after_the_other_on_a_connection(raws: list[bytes]) -> None:
-    """Whatever was read before, accepted or refused."""
+    """Any heads may have been read before, accepted or refused."""
     requests, template = new_reader(), None
     for raw in raws:
         if is_response(raw):
@@ -211,15 +213,15 @@ def test_one_head_after_the_other_on_a_connection(raws: list[bytes]) -> None:
 @pytest.mark.parametrize("length", [b"5", b"0", b"17", b"123456789012345678"])
 def test_the_last_head_with_another_length(length: bytes) -> None:
     reader = new_reader()
-    first = reader.read(head(*ASKED))
+    first = reader.read(head(*REQUEST))
     first.known = known = object()
-    raw = head(*ASKED[:-1], b"Content-Length: " + length)
+    raw = head(*REQUEST[:-1], b"Content-Length: " + length)
     for _ in range(2):
         found = reader.recall(raw + b"GET")
         assert found is not None
         again, size = found
         assert size == len(raw)
-        assert said(again) == said(parse_request_head(raw))
+        assert fields_of(again) == fields_of(parse_request_head(raw))
         assert (again.known, again.template) == (known, first.template)
     assert first.content_length == 5
 
@@ -227,12 +229,12 @@ def test_the_last_head_with_another_length(length: bytes) -> None:
 @pytest.mark.parametrize("length", [b"", b"05", b"+5", b"5 ", b"1" * 19, b"1" * 30, b"5\x00", b"5, 5"])
 def test_a_length_that_is_not_plain_is_not_recalled(length: bytes) -> None:
     reader = new_reader()
-    reader.read(head(*ASKED))
-    assert reader.recall(head(*ASKED[:-1], b"Content-Length: " + length)) is None
+    reader.read(head(*REQUEST))
+    assert reader.recall(head(*REQUEST[:-1], b"Content-Length: " + length)) is None
 
 
 def test_a_head_that_is_not_complete_is_not_recalled() -> None:
-    for text in (ASKED, (b"GET / HTTP/1.1", b"Host: a")):
+    for text in (REQUEST, (b"GET / HTTP/1.1", b"Host: a")):
         reader = new_reader()
         raw = head(*text)
         assert reader.recall(raw) is None
@@ -243,31 +245,31 @@ def test_a_head_that_is_not_complete_is_not_recalled() -> None:
 
 def test_a_reader_that_has_refused_a_head_recalls_nothing() -> None:
     reader = new_reader()
-    reader.read(head(*ASKED))
+    reader.read(head(*REQUEST))
     assert is_refusal(reading(lambda: reader.read(head(b"GET / HTTP/1.1"))))
-    assert reader.recall(head(*ASKED)) is not None
+    assert reader.recall(head(*REQUEST)) is not None
 
 
 def test_a_head_without_a_template_is_not_recalled() -> None:
     reader = new_reader()
-    reader.read(head(*ASKED))
+    reader.read(head(*REQUEST))
     template = reader.template
     odd = head(b"GET / HTTP/1.1", b"Host: a", b"X-Api-Key:k")
     assert reader.read(odd).template is None
-    assert (reader.recall(odd), reader.recall(head(*ASKED))) == (None, None)
+    assert (reader.recall(odd), reader.recall(head(*REQUEST))) == (None, None)
     assert reader.template is template
 
 
 def test_connections_that_were_made_before_any_head_came_share_its_template() -> None:
     shared = Shared()
     first, second = new_reader(shared), new_reader(shared)
-    first.read(head(*ASKED))
-    assert second.recall(head(*ASKED)) is None
-    other = head(*(line.replace(b"s3cret-1", b"another") for line in ASKED))
+    first.read(head(*REQUEST))
+    assert second.recall(head(*REQUEST)) is None
+    other = head(*(line.replace(b"s3cret-1", b"another") for line in REQUEST))
     assert second.read(other).template is first.template
 
 
-# What is kept.
+# Which lines are kept.
 
 
 @pytest.mark.parametrize(
@@ -343,11 +345,11 @@ SECRET_LINES = [
 @pytest.mark.parametrize("line", SECRET_LINES)
 @pytest.mark.parametrize("start", [b"GET / HTTP/1.1", b"HTTP/1.1 200 OK"])
 def test_no_secret_and_no_value_that_varies_is_kept(start: bytes, line: bytes) -> None:
-    raw = head(start, b"Host: a", b"X-Open: said", line, b"Content-Length: 4711")
+    raw = head(start, b"Host: a", b"X-Open: kept", line, b"Content-Length: 4711")
     found = parse(raw)
     assert found.template is not None
     values = list(kept(found.template))
-    assert b"said" in values
+    assert b"kept" in values
     assert not any(b"s3cret" in value or b"4711" in value for value in values)
     assert b"s3cret" not in repr(found.template).encode()
     assert_warm_equals_cold(raw, raw.replace(b"s3cret", b"other"))
@@ -363,5 +365,5 @@ def test_holes_and_their_names() -> None:
     assert values is not None
     assert values[template.holes[2]] == b"req_1"
     assert (values[template.length], template.length_at) == (b"5", 8)
-    without = learnt(ASKED_IN_CHUNKS)
+    without = learnt(REQUEST_IN_CHUNKS)
     assert (without.length, without.length_at, sorted(without.hole_names)) == (-1, -1, [b"cookie"])

@@ -1,4 +1,4 @@
-"""What waits for a peer: in the transport, and in the system where that tells."""
+"""Unsent bytes: in the transport, and in the kernel's send queue where the system reports it."""
 
 import asyncio
 import socket
@@ -31,18 +31,18 @@ def test_without_a_socket_the_transport_counts() -> None:
     assert unsent_bytes(Connection(None)) == 7
 
 
-def test_a_socket_that_is_closed_counts_for_nothing() -> None:
+def test_a_closed_socket_has_no_unsent_bytes() -> None:
     with socket.socket() as closed:
         pass
     assert unsent_bytes(Connection(closed)) == 7
 
 
-def test_a_file_that_has_no_such_count() -> None:
+def test_a_file_without_a_send_queue() -> None:
     with open(__file__, "rb") as file:
         assert unsent_bytes(Connection(file)) == 7
 
 
-def test_a_system_that_does_not_tell(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_system_without_send_queue_size(monkeypatch: pytest.MonkeyPatch) -> None:
     ours, theirs = socket.socketpair()
     with ours, theirs:
         monkeypatch.setitem(sys.modules, "termios", None)
@@ -50,9 +50,9 @@ def test_a_system_that_does_not_tell(monkeypatch: pytest.MonkeyPatch) -> None:
         assert unsent_bytes(Connection(ours)) == 7
 
 
-async def test_it_falls_while_the_peer_reads() -> None:
-    """Also where the transport cannot write: that is what it is for. Only Linux is known to tell."""
-    told = sys.platform == "linux"
+async def test_unsent_bytes_fall_while_the_peer_reads() -> None:
+    """Also where the transport cannot write, which is its purpose. Only Linux is known to report the queue."""
+    supported = sys.platform == "linux"
     loop = asyncio.get_running_loop()
     with socket.create_server(("127.0.0.1", 0)) as listener:
         theirs = socket.create_connection(listener.getsockname())
@@ -65,7 +65,7 @@ async def test_it_falls_while_the_peer_reads() -> None:
         theirs.recv(512 * 1024, socket.MSG_WAITALL)
         await settle()
         after = unsent_bytes(transport), transport.get_write_buffer_size()
-        assert (before[0] > before[1] > 0) == told
-        assert before[0] > after[0] > 0 or not told
+        assert (before[0] > before[1] > 0) == supported
+        assert before[0] > after[0] > 0 or not supported
         transport.abort()
         await settle()

@@ -12,7 +12,7 @@ from gateway.http1.upstream_request import BodyReceiver, UpstreamError
 
 
 class Desk:
-    """An application that notes what it is asked. It responds with the request's body, or as `respond` says.
+    """An application that records requests. It responds with the request's body, or as `respond` returns.
 
     A target that begins with `/no` is refused, one that begins with `/later` waits for the test.
     """
@@ -88,7 +88,7 @@ def response(status: int, body: bytes = b"", *fields: bytes, close: bool = False
 
 
 class Sink:
-    """A request to an upstream that receives its response itself, head and body, and notes what it is told."""
+    """A request to an upstream that receives its response itself, head and body, and records the calls."""
 
     def __init__(
         self,

@@ -30,13 +30,13 @@ REDACTED = {"type": "redacted_thinking", "data": "x"}
 
 NOTHING: list[Any] = ["", " ", [], None]
 
-ANSWERED = [user("a"), assistant(call("t1"), call("t2")), user(result("t2"), result("t1"), text("b"))]
+ANSWERED_CALLS = [user("a"), assistant(call("t1"), call("t2")), user(result("t2"), result("t1"), text("b"))]
 
 HISTORIES: list[tuple[list[dict[str, Any]], set[str]]] = [
     ([], set()),
     ([user("a"), assistant("b"), user("c")], set()),
-    (ANSWERED, set()),
-    ([*ANSWERED, assistant(thought(), REDACTED, text("c"))], set()),
+    (ANSWERED_CALLS, set()),
+    ([*ANSWERED_CALLS, assistant(thought(), REDACTED, text("c"))], set()),
     ([user({"type": "image"}, result(content=[{"type": "image"}]))], {"tool_results"}),
     ([user("a"), user("b")], {"merge_roles"}),
     ([user(" ")], {"empty_text"}),
@@ -49,7 +49,7 @@ HISTORIES: list[tuple[list[dict[str, Any]], set[str]]] = [
     ([system(" ")], {"system_role"}),
     ([assistant(call("a:b")), user(result("a:b"))], {"tool_ids"}),
     ([assistant(call("")), user(result(""))], {"tool_ids"}),
-    ([*ANSWERED, *ANSWERED], {"merge_roles", "tool_ids"}),
+    ([*ANSWERED_CALLS, *ANSWERED_CALLS], {"merge_roles", "tool_ids"}),
     ([assistant(call()), user(result(content=[text(" ")]))], {"empty_results"}),
     ([assistant(call()), user(result(content=[]))], set()),
     *(

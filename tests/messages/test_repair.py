@@ -113,12 +113,12 @@ def conversations(draw: st.DrawFn) -> tuple[list[dict[str, Any]], list[int]]:
     lengths = [1]
     for _ in range(draw(st.integers(1, 5))):
         calls = [call(draw(odd)) for _ in range(draw(st.integers(0, 3)))]
-        said = draw(
+        spoken = draw(
             st.lists(
                 st.sampled_from([text("a"), text(" "), thought("gemini:x"), search(), found()]), max_size=3
             )
         )
-        messages.append(assistant(*said, *calls, text("b")))
+        messages.append(assistant(*spoken, *calls, text("b")))
         results = [
             result(block["id"], draw(st.sampled_from(["ok", "", []])), is_error=draw(st.booleans()))
             for block in calls

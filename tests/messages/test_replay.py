@@ -45,14 +45,14 @@ def test_a_replayed_message_is_collected_again(content: list[Any]) -> None:
 
 
 def test_tool_input_comes_as_a_delta_and_a_signature_last() -> None:
-    told = [orjson.loads(event.data) for event in events(message(thought("s"), call(input={"a": 1})))]
-    assert [data["delta"]["type"] for data in told if data["type"] == "content_block_delta"] == [
+    documents = [orjson.loads(event.data) for event in events(message(thought("s"), call(input={"a": 1})))]
+    assert [data["delta"]["type"] for data in documents if data["type"] == "content_block_delta"] == [
         "thinking_delta",
         "signature_delta",
         "input_json_delta",
     ]
     assert all(
-        not data["content_block"].get("input") for data in told if data["type"] == "content_block_start"
+        not data["content_block"].get("input") for data in documents if data["type"] == "content_block_start"
     )
 
 

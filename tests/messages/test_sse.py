@@ -93,7 +93,7 @@ BLOCKS = st.lists(
 ).map(b"".join)
 
 
-def told(pieces: list[bytes], limit: int) -> list[Event] | str:
+def decode(pieces: list[bytes], limit: int) -> list[Event] | str:
     """All events of a stream that comes in these pieces, or why there are none."""
     decoder = EventDecoder(limit)
     try:
@@ -109,11 +109,11 @@ def told(pieces: list[bytes], limit: int) -> list[Event] | str:
 )
 def test_whole_blocks_are_read_as_their_lines_are(raw: bytes, limit: int, cuts: list[int]) -> None:
     """Bytes that come one by one are never a block."""
-    expected = told([raw[at : at + 1] for at in range(len(raw))], limit)
+    expected = decode([raw[at : at + 1] for at in range(len(raw))], limit)
     edges = sorted(cut % (len(raw) + 1) for cut in cuts)
     pieces = [raw[start:end] for start, end in zip([0, *edges], [*edges, len(raw)], strict=True)]
-    assert told([raw], limit) == expected
-    assert told(pieces, limit) == expected
+    assert decode([raw], limit) == expected
+    assert decode(pieces, limit) == expected
 
 
 def test_an_event_comes_as_soon_as_its_blank_line_does() -> None:

@@ -22,7 +22,7 @@ def writer() -> StreamWriter:
     return StreamWriter(message_id="msg_1", model="m")
 
 
-def told(raw: bytes) -> list[str]:
+def names_of(raw: bytes) -> list[str]:
     """A transcript of events: one short line each."""
     decoder = EventDecoder()
     lines = []
@@ -252,7 +252,7 @@ def test_transcripts(name: str) -> None:
     w = writer()
     for call in calls:
         call(w)
-    assert told(w.take()) == events
+    assert names_of(w.take()) == events
     assert w.take() == b""
 
 

@@ -143,10 +143,10 @@ def test_nobody_is_asked_for_a_passphrase(tmp_path: Path) -> None:
     )
     (tmp_path / "c.pem").write_bytes(issued.cert_chain_pems[0].bytes())
     (tmp_path / "k.pem").write_bytes(sealed)
-    (said,) = problems(
+    (message,) = problems(
         Config(server=Server(tls=Tls(certificate=tmp_path / "c.pem", private_key=tmp_path / "k.pem")))
     )
-    assert "cannot be used together" in said
+    assert "cannot be used together" in message
 
 
 @pytest.mark.parametrize(

@@ -37,20 +37,20 @@ def before() -> Iterator[None]:
 
 @pytest.mark.usefixtures("before")
 async def test_the_end_is_told_once_however_early_it_comes() -> None:
-    told: list[str] = []
-    handlers: Handlers = {signal.SIGTERM: lambda: told.append("stop")}
+    calls: list[str] = []
+    handlers: Handlers = {signal.SIGTERM: lambda: calls.append("stop")}
     child = Child(None)
     await child.end()
     child.start(["/bin/sh", "-c", "exit 3"], os.environ, None)
     await eventually(lambda: child.code is not None)
     child._on_signal(signal.SIGTERM)
-    assert told == []
+    assert calls == []
     release = child.source(handlers)
-    assert told == ["stop"]
+    assert calls == ["stop"]
     child._on_signal(signal.SIGTSTP)
-    assert told == ["stop"]
+    assert calls == ["stop"]
     child._on_signal(signal.SIGINT)
-    assert told == ["stop", "stop"]
+    assert calls == ["stop", "stop"]
     child._send(signal.SIGTERM)
     assert child.code == 3
     release()

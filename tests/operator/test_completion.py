@@ -60,7 +60,7 @@ def completed(shell: str, text: str, directory: Path, *lines: str) -> list[str]:
     """What a shell in this directory, with this script, shows for each line and two tabs."""
     (directory / "script").write_text(text)
     if shell == "fish":
-        return [_asked_of_fish(line, directory) for line in lines]
+        return [_complete_in_fish(line, directory) for line in lines]
     terminal, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 50, 300, 0, 0))
     with subprocess.Popen(
@@ -84,7 +84,7 @@ def completed(shell: str, text: str, directory: Path, *lines: str) -> list[str]:
             os.close(terminal)
 
 
-def _asked_of_fish(line: str, directory: Path) -> str:
+def _complete_in_fish(line: str, directory: Path) -> str:
     quoted = line.replace("\\", "\\\\").replace("'", "\\'")
     command = ["fish", "--no-config", "-c", f"source script; complete -C '{quoted}'"]
     environ = {**ENVIRON, "HOME": str(directory)}

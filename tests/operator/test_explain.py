@@ -127,13 +127,13 @@ def test_a_whole_capture(path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert cli.main(["explain", str(path)]) == 0
     shown = capsys.readouterr().out
     recorded = json.loads(path.read_bytes())
-    asked = [one for one in recorded if one["path"].partition("?")[0].endswith("/messages")]
-    assert len(shown.split("\n\n")) == len(asked)
+    recorded_requests = [one for one in recorded if one["path"].partition("?")[0].endswith("/messages")]
+    assert len(shown.split("\n\n")) == len(recorded_requests)
     assert all(len(line) < 110 for line in shown.splitlines())
     assert "sk-test-key" not in shown
     assert cli.main(["explain", str(path), "--json"]) == 0
     reports = json.loads(capsys.readouterr().out)
-    assert [one["request"]["model"] for one in reports] == [one["body"]["model"] for one in asked]
+    assert [one["request"]["model"] for one in reports] == [one["body"]["model"] for one in recorded_requests]
 
 
 def test_one_captured_request_and_fields_that_win_over_it() -> None:
@@ -266,18 +266,18 @@ def test_nobody_runs_there(capsys: pytest.CaptureFixture[str]) -> None:
     assert "does not respond: Connection refused" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("said", [b"404 X\r\n\r\n{}", b"200 X\r\n\r\n[]", b"200 X\r\n\r\n<html>"])
-async def test_something_else_runs_there(said: bytes, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("response", [b"404 X\r\n\r\n{}", b"200 X\r\n\r\n[]", b"200 X\r\n\r\n<html>"])
+async def test_something_else_runs_there(response: bytes, capsys: pytest.CaptureFixture[str]) -> None:
     async def other(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await read_request(reader)
-        writer.write(b"HTTP/1.1 " + said)
+        writer.write(b"HTTP/1.1 " + response)
         writer.close()
 
     server = await asyncio.start_server(other, "127.0.0.1", 0)
     url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     given = Namespace(file="request.json", header=[], config=None, url=url, key=None, json=False)
     assert await asyncio.to_thread(command, given) == 1
-    words = f"the request was not explained: {said[:3].decode()} without an explanation"
+    words = f"the request was not explained: {response[:3].decode()} without an explanation"
     assert words in capsys.readouterr().err
     server.close()
     await server.wait_closed()

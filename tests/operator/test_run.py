@@ -148,7 +148,7 @@ def test_a_second_signal_ends_the_draining(
 
 
 @pytest.mark.parametrize(
-    ("words", "code", "said"),
+    ("words", "code", "errors"),
     [
         (["--", "no-such-command"], 127, "gateway: no-such-command: command not found\n"),
         (["--", "./plain"], 126, "gateway: ./plain: cannot be executed\n"),
@@ -158,14 +158,14 @@ def test_a_second_signal_ends_the_draining(
     ],
 )
 def test_a_command_that_cannot_be_started(
-    capfd: pytest.CaptureFixture[str], elsewhere: Path, words: list[str], code: int, said: str
+    capfd: pytest.CaptureFixture[str], elsewhere: Path, words: list[str], code: int, errors: str
 ) -> None:
     (elsewhere / "plain").write_text("")
     broken = elsewhere / "broken"
     broken.write_text("#!/no/such/interpreter\n")
     broken.chmod(0o755)
     assert cli.main(["run", "--demo", *words]) == code
-    assert capfd.readouterr().err.startswith(said)
+    assert capfd.readouterr().err.startswith(errors)
 
 
 def test_a_system_without_posix(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -223,9 +223,9 @@ def test_a_gateway_that_cannot_start_says_why(
 
     monkeypatch.setattr(Gateway, "start", start)
     assert cli.main(["run", "--demo", "--", "/bin/sh", "-c", "touch ran"]) == 2
-    said = capfd.readouterr().err.splitlines()
-    assert said[0] == "gateway: no port is free"
-    assert said[-1].endswith("warning: the last thing it said")
+    errors = capfd.readouterr().err.splitlines()
+    assert errors[0] == "gateway: no port is free"
+    assert errors[-1].endswith("warning: the last thing it said")
     assert not (elsewhere / "ran").exists()
 
 
@@ -241,10 +241,10 @@ def test_a_gateway_that_fails_ends_its_client(
     monkeypatch.setattr(child, "PATIENCE", 0.2)
     before = children(os.getpid())
     assert cli.main(["run", "--demo", "--", "/bin/sh", "-c", script]) == 1
-    said = capfd.readouterr().err.splitlines()
-    assert said[0].startswith("gateway: the gateway failed: ")
-    assert "listening on" in said[-1]
-    assert "canary" not in str(said)
+    errors = capfd.readouterr().err.splitlines()
+    assert errors[0].startswith("gateway: the gateway failed: ")
+    assert "listening on" in errors[-1]
+    assert "canary" not in str(errors)
     assert children(os.getpid()) <= before
 
 

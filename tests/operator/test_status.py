@@ -87,7 +87,7 @@ async def test_a_key_is_needed(capsys: pytest.CaptureFixture[str]) -> None:
 
 async def test_step_in(capsys: pytest.CaptureFixture[str]) -> None:
     async with running(config(upstream(HERE, "team/a", "b@x.org"))) as g:
-        for command, place, said in (
+        for command, place, expected in (
             (
                 "disable",
                 "up/team/a",
@@ -103,7 +103,7 @@ async def test_step_in(capsys: pytest.CaptureFixture[str]) -> None:
             ),
         ):
             assert await run(g, command, place) == 0
-            assert capsys.readouterr().out == f"{said}\n"
+            assert capsys.readouterr().out == f"{expected}\n"
         assert [one.disabled for one in g.gateway.runtime.scheduler.snapshot(0.0)] == [True, False]
         # What an operator has turned off needs no operator.
         assert await run(g, "status") == 0

@@ -41,7 +41,7 @@ async def test_the_request_that_an_upstream_gets() -> None:
         await stage.post(
             body, json_response(200, BODY), target="/v1/messages?beta=true", x_app="cli", cookie="a=b"
         )
-        assert stage.asked[0].raw == (
+        assert stage.requests[0].raw == (
             b"POST /api/v1/messages?beta=true HTTP/1.1\r\n"
             b"host: up.example\r\n"
             b"accept-encoding: identity\r\n"
@@ -58,9 +58,9 @@ async def test_a_token_that_was_refreshed_is_in_the_next_head() -> None:
     tokens = Tokens("t-1")
     async with in_memory(config(upstream(URL, "g@x")), {"g@x": tokens}) as stage:
         for value in ("t-1", "t-1", "t-2"):
-            tokens.tell(value)
+            tokens.issue(value)
             await stage.post(ask(), json_response(200, message()))
-        assert [request.key for request in stage.asked] == ["Bearer t-1", "Bearer t-1", "Bearer t-2"]
+        assert [request.key for request in stage.requests] == ["Bearer t-1", "Bearer t-1", "Bearer t-2"]
         assert len(stage.wires) == 1
 
 
@@ -98,14 +98,14 @@ async def test_what_is_told_of_the_account(expose: Any, email: str | None, model
 async def test_a_stream_asked_for_internally_is_collected() -> None:
     async with in_memory(config(upstream(URL, stream_internally=True))) as stage:
         response = await stage.post(ask(), stream_response(text_events("Hello there")))
-        assert stage.asked[0].document == {**ask(), "stream": True}
+        assert stage.requests[0].document == {**ask(), "stream": True}
         assert (response.status, response.header("content-type")) == (200, "application/json")
         assert response.document["content"] == [{"type": "text", "text": "Hellothere"}]
         assert response.header("cache-control") is None
         assert "input=11 output=7 cache_read=5" in stage.line
         # Counting is no stream.
         await stage.post(ask(), json_response(200, {"input_tokens": 2}), target=COUNT)
-        assert stage.asked[1].document == ask()
+        assert stage.requests[1].document == ask()
 
 
 @pytest.mark.parametrize(
@@ -132,7 +132,7 @@ async def test_a_count_of_another_dialect() -> None:
         response = await stage.post(ask(), json_response(200, {"totalTokens": 31}), target=COUNT)
         assert response.body == b'{"input_tokens":31}'
         assert response.header("x-token-count") == "upstream"
-        assert stage.asked[0].target.endswith("/models/m:countTokens")
+        assert stage.requests[0].target.endswith("/models/m:countTokens")
 
 
 # Content codings.
@@ -149,7 +149,7 @@ async def test_an_upstream_that_compresses_although_it_was_asked_not_to(stream: 
         response = await stage.post(ask(stream=stream), script)
         assert (response.status, response.body) == (200, payload)
         assert response.header("content-encoding") is None
-        assert stage.asked[0].header("accept-encoding") == "identity"
+        assert stage.requests[0].header("accept-encoding") == "identity"
 
 
 async def test_an_error_that_is_compressed_keeps_its_words() -> None:
@@ -164,7 +164,7 @@ async def test_a_coding_that_is_unknown() -> None:
         response = await stage.post(ask(), json_response(200, BODY, [("content-encoding", "br")]))
         assert (response.status, response.error_type) == (502, "api_error")
         assert "compresses with 'br'" in response.message
-        assert stage.asked[0].wire.is_closing()
+        assert stage.requests[0].wire.is_closing()
 
 
 # What came of it.
@@ -215,19 +215,19 @@ async def test_a_refusal_that_names_something_is_cured() -> None:
     async with in_memory(config(upstream(URL, "a@x", "b@x"))) as stage:
         response = await stage.post(body, refusal, json_response(200, message()))
         assert (response.status, response.header("x-account-email")) == (200, "a@x")
-        assert b"thinking" in stage.asked[0].body
-        assert b"thinking" not in stage.asked[1].body
+        assert b"thinking" in stage.requests[0].body
+        assert b"thinking" not in stage.requests[1].body
         assert "cure:without_thinking" in stage.line
 
 
 async def test_the_first_success_is_told_to_who_waits_for_it() -> None:
     async with in_memory(config(upstream(URL))) as stage:
-        told: list[str] = []
-        stage.upstream.on_success = lambda: told.append("served")
+        calls: list[str] = []
+        stage.upstream.on_success = lambda: calls.append("served")
         await stage.post(ask(), error_response(400, "invalid_request_error", "no"))
-        assert told == []
+        assert calls == []
         await stage.post(ask(), json_response(200, message()))
-        assert told == ["served"]
+        assert calls == ["served"]
 
 
 # Message threads: a request that goes on holds only what is new.
@@ -247,7 +247,7 @@ async def test_a_thread_stays_on_the_account_that_has_its_history(stream: bool) 
                 await stage.post(ask(f"{number}", stream=stream, thread=thread), script)
                 thread = {"type": "continue", "previous_message_id": "msg_1"}
         # A new conversation begins on the other account, and takes the thread's next requests there.
-        assert "".join(request.account for request in stage.asked) == "aaabbb"
+        assert "".join(request.account for request in stage.requests) == "aaabbb"
 
 
 async def test_a_thread_whose_responses_have_no_id() -> None:
@@ -261,7 +261,7 @@ async def test_a_thread_where_no_upstream_keeps_any() -> None:
         response = await stage.post(ask(thread={"type": "start"}))
         assert response.status == 400
         assert response.document["error"]["details"] == {"error_code": "thread_unsupported_request"}
-        assert stage.asked == []
+        assert stage.requests == []
         assert (await stage.post(ask(thread=None), json_response(200, message()))).status == 200
 
 
@@ -272,8 +272,8 @@ async def test_a_request_in_a_content_coding() -> None:
             gzip.compress(raw), json_response(200, message()), content_encoding="gzip"
         )
         assert response.status == 200
-        assert stage.asked[0].body == raw
-        assert stage.asked[0].header("content-encoding") is None
+        assert stage.requests[0].body == raw
+        assert stage.requests[0].header("content-encoding") is None
 
 
 # A probe.
@@ -291,11 +291,11 @@ def test_the_head_of_a_good_response_lets_others_follow_a_probe(good: bool) -> N
                 client.send("POST", "/v1/messages", ask(stream=True))
             await stage.turn()
             # One of them is the probe, and the other waits for it.
-            assert len(stage.asked) == 2
-            probe = stage.asked[1].wire
-            probe.say(SSE_HEAD if good else SSE_HEAD.replace(b"200 OK", b"500 X"))
+            assert len(stage.requests) == 2
+            probe = stage.requests[1].wire
+            probe.feed(SSE_HEAD if good else SSE_HEAD.replace(b"200 OK", b"500 X"))
             await stage.turn()
-            assert len(stage.asked) == (3 if good else 2)
+            assert len(stage.requests) == (3 if good else 2)
             for client in clients:
                 await client.leave()
 

@@ -50,9 +50,9 @@ def one(*accounts: str | Account, **fields: Any) -> Config:
     return config(upstream(URL, *(accounts or ("a@x",)), **made), **fields)
 
 
-def asked_of(stage: InMemory) -> str:
+def accounts_of(stage: InMemory) -> str:
     """The accounts that were asked, by their letters."""
-    return "".join(request.account for request in stage.asked)
+    return "".join(request.account for request in stage.requests)
 
 
 def error_event(response: Response) -> tuple[str, str]:
@@ -178,9 +178,9 @@ async def test_another_account_takes_over(stream: bool, failure: Script) -> None
         response = await stage.post(ask(stream=stream), failure, GOOD_STREAM if stream else GOOD)
         assert (response.status, response.header("x-account-email")) == (200, "b@x")
         assert response.header("x-gateway-attempts") == "2"
-        assert asked_of(stage) == "ab"
+        assert accounts_of(stage) == "ab"
         assert "up/b@x 200 ok attempts=2" in stage.line
-        assert stage.asked[0].body == stage.asked[1].body
+        assert stage.requests[0].body == stage.requests[1].body
 
 
 async def test_an_upstream_that_cannot_be_reached() -> None:
@@ -208,18 +208,18 @@ async def test_the_most_useful_failure_names_whose_it_is() -> None:
         assert "m -> wire-1 one/a@x 429 upstream_error attempts=2" in stage.line
         # All are cooling down: no attempt, and no account's lines.
         again = await stage.post(ask(stream=True))
-        assert (again.status, again.header("x-gateway-attempts"), len(stage.asked)) == (429, None, 2)
+        assert (again.status, again.header("x-gateway-attempts"), len(stage.requests)) == (429, None, 2)
 
 
 @pytest.mark.parametrize("quoted", ["whole", "stream", "first of two"])
 async def test_a_key_that_an_upstream_quotes_is_not_logged(quoted: str) -> None:
-    said = "invalid key key-of-a@x"
+    message = "invalid key key-of-a@x"
     scripts: dict[str, list[Script]] = {
-        "whole": [error_response(400, "authentication_error", said)],
-        "first of two": [error_response(401, "authentication_error", said), GOOD],
+        "whole": [error_response(400, "authentication_error", message)],
+        "first of two": [error_response(401, "authentication_error", message), GOOD],
         "stream": [
             stream_response(
-                [*text_events()[:4], event("error", error={"type": "api_error", "message": said})]
+                [*text_events()[:4], event("error", error={"type": "api_error", "message": message})]
             )
         ],
     }
@@ -237,7 +237,7 @@ def test_a_wait_for_the_only_account() -> None:
             await stage.play(LIMIT_12)
             await asyncio.sleep(11.9)
             await stage.turn()
-            assert len(stage.asked) == 1
+            assert len(stage.requests) == 1
             await asyncio.sleep(0.2)
             await stage.play(GOOD)
             response = await client.response()
@@ -254,7 +254,7 @@ async def test_a_slot_that_gets_free_is_taken() -> None:
             client.send("POST", "/v1/messages", ask())
         await stage.turn()
         for number, client in enumerate(clients, 1):
-            assert len(stage.asked) == number
+            assert len(stage.requests) == number
             await stage.play(GOOD)
             assert (await client.response()).status == 200
             await client.leave()
@@ -270,10 +270,10 @@ async def test_an_upstream_that_cannot_count_is_not_asked_again_at_once(status: 
     async with in_memory(one()) as stage:
         for _ in range(2):
             response = await stage.post(
-                ask(), *[error_response(status, "x", "no such thing")][len(stage.asked) :], target=COUNT
+                ask(), *[error_response(status, "x", "no such thing")][len(stage.requests) :], target=COUNT
             )
             assert (response.status, response.header("x-token-count")) == (200, "estimate")
-        assert len(stage.asked) == 1
+        assert len(stage.requests) == 1
         # It was never held against the account.
         assert (await stage.post(ask(), GOOD)).status == 200
 
@@ -300,7 +300,7 @@ def test_a_count_that_fails_is_estimated_and_harms_no_account(failure: Script, s
             await asyncio.sleep(1.1)
             count = json_response(200, {"input_tokens": 3})
             assert (await stage.post(ask(), count, target=COUNT)).document == {"input_tokens": 3}
-            assert len(stage.asked) == 3
+            assert len(stage.requests) == 3
 
     run(scenario())
 
@@ -310,7 +310,7 @@ async def test_a_count_of_a_request_that_is_wrong() -> None:
         wrong = error_response(400, "invalid_request_error", "messages: wrong")
         response = await stage.post(ask(), wrong, target=COUNT)
         assert (response.status, response.message) == (400, "messages: wrong")
-        assert asked_of(stage) == "a"
+        assert accounts_of(stage) == "a"
 
 
 async def test_a_count_is_estimated_where_no_account_can_be_had() -> None:
@@ -435,11 +435,11 @@ async def test_a_request_that_an_upstream_cannot_be_sent(monkeypatch: pytest.Mon
 
 def second(function: Callable[..., Any]) -> Callable[..., Any]:
     """`encode` that is this function for the second attempt."""
-    encode, asked = AnthropicDialect.encode, list[None]()
+    encode, attempts = AnthropicDialect.encode, list[None]()
 
     def encode_or(*args: Any, **named: Any) -> Any:
-        asked.append(None)
-        return function() if len(asked) > 1 else encode(*args, **named)
+        attempts.append(None)
+        return function() if len(attempts) > 1 else encode(*args, **named)
 
     return encode_or
 
@@ -454,7 +454,7 @@ def test_a_refusal_behind_a_ping(monkeypatch: pytest.MonkeyPatch) -> None:
 # Clients that leave, and slow ones.
 
 
-async def asking(stage: InMemory, body: dict[str, Any], *scripts: Script) -> WireClient:
+async def post_body(stage: InMemory, body: dict[str, Any], *scripts: Script) -> WireClient:
     """A client whose request is under way."""
     client = stage.connect()
     client.send("POST", "/v1/messages", body)
@@ -476,11 +476,11 @@ async def asking(stage: InMemory, body: dict[str, Any], *scripts: Script) -> Wir
 )
 async def test_a_client_that_leaves_ends_the_upstreams_work(script: Script, stream: bool) -> None:
     async with in_memory(one("a@x", "b@x")) as stage:
-        client = await asking(stage, ask(stream=stream), script)
+        client = await post_body(stage, ask(stream=stream), script)
         await client.leave()
         assert " up/a@x 499 canceled" in stage.line
-        assert stage.asked[0].wire.state == "LOST"
-        assert asked_of(stage) == "a"
+        assert stage.requests[0].wire.state == "LOST"
+        assert accounts_of(stage) == "a"
 
 
 @pytest.mark.parametrize(
@@ -493,23 +493,23 @@ async def test_a_client_that_leaves_ends_the_upstreams_work(script: Script, stre
 )
 async def test_a_gateway_that_stops_says_so(script: Script, line: str, says: bytes) -> None:
     async with in_memory(one()) as stage:
-        client = await asking(stage, ask(stream=True), script)
+        client = await post_body(stage, ask(stream=True), script)
         await stage.gateway.stop(0.0)
         assert says in (await client.response()).body
         await client.leave()
         assert f" up/a@x {line} " in stage.line
-        assert stage.asked[0].wire.state == "LOST"
+        assert stage.requests[0].wire.state == "LOST"
 
 
 async def test_a_client_that_leaves_behind_the_last_event_has_had_everything() -> None:
     async with in_memory(one()) as stage:
-        client = await asking(stage, ask(stream=True), [SSE_HEAD + chunked(text_events(), end=False)])
+        client = await post_body(stage, ask(stream=True), [SSE_HEAD + chunked(text_events(), end=False)])
         await client.leave()
         assert " 200 ok" in stage.line
         assert "output=7" in stage.line
         # The upstream may end its response, so that its connection is kept.
-        stage.asked[0].wire.say(b"0\r\n\r\n")
-        assert stage.asked[0].wire.state == "OPEN"
+        stage.requests[0].wire.feed(b"0\r\n\r\n")
+        assert stage.requests[0].wire.state == "OPEN"
         assert (await stage.post(ask(), GOOD)).status == 200
         assert len(stage.wires) == 1
 
@@ -526,9 +526,9 @@ def test_a_slow_client_that_leaves_behind_the_last_event_lets_the_upstream_end()
                 client.wire.takes = False
                 client.send("POST", "/v1/messages", ask(stream=True))
                 await stage.play(script)
-                assert not stage.asked[0].wire.reading
+                assert not stage.requests[0].wire.reading
                 await client.wire.reset()
-                await stage.play([b"0\r\n\r\n"] if len(stage.asked) == 1 else [])
+                await stage.play([b"0\r\n\r\n"] if len(stage.requests) == 1 else [])
             assert len(stage.wires) == 1
             await asyncio.sleep(1.1)
             assert stage.wires[0][1].state == "LOST"
@@ -541,11 +541,11 @@ def test_a_slow_client_that_leaves_behind_the_last_event_lets_the_upstream_end()
 def test_an_upstream_that_talks_on_behind_the_last_event_is_closed(ends: list[Reset]) -> None:
     async def scenario() -> None:
         async with in_memory(one()) as stage:
-            client = await asking(stage, ask(stream=True), [SSE_HEAD + chunked(text_events(), end=False)])
+            client = await post_body(stage, ask(stream=True), [SSE_HEAD + chunked(text_events(), end=False)])
             await client.leave()
             pings = [step for _ in range(3) for step in (Sleep(0.4), b"8\r\n: ping\n\n\r\n")]
             await stage.play([*ends, *pings])
-            assert stage.asked[0].wire.state == "LOST"
+            assert stage.requests[0].wire.state == "LOST"
             assert len(stage.lines) == 1
             metrics = stage.gateway.runtime.metrics
             assert [one.outcome for one in metrics.records[: metrics.waiting] if one is not None] == ["ok"]
@@ -555,25 +555,25 @@ def test_an_upstream_that_talks_on_behind_the_last_event_is_closed(ends: list[Re
 
 async def test_a_client_that_leaves_while_it_waits_for_a_slot() -> None:
     async with in_memory(one(Account(name="a@x", max_concurrent=1))) as stage:
-        first = await asking(stage, ask())
-        second = await asking(stage, ask())
+        first = await post_body(stage, ask())
+        second = await post_body(stage, ask())
         await second.leave()
         assert " 499 canceled" in stage.line
         await stage.play(GOOD)
         assert (await first.response()).status == 200
         await first.leave()
-        assert len(stage.asked) == 1
+        assert len(stage.requests) == 1
 
 
 def test_a_client_that_leaves_while_it_waits_for_an_account() -> None:
     async def scenario() -> None:
         async with in_memory(one(retry=Retry())) as stage:
-            client = await asking(stage, ask(), LIMIT_12)
+            client = await post_body(stage, ask(), LIMIT_12)
             await asyncio.sleep(5.0)
             await client.leave()
             await asyncio.sleep(60.0)
             await stage.turn()
-            assert len(stage.asked) == 1
+            assert len(stage.requests) == 1
             assert " 499 canceled" in stage.line
 
     run(scenario())
@@ -586,11 +586,11 @@ async def test_a_slow_client_pauses_the_upstream() -> None:
         client.wire.takes = False
         client.send("POST", "/v1/messages", ask(stream=True))
         await stage.play([SSE_HEAD, chunked([*text_events()[:4], delta, delta, delta], end=False)])
-        there = stage.asked[0].wire
+        there = stage.requests[0].wire
         assert not there.reading
         client.wire.take(client.wire.waiting)
         assert there.reading
-        there.say(chunked([*text_events()[4:]]))
+        there.feed(chunked([*text_events()[4:]]))
         assert (await client.response()).names[-1] == "message_stop"
         client.wire.take(client.wire.waiting)
         await client.leave()
@@ -630,7 +630,7 @@ async def test_a_break_behind_a_finish_reason_is_no_reason_to_ask_again(
         response = await stage.post(ask(stream=True), [SSE_HEAD + chunked(events, end=False), Reset()])
         assert (response.names.count("message_start"), response.names[-1]) == (1, last)
         assert f" up/a@x {line} " in stage.line
-        assert asked_of(stage) == "a"
+        assert accounts_of(stage) == "a"
 
 
 # Accounts with tokens.
@@ -639,12 +639,12 @@ async def test_a_break_behind_a_finish_reason_is_no_reason_to_ask_again(
 async def test_a_request_waits_for_a_token() -> None:
     tokens = Tokens()
     async with in_memory(one("g@x"), {"g@x": tokens}) as stage:
-        client = await asking(stage, ask())
-        assert stage.asked == []
-        tokens.tell("t-1")
+        client = await post_body(stage, ask())
+        assert stage.requests == []
+        tokens.issue("t-1")
         await stage.play(GOOD)
         assert (await client.response()).status == 200
-        assert stage.asked[0].key == "Bearer t-1"
+        assert stage.requests[0].key == "Bearer t-1"
         await client.leave()
 
 
@@ -652,7 +652,7 @@ async def test_a_request_waits_for_a_token() -> None:
 async def test_a_token_that_cannot_be_had(others: Sequence[str]) -> None:
     tokens = Tokens()
     async with in_memory(one("g@x", *others), {"g@x": tokens}) as stage:
-        client = await asking(stage, ask())
+        client = await post_body(stage, ask())
         tokens.refuse(401, "the login has ended")
         await stage.play(GOOD) if others else await stage.turn()
         response = await client.response()
@@ -670,7 +670,7 @@ async def test_a_token_that_cannot_be_had(others: Sequence[str]) -> None:
 async def test_a_client_that_leaves_while_it_waits_for_a_token() -> None:
     tokens = Tokens()
     async with in_memory(one("g@x"), {"g@x": tokens}) as stage:
-        client = await asking(stage, ask())
+        client = await post_body(stage, ask())
         await client.leave()
         assert tokens.waiting == 0
         assert " up/g@x 499 canceled" in stage.line
@@ -715,7 +715,7 @@ def test_an_internal_error_after_a_wait(monkeypatch: pytest.MonkeyPatch) -> None
     async def scenario() -> None:
         async with in_memory(one(retry=Retry())) as stage:
             monkeypatch.setattr(AnthropicDialect, "encode", second(explode))
-            client = await asking(stage, ask(), LIMIT_12)
+            client = await post_body(stage, ask(), LIMIT_12)
             await asyncio.sleep(12.1)
             await stage.turn()
             assert (await client.response()).status == 500
@@ -727,9 +727,9 @@ def test_an_internal_error_after_a_wait(monkeypatch: pytest.MonkeyPatch) -> None
 async def test_an_internal_error_behind_a_token(monkeypatch: pytest.MonkeyPatch) -> None:
     tokens = Tokens()
     async with in_memory(one("g@x"), {"g@x": tokens}) as stage:
-        clients = [await asking(stage, ask()) for _ in range(2)]
+        clients = [await post_body(stage, ask()) for _ in range(2)]
         monkeypatch.setattr(AnthropicDialect, "encode", explode)
-        tokens.tell("t-1")
+        tokens.issue("t-1")
         for client in clients:
             assert (await client.response()).status == 500
             await client.leave()
@@ -741,7 +741,7 @@ def test_an_internal_error_of_a_ping(monkeypatch: pytest.MonkeyPatch) -> None:
     async def scenario() -> None:
         async with in_memory(one(stream=Stream(ping_after=1.0))) as stage:
             monkeypatch.setattr(forward, "STREAM_LINES", None)
-            client = await asking(stage, ask(stream=True))
+            client = await post_body(stage, ask(stream=True))
             await asyncio.sleep(1.5)
             monkeypatch.undo()
             await settle()

@@ -113,7 +113,7 @@ def client_of(
     return UpstreamClient(at, pool, dialect or AnthropicDialect(), sources or keys)
 
 
-class Asking:
+class Refreshing:
     """A list keeper under way, and what it warned of."""
 
     def __init__(self, model_list: ModelList, client: UpstreamClient) -> None:
@@ -124,8 +124,8 @@ class Asking:
 
 
 @asynccontextmanager
-async def asking(model_list: ModelList, client: UpstreamClient) -> AsyncIterator[Asking]:
-    made = Asking(model_list, client)
+async def refreshing(model_list: ModelList, client: UpstreamClient) -> AsyncIterator[Refreshing]:
+    made = Refreshing(model_list, client)
     yield made
     made.keeper.stop()
     await settle()
@@ -143,13 +143,13 @@ async def test_an_upstream_is_asked_for_its_list() -> None:
     model_list = ModelList(["a"], anything)
     async with ScriptedUpstream() as up:
         up.script(json_response(200, LIST))
-        async with asking(model_list, client_of(upstream(up.url + "/api", "a@x", "b@x"))) as made:
+        async with refreshing(model_list, client_of(upstream(up.url + "/api", "a@x", "b@x"))) as made:
             await eventually(lambda: len(model_list.models) == 2)
             assert made.warnings == []
-        (asked,) = up.requests
-        assert (asked.method, asked.target, asked.body) == ("GET", "/api/v1/models?limit=1000", b"")
-        assert asked.header("host") == f"127.0.0.1:{up.port}"
-        assert asked.key == "key-of-a@x"
+        (request,) = up.requests
+        assert (request.method, request.target, request.body) == ("GET", "/api/v1/models?limit=1000", b"")
+        assert request.header("host") == f"127.0.0.1:{up.port}"
+        assert request.key == "key-of-a@x"
 
 
 async def test_a_list_in_pieces_and_compressed() -> None:
@@ -158,7 +158,7 @@ async def test_a_list_in_pieces_and_compressed() -> None:
     head = b"HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: %d\r\n\r\n" % len(body)
     async with ScriptedUpstream() as up:
         up.script([head, body[:9], body[9:]])
-        async with asking(model_list, client_of(upstream(up.url))):
+        async with refreshing(model_list, client_of(upstream(up.url))):
             await eventually(lambda: model_list.models)
     assert ids(model_list) == ["b"]
 
@@ -186,7 +186,7 @@ async def test_where_one_account_gives_no_list_the_next_one_is_asked(script: Scr
     model_list = ModelList([], anything)
     async with ScriptedUpstream() as up:
         up.script(script, json_response(200, LIST))
-        async with asking(model_list, client_of(upstream(up.url, "a@x", "b@x"))) as made:
+        async with refreshing(model_list, client_of(upstream(up.url, "a@x", "b@x"))) as made:
             await eventually(lambda: model_list.models)
             assert made.warnings == []
         assert [request.key for request in up.requests] == ["key-of-a@x", "key-of-b@x"]
@@ -197,22 +197,22 @@ def test_an_upstream_that_gives_no_list_is_asked_again(script: Script) -> None:
     async def scenario() -> None:
         model_list, began = ModelList(["a"], anything), asyncio.get_running_loop().time()
         model_list.store_list("up", [ListedModel("old", "Old")])
-        asked: list[float] = []
+        times: list[float] = []
 
         def respond(request: Received) -> Script:
-            asked.append(round(asyncio.get_running_loop().time() - began))
+            times.append(round(asyncio.get_running_loop().time() - began))
             return script
 
         async with (
             ScriptedUpstream(respond=respond) as up,
-            asking(model_list, client_of(upstream(up.url))) as made,
+            refreshing(model_list, client_of(upstream(up.url))) as made,
         ):
             await asyncio.sleep(1500.0)
             # What it listed before stays, and it is told once.
             assert ids(model_list) == ["a", "old"]
             assert made.warnings == ['upstream "up" does not list its models; it is asked again']
-        assert asked[:9] == [0, 2, 6, 14, 30, 62, 126, 254, 510]
-        assert asked[9:] == [1022]
+        assert times[:9] == [0, 2, 6, 14, 30, 62, 126, 254, 510]
+        assert times[9:] == [1022]
 
     run(scenario())
 
@@ -222,7 +222,7 @@ def test_a_list_is_asked_for_every_ten_minutes() -> None:
         model_list = ModelList([], anything)
         async with ScriptedUpstream() as up:
             up.respond = lambda _: json_response(200, {"data": [{"id": f"list-{len(up.requests)}"}]})
-            async with asking(model_list, client_of(upstream(up.url))):
+            async with refreshing(model_list, client_of(upstream(up.url))):
                 await asyncio.sleep(1.0)
                 for number in (1, 2, 3):
                     assert ids(model_list) == [f"list-{number}"]
@@ -236,7 +236,7 @@ async def test_an_upstream_that_serves_a_request_is_asked_at_once() -> None:
     async with ScriptedUpstream() as up:
         up.script(json_response(503, {}), json_response(200, LIST))
         client = client_of(upstream(up.url))
-        async with asking(model_list, client):
+        async with refreshing(model_list, client):
             await eventually(lambda: client.on_success)
             assert client.on_success is not None
             client.on_success()
@@ -248,7 +248,7 @@ async def test_a_list_without_an_end_is_not_read_on(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr("gateway.proxy.model_list.MAX_LIST", 50)
     async with ScriptedUpstream() as up:
         up.script([b"HTTP/1.1 200 OK\r\ncontent-length: 9999\r\n\r\n" + b" " * 51, Stall()])
-        async with asking(ModelList([], anything), client_of(upstream(up.url))) as made:
+        async with refreshing(ModelList([], anything), client_of(upstream(up.url))) as made:
             await eventually(lambda: up.left)
             assert repr(made.client.pool).endswith("Active: 0, Idle: 0, Dialling: 0]>")
 
@@ -256,7 +256,7 @@ async def test_a_list_without_an_end_is_not_read_on(monkeypatch: pytest.MonkeyPa
 async def test_an_end_while_a_list_is_asked_for() -> None:
     async with ScriptedUpstream() as up:
         up.script([Stall()])
-        async with asking(ModelList([], anything), client_of(upstream(up.url))):
+        async with refreshing(ModelList([], anything), client_of(upstream(up.url))):
             await eventually(lambda: up.requests)
         await eventually(lambda: up.left == 1)
 
@@ -266,7 +266,7 @@ async def test_an_upstream_without_a_list_is_not_asked() -> None:
         options = GeminiOptions(path="/{model}:streamGenerateContent")
         dialect = GeminiDialect(lambda: 0.5, print)
         client = client_of(upstream(up.url, kind="gemini", options=options), dialect=dialect)
-        async with asking(ModelList([], anything), client) as made:
+        async with refreshing(ModelList([], anything), client) as made:
             await settle()
             assert made.warnings == []
         assert not up.connections
@@ -280,10 +280,10 @@ async def test_a_token_is_waited_for() -> None:
     async with ScriptedUpstream() as up:
         up.script(json_response(200, LIST))
         client = client_of(upstream(up.url, "a@x", "b@x"), {"a@x": tokens, "b@x": others})
-        async with asking(model_list, client):
+        async with refreshing(model_list, client):
             # One is enough.
             assert (tokens.waiting, others.waiting) == (1, 0)
-            tokens.tell("t-1")
+            tokens.issue("t-1")
             await eventually(lambda: model_list.models)
             assert up.requests[0].key == "Bearer t-1"
 
@@ -291,7 +291,7 @@ async def test_a_token_is_waited_for() -> None:
 async def test_a_token_that_does_not_come() -> None:
     model_list, tokens = ModelList(["a"], anything), Tokens()
     async with ScriptedUpstream() as up:
-        async with asking(model_list, client_of(upstream(up.url), {"a@x": tokens})) as made:
+        async with refreshing(model_list, client_of(upstream(up.url), {"a@x": tokens})) as made:
             tokens.refuse(401, "the login has ended")
             await settle()
             assert len(made.warnings) == 1
@@ -302,9 +302,9 @@ async def test_an_end_while_a_token_is_waited_for() -> None:
     """What is stopped asks for nothing more, whatever comes."""
     tokens = Tokens()
     async with ScriptedUpstream() as up:
-        async with asking(ModelList([], anything), client_of(upstream(up.url), {"a@x": tokens})) as made:
+        async with refreshing(ModelList([], anything), client_of(upstream(up.url), {"a@x": tokens})) as made:
             made.keeper.stop()
-            tokens.tell("t-1")
+            tokens.issue("t-1")
             await settle()
         assert not up.connections
 
@@ -313,5 +313,5 @@ async def test_an_internal_error_is_a_list_that_did_not_come(monkeypatch: pytest
     monkeypatch.setattr(AnthropicDialect, "models", explode)
     async with ScriptedUpstream() as up:
         up.script(json_response(200, LIST))
-        async with asking(ModelList([], anything), client_of(upstream(up.url))) as made:
+        async with refreshing(ModelList([], anything), client_of(upstream(up.url))) as made:
             await eventually(lambda: made.warnings)

@@ -30,25 +30,25 @@ class Worker:
     """Works on a request, and notes what it is told."""
 
     def __init__(self, *, complete: bool = False, breaks_off: bool | Exception = False) -> None:
-        self.told: list[str] = []
+        self.calls: list[str] = []
         self._complete = complete
         self._breaks_off = breaks_off
 
     def client_left(self) -> bool:
-        self.told.append("client left")
+        self.calls.append("client left")
         return self._complete
 
     def cancel(self) -> None:
-        self.told.append("cancel")
+        self.calls.append("cancel")
 
     def break_off(self, message: str) -> bool:
-        self.told.append("break off")
+        self.calls.append("break off")
         if isinstance(self._breaks_off, Exception):
             raise self._breaks_off
         return self._breaks_off
 
     def flow(self, ready: bool) -> None:
-        self.told.append("ready" if ready else "slow")
+        self.calls.append("ready" if ready else "slow")
 
 
 class Usage:
@@ -150,7 +150,7 @@ async def test_a_client_that_leaves(complete: bool, status: int, outcome: str) -
     client.request.exchange.start(200)
     await client.wire.leave()
     client.request.exchange.client_left()
-    assert worker.told == ["client left"]
+    assert worker.calls == ["client left"]
     line = await line_of(client)
     assert (line["status"], line["outcome"]) == (status, outcome)
 
@@ -166,12 +166,12 @@ async def test_nothing_is_cancelled_at_a_good_end() -> None:
     client.request.worker = worker
     client.request.respond(200, b"")
     await client.wire.leave()
-    assert worker.told == []
+    assert worker.calls == []
     assert (await line_of(client))["status"] == 200
 
 
 @pytest.mark.parametrize(
-    ("worker", "told", "status"),
+    ("worker", "calls", "status"),
     [
         (None, [], 503),
         (Worker(), ["break off", "cancel"], 503),
@@ -180,13 +180,13 @@ async def test_nothing_is_cancelled_at_a_good_end() -> None:
     ],
 )
 async def test_a_gateway_that_stops_ends_what_is_under_way(
-    worker: Worker | None, told: list[str], status: int
+    worker: Worker | None, calls: list[str], status: int
 ) -> None:
     client = OneRequest()
     client.request.worker = worker
     client.request.stop()
     assert (client.request.exchange.status, client.request.record.outcome) == (status, "shutdown")
-    assert worker is None or worker.told == told
+    assert worker is None or worker.calls == calls
     client.request.respond(200, b"")
 
 
@@ -196,7 +196,7 @@ async def test_the_clients_pace_is_passed_on() -> None:
     client.request.worker = worker
     client.wire.protocol.resume_writing()
     client.wire.protocol.pause_writing()
-    assert worker.told == ["ready", "slow"]
+    assert worker.calls == ["ready", "slow"]
     client.request.respond(200, b"")
 
 
@@ -227,11 +227,11 @@ async def test_the_line_is_written_after_the_bytes_and_holds_the_usage() -> None
 
 
 async def test_every_observer_hears_of_it() -> None:
-    client, heard = OneRequest(), list[Record]()
-    client.runtime.observers = (heard.append, *client.runtime.observers, heard.append)
+    client, records = OneRequest(), list[Record]()
+    client.runtime.observers = (records.append, *client.runtime.observers, records.append)
     client.request.respond(200, b"")
     await settle()
-    assert heard == [client.request.record] * 2
+    assert records == [client.request.record] * 2
 
 
 async def test_a_request_that_was_refused_by_its_head_has_a_line_too() -> None:
@@ -327,7 +327,7 @@ async def test_a_crash_before_the_response() -> None:
     message = await crash(client)
     assert message.startswith(f"{client.request.request_id}: internal error: ValueError at test_request.py:")
     assert " explode < test_request.py:" in message
-    assert worker.told == ["cancel"]
+    assert worker.calls == ["cancel"]
     assert client.head[""] == "500"
     document = orjson.loads(client.body)
     assert document["error"] == {

@@ -74,11 +74,11 @@ def token(value: str, life: float = 3600) -> Script:
 
 async def fetched(refresher: TokenRefresher) -> Result:
     """What whoever waits is told."""
-    told: list[Result] = []
-    refresher.wait(told.append)
-    await eventually(lambda: told)
-    assert len(told) == 1
-    return told[0]
+    results: list[Result] = []
+    refresher.wait(results.append)
+    await eventually(lambda: results)
+    assert len(results) == 1
+    return results[0]
 
 
 def value_of(result: Result | None) -> str | None:
@@ -126,7 +126,7 @@ async def test_a_token_uri_without_any_path(clock: Clock) -> None:
     pool = Pool(origin_of("https://login.example", proxy=None, ca_file=None), FAST, dial)
     assert refresher_of(pool, "https://login.example", "").current() is None
     await settle()
-    assert wire.heard().startswith(b"POST / HTTP/1.1\r\nhost: login.example\r\n")
+    assert wire.written().startswith(b"POST / HTTP/1.1\r\nhost: login.example\r\n")
     pool.close()
     await settle()
 
@@ -134,13 +134,13 @@ async def test_a_token_uri_without_any_path(clock: Clock) -> None:
 async def test_one_refresh_for_all_who_wait(login: ScriptedUpstream, pool: Pool, clock: Clock) -> None:
     refresher = refresher_of(pool, login.url)
     login.script([Sleep(0.01), *token("t-1")])
-    told: list[Result] = []
+    results: list[Result] = []
     assert refresher.current() is None
     for _ in range(5):
-        refresher.wait(told.append)
+        refresher.wait(results.append)
     assert repr(refresher) == "<TokenRefresher [REFRESHING, <OAuthToken [empty]>]>"
-    await eventually(lambda: len(told) == 5)
-    assert {value_of(result) for result in told} == {"t-1"}
+    await eventually(lambda: len(results) == 5)
+    assert {value_of(result) for result in results} == {"t-1"}
     assert len(login.requests) == 1
     assert value_of(refresher.current()) == "t-1"
     assert repr(refresher) == "<TokenRefresher [IDLE, <OAuthToken [until 1003600]>]>"
@@ -150,13 +150,13 @@ async def test_one_refresh_for_all_who_wait(login: ScriptedUpstream, pool: Pool,
 async def test_who_takes_it_back_is_not_told(login: ScriptedUpstream, pool: Pool, clock: Clock) -> None:
     refresher = refresher_of(pool, login.url)
     login.script(token("t-1"))
-    told: list[Result] = []
-    take_back = refresher.wait(told.append)
-    others = [refresher.wait(told.append) for _ in range(2)]
+    results: list[Result] = []
+    take_back = refresher.wait(results.append)
+    others = [refresher.wait(results.append) for _ in range(2)]
     take_back()
-    await eventually(lambda: told)
+    await eventually(lambda: results)
     await settle()
-    assert len(told) == 2
+    assert len(results) == 2
     for again in (take_back, *others):
         again()
 
@@ -166,18 +166,18 @@ async def test_whoever_is_told_may_send_others_home(
 ) -> None:
     refresher = refresher_of(pool, login.url)
     login.script(token("t-1"))
-    told: list[str] = []
+    results: list[str] = []
 
     def first(result: Result) -> None:
-        told.append("first")
+        results.append("first")
         take_back()
 
     refresher.wait(first)
-    take_back = refresher.wait(lambda result: told.append("second"))
-    refresher.wait(lambda result: told.append("third"))
-    await eventually(lambda: told)
+    take_back = refresher.wait(lambda result: results.append("second"))
+    refresher.wait(lambda result: results.append("third"))
+    await eventually(lambda: results)
     await settle()
-    assert told == ["first", "third"]
+    assert results == ["first", "third"]
 
 
 async def test_who_asks_again_when_told_waits_for_the_next_one(
@@ -185,17 +185,17 @@ async def test_who_asks_again_when_told_waits_for_the_next_one(
 ) -> None:
     refresher = refresher_of(pool, login.url)
     login.script(json_response(503, {}), token("t-2"))
-    told: list[Result] = []
+    results: list[Result] = []
 
     def again(result: Result) -> None:
-        told.append(result)
+        results.append(result)
         if isinstance(result, RefreshError):
             refresher.wait(again)
 
     refresher.wait(again)
-    await eventually(lambda: len(told) == 2)
-    assert isinstance(told[0], RefreshError)
-    assert value_of(told[1]) == "t-2"
+    await eventually(lambda: len(results) == 2)
+    assert isinstance(results[0], RefreshError)
+    assert value_of(results[1]) == "t-2"
 
 
 async def test_nobody_waits_while_the_old_token_lasts(

@@ -32,11 +32,11 @@ def client_with(*credentials: Credential | Tokens) -> UpstreamClient:
 
 
 def test_a_key_stays() -> None:
-    key, told = Key(KEY), list[object]()
+    key, results = Key(KEY), list[object]()
     key.refused(KEY)
-    take_back = key.wait(told.append)
+    take_back = key.wait(results.append)
     take_back()
-    assert (key.known, key.current(), told) == (KEY, KEY, [KEY])
+    assert (key.known, key.current(), results) == (KEY, KEY, [KEY])
 
 
 @pytest.mark.parametrize("body", [b"", b"{}"])
@@ -94,7 +94,7 @@ def test_nothing_secret_is_shown() -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "shown"),
+    ("message", "shown"),
     [
         ("invalid x-api-key", "invalid x-api-key"),
         ("invalid key canary-key", "invalid key ***"),
@@ -108,10 +108,10 @@ def test_nothing_secret_is_shown() -> None:
         ("", ""),
     ],
 )
-def test_a_credential_that_an_upstream_quotes_is_censored(said: str, shown: str) -> None:
+def test_a_credential_that_an_upstream_quotes_is_censored(message: str, shown: str) -> None:
     empty, short = Credential("api_key", Secret("")), Credential("api_key", Secret("ollama"))
     client = client_with(NO_CREDENTIAL, KEY, empty, short, Tokens(), Tokens("canary-token"))
-    assert client.censor(said) == shown
+    assert client.censor(message) == shown
 
 
 @pytest.mark.parametrize("threads", [False, True])
@@ -134,5 +134,5 @@ def test_a_credential_that_was_refused_is_still_censored() -> None:
     assert tokens.known is not None
     client.refused("a0", tokens.known)
     assert tokens.refused_values == ["canary-token"]
-    tokens.tell("canary-other")
+    tokens.issue("canary-other")
     assert client.censor("no: canary-token, canary-other") == "no: ***, ***"

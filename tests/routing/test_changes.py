@@ -6,7 +6,7 @@ from gateway.routing.status import Change
 from tests.routing.transcript import Stage
 
 
-def told(change: Change) -> str:
+def describe(change: Change) -> str:
     """`closed account a/A billing until 60 (400)`."""
     where = "/".join(filter(None, (change.upstream, change.account)))
     parts = [
@@ -84,7 +84,7 @@ def test_what_is_closed_and_opened_is_told_once(name: str) -> None:
     changes: list[Change] = []
     stage.scheduler.on_change = changes.append
     stage.play(transcript)
-    assert [told(change) for change in changes] == expected
+    assert [describe(change) for change in changes] == expected
 
 
 def test_a_change_has_the_upstreams_words() -> None:

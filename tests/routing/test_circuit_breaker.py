@@ -13,7 +13,7 @@ from gateway.routing.failures import Failure, FailureKind
 from gateway.routing.meanings import Meaning
 from gateway.routing.policy import ALONE, NEVER, RULES
 
-SAID = Failure(
+FAILURE = Failure(
     kind=FailureKind.STATUS,
     status=429,
     headers=((b"retry-after", b"9"),),
@@ -26,7 +26,7 @@ SAID = Failure(
 def fail(
     health: CircuitBreaker, name: str, now: float, started: float | None = None, hint: float | None = None
 ) -> None:
-    health.fail(Meaning(RULES[name], hint), SAID, now, now if started is None else started)
+    health.fail(Meaning(RULES[name], hint), FAILURE, now, now if started is None else started)
 
 
 def limited(hint: float = 10.0, now: float = 0.0) -> CircuitBreaker:
@@ -215,10 +215,10 @@ def test_forget() -> None:
 def test_a_failure_of_the_same_request_does_not_count_again() -> None:
     health = CircuitBreaker()
     fail(health, "connect", 0.0)
-    health.fail(Meaning(RULES["connect"]), SAID, 0.5, 0.5, again=True)
+    health.fail(Meaning(RULES["connect"]), FAILURE, 0.5, 0.5, again=True)
     assert health.failures == {"connect": 1}
     assert health.until == 1.5, "but its cool-down begins anew"
-    health.fail(Meaning(RULES["timeout"]), SAID, 0.6, 0.6, again=True)
+    health.fail(Meaning(RULES["timeout"]), FAILURE, 0.6, 0.6, again=True)
     assert health.failures == {"connect": 1, "timeout": 1}, "unless a success has ended what it met before"
 
 

@@ -74,15 +74,15 @@ def test_an_account_can_lose_all_its_bindings() -> None:
 def test_looking_where_a_conversation_lives_changes_nothing() -> None:
     """Also where another process has bound it: only a request that is served there makes it live on."""
     state = made("A")[1]["A"].state
-    conversations, told = Conversations(), list[int]()
-    conversations.publish = lambda point, account: told.append(point)
+    conversations, points = Conversations(), list[int]()
+    conversations.publish = lambda point, account: points.append(point)
     point = point_of("talk")
     conversations.bind_remotely(point, state, 0.0, 100.0)
     assert [conversations.home("talk", now) for now in (0.0, 99.0, 100.0)] == [state, state, None]
     conversations.bind("talk", state, 99.0)
     assert conversations.home("talk", 99.0 + BOUND_FOR) is state
     # Everybody knows.
-    assert told == []
+    assert points == []
     conversations.bind_remotely(point_of("other"), state, 0.0, 100.0)
     conversations.bind("other", made("B")[1]["B"].state, 0.0)
-    assert told == [point_of("other")]
+    assert points == [point_of("other")]

@@ -38,7 +38,7 @@ def plain(stop: GiveUp) -> str:
     return stop.error_message(str, str)
 
 
-TOLD: list[tuple[Story, str, int, int | None, bool]] = [
+ERRORS: list[tuple[Story, str, int, int | None, bool]] = [
     # attempts; whose failure, status, retry-after, final
     ([("A", "429 retry-after=59.9"), ("B", "429 retry-after=80")], "B", 429, 60, False),
     ([("A", "429 retry-after=60"), ("B", "429 retry-after=80")], "B", 429, 60, False),
@@ -68,7 +68,7 @@ TOLD: list[tuple[Story, str, int, int | None, bool]] = [
 ]
 
 
-@pytest.mark.parametrize(("story", "account", "status", "after", "final"), TOLD)
+@pytest.mark.parametrize(("story", "account", "status", "after", "final"), ERRORS)
 def test_what_is_told(story: Story, account: str, status: int, after: int | None, final: bool) -> None:
     cast_ = targets("A B")
     attempts = [attempt(cast_[name], outcome) for name, outcome in story]
@@ -85,8 +85,8 @@ def test_a_feature_with_a_limit_of_its_own_is_worth_waiting_for() -> None:
     meaning = meaning_of(limited, WALL, features=frozenset({"fast"}))
     scheduler = Scheduler([])
     scheduler.failed(scheduler.take(cast_["A"], "", None, False, NOW), meaning, limited, NOW)
-    told = FailedAttempt(cast_["A"], limited, meaning.rule, 429, True)
-    stop = give_up(list(cast_.values()), [told], NOW, lambda: frozenset({"fast"}))
+    message = FailedAttempt(cast_["A"], limited, meaning.rule, 429, True)
+    stop = give_up(list(cast_.values()), [message], NOW, lambda: frozenset({"fast"}))
     assert (stop.status, stop.retry_after, stop.final, stop.own_words) == (429, 60, False, True)
 
 
@@ -96,7 +96,7 @@ def test_a_timeout_keeps_its_status() -> None:
     assert give_up(list(cast_.values()), [attempt(cast_["A"], late)], NOW).status == 504
 
 
-SAID: list[tuple[Story, str]] = [
+MESSAGES: list[tuple[Story, str]] = [
     (
         [("A", "429 retry-after=8465")],
         "said with 429 (no account is free for this request; the first will be in 2 h 21 min)",
@@ -127,7 +127,7 @@ SAID: list[tuple[Story, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("story", "message"), SAID)
+@pytest.mark.parametrize(("story", "message"), MESSAGES)
 def test_words(story: Story, message: str) -> None:
     cast_ = targets("A")
     attempts = [attempt(cast_[name], outcome) for name, outcome in story]
@@ -163,13 +163,13 @@ def test_all_that_were_refused_are_named_and_can_be_masked_and_censored() -> Non
     refused = Failure(kind=FailureKind.STATUS, status=401, message=words)
     attempts = [attempt(cast_[name], refused) for name in "AABC"]
     stop = give_up(list(cast_.values()), attempts, NOW)
-    told = stop.error_message(
+    message = stop.error_message(
         lambda account: f"{account}***", lambda text: text.replace("sk-very-secret", "***")
     )
     for upstream, account in ("aA", "aB", "cC"):
-        assert told.count(f'upstream "{upstream}" refused account "{account}***" (401)') == 1
-    assert "secret" not in told
-    assert told.count("x") < 3 * WORDS + 10
+        assert message.count(f'upstream "{upstream}" refused account "{account}***" (401)') == 1
+    assert "secret" not in message
+    assert message.count("x") < 3 * WORDS + 10
 
 
 @pytest.mark.parametrize(

@@ -178,8 +178,8 @@ def test_exact_names() -> None:
 
 def test_serves() -> None:
     routes = ModelRoutes({"m": "exact", "gone": "nowhere"}, [OPUS_ONLY])
-    asked = ("m", "exact", "claude-opus-9", "gone", "other")
-    assert [name for name in asked if routes.serves(name)] == ["m", "exact", "claude-opus-9"]
+    names = ("m", "exact", "claude-opus-9", "gone", "other")
+    assert [name for name in names if routes.serves(name)] == ["m", "exact", "claude-opus-9"]
 
 
 def test_responses_are_kept_but_not_without_end() -> None:

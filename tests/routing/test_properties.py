@@ -70,9 +70,9 @@ DOCUMENTS: list[dict[str, Any]] = [
 ]
 
 
-def free(scheduler: Scheduler, targets: dict[str, Target], asked: Sent) -> set[str]:
+def free(scheduler: Scheduler, targets: dict[str, Target], sent: Sent) -> set[str]:
     """Who could be asked for a request now."""
-    ranked = scheduler.rank(tuple(targets.values()), "", 10.0, asked.features)
+    ranked = scheduler.rank(tuple(targets.values()), "", 10.0, sent.features)
     names = {target: name for name, target in targets.items()}
     return {names[one.target] for one in ranked if not one.opens_at}
 
@@ -115,12 +115,12 @@ def test_whatever_upstreams_say_a_request_comes_to_an_end(
     scheduler = Scheduler(cast("A B / C"))
     targets = scheduler.targets([Candidate("a", "m", 0), Candidate("c", "m", 0)])
     retries = Retries(scheduler, targets, "talk", Retry(), lambda: 0.5, Sent(document))
-    now, asked = 0.0, 0
+    now, sent = 0.0, 0
     for _ in range(100):
         step = retries.next(now)
         if isinstance(step, Lease):
-            retries.failed(step, outcomes[asked % len(outcomes)], now, WALL + now)
-            asked += 1
+            retries.failed(step, outcomes[sent % len(outcomes)], now, WALL + now)
+            sent += 1
         elif isinstance(step, Wait):
             now += step.seconds
         else:
@@ -128,7 +128,7 @@ def test_whatever_upstreams_say_a_request_comes_to_an_end(
     else:
         raise AssertionError("it never ends")
     assert 400 <= step.status <= 599
-    assert len(retries.tried) <= asked
+    assert len(retries.tried) <= sent
     assert now <= Retry().max_wait
 
 

@@ -44,7 +44,7 @@ class World:
     served: list[float] = field(default_factory=list)
     """When requests succeeded."""
     refused: list[tuple[float, GiveUp]] = field(default_factory=list)
-    asked: int = 0
+    requests: int = 0
     _events: list[tuple[float, int, Callable[[], None]]] = field(default_factory=list)
     _count: int = 0
 
@@ -85,7 +85,7 @@ class Client:
         ticket = self.timer
         step = self.request.next(world.now)
         if isinstance(step, Lease):
-            world.asked += 1
+            world.requests += 1
             outcome = world.behaviour(world.now, step.target)
             if outcome == "ok":
                 world.after(QUICK, self.committed)

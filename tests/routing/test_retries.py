@@ -8,7 +8,7 @@ from gateway.routing.retries import JITTER, GiveUp
 from gateway.routing.scheduler import Scheduler
 from gateway.routing.sent import Sent
 from gateway.routing.status import State
-from tests.routing.transcript import Request, Stage, cast, refused, told
+from tests.routing.transcript import Request, Stage, cast, describe, refused
 
 ROWS = {
     # connect, TLS, timeout, reset before the head
@@ -1612,7 +1612,7 @@ def test_a_second_model_refused_within_the_hour_closes_the_account() -> None:
 
     def forbidden(model: str, now: float) -> None:
         request = Request(scheduler, scheduler.targets([Candidate("a", model, 0)]))
-        assert told(request.next(now)) == "A"
+        assert describe(request.next(now)) == "A"
         request.report(now, ["403"])
 
     def state() -> State:
@@ -1622,7 +1622,7 @@ def test_a_second_model_refused_within_the_hour_closes_the_account() -> None:
     forbidden("small", 4000.0)
     assert state() is State.FREE
     served = Request(scheduler, scheduler.targets([Candidate("a", "small", 0)]))
-    assert told(served.next(4990.0)) == "A"
+    assert describe(served.next(4990.0)) == "A"
     served.report(4990.0, ["ok"])
     forbidden("tiny", 4999.0)
     assert state() is State.FREE, "a success in between"
@@ -1639,12 +1639,12 @@ def test_a_feature_that_one_account_does_not_have_goes_to_another_at_once() -> N
 
     def request(sent: Sent, now: float) -> tuple[Request, str]:
         made = Request(scheduler, targets, sent=sent)
-        return made, told(made.next(now))
+        return made, describe(made.next(now))
 
     first, account = request(long, 0.0)
     assert account == "A"
     first.failed(0.0, words)
-    assert told(first.next(0.0)) == "B"
+    assert describe(first.next(0.0)) == "B"
     first.report(0.0, ["ok"])
     first.report(0.0, ["done"])
     assert request(long, 1.0)[1] == "B"
@@ -1652,9 +1652,9 @@ def test_a_feature_that_one_account_does_not_have_goes_to_another_at_once() -> N
     last, account = request(long, 4.0)
     assert account == "B"
     last.failed(4.0, words)
-    assert told(last.next(4.0)) == "stop 429 B final"
+    assert describe(last.next(4.0)) == "stop 429 B final"
     assert request(plain, 5.0)[1] == "A"
-    assert told(request(long, 6.0)[0].next(6.0)) == "stop 429 B final"
+    assert describe(request(long, 6.0)[0].next(6.0)) == "stop 429 B final"
 
 
 def test_counting_requests_do_not_probe() -> None:
@@ -1677,7 +1677,7 @@ def test_a_lease_is_released_once() -> None:
 def test_nobody_at_all() -> None:
     stop = Request(Scheduler(cast("A")), ()).next(0.0)
     assert isinstance(stop, GiveUp)
-    assert told(stop) == "stop 503 -"
+    assert describe(stop) == "stop 503 -"
     assert stop.failure is None
     assert stop.error_message(str, str) == "no account serves this model"
 
@@ -1689,10 +1689,10 @@ def test_wire_models_cool_down_by_themselves() -> None:
         return Request(scheduler, scheduler.targets([Candidate("a", model, 0)]))
 
     first = request("big")
-    assert told(first.next(0.0)) == "A"
+    assert describe(first.next(0.0)) == "A"
     first.report(0.0, ["429", "retry-after=60"])
     assert isinstance(request("big").next(1.0), GiveUp)
-    assert told(request("small").next(1.0)) == "A"
+    assert describe(request("small").next(1.0)) == "A"
 
 
 def test_a_timer_may_be_a_little_early() -> None:

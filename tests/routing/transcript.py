@@ -42,9 +42,9 @@ DOCUMENT = {
 }
 """What every request of a transcript asks."""
 
-ASKED = Sent(DOCUMENT)
+SENT = Sent(DOCUMENT)
 
-SAID = {
+RESPONSES = {
     "signature": (400, "messages.1.content.0: Invalid `signature` in `thinking` block"),
     "spent": (400, "Your credit balance is too low to access the Anthropic API."),
     "product": (403, "API key not allowed for this API"),
@@ -108,8 +108,8 @@ def failure(words: Sequence[str]) -> Failure:
         return Failure(kind=FailureKind.REFRESH, status=401, message="no token")
     if kind in KINDS:
         return Failure(kind=KINDS[kind])
-    if kind in SAID:
-        status, message = SAID[kind]
+    if kind in RESPONSES:
+        status, message = RESPONSES[kind]
         return refused(status, message)
     if kind == "error":
         return Failure(kind=FailureKind.STREAM_ERROR, type=rest[0], message="said in the stream")
@@ -127,7 +127,7 @@ def refused(status: int, message: str, headers: Headers = ()) -> Failure:
     return Failure(kind=FailureKind.STATUS, status=status, headers=headers, body=body, message=message)
 
 
-def told(step: Lease | Wait | GiveUp) -> str:
+def describe(step: Lease | Wait | GiveUp) -> str:
     """A step as transcripts write it."""
     if isinstance(step, Lease):
         changed = "".join(f" {cure.name}" for cure in step.cures)
@@ -148,7 +148,7 @@ class Request:
         conversation: str = "",
         retry: Retry | None = None,
         random: Callable[[], float] = lambda: 0.0,
-        sent: Sent = ASKED,
+        sent: Sent = SENT,
     ) -> None:
         self.scheduler = scheduler
         self.sent = sent
@@ -232,4 +232,4 @@ class Stage:
             if outcome:
                 request.report(now, outcome)
             if arrow:
-                assert told(request.next(now)) == expected, f"at: {line.strip()}\n{self.scheduler!r}"
+                assert describe(request.next(now)) == expected, f"at: {line.strip()}\n{self.scheduler!r}"

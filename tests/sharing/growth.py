@@ -10,7 +10,7 @@ from gateway.sharing.state import SharedState
 from tests.support.growth import Row
 
 
-def told_words(n: int) -> bytes:
+def encoded_words(n: int) -> bytes:
     return encode(News(COOLING, key_of("main"), 2.0, 1.0, {"words": "x" * n}))
 
 
@@ -18,7 +18,7 @@ def junk(n: int) -> bytes:
     return orjson.dumps({"v": 1, "data": [["x"]] * n})
 
 
-def told(n: int) -> list[News]:
+def news(n: int) -> list[News]:
     """A signature, and what began later and ends earlier each time: none makes another needless."""
     cooling = {"rule": "login", "kind": "status"}
     return [
@@ -58,10 +58,10 @@ def many(n: int) -> list[bytes]:
 
 
 ROWS = [
-    Row("news: many of one thing", receive, told, 50),
+    Row("news: many of one thing", receive, news, 50),
     Row("frames: cut anywhere", cut, frames),
     Row("frames: in one piece", cut, lambda n: [b"".join(frames(n))]),
-    Row("news: a frame", decode, told_words, in_c=2000),
+    Row("news: a frame", decode, encoded_words, in_c=2000),
     Row("news: junk", decode, junk, in_c=1000),
     Row("store: a message", Envelopes(ME, None).unwrap, lambda n: Envelopes(ME, None).wrap(many(n))),
     Row("store: a sealed message", SEALED.unwrap, lambda n: SEALED.wrap(many(n))),

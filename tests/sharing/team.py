@@ -20,7 +20,7 @@ class Member:
         self.scheduler, self.targets = made(names)
         self.calls = SignatureStore()
         self.state = SharedState(self.now, self.wall)
-        self.state.publish = self.said
+        self.state.publish = self.publish
         self.state.attach(
             self.scheduler,
             {"calls": self.calls},
@@ -35,7 +35,7 @@ class Member:
     def wall(self) -> float:
         return WALL + self.team.time + self.ahead
 
-    def said(self, news: News) -> None:
+    def publish(self, news: News) -> None:
         read = decode(encode(news))
         assert read == news
         self.news.append(news)
@@ -49,14 +49,14 @@ class Member:
     def takes(self, name: str) -> Lease:
         return take(self.scheduler, self.targets[name], self.now())
 
-    def asks(self, conversation: str) -> Lease:
+    def lease(self, conversation: str) -> Lease:
         lease = self.scheduler.lease(tuple(self.targets.values()), conversation, self.now())
         assert lease is not None
         return lease
 
     def goes_to(self, conversation: str) -> str:
         """Whom a request of this conversation asks, and is served by."""
-        lease = self.asks(conversation)
+        lease = self.lease(conversation)
         lease.succeeded(self.now())
         lease.release()
         return lease.target.account

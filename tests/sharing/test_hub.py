@@ -157,15 +157,15 @@ async def test_a_fault_in_what_hears_or_replies_ends_no_connection() -> None:
 
     async with office(2) as made:
         one, other = made.workers
-        heard: list[bytes] = []
+        payloads: list[bytes] = []
         other.on_broadcast("odd", fail)
-        other.on_broadcast("action", heard.append)
+        other.on_broadcast("action", payloads.append)
         other.provide("status", fail)
         one.broadcast("odd", b"")
         one.broadcast("action", b"off")
         # It has nothing to say, and says that.
         assert await made.gathered(one, "status", 60.0) == []
-        await made.turn(lambda: heard == [b"off"])
+        await made.turn(lambda: payloads == [b"off"])
     assert [str(each) for each in faults] == ["a fault"] * 2
 
 
@@ -184,13 +184,13 @@ async def test_a_blob_that_is_too_large_is_left_out(monkeypatch: pytest.MonkeyPa
 async def test_a_question_of_one_that_is_gone_is_forgotten() -> None:
     async with office(0) as made:
         with stranger(made), stranger(made) as silent:
-            with stranger(made) as asking:
-                asking.sendall(frame(ASK, add_number(1, b"status")))
+            with stranger(made) as gathering:
+                gathering.sendall(frame(ASK, add_number(1, b"status")))
                 await made.turn(lambda: made.hub._asks)
             await made.turn(lambda: not made.hub._asks)
             # One that replies to what nobody asked, and one that leaves when others still have to reply.
-            with stranger(made) as asking:
-                asking.sendall(frame(ASK, add_number(2, b"status")))
+            with stranger(made) as gathering:
+                gathering.sendall(frame(ASK, add_number(2, b"status")))
                 await made.turn(lambda: made.hub._asks)
                 silent.sendall(frame(REPLY, add_number(1, b"x")))
                 silent.sendall(frame(REPLY, add_number(made.hub._last_number, b"x")) * 2)
@@ -223,17 +223,17 @@ async def test_the_last_counters_of_a_worker_that_ended_count_on(monkeypatch: py
 
 async def test_an_operators_word_reaches_all_others() -> None:
     async with office() as made:
-        heard: list[tuple[int, bytes]] = []
+        payloads: list[tuple[int, bytes]] = []
 
         def note(number: int, payload: bytes) -> None:
-            heard.append((number, payload))
+            payloads.append((number, payload))
 
         for number, each in enumerate(made.workers):
             each.on_broadcast("clear", partial(note, number))
         made.workers[1].broadcast("unheard", b"")
         made.workers[1].broadcast("clear", b"main/work")
-        await made.turn(lambda: len(heard) == 2)
-        assert sorted(heard) == [(0, b"main/work"), (2, b"main/work")]
+        await made.turn(lambda: len(payloads) == 2)
+        assert sorted(payloads) == [(0, b"main/work"), (2, b"main/work")]
 
 
 async def test_an_operators_word_holds_for_who_comes_later_until_a_reload(
@@ -241,12 +241,12 @@ async def test_an_operators_word_holds_for_who_comes_later_until_a_reload(
 ) -> None:
     monkeypatch.setattr(hub, "MAX_BROADCASTS", 2)
 
-    async def heard_late(count: int) -> list[bytes]:
-        late, heard = made.add(), list[bytes]()
-        late.on_broadcast("action", heard.append)
+    async def late_payloads(count: int) -> list[bytes]:
+        late, payloads = made.add(), list[bytes]()
+        late.on_broadcast("action", payloads.append)
         late.state.publish(news())
-        await made.turn(lambda: late.state.workers == len(made.workers) and len(heard) >= count)
-        return heard
+        await made.turn(lambda: late.state.workers == len(made.workers) and len(payloads) >= count)
+        return payloads
 
     async with office(1) as made:
         for word in (b"old", b"off", b"on", b"off"):
@@ -255,9 +255,9 @@ async def test_an_operators_word_holds_for_who_comes_later_until_a_reload(
             lambda: list(made.hub._broadcasts) == [add_name("action", b"on"), add_name("action", b"off")]
         )
         # What was said last of one thing is what counts: it comes last.
-        assert await heard_late(2) == [b"on", b"off"]
+        assert await late_payloads(2) == [b"on", b"off"]
         made.hub.forget_broadcasts()
-        assert await heard_late(0) == []
+        assert await late_payloads(0) == []
 
 
 async def test_a_question_that_the_hub_cannot_answer_ends_with_its_worker() -> None:

@@ -21,7 +21,7 @@ from gateway.sharing.news import (
     names_in,
 )
 
-TOLD = News(COOLING, key_of("main", "work"), 1_700_000_060.5, 1_700_000_000.25, {"rule": "limit", "count": 2})
+NEWS = News(COOLING, key_of("main", "work"), 1_700_000_060.5, 1_700_000_000.25, {"rule": "limit", "count": 2})
 
 times = st.floats(0.0, LAST_TIME)
 values = st.none() | st.booleans() | st.text(max_size=20) | st.floats(allow_nan=False, allow_infinity=False)
@@ -36,9 +36,9 @@ news = st.builds(
 
 
 @given(news)
-def test_what_is_encoded_is_decoded(told: News) -> None:
-    frame = encode(told)
-    assert decode(frame) == told
+def test_what_is_encoded_is_decoded(item: News) -> None:
+    frame = encode(item)
+    assert decode(frame) == item
     assert len(frame) <= MAX_FRAME
 
 
@@ -71,26 +71,26 @@ WRONG: list[dict[str, Any]] = [
 
 @pytest.mark.parametrize("change", WRONG, ids=lambda change: orjson.dumps(change).decode()[:30])
 def test_a_frame_with_one_thing_wrong_is_no_news(change: dict[str, Any]) -> None:
-    right = orjson.loads(encode(TOLD))
-    assert decode(orjson.dumps(right)) == TOLD
+    right = orjson.loads(encode(NEWS))
+    assert decode(orjson.dumps(right)) == NEWS
     assert decode(orjson.dumps({**right, **change})) is None
 
 
 def test_what_a_later_version_adds_to_a_frame_is_passed_over() -> None:
-    assert decode(orjson.dumps({**orjson.loads(encode(TOLD)), "mood": "good"})) == TOLD
+    assert decode(orjson.dumps({**orjson.loads(encode(NEWS)), "mood": "good"})) == NEWS
 
 
 @pytest.mark.parametrize(
-    "told",
+    "news",
     [
-        TOLD._replace(until=float("inf")),
-        TOLD._replace(made=float("nan")),
-        TOLD._replace(key="\ud800"),
-        TOLD._replace(data={"rule": "x" * MAX_FRAME}),
+        NEWS._replace(until=float("inf")),
+        NEWS._replace(made=float("nan")),
+        NEWS._replace(key="\ud800"),
+        NEWS._replace(data={"rule": "x" * MAX_FRAME}),
     ],
 )
-def test_what_could_not_be_read_is_not_written(told: News) -> None:
-    assert encode(told) == b""
+def test_what_could_not_be_read_is_not_written(news: News) -> None:
+    assert encode(news) == b""
 
 
 @given(st.lists(st.text(st.characters(exclude_categories=[])), max_size=4))
@@ -106,4 +106,4 @@ def test_another_key_holds_no_names(key: str) -> None:
 
 
 def test_a_signature_is_not_in_the_repr() -> None:
-    assert "secret" not in repr(TOLD._replace(data={"value": "secret"}))
+    assert "secret" not in repr(NEWS._replace(data={"value": "secret"}))

@@ -168,7 +168,7 @@ def test_an_account_with_two_more_requests_in_flight_is_not_equally_free() -> No
     talks = [f"talk {n}" for n in range(99)]
     name = next(talk for talk in talks if Team("A B", 0.0).members[0].goes_to(talk) == "A")
     here.takes("A")
-    assert here.asks(name).target.account == "A"
+    assert here.lease(name).target.account == "A"
     _, here, _ = team("A B")
     for _ in range(2):
         here.takes("A")
@@ -181,11 +181,11 @@ def test_an_account_with_two_more_requests_in_flight_is_not_equally_free() -> No
 
 def test_requests_without_a_conversation_go_to_the_least_recently_used() -> None:
     together, here, _ = team("A B C")
-    asked = []
+    accounts = []
     for _ in range(6):
         together.later(1)
-        asked.append(here.goes_to(""))
-    assert asked == [*"ABCABC"]
+        accounts.append(here.goes_to(""))
+    assert accounts == [*"ABCABC"]
 
 
 @pytest.mark.parametrize("known", [False, True])
@@ -209,13 +209,13 @@ def test_a_conversation_that_lives_elsewhere_is_told_of_again_while_it_lasts() -
     home = here.goes_to("talk")
     here.fails(home, "429 retry-after=1")
     moved = here.goes_to("talk")
-    told = []
+    published = []
     for _ in range(int(4 * 3600 / 60)):
         together.later(60)
         assert here.goes_to("talk") == moved
-        told += [news for news in here.news if news.kind == BOUND]
+        published += [news for news in here.news if news.kind == BOUND]
         together.spread()
-    assert len(told) == 1 + 4 * 3600 / PUBLISH_AGAIN
+    assert len(published) == 1 + 4 * 3600 / PUBLISH_AGAIN
     assert there.goes_to("talk") == moved
 
 
@@ -301,8 +301,8 @@ def test_what_an_upstream_said_travels_without_secrets() -> None:
     breaker.cause = breaker.cause._replace(message="your key sk-key is wrong")
     here.state._publish_breaker(COOLING, Scope("a", "A"), breaker)
     together.spread()
-    (told,) = there.scheduler.snapshot(there.now())[0].cool_downs
-    assert told.words == "your key *** is wrong"
+    (published,) = there.scheduler.snapshot(there.now())[0].cool_downs
+    assert published.words == "your key *** is wrong"
 
 
 # How many there are.
@@ -416,33 +416,33 @@ rules = st.sampled_from(["login", "billing"])
 @st.composite
 def stories(draw: st.DrawFn) -> list[News]:
     """What may have been told of one account, by processes whose clocks are wrong by minutes."""
-    told = []
+    published = []
     for _ in range(draw(st.integers(0, 10))):
         made = WALL + draw(times) + draw(st.sampled_from([0.0, 0.0, -300.0, 300.0]))
         if draw(st.integers(0, 2)):
             data = {**LOGIN, "rule": draw(rules), "hinted": draw(st.booleans())}
-            told.append(News(COOLING, A, made + draw(st.integers(1, 900)), made, data))
+            published.append(News(COOLING, A, made + draw(st.integers(1, 900)), made, data))
         else:
-            told.append(News(OPEN, A, made + 600, made))
-    return told
+            published.append(News(OPEN, A, made + 600, made))
+    return published
 
 
 @given(stories(), st.data())
-def test_who_has_heard_the_same_knows_the_same(told: list[News], data: st.DataObject) -> None:
+def test_who_has_heard_the_same_knows_the_same(published: list[News], data: st.DataObject) -> None:
     """In any order, with anything twice, by clocks that are minutes apart."""
     together, here, there = team("A", 0.0, 0.0)
     late = Team("A", data.draw(st.sampled_from([-240.0, 240.0]))).members[0]
     together.later(45)
     late.team.later(45)
-    again = data.draw(st.lists(st.sampled_from(told), max_size=5)) if told else []
-    for news in told:
+    again = data.draw(st.lists(st.sampled_from(published), max_size=5)) if published else []
+    for news in published:
         here.state.receive(news)
-    for news in data.draw(st.permutations([*told, *again])):
+    for news in data.draw(st.permutations([*published, *again])):
         there.state.receive(news)
         late.state.receive(news)
     assert here.shut("A") == there.shut("A")
-    opened = max((one.made for one in told if one.kind == OPEN), default=0.0)
-    count = [one for one in told if one.kind == COOLING and one.made > opened]
+    opened = max((one.made for one in published if one.kind == OPEN), default=0.0)
+    count = [one for one in published if one.kind == COOLING and one.made > opened]
     ends = [
         min(one.until, one.made + (1e9 if one.data["hinted"] else RULES[str(one.data["rule"])].cap))
         for one in count
@@ -460,11 +460,11 @@ kinds = st.sampled_from([BOUND, SIGNATURE, CURE, PROBE])
     st.lists(st.builds(News, kinds, st.sampled_from("ab"), times.map(float), times.map(float), st.just({}))),
     st.data(),
 )
-def test_of_everything_else_the_later_end_counts(told: list[News], data: st.DataObject) -> None:
+def test_of_everything_else_the_later_end_counts(published: list[News], data: st.DataObject) -> None:
     one, other = Facts(), Facts()
-    for news in told:
+    for news in published:
         one.merge(news, 0.0)
-    for news in data.draw(st.permutations(told + told[:3])):
+    for news in data.draw(st.permutations(published + published[:3])):
         other.merge(news, 0.0)
     assert sorted(one.snapshot(0.0)) == sorted(other.snapshot(0.0))
     assert one.snapshot(41.0) == []

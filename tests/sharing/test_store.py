@@ -71,12 +71,12 @@ class Process:
         self.lines: list[str] = []
         self.store = Store(sharing, self.known, AccessLog(self.lines.append), chance=lambda: 1.0)
 
-    def tell(self, news: News) -> None:
+    def publish(self, news: News) -> None:
         self.known.receive(news)
         self.store.publish(news)
 
     @property
-    def told(self) -> list[str]:
+    def logged(self) -> list[str]:
         """What it logged, without times."""
         return [line.partition(" ")[2] for line in self.lines]
 
@@ -116,14 +116,16 @@ async def test_news_reach_the_others_soon_and_whoever_comes_later(
     where = section(store_server.url, secret=secret)
     news = cooling(words="too many requests")
     async with sharing(where, 3) as (first, second, third):
-        first.tell(news)
+        first.publish(news)
         began = time.perf_counter()
         await eventually(lambda: second.known.knows(news) and third.known.knows(news))
         assert time.perf_counter() - began < 1.0
         await eventually(lambda: first.store.sent == 1)
         # Its own words come back to nobody.
         assert (first.store.received, first.store.refused) == (0, 0)
-        assert first.told == [f"info: sharing: news are shared over the store 127.0.0.1:{store_server.port}"]
+        assert first.logged == [
+            f"info: sharing: news are shared over the store 127.0.0.1:{store_server.port}"
+        ]
     async with sharing(where, 1) as (late,):
         assert late.known.knows(news)
         assert late.store.sent == 0
@@ -132,13 +134,13 @@ async def test_news_reach_the_others_soon_and_whoever_comes_later(
 async def test_keys_end_with_their_news(store_server: StoreServer) -> None:
     where = section(store_server.url)
     async with sharing(where, 1) as (process,):
-        process.tell(cooling("over", -1.0))
-        await store_server.ask("PING")
-        process.tell(cooling("soon", 60.0))
-        process.tell(cooling("far", 1e9))
+        process.publish(cooling("over", -1.0))
+        await store_server.execute("PING")
+        process.publish(cooling("soon", 60.0))
+        process.publish(cooling("far", 1e9))
         await eventually(lambda: process.store.sent == 2)
         left = {
-            name: await store_server.ask("PTTL", f"{where.prefix}kept:cooling:{key_of('zai', name)}")
+            name: await store_server.execute("PTTL", f"{where.prefix}kept:cooling:{key_of('zai', name)}")
             for name in ("soon", "far", "over")
         }
     assert 50_000 < left["soon"] <= 60_000
@@ -150,12 +152,12 @@ async def test_with_a_secret_nothing_in_the_store_can_be_read(store_server: Stor
     where = section(store_server.url, secret=Secret(SECRET))
     signature = News("signature", key_of("call_1"), time.time() + 60, time.time(), {"value": "c2lnbmF0dXJl"})
     async with sharing(where, 2) as (first, second):
-        first.tell(cooling())
-        first.tell(signature)
+        first.publish(cooling())
+        first.publish(signature)
         await eventually(lambda: second.known.knows(signature))
         await eventually(lambda: first.store.sent == 2)
-        names = await store_server.ask("KEYS", f"{where.prefix}*")
-        shown = b"".join([name + await store_server.ask("GET", name) for name in names])
+        names = await store_server.execute("KEYS", f"{where.prefix}*")
+        shown = b"".join([name + await store_server.execute("GET", name) for name in names])
     assert len(names) == 4
     for word in (b"zai", b"work", b"example", b"cooling", b"signature", b"call_1", b"c2lnbmF0dXJl"):
         assert word not in shown
@@ -166,14 +168,14 @@ async def test_what_is_not_sealed_with_the_secret_is_dropped_and_counted(store_s
     plain = Sharing(url=sealed.url, prefix=sealed.prefix)
     other = Sharing(url=sealed.url, prefix=sealed.prefix, secret=Secret(SECRET + "!"))
     async with sharing(plain, 1) as (forger,), sharing(other, 1) as (stranger,):
-        forger.tell(cooling())
-        stranger.tell(cooling("home@example.com"))
+        forger.publish(cooling())
+        stranger.publish(cooling("home@example.com"))
         await eventually(lambda: forger.store.sent == stranger.store.sent == 1)
         async with sharing(sealed, 1) as (process,):
             assert process.store.refused >= 4
             assert process.known.news == {}
             refused = process.store.refused
-            forger.tell(cooling())
+            forger.publish(cooling())
             await eventually(lambda: process.store.refused > refused)
             assert process.known.news == {}
             assert process.known.processes == 1
@@ -184,9 +186,9 @@ async def test_news_of_a_later_version_and_of_unknown_kinds_are_left_out(store_s
     later = Envelopes(b"l" * 16, None)
     frame = encode(cooling())
     unknown = [frame.replace(b'"v":1', b'"v":2'), frame.replace(b"cooling", b"dancing"), b"{}", b"junk"]
-    await store_server.ask("SET", f"{where.prefix}kept:dancing", later.wrap(unknown))
+    await store_server.execute("SET", f"{where.prefix}kept:dancing", later.wrap(unknown))
     async with sharing(where, 1) as (process,):
-        await store_server.ask("PUBLISH", f"{where.prefix}news", later.wrap([*unknown, frame]))
+        await store_server.execute("PUBLISH", f"{where.prefix}news", later.wrap([*unknown, frame]))
         await eventually(lambda: process.known.news)
         assert len(process.known.news) == 1
         assert process.store.received == 1
@@ -195,21 +197,21 @@ async def test_news_of_a_later_version_and_of_unknown_kinds_are_left_out(store_s
 async def test_another_programs_data_under_the_same_names_does_no_harm(store_server: StoreServer) -> None:
     where = section(store_server.url)
     news = cooling()
-    await store_server.ask("HSET", f"{where.prefix}kept:hash", "field", "value")
-    await store_server.ask("LPUSH", f"{where.prefix}process:list", "value")
-    await store_server.ask("SET", f"{where.prefix}kept:large", bytes(4 * MAX_MESSAGE))
-    await store_server.ask("SET", f"{where.prefix}kept:empty", b"")
-    await store_server.ask("SET", f"{where.prefix}kept:text", b"\xff not ours")
-    await store_server.ask("SET", f"{where.prefix}session:1", PLAIN)
+    await store_server.execute("HSET", f"{where.prefix}kept:hash", "field", "value")
+    await store_server.execute("LPUSH", f"{where.prefix}process:list", "value")
+    await store_server.execute("SET", f"{where.prefix}kept:large", bytes(4 * MAX_MESSAGE))
+    await store_server.execute("SET", f"{where.prefix}kept:empty", b"")
+    await store_server.execute("SET", f"{where.prefix}kept:text", b"\xff not ours")
+    await store_server.execute("SET", f"{where.prefix}session:1", PLAIN)
     many = [(f"{where.prefix}{number}", "x") for number in range(2 * module.PAGE)]
-    await store_server.ask("MSET", *itertools.chain(*many))
+    await store_server.execute("MSET", *itertools.chain(*many))
     async with sharing(where, 2) as (first, second):
         assert (first.known.news, first.known.processes) == ({}, first.known.processes)
-        await store_server.ask("PUBLISH", f"{where.prefix}news", b"not ours either")
-        first.tell(news)
+        await store_server.execute("PUBLISH", f"{where.prefix}news", b"not ours either")
+        first.publish(news)
         await eventually(lambda: second.known.knows(news))
         assert second.store.refused == 5
-    assert await store_server.ask("GET", f"{where.prefix}kept:text") == b"\xff not ours"
+    assert await store_server.execute("GET", f"{where.prefix}kept:text") == b"\xff not ours"
 
 
 async def test_many_and_large_news_are_split_into_messages(store_server: StoreServer) -> None:
@@ -221,7 +223,7 @@ async def test_many_and_large_news_are_split_into_messages(store_server: StoreSe
         ]
         many += [cooling(f"account-{i}") for i in range(250)]
         for news in many:
-            first.tell(news)
+            first.publish(news)
         await eventually(lambda: len(second.known.news) == len(many))
         assert second.store.refused == 0
     async with sharing(where, 1) as (late,):
@@ -231,10 +233,10 @@ async def test_many_and_large_news_are_split_into_messages(store_server: StoreSe
 @pytest.mark.parametrize("workers", [True, False], ids=["a worker", "alone"])
 async def test_what_a_process_tells_goes_to_the_store_too(store_server: StoreServer, workers: bool) -> None:
     where = section(store_server.url)
-    told: list[News] = []
+    sent: list[News] = []
     given = Peers() if workers else None
     if given is not None:
-        given.state.publish = told.append
+        given.state.publish = sent.append
     peers, store = open_store(where, given, AccessLog(lambda line: None))
     assert given in (peers, None)
     news = cooling()
@@ -243,7 +245,7 @@ async def test_what_a_process_tells_goes_to_the_store_too(store_server: StoreSer
         store.start()
         await eventually(lambda: other.known.knows(news))
         await store.stop()
-    assert told == [news] * workers
+    assert sent == [news] * workers
 
 
 # Who is there.
@@ -266,7 +268,7 @@ async def test_a_process_that_is_not_heard_of_is_no_longer_counted(
     monkeypatch.setattr(module, "SILENCE", 0.5)
     where = section(store_server.url)
     async with sharing(where, 1) as (process,):
-        await store_server.ask("PUBLISH", f"{where.prefix}news", Envelopes(b"s" * 16, None).wrap([]))
+        await store_server.execute("PUBLISH", f"{where.prefix}news", Envelopes(b"s" * 16, None).wrap([]))
         await eventually(lambda: process.known.processes == 2)
         await eventually(lambda: process.known.processes == 1)
 
@@ -278,15 +280,15 @@ async def test_a_store_that_comes_after_the_gateway(own_store: StoreServer) -> N
     where = section(own_store.url)
     async with sharing(where, 1, up=False) as (process,):
         news = cooling()
-        process.tell(news)
+        process.publish(news)
         await eventually(lambda: process.store.up is False)
         own_store.start()
         await eventually(lambda: process.store.up)
         async with sharing(where, 1) as (late,):
             await eventually(lambda: late.known.knows(news))
     place = f"127.0.0.1:{own_store.port}"
-    assert len(process.told) == 2
-    assert process.told[0].startswith(
+    assert len(process.logged) == 2
+    assert process.logged[0].startswith(
         f"warning: sharing: the store {place} is away, and each gateway is on its own until it is back: Error 111"
     )
 
@@ -296,11 +298,11 @@ async def test_kill_9_and_an_empty_store_that_is_filled_again(own_store: StoreSe
     where = section(own_store.url)
     before, meanwhile = cooling("before"), cooling("meanwhile")
     async with sharing(where, 2) as (first, second):
-        first.tell(before)
+        first.publish(before)
         await eventually(lambda: second.known.knows(before))
         own_store.kill()
         await eventually(lambda: first.store.up is second.store.up is False)
-        first.tell(meanwhile)
+        first.publish(meanwhile)
         own_store.start()
         await eventually(lambda: first.store.up and second.store.up)
         await eventually(lambda: second.known.knows(meanwhile))
@@ -309,7 +311,7 @@ async def test_kill_9_and_an_empty_store_that_is_filled_again(own_store: StoreSe
             await eventually(lambda: late.known.knows(meanwhile))
         # All were given the time to be heard again.
         assert first.known.processes >= 2
-        assert [line.partition(":")[0] for line in first.told] == ["info", "warning", "info"]
+        assert [line.partition(":")[0] for line in first.logged] == ["info", "warning", "info"]
 
 
 async def test_a_store_that_hangs_holds_up_nothing(
@@ -322,15 +324,15 @@ async def test_a_store_that_hangs_holds_up_nothing(
         own_store.hang()
         began = time.perf_counter()
         for number in range(1000):
-            first.tell(cooling(f"account-{number}"))
+            first.publish(cooling(f"account-{number}"))
         assert time.perf_counter() - began < 0.5
         await eventually(lambda: first.store.up is False)
-        assert first.told[1].endswith("until it is back: no response in time")
+        assert first.logged[1].endswith("until it is back: no response in time")
         own_store.wake()
         await eventually(lambda: len(second.known.news) == 1000)
         # And it holds up no end.
         own_store.hang()
-        second.tell(cooling())
+        second.publish(cooling())
         began = time.perf_counter()
         await second.store.stop()
         await first.store.stop()
@@ -357,13 +359,13 @@ async def test_the_oldest_news_are_dropped_when_too_many_wait(
 async def test_a_connection_that_the_store_ends_is_made_again(store_server: StoreServer) -> None:
     where = section(store_server.url)
     async with sharing(where, 2) as (first, second):
-        await store_server.ask("CLIENT", "KILL", "TYPE", "pubsub")
-        await eventually(lambda: len(first.told) == len(second.told) == 3)
+        await store_server.execute("CLIENT", "KILL", "TYPE", "pubsub")
+        await eventually(lambda: len(first.logged) == len(second.logged) == 3)
         news = cooling()
-        first.tell(news)
+        first.publish(news)
         await eventually(lambda: second.known.knows(news))
-        await store_server.ask("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
-        first.tell(later := cooling("later"))
+        await store_server.execute("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+        first.publish(later := cooling("later"))
         await eventually(lambda: second.known.knows(later))
 
 
@@ -372,23 +374,23 @@ async def test_a_channel_that_is_silent_is_dead(
 ) -> None:
     monkeypatch.setattr(module, "SILENCE", 0.05)
     async with sharing(section(store_server.url), 1, up=False) as (process,):
-        await eventually(lambda: len(process.told) > 2)
+        await eventually(lambda: len(process.logged) > 2)
     words = "nothing comes over the channel, not even this process's own"
-    assert any(line.endswith(words) for line in process.told)
+    assert any(line.endswith(words) for line in process.logged)
 
 
 async def test_a_fault_of_the_gateway_is_told_and_does_not_end_the_sharing(store_server: StoreServer) -> None:
     where = section(store_server.url)
     async with sharing(where, 2) as (first, second):
         second.known.fault = True
-        first.tell(cooling())
-        first.tell(cooling("again"))
-        await eventually(lambda: len(second.told) == 2)
+        first.publish(cooling())
+        first.publish(cooling("again"))
+        await eventually(lambda: len(second.logged) == 2)
         assert (
-            second.told[1] == "error: sharing: cooling was not understood: KeyError, a fault of the gateway"
+            second.logged[1] == "error: sharing: cooling was not understood: KeyError, a fault of the gateway"
         )
         second.known.fault = False
-        first.tell(news := cooling("good"))
+        first.publish(news := cooling("good"))
         await eventually(lambda: second.known.knows(news))
         assert second.store.up
 
@@ -402,44 +404,44 @@ async def test_a_user_who_may_do_only_what_is_needed(own_store: StoreServer) -> 
     where = section(f"redis://gateway:{AS_WRITTEN}@127.0.0.1:{own_store.port}")
     rules = ["resetkeys", f"~{where.prefix}*", "resetchannels", f"&{where.prefix}*", "nocommands"]
     rules += [f"+{command}" for command in ("subscribe", "publish", "set", "del", "scan", "getrange")]
-    await own_store.ask("ACL", "SETUSER", "gateway", "on", f">{PASSWORD}", *rules)
+    await own_store.execute("ACL", "SETUSER", "gateway", "on", f">{PASSWORD}", *rules)
     async with sharing(where, 2) as (first, second):
         news = cooling()
-        first.tell(news)
+        first.publish(news)
         await eventually(lambda: second.known.knows(news))
         # What it may no longer do is told by its name.
-        await own_store.ask("ACL", "SETUSER", "gateway", "-publish")
-        first.tell(cooling())
+        await own_store.execute("ACL", "SETUSER", "gateway", "-publish")
+        first.publish(cooling())
         await eventually(lambda: first.store.up is False)
-        assert "publish" in first.told[1]
+        assert "publish" in first.logged[1]
         assert "canary" not in "".join(first.lines)
 
 
 async def test_a_wrong_password_is_told_once_and_not_shown(own_store: StoreServer) -> None:
     own_store.start()
-    await own_store.ask("CONFIG", "SET", "requirepass", PASSWORD)
+    await own_store.execute("CONFIG", "SET", "requirepass", PASSWORD)
     where = section(f"redis://:wrong-canary@127.0.0.1:{own_store.port}/0")
     async with sharing(where, 1, up=False) as (process,):
         await eventually(lambda: process.store.up is False)
         await asyncio.sleep(0.1)
-    assert len(process.told) == 1
-    assert "password" in process.told[0]
-    assert "canary" not in process.told[0]
+    assert len(process.logged) == 1
+    assert "password" in process.logged[0]
+    assert "canary" not in process.logged[0]
     assert "canary" not in repr(process.store)
 
 
 async def test_a_full_store_still_carries_news(own_store: StoreServer) -> None:
     own_store.start()
     async with sharing(section(own_store.url), 2) as (first, second):
-        await own_store.ask("CONFIG", "SET", "maxmemory", "1")
+        await own_store.execute("CONFIG", "SET", "maxmemory", "1")
         news, later = cooling(), cooling("later")
         for each in (news, later):
-            first.tell(each)
+            first.publish(each)
             await eventually(partial(second.known.knows, each))
-        await eventually(lambda: len(first.told) == 2)
-        assert first.told[1].startswith("warning: sharing: the store 127.0.0.1")
-        assert "keeps no news for gateways that start later" in first.told[1]
-        assert "maxmemory" in first.told[1]
+        await eventually(lambda: len(first.logged) == 2)
+        assert first.logged[1].startswith("warning: sharing: the store 127.0.0.1")
+        assert "keeps no news for gateways that start later" in first.logged[1]
+        assert "maxmemory" in first.logged[1]
         assert first.store.up
 
 
@@ -448,16 +450,16 @@ async def test_a_cluster_that_has_other_keys_still_carries_news(
 ) -> None:
     server = StoreServer(tmp_path, "--cluster-enabled", "yes")
     server.start()
-    await server.ask("CLUSTER", "ADDSLOTSRANGE", 0, 100)
-    await server.ask("CONFIG", "SET", "cluster-require-full-coverage", "no")
+    await server.execute("CLUSTER", "ADDSLOTSRANGE", 0, 100)
+    await server.execute("CONFIG", "SET", "cluster-require-full-coverage", "no")
     try:
         await asyncio.sleep(0)
         async with sharing(section(server.url), 2) as (first, second):
             news = cooling()
-            first.tell(news)
+            first.publish(news)
             await eventually(lambda: second.known.knows(news))
-            await eventually(lambda: len(first.told) == 2)
-            assert "keeps no news" in first.told[0]
+            await eventually(lambda: len(first.logged) == 2)
+            assert "keeps no news" in first.logged[0]
     finally:
         server.kill()
 
@@ -465,31 +467,31 @@ async def test_a_cluster_that_has_other_keys_still_carries_news(
 async def test_a_store_that_becomes_a_replica_is_left(own_store: StoreServer) -> None:
     own_store.start()
     async with sharing(section(own_store.url), 1) as (process,):
-        await own_store.ask("REPLICAOF", "127.0.0.1", "1")
-        process.tell(cooling())
+        await own_store.execute("REPLICAOF", "127.0.0.1", "1")
+        process.publish(cooling())
         await eventually(lambda: process.store.up is False)
-        assert "read only" in process.told[1]
-        await own_store.ask("REPLICAOF", "NO", "ONE")
+        assert "read only" in process.logged[1]
+        await own_store.execute("REPLICAOF", "NO", "ONE")
         await eventually(lambda: process.store.up)
 
 
 async def test_a_store_that_takes_no_more_connections(own_store: StoreServer) -> None:
     own_store.start()
-    await own_store.ask("CONFIG", "SET", "maxclients", "1")
+    await own_store.execute("CONFIG", "SET", "maxclients", "1")
     async with sharing(section(own_store.url), 1, up=False) as (process,):
         await eventually(lambda: process.store.up is False)
-        await own_store.ask("CONFIG", "SET", "maxclients", "100")
+        await own_store.execute("CONFIG", "SET", "maxclients", "100")
         await eventually(lambda: process.store.up)
 
 
 async def test_a_socket_and_a_database_of_its_own(store_server: StoreServer) -> None:
     where = section(f"unix://{store_server.path}?db=3")
     async with sharing(where, 2) as (first, second):
-        first.tell(news := cooling())
+        first.publish(news := cooling())
         await eventually(lambda: second.known.knows(news))
         await eventually(lambda: first.store.sent == 1)
-        assert first.told == [f"info: sharing: news are shared over the store {store_server.path}"]
-    assert await store_server.ask("KEYS", f"{where.prefix}*") == []
+        assert first.logged == [f"info: sharing: news are shared over the store {store_server.path}"]
+    assert await store_server.execute("KEYS", f"{where.prefix}*") == []
 
 
 async def test_over_tls(tmp_path: Path) -> None:
@@ -505,11 +507,11 @@ async def test_over_tls(tmp_path: Path) -> None:
     url = f"rediss://127.0.0.1:{port}/0"
     try:
         async with sharing(section(url, ca_file=tmp_path / "ca.pem"), 2) as (first, second):
-            first.tell(news := cooling())
+            first.publish(news := cooling())
             await eventually(lambda: second.known.knows(news))
         async with sharing(section(url), 1, up=False) as (wary,):
             await eventually(lambda: wary.store.up is False)
-            assert "certificate verify failed" in wary.told[0]
+            assert "certificate verify failed" in wary.logged[0]
     finally:
         server.kill()
 
@@ -518,7 +520,7 @@ async def test_what_a_thousand_news_cost(own_store: StoreServer) -> None:
     """Counted, not timed: told and heard they take 106 calls of Python each; at that, told alone takes 42 µs."""
     own_store.start()
     async with sharing(section(own_store.url), 2) as (first, second):
-        await own_store.ask("CONFIG", "RESETSTAT")
+        await own_store.execute("CONFIG", "RESETSTAT")
         calls = 0
 
         def count(frame: object, event: str, argument: object) -> None:
@@ -534,7 +536,7 @@ async def test_what_a_thousand_news_cost(own_store: StoreServer) -> None:
                 await asyncio.sleep(module.PACE)
         finally:
             sys.setprofile(None)
-        statistics = await own_store.ask("INFO", "commandstats")
+        statistics = await own_store.execute("INFO", "commandstats")
     assert statistics["cmdstat_publish"]["calls"] <= 1000 / module.BATCH + 1
     assert statistics["cmdstat_set"]["calls"] == 1000
     assert calls < 1000 * 130

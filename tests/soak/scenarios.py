@@ -156,7 +156,7 @@ api_key = "sk-{name}-{number}"
 def _upstream(
     name: str, port: int, models: dict[str, str], kind: str = "anthropic", priority: int = 0
 ) -> str:
-    table = ", ".join(f'"{asked}" = "{wire}"' for asked, wire in models.items())
+    table = ", ".join(f'"{model}" = "{wire}"' for model, wire in models.items())
     accounts = [_ACCOUNT.format(name=name, number=number) for number in range(1, ACCOUNTS + 1)]
     text = _UPSTREAM.format(name=name, kind=kind, port=port, models=table, priority=priority)
     return text + "".join(accounts)

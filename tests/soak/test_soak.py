@@ -76,9 +76,9 @@ def test_the_soaks_config_is_one_that_the_gateway_takes() -> None:
 def test_every_behaviour_has_a_place_and_every_model_a_behaviour() -> None:
     assert {*GOOD, *ALONE} == set(BEHAVIOURS)
     assert set(GEMINI) <= set(BEHAVIOURS)
-    asked = {scenario.model for scenario in SCENARIOS if scenario.model.startswith("soak-")}
+    models = {scenario.model for scenario in SCENARIOS if scenario.model.startswith("soak-")}
     served = {f"soak-{name}" for name in (*GOOD, *ALONE)} | {f"soak-gemini-{name}" for name in GEMINI}
-    assert asked <= served | {"soak-fallback"}
+    assert models <= served | {"soak-fallback"}
     names = [scenario.name for scenario in SCENARIOS]
     assert len(set(names)) == len(names)
 

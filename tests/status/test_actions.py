@@ -21,12 +21,12 @@ async def test_the_others_do_it_too() -> None:
     here, there = Together(), Together()
     async with running(settings, sharing=here) as one, running(settings, sharing=there) as two:
         carry_out(one.gateway.runtime, Action("disable", "up", "a@x.org"))
-        ((kind, payload),) = here.told
+        ((kind, payload),) = here.broadcasts
         there.handlers[kind](payload)
         assert kind == KIND
         assert disabled(one) == disabled(two) == ["a@x.org"]
         # What it was told is not told again.
-        assert not there.told
+        assert not there.broadcasts
 
 
 @pytest.mark.parametrize(

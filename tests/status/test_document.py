@@ -285,7 +285,7 @@ class Together(Sharing):
     def __init__(self, *others: dict[str, Any]) -> None:
         super().__init__()
         self.others = others
-        self.told: list[tuple[str, bytes]] = []
+        self.broadcasts: list[tuple[str, bytes]] = []
         self.providers: dict[str, Any] = {}
         self.handlers: dict[str, Any] = {}
 
@@ -297,7 +297,7 @@ class Together(Sharing):
         asyncio.get_running_loop().call_soon(reply, parts)
 
     def broadcast(self, kind: str, payload: bytes) -> None:
-        self.told.append((kind, payload))
+        self.broadcasts.append((kind, payload))
 
     def on_broadcast(self, kind: str, handler: Any) -> None:
         self.handlers[kind] = handler

@@ -40,12 +40,12 @@ class Agent:
 
     async def turn(self, prompt: str) -> str:
         """Ask, and give results as long as tools are called; the last words."""
-        message = await self.ask(prompt)
+        message = await self.send(prompt)
         while message["stop_reason"] == "tool_use":
             message = await self.give_results()
         return words(message)
 
-    async def ask(self, prompt: str) -> dict[str, Any]:
+    async def send(self, prompt: str) -> dict[str, Any]:
         """Say something; the next message."""
         self.messages.append({"role": "user", "content": prompt})
         return await self._go_on()

@@ -56,7 +56,7 @@ class OneRequest:
             f"{method} /v1/messages HTTP/{version}\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n"
         )
         self.wire.join(ServerConnection(server))
-        self.wire.say(head.encode() + body)
+        self.wire.feed(head.encode() + body)
 
     def accept(self, exchange: Exchange) -> ClientRequest:
         self.request = ClientRequest(exchange, self.runtime)
@@ -75,7 +75,7 @@ class OneRequest:
     @property
     def sent(self) -> bytes:
         """Everything that the client got, without Date."""
-        self._sent += self.wire.heard()
+        self._sent += self.wire.written()
         return self._sent
 
     @property
@@ -115,7 +115,7 @@ class Recorder:
     def __init__(self, dialect: Dialect | None = None, *, stream: bool = True, version: str = "1.1") -> None:
         self.client = OneRequest(stream=stream, version=version)
         self.request = self.client.request
-        self.told: list[str] = []
+        self.calls: list[str] = []
         self.failures: list[Failure] = []
         self.takes_empty = False
         self.beginning = b""
@@ -129,33 +129,33 @@ class Recorder:
         self.reader: Reader | None = None
 
     def linger(self) -> None:
-        self.told.append("linger")
+        self.calls.append("linger")
 
     def abandon(self) -> None:
-        self.told.append("abandon")
+        self.calls.append("abandon")
         if self.connection is not None:
             self.connection.abort()
 
     def failed(self, failure: Failure) -> None:
         self.failures.append(failure)
-        self.told.append(f"failed: {failure.status} {failure.type}: {failure.message}")
+        self.calls.append(f"failed: {failure.status} {failure.type}: {failure.message}")
 
     def ended_early(self, message: str, *, timeout: bool = False) -> None:
-        self.told.append(f"ended early{' by timeout' * timeout}: {message}")
+        self.calls.append(f"ended early{' by timeout' * timeout}: {message}")
 
     def commit(self, head: ResponseHead, content_type_line: bytes, beginning: bytes) -> bytes:
         self.beginning = beginning
-        self.told.append(f"commit {content_type_line.decode().strip()}")
+        self.calls.append(f"commit {content_type_line.decode().strip()}")
         return content_type_line
 
     def done(self) -> None:
-        self.told.append("done")
+        self.calls.append("done")
 
     def broke(self, failure: Failure | None, message: str = "") -> None:
         if failure is not None:
             self.failures.append(failure)
             message = f"{failure.status} {failure.type}: {failure.message}"
-        self.told.append(f"broke: {message}")
+        self.calls.append(f"broke: {message}")
 
 
 MakeReader = Callable[[ClientConnection, ResponseHead], tuple[Reader, Reader | DecodingReader]]
@@ -194,10 +194,10 @@ class UpstreamSide:
         """As an attempt does it."""
         self._attempt.request.crashed(error)
 
-    def say(self, *reads: bytes) -> None:
+    def feed(self, *reads: bytes) -> None:
         """The upstream sends these, a read each."""
         for read in reads:
-            self.wire.say(read)
+            self.wire.feed(read)
 
     async def close(self) -> None:
         """The upstream closes its side."""

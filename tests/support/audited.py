@@ -111,11 +111,11 @@ def control() -> None:
 
 async def main() -> None:
     deeds: list[str] = []
-    asked: set[str] = set()
+    paths: set[str] = set()
     responses = 0
 
     def respond(request: Received) -> Script:
-        asked.add(request.target.partition("?")[0])
+        paths.add(request.target.partition("?")[0])
         return tempting(request)
 
     async with ScriptedUpstream(respond=respond) as up:
@@ -126,14 +126,14 @@ async def main() -> None:
         async with running(config(same, other, retry=Retry(max_attempts=1)), listing=True) as gateway:
             own = [("127.0.0.1", up.port), ("127.0.0.1", gateway.port)]
 
-            def hear(event: str, arguments: tuple[Any, ...]) -> None:
+            def hook(event: str, arguments: tuple[Any, ...]) -> None:
                 own_state = event == "open" and str(arguments[0]) in OWN_STATE
                 module = event == "open" and str(arguments[0]).endswith((".py", ".pyc", "/page.html"))
                 meant = event == "socket.connect" and arguments[1] in own
                 if event.startswith(DEEDS) and event not in HARMLESS and not (module or own_state or meant):
                     deeds.append(f"{event}{arguments[:2]!r}")
 
-            sys.addaudithook(hear)
+            sys.addaudithook(hook)
             for method, target, body in requests():
                 headers = [("referer", "http://127.0.0.1:1/")]
                 if method == "GET" and target.startswith("/status/events"):
@@ -148,7 +148,7 @@ async def main() -> None:
             control()
     print(
         json.dumps(
-            {"answers": responses, "asked": sorted(asked), "deeds": deeds[:done], "control": deeds[done:]}
+            {"responses": responses, "paths": sorted(paths), "deeds": deeds[:done], "control": deeds[done:]}
         )
     )
 

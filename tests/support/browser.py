@@ -40,13 +40,15 @@ class Page:
     def __init__(self, browser: "Browser", page: Any) -> None:
         self._browser = browser
         self._page = page
-        self.said: list[str] = []
+        self.console: list[str] = []
         """Errors and warnings of its console, and exceptions."""
-        self.asked: list[str] = []
+        self.requested: list[str] = []
         """The addresses of all requests."""
-        page.on("console", lambda said: self.said.append(said.text) if said.type != "log" else None)
-        page.on("pageerror", lambda error: self.said.append(str(error)))
-        page.on("request", lambda request: self.asked.append(request.url))
+        page.on(
+            "console", lambda message: self.console.append(message.text) if message.type != "log" else None
+        )
+        page.on("pageerror", lambda error: self.console.append(str(error)))
+        page.on("request", lambda request: self.requested.append(request.url))
 
     async def do(self, name: str, *arguments: Any, **options: Any) -> Any:
         """Call a method of Playwright's page, or of a part of it as in `keyboard.press`."""

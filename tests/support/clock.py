@@ -32,7 +32,7 @@ class _Echo:
             self._there, _ = server.accept()
         self._here.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
-    def hear(self) -> None:
+    def sync(self) -> None:
         self._here.send(b".")
         self._there.recv(1)
 
@@ -61,7 +61,7 @@ class _Selector(selectors.DefaultSelector):
         for _ in range(ECHOES):
             if ready:
                 return ready
-            self._echo.hear()
+            self._echo.sync()
             ready = super().select(0)
         ready = ready or super().select(min(timeout, GRACE))
         if not ready:

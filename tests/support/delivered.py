@@ -33,7 +33,7 @@ async def delivered(reads: list[bytes], kind: str, *, stream: bool) -> tuple[str
 
     up = UpstreamSide(attempt, make)
     for read in reads:
-        up.say(read)
+        up.feed(read)
     if not up.closed:
         await up.close()
     await asyncio.sleep(0)
@@ -43,7 +43,7 @@ async def delivered(reads: list[bytes], kind: str, *, stream: bool) -> tuple[str
     await asyncio.wait_for(client.wire.gone.wait(), 1000)
     assert leftovers() == []
     assert not any("internal error" in line for line in client.lines)
-    (end,) = [told.partition(":")[0] for told in attempt.told if told.startswith(_ENDS)]
+    (end,) = [call.partition(":")[0] for call in attempt.calls if call.startswith(_ENDS)]
     end = "failed" if end.startswith("ended early") else end
     assert attempt.request.exchange.gone == (end == "failed")
     return end, written

@@ -76,7 +76,7 @@ _RESPONSE = re.compile(
 class Visit:
     """What came of a client's bytes, before the client left."""
 
-    said: bytes
+    sent: bytes
     """All that was written, without Date."""
     methods: list[str]
     """Of the requests that were accepted."""
@@ -90,13 +90,13 @@ class Visit:
     def statuses(self) -> list[int]:
         """Return those of what was said, which must be nothing but whole responses."""
         found: list[int] = []
-        said = self.said.replace(b"HTTP/1.1 100 Continue\r\n\r\n", b"")
-        while said:
-            response = _RESPONSE.match(said)
-            assert response is not None, said
+        sent = self.sent.replace(b"HTTP/1.1 100 Continue\r\n\r\n", b"")
+        while sent:
+            response = _RESPONSE.match(sent)
+            assert response is not None, sent
             bodiless = self.methods[len(found) : len(found) + 1] == ["HEAD"]
             found.append(int(response[1]))
-            said = said[response.end() + (0 if bodiless else int(response[2])) :]
+            sent = sent[response.end() + (0 if bodiless else int(response[2])) :]
         return found
 
 
@@ -104,7 +104,7 @@ async def visit(reads: list[bytes]) -> Visit:
     """A client sends these reads, and leaves."""
     application, wire = _Counter(), Wire()
     server = Server(application, LIMITS)
-    said = wire.join(ServerConnection(server)) + b"".join(map(wire.say, reads))
+    sent = wire.join(ServerConnection(server)) + b"".join(map(wire.feed, reads))
     over = wire.ended or wire.is_closing()
     exchanges = [request.exchange for request in application.requests]
     responses = sum(exchange.ended for exchange in exchanges)
@@ -115,7 +115,7 @@ async def visit(reads: list[bytes]) -> Visit:
     assert all(request.ends == 1 for request in application.requests)
     assert (server.connections, leftovers()) == (set(), [])
     received = [(request.exchange.head.target, request.body) for request in application.requests]
-    return Visit(said, [exchange.head.method for exchange in exchanges], received, responses, over)
+    return Visit(sent, [exchange.head.method for exchange in exchanges], received, responses, over)
 
 
 # An upstream's.
@@ -163,7 +163,7 @@ async def responded(reads: list[bytes], method: str = "GET", *, decode: bool = T
     wire.join(connection)
     connection.send(taker)
     for read in reads:
-        wire.say(read)
+        wire.feed(read)
     kept = connection.state is State.IDLE
     if not wire.is_closing():
         await wire.leave()

@@ -28,7 +28,7 @@ from tests.support.loops import settle
 from tests.support.wire import Wire
 
 
-class Asked(Received):
+class UpstreamRequest(Received):
     """One request that reached an upstream, byte for byte, and the connection that it came over."""
 
     def __init__(self, raw: bytes, wire: Wire, origin: Origin) -> None:
@@ -72,7 +72,7 @@ class WireClient(Client):
         await settle()
 
     async def receive(self) -> bytes:
-        return self.wire.heard()
+        return self.wire.written()
 
 
 class InMemory:
@@ -87,7 +87,7 @@ class InMemory:
     ) -> None:
         self.lines: list[str] = []
         """What was logged."""
-        self.asked: list[Asked] = []
+        self.requests: list[UpstreamRequest] = []
         """Every request that reached an upstream, in order."""
         self.wires: list[tuple[Origin, Wire]] = []
         """Every connection that was made to an upstream, in order."""
@@ -136,28 +136,28 @@ class InMemory:
         """Let what is due happen, and note which requests reached an upstream."""
         await settle()
         for origin, wire in self.wires:
-            self._note(wire.heard(), wire, origin)
+            self._note(wire.written(), wire, origin)
 
     def _note(self, raw: bytes, wire: Wire, origin: Origin) -> None:
         if raw:
-            self.asked.append(Asked(raw, wire, origin))
+            self.requests.append(UpstreamRequest(raw, wire, origin))
 
     async def play(self, *scripts: Script) -> None:
         """To the latest request that reached an upstream, say this; and so on, a script for each request."""
         await self.turn()
         for script in scripts:
-            known = len(self.asked)
-            await self._say(self.asked[-1], script)
+            known = len(self.requests)
+            await self._send(self.requests[-1], script)
             await self.turn()
-            assert script is scripts[-1] or known < len(self.asked), "no request came for the next script"
+            assert script is scripts[-1] or known < len(self.requests), "no request came for the next script"
 
-    async def _say(self, asked: Asked, script: Script) -> None:
+    async def _send(self, request: UpstreamRequest, script: Script) -> None:
         """The upstream's part."""
-        wire = asked.wire
+        wire = request.wire
         for step in script:
             if isinstance(step, bytes):
                 # Another request may be sent in the same call.
-                self._note(wire.say(step), wire, asked.origin)
+                self._note(wire.feed(step), wire, request.origin)
             elif isinstance(step, Close):
                 await wire.leave()
             elif isinstance(step, Reset):

@@ -56,8 +56,8 @@ class Rows(pytest.Item):
             except pytest.skip.Exception as reason:
                 skipped.append(f"[{row.callspec.id}] {reason}")
             except (Exception, pytest.fail.Exception) as error:
-                told = row.repr_failure(pytest.ExceptionInfo.from_exception(error))
-                failed.append(f"row [{row.callspec.id}]:\n{told}")
+                report = row.repr_failure(pytest.ExceptionInfo.from_exception(error))
+                failed.append(f"row [{row.callspec.id}]:\n{report}")
         if failed:
             pytest.fail("\n\n".join([f"{len(failed)} of {len(self._rows)} rows", *failed]), pytrace=False)
         if skipped:

@@ -65,7 +65,7 @@ class Spawned:
         )
         self._patience = Timer(PATIENCE, self.process.kill)
         self._patience.start()
-        self._said: list[str] = []
+        self._printed: list[str] = []
         self._ended = False
         assert self.process.stdout is not None
         greeting = self.process.stdout.readline()
@@ -89,20 +89,20 @@ class Spawned:
         """The next line of the log with these words."""
         assert self.process.stderr is not None
         for line in self.process.stderr:
-            self._said.append(line)
+            self._printed.append(line)
             if words in line:
                 return line
-        raise AssertionError(f"nobody said {words!r}: {self._said}")
+        raise AssertionError(f"nobody said {words!r}: {self._printed}")
 
     def wait(self) -> str:
         """Its whole stderr, once it has ended."""
         if not self._ended:
             self._ended = True
             try:
-                self._said.append(self.process.communicate()[1])
+                self._printed.append(self.process.communicate()[1])
             finally:
                 self._patience.cancel()
-        return "".join(self._said)
+        return "".join(self._printed)
 
 
 def limited(ulimit: str) -> list[str]:

@@ -47,26 +47,26 @@ def account_of(request: Received) -> str:
 class Stage:
     """What `staged` gives."""
 
-    def __init__(self, running: Running, asked: list[tuple[float, Received]]) -> None:
+    def __init__(self, running: Running, requests: list[tuple[float, Received]]) -> None:
         self.running = running
-        self.asked = asked
+        self.requests = requests
         """Every request that reached an upstream, and when."""
 
     @property
     def now(self) -> float:
         return asyncio.get_running_loop().time()
 
-    async def ask(self, mode: str = "whole", text: str = "hi", **headers: str) -> Response:
+    async def post(self, mode: str = "whole", text: str = "hi", **headers: str) -> Response:
         """`mode`: stream, whole or count."""
         target = "/v1/messages/count_tokens" if mode == "count" else "/v1/messages"
         return await self.running.post(ask(text, stream=mode == "stream"), target, **headers)
 
-    async def tell(self, mode: str = "whole", text: str = "hi", **headers: str) -> str:
+    async def transcript(self, mode: str = "whole", text: str = "hi", **headers: str) -> str:
         """The transcript of one request."""
-        self.asked.clear()
+        self.requests.clear()
         began = self.now
-        response = await self.ask(mode, text, **headers)
-        return transcript(self.asked, began, self.now, response)
+        response = await self.post(mode, text, **headers)
+        return transcript(self.requests, began, self.now, response)
 
     def cooling(self) -> dict[str, float]:
         """See below."""
@@ -84,11 +84,11 @@ def cooling(running: Running) -> dict[str, float]:
     return found
 
 
-def transcript(asked: list[tuple[float, Received]], began: float, ended: float, response: Response) -> str:
+def transcript(requests: list[tuple[float, Received]], began: float, ended: float, response: Response) -> str:
     """See above. Gaps that nobody waited for are left out."""
     words = []
     last = began
-    for at, what in [*((at, account_of(request)) for at, request in asked), (ended, "=")]:
+    for at, what in [*((at, account_of(request)) for at, request in requests), (ended, "=")]:
         gap = round(at - last, 2)
         words += [f"{gap:g}", what] if gap else [what]
         last = at
@@ -108,10 +108,10 @@ async def staged(
     """A gateway with upstream `up` and these accounts; `spare`: and a fallback with account c. All respond by
     `respond`, and are `made` of a URL and accounts. Waits have no jitter, and nobody is pinged."""
     fields.setdefault("stream", Stream(ping_after=10_000.0))
-    asked: list[tuple[float, Received]] = []
+    requests: list[tuple[float, Received]] = []
 
     def record(request: Received) -> Script:
-        asked.append((asyncio.get_running_loop().time(), request))
+        requests.append((asyncio.get_running_loop().time(), request))
         return respond(request)
 
     async with ScriptedUpstream(respond=record) as up, ScriptedUpstream(respond=record) as other:
@@ -120,4 +120,4 @@ async def staged(
             upstreams.append(made(other.url, "c@x", name="spare", priority=1))
         async with running(config(*upstreams, **fields), level=level) as g:
             g.gateway.runtime.random = lambda: 0.0
-            yield Stage(g, asked)
+            yield Stage(g, requests)

@@ -54,7 +54,7 @@ class StoreServer:
             else:
                 return
 
-    async def ask(self, *command: str | bytes | int) -> Any:
+    async def execute(self, *command: str | bytes | int) -> Any:
         """Send one command, on a connection of its own, and return the reply."""
         # Not above: each test run reads this module.
         from redis.asyncio import Redis

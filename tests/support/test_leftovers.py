@@ -16,7 +16,7 @@ from tests.support.loops import settle
 from tests.support.running import config, running, upstream
 
 
-class Nobody:
+class Nothing:
     """An application that no request reaches."""
 
     def accept(self, exchange: Exchange) -> None:
@@ -55,10 +55,10 @@ async def test_armed_timers_are_leftovers() -> None:
     loop = asyncio.get_running_loop()
     deadline = Deadline(loop, print)
     deadline.set(60.0)
-    other = loop.call_later(60, partial(Server(Nobody(), Limits()).drain))
-    told = leftovers()
-    assert len(told) == 2
-    assert "Deadline._fire" in told[0] + told[1]
+    other = loop.call_later(60, partial(Server(Nothing(), Limits()).drain))
+    lines = leftovers()
+    assert len(lines) == 2
+    assert "Deadline._fire" in lines[0] + lines[1]
     deadline.cancel()
     other.cancel()
     assert leftovers() == []
@@ -66,14 +66,14 @@ async def test_armed_timers_are_leftovers() -> None:
 
 async def test_open_connections_are_leftovers() -> None:
     loop = asyncio.get_running_loop()
-    server = Server(Nobody(), Limits())
+    server = Server(Nothing(), Limits())
     port = await server.listen("127.0.0.1", 0)
     transport, _ = await loop.create_connection(
         lambda: ClientConnection("there", Limits()), "127.0.0.1", port
     )
     await settle()
-    told = sorted(line.partition(" [")[0] for line in leftovers() if "Connection [" in line)
-    assert told == ["is left: <ClientConnection", "is left: <ServerConnection"]
+    lines = sorted(line.partition(" [")[0] for line in leftovers() if "Connection [" in line)
+    assert lines == ["is left: <ClientConnection", "is left: <ServerConnection"]
     transport.abort()
     server.close()
     server.abort()

@@ -40,16 +40,16 @@ class Tokens:
 
         return take_back
 
-    def tell(self, value: str) -> None:
+    def issue(self, value: str) -> None:
         """The refresh brought a token."""
         self._credential = Credential("bearer", Secret(value))
-        self._tell(self._credential)
+        self._resolve(self._credential)
 
     def refuse(self, status: int, message: str) -> None:
         """The refresh brought none."""
-        self._tell(RefreshError(status, message))
+        self._resolve(RefreshError(status, message))
 
-    def _tell(self, result: Credential | RefreshError) -> None:
+    def _resolve(self, result: Credential | RefreshError) -> None:
         waiters, self._waiters = self._waiters, {}
         for waiter in waiters.values():
             waiter(result)

@@ -44,16 +44,16 @@ class Wire(asyncio.Transport):
         """Connect; what the protocol says at once."""
         self.protocol = protocol
         protocol.connection_made(self)
-        return self.heard()
+        return self.written()
 
-    def say(self, data: bytes) -> bytes:
+    def feed(self, data: bytes) -> bytes:
         """The peer sends this; what is written in the same call."""
         if self.state == "OPEN":
             self._arrived.append(data)
             self._deliver()
-        return self.heard()
+        return self.written()
 
-    def heard(self) -> bytes:
+    def written(self) -> bytes:
         """What was written since the last look, without Date."""
         written = b"".join(self._written)
         self._written.clear()

@@ -66,8 +66,8 @@ class Stage:
         assert not self.reader.is_complete()
 
     @property
-    def told(self) -> list[str]:
-        return self.attempt.told
+    def calls(self) -> list[str]:
+        return self.attempt.calls
 
     def feed(self, *reads: bytes, ended: bool = False) -> None:
         """These reads, then the body's end with the last one."""

@@ -190,11 +190,11 @@ def test_percentiles_are_within_a_step(times: list[float], part: float) -> None:
     for seconds in times:
         limit = bisect_left(LIMITS, seconds)
         counts[limit] = counts.get(limit, 0) + 1
-    told = percentile(counts, part)
+    estimate = percentile(counts, part)
     true = sorted(times)[max(0, -int(-len(times) * part // 1) - 1)]
-    assert told is not None
-    assert true * 0.94 <= told
-    assert told <= max(true, SHORTEST) * STEP * 1.06
+    assert estimate is not None
+    assert true * 0.94 <= estimate
+    assert estimate <= max(true, SHORTEST) * STEP * 1.06
 
 
 def test_no_first_byte_has_no_percentile() -> None:

@@ -60,8 +60,8 @@ def encoded(
     cures: Collection[Cure] = (),
 ) -> Outgoing:
     """The request that goes to the upstream."""
-    asked = incoming(document, purpose=purpose)
-    return (by or dialect()).encode(to or upstream(), model, asked, stream=True, cures=cures)
+    request = incoming(document, purpose=purpose)
+    return (by or dialect()).encode(to or upstream(), model, request, stream=True, cures=cures)
 
 
 def body(document: Mapping[str, Any], to: Upstream | None = None, **how: Any) -> dict[str, Any]:

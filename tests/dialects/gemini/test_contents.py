@@ -643,8 +643,8 @@ def a_session(rng: Random) -> list[dict[str, Any]]:
     messages: list[dict[str, Any]] = [{"role": "user", "content": "hi"}]
     for turn_number in range(rng.randint(2, 6)):
         ids = [f"toolu_{turn_number}_{n}" for n in range(rng.randint(0, 3))]
-        said = [THINKING] * rng.randint(0, 1) + [text("so")] * rng.randint(0, 1)
-        messages.append(assistant(*(said or [text("x")]), *map(call, ids)))
+        spoken = [THINKING] * rng.randint(0, 1) + [text("so")] * rng.randint(0, 1)
+        messages.append(assistant(*(spoken or [text("x")]), *map(call, ids)))
         responses: list[Any] = [result(id, rng.choice(("ok", [text("x"), image(PNG)]))) for id in ids]
         rng.shuffle(responses)
         if rng.random() < 0.3:

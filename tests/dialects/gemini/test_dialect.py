@@ -249,8 +249,8 @@ def test_repairs_are_named() -> None:
 def test_arguments_are_passed_as_they_are(value: str) -> None:
     raw = """{"model":"m","messages":[{"role":"user","content":"hi"},{"role":"assistant","content":[
         {"type":"tool_use","id":"t1","name":"Bash","input":{"n":VALUE}}]}]}""".replace("VALUE", value)
-    asked = Incoming(parsed=read_request(raw.encode()))
-    sent = json.loads(dialect().encode(upstream(), MODEL, asked, stream=True).body)
+    request = Incoming(parsed=read_request(raw.encode()))
+    sent = json.loads(dialect().encode(upstream(), MODEL, request, stream=True).body)
     args = sent["contents"][1]["parts"][0]["functionCall"]["args"]
     assert json.dumps(args["n"]) == value
 
@@ -291,20 +291,20 @@ class TestRound:
     def history(self, **how: Any) -> tuple[list[dict[str, Any]], Any]:
         made = dialect()
         tools = [{"name": "Bash"}]
-        asked = incoming({**HI, "tools": tools})
+        request = incoming({**HI, "tools": tools})
         writer = StreamWriter(message_id="msg_1", model="claude")
-        decoder = made.decoder(asked, made.encode(upstream(), MODEL, asked, stream=True), writer)
+        decoder = made.decoder(request, made.encode(upstream(), MODEL, request, stream=True), writer)
         decoder.feed(sse(*self.ANSWER))
         decoder.end()
-        said = message(read_events(writer.take()))
+        response = message(read_events(writer.take()))
         results = [
             {"type": "tool_result", "tool_use_id": block["id"], "content": "ok"}
-            for block in said["content"]
+            for block in response["content"]
             if block["type"] == "tool_use"
         ]
         messages = [
             *HI["messages"],
-            {"role": "assistant", "content": said["content"]},
+            {"role": "assistant", "content": response["content"]},
             {"role": "user", "content": results},
         ]
         return messages, made

@@ -25,7 +25,7 @@ EMPTY_USAGE = {
 }
 
 
-def say(text: str, **more: Any) -> dict[str, Any]:
+def part(text: str, **more: Any) -> dict[str, Any]:
     return {"text": text, **more}
 
 
@@ -51,20 +51,20 @@ def tool_use(input: dict[str, Any] | None = None, name: str = "Bash") -> dict[st
 
 
 RESPONSES: list[tuple[str, list[Any], list[dict[str, Any]], str]] = [
-    ("text", [chunk(say("Hel")), chunk(say("lo"), finish="STOP")], [text("Hello")], "end_turn"),
-    ("parts of one chunk", [chunk(say("Hel"), say("lo"), finish="STOP")], [text("Hello")], "end_turn"),
+    ("text", [chunk(part("Hel")), chunk(part("lo"), finish="STOP")], [text("Hello")], "end_turn"),
+    ("parts of one chunk", [chunk(part("Hel"), part("lo"), finish="STOP")], [text("Hello")], "end_turn"),
     (
         "an error that is none",
-        [{**chunk(say("a")), "error": None}, {**chunk(finish="STOP"), "error": None}],
+        [{**chunk(part("a")), "error": None}, {**chunk(finish="STOP"), "error": None}],
         [text("a")],
         "end_turn",
     ),
     (
         "another candidate",
         [
-            chunk(say("a"), index=0),
-            chunk(say("no"), index=1),
-            {"candidates": [chunk(say("no"), index=1)["candidates"][0], chunk(say("b"))["candidates"][0]]},
+            chunk(part("a"), index=0),
+            chunk(part("no"), index=1),
+            {"candidates": [chunk(part("no"), index=1)["candidates"][0], chunk(part("b"))["candidates"][0]]},
             chunk(finish="STOP", index=0),
         ],
         [text("ab")],
@@ -83,10 +83,10 @@ RESPONSES: list[tuple[str, list[Any], list[dict[str, Any]], str]] = [
         "tool_use",
     ),
     ("nothing but an end", [chunk(finish="STOP")], [], "end_turn"),
-    ("an end of its own", [chunk(say("a")), chunk(say("")), chunk(finish="STOP")], [text("a")], "end_turn"),
+    ("an end of its own", [chunk(part("a")), chunk(part("")), chunk(finish="STOP")], [text("a")], "end_turn"),
     (
         "thinking",
-        [chunk(think("hm")), chunk(think(" ok", thoughtSignature="S")), chunk(say("a"), finish="STOP")],
+        [chunk(think("hm")), chunk(think(" ok", thoughtSignature="S")), chunk(part("a"), finish="STOP")],
         [thinking("hm ok", "gemini:S"), text("a")],
         "end_turn",
     ),
@@ -104,7 +104,7 @@ RESPONSES: list[tuple[str, list[Any], list[dict[str, Any]], str]] = [
     ),
     (
         "a signature after the thinking",
-        [chunk(think("a")), chunk(say("", thoughtSignature="S"), finish="STOP")],
+        [chunk(think("a")), chunk(part("", thoughtSignature="S"), finish="STOP")],
         [thinking("a", "gemini:S")],
         "end_turn",
     ),
@@ -116,7 +116,7 @@ RESPONSES: list[tuple[str, list[Any], list[dict[str, Any]], str]] = [
     ),
     (
         "empty texts",
-        [chunk(say(""), think(""), say("", thoughtSignature="S"), finish="STOP")],
+        [chunk(part(""), think(""), part("", thoughtSignature="S"), finish="STOP")],
         [],
         "end_turn",
     ),
@@ -129,7 +129,7 @@ RESPONSES: list[tuple[str, list[Any], list[dict[str, Any]], str]] = [
     ),
     (
         "calls side by side",
-        [chunk(say("a"), call(a=1), call("Read", b=[{}]), finish="STOP")],
+        [chunk(part("a"), call(a=1), call("Read", b=[{}]), finish="STOP")],
         [text("a"), tool_use({"a": 1}), tool_use({"b": [{}]}, "Read")],
         "tool_use",
     ),
@@ -154,7 +154,7 @@ RESPONSES: list[tuple[str, list[Any], list[dict[str, Any]], str]] = [
     ("cut off after a call", [chunk(call(), finish="MAX_TOKENS")], [tool_use()], "max_tokens"),
     (
         "an image",
-        [chunk(say("See: "), {"inlineData": {"mimeType": "image/png", "data": "aWs="}}, finish="STOP")],
+        [chunk(part("See: "), {"inlineData": {"mimeType": "image/png", "data": "aWs="}}, finish="STOP")],
         [text("See: ![image](data:image/png;base64,aWs=)")],
         "end_turn",
     ),
@@ -163,7 +163,7 @@ RESPONSES: list[tuple[str, list[Any], list[dict[str, Any]], str]] = [
         [
             chunk(
                 {"inlineData": {"mimeType": "image/png", "data": "aWs="}, "thought": True},
-                say("a"),
+                part("a"),
                 finish="STOP",
             )
         ],
@@ -184,7 +184,7 @@ RESPONSES: list[tuple[str, list[Any], list[dict[str, Any]], str]] = [
                     {"content": {"parts": [5, {"executableCode": {}}, {"functionCall": 5}, {"text": 5}]}}
                 ]
             },
-            chunk(say("a"), finish="STOP"),
+            chunk(part("a"), finish="STOP"),
         ],
         [text("a")],
         "end_turn",
@@ -197,23 +197,23 @@ RESPONSES: list[tuple[str, list[Any], list[dict[str, Any]], str]] = [
     ),
     (
         "feedback that blocks nothing",
-        [{"promptFeedback": {}}, chunk(say("a"), finish="STOP")],
+        [{"promptFeedback": {}}, chunk(part("a"), finish="STOP")],
         [text("a")],
         "end_turn",
     ),
     (
         "a reason that says nothing",
-        [chunk(say("a"), finish="FINISH_REASON_UNSPECIFIED"), chunk(finish="STOP")],
+        [chunk(part("a"), finish="FINISH_REASON_UNSPECIFIED"), chunk(finish="STOP")],
         [text("a")],
         "end_turn",
     ),
     (
         "in an envelope",
-        [{"response": chunk(say("a"), finish="STOP"), "traceId": "t"}],
+        [{"response": chunk(part("a"), finish="STOP"), "traceId": "t"}],
         [text("a")],
         "end_turn",
     ),
-    ("in a list", [[chunk(say("a")), 5, chunk(finish="STOP")]], [text("a")], "end_turn"),
+    ("in a list", [[chunk(part("a")), 5, chunk(finish="STOP")]], [text("a")], "end_turn"),
     (
         "odd shapes before the response",
         [
@@ -230,15 +230,15 @@ RESPONSES: list[tuple[str, list[Any], list[dict[str, Any]], str]] = [
     ),
     (
         "nothing after the end",
-        [chunk(say("a"), finish="STOP"), chunk(say("")), {"error": {"code": 500}}],
+        [chunk(part("a"), finish="STOP"), chunk(part("")), {"error": {"code": 500}}],
         [text("a")],
         "end_turn",
     ),
     (
         "a reason with every event",
         [
-            chunk(say("a"), finish="STOP"),
-            chunk(say("b"), finish="STOP"),
+            chunk(part("a"), finish="STOP"),
+            chunk(part("b"), finish="STOP"),
             chunk(call(), finish="STOP"),
         ],
         [text("ab"), tool_use()],
@@ -246,11 +246,11 @@ RESPONSES: list[tuple[str, list[Any], list[dict[str, Any]], str]] = [
     ),
     (
         "content behind a first reason",
-        [chunk(finish="STOP"), chunk(think("hm")), chunk(say("a")), chunk(say("b"), finish="MAX_TOKENS")],
+        [chunk(finish="STOP"), chunk(think("hm")), chunk(part("a")), chunk(part("b"), finish="MAX_TOKENS")],
         [thinking("hm"), text("ab")],
         "max_tokens",
     ),
-    ("a reason in front of a text", [chunk(finish="STOP"), chunk(say("a"))], [text("a")], "end_turn"),
+    ("a reason in front of a text", [chunk(finish="STOP"), chunk(part("a"))], [text("a")], "end_turn"),
     ("thoughts alone", [chunk(think("hm"), finish="STOP")], [thinking("hm")], "end_turn"),
 ]
 
@@ -284,12 +284,12 @@ def test_responses_cut_anywhere(chunks: list[Any], content: list[dict[str, Any]]
 
 @given(st.data())
 def test_any_response_keeps_the_grammar(data: st.DataObject) -> None:
-    part = st.sampled_from(
+    piece = st.sampled_from(
         [
-            say("a"),
-            say(""),
-            say("b", thoughtSignature="S"),
-            say("", thoughtSignature="S"),
+            part("a"),
+            part(""),
+            part("b", thoughtSignature="S"),
+            part("", thoughtSignature="S"),
             think("c"),
             think("d", thoughtSignature="S"),
             think("", thoughtSignature="S"),
@@ -299,7 +299,7 @@ def test_any_response_keeps_the_grammar(data: st.DataObject) -> None:
             {"thoughtSignature": "S"},
         ]
     )
-    chunks = [chunk(*parts) for parts in data.draw(st.lists(st.lists(part, max_size=4), max_size=6))]
+    chunks = [chunk(*parts) for parts in data.draw(st.lists(st.lists(piece, max_size=4), max_size=6))]
     response = Translated().feed(sse(*chunks))
     events = response.events()
     check_grammar(events, broken=True)
@@ -320,27 +320,27 @@ class TestStart:
         assert not response.writer.has_content
 
     def test_the_whole_usage_object_is_always_there(self) -> None:
-        start, *_ = decoded(chunk(say("a"), finish="STOP"))
+        start, *_ = decoded(chunk(part("a"), finish="STOP"))
         assert start["message"]["usage"] == EMPTY_USAGE
 
 
 class TestTolerance:
     def test_done(self) -> None:
-        events = Translated().feed(sse(chunk(say("a"), finish="STOP")), b"data: [DONE]\n\n").end()
+        events = Translated().feed(sse(chunk(part("a"), finish="STOP")), b"data: [DONE]\n\n").end()
         assert message(events)["stop_reason"] == "end_turn"
 
     def test_no_blank_line_at_the_end(self) -> None:
-        events = Translated().feed(sse(chunk(say("a"), finish="STOP")).rstrip()).end()
+        events = Translated().feed(sse(chunk(part("a"), finish="STOP")).rstrip()).end()
         assert message(events)["content"] == [text("a")]
 
     def test_what_is_not_json_before_the_response(self) -> None:
-        assert Translated().feed(b"data: hello\n\n", sse(chunk(say("a"), finish="STOP"))).end()
+        assert Translated().feed(b"data: hello\n\n", sse(chunk(part("a"), finish="STOP"))).end()
 
     def test_what_is_not_json_after_the_response(self) -> None:
-        assert Translated().feed(sse(chunk(say("a"), finish="STOP")), b"data: {\n\n").end()
+        assert Translated().feed(sse(chunk(part("a"), finish="STOP")), b"data: {\n\n").end()
 
     def test_what_is_not_json_in_the_response_is_a_failure(self) -> None:
-        response = Translated().feed(sse(chunk(say("a"))))
+        response = Translated().feed(sse(chunk(part("a"))))
         with pytest.raises(StreamFailure, match="an event that cannot be read") as caught:
             response.feed(b'data: {"candidates"\n\n')
         assert caught.value.type == "api_error"
@@ -348,7 +348,7 @@ class TestTolerance:
 
     def test_lone_surrogates(self) -> None:
         raw = b'data: {"candidates":[{"content":{"parts":[{"text":"\\ud83d"}]},"finishReason":"STOP"}]}\n\n'
-        response = Translated().feed(sse(chunk(say("a"))), raw)
+        response = Translated().feed(sse(chunk(part("a"))), raw)
         response.decoder.end()
         assert b'"text":"\\ud83d"' in response.writer.take()
 
@@ -425,14 +425,14 @@ class TestUsage:
         }
 
     def test_beside_the_envelope(self) -> None:
-        outer = {"response": chunk(say("a"), finish="STOP"), "usageMetadata": USAGE}
+        outer = {"response": chunk(part("a"), finish="STOP"), "usageMetadata": USAGE}
         assert message(decoded(outer))["usage"] == {**EMPTY_USAGE, "input_tokens": 10, "output_tokens": 5}
 
     def test_the_last_word_counts(self) -> None:
         found = message(
             decoded(
-                chunk(say("a"), usage={"promptTokenCount": 8, "cachedContentTokenCount": 3}),
-                chunk(say("b"), usage={"promptTokenCount": 9, "cachedContentTokenCount": 4}),
+                chunk(part("a"), usage={"promptTokenCount": 8, "cachedContentTokenCount": 3}),
+                chunk(part("b"), usage={"promptTokenCount": 9, "cachedContentTokenCount": 4}),
                 chunk(finish="STOP", usage={"promptTokenCount": 10, "candidatesTokenCount": 1}),
                 {"usageMetadata": {"candidatesTokenCount": 5}},
             )
@@ -448,7 +448,7 @@ class TestUsage:
 class TestEnds:
     @pytest.mark.parametrize(("reason", "stop"), sorted(STOP_REASONS.items()))
     def test_stop_reasons(self, reason: str, stop: str) -> None:
-        assert message(decoded(chunk(say("a"), finish=reason)))["stop_reason"] == stop
+        assert message(decoded(chunk(part("a"), finish=reason)))["stop_reason"] == stop
 
     @pytest.mark.parametrize(
         "reason", ["MALFORMED_FUNCTION_CALL", "UNEXPECTED_TOOL_CALL", "OTHER", "NEW_ONE"]
@@ -456,7 +456,7 @@ class TestEnds:
     def test_reasons_that_are_no_ending(self, reason: str) -> None:
         response = Translated()
         with pytest.raises(StreamFailure, match=f"the upstream stopped with {reason}") as caught:
-            response.feed(sse(chunk(say("a"), finish=reason)))
+            response.feed(sse(chunk(part("a"), finish=reason)))
         assert caught.value.type == "api_error"
         assert caught.value.failure.kind is FailureKind.UNUSABLE
         assert not response.writer.has_content, "nothing of that event, so that there can be another try"
@@ -480,7 +480,7 @@ class TestEnds:
         assert caught.value.type == "permission_error"
 
     def test_a_reason_that_is_no_ending_counts_after_a_first_one(self) -> None:
-        response = Translated().feed(sse(chunk(say("a"), finish="STOP")))
+        response = Translated().feed(sse(chunk(part("a"), finish="STOP")))
         with pytest.raises(StreamFailure, match="MALFORMED_FUNCTION_CALL"):
             response.feed(sse(chunk(finish="MALFORMED_FUNCTION_CALL")))
 
@@ -488,8 +488,8 @@ class TestEnds:
         "chunks",
         [
             [chunk(finish="STOP")],
-            [chunk(say(""), think(""), finish="STOP")],
-            [chunk(say("", thoughtSignature="S")), chunk(finish="STOP", usage=USAGE)],
+            [chunk(part(""), think(""), finish="STOP")],
+            [chunk(part("", thoughtSignature="S")), chunk(finish="STOP", usage=USAGE)],
             [chunk({"functionCall": None}, finish="STOP")],
         ],
     )
@@ -504,9 +504,9 @@ class TestEnds:
             assert message(response.end())["content"] == []
 
     def test_thoughts_alone_are_empty_as_long_as_none_was_sent(self) -> None:
-        said = sse(chunk(think("hm")), chunk(finish="STOP"))
-        Translated(streams=True).feed(said).decoder.end()
-        response = Translated(streams=False).feed(said)
+        stream = sse(chunk(think("hm")), chunk(finish="STOP"))
+        Translated(streams=True).feed(stream).decoder.end()
+        response = Translated(streams=False).feed(stream)
         with pytest.raises(StreamFailure, match="empty response"):
             response.decoder.end()
         assert message(response.end())["content"] == [thinking("hm")]
@@ -516,14 +516,14 @@ class TestEnds:
             Translated().feed(sse(chunk(finish=reason))).decoder.end()
 
     def test_a_reason_with_every_event_does_not_complete_the_response(self) -> None:
-        response = Translated().feed(sse(chunk(say("a"), finish="STOP")))
+        response = Translated().feed(sse(chunk(part("a"), finish="STOP")))
         assert response.decoder.complete
-        response.feed(sse(chunk(say("b"), finish="STOP")))
+        response.feed(sse(chunk(part("b"), finish="STOP")))
         assert not response.decoder.complete
         with pytest.raises(StreamFailure):
             response.feed(sse({"error": {"code": 500, "message": "x", "status": "INTERNAL"}}))
 
-    @pytest.mark.parametrize("chunks", [[], [{}], [chunk(say("a"))], [chunk(call())]])
+    @pytest.mark.parametrize("chunks", [[], [{}], [chunk(part("a"))], [chunk(call())]])
     def test_early(self, chunks: list[Any]) -> None:
         response = Translated().feed(sse(*chunks))
         with pytest.raises(StreamFailure, match="upstream ended the stream early") as caught:
@@ -533,12 +533,12 @@ class TestEnds:
         check_grammar(response.events(), broken=True)
 
     def test_cut_in_an_event(self) -> None:
-        response = Translated().feed(sse(chunk(say("a"))), b'data: {"cand')
+        response = Translated().feed(sse(chunk(part("a"))), b'data: {"cand')
         with pytest.raises(StreamFailure, match="cannot be read"):
             response.decoder.end()
 
     def test_only_one(self) -> None:
-        response = Translated().feed(sse(chunk(say("a"), finish="STOP")))
+        response = Translated().feed(sse(chunk(part("a"), finish="STOP")))
         response.end()
         response.decoder.end()
         assert response.events() == []
@@ -565,7 +565,7 @@ class TestErrors:
         assert orjson.loads(failure.body) == {"error": orjson.loads(self.ERROR)}
 
     def test_after_content(self) -> None:
-        response = Translated().feed(sse(chunk(say("a"))))
+        response = Translated().feed(sse(chunk(part("a"))))
         with pytest.raises(StreamFailure):
             response.feed(sse({"error": orjson.loads(self.ERROR)}))
         check_grammar(response.events(), broken=True)
@@ -587,9 +587,9 @@ class TestSignatures:
     def test_of_texts_are_remembered_by_the_whole_text(self) -> None:
         store = Signatures()
         decoded(
-            chunk(say("Hel", thoughtSignature="old")),
-            chunk(say("lo")),
-            chunk(say("", thoughtSignature="S"), finish="STOP"),
+            chunk(part("Hel", thoughtSignature="old")),
+            chunk(part("lo")),
+            chunk(part("", thoughtSignature="S"), finish="STOP"),
             signatures=store,
         )
         assert (store.of_text("Hello"), store.of_text("Hel")) == ("S", "")
@@ -598,7 +598,11 @@ class TestSignatures:
         store = Signatures()
         decoded(
             chunk(
-                say("a", thoughtSignature="A"), call(), say("b"), think("c"), say("d", thoughtSignature="D")
+                part("a", thoughtSignature="A"),
+                call(),
+                part("b"),
+                think("c"),
+                part("d", thoughtSignature="D"),
             ),
             chunk(finish="STOP"),
             signatures=store,
@@ -615,7 +619,7 @@ def test_changed_tool_names_change_back() -> None:
 
 @pytest.mark.parametrize("size", [1, 7, 10_000])
 def test_a_json_array_in_place_of_an_event_stream(size: int) -> None:
-    chunks = [chunk(say('[{"a\\')), chunk(call(a="}]"), finish="STOP", usage=USAGE)]
+    chunks = [chunk(part('[{"a\\')), chunk(call(a="}]"), finish="STOP", usage=USAGE)]
     body = b"[" + b"\r\n,\r\n".join(map(orjson.dumps, chunks)) + b"\r\n]\r\n"
     response = Translated().feed(*(body[at : at + size] for at in range(0, len(body), size)))
     found = message(response.end())
@@ -635,7 +639,7 @@ class TestGrounding:
     def test_a_search(self) -> None:
         found = message(
             decoded(
-                chunk(say("Sun.")), chunk(say(""), finish="STOP", groundingMetadata=GROUNDING, usage=USAGE)
+                chunk(part("Sun.")), chunk(part(""), finish="STOP", groundingMetadata=GROUNDING, usage=USAGE)
             )
         )
         response, search, result = found["content"]
@@ -649,14 +653,14 @@ class TestGrounding:
     def test_in_several_events(self) -> None:
         found = message(
             decoded(
-                chunk(say("a"), groundingMetadata={"webSearchQueries": ["q"]}),
+                chunk(part("a"), groundingMetadata={"webSearchQueries": ["q"]}),
                 chunk(finish="STOP", groundingMetadata={"webSearchQueries": ["r"]}),
             )
         )
         assert found["content"][1]["input"] == {"query": "q; r"}
 
     def test_nothing_was_searched(self) -> None:
-        found = message(decoded(chunk(say("a"), finish="STOP", groundingMetadata={})))
+        found = message(decoded(chunk(part("a"), finish="STOP", groundingMetadata={})))
         assert len(found["content"]) == 1
         assert "server_tool_use" not in found["usage"]
 

@@ -119,8 +119,8 @@ def test_google_takes_it(model: str) -> None:
 )
 def test_budgets_of_a_family(model: str, least: int, most: int, off: int) -> None:
     kind = family(model)
-    for asked, sent in ((1, least), (least, least), (least + 1, least + 1), (most + 1, most)):
-        assert thinking_config(enabled(asked), kind) == budget(sent)
+    for wanted, sent in ((1, least), (least, least), (least + 1, least + 1), (most + 1, most)):
+        assert thinking_config(enabled(wanted), kind) == budget(sent)
     assert thinking_config(enabled(4000, max_tokens=least + 1), kind) == budget(least)
     assert thinking_config(enabled(4000, max_tokens=least), kind) == budget(-1)
     assert thinking_config({"thinking": DISABLED}, kind) == budget(off, shown=False)

@@ -13,11 +13,11 @@ class Cleaner:
 
     def __init__(self, price: int = 10) -> None:
         self.price = price
-        self.asked = 0
+        self.calls = 0
         self.warnings: list[str] = []
 
     def __call__(self, schema: Any, budget: Budget) -> Any:
-        self.asked += 1
+        self.calls += 1
         budget.charge(self.price)
         return dict(schema)
 
@@ -30,7 +30,7 @@ def test_the_same_content_is_cleaned_once() -> None:
     found = clean.get(cache, {"a": 1})
     assert clean.get(cache, {"a": 1}) is found
     assert clean.get(cache, {"a": 1}, use="y") is not found
-    assert (clean.asked, len(cache), clean.warnings) == (2, 2, [])
+    assert (clean.calls, len(cache), clean.warnings) == (2, 2, [])
 
 
 def test_the_least_recently_used_goes() -> None:
@@ -40,7 +40,7 @@ def test_the_least_recently_used_goes() -> None:
     assert clean.get(cache, {"title": "1"}) is one
     clean.get(cache, {"title": "3"})
     assert clean.get(cache, {"title": "1"}) is one
-    assert (clean.asked, len(cache)) == (3, 2)
+    assert (clean.calls, len(cache)) == (3, 2)
 
 
 def test_bytes_are_bounded() -> None:
@@ -61,7 +61,7 @@ def test_bytes_are_bounded() -> None:
 def test_a_schema_that_is_too_large_is_not_looked_at(schema: dict[str, Any]) -> None:
     cache, clean = SchemaCache(), Cleaner()
     assert clean.get(cache, schema) == TOO_LARGE
-    assert (clean.asked, clean.warnings, len(cache)) == (0, [LARGE], 0)
+    assert (clean.calls, clean.warnings, len(cache)) == (0, [LARGE], 0)
 
 
 def test_a_schema_that_costs_too_much_is_tried_once() -> None:
@@ -70,7 +70,7 @@ def test_a_schema_that_costs_too_much_is_tried_once() -> None:
     for left in (2 * MAX_WORK, MAX_WORK, 0, 0):
         assert clean.get(cache, {}, budget) == TOO_LARGE
         assert budget.left == left
-    assert clean.asked == 1
+    assert clean.calls == 1
     assert clean.warnings == [LARGE] * 4
 
 

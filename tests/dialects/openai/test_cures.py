@@ -104,41 +104,41 @@ REFUSALS: list[tuple[str, int, Any, Cure]] = [
 ]  # fmt: skip
 
 
-def refused(status: int, said: Any) -> Failure:
-    raw = said if isinstance(said, dict) else {"error": {"message": said}}
+def refused(status: int, reply: Any) -> Failure:
+    raw = reply if isinstance(reply, dict) else {"error": {"message": reply}}
     return Failure(kind=FailureKind.STATUS, status=status, body=orjson.dumps(raw))
 
 
-@pytest.mark.parametrize(("status", "said", "cure"), [pytest.param(*row[1:], id=row[0]) for row in REFUSALS])
+@pytest.mark.parametrize(("status", "reply", "cure"), [pytest.param(*row[1:], id=row[0]) for row in REFUSALS])
 def test_each_refusal_has_its_cure_and_a_second_one_has_it_no_more(
-    status: int, said: Any, cure: Cure
+    status: int, reply: Any, cure: Cure
 ) -> None:
     made = dialect()
     forced = {"tool_choice": {"type": "tool", "name": "Read"}} if cure.name == "tool_choice" else {}
     sent = encoded({**FULL, **forced}, upstream(**HOST), by=made)
     assert cure.name in OPENAI_CURES
-    assert cure_from(made, refused(status, said), sent) == cure
+    assert cure_from(made, refused(status, reply), sent) == cure
     again = encoded({**FULL, **forced}, upstream(**HOST), by=made, cures=[cure])
     assert again.body != sent.body
-    assert cure_from(made, refused(status, said), again) != cure
+    assert cure_from(made, refused(status, reply), again) != cure
 
 
-@pytest.mark.parametrize(("status", "said", "cure"), [pytest.param(*row[1:], id=row[0]) for row in REFUSALS])
-def test_nothing_is_cured_that_was_not_sent(status: int, said: Any, cure: Cure) -> None:
+@pytest.mark.parametrize(("status", "reply", "cure"), [pytest.param(*row[1:], id=row[0]) for row in REFUSALS])
+def test_nothing_is_cured_that_was_not_sent(status: int, reply: Any, cure: Cure) -> None:
     sent = encoded({"messages": [user("hi")]}, upstream(stream_usage=False, stream=False))
-    assert cure_from(dialect(), refused(status, said), sent) is None
+    assert cure_from(dialect(), refused(status, reply), sent) is None
 
 
 def test_a_model_without_a_prompt_cache() -> None:
-    made, said = dialect(), refused(404, "No endpoints found that support cache control")
+    made, reply = dialect(), refused(404, "No endpoints found that support cache control")
     document = {"messages": [user([{"type": "text", "text": "hi", "cache_control": {"type": "ephemeral"}}])]}
     where, cure = upstream(cache_control=True), Cure("cache_control", "false")
     sent = encoded(document, where, by=made)
-    assert cure_from(made, said, sent) == cure
+    assert cure_from(made, reply, sent) == cure
     assert cure.name in OPENAI_CURES
     again = encoded(document, where, by=made, cures=[cure])
     assert (b"cache_control" in sent.body, b"cache_control" in again.body) == (True, False)
-    assert cure_from(made, said, again) is None
+    assert cure_from(made, reply, again) is None
 
 
 NEVER: list[tuple[str, int, Any]] = [
@@ -154,24 +154,24 @@ NEVER: list[tuple[str, int, Any]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("status", "said"), [pytest.param(*row[1:], id=row[0]) for row in NEVER])
-def test_refusals_without_a_cure(status: int, said: Any) -> None:
-    failure = refused(status, said) if said else Failure(kind=FailureKind.STATUS, status=status)
+@pytest.mark.parametrize(("status", "reply"), [pytest.param(*row[1:], id=row[0]) for row in NEVER])
+def test_refusals_without_a_cure(status: int, reply: Any) -> None:
+    failure = refused(status, reply) if reply else Failure(kind=FailureKind.STATUS, status=status)
     assert cure_from(dialect(), failure, encoded(FULL, upstream(**HOST))) is None
 
 
 def test_a_cure_that_is_turned_off_or_was_applied_is_none() -> None:
-    made, said = dialect(), refused(404, "No endpoints found that support image input")
+    made, reply = dialect(), refused(404, "No endpoints found that support image input")
     sent = encoded(FULL, upstream(**HOST), by=made)
-    assert cure_from(made, said, sent, [], "images") is None
-    assert cure_from(made, said, sent, [Cure("images", "note")]) is None
+    assert cure_from(made, reply, sent, [], "images") is None
+    assert cure_from(made, reply, sent, [Cure("images", "note")]) is None
 
 
 def test_summaries_of_reasoning_that_an_organisation_may_not_have() -> None:
-    said = refused(400, "Your organization must be verified to generate reasoning summaries.")
+    reply = refused(400, "Your organization must be verified to generate reasoning summaries.")
     made, document = dialect(), {**FULL, "thinking": {"type": "adaptive"}}
     sent = encoded(document, upstream("openai"), by=made)
-    cure = cure_from(made, said, sent)
+    cure = cure_from(made, reply, sent)
     assert cure == Cure("without", "reasoning.summary")
     again = body(document, upstream("openai"), cures=[cure])
     assert again["reasoning"] == {"effort": "max"}
@@ -180,14 +180,14 @@ def test_summaries_of_reasoning_that_an_organisation_may_not_have() -> None:
 
 def test_steps_go_down_one_at_a_time() -> None:
     made = dialect()
-    said = refused(400, "Invalid tool_choice")
+    reply = refused(400, "Invalid tool_choice")
     cures: list[Cure] = []
     forced = {**FULL, "tool_choice": {"type": "tool", "name": "Read"}}
     for step in ("words", "auto"):
-        cure = cure_from(made, said, encoded(forced, upstream(**HOST), by=made, cures=cures))
+        cure = cure_from(made, reply, encoded(forced, upstream(**HOST), by=made, cures=cures))
         assert cure == Cure("tool_choice", step)
         cures.append(cure)
-    assert cure_from(made, said, encoded(forced, upstream(**HOST), by=made, cures=cures)) is None
+    assert cure_from(made, reply, encoded(forced, upstream(**HOST), by=made, cures=cures)) is None
     forms = [Cure("json", step) for step in ("object", "prompt")]
     assert (
         cure_from(made, refused(400, "response_format: no"), encoded(FULL, upstream(**HOST), cures=forms[:1]))
@@ -199,8 +199,8 @@ def test_steps_go_down_one_at_a_time() -> None:
 
 def test_efforts_that_are_the_same_again_go() -> None:
     to = upstream(thinking="deepseek", efforts=("low", "high"))
-    said = refused(400, "`effort` must be one of 'low', 'high'")
-    assert cure_from(dialect(), said, encoded(FULL, to)) == Cure("without", "reasoning_effort")
+    reply = refused(400, "`effort` must be one of 'low', 'high'")
+    assert cure_from(dialect(), reply, encoded(FULL, to)) == Cure("without", "reasoning_effort")
     router = encoded(FULL, upstream(thinking="openrouter", efforts=("high",)))
     assert cure_from(dialect(), refused(400, "reasoning.effort is no thing"), router) == Cure(
         "thinking", "none"

@@ -165,7 +165,7 @@ def test_lists_that_tell_the_window() -> None:
 
 
 def test_where_lists_are() -> None:
-    asked = dialect().models_request(upstream("zai-openai"))
-    assert asked is not None
-    assert (asked.method, asked.target) == ("GET", "/api/paas/v4/models")
+    request = dialect().models_request(upstream("zai-openai"))
+    assert request is not None
+    assert (request.method, request.target) == ("GET", "/api/paas/v4/models")
     assert dialect().models_request(upstream(path=AZURE)) is None

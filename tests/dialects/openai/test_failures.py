@@ -19,7 +19,7 @@ SENT = EncodedRequest(traits=Traits(), host="h", model="m-1", url=URL, max_token
 FIXTURES = Path(__file__).parents[3] / "fixtures"
 
 
-def said(status: int, body: Any) -> Failure:
+def translate(status: int, body: Any) -> Failure:
     raw = body if isinstance(body, bytes) else orjson.dumps(body)
     return translate_failure(Failure(kind=FailureKind.STATUS, status=status, body=raw), SENT)
 
@@ -48,7 +48,7 @@ SHAPES: list[tuple[str, Any, str]] = [
 
 @pytest.mark.parametrize(("body", "message"), [pytest.param(*row[1:], id=row[0]) for row in SHAPES])
 def test_bodies_of_all_shapes(body: Any, message: str) -> None:
-    found = said(400, body)
+    found = translate(400, body)
     assert (found.message, found.status, found.type) == (message, 400, "invalid_request_error")
 
 
@@ -96,16 +96,16 @@ MEANINGS: list[tuple[str, int, Any, int]] = [
     ("status", "body", "becomes"), [pytest.param(*row[1:], id=row[0]) for row in MEANINGS]
 )
 def test_the_status_says_what_the_error_says(status: int, body: Any, becomes: int) -> None:
-    found = said(status, body)
+    found = translate(status, body)
     assert found.status == becomes
     assert found.body
 
 
 def test_a_404_that_names_no_model_shows_the_url_that_was_asked() -> None:
-    assert URL in said(404, b"404 page not found").message
-    assert URL not in said(404, error("The model `x` does not exist")).message
-    assert URL not in said(404, error("m-1: no such thing")).message
-    assert URL not in said(404, error("DeploymentNotFound: the API deployment does not exist")).message
+    assert URL in translate(404, b"404 page not found").message
+    assert URL not in translate(404, error("The model `x` does not exist")).message
+    assert URL not in translate(404, error("m-1: no such thing")).message
+    assert URL not in translate(404, error("DeploymentNotFound: the API deployment does not exist")).message
 
 
 def test_a_failure_without_status_stays_as_it_is() -> None:
@@ -123,7 +123,7 @@ def test_a_failure_without_status_stays_as_it_is() -> None:
 )
 def test_errors_of_a_real_server(name: str, status: int, becomes: int, words: str) -> None:
     body = (FIXTURES / f"{name}.http").read_bytes().partition(b"\r\n\r\n")[2]
-    found = said(status, body)
+    found = translate(status, body)
     assert found.status == becomes
     assert found.message.startswith(words)
 

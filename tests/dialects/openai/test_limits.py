@@ -80,17 +80,19 @@ HEALED: list[tuple[str, int, Any, str]] = [
 ]  # fmt: skip
 
 
-def failure(status: int, said: Any) -> Failure:
-    body = said if isinstance(said, dict) else {"error": {"message": said, "type": "invalid_request_error"}}
+def failure(status: int, reply: Any) -> Failure:
+    body = (
+        reply if isinstance(reply, dict) else {"error": {"message": reply, "type": "invalid_request_error"}}
+    )
     return Failure(kind=FailureKind.STATUS, status=status, body=orjson.dumps(body))
 
 
-@pytest.mark.parametrize(("status", "said", "text"), [pytest.param(*row[1:], id=row[0]) for row in HEALED])
-def test_every_vendors_words_become_the_healing_text(status: int, said: Any, text: str) -> None:
-    found = translate_failure(failure(status, said), SENT)
+@pytest.mark.parametrize(("status", "reply", "text"), [pytest.param(*row[1:], id=row[0]) for row in HEALED])
+def test_every_vendors_words_become_the_healing_text(status: int, reply: Any, text: str) -> None:
+    found = translate_failure(failure(status, reply), SENT)
     assert found.message.startswith(text)
     assert (found.status, found.type) == (400, "invalid_request_error")
-    message = read_error(failure(status, said).body).message
+    message = read_error(failure(status, reply).body).message
     assert found.message.endswith(message)
 
 
@@ -113,9 +115,9 @@ NOT_LIMITS: list[tuple[str, int, Any]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("status", "said"), [pytest.param(*row[1:], id=row[0]) for row in NOT_LIMITS])
-def test_words_that_are_no_limit(status: int, said: Any) -> None:
-    given = failure(status, said)
+@pytest.mark.parametrize(("status", "reply"), [pytest.param(*row[1:], id=row[0]) for row in NOT_LIMITS])
+def test_words_that_are_no_limit(status: int, reply: Any) -> None:
+    given = failure(status, reply)
     assert limit_in(read_error(given.body), status, 32000) is None
     found = translate_failure(given, SENT)
     assert not found.message.startswith((A, B, "max_tokens: "))

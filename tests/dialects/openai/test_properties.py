@@ -111,10 +111,10 @@ def test_any_chunks_end_in_one_finish_or_one_failure(chunks: list[Any], cuts: li
         for c in chunks
         if c["choices"] and c["choices"][0].get("delta")
     )
-    said = texts_of(events, "text") + texts_of(events, "thinking")
+    spoken = texts_of(events, "text") + texts_of(events, "thinking")
     if not failed and not any("reasoning" in json.dumps(c) for c in chunks) and "<think>" not in given:
-        assert squeezed(said) == squeezed(given)
-    assert len(squeezed(said)) <= len(squeezed(given)) + 50
+        assert squeezed(spoken) == squeezed(given)
+    assert len(squeezed(spoken)) <= len(squeezed(given)) + 50
 
 
 @given(
@@ -227,14 +227,14 @@ def test_what_a_host_said_comes_back_in_its_own_bytes_behind_the_same_prefix(
     for number, turn in enumerate(turns):
         meant = {**turn, "calls": [(f"call_{number}_{id}", name, a) for id, name, a in turn["calls"]]}
         document = {"messages": history, "tools": [tool("Read"), tool("Run")], "max_tokens": 100}
-        asked = encoded(document, to, by=made)
-        sent = json.loads(asked.body)
+        request = encoded(document, to, by=made)
+        sent = json.loads(request.body)
         validate_request(sent)
         prefix = json.dumps(before)[:-1]
         assert json.dumps(sent["messages"]).startswith(prefix)
         before = sent["messages"]
         content = message(
-            Response(asked, by=made).feed(sse(*in_sequence(meant), chunk(finish="stop"))).end()
+            Response(request, by=made).feed(sse(*in_sequence(meant), chunk(finish="stop"))).end()
         )["content"]
         calls = [block for block in content if block["type"] == "tool_use"]
         if not any(block["type"] != "thinking" for block in content):
@@ -318,12 +318,14 @@ def test_no_upstream_sees_another_ones_signature() -> None:
             assistant({"type": "thinking", "thinking": f"of {name}", "signature": signature}, text("x")),
             user("b"),
         ]
-    asked = incoming({"messages": history, "max_tokens": 5, "thinking": {"type": "adaptive"}})
+    request = incoming({"messages": history, "max_tokens": 5, "thinking": {"type": "adaptive"}})
     claude = Upstream(name="a", kind="anthropic", base_url="https://a", repairs=REPAIRS_OF_KIND["anthropic"])
     bodies = {
-        "gemini": GeminiDialect(lambda: 0.5, print).encode(gemini(), "gemini-3-pro", asked, stream=True).body,
-        "anthropic": AnthropicDialect().encode(claude, "claude", asked, stream=True).body,
-        "openai": dialect().encode(upstream(echo="details"), "m-1", asked, stream=True).body,
+        "gemini": GeminiDialect(lambda: 0.5, print)
+        .encode(gemini(), "gemini-3-pro", request, stream=True)
+        .body,
+        "anthropic": AnthropicDialect().encode(claude, "claude", request, stream=True).body,
+        "openai": dialect().encode(upstream(echo="details"), "m-1", request, stream=True).body,
     }
     for name, sent in bodies.items():
         for other in marks:

@@ -107,15 +107,17 @@ TAGS: list[tuple[str, list[str], str, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("pieces", "reasoning", "said"), [pytest.param(*row[1:], id=row[0]) for row in TAGS])
+@pytest.mark.parametrize(
+    ("pieces", "reasoning", "spoken"), [pytest.param(*row[1:], id=row[0]) for row in TAGS]
+)
 def test_tags_at_the_start_are_reasoning_and_elsewhere_text(
-    pieces: list[str], reasoning: str, said: str
+    pieces: list[str], reasoning: str, spoken: str
 ) -> None:
     found = blocks(*(chunk({"content": piece}) for piece in pieces), FINISH)
     expected = [thinking(reasoning, text_signature("think"))] if reasoning else []
-    assert found == expected + ([text(said)] if said else [])
-    if reasoning and said:
-        assert sent_back(found, echo="think")["content"] == f"<think>{reasoning}</think>{said}"
+    assert found == expected + ([text(spoken)] if spoken else [])
+    if reasoning and spoken:
+        assert sent_back(found, echo="think")["content"] == f"<think>{reasoning}</think>{spoken}"
 
 
 def test_templates_that_begin_inside() -> None:
@@ -225,8 +227,8 @@ def test_what_comes_behind_a_call_is_remembered_under_its_id() -> None:
     extra = call(0, "c1", "Run", "{}")
     extra["choices"][0]["delta"]["tool_calls"][0]["extra_content"] = {"google": {"thought_signature": "S"}}
     late = chunk({"reasoning_details": [DETAILS[4]]})
-    asked = {"messages": [user("a")]}
-    response = Response(encoded(asked, by=made), by=made).feed(sse(extra, late, late, FINISH))
+    document = {"messages": [user("a")]}
+    response = Response(encoded(document, by=made), by=made).feed(sse(extra, late, late, FINISH))
     content = message(response.end())["content"]
     history = [user("a"), {"role": "assistant", "content": content}, user([tool_result("c1")])]
     back = body({"messages": history}, upstream(echo="details"), by=made)["messages"][1]

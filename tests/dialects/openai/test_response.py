@@ -239,8 +239,8 @@ def test_citations() -> None:
         chunk({"annotations": [{"url": "https://b"}]}),
         FINISH,
     )
-    said, search, result = found["content"]
-    assert [(c["url"], c["title"], c["cited_text"]) for c in said["citations"]] == [
+    spoken, search, result = found["content"]
+    assert [(c["url"], c["title"], c["cited_text"]) for c in spoken["citations"]] == [
         ("https://a", "A", "words"),
         ("https://b", "https://b", ""),
     ]
@@ -268,16 +268,16 @@ CUTS: list[tuple[str, list[str], list[str], str, str]] = [
 
 
 @pytest.mark.parametrize(
-    ("pieces", "stops", "said", "sequence"), [pytest.param(*row[1:], id=row[0]) for row in CUTS]
+    ("pieces", "stops", "spoken", "sequence"), [pytest.param(*row[1:], id=row[0]) for row in CUTS]
 )
 def test_stop_sequences_that_the_host_does_not_know_are_cut(
-    pieces: list[str], stops: list[str], said: str, sequence: str
+    pieces: list[str], stops: list[str], spoken: str, sequence: str
 ) -> None:
     chunks = [*(chunk({"content": piece}) for piece in pieces), call(0, "c", "Run") if sequence else chunk()]
     data = [*chunks, chunk(finish="length" if sequence else "stop"), {"choices": [], "usage": USAGE}]
     document = {"messages": [user("hi")], "stop_sequences": stops}
     found = message_of(*data, outgoing=encoded(document, upstream(stop="cut")))
-    assert found["content"] == [text(said)]
+    assert found["content"] == [text(spoken)]
     assert found["stop_sequence"] == (sequence or None)
     assert found["stop_reason"] == ("stop_sequence" if sequence else "end_turn")
     assert found["usage"]["output_tokens"] == 5

@@ -246,9 +246,9 @@ def test_every_item_in_every_form() -> None:
     ):
         for pieces in ([data], singly(data)):
             found = message(response().feed(*pieces).end())
-            thought, said, *calls = found["content"]
+            thought, spoken, *calls = found["content"]
             assert thought["thinking"] == "First.\n\nThen."
-            assert said == text("Hello")
+            assert spoken == text("Hello")
             assert calls == [READ, {**READ, "id": "call_2"}]
             assert found["stop_reason"] == "tool_use"
             assert found["usage"]["input_tokens"] == 25
@@ -302,9 +302,9 @@ def test_items_stand_in_the_order_in_which_they_came() -> None:
 
 def test_reasoning_without_a_summary_is_an_empty_signed_block() -> None:
     bare = {**REASONING, "summary": []}
-    thought, said = blocks_of(events(*streamed(bare, MESSAGE), completed()))
+    thought, spoken = blocks_of(events(*streamed(bare, MESSAGE), completed()))
     assert thought["thinking"] == ""
-    history = [user("a"), {"role": "assistant", "content": [thought, said]}, user("b")]
+    history = [user("a"), {"role": "assistant", "content": [thought, spoken]}, user("b")]
     assert sent({"messages": history})["input"][1] == {
         "type": "reasoning",
         "summary": [],

@@ -48,10 +48,10 @@ class Session:
 
     def turn(self, by: OpenAIDialect, host: Host, preset: str, **fields: Any) -> dict[str, Any]:
         """Ask once, with the cures that refusals call for; returns the message."""
-        asked = incoming({**AGENT, "messages": self.history, **fields})
+        request = incoming({**AGENT, "messages": self.history, **fields})
         to = upstream(preset, **({} if preset else {"base_url": "https://h.example/v1"}))
         for _ in range(4):
-            outgoing = by.encode(to, "m-1", asked, stream=True, cures=self.cures)
+            outgoing = by.encode(to, "m-1", request, stream=True, cures=self.cures)
             headers = {name.decode(): value.decode() for name, value in outgoing.headers or ()}
             status, _, data = host.respond("POST", outgoing.target, headers, outgoing.body)
             if status == 200:
@@ -61,21 +61,21 @@ class Session:
             assert cure not in self.cures, "a second refusal of the same kind"
             self.cures.append(cure)
         writer = StreamWriter(message_id="msg_1", model="claude")
-        decoder = by.decoder(asked, outgoing, writer)
+        decoder = by.decoder(request, outgoing, writer)
         for at in range(0, len(data), 11):
             decoder.feed(data[at : at + 11])
         decoder.end()
         events = read_events(writer.take())
         check_grammar(events)
-        said = message(events)
-        self.history.append({"role": "assistant", "content": said["content"]})
-        calls = [block for block in said["content"] if block["type"] == "tool_use"]
+        response = message(events)
+        self.history.append({"role": "assistant", "content": response["content"]})
+        calls = [block for block in response["content"] if block["type"] == "tool_use"]
         results = [
             tool_result(call["id"], [text("found"), IMAGE] if at else "found")
             for at, call in enumerate(calls)
         ]
         self.history.append(user([*results, text("<system-reminder>go on</system-reminder>")]))
-        return said
+        return response
 
 
 @pytest.mark.parametrize("preset", PRESETS)
@@ -85,11 +85,11 @@ def test_ten_turns_without_a_refusal(preset: str) -> None:
     for number in range(TURNS + 1):
         if number == 5:
             by = dialect()
-        said = session.turn(by, host, preset)
-        assert said["stop_reason"] == ("tool_use" if number < TURNS else "end_turn")
-        names = [block["name"] for block in said["content"] if block["type"] == "tool_use"]
+        message = session.turn(by, host, preset)
+        assert message["stop_reason"] == ("tool_use" if number < TURNS else "end_turn")
+        names = [block["name"] for block in message["content"] if block["type"] == "tool_use"]
         assert names == ([one["name"] for one in TOOLS] if number < TURNS else [])
-        assert said["usage"]["input_tokens"] > 0
+        assert message["usage"]["input_tokens"] > 0
     assert host.refusals == []
     assert session.cures == []
 
@@ -99,7 +99,7 @@ def test_reasoning_reaches_the_host_again(preset: str) -> None:
     session, host = Session(), Host(preset)
     for _ in range(3):
         session.turn(dialect(), host, preset)
-    sent = host.asked[-1].body
+    sent = host.requests[-1].body
     history = sent.get("messages", sent.get("input"))
     details = "".join(e.get("text", "") for m in history for e in m.get("reasoning_details", ()))
     shown = "Turn 0: I look." in str(history) + details
@@ -126,9 +126,9 @@ def test_a_history_that_comes_from_elsewhere(preset: str) -> None:
     host = Host(preset)
     session.turn(dialect(), host, preset)
     assert host.refusals == []
-    assert "of gemini" not in str(host.asked[0].body)
-    assert "of claude" not in str(host.asked[0].body)
-    assert preset == "openrouter-openai" or "SIG" not in str(host.asked[0].body)
+    assert "of gemini" not in str(host.requests[0].body)
+    assert "of claude" not in str(host.requests[0].body)
+    assert preset == "openrouter-openai" or "SIG" not in str(host.requests[0].body)
 
 
 HARSH: list[tuple[str, dict[str, Any], set[str]]] = [
@@ -176,9 +176,9 @@ def test_a_host_with_other_ways_refuses_each_once(traits: dict[str, Any], names:
 def test_a_limit_that_stops_a_call_in_its_middle() -> None:
     session, host = Session(), Host("deepseek-openai")
     host.scripted.append(Reply(calls=(("c1", "Read", '{"path": "a'),), finish="length"))
-    said = session.turn(dialect(), host, "deepseek-openai")
-    assert said["stop_reason"] == "max_tokens"
-    assert said["content"][0]["input"] == '{"path": "a'
+    message = session.turn(dialect(), host, "deepseek-openai")
+    assert message["stop_reason"] == "max_tokens"
+    assert message["content"][0]["input"] == '{"path": "a'
 
 
 def test_effort_beside_tools_is_turned_off() -> None:

@@ -45,7 +45,7 @@ async def serve(model: str, vertex: bool, config: Path | None) -> int:
         print(f"fake Gemini: listening on {up.url}", flush=True)
         await stopped.wait()
     refused = up.refused
-    print(f"fake Gemini: {len(up.asked)} requests, {len(refused)} refused", flush=True)
+    print(f"fake Gemini: {len(up.requests)} requests, {len(refused)} refused", flush=True)
     for target, words in refused:
         print(f"refused {target}: {words}", file=sys.stderr)
     return 1 if refused else 0

@@ -97,20 +97,24 @@ def _intent(request: dict[str, Any]) -> tuple[str, str, dict[str, Any] | None]:
         return "A tool can do that.", f"I {prompt.strip()}.", call
     look = f" I see: {', '.join(seen)}." if seen else ""
     if results:
-        said = "\n\n".join(_about(result["response"]) for result in results)
-        return "The tool has answered.", f"{said}{look}\n\nSo the whole round went through the gateway.", None
+        words = "\n\n".join(_about(result["response"]) for result in results)
+        return (
+            "The tool has answered.",
+            f"{words}{look}\n\nSo the whole round went through the gateway.",
+            None,
+        )
     return "I answer with an echo.", f'You said: "{prompt[:120]}".{look}', None
 
 
 def _last_turn(contents: list[dict[str, Any]]) -> tuple[list[Part], list[dict[str, Any]]]:
     """What was said since the model's last words, and the calls in those."""
-    said: list[Part] = []
+    words: list[Part] = []
     for content in reversed(contents):
         if content["role"] == "model":
             calls = [part["functionCall"] for part in content["parts"] if "functionCall" in part]
-            return said, [{"name": call["name"], "args": call.get("args", {})} for call in calls]
-        said = content["parts"] + said
-    return said, []
+            return words, [{"name": call["name"], "args": call.get("args", {})} for call in calls]
+        words = content["parts"] + words
+    return words, []
 
 
 def _with_inner(parts: list[Part]) -> list[Part]:

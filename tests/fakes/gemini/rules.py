@@ -98,13 +98,13 @@ def check_part(part: Part, can: Ability, *, vertex: bool) -> None:
 def check_signatures(contents: list[Content], *, known: bool) -> None:
     """In the turn that is still open, the first call of each step has a signature, and unsigned siblings of a signed
     call have none."""
-    said = [
+    turns = [
         position
         for position, content in enumerate(contents)
         if content["role"] == "user" and not any("functionResponse" in part for part in content["parts"])
     ]
     # What was said behind function responses belongs to their turn.
-    start = next((p for p in reversed(said) if p == 0 or contents[p - 1]["role"] == "model"), 0)
+    start = next((p for p in reversed(turns) if p == 0 or contents[p - 1]["role"] == "model"), 0)
     for position, content in enumerate(contents):
         calls = [part for part in content["parts"] if "functionCall" in part]
         if calls and position > start and not calls[0].get("thoughtSignature"):

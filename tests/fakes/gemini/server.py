@@ -36,7 +36,7 @@ _METHOD = re.compile(
 
 
 @dataclass
-class Asked:
+class UpstreamRequest:
     """One POST."""
 
     target: str
@@ -66,7 +66,7 @@ class GeminiUpstream:
 
     def __init__(self) -> None:
         self.url = ""
-        self.asked: list[Asked] = []
+        self.requests: list[UpstreamRequest] = []
         self.scripted: deque[Sequence[object]] = deque()
         """Chunks to stream to the next requests, instead of the fake's own words."""
         self._limited = 0
@@ -74,7 +74,7 @@ class GeminiUpstream:
     @property
     def refused(self) -> list[tuple[str, str]]:
         """(target, words) of each request that was refused, but for rate limits."""
-        return [(asked.target, asked.refusal) for asked in self.asked if asked.status not in (200, 429)]
+        return [(post.target, post.refusal) for post in self.requests if post.status not in (200, 429)]
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One connection."""
@@ -96,40 +96,38 @@ class GeminiUpstream:
 
     def _respond(self, connection: h11.Connection, request: h11.Request, body: bytes) -> list[bytes]:
         key = dict(request.headers).get(b"x-goog-api-key", b"").decode()
-        asked = None
+        post = None
         if request.method == b"POST":
             names = {key: name for name, key in ACCOUNTS.items()}
-            asked = Asked(request.target.decode(), orjson.loads(body), names.get(key, ""))
-            self.asked.append(asked)
+            post = UpstreamRequest(request.target.decode(), orjson.loads(body), names.get(key, ""))
+            self.requests.append(post)
         try:
-            status, kind, pieces = self._generate(
-                request.method.decode(), request.target.decode(), key, asked
-            )
+            status, kind, pieces = self._generate(request.method.decode(), request.target.decode(), key, post)
         except Refusal as refusal:
             status, kind, pieces = refusal.status, "application/json", [orjson.dumps(refusal.document())]
-            if asked is not None:
-                asked.refusal = refusal.message
-        if asked is not None:
-            asked.status = status
+            if post is not None:
+                post.refusal = refusal.message
+        if post is not None:
+            post.status = status
         headers = [("content-type", kind), ("transfer-encoding", "chunked")]
         out = [connection.send(h11.Response(status_code=status, headers=headers, reason=b"X")) or b""]
         out += [connection.send(h11.Data(data=piece)) or b"" for piece in pieces]
         return [*out, connection.send(h11.EndOfMessage()) or b""]
 
     def _generate(
-        self, method: str, target: str, key: str, asked: Asked | None
+        self, method: str, target: str, key: str, post: UpstreamRequest | None
     ) -> tuple[int, str, list[bytes]]:
         if key not in ACCOUNTS.values():
             raise Refusal("API key not valid. Please pass a valid API key.", code="UNAUTHENTICATED")
         if method == "GET" and _LIST.fullmatch(target):
             return 200, "application/json", [orjson.dumps({"models": [_listed(id) for id in LISTED]})]
         found = _METHOD.fullmatch(target)
-        if asked is None or found is None or found["method"] not in ("streamGenerateContent", "countTokens"):
+        if post is None or found is None or found["method"] not in ("streamGenerateContent", "countTokens"):
             raise Refusal(f"The requested URL {target} was not found on this server.", code="NOT_FOUND")
-        model = found["model"] or str(asked.document.get("model", ""))
+        model = found["model"] or str(post.document.get("model", ""))
         vertex = "/publishers/google/" in target
-        check_envelope(asked)
-        request = dict(asked.request)
+        check_envelope(post)
+        request = dict(post.request)
         if found["method"] == "countTokens":
             request.pop("model", None)
         check_request(request, model, vertex=vertex, known_signatures=True)
@@ -137,7 +135,7 @@ class GeminiUpstream:
             return 200, "application/json", [orjson.dumps({"totalTokens": count_tokens(request)})]
         self._limit(key, target)
         chunks = self.scripted.popleft() if self.scripted else list(events(request, model))
-        if "request" in asked.document:
+        if "request" in post.document:
             chunks = [{"response": chunk} for chunk in chunks]
         if not (found["query"] and "alt=sse" in found["query"]):
             return 200, "application/json", [orjson.dumps(chunks)]
@@ -164,17 +162,17 @@ class GeminiUpstream:
         raise Refusal(message, detail, code="RESOURCE_EXHAUSTED")
 
 
-def check_envelope(asked: Asked) -> None:
+def check_envelope(post: UpstreamRequest) -> None:
     """Raise Refusal for a document whose outer fields are not those of the method that was asked."""
-    document = dict(asked.document)
+    document = dict(post.document)
     if document.pop("request", None) is not None:
         fine = not document or document.keys() == {"model", "project"}
     elif document.pop("generateContentRequest", None) is not None:
         fine = not document
     else:
         fine = True
-    if ":countTokens" in asked.target:
-        fine = fine and not asked.request.keys() & {"generationConfig", "toolConfig"}
+    if ":countTokens" in post.target:
+        fine = fine and not post.request.keys() & {"generationConfig", "toolConfig"}
     if not fine:
         raise Refusal(f"Invalid JSON payload received. Unknown names: {sorted(document)}")
 

@@ -26,7 +26,7 @@ def traits_of(preset: str, **own: Any) -> Traits:
 
 
 @dataclass
-class Asked:
+class UpstreamRequest:
     """One request to the host, and what became of it."""
 
     method: str
@@ -42,7 +42,7 @@ class Host:
     def __init__(self, preset: str = "openai", traits: Traits | None = None, manner: str = "") -> None:
         self.traits = traits or traits_of(preset)
         self._manner = MANNERS[manner or preset]
-        self.asked: list[Asked] = []
+        self.requests: list[UpstreamRequest] = []
         self.refusals: list[Refusal] = []
         self.scripted: deque[Refusal | bytes | Reply] = deque()
         """What comes next, instead of what the host would say."""
@@ -51,14 +51,14 @@ class Host:
         self, method: str, target: str, headers: dict[str, str], raw: bytes
     ) -> tuple[int, str, bytes]:
         """Return (status, content type, body)."""
-        asked = Asked(method, target, headers, orjson.loads(raw) if raw else None)
-        self.asked.append(asked)
-        asked.status, kind, body = self._respond(asked)
-        return asked.status, kind, body
+        request = UpstreamRequest(method, target, headers, orjson.loads(raw) if raw else None)
+        self.requests.append(request)
+        request.status, kind, body = self._respond(request)
+        return request.status, kind, body
 
-    def _respond(self, asked: Asked) -> tuple[int, str, bytes]:
-        refused = header_of(asked.headers, self.traits)
-        if refused is None and asked.method == "GET":
+    def _respond(self, request: UpstreamRequest) -> tuple[int, str, bytes]:
+        refused = header_of(request.headers, self.traits)
+        if refused is None and request.method == "GET":
             return (
                 200,
                 "application/json",
@@ -69,14 +69,14 @@ class Host:
             return 200, "text/event-stream", scripted
         if isinstance(scripted, Refusal):
             return scripted.status, "application/json", orjson.dumps(scripted.body)
-        refused = refused or refusal_of(asked.body, self.traits)
+        refused = refused or refusal_of(request.body, self.traits)
         if refused is not None:
             self.refusals.append(refused)
             return refused.status, "application/json", orjson.dumps(refused.body)
-        reply = scripted or self.play(asked.body)
-        if "input" in asked.body:
+        reply = scripted or self.play(request.body)
+        if "input" in request.body:
             return 200, "text/event-stream", responses_stream(reply)
-        if not asked.body.get("stream"):
+        if not request.body.get("stream"):
             return 200, "application/json", whole(reply)
         return 200, "text/event-stream", streamed(self._manner(reply))
 

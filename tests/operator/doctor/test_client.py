@@ -13,7 +13,7 @@ from tests.fakes.messages import Close, ScriptedUpstream
 
 
 @asynccontextmanager
-async def saying(*pieces: bytes) -> AsyncIterator[GatewayAddress]:
+async def serving(*pieces: bytes) -> AsyncIterator[GatewayAddress]:
     async with ScriptedUpstream(respond=lambda request: [*pieces, Close()]) as up:
         yield GatewayAddress("http", "127.0.0.1", up.port)
 
@@ -27,13 +27,13 @@ async def saying(*pieces: bytes) -> AsyncIterator[GatewayAddress]:
     ],
 )
 async def test_responses(pieces: tuple[bytes, ...], status: int, body: bytes, complete: bool) -> None:
-    async with saying(*pieces) as target, open_response(target, "GET", "/") as response:
+    async with serving(*pieces) as target, open_response(target, "GET", "/") as response:
         assert (response.status, await response.body(), response.complete) == (status, body, complete)
 
 
-@pytest.mark.parametrize("said", [b"HTTP/1.1 100 C\r\n\r\n", b"HTTP/1.1 2", b"SSH-2.0\r\n\r\n"])
-async def test_what_is_no_response(said: bytes) -> None:
-    async with saying(said) as target:
+@pytest.mark.parametrize("response", [b"HTTP/1.1 100 C\r\n\r\n", b"HTTP/1.1 2", b"SSH-2.0\r\n\r\n"])
+async def test_what_is_no_response(response: bytes) -> None:
+    async with serving(response) as target:
         with pytest.raises(Fault, match="the connection ended without a response"):
             async with open_response(target, "GET", "/"):
                 raise AssertionError
@@ -45,13 +45,13 @@ async def test_what_is_no_response(said: bytes) -> None:
 async def test_a_response_that_is_cut_or_endless(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(client, "MAX_BODY", 3)
     async with (
-        saying(b"HTTP/1.1 200 OK\r\n\r\n", b"long") as target,
+        serving(b"HTTP/1.1 200 OK\r\n\r\n", b"long") as target,
         open_response(target, "GET", "/") as response,
     ):
         with pytest.raises(Fault, match="the response has no end"):
             await response.body()
     async with (
-        saying(b"HTTP/1.1 200 OK\r\n\r\n", b"x") as target,
+        serving(b"HTTP/1.1 200 OK\r\n\r\n", b"x") as target,
         open_response(target, "GET", "/") as response,
     ):
         response._reader.set_exception(ConnectionResetError())

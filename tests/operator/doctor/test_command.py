@@ -88,16 +88,16 @@ async def test_a_configuration_with_mistakes(capsys: pytest.CaptureFixture[str],
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["--url", "http://h:x"], "--url has no valid port"),
         (["--url", "http://127.0.0.1:9", "--spend"], "--spend needs the configuration"),
     ],
 )
-async def test_wrong_commands(capsys: pytest.CaptureFixture[str], arguments: list[str], said: str) -> None:
+async def test_wrong_commands(capsys: pytest.CaptureFixture[str], arguments: list[str], message: str) -> None:
     code, out = await doctor(capsys, *arguments)
     assert code == 2
-    assert said in out
+    assert message in out
 
 
 async def test_a_gateway_that_runs_somewhere(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -28,11 +28,11 @@ GOOD = stream_response(text_events())
 
 
 async def test_each_route_is_asked_for_one_token() -> None:
-    asked: list[tuple[str, object, object]] = []
+    requests: list[tuple[str, object, object]] = []
 
     def respond(request: Received) -> Script:
         document = json.loads(request.body)
-        asked.append((document["model"], document["max_tokens"], document["stream"]))
+        requests.append((document["model"], document["max_tokens"], document["stream"]))
         return GOOD
 
     async with ScriptedUpstream(respond=respond) as up:
@@ -40,7 +40,7 @@ async def test_each_route_is_asked_for_one_token() -> None:
         first = upstream(up.url, name="a", models=tables)
         passing = upstream(up.url, name="b", priority=1)
         rows = await spend(config(first, passing, models={"fast": "b/quick"}), {})
-    assert sorted(asked) == [("big", 1, True), ("quick", 1, True), ("small", 1, True)]
+    assert sorted(requests) == [("big", 1, True), ("quick", 1, True), ("small", 1, True)]
     assert [(row.name, row.finding.state) for row in rows] == [
         ("a/big: one token", "ok"),
         ("a/small: one token", "ok"),

@@ -44,7 +44,7 @@ async def test_a_store_that_can_be_used(store_server: StoreServer, secret: Secre
     where = section(store_server.url, secret=secret)
     found = await look(where)
     assert found == Finding("ok", f"127.0.0.1:{store_server.port}, can be written, read and heard")
-    assert await store_server.ask("KEYS", f"{where.prefix}*") == []
+    assert await store_server.execute("KEYS", f"{where.prefix}*") == []
 
 
 @needs_a_store
@@ -78,15 +78,15 @@ async def test_what_the_least_user_must_be_allowed(own_store: StoreServer) -> No
         f"&{where.prefix}*",
         "nocommands",
     ]
-    await own_store.ask("ACL", "SETUSER", "gateway", *rules, *(f"+{name}" for name in COMMANDS))
+    await own_store.execute("ACL", "SETUSER", "gateway", *rules, *(f"+{name}" for name in COMMANDS))
     assert (await look(where)).state == "ok"
     for command in COMMANDS:
-        await own_store.ask("ACL", "SETUSER", "gateway", f"-{command}")
+        await own_store.execute("ACL", "SETUSER", "gateway", f"-{command}")
         found = await look(where)
         assert found.state == "fail"
         assert command in found.saw
         assert f"ACL SETUSER NAME ~{where.prefix}* &{where.prefix}* +subscribe" in found.todo
-        await own_store.ask("ACL", "SETUSER", "gateway", f"+{command}")
+        await own_store.execute("ACL", "SETUSER", "gateway", f"+{command}")
 
 
 @needs_a_store
@@ -94,13 +94,13 @@ async def test_stores_that_cannot_be_used(own_store: StoreServer) -> None:
     own_store.start()
     place = f"127.0.0.1:{own_store.port}"
     assert "correct the database's number" in (await look(section(f"redis://{place}/999"))).todo
-    await own_store.ask("REPLICAOF", "127.0.0.1", "1")
+    await own_store.execute("REPLICAOF", "127.0.0.1", "1")
     assert "name the primary" in (await look(section(own_store.url))).todo
-    await own_store.ask("REPLICAOF", "NO", "ONE")
-    await own_store.ask("CONFIG", "SET", "maxmemory", "1")
+    await own_store.execute("REPLICAOF", "NO", "ONE")
+    await own_store.execute("CONFIG", "SET", "maxmemory", "1")
     assert "more memory" in (await look(section(own_store.url))).todo
-    await own_store.ask("CONFIG", "SET", "maxmemory", "0")
-    await own_store.ask("CONFIG", "SET", "requirepass", "canary")
+    await own_store.execute("CONFIG", "SET", "maxmemory", "0")
+    await own_store.execute("CONFIG", "SET", "requirepass", "canary")
     for login in ("", ":wrong-canary@"):
         found = await look(section(f"redis://{login}{place}/0"))
         assert (found.state, found.todo) == ("fail", "correct user and password in sharing.url")

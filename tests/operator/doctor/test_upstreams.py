@@ -142,17 +142,17 @@ async def test_what_a_host_says_of_a_key(listing: Script, count: Script | None, 
 
 async def test_whether_a_list_is_for_everybody_is_asked_once() -> None:
     again = Account(name="again", api_key=Secret("key-of-one@example.com"))
-    host, asked = Host(), []
+    host, keys = Host(), []
 
     def respond(request: Received) -> Script:
-        asked.append(request.key)
+        keys.append(request.key)
         return host(request)
 
     async with ScriptedUpstream(respond=respond) as up:
         there = upstream(up.url, "one@example.com", again)
         found = by_name(await look_at_upstreams(config(there), {}))
     assert found["account again"] == ("ok", "taken, 2 models")
-    assert sorted(str(key)[:7] for key in asked) == ["doctor-", "key-of-", "key-of-"]
+    assert sorted(str(key)[:7] for key in keys) == ["doctor-", "key-of-", "key-of-"]
 
 
 async def test_a_list_that_everybody_gets_proves_no_key() -> None:
@@ -277,19 +277,19 @@ async def test_the_clock_of_the_upstreams() -> None:
 
 
 async def test_time_is_short(monkeypatch: pytest.MonkeyPatch) -> None:
-    told: list[Callable[[str], None]] = []
+    callbacks: list[Callable[[str], None]] = []
 
     class Kept(Call):
         def send(self) -> None:
             super().send()
-            told.append(self._then)
+            callbacks.append(self._then)
 
     monkeypatch.setattr(free_calls, "Call", Kept)
     monkeypatch.setattr(upstreams, "DEADLINE", 0.2)
     found = await look(Host([Stall()]))
     assert found["account one@example.com"][0] == "fail"
     assert found["account one@example.com"][1].startswith("nothing within 0.")
-    told[0]("what comes too late is nobody's")
+    callbacks[0]("what comes too late is nobody's")
 
 
 # Models.

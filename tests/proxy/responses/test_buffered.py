@@ -49,7 +49,7 @@ def feed(reader: Reader, body: bytes, size: int = 1000, *, ended: bool = True) -
 async def test_a_whole_response_is_passed_on_byte_for_byte(size: int, type_line: bytes) -> None:
     attempt = Recorder(stream=False)
     feed(buffered(attempt, type_line, LENGTH), BODY, size)
-    assert attempt.told == [f"commit {type_line.decode()}", "done"]
+    assert attempt.calls == [f"commit {type_line.decode()}", "done"]
     assert attempt.client.body == BODY
     assert attempt.client.kept
     await settle()
@@ -69,10 +69,10 @@ async def test_a_response_has_a_size_limit(size: int, over: int) -> None:
     reader = buffered(attempt, b"content-length: 9999", limit=500)
     body = b'{"id":"%b"}' % (b"x" * (491 + over))
     for at in range(0, len(body), size):
-        if not attempt.told:
+        if not attempt.calls:
             reader.body_received(b"", body[at : at + size], at + size >= len(body))
     if over:
-        assert attempt.told == ["abandon", TOO_LARGE.format(500)]
+        assert attempt.calls == ["abandon", TOO_LARGE.format(500)]
     else:
         assert attempt.client.body == body
 
@@ -81,7 +81,7 @@ async def test_a_response_has_a_size_limit(size: int, over: int) -> None:
 async def test_an_empty_response_is_none(field: bytes) -> None:
     attempt = Recorder(stream=False)
     feed(buffered(attempt, field), b"")
-    assert attempt.told == ["ended early: the upstream's response is empty"]
+    assert attempt.calls == ["ended early: the upstream's response is empty"]
 
 
 async def test_half_a_response_that_only_the_close_of_the_connection_ended() -> None:
@@ -89,14 +89,14 @@ async def test_half_a_response_that_only_the_close_of_the_connection_ended() -> 
     for length in range(1, len(body)):
         attempt = Recorder(stream=False)
         feed(buffered(attempt), body[:length])
-        assert attempt.told == ["ended early: the upstream closed the connection inside its response"]
+        assert attempt.calls == ["ended early: the upstream closed the connection inside its response"]
     attempt = Recorder(stream=False)
     feed(buffered(attempt), body)
     assert attempt.client.body == body
 
 
 @pytest.mark.parametrize(
-    ("body", "told"),
+    ("body", "expected"),
     [
         (b"<html>", "failed: 502 : "),
         (BODY[:9], "failed: 502 : "),
@@ -105,10 +105,10 @@ async def test_half_a_response_that_only_the_close_of_the_connection_ended() -> 
         (b'{"content":[],"usage":{"output_tokens":0}}', "failed: 502 : the upstream's message is empty"),
     ],
 )
-async def test_a_good_status_whose_body_is_no_message(body: bytes, told: str) -> None:
+async def test_a_good_status_whose_body_is_no_message(body: bytes, expected: str) -> None:
     attempt = Recorder(stream=False)
     feed(buffered(attempt, b"retry-after: 3", b"content-length: %d" % len(body)), body)
-    assert attempt.told == [told]
+    assert attempt.calls == [expected]
     assert (b"retry-after", b"3") in attempt.failures[0].headers
 
 
@@ -141,7 +141,7 @@ EARLY = "ended early: the upstream ended its response early"
 
 
 @pytest.mark.parametrize(
-    ("payload", "told"),
+    ("payload", "expected"),
     [
         (b"".join(text_events()[:-1]), EARLY),
         (b": nothing\n\n", EARLY),
@@ -153,10 +153,10 @@ EARLY = "ended early: the upstream ended its response early"
     ],
     ids=range(4),
 )
-async def test_an_event_stream_that_is_no_whole_message(payload: bytes, told: str) -> None:
+async def test_an_event_stream_that_is_no_whole_message(payload: bytes, expected: str) -> None:
     attempt = Recorder(stream=False)
     feed(buffered(attempt, limit=2 * EVENT_LIMIT), payload, 2 * EVENT_LIMIT)
-    assert attempt.told == [told]
+    assert attempt.calls == [expected]
     assert attempt.client.sent == b""
 
 
@@ -169,7 +169,7 @@ async def test_a_body_that_breaks_off(kind: str, silent: bool) -> None:
         reader = TokenCount(attempt, head_of(), AnthropicDialect())
     feed(reader, BODY[:9], ended=False)
     reader.failed(UpstreamError("gone", timeout=silent))
-    assert attempt.told == [f"ended early{' by timeout' * silent}: gone"]
+    assert attempt.calls == [f"ended early{' by timeout' * silent}: gone"]
     assert attempt.client.sent == b""
 
 
@@ -180,7 +180,7 @@ async def test_a_whole_response_to_a_client_that_asked_for_a_stream(pinged: bool
         attempt.request.exchange.start(200)
     body = orjson.dumps(message("Hello there"))
     feed(buffered(attempt, b"content-length: %d" % len(body)), body)
-    assert attempt.told == ["commit content-type: text/event-stream; charset=utf-8", "done"]
+    assert attempt.calls == ["commit content-type: text/event-stream; charset=utf-8", "done"]
     events, whole = received_events(attempt.client.sent)
     assert [events[0].name, events[-1].name] == ["message_start", "message_stop"]
     assert any(b"Hello there" in each.data for each in events)
@@ -193,19 +193,19 @@ async def test_a_whole_response_to_a_client_that_asked_for_a_stream(pinged: bool
 
 @pytest.mark.parametrize("size", [1, 1000])
 @pytest.mark.parametrize(
-    ("dialect", "body", "told"),
+    ("dialect", "body", "expected"),
     [
         (AnthropicDialect(), b'{ "input_tokens": 12 }', b'{ "input_tokens": 12 }'),
         (GEMINI, b'{"totalTokens": 12}', b'{"input_tokens":12}'),
     ],
 )
 async def test_a_token_count(
-    dialect: AnthropicDialect | GeminiDialect, body: bytes, told: bytes, size: int
+    dialect: AnthropicDialect | GeminiDialect, body: bytes, expected: bytes, size: int
 ) -> None:
     attempt = Recorder(stream=False)
     feed(TokenCount(attempt, head_of(), dialect), body, size)
-    assert attempt.told == ["commit content-type: application/json", "done"]
-    assert attempt.client.body == told
+    assert attempt.calls == ["commit content-type: application/json", "done"]
+    assert attempt.client.body == expected
     assert attempt.client.head["x-token-count"] == "upstream"
     assert attempt.request.record.input_tokens == 12
 
@@ -214,13 +214,13 @@ async def test_a_token_count(
 async def test_a_response_that_holds_no_token_count(body: bytes) -> None:
     attempt = Recorder(stream=False)
     feed(TokenCount(attempt, head_of(), AnthropicDialect()), body)
-    assert attempt.told == ["ended early: the upstream's response holds no token count"]
+    assert attempt.calls == ["ended early: the upstream's response holds no token count"]
 
 
 async def test_a_token_count_that_is_too_large() -> None:
     attempt = Recorder(stream=False)
     feed(TokenCount(attempt, head_of(), AnthropicDialect()), b"x" * (MAX_ERROR + 1), MAX_ERROR + 1)
-    assert attempt.told == ["abandon", TOO_LARGE.format(MAX_ERROR)]
+    assert attempt.calls == ["abandon", TOO_LARGE.format(MAX_ERROR)]
 
 
 # An error.
@@ -240,7 +240,7 @@ async def test_an_error_keeps_its_words(status: int, size: int) -> None:
 async def test_a_redirect_is_an_error_that_teaches(status: int) -> None:
     attempt = Recorder()
     feed(error_reader(attempt, b"location: http://elsewhere/", status=status), b"<html>")
-    assert attempt.told == [
+    assert attempt.calls == [
         f"failed: 502 : the upstream redirects ({status}), which is not followed: correct its base_url"
     ]
     assert attempt.failures[0].body == b""
@@ -255,5 +255,5 @@ async def test_an_error_without_its_whole_body_is_judged_by_its_status(how: str)
     else:
         feed(reader, BODY, ended=False)
         reader.failed(UpstreamError("gone"))
-    assert attempt.told == ["abandon"] * (how == "too large") + ["failed: 429 : "]
+    assert attempt.calls == ["abandon"] * (how == "too large") + ["failed: 429 : "]
     assert attempt.failures[0].body == b""

@@ -77,7 +77,7 @@ async def test_the_reader_of_a_good_response(
     made: list[Reader] = []
     up = upstream_side(Recorder(dialect, stream=stream), made)
     field = b"" if content_type is None else b"content-type: %b\r\n" % content_type
-    up.say(b"HTTP/1.1 200 OK\r\n" + field + b"content-length: 10\r\n\r\n")
+    up.feed(b"HTTP/1.1 200 OK\r\n" + field + b"content-length: 10\r\n\r\n")
     assert [type(chosen) for chosen in made] == [reader]
     if isinstance(dialect, Foreign):
         (writer,) = dialect.writers
@@ -96,6 +96,6 @@ async def test_chunks_pass_as_they_came_where_both_sides_have_chunks(
     body = chunked([payload]) if chunks else payload
     framing = b"transfer-encoding: chunked" if chunks else b"content-length: %d" % len(payload)
     up = upstream_side(attempt, [])
-    up.say(b"HTTP/1.1 200 OK\r\ncontent-type: %b\r\n%b\r\n\r\n%b" % (SSE, framing, body))
-    assert attempt.told[-1] == "done"
+    up.feed(b"HTTP/1.1 200 OK\r\ncontent-type: %b\r\n%b\r\n\r\n%b" % (SSE, framing, body))
+    assert attempt.calls[-1] == "done"
     assert attempt.client.body == (body if same else payload if version == "1.0" else chunked([payload]))

@@ -14,7 +14,7 @@ GOOD = b"START\nHello\nthere\nSTOP\n"
 
 def message_of(stage: Stage) -> dict[str, object]:
     """The Message that the client gets."""
-    assert stage.told == ["commit content-type: application/json", "done"]
+    assert stage.calls == ["commit content-type: application/json", "done"]
     assert stage.client.kept
     found: dict[str, object] = orjson.loads(stage.client.body)
     return found
@@ -33,16 +33,16 @@ async def test_one_message(size: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("payload", "told"),
+    ("payload", "expected"),
     [
         (b"Hello\nFAIL\n", ["abandon", "failed: 529 overloaded_error: too much"]),
         (b"Hello\n", ["abandon", "failed: 502 : cut short"]),
     ],
 )
-async def test_never_half_a_message(payload: bytes, told: list[str]) -> None:
+async def test_never_half_a_message(payload: bytes, expected: list[str]) -> None:
     stage = Stage(Collection, stream=False)
     stage.feed(payload, ended=True)
-    assert stage.told == told
+    assert stage.calls == expected
     assert stage.client.sent == b""
 
 
@@ -51,7 +51,7 @@ async def test_a_break(silent: bool) -> None:
     stage = Stage(Collection, stream=False)
     stage.feed(b"Hello\n")
     stage.fail(silent=silent)
-    assert stage.told == [f"ended early{' by timeout' * silent}: it broke"]
+    assert stage.calls == [f"ended early{' by timeout' * silent}: it broke"]
 
 
 async def test_a_break_after_a_whole_message_takes_nothing_away() -> None:
@@ -82,19 +82,19 @@ class Odd:
 async def test_an_error_event_tells_the_heads_hints() -> None:
     stage = Stage(Collection, stream=False, decoder=Odd)
     stage.feed(b"error")
-    assert stage.told == ["abandon", "failed: 529 overloaded_error: too much"]
+    assert stage.calls == ["abandon", "failed: 529 overloaded_error: too much"]
     assert stage.attempt.failures[0].headers == ((b"request-id", b"req_upstream"),)
 
 
 async def test_an_event_that_is_too_long() -> None:
     stage = Stage(Collection, stream=False, decoder=Odd)
     stage.feed(b"long")
-    assert stage.told[0] == "abandon"
-    assert stage.told[1].startswith("ended early: the upstream's stream: ")
-    assert "xxx" not in stage.told[1]
+    assert stage.calls[0] == "abandon"
+    assert stage.calls[1].startswith("ended early: the upstream's stream: ")
+    assert "xxx" not in stage.calls[1]
 
 
 async def test_a_body_without_any_message() -> None:
     stage = Stage(Collection, stream=False, decoder=Odd)
     stage.feed(b"", ended=True)
-    assert stage.told == ["ended early: the upstream ended its response early"]
+    assert stage.calls == ["ended early: the upstream ended its response early"]

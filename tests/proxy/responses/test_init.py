@@ -20,16 +20,16 @@ class Taker:
 
     def __init__(self) -> None:
         self.payload = b""
-        self.told: list[str] = []
+        self.calls: list[str] = []
 
     def body_received(self, raw: bytes, payload: bytes, ended: bool) -> None:
         assert raw == payload
         self.payload += payload
         if ended:
-            self.told.append("ended")
+            self.calls.append("ended")
 
     def failed(self, error: UpstreamError) -> None:
-        self.told.append(f"failed{' by timeout' * error.timeout}: {error.message}")
+        self.calls.append(f"failed{' by timeout' * error.timeout}: {error.message}")
 
 
 def decoded(coding: bytes = b"gzip") -> tuple[Recorder, DecodingReader, Taker]:
@@ -48,7 +48,7 @@ async def test_a_reader_gets_the_plain_bytes(size: int) -> None:
     raw = gzip.compress(BODY)
     for at in range(0, len(raw), size):
         made.body_received(b"3\r\n", raw[at : at + size], at + size >= len(raw))
-    assert (taker.payload, taker.told, attempt.told) == (BODY, ["ended"], [])
+    assert (taker.payload, taker.calls, attempt.calls) == (BODY, ["ended"], [])
 
 
 @pytest.mark.parametrize(
@@ -65,9 +65,9 @@ async def test_a_coding_that_is_broken_ends_the_upstreams_response(
 ) -> None:
     attempt, made, taker = decoded(coding)
     made.body_received(b"", raw, True)
-    assert attempt.told == ["abandon"]
-    (told,) = taker.told
-    assert told.startswith(f"failed: {words}")
+    assert attempt.calls == ["abandon"]
+    (call,) = taker.calls
+    assert call.startswith(f"failed: {words}")
 
 
 async def test_the_rest_goes_to_another_reader() -> None:
@@ -77,11 +77,11 @@ async def test_the_rest_goes_to_another_reader() -> None:
     other = Taker()
     made.hand_over(other)
     made.body_received(b"", raw[12:], True)
-    assert (first.told, other.told) == ([], ["ended"])
+    assert (first.calls, other.calls) == ([], ["ended"])
     assert first.payload + other.payload == BODY
 
 
 async def test_a_body_that_breaks_off_is_told_to_the_reader() -> None:
     _, made, taker = decoded()
     made.failed(UpstreamError("gone", timeout=True))
-    assert taker.told == ["failed by timeout: gone"]
+    assert taker.calls == ["failed by timeout: gone"]

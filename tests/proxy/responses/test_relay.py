@@ -47,7 +47,7 @@ class Stage:
         self._coding = coding
         self._version = version
         lines = (b"HTTP/1.1 200 OK", b"content-type: " + label.encode(), *fields, b"", b"")
-        self.up.say(b"\r\n".join(lines))
+        self.up.feed(b"\r\n".join(lines))
 
     def _make(
         self, connection: ClientConnection, head: ResponseHead
@@ -68,11 +68,11 @@ class Stage:
         return self.attempt.reader
 
     @property
-    def told(self) -> list[str]:
-        return self.attempt.told
+    def calls(self) -> list[str]:
+        return self.attempt.calls
 
     def feed(self, *reads: bytes) -> None:
-        self.up.say(*reads)
+        self.up.feed(*reads)
 
     @property
     def payload(self) -> bytes:
@@ -113,7 +113,7 @@ async def test_chunks_pass_as_they_came(size: int) -> None:
     wire = b"".join(chunks(*EVENTS)) + LAST
     stage.feed(*(wire[at : at + size] for at in range(0, len(wire), size)))
     assert stage.client.body == wire
-    assert stage.told == [COMMIT, "done"]
+    assert stage.calls == [COMMIT, "done"]
     assert stage.client.kept
     await settle()
     record = stage.attempt.request.record
@@ -149,7 +149,7 @@ async def test_another_framing(fields: list[bytes], version: str, framed: bool, 
     stage.feed(*(body[at : at + size] for at in range(0, len(body), size)))
     if b"connection: close" in fields:
         await stage.up.close()
-    assert stage.told == [COMMIT, "done"]
+    assert stage.calls == [COMMIT, "done"]
     if framed:
         assert stage.client.sent.endswith(LAST)
         assert stage.events == [each for each in EventDecoder().feed(PAYLOAD) if each.name != "ping"]
@@ -164,20 +164,20 @@ async def test_a_coding_is_undone(size: int) -> None:
     stage = Stage(b"transfer-encoding: chunked", coding=b"gzip")
     wire = chunked([coded])
     stage.feed(*(wire[at : at + size] for at in range(0, len(wire), size)))
-    assert stage.told == [COMMIT, "done"]
+    assert stage.calls == [COMMIT, "done"]
     assert stage.events == [each for each in EventDecoder().feed(PAYLOAD) if each.name != "ping"]
 
 
 async def test_a_coding_that_breaks_before_and_after_the_content() -> None:
     stage = Stage(b"transfer-encoding: chunked", coding=b"gzip")
     stage.feed(*chunks(b"plain"))
-    assert stage.told[0] == "abandon"
-    assert stage.told[1].startswith("ended early: the upstream's gzip body is broken")
+    assert stage.calls[0] == "abandon"
+    assert stage.calls[1].startswith("ended early: the upstream's gzip body is broken")
     stage = Stage(b"transfer-encoding: chunked", coding=b"deflate")
     coder = zlib.compressobj()
     first = coder.compress(PAYLOAD) + coder.flush(zlib.Z_SYNC_FLUSH)
     stage.feed(*chunks(first), LAST)
-    assert stage.told == [
+    assert stage.calls == [
         COMMIT,
         "abandon",
         "broke: the upstream's deflate body ends early",
@@ -192,7 +192,7 @@ async def test_a_coding_that_breaks_before_and_after_the_content() -> None:
 async def test_an_end_before_any_content_can_go_elsewhere(count: int) -> None:
     stage = raw()
     stage.feed(*chunks(*EVENTS[:count]), LAST)
-    assert stage.told == ["ended early: the upstream's response ended before it had any content"]
+    assert stage.calls == ["ended early: the upstream's response ended before it had any content"]
     assert stage.client.sent == b""
 
 
@@ -201,14 +201,14 @@ async def test_a_break_before_any_content_can_go_elsewhere(silent: bool) -> None
     stage = raw()
     stage.feed(*chunks(START))
     stage.reader.failed(UpstreamError("gone", timeout=silent))
-    assert stage.told == [f"ended early{' by timeout' * silent}: gone"]
+    assert stage.calls == [f"ended early{' by timeout' * silent}: gone"]
 
 
 @pytest.mark.parametrize("before", [[], [START], [START, BLOCK, PING]])
 async def test_an_error_before_any_content_can_go_elsewhere(before: list[bytes]) -> None:
     stage = raw()
     stage.feed(*chunks(*before, ERROR))
-    assert stage.told == ["abandon", "failed: 529 overloaded_error: too much"]
+    assert stage.calls == ["abandon", "failed: 529 overloaded_error: too much"]
     (failure,) = stage.attempt.failures
     assert failure.headers[0] == (b"content-type", b"text/event-stream")
     assert stage.client.sent == b""
@@ -218,16 +218,16 @@ async def test_what_is_too_much_to_hold_is_passed_on() -> None:
     stage = raw()
     ping = chunks(PING)[0]
     stage.feed(*[ping] * (HOLD // len(ping)))
-    assert stage.told == []
+    assert stage.calls == []
     stage.feed(ping, ping)
-    assert stage.told == [COMMIT]
+    assert stage.calls == [COMMIT]
     assert stage.client.body.startswith(ping)
 
 
 async def test_an_event_that_is_too_long_to_look_at_is_passed_on() -> None:
     stage = raw()
     stage.feed(*chunks(b"event: ping\ndata: " + b"x" * EVENT_LIMIT))
-    assert stage.told == [COMMIT]
+    assert stage.calls == [COMMIT]
 
 
 @pytest.mark.parametrize(
@@ -247,24 +247,24 @@ async def test_an_event_that_is_too_long_to_look_at_is_passed_on() -> None:
 async def test_what_a_client_would_lose_is_content(first: bytes) -> None:
     stage = raw()
     stage.feed(*chunks(START, first))
-    assert stage.told == [COMMIT]
+    assert stage.calls == [COMMIT]
 
 
 async def test_everything_in_one_read() -> None:
     stage = raw()
     stage.feed(b"".join(chunks(*EVENTS)) + LAST)
-    assert stage.told == [COMMIT, "done"]
+    assert stage.calls == [COMMIT, "done"]
 
 
 async def test_an_empty_message_goes_elsewhere_the_first_time() -> None:
     wire = b"".join(chunks(START, *EVENTS[-1:])) + LAST
     stage = raw()
     stage.feed(wire)
-    assert stage.told == ["abandon", "failed: 502 : the upstream's message is empty"]
+    assert stage.calls == ["abandon", "failed: 502 : the upstream's message is empty"]
     stage = raw()
     stage.attempt.takes_empty = True
     stage.feed(wire)
-    assert stage.told == [COMMIT, "done"]
+    assert stage.calls == [COMMIT, "done"]
     assert stage.client.body == wire
 
 
@@ -278,30 +278,30 @@ MESSAGE = orjson.dumps(message("Hello there"))
 async def test_a_whole_message_becomes_a_stream(body: bytes, size: int) -> None:
     stage = Stage(b"content-length: %d" % len(body))
     stage.feed(*pieces(body, size))
-    assert stage.told == ["commit content-type: text/event-stream; charset=utf-8", "done"]
+    assert stage.calls == ["commit content-type: text/event-stream; charset=utf-8", "done"]
     assert any(b"Hello there" in each.data for each in stage.events)
     assert stage.events[-1].name == "message_stop"
     assert stage.client.kept
 
 
 @pytest.mark.parametrize(
-    ("label", "told"),
+    ("label", "expected"),
     [
         ("text/html", "failed: 502 : "),
         ("text/event-stream", "ended early: the upstream's response ended before it had any content"),
     ],
 )
-async def test_a_page_instead_of_a_stream(label: str, told: str) -> None:
+async def test_a_page_instead_of_a_stream(label: str, expected: str) -> None:
     """Only the label can tell whether unknown lines are a stream's."""
     stage = Stage(b"content-length: 12", label=label)
     stage.feed(b"<html>\n\n", b"more")
-    assert stage.told == [told]
+    assert stage.calls == [expected]
 
 
 async def test_a_stream_with_another_label_is_a_stream() -> None:
     stage = Stage(b"transfer-encoding: chunked", label="application/json")
     stage.feed(*chunks(*EVENTS), LAST)
-    assert stage.told == ["commit content-type: text/event-stream; charset=utf-8", "done"]
+    assert stage.calls == ["commit content-type: text/event-stream; charset=utf-8", "done"]
     assert stage.client.body == b"".join(chunks(*EVENTS)) + LAST
 
 
@@ -330,10 +330,10 @@ async def test_whether_a_stream_is_complete(last: list[bytes], complete: bool, s
     stage.feed(*(wire[at : at + size] for at in range(0, len(wire), size)))
     assert stage.attempt.request.exchange.ended
     if complete:
-        assert stage.told == [COMMIT, "done"]
+        assert stage.calls == [COMMIT, "done"]
         assert stage.client.body == wire
     else:
-        assert stage.told == [COMMIT, "broke: the upstream ended its response early"]
+        assert stage.calls == [COMMIT, "broke: the upstream ended its response early"]
         assert [each.name for each in stage.events][-1] == "error"
         assert stage.client.cut
 
@@ -344,7 +344,7 @@ async def test_an_incomplete_stream_without_chunks(ending: bytes) -> None:
     stage = Stage(b"content-length: %d" % len(payload))
     stage.feed(payload)
     expected = "529 overloaded_error: too much" if ending else "the upstream ended its response early"
-    assert stage.told == [COMMIT, f"broke: {expected}"]
+    assert stage.calls == [COMMIT, f"broke: {expected}"]
     assert [each.name for each in stage.events] == ["message_start", "content_block_delta", "error"]
     assert stage.client.cut
 
@@ -361,7 +361,7 @@ async def test_an_error_of_the_upstream_passes_and_ends_the_connection() -> None
     stage = raw()
     wire = b"".join(chunks(START, DELTA, ERROR)) + LAST
     stage.feed(wire)
-    assert stage.told == [COMMIT, "broke: 529 overloaded_error: too much"]
+    assert stage.calls == [COMMIT, "broke: 529 overloaded_error: too much"]
     assert stage.client.body == wire
     assert stage.client.cut
 
@@ -370,7 +370,7 @@ async def test_the_same_with_the_connection_cut_behind_it() -> None:
     stage = raw()
     stage.feed(*chunks(START, DELTA, ERROR))
     await stage.up.wire.reset()
-    assert stage.told == [COMMIT, "broke: 529 overloaded_error: too much"]
+    assert stage.calls == [COMMIT, "broke: 529 overloaded_error: too much"]
     assert stage.client.body == b"".join(chunks(START, DELTA, ERROR))
     assert stage.attempt.request.exchange.ended
 
@@ -389,7 +389,7 @@ def check_break(stage: Stage, cut: int, silent: bool, *, framed: bool) -> None:
     if pieces[2][:cut]:
         stage.feed(pieces[2][:cut])
     stage.reader.failed(UpstreamError("it broke", timeout=silent))
-    assert stage.told == [COMMIT, "broke: it broke"]
+    assert stage.calls == [COMMIT, "broke: it broke"]
     names = [each.name for each in stage.events]
     whole = cut >= len(DELTA) + (4 if framed else 0)
     assert names == ["message_start", *["content_block_delta"] * (1 + whole), "error"]
@@ -412,7 +412,7 @@ async def test_a_chunk_too_large_to_fill_up() -> None:
     stage.feed(*chunks(START, DELTA), b"%x\r\nevent: x" % (MAX_PADDING + 100))
     sent = stage.client.sent
     await stage.up.close()
-    assert stage.told[-1].startswith("broke: ")
+    assert stage.calls[-1].startswith("broke: ")
     assert stage.client.sent == sent
     assert stage.client.cut
 
@@ -434,7 +434,7 @@ async def test_the_end_of_a_long_stream_is_found(size: int, coding: bytes | None
     payload = b"".join([*EVENTS[:4], *many, *EVENTS[4:]])
     wire = chunked([gzip.compress(payload)]) if coding else b"".join(chunks(*pieces(payload, 1000))) + LAST
     stage.feed(*pieces(wire, size))
-    assert stage.told == [COMMIT, "done"]
+    assert stage.calls == [COMMIT, "done"]
     await settle()
     record = stage.attempt.request.record
     assert (record.input_tokens, record.output_tokens) == (11, 7)
@@ -446,7 +446,7 @@ async def test_an_error_far_up_in_the_last_bytes_is_seen(pieces_of_end: int) -> 
     stage = raw()
     wire = b"".join(chunks(START, DELTA, ERROR, *EVENTS[-2:])) + LAST
     stage.feed(*pieces(wire, -(-len(wire) // pieces_of_end)))
-    assert stage.told == [COMMIT, "broke: 529 overloaded_error: too much"]
+    assert stage.calls == [COMMIT, "broke: 529 overloaded_error: too much"]
 
 
 @pytest.mark.parametrize(

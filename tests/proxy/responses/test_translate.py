@@ -35,7 +35,7 @@ BROKEN = "broke: 529 overloaded_error: too much"
 async def test_a_stream(size: int) -> None:
     stage = Streamed()
     stage.feed(*pieces(GOOD, size), ended=True)
-    assert stage.told == [COMMIT, "done"]
+    assert stage.calls == [COMMIT, "done"]
     assert stage.names == [
         "message_start",
         "content_block_start",
@@ -54,9 +54,9 @@ async def test_a_stream(size: int) -> None:
 async def test_nothing_is_sent_before_there_is_content() -> None:
     stage = Streamed()
     stage.feed(b"START\n", b"Hel")
-    assert (stage.told, stage.client.sent) == ([], b"")
+    assert (stage.calls, stage.client.sent) == ([], b"")
     stage.feed(b"lo\n")
-    assert stage.told == [COMMIT]
+    assert stage.calls == [COMMIT]
     assert stage.names == ["message_start", "content_block_start", "content_block_delta"]
     sent = stage.client.sent
     stage.feed(b"the")
@@ -68,21 +68,21 @@ async def test_nothing_is_sent_before_there_is_content() -> None:
 async def test_a_response_without_content_is_a_response() -> None:
     stage = Streamed()
     stage.feed(b"STOP\n", ended=True)
-    assert stage.told == [COMMIT, "done"]
+    assert stage.calls == [COMMIT, "done"]
     assert stage.names == ["message_start", "message_delta", "message_stop"]
 
 
 @pytest.mark.parametrize(
-    ("reads", "told"),
+    ("reads", "expected"),
     [
         ([b"START\nFAIL\n"], ["abandon", "failed: 529 overloaded_error: too much"]),
         ([b"START\n", b""], ["abandon", "failed: 502 : cut short"]),
     ],
 )
-async def test_a_failure_before_any_content_can_go_elsewhere(reads: list[bytes], told: list[str]) -> None:
+async def test_a_failure_before_any_content_can_go_elsewhere(reads: list[bytes], expected: list[str]) -> None:
     stage = Streamed()
     stage.feed(*reads, ended=True)
-    assert stage.told == told
+    assert stage.calls == expected
     assert stage.client.sent == b""
 
 
@@ -91,24 +91,24 @@ async def test_a_break_before_any_content_can_go_elsewhere(silent: bool) -> None
     stage = Streamed()
     stage.feed(b"START\n")
     stage.fail(silent=silent)
-    assert stage.told == [f"ended early{' by timeout' * silent}: it broke"]
+    assert stage.calls == [f"ended early{' by timeout' * silent}: it broke"]
     assert stage.client.sent == b""
 
 
 @pytest.mark.parametrize(
-    ("read", "told", "error"),
+    ("read", "expected", "error"),
     [
         (b"FAIL\n", BROKEN, ("overloaded_error", "too much")),
         (b"more\nFAIL\n", BROKEN, ("overloaded_error", "too much")),
         (b"", "broke: 502 : cut short", ("api_error", "cut short")),
     ],
 )
-async def test_a_failure_in_the_middle(read: bytes, told: str, error: tuple[str, str]) -> None:
+async def test_a_failure_in_the_middle(read: bytes, expected: str, error: tuple[str, str]) -> None:
     """What was translated, one error, and no end that was not the upstream's."""
     stage = Streamed()
     stage.feed(b"START\nHello\n")
     stage.feed(read, ended=True)
-    assert stage.told == [COMMIT, "abandon", told]
+    assert stage.calls == [COMMIT, "abandon", expected]
     more = ["content_block_delta"] * (b"more" in read)
     assert stage.names == ["message_start", "content_block_start", "content_block_delta", *more, "error"]
     document = orjson.loads(stage.events[-1].data)
@@ -124,7 +124,7 @@ async def test_a_break_in_the_middle(silent: bool, type: str) -> None:
     stage = Streamed()
     stage.feed(b"Hello\n")
     stage.fail(silent=silent)
-    assert stage.told == [COMMIT, "broke: it broke"]
+    assert stage.calls == [COMMIT, "broke: it broke"]
     document = orjson.loads(stage.events[-1].data)
     assert document["error"] == {"type": type, "message": "it broke"}
     assert "content_block_stop" not in stage.names
@@ -134,7 +134,7 @@ async def test_a_break_behind_a_whole_response_takes_nothing_away() -> None:
     stage = Streamed()
     stage.feed(GOOD)
     stage.fail()
-    assert stage.told == [COMMIT, "done"]
+    assert stage.calls == [COMMIT, "done"]
     assert stage.names[-1] == "message_stop"
 
 
