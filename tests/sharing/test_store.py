@@ -517,7 +517,7 @@ async def test_over_tls(tmp_path: Path) -> None:
 
 
 async def test_calls_of_a_thousand_news(own_store: StoreServer) -> None:
-    """Counted, not timed: publishing and receiving take 106 Python calls each; at that, publishing alone takes 42 µs."""
+    """Counted, not timed: publishing and receiving take 106 Python calls each; publishing alone then takes 42 µs."""
     own_store.start()
     async with sharing(section(own_store.url), 2) as (first, second):
         await own_store.execute("CONFIG", "RESETSTAT")
