@@ -1,4 +1,4 @@
-"""Hosts, origins and URLs: what is taken and how it is written, and what is refused without being shown."""
+"""Hosts, origins and URLs: how accepted ones are normalized; refused ones are not shown."""
 
 from pathlib import Path
 from urllib.parse import urlsplit

@@ -46,7 +46,7 @@ TOOL_HOSTS: list[tuple[tuple[Upstream, ...], str]] = [
         (CLOSED, "canary-key", "canary-key"),
     ],
 )
-def test_the_token_is_a_key_where_one_is_asked_for(config: Config, key: str, token: str) -> None:
+def test_client_token_is_a_key_if_keys_are_needed(config: Config, key: str, token: str) -> None:
     assert client_environment(config, URL, {}, key) == {
         "ANTHROPIC_BASE_URL": URL,
         "ANTHROPIC_AUTH_TOKEN": token,
@@ -66,9 +66,7 @@ def test_the_token_is_a_key_where_one_is_asked_for(config: Config, key: str, tok
         ({"https_proxy": "http://p:1", "NO_PROXY": "*"}, URL, None),
     ],
 )
-def test_a_proxy_is_not_asked_for_the_gateway(
-    environ: Mapping[str, str], url: str, exempt: str | None
-) -> None:
+def test_no_proxy_for_the_gateway(environ: Mapping[str, str], url: str, exempt: str | None) -> None:
     assert client_environment(Config(), url, environ).get("NO_PROXY") == exempt
 
 

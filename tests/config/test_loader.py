@@ -1,4 +1,4 @@
-"""The whole file: the documented example, every kind of mistake at once, warnings, and no leak ever."""
+"""The whole file: the documented example, every kind of mistake at once, warnings, and no leaked secret."""
 
 import json
 import os
@@ -245,7 +245,7 @@ def test_all_mistakes_come_at_once() -> None:
     }
 
 
-def test_what_stands_over_the_file() -> None:
+def test_environment_and_options_override_the_file() -> None:
     text = "[server]\nport = 1\nworkers = 2" + UPSTREAM
     server = parse(text, ENVIRON, host="::1", port=9, workers=3).server
     assert (server.host, server.port, server.workers) == ("::1", 9, 3)
@@ -344,11 +344,11 @@ def test_where_a_configuration_is_looked_for(tmp_path: Path, monkeypatch: pytest
 
 
 @pytest.mark.parametrize("environ", [{"HOME": "/h"}, {"HOME": "/h", "XDG_CONFIG_HOME": "relative"}])
-def test_the_home_directory_stands_in(environ: dict[str, str]) -> None:
+def test_config_path_below_home(environ: dict[str, str]) -> None:
     assert places(environ, Path("/c"))[1] == Path("/h/.config/gateway/gateway.toml")
 
 
-def test_the_password_database_stands_in_for_home() -> None:
+def test_home_from_the_password_database() -> None:
     assert places({}, Path("/c"))[1] == Path(os.path.expanduser("~/.config/gateway/gateway.toml"))
 
 
@@ -453,7 +453,7 @@ def test_the_fuzz_can_meet_a_good_configuration() -> None:
 
 
 def test_another_auth_takes_the_files_place() -> None:
-    """Also where the file's cannot be used: nobody needs it then."""
+    """Also if the file's own key cannot be used: it is not needed then."""
     own = Auth(mode="strict", keys={"run": Secret("k")})
     text = '[auth]\nmode = "strict"\napi_key = "${NOT_SET}"\n[upstreams.a]\npreset = "ollama"\nmodels = {"*" = "m"}\n'
     config = parse(text, {}, auth=own)

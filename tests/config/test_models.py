@@ -1,4 +1,4 @@
-"""Tables of models: what cannot be meant is refused, what is rarely meant gets a warning."""
+"""Tables of models: impossible entries are refused, unlikely ones get a warning."""
 
 import pytest
 

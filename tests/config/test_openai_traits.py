@@ -1,6 +1,6 @@
-"""The table of traits: parsers, presets, README's table; and each mistake with what is right."""
+"""The table of traits: parsers, presets, README's table; and each mistake with its correction."""
 
-# ruff: noqa: E501 - a row of a table is one line, with words as hosts say them
+# ruff: noqa: E501 - a row of a table is one line, with the hosts' own wording
 
 from pathlib import Path
 from typing import Any
@@ -66,7 +66,7 @@ BAD: list[tuple[str, Any, str]] = [
 
 
 @pytest.mark.parametrize(("key", "value", "words"), BAD)
-def test_mistakes_say_what_is_right(key: str, value: Any, words: str) -> None:
+def test_mistakes_name_the_correction(key: str, value: Any, words: str) -> None:
     with pytest.raises(Mistake, match=words):
         KEYS[key](READING, f"upstreams.x.{key}", value)
 

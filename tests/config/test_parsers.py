@@ -1,4 +1,4 @@
-"""Single values: what is taken, and the exact words for what is not."""
+"""Single values: which are accepted, and the exact message for each refused one."""
 
 import os
 from pathlib import Path

@@ -45,7 +45,7 @@ def test_a_table_gives_what_is_good_and_notes_the_rest(reading: Reading) -> None
     ]
 
 
-def test_what_is_no_table_is_a_mistake(reading: Reading) -> None:
+def test_a_value_that_is_no_table(reading: Reading) -> None:
     with pytest.raises(Mistake, match="must be a table, not an array"):
         table_of(no_blanks, number)(reading, "models", [])
     with pytest.raises(Mistake, match="must be a table, not a string"):

@@ -1,9 +1,9 @@
-"""Secrets are equal by value, and shown by nobody but `reveal`."""
+"""Secrets are equal by value, and only `reveal` returns them."""
 
 from gateway.config.secret import Secret
 
 
-def test_a_secret_shows_itself_only_when_asked() -> None:
+def test_repr_of_a_secret() -> None:
     secret = Secret("canary-51d0")
     assert secret.reveal() == "canary-51d0"
     assert {repr(secret), str(secret), f"{secret}"} == {"Secret(***)", "***"}

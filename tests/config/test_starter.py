@@ -1,4 +1,4 @@
-"""The starter configuration: works as written, says every key, and its defaults are the defaults."""
+"""The starter configuration: works as written, has every key, and its defaults are the defaults."""
 
 import re
 import tomllib

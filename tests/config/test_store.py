@@ -1,4 +1,4 @@
-"""[sharing]: URLs that are taken and how the package gets them, and what is refused without being shown."""
+"""[sharing]: accepted URLs and how the package gets them; refused ones are not shown."""
 
 from pathlib import Path
 
@@ -73,11 +73,11 @@ def test_urls(reading: Reading, value: str, url: str) -> None:
         (6379, "must be a string, not a whole number"),
     ],
 )
-def test_what_is_no_store(reading: Reading, value: object, text: str) -> None:
+def test_invalid_store_urls(reading: Reading, value: object, text: str) -> None:
     assert problem(parsers.store_url, reading, value) == text
 
 
-def test_without_the_package_one_line_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sharing_without_the_package_names_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parsers, "find_spec", lambda name: None)
     with pytest.raises(ConfigError) as raised:
         configured('url = "valkey://localhost"')

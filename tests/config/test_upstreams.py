@@ -103,7 +103,7 @@ def test_gemini_keys(reading: Reading, tmp_path: Path) -> None:
     assert (wrap_in_envelope.options.envelope, wrap_in_envelope.options.project) == ("code_assist", "p")
 
 
-def test_the_file_stands_over_the_preset(reading: Reading) -> None:
+def test_the_file_overrides_the_preset(reading: Reading) -> None:
     table = {"preset": "openrouter", "base_url": "https://mirror.example.com/api/", "accounts": [PAYER]}
     found = made(reading, table)
     assert (found.base_url, found.auth_header) == ("https://mirror.example.com/api", "authorization")
@@ -150,7 +150,7 @@ def test_gemini_repairs(reading: Reading) -> None:
 
 
 @pytest.mark.parametrize("host", ["100.64.3.2", "gateway.example.com"])
-def test_http_where_nobody_else_can_listen(reading: Reading, host: str) -> None:
+def test_plain_http_can_be_allowed(reading: Reading, host: str) -> None:
     found = made(reading, {**CUSTOM, "base_url": f"http://{host}:8080", "plain_http": True})
     assert found.base_url == f"http://{host}:8080"
 

@@ -22,7 +22,7 @@ from gateway.messages import repair
 CANARY = "canary-51d0"
 
 
-def test_a_secret_shows_itself_only_when_asked() -> None:
+def test_repr_of_a_secret() -> None:
     secret = Secret(CANARY)
     assert secret.reveal() == CANARY
     upstream = Upstream(

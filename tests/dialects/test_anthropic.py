@@ -150,7 +150,7 @@ def test_the_fields_that_every_request_carries(
 # Its body.
 
 
-def test_a_request_that_needs_nothing_goes_as_it_came() -> None:
+def test_a_request_without_repairs_is_forwarded_unchanged() -> None:
     request = incoming()
     outgoing = encode(request)
     assert outgoing.body is request.parsed.raw
@@ -161,7 +161,7 @@ def test_a_mapped_model_is_spliced_in_place() -> None:
     assert encode(incoming(), model="glm-4.7").body == BODY.replace(b'"m"', b'"glm-4.7"')
 
 
-def test_a_repair_is_named_and_only_then_the_body_is_written_anew() -> None:
+def test_only_a_repair_rewrites_the_body() -> None:
     body = BODY.replace(b"caf\\u00e9", b" ")
     outgoing = encode(incoming(body), model="x")
     assert outgoing.repairs == ("empty_text",)
@@ -173,7 +173,7 @@ def test_a_repair_is_named_and_only_then_the_body_is_written_anew() -> None:
     "value",
     [b"18446744073709551617", b"-9223372036854775809", b"1e+300", b"0.1", b"NaN", b'"\\ud83d"', b"null"],
 )
-def test_a_body_that_is_written_anew_says_the_same(value: bytes) -> None:
+def test_a_rewritten_body_has_the_same_values(value: bytes) -> None:
     body = BODY.replace(b"caf\\u00e9", b" ").replace(b"1.50", value)
     outgoing = encode(incoming(body))
     assert outgoing.repairs == ("empty_text",)
@@ -248,7 +248,7 @@ LIMIT = b"prompt exceeds max length"
         (b'{"error":{"type":"x","message":"other"}}', False),
     ],
 )
-def test_a_limit_in_other_words_gets_those_of_the_api(body: bytes, expected: bool) -> None:
+def test_other_context_limit_messages_become_the_apis(body: bytes, expected: bool) -> None:
     failure = Failure(kind=FailureKind.STATUS, status=400, body=body)
     shown = DIALECT.failure(failure, upstream(), "m", encode(incoming()))
     healed = "prompt is too long: prompt exceeds max length"
@@ -283,7 +283,7 @@ ERROR = b'{"type":"error","error":{"type":"overloaded_error","message":"too much
     ("fields", "type", "message"),
     [
         ({"body": ERROR}, "overloaded_error", "too much"),
-        ({"body": ERROR, "message": "said before"}, "overloaded_error", "said before"),
+        ({"body": ERROR, "message": "given"}, "overloaded_error", "given"),
         ({"body": ERROR, "type": "api_error"}, "api_error", ""),
         ({"body": b""}, "", ""),
         ({"body": b"<html>"}, "", ""),

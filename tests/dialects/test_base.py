@@ -14,7 +14,7 @@ def test_an_outgoing_request_is_a_post_without_repairs() -> None:
     assert (outgoing.method, outgoing.headers, outgoing.body, outgoing.repairs) == ("POST", None, b"", ())
 
 
-def test_a_stream_failure_tells_the_scheduler_and_the_client() -> None:
+def test_a_stream_failure_reaches_scheduler_and_client() -> None:
     failure = Failure(kind=FailureKind.STREAM_ERROR, status=529, type="overloaded_error", message="too much")
     raised = StreamFailure(failure)
     assert (raised.failure, raised.type, raised.message) == (failure, "overloaded_error", "too much")

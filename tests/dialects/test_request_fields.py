@@ -99,7 +99,7 @@ FINE: list[dict[str, Any]] = [
 
 
 @pytest.mark.parametrize("fields", FINE)
-def test_what_is_absent_null_or_unknown_passes(fields: dict[str, Any]) -> None:
+def test_absent_null_and_unknown_fields_pass(fields: dict[str, Any]) -> None:
     check_fields({"messages": [], **fields})
 
 

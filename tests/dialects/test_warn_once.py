@@ -1,7 +1,7 @@
 from gateway.dialects.warn_once import LONGEST, WARNINGS_KEPT, WarnOnce
 
 
-def test_each_warning_is_said_once() -> None:
+def test_each_warning_is_logged_once() -> None:
     warnings: list[str] = []
     warn = WarnOnce(warnings.append)
     for message in ("a", "b", "a"):

@@ -35,7 +35,7 @@ def test_refusals_that_come_at_once_use_up_no_attempts_while_an_account_is_free(
     run(scenario())
 
 
-def test_what_the_client_is_told_names_all_that_failed() -> None:
+def test_error_names_all_failed_accounts() -> None:
     async def scenario() -> None:
         async with staged(lambda received: SICK[account_of(received)], "a@x", "b@x", "c@x") as stage:
             for _ in range(2):

@@ -25,7 +25,7 @@ GOOD = FRAMED["length"]
 def check(offset: int, response: Response, accounts: list[str]) -> None:
     assert (response.status, response.body) == (200, BODY)
     assert response.complete
-    # A kept connection that dies without a byte is replaced, and nobody is to blame for it.
+    # A kept connection that dies without a byte is replaced, and no account cools down for it.
     assert len(set(accounts)) == len(accounts) or offset == 0
 
 
@@ -44,7 +44,7 @@ def test_a_response_that_stops(framing: str, kind: str) -> None:
         check(offset, response, accounts)
         assert len(accounts) == 2
 
-    # Until the framing is told, all of them begin with the same bytes.
+    # Until the framing differs, all of them begin with the same bytes.
     alike = 0 if framing == "length" else len(HEAD)
     in_head = [offset for offset in offsets if alike <= offset < body_at]
     break_at(in_head, script, check_cut, alone=True, stream=False, good=GOOD)
@@ -54,7 +54,7 @@ def test_a_response_that_stops(framing: str, kind: str) -> None:
 
 
 def test_a_collected_stream_that_stops() -> None:
-    """Asked for as a stream, for a client that wants none."""
+    """A stream that the gateway requests for a client that wants none."""
     events = PAYLOAD[: -len(b'event: message_stop\ndata: {"type":"message_stop"}\n\n')]
     call = {"command": "rm -- 'naïve log.txt'", "timeout": 120000}
 

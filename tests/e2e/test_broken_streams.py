@@ -1,4 +1,4 @@
-"""Streams that break, at every byte: what a client may see of them, and what it must never see."""
+"""Streams that break, at every byte: what a client may get of them, and what it must never get."""
 
 import zlib
 
@@ -52,7 +52,7 @@ def check_prefix(seen: int, complete: bool, response: Response, accounts: list[s
 def check_wire(offset: int, response: Response, accounts: list[str]) -> None:
     """The upstream sent the first `offset` bytes of WIRE."""
     check_prefix(delivered(offset), offset == len(WIRE), response, accounts)
-    # A kept connection that dies without a byte is replaced, and nobody is to blame for it.
+    # A kept connection that dies without a byte is replaced, and no account cools down for it.
     assert len(set(accounts)) == len(accounts) or offset == 0
 
 
@@ -95,7 +95,7 @@ def test_a_stream_that_ends_early_where_a_close_is_the_end() -> None:
 
 @pytest.mark.parametrize("more", [[b"1\r\n\xff\r\n", Stall()], [b"0\r\n\r\n"]], ids=["garbage", "end"])
 def test_a_compressed_stream_that_breaks(more: list[Step]) -> None:
-    """Behind each event; the upstream goes on for a while, and nobody listens."""
+    """After each event; the upstream sends on for a while, and the gateway does not read it."""
     head = SSE_HEAD.replace(b"\r\n", b"\r\ncontent-encoding: gzip\r\n", 1)
     packer = zlib.compressobj(wbits=31)
     packed = [packer.compress(event) + packer.flush(zlib.Z_SYNC_FLUSH) for event in EVENTS]
@@ -145,7 +145,7 @@ def test_a_chunk_that_is_none(garbage: bytes) -> None:
         check_prefix(delivered(offset), False, response, accounts)
 
     def check_roughly(offset: int, response: Response, accounts: list[str]) -> None:
-        """What comes together with the garbage is lost with it."""
+        """Events that arrive together with the garbage are lost."""
         check_prefix(delivered(offset) if len(accounts) == 1 else 0, False, response, accounts)
 
     break_at(bad, lambda offset: [WIRE[:offset], garbage, Stall()], check)
@@ -153,7 +153,7 @@ def test_a_chunk_that_is_none(garbage: bytes) -> None:
 
 
 def error_of(type: str) -> bytes:
-    """An error event that nobody else would write like this."""
+    """An error event with an unusual wording, so that it is found in the response."""
     return event("error", error={"type": type, "message": "oh"}).replace(b"{", b' { "x": 1.0, ', 1)
 
 

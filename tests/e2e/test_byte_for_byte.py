@@ -1,4 +1,4 @@
-"""Bytes that pass as they are: requests of real clients on their way up."""
+"""Requests of real clients reach the upstream byte for byte."""
 
 import json
 from hashlib import sha256
@@ -66,7 +66,7 @@ async def test_recorded_requests_pass_unchanged(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", FIXTURES, ids=lambda path: path.stem)
-async def test_a_mapped_model_is_all_that_changes(path: Path) -> None:
+async def test_only_a_mapped_model_changes(path: Path) -> None:
     wire = 'wire/"mödel"'
     async with (
         ScriptedUpstream(respond=good) as up,
@@ -80,7 +80,7 @@ async def test_a_mapped_model_is_all_that_changes(path: Path) -> None:
                 await client.request("POST", request["path"].removeprefix("/prefix"), body)
                 expected = form(document | {"model": wire})
                 if name == "escaped":
-                    # The name is written as JSON writes it, whatever the client's own way.
+                    # The name is written in JSON's normal form, whatever form the client used.
                     expected = expected.replace(b"wire\\/", b"wire/").replace(b"\\u00f6", "ö".encode())
                 assert up.requests.pop().body == expected
 
@@ -111,7 +111,7 @@ async def test_models_that_are_not_the_model(template: str, mapped: bool) -> Non
     models = {"m": "wire"} if mapped else {}
     async with (
         ScriptedUpstream(respond=good) as up,
-        # Repairs are about messages, and off here: what is sent is not a conversation.
+        # Repairs change messages, and are off here: these documents are not conversations.
         running(config(upstream(up.url, "a@x", models=models, repairs=frozenset()))) as g,
     ):
         response = await g.post(with_model("m"))
@@ -119,7 +119,7 @@ async def test_models_that_are_not_the_model(template: str, mapped: bool) -> Non
         assert up.requests[0].body == with_model("wire" if mapped else "m")
 
 
-async def test_which_fields_of_a_real_head_go_up() -> None:
+async def test_forwarded_headers_of_real_clients() -> None:
     recorded = requests(Path(FIXTURES[0].parent / "claude_code_say_hi.json"))[0]
     headers = [(name, value) for name, value in recorded["headers"] if name.lower() not in OWN]
     headers += [

@@ -1,4 +1,4 @@
-"""Bytes that pass as they are: what an upstream streams, in any framing and cut at any place."""
+"""Streams of upstreams reach the client byte for byte, in any framing and cut at any place."""
 
 import zlib
 from collections.abc import Callable, Iterator, Sequence
@@ -77,7 +77,7 @@ def chunked(payload: bytes, *, extension: bytes = b"", trailer: bytes = b"") -> 
 
 
 FRAMINGS: dict[str, tuple[bytes, Callable[[bytes], bytes], bool]] = {
-    # framing: what the head says, the body, whether a close ends it
+    # framing: fields of the head, the body, whether a close ends it
     "chunked": (b"transfer-encoding: chunked\r\n", chunked, False),
     "one chunk": (
         b"Transfer-Encoding: Chunked\r\n",
@@ -220,7 +220,7 @@ CODINGS = {
 
 @pytest.mark.parametrize("framing", ["chunked", "length", "close"])
 @pytest.mark.parametrize(("name", "pack"), CODINGS.values(), ids=CODINGS)
-def test_what_an_upstream_compresses_arrives_plain(name: bytes, pack: Packer, framing: str) -> None:
+def test_compressed_responses_are_decoded(name: bytes, pack: Packer, framing: str) -> None:
     kinds = ((True, b"text/event-stream", ODDITIES), (False, b"application/json", ODD_JSON))
     coding = b"Content-Encoding: " + name
 

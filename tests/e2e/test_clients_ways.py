@@ -1,4 +1,4 @@
-"""What clients do that no specification asks for: other paths, codings, threads, and leaving when they have enough."""
+"""Habits of clients that no specification requires: other paths, codings, threads, and leaving early."""
 
 import asyncio
 import gzip
@@ -42,7 +42,7 @@ def test_a_base_url_in_another_form(path: str) -> None:
 
 
 @pytest.mark.parametrize("path", ["/models", "/models/m", "/v1/models/", "/messages/count_tokens"])
-def test_twins_of_other_routes(path: str) -> None:
+def test_aliases_of_routes(path: str) -> None:
     async def scenario() -> None:
         async with staged(good, "a@x") as stage:
             counted = path.endswith("count_tokens")
@@ -66,7 +66,7 @@ def test_twins_of_other_routes(path: str) -> None:
         ("/nothing", "nothing is served at /nothing"),
     ],
 )
-def test_what_is_not_served_says_so(path: str, words: str) -> None:
+def test_unknown_paths_are_404_with_advice(path: str, words: str) -> None:
     async def scenario() -> None:
         async with staged(good, "a@x") as stage:
             response = await stage.running.post(ask(), path)
@@ -125,7 +125,7 @@ THREAD_OF = {"type": "continue", "previous_message_id": "msg_0001"}
 
 
 def in_thread(request: Received) -> Script:
-    """A response whose id says which account gave it."""
+    """Return a response whose id names the account that gave it."""
     document: Any = request.document
     id = f"msg_{account_of(request)}"
     if document.get("stream"):
@@ -159,7 +159,7 @@ def test_a_thread_stays_with_the_account_that_gave_the_response_before(mode: str
 
 
 @pytest.mark.parametrize("thread", [{"type": "create"}, THREAD_OF])
-def test_a_thread_nobody_keeps_is_refused_so_that_the_history_is_sent(thread: dict[str, str]) -> None:
+def test_an_unsupported_thread_is_refused_so_that_the_history_is_sent(thread: dict[str, str]) -> None:
     async def scenario() -> None:
         async with staged(
             good, "a@x", made=lambda *args, **more: upstream(*args, threads=False, **more)
@@ -276,7 +276,7 @@ def test_an_error_that_quotes_the_accounts_key_is_masked() -> None:
     run(scenario())
 
 
-def test_fields_that_connection_names_stay_here() -> None:
+def test_fields_named_in_connection_are_not_forwarded() -> None:
     async def scenario() -> None:
         def naming(request: Received) -> Script:
             body = orjson.dumps(message())
@@ -302,7 +302,7 @@ def test_fields_that_connection_names_stay_here() -> None:
     run(scenario())
 
 
-def test_models_keep_what_an_upstream_says_of_them() -> None:
+def test_model_details_of_an_upstream_are_kept() -> None:
     async def scenario() -> None:
         listed = {
             "data": [
@@ -335,7 +335,7 @@ def test_models_keep_what_an_upstream_says_of_them() -> None:
     run(scenario())
 
 
-def test_a_list_is_asked_of_the_next_account_and_again_when_somebody_responds() -> None:
+def test_model_list_from_the_next_account_and_after_a_success() -> None:
     async def scenario() -> None:
         open_ = False
 

@@ -33,7 +33,7 @@ LEFT_OUT = {key: value for key, value in REQUEST.items() if key != "context_mana
         ({"drop_fields": ("context_management",)}, LEFT_OUT, BETAS, "cure:fields"),
     ],
 )
-def test_what_is_stated_is_applied_from_the_start(
+def test_configured_cures_are_applied_from_the_start(
     stated: dict[str, Any], body: dict[str, Any], betas: str | None, named: str
 ) -> None:
     async def scenario() -> None:

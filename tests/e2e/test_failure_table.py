@@ -1,4 +1,4 @@
-"""The table of failures, end to end: what an upstream does, and who is asked then, when, and with what result.
+"""The table of failures, end to end: what an upstream does, and which account is tried then, when, with what result.
 
 A cell reads `a 0.5 b = 500`: account a, half a second, account b, and the client gets 500; `!` behind the status is
 `x-should-retry: false`. Waits are the real ones, on a clock that jumps.
@@ -26,7 +26,7 @@ from tests.support.stage import failing, staged
 
 
 def error_event(type: str) -> bytes:
-    return event("error", error={"type": type, "message": "said in a stream"})
+    return event("error", error={"type": type, "message": "failed in a stream"})
 
 
 OUTCOMES: dict[str, Script] = {
@@ -156,7 +156,7 @@ RETRY = Retry()
 """The defaults: 3 attempts, 20 s."""
 
 COLUMNS = {
-    # column: who fails, who is there, whether a fallback is, too
+    # column: the failing accounts, all accounts, whether there is a fallback
     "one account": ("a", ("a@x",), False),
     "both accounts": ("ab", ("a@x", "b@x"), False),
     "then the second": ("a", ("a@x", "b@x"), False),
@@ -213,7 +213,7 @@ def test_row(row: Row) -> None:
 
 
 @pytest.mark.parametrize("outcome", [row["outcome"] for row in rows(TABLE)])
-def test_a_count_that_fails_is_estimated_at_once_and_touches_nobody(outcome: str) -> None:
+def test_a_failed_token_count_is_estimated_without_a_cool_down(outcome: str) -> None:
     cell = {"400 invalid": "a = 400", "silence": "a 5 = 200", "half silent": "a 5 = 200"}.get(
         outcome, "a = 200"
     )

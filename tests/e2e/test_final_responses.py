@@ -25,7 +25,7 @@ from tests.support.stage import account_of, failing, good, staged
 
 RETRY = Retry()
 MODES = ["whole", "stream"]
-"""A count that fails is estimated, whatever happened: see test_failure_table."""
+"""A count that fails is always estimated: see test_failure_table."""
 
 WORDS = b'{ "type":"error", "error": {"type": "%b", "message": "caf\\u00e9 / \xc3\xa9"},\n "extra": [1.0] }\n'
 """Nothing that writes JSON writes it like this."""
@@ -53,7 +53,7 @@ FIELDS = [
         (529, b"overloaded_error"),
     ],
 )
-def test_the_upstreams_own_words_and_headers(status: int, type: bytes, mode: str) -> None:
+def test_error_message_and_headers_of_the_upstream(status: int, type: bytes, mode: str) -> None:
     body = WORDS % type
 
     async def scenario() -> None:
@@ -121,7 +121,7 @@ def test_the_most_useful_failure(failures: tuple[int, int], result: str) -> None
         return error_response(status, "x", f"model: words of {status}", hint)
 
     async def scenario() -> None:
-        # Two upstreams, because a 529 says something about all accounts of its own.
+        # Two upstreams, because a 529 concerns all accounts of its upstream.
         async with ScriptedUpstream(respond=respond) as one, ScriptedUpstream(respond=respond) as two:
             upstreams = [upstream(one.url, "a@x", name="one"), upstream(two.url, "b@x", name="two")]
             async with running(config(*upstreams, retry=Retry(max_attempts=2))) as g:
@@ -136,7 +136,7 @@ def test_the_most_useful_failure(failures: tuple[int, int], result: str) -> None
 
 @pytest.mark.parametrize(("expose", "shown"), [("full", "a@x"), ("masked", "a***@x"), ("none", None)])
 @pytest.mark.parametrize("status", [401, 402, 403])
-def test_the_operators_trouble_is_not_the_clients(status: int, expose: Any, shown: str | None) -> None:
+def test_account_errors_are_hidden_from_clients(status: int, expose: Any, shown: str | None) -> None:
     async def scenario() -> None:
         bad = error_response(
             status, "authentication_error", "your key sk-secret-1 is bad", [("retry-after", "5")]
@@ -169,7 +169,7 @@ def test_the_operators_trouble_is_not_the_clients(status: int, expose: Any, show
         (json_response(307, b"", [("location", "/elsewhere")]), 502, "api_error", "redirects (307)"),
     ],
 )
-def test_the_gateways_own_words(script: Script, status: int, type: str, words: str, mode: str) -> None:
+def test_error_messages_of_the_gateway(script: Script, status: int, type: str, words: str, mode: str) -> None:
     async def scenario() -> None:
         async with staged(failing(script), "a@x", retry=RETRY) as stage:
             response = await stage.post(mode)
@@ -184,7 +184,7 @@ def test_the_gateways_own_words(script: Script, status: int, type: str, words: s
     run(scenario())
 
 
-def test_a_port_that_nobody_listens_on() -> None:
+def test_connection_refused() -> None:
     async def scenario() -> None:
         async with ScriptedUpstream() as gone, ScriptedUpstream(respond=good) as spare:
             url = gone.url
@@ -270,7 +270,7 @@ def test_a_limit_whose_body_is_cut_is_still_a_limit(mode: str) -> None:
 
 
 @pytest.mark.parametrize("mode", [*MODES, "count"])
-def test_a_stale_connection_is_replaced_without_a_word(mode: str) -> None:
+def test_a_stale_connection_is_replaced_without_an_error(mode: str) -> None:
     async def scenario() -> None:
         served: set[int] = set()
         async with ScriptedUpstream() as up, running(config(upstream(up.url, "a@x"))) as g:
@@ -298,7 +298,7 @@ def test_count_tokens_falls_back_to_the_estimate() -> None:
             script = error_response(status, "not_found_error", "no such thing")
             async with staged(failing(script), "a@x", "b@x", retry=RETRY) as stage:
                 expected = [await stage.transcript("count"), await stage.transcript("count")]
-                assert expected == ["a = 200", "= 200"]  # and not asked again at once
+                assert expected == ["a = 200", "= 200"]  # and no retry at once
                 response = await stage.post("count")
                 assert response.header("x-token-count") == "estimate"
                 assert response.document["input_tokens"] > 0
@@ -313,7 +313,7 @@ def test_count_tokens_falls_back_to_the_estimate() -> None:
     run(scenario())
 
 
-def test_a_whole_response_to_a_streaming_request_and_the_other_way_round() -> None:
+def test_json_for_a_streaming_request_and_a_stream_for_json() -> None:
     async def scenario() -> None:
         async with staged(lambda _: json_response(200, message()), "a@x") as stage:
             events = (await stage.post("stream")).events

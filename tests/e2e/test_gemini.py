@@ -34,7 +34,7 @@ TURNS = {
     "Thanks": 'You said: "Thanks"',
     "run true": "The tool says: result of Bash",
 }
-"""Ten turns of a session: what is asked, and what the last words of the response hold."""
+"""Ten turns of a session: the prompt, and text at the end of the response."""
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ async def gateway(up: GeminiUpstream) -> AsyncIterator[Running]:
 
 
 def calls_of(request: UpstreamRequest) -> list[tuple[str, str]]:
-    """(signature, what it should be) of every call in a request."""
+    """Return (signature, expected signature) of every call in a request."""
     calls = [part for part in request.parts if "functionCall" in part]
     return [(part.get("thoughtSignature", ""), signed(part["functionCall"])) for part in calls]
 
@@ -96,7 +96,7 @@ async def test_a_restart_between_a_call_and_its_result(up: GeminiUpstream, strea
     assert_at_once(agent)
     came = {signature for request in up.requests for signature, _ in calls_of(request)}
     assert BYPASS in came
-    assert len(came) > 1, "what a gateway knows it says"
+    assert len(came) > 1, "known signatures are sent"
 
 
 async def test_the_thinking_before_a_call_keeps_its_signature_over_a_restart(up: GeminiUpstream) -> None:

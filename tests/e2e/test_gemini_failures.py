@@ -1,4 +1,4 @@
-"""A Gemini upstream that refuses: whose turn it is then, for how long, and what the client is told."""
+"""A Gemini upstream that refuses: which account is next, the cool-down, and the client's error."""
 
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -52,7 +52,7 @@ DAILY = detail(
 MINUTELY = detail("QuotaFailure", violations=[{"quotaId": "GenerateRequestsPerMinutePerProjectPerModel"}])
 
 HINTS: list[tuple[Script, float]] = [
-    # how a 429 says when to come back, and the cool-down of account and model in seconds
+    # a 429's retry hint, and the cool-down of account and model in seconds
     (limited(delay("42s")), 42.0),
     (limited(delay("42.5s")), 42.5),
     (limited(delay({"seconds": 42, "nanos": 500_000_000})), 42.5),
@@ -72,7 +72,7 @@ HINTS: list[tuple[Script, float]] = [
 
 
 @pytest.mark.parametrize(("script", "seconds"), HINTS)
-def test_another_account_takes_over_for_as_long_as_the_limit_says(script: Script, seconds: float) -> None:
+def test_another_account_takes_over_until_the_limit_ends(script: Script, seconds: float) -> None:
     async def scenario() -> None:
         async with staged(failing(script, "a"), "a@x", "b@x", made=gemini) as stage:
             assert await stage.transcript("stream", "one") == "a b = 200"
@@ -93,7 +93,7 @@ def test_another_account_takes_over_for_as_long_as_the_limit_says(script: Script
         google_error(404, "NOT_FOUND", "No countTokens."),
     ],
 )
-def test_a_count_that_fails_is_estimated_and_no_account_is_the_worse_for_it(script: Script) -> None:
+def test_a_failed_token_count_is_estimated_without_a_cool_down(script: Script) -> None:
     async def scenario() -> None:
         async with staged(
             lambda r: script if ":countTokens" in r.target else GOOD, "a@x", made=gemini
@@ -129,7 +129,7 @@ def test_a_short_limit_of_the_only_account_is_waited_for(mode: str) -> None:
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_when_all_are_limited_the_client_hears_of_the_first_to_be_free(mode: str) -> None:
+def test_retry_after_when_all_accounts_are_limited(mode: str) -> None:
     scripts = {"a": limited(delay("600s")), "b": limited(delay("90s"))}
 
     async def scenario() -> None:
@@ -189,7 +189,7 @@ LAST_WORDS: list[tuple[Script, int, str, str]] = [
 
 @pytest.mark.parametrize("mode", ["stream", "whole"])
 @pytest.mark.parametrize(("script", "status", "type", "words"), LAST_WORDS)
-def test_the_last_word(script: Script, status: int, type: str, words: str, mode: str) -> None:
+def test_error_after_the_last_attempt(script: Script, status: int, type: str, words: str, mode: str) -> None:
     async def scenario() -> None:
         async with staged(lambda _: script, "a@x", "b@x", made=gemini, retry=Retry()) as stage:
             response = await stage.post(mode)
@@ -213,9 +213,7 @@ def test_the_last_word(script: Script, status: int, type: str, words: str, mode:
         ("The input token count exceeds the maximum number of tokens allowed.", "prompt is too long: "),
     ],
 )
-def test_a_prompt_that_is_too_long_is_told_in_words_that_clients_know(
-    message: str, expected: str, mode: str
-) -> None:
+def test_context_limit_messages_become_the_apis(message: str, expected: str, mode: str) -> None:
     script = google_error(400, "INVALID_ARGUMENT", message)
 
     async def scenario() -> None:
@@ -302,7 +300,7 @@ def test_a_refused_signature_is_left_out_once(wording: str, mode: str) -> None:
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_a_signature_that_is_refused_twice_goes_back(mode: str) -> None:
+def test_a_signature_refused_twice_is_an_error(mode: str) -> None:
     async def scenario() -> None:
         async with staged(refusing(WORDINGS[0], 2), "a@x", "b@x", made=gemini, retry=Retry()) as stage:
             message = message_of(await stage.post("whole"))
@@ -367,7 +365,7 @@ def test_a_refused_field_is_left_out_and_stays_out(mode: str) -> None:
     run(scenario())
 
 
-# What is refused before anybody is asked.
+# Requests that are refused before an upstream is tried.
 
 
 @pytest.mark.parametrize(
@@ -418,7 +416,7 @@ def test_what_cannot_be_translated(fields: dict[str, Any], words: str) -> None:
 
 @pytest.mark.parametrize("path", ["", "/v1/projects/P/models/{model}:streamGenerateContent"])
 @pytest.mark.parametrize("model", ["../../v1/projects/OTHER/models/x", "..", "models/.", "a/../b"])
-def test_a_name_that_leads_out_of_the_path_is_no_model(model: str, path: str) -> None:
+def test_a_model_name_that_leaves_the_path_is_refused(model: str, path: str) -> None:
     async def scenario() -> None:
         made = partial(gemini, options={"path": path} if path else {})
         async with staged(good, "a@x", made=made) as stage:

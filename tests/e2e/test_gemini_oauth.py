@@ -1,4 +1,4 @@
-"""Accounts that pay with OAuth tokens, through the whole gateway: fetched once for all, ahead of time, never told."""
+"""Accounts with OAuth tokens, through the whole gateway: one refresh for all, ahead of time, no token shown."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -49,11 +49,11 @@ class Theatre:
 
     def __init__(self) -> None:
         self.refreshed: list[str] = []
-        """Accounts whose token was asked for."""
+        """Accounts whose token was fetched."""
         self.seen: list[str] = []
         """Tokens that came to the upstream."""
         self.login: Callable[[str], Script | None] = lambda account: None
-        """What the token endpoint says instead of giving a token."""
+        """Responses of the token endpoint instead of a token."""
         self.good: Callable[[str], bool] = lambda token: True
 
     def token(self, request: Received) -> Script:
@@ -81,7 +81,7 @@ class Theatre:
 
 @asynccontextmanager
 async def theatre(folder: Path, *names: str, **fields: Any) -> AsyncIterator[Theatre]:
-    """Accounts `names`, each with a file of its own; what is logged holds no secret."""
+    """Accounts `names`, each with its own file; the log has no secret."""
     made = Theatre()
     async with ScriptedUpstream(respond=made.token) as login:
         accounts = []
@@ -128,7 +128,7 @@ def test_many_requests_at_once_wait_for_one_token(tmp_path: Path, mode: str) -> 
     run(scenario())
 
 
-def test_each_account_has_its_own(tmp_path: Path) -> None:
+def test_each_account_has_its_own_token(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with theatre(tmp_path, "a", "b") as t:
             await asyncio.gather(*(t.post(text=str(n)) for n in range(6)))
@@ -138,7 +138,7 @@ def test_each_account_has_its_own(tmp_path: Path) -> None:
     run(scenario())
 
 
-def test_a_token_is_replaced_ahead_of_time_while_the_old_one_serves(tmp_path: Path, clock: Clock) -> None:
+def test_token_is_refreshed_before_it_expires(tmp_path: Path, clock: Clock) -> None:
     responded = asyncio.Event()
 
     async def scenario() -> None:
@@ -154,7 +154,7 @@ def test_a_token_is_replaced_ahead_of_time_while_the_old_one_serves(tmp_path: Pa
             ]
             assert set(await asyncio.gather(*(t.post(text=str(n)) for n in range(5)))) == {200}
             assert t.refreshed == ["a", "a"]
-            assert set(t.seen) == {"a-1"}, "nobody waits for a new one while the old one lasts"
+            assert set(t.seen) == {"a-1"}, "the old one is used while it lasts"
             responded.set()
             await asyncio.sleep(0.1)
             assert await t.post() == 200
@@ -164,7 +164,7 @@ def test_a_token_is_replaced_ahead_of_time_while_the_old_one_serves(tmp_path: Pa
     run(scenario())
 
 
-def test_who_comes_when_it_has_ended_waits_for_the_new_one(tmp_path: Path, clock: Clock) -> None:
+def test_requests_wait_for_a_new_token_after_expiry(tmp_path: Path, clock: Clock) -> None:
     async def scenario() -> None:
         async with theatre(tmp_path, "a") as t:
             assert await t.post() == 200
@@ -175,7 +175,7 @@ def test_who_comes_when_it_has_ended_waits_for_the_new_one(tmp_path: Path, clock
     run(scenario())
 
 
-def test_a_failure_ahead_of_time_is_no_failure(tmp_path: Path, clock: Clock) -> None:
+def test_a_failed_early_refresh_keeps_the_old_token(tmp_path: Path, clock: Clock) -> None:
     async def scenario() -> None:
         async with theatre(tmp_path, "a") as t:
             assert await t.post() == 200
@@ -195,7 +195,7 @@ def test_a_failure_ahead_of_time_is_no_failure(tmp_path: Path, clock: Clock) -> 
     run(scenario())
 
 
-def test_a_token_that_is_refused_is_replaced_once_and_the_same_account_asked(tmp_path: Path) -> None:
+def test_a_refused_token_is_refreshed_once_for_the_same_account(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with theatre(tmp_path, "a", "b", retry=Retry(max_attempts=1)) as t:
             t.good = lambda token: token != "a-1"
@@ -209,7 +209,7 @@ def test_a_token_that_is_refused_is_replaced_once_and_the_same_account_asked(tmp
     run(scenario())
 
 
-def test_a_token_that_is_refused_a_count_is_replaced_for_what_follows(tmp_path: Path) -> None:
+def test_a_token_refused_for_a_count_is_refreshed_for_later_requests(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with theatre(tmp_path, "a") as t:
             t.good = lambda token: token != "a-1"
@@ -221,7 +221,7 @@ def test_a_token_that_is_refused_a_count_is_replaced_for_what_follows(tmp_path: 
     run(scenario())
 
 
-def test_when_many_are_refused_at_once_there_is_one_new_token(tmp_path: Path) -> None:
+def test_concurrent_refusals_cause_one_token_refresh(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with theatre(tmp_path, "a") as t:
             assert await t.post() == 200
@@ -233,7 +233,7 @@ def test_when_many_are_refused_at_once_there_is_one_new_token(tmp_path: Path) ->
     run(scenario())
 
 
-def test_a_fresh_token_that_is_refused_is_an_account_that_is(tmp_path: Path) -> None:
+def test_a_refused_fresh_token_closes_the_account(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with theatre(tmp_path, "a", "b") as t:
             t.good = lambda token: token[0] != "a"
@@ -251,7 +251,7 @@ def test_a_fresh_token_that_is_refused_is_an_account_that_is(tmp_path: Path) -> 
 
 
 LOGINS: dict[str, tuple[Script, dict[str, float]]] = {
-    # what the token endpoint says; what the account's cool-down is
+    # the token endpoint's response; the account's cool-down
     "revoked": (
         json_response(400, {"error": "invalid_grant", "error_description": SECRETS[1]}),
         {"up/a": 600.0},
@@ -282,7 +282,7 @@ def test_without_a_token_another_account_takes_over(tmp_path: Path, kind: str) -
 
 
 @pytest.mark.parametrize("kind", LOGINS)
-def test_without_any_token_the_client_hears_whose_login_it_is(tmp_path: Path, kind: str) -> None:
+def test_error_without_any_token_names_the_account(tmp_path: Path, kind: str) -> None:
     script, cooling = LOGINS[kind]
 
     async def scenario() -> None:
@@ -302,7 +302,7 @@ def test_without_any_token_the_client_hears_whose_login_it_is(tmp_path: Path, ki
     run(scenario())
 
 
-def test_a_client_that_leaves_waits_no_longer(tmp_path: Path) -> None:
+def test_a_client_that_leaves_stops_waiting_for_a_token(tmp_path: Path) -> None:
     responded = asyncio.Event()
 
     async def scenario() -> None:

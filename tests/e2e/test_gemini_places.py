@@ -51,7 +51,7 @@ async def test_a_session(up: GeminiUpstream, place: str, stream: bool) -> None:
         assert all(style in declared for declared in tools["functionDeclarations"])
 
 
-async def test_code_assist_says_in_its_own_way_when_to_come_back(up: GeminiUpstream) -> None:
+async def test_retry_hints_of_code_assist(up: GeminiUpstream) -> None:
     options = PLACES["Code Assist"][0]
     async with running(before(up, options=options, limited=True)) as gateway:
         for number in range(3):
@@ -82,17 +82,17 @@ async def test_tokens_are_counted_by_the_upstream(up: GeminiUpstream, place: str
 
 
 @pytest.mark.parametrize("status", [404, 405, 501])
-async def test_where_nothing_is_counted_it_is_estimated(status: int) -> None:
+async def test_token_estimate_where_the_upstream_cannot_count(status: int) -> None:
     async with ScriptedUpstream() as up, running(config(gemini(up.url))) as gateway:
         up.script(json_response(status, {"error": {"code": status, "message": "No.", "status": "NOT_FOUND"}}))
         for _ in range(2):
             counted = await count(gateway)
             assert (counted.status, counted.header("x-token-count")) == (200, "estimate")
             assert counted.document["input_tokens"] > 0
-        assert len(up.requests) == 1, "not asked again for a while"
+        assert len(up.requests) == 1, "no retry for a while"
 
 
-async def test_a_count_that_is_none_is_estimated() -> None:
+async def test_an_invalid_token_count_is_estimated() -> None:
     async with ScriptedUpstream() as up, running(config(gemini(up.url))) as gateway:
         up.script(json_response(200, {"totalTokens": "many"}))
         counted = await count(gateway)
@@ -130,7 +130,7 @@ async def test_the_gemini_api_lists_its_models() -> None:
 
 
 @pytest.mark.parametrize("place", ["Vertex AI", "Code Assist"])
-async def test_where_there_is_no_list_nobody_is_asked_for_one(place: str) -> None:
+async def test_no_models_request_without_a_model_list(place: str) -> None:
     async with ScriptedUpstream() as up:
         up.script(json_response(200, LIST))
         others = gemini(up.url, account("a@x"), models={"claude-x": MODEL}, options=PLACES[place][0])

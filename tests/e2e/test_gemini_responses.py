@@ -26,8 +26,8 @@ def text(message: dict[str, Any]) -> str:
 
 
 def post_for(*chunks: Any, mode: str, then: Script | None = None) -> tuple[Response, int]:
-    """What a client gets when the upstream says these chunks, and `then` or the same ever after; and how often the
-    upstream was asked."""
+    """Return a client's response when the upstream sends these chunks, and `then` or the same afterwards; and how many
+    requests the upstream got."""
     scripts = [google_stream(*chunks)]
 
     def respond(request: Received) -> Script:
@@ -89,7 +89,7 @@ EMPTY = {
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("kind", EMPTY)
-def test_an_empty_response_is_asked_for_once_more_on_the_same_account(kind: str, mode: str) -> None:
+def test_an_empty_response_is_retried_on_the_same_account(kind: str, mode: str) -> None:
     response, requests = post_for(*EMPTY[kind], mode=mode, then=GOOD)
     assert (text(message_of(response)), requests) == ("Good.", 2)
     assert response.header("x-account-email") == "a@x"
@@ -97,13 +97,13 @@ def test_an_empty_response_is_asked_for_once_more_on_the_same_account(kind: str,
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("kind", EMPTY)
-def test_a_response_that_is_empty_twice_is_passed_on_as_it_is(kind: str, mode: str) -> None:
+def test_a_second_empty_response_is_passed_on(kind: str, mode: str) -> None:
     response, requests = post_for(*EMPTY[kind], mode=mode)
     message = message_of(response)
     assert (message["content"], message["stop_reason"], requests) == ([], "end_turn", 2)
 
 
-def test_thoughts_alone_are_asked_for_once_more_as_long_as_none_was_sent() -> None:
+def test_thoughts_alone_are_retried_before_any_was_sent() -> None:
     thoughts = [chunk(THOUGHT), chunk(finish="STOP", usage=USAGE)]
     response, requests = post_for(*thoughts, mode="whole", then=GOOD)
     assert (text(message_of(response)), requests) == ("Good.", 2)
@@ -135,7 +135,7 @@ LIMITED = {
     "error": error_object(429, "RESOURCE_EXHAUSTED", "Quota.", detail("RetryInfo", retryDelay="3600s"))
 }
 NO_ENDS: dict[str, tuple[Any, int, str, str]] = {
-    # chunk; then what a client is told at last: status, type of the error, its words
+    # chunk; then the client's final error: status, type, message
     "malformed call": (MALFORMED, 502, "api_error", "MALFORMED_FUNCTION_CALL"),
     "unexpected call": (UNEXPECTED, 502, "api_error", "UNEXPECTED_TOOL_CALL"),
     "unknown reason": (chunk(finish="SOMETHING_NEW"), 502, "api_error", "SOMETHING_NEW"),
@@ -148,7 +148,7 @@ MODEL_STOPPED = ("malformed call", "unexpected call", "unknown reason")
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("kind", NO_ENDS)
-def test_a_bad_end_before_content_is_tried_again(kind: str, mode: str) -> None:
+def test_a_bad_end_before_content_is_retried(kind: str, mode: str) -> None:
     response, requests = post_for(NO_ENDS[kind][0], mode=mode, then=GOOD)
 
     assert (text(message_of(response)), requests) == ("Good.", 2)
@@ -157,7 +157,7 @@ def test_a_bad_end_before_content_is_tried_again(kind: str, mode: str) -> None:
 
 
 @pytest.mark.parametrize("kind", NO_ENDS)
-def test_a_bad_end_after_content_is_told_to_a_stream(kind: str) -> None:
+def test_a_bad_end_after_content_is_an_error_event(kind: str) -> None:
     bad, _, type, words = NO_ENDS[kind]
 
     def respond(request: Received) -> Script:
@@ -178,7 +178,7 @@ def test_a_bad_end_after_content_is_told_to_a_stream(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", NO_ENDS)
-def test_a_bad_end_after_content_is_tried_again_for_who_does_not_stream(kind: str) -> None:
+def test_a_bad_end_after_content_is_retried_without_streaming(kind: str) -> None:
     response, requests = post_for(HALF, NO_ENDS[kind][0], mode="whole", then=GOOD)
 
     assert (text(message_of(response)), requests) == ("Good.", 2)
@@ -186,7 +186,7 @@ def test_a_bad_end_after_content_is_tried_again_for_who_does_not_stream(kind: st
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("kind", NO_ENDS)
-def test_a_bad_end_again_and_again_is_an_error(kind: str, mode: str) -> None:
+def test_repeated_bad_ends_are_an_error(kind: str, mode: str) -> None:
     bad, status, type, words = NO_ENDS[kind]
     response, requests = post_for(bad, mode=mode)
 
@@ -223,7 +223,7 @@ CHUNKS = [
 ]
 PIECES = [sse(chunk) for chunk in CHUNKS]
 FINISH = 6
-"""With so many of them the response is complete."""
+"""With this many chunks the response is complete."""
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -244,7 +244,7 @@ def test_a_break_behind_each_event(step: Any, mode: str) -> None:
                 assert complete(message_of(response))
             elif mode == "whole" or count == 0:
                 if isinstance(step, Stall):
-                    # It may still be generating, and is paid for: this upstream is not asked again.
+                    # It may still be generating, and costs money: this upstream is not tried again.
                     assert (requests, response.status, response.error_type) == (1, 504, "timeout_error")
                 else:
                     assert requests == 2
@@ -373,7 +373,7 @@ def test_the_log_knows_the_tokens_of_a_broken_stream() -> None:
     run(scenario())
 
 
-def test_every_event_goes_out_as_it_comes() -> None:
+def test_events_are_translated_as_they_arrive() -> None:
     """And a tool's input is in a delta, where clients look for it."""
     response, _ = post_for(*CHUNKS, mode="stream")
     events = read_events(response.body)

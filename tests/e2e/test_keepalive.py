@@ -1,4 +1,4 @@
-"""Signs of life: what a client hears while its upstream is silent, and when it hears nothing."""
+"""Pings: what a client receives while its upstream is silent, and when it receives nothing."""
 
 import asyncio
 from typing import Any
@@ -85,7 +85,7 @@ def in_chunks(*events: bytes) -> bytes:
 COMMENTS: list[Step] = [Sleep(10), in_chunks(b":\n\n")] * 4
 
 STORIES: dict[str, tuple[list[Step], str]] = {
-    # what an upstream does: what a client hears
+    # the upstream's script: what a client receives
     "silent before the head": (
         [Sleep(50), *stream_response(EVENTS)],
         "15 head ping, 30 ping, 45 ping, 50 more",
@@ -102,7 +102,7 @@ STORIES: dict[str, tuple[list[Step], str]] = {
         [Sleep(14), SSE_HEAD, in_chunks(*START, *CONTENT), Sleep(14), in_chunks(REST[0]), Sleep(14), chunked(REST[1:])],
         "14 head more, 28 more, 42 more",
     ),
-    "with comments of its own": (
+    "with its own comments": (
         [SSE_HEAD + in_chunks(*START, *CONTENT), *COMMENTS, chunked(REST)],
         "0 head more, 10 more, 20 more, 30 more, 40 more",
     ),
@@ -177,7 +177,7 @@ def test_pings(script: list[Step], expected: str, version: str) -> None:
 
 
 async def post_to_slow(responses: dict[str, Script], **fields: Any) -> tuple[Response, str]:
-    """What a client gets of accounts that respond so, and who was asked."""
+    """Return the response of accounts with these scripts, and the accounts that were tried."""
     accounts: list[str] = []
 
     def respond(request: Received) -> Script:
@@ -188,7 +188,7 @@ async def post_to_slow(responses: dict[str, Script], **fields: Any) -> tuple[Res
         return await g.post(ask(stream=True)), "".join(accounts)
 
 
-def test_attempts_go_on_behind_a_ping() -> None:
+def test_retries_continue_after_a_ping() -> None:
     slow_failure: Script = [Sleep(20), *error_response(500, "api_error", "oh")]
     response, accounts = run(post_to_slow({"a": slow_failure, "b": stream_response(EVENTS)}))
     assert (response.status, response.body, accounts) == (200, PING + PAYLOAD, "ab")
@@ -239,7 +239,7 @@ def test_the_connection_ends_with_the_error() -> None:
     run(scenario())
 
 
-def test_a_whole_message_behind_a_ping_is_written_as_its_events() -> None:
+def test_a_json_response_after_a_ping_is_written_as_events() -> None:
     scripted: Script = [Sleep(16), *json_response(200, message())]
 
     async def scenario() -> None:
@@ -265,7 +265,7 @@ def test_pings_while_waiting_for_an_account() -> None:
     run(scenario())
 
 
-def test_nobody_is_pinged_who_did_not_ask_for_a_stream() -> None:
+def test_no_pings_without_stream() -> None:
     async def scenario() -> None:
         async with ScriptedUpstream() as up, running(settings(url=up.url)) as g:
             up.script([Sleep(50), *json_response(200, message())])

@@ -1,4 +1,4 @@
-"""A client that leaves, in whatever phase: its upstream request ends at once, and nothing of it goes on."""
+"""A client that leaves, in every phase: its upstream request ends at once, and nothing of it continues."""
 
 import asyncio
 import socket
@@ -54,7 +54,7 @@ def free(g: Running) -> bool:
 
 
 class Peer(Protocol):
-    """What is looked at of an upstream."""
+    """An upstream: its open connections, all connections, and requests."""
 
     open: int
     connections: int
@@ -98,7 +98,7 @@ PHASES: dict[str, tuple[bool, Script]] = {
 
 @LEAVE
 @pytest.mark.parametrize(("stream", "script"), PHASES.values(), ids=PHASES)
-def test_leaving_an_upstream_that_was_asked(stream: bool, script: Script, leave: Leave) -> None:
+def test_leaving_while_an_upstream_responds(stream: bool, script: Script, leave: Leave) -> None:
     async def scenario() -> None:
         async with ScriptedUpstream() as up, running(config(upstream(up.url, "a@x", "b@x"))) as g:
             up.script(script)
@@ -195,7 +195,7 @@ def test_leaving_while_backing_off(refusal: Script, leave: Leave) -> None:
 
 
 class Silent:
-    """Accepts connections and never says a word."""
+    """Accepts connections and never sends a byte."""
 
     def __init__(self) -> None:
         self.open = 0
@@ -247,7 +247,7 @@ def test_leaving_while_connecting(how: str, leave: Leave) -> None:
     run(scenario())
 
 
-def test_a_client_that_reads_nothing_makes_nobody_buffer() -> None:
+def test_back_pressure_of_a_client_that_reads_nothing() -> None:
     """What waits in the gateway is bounded, and all of it arrives once the client reads on."""
 
     async def scenario() -> None:

@@ -89,7 +89,7 @@ async def test_a_slow_reader_holds_a_fast_upstream() -> None:
     sent = 0
 
     class Upstream(ScriptedUpstream):
-        """Sends 50 MB as fast as it is read."""
+        """Sends 50 MB as fast as the peer reads."""
 
         async def _exchange(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
             nonlocal sent
@@ -117,7 +117,7 @@ async def test_a_slow_reader_holds_a_fast_upstream() -> None:
             await asyncio.sleep(0.02)
         (connection,) = gateway.gateway.server.connections
         assert connection.transport.get_write_buffer_size() < MB
-        # What is on its way sits in the kernel's socket buffers, not in the gateway.
+        # Bytes under way are in the kernel's socket buffers, not in the gateway.
         assert stopped_at < 25 * MB
         assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 2 * 1024
         client.close()

@@ -1,4 +1,4 @@
-"""What the log says of a day on which accounts fail: what is closed, what is opened, and by whose words."""
+"""The log of a day on which accounts fail: lines for closing and opening, with the upstream's messages."""
 
 import asyncio
 
@@ -8,7 +8,7 @@ from tests.support.clock import run
 from tests.support.stage import account_of, failing, good, staged
 
 
-def test_what_is_closed_and_opened_is_one_line_each() -> None:
+def test_log_lines_of_cool_downs() -> None:
     scripts: dict[str, list[Script]] = {
         "a": [error_response(401, "authentication_error", "invalid x-api-key: key-of-a@x")],
         "b": [error_response(429, "rate_limit_error", "slow down, sk-of-somebody", [("retry-after", "60")])],
@@ -43,7 +43,7 @@ def decided(lines: list[str]) -> list[str]:
     return [line.split(" ", 3)[3] for line in lines if " debug: req_" in line]
 
 
-def test_the_decisions_of_a_request_are_lines_of_level_debug() -> None:
+def test_log_lines_of_level_debug() -> None:
     refusal = error_response(400, "invalid_request_error", "x.y: Extra inputs are not permitted (key-of-b@x)")
     scripts: dict[str, list[Script]] = {
         "a": [error_response(429, "rate_limit_error", "slow down", [("retry-after", "1")])],
@@ -77,7 +77,7 @@ def test_the_decisions_of_a_request_are_lines_of_level_debug() -> None:
     run(scenario())
 
 
-def test_without_the_level_nothing_is_decided_aloud() -> None:
+def test_no_debug_lines_at_level_info() -> None:
     async def scenario() -> None:
         async with staged(
             failing(error_response(401, "authentication_error", "no"), "a"), "a@x", level="debug"

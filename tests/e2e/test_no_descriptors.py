@@ -1,4 +1,4 @@
-"""A process that has no descriptors left: those who come too many hear so or are cut off, and it goes on."""
+"""A process without free descriptors: clients above the limit get a 503 or are cut off, and it keeps serving."""
 
 import asyncio
 import resource
@@ -25,7 +25,7 @@ def flood(gateway: Spawned) -> list[socket.socket]:
 
 
 @pytest.mark.parametrize("loop", LOOPS)
-def test_clients_in_a_flood(tmp_path: Path, loop: str) -> None:
+def test_a_flood_of_clients_without_descriptors(tmp_path: Path, loop: str) -> None:
     environ = {}
     if loop == "asyncio":
         (tmp_path / "uvloop.py").write_text("raise ImportError")
@@ -35,7 +35,7 @@ def test_clients_in_a_flood(tmp_path: Path, loop: str) -> None:
         gateway.line("at most 12 connections are let in")
         clients = flood(gateway)
         time.sleep(1.5)
-        # One that was let in before the flood goes on.
+        # A client accepted before the flood is still served.
         clients[0].sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
         assert clients[0].recv(65536).startswith(b"HTTP/1.1 200 ")
         for client in clients:
@@ -44,7 +44,7 @@ def test_clients_in_a_flood(tmp_path: Path, loop: str) -> None:
         gateway.signal("TERM")
         log = gateway.wait()
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    # It waited, where a loop that is told again and again of what it cannot accept would have been busy.
+    # It waited; a loop that is notified again and again of an unacceptable connection would be busy.
     assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 1.5
     assert "Traceback" not in log
     assert log.count("Too many open files") == (1 if loop == "asyncio" else 0)
@@ -60,10 +60,10 @@ def served(gateway: Spawned) -> None:
         except OSError:
             pass
         time.sleep(0.05)
-    raise AssertionError("nobody is served any more")
+    raise AssertionError("no client is served any more")
 
 
-async def test_a_dial(tmp_path: Path) -> None:
+async def test_dialling_without_descriptors(tmp_path: Path) -> None:
     """A request that was let in, and cannot be passed on: it fails in words, and a later one is served."""
     async with ScriptedUpstream(respond=lambda request: json_response(200, message(), close=True)) as up:
         text = f"[retry]\nmax_attempts = 1\n{CONFIG.replace('http://127.0.0.1:9', up.url)}"
@@ -72,7 +72,7 @@ async def test_a_dial(tmp_path: Path) -> None:
                 assert (await client.request("POST", "/v1/messages", ask())).status == 200
                 others = flood(gateway)
                 await asyncio.sleep(0.3)
-                # What the upstream's model list was asked on is free again.
+                # The descriptor of the request for the model list is free again.
                 others += flood(gateway)
                 await asyncio.sleep(0.1)
                 refused = await client.request("POST", "/v1/messages", ask())

@@ -1,4 +1,4 @@
-"""What a request leaves to the cycle collector: nothing, however it ends. So the collector need hardly ever run."""
+"""Requests leave nothing to the cycle collector, however they end, so that the collector seldom needs to run."""
 
 import gc
 from collections import Counter
@@ -31,19 +31,19 @@ from tests.support.loops import eventually, on_each_loop, settle
 from tests.support.running import Running, config, running, upstream
 
 REQUESTS = 2
-"""Of each kind, after as many that may leave what is made but once."""
+"""Requests of each kind, after as many that may leave objects which are made only once."""
 
 
 @pytest.fixture(autouse=True)
 def _quick() -> None:
-    """The collector need not look at what was there before."""
+    """Exclude the objects that existed before from collection."""
     gc.collect()
     gc.freeze()
 
 
 @contextmanager
 def garbage() -> Iterator[Counter[str]]:
-    """At the end: how many objects of which kind only the collector could free, of those that are the gateway's."""
+    """Count the gateway's objects that only the cycle collector could free, by kind, when the block ends."""
     found: Counter[str] = Counter()
     gc.collect()
     gc.disable()
@@ -59,23 +59,23 @@ def garbage() -> Iterator[Counter[str]]:
 
 
 def whose(thing: object) -> str:
-    """Where the class of an object is from, or a function."""
+    """Return the qualified name of a function, or of an object's class."""
     module = getattr(thing, "__module__", None)
     return f"{module}.{getattr(thing, '__qualname__', type(thing).__name__)}" if module else ""
 
 
 class Kind(NamedTuple):
-    """A kind of request, and what becomes of it."""
+    """A kind of request, and its outcome."""
 
     status: int
-    """0: the client leaves when it has heard `until`."""
+    """0: the client leaves when it has received `until`."""
     script: Script = ()
-    """What the upstream says to each attempt."""
+    """The upstream's script for each attempt."""
     body: bytes | dict[str, Any] = b""
     target: str = "/v1/messages"
     until: bytes = b""
     end: bytes = b""
-    """What is in the response's body."""
+    """Bytes that the response's body contains."""
 
 
 STREAM = ask(stream=True)
@@ -117,7 +117,7 @@ KINDS = {
         stream_response([*text_events()[:4], b'event: error\ndata: {"type":"error","error":{}}\n\n']),
         STREAM,
     ),
-    "none of the protocol": Kind(400, (), b'{"nope":1}'),
+    "not of the protocol": Kind(400, (), b'{"nope":1}'),
     "no JSON": Kind(400, (), b"{"),
     "no such model": Kind(404, (), ask(model="other")),
     "no such place": Kind(404, (), b"", "/nowhere"),
@@ -204,7 +204,7 @@ async def test_a_request_leaves_nothing_to_the_collector(kept: bool) -> None:
     assert left == {}
 
 
-def test_a_cycle_would_be_seen() -> None:
+def test_a_cycle_is_detected() -> None:
     with garbage() as found:
         decoder = EventDecoder()
         pieces: Any = decoder._pieces

@@ -1,4 +1,4 @@
-"""Whatever a client asks for: no process is started, no file touched, and nobody called but the configured upstream."""
+"""For any request: no process is started, no file touched, and only the configured upstream is connected to."""
 
 import json
 import subprocess
@@ -7,7 +7,7 @@ import sys
 from tests.support.spawned import ROOT
 
 
-def test_a_request_makes_the_gateway_do_nothing_else() -> None:
+def test_requests_have_no_side_effects() -> None:
     command = [sys.executable, "-m", "tests.support.audited"]
     output = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=60)
     report = json.loads(output.stdout)

@@ -38,7 +38,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("name", READ_BY_ALL)
-async def test_goes_on_byte_for_byte(name: str) -> None:
+async def test_odd_bodies_are_forwarded_byte_for_byte(name: str) -> None:
     body = READ_BY_ALL[name]
     async with ScriptedUpstream() as up, running(config(upstream(up.url))) as gateway:
         up.script(json_response(200, message()))
@@ -48,7 +48,7 @@ async def test_goes_on_byte_for_byte(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", READ_BY_ALL)
-async def test_only_the_models_name_is_exchanged(name: str) -> None:
+async def test_only_the_model_is_replaced(name: str) -> None:
     body = READ_BY_ALL[name].removeprefix(b"\xef\xbb\xbf")
     async with (
         ScriptedUpstream() as up,
@@ -61,7 +61,7 @@ async def test_only_the_models_name_is_exchanged(name: str) -> None:
 
 @pytest.mark.parametrize("target", ["/v1/messages", "/v1/messages/count_tokens"])
 @pytest.mark.parametrize("name", REFUSED)
-async def test_is_refused_in_words(name: str, target: str) -> None:
+async def test_invalid_bodies_are_refused(name: str, target: str) -> None:
     body, word = REFUSED[name]
     async with ScriptedUpstream() as up, running(config(upstream(up.url))) as gateway:
         response = await gateway.post(body, target)

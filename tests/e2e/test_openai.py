@@ -102,7 +102,7 @@ async def test_the_sdk_streams_from_it() -> None:
         assert first.usage.output_tokens == 20
 
 
-async def test_only_what_an_upstream_needs_goes_there() -> None:
+async def test_only_needed_fields_are_forwarded() -> None:
     host = Host("deepseek-openai")
     async with before(host, more='headers = { "X-Title" = "me" }') as gateway:
         await gateway.post(ask(), x_claude_code_session_id="secret-session", anthropic_beta="b")
@@ -156,7 +156,7 @@ async def test_refusals(script: Any, status: int, words: str) -> None:
     assert response.status == status
 
 
-async def test_a_wrong_key_is_the_operators_trouble() -> None:
+async def test_a_wrong_key_is_an_error_for_the_operator() -> None:
     async with before(Host("deepseek-openai"), key="wrong") as gateway:
         response = await gateway.post(ask())
     assert response.status == 503
@@ -178,7 +178,7 @@ FORMS: list[tuple[str, bytes]] = [
 
 @pytest.mark.parametrize("data", [pytest.param(data, id=name) for name, data in FORMS])
 @pytest.mark.parametrize("stream", [True, False])
-async def test_bytes_decide_and_not_labels(data: bytes, stream: bool) -> None:
+async def test_content_type_is_ignored_for_event_streams(data: bytes, stream: bool) -> None:
     host = Host("deepseek-openai")
     host.scripted.append(data)
     async with before(host) as gateway:
@@ -232,7 +232,7 @@ WAYS: list[tuple[str, dict[str, Any], dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("traits", "fields", "name"), [pytest.param(*row[1:], id=row[0]) for row in WAYS])
-async def test_what_a_host_refuses_is_changed_once_and_remembered(
+async def test_refused_fields_are_cured_and_remembered(
     traits: dict[str, Any], fields: dict[str, Any], name: str
 ) -> None:
     host = Host("", traits_of("deepseek-openai", **{"images": "send", **traits}), "deepseek-openai")
@@ -246,7 +246,7 @@ async def test_what_a_host_refuses_is_changed_once_and_remembered(
 
 @pytest.mark.parametrize("stream", [True, False])
 @pytest.mark.parametrize("late", [b"0\r\n\r\n", b""], ids=["ends late", "never ends"])
-async def test_a_body_that_stays_open_behind_the_last_event_holds_nobody(stream: bool, late: bytes) -> None:
+async def test_a_body_left_open_after_the_last_event_delays_no_client(stream: bool, late: bytes) -> None:
     delta = {"choices": [{"index": 0, "delta": {"content": "Good."}, "finish_reason": None}]}
     stop = {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}
     events = [b"data: %b\n\n" % orjson.dumps(one) for one in (delta, stop)] + [b"data: [DONE]\n\n"]

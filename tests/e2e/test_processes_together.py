@@ -39,7 +39,7 @@ def talk(number: int) -> dict[str, Any]:
 
 @asynccontextmanager
 async def two(made: Config) -> AsyncIterator[tuple[Running, Running]]:
-    """Two gateways that hear of each other."""
+    """Two gateways that share news."""
     async with office(2) as place:
         turning = asyncio.create_task(place.go_on())
         try:
@@ -53,12 +53,12 @@ async def two(made: Config) -> AsyncIterator[tuple[Running, Running]]:
 
 
 def keys(up: ScriptedUpstream) -> list[str]:
-    """Which accounts were asked."""
+    """Return the accounts that got requests."""
     requests = (request for request in up.requests if request.method == "POST")
     return [str(request.key).removeprefix("key-of-") for request in requests]
 
 
-async def test_a_limit_met_here_is_kept_there_within_a_moment_and_so_is_where_the_talk_went() -> None:
+async def test_limits_and_bindings_are_shared_at_once() -> None:
     limited: set[str] = set()
 
     def respond(request: Received) -> Script:
@@ -73,7 +73,7 @@ async def test_a_limit_met_here_is_kept_there_within_a_moment_and_so_is_where_th
         for gateway in (here, there):
             for number in range(12):
                 assert (await gateway.post(talk(number))).status == 200
-        # Nobody has told anybody, and yet they agree.
+        # No news were exchanged, and yet they agree.
         homes = keys(up)
         assert homes[:12] == homes[12:]
         assert len(set(homes)) == 3
@@ -89,7 +89,7 @@ async def test_a_limit_met_here_is_kept_there_within_a_moment_and_so_is_where_th
         assert keys(up) == [went_to] * 2
 
 
-async def test_who_shares_with_other_machines_names_conversations_alike_everywhere() -> None:
+async def test_conversation_names_are_the_same_on_all_machines() -> None:
     async with (
         ScriptedUpstream(respond=lambda request: json_response(200, message())) as up,
         office(1) as place,
@@ -104,7 +104,7 @@ async def test_who_shares_with_other_machines_names_conversations_alike_everywhe
                 assert (runtime.hash(begun) == 0x685F1BCB4D78185A) is far
 
 
-async def test_a_tool_round_of_gemini_goes_on_elsewhere_with_its_signature() -> None:
+async def test_gemini_signatures_are_shared_between_processes() -> None:
     async with (
         strict_upstream() as up,
         two(before(up, intercept=Intercept(warmup=False))) as (here, there),
@@ -119,7 +119,7 @@ async def test_a_tool_round_of_gemini_goes_on_elsewhere_with_its_signature() -> 
         assert up.refused == []
 
 
-async def test_a_cure_learnt_here_is_applied_there() -> None:
+async def test_cures_are_shared() -> None:
     def respond(request: Received) -> Script:
         if b"context_management" in request.body:
             return error_response(
@@ -138,7 +138,7 @@ async def test_a_cure_learnt_here_is_applied_there() -> None:
         ]
 
 
-async def test_a_reload_goes_on_sharing_and_divides_limits() -> None:
+async def test_sharing_continues_after_a_reload_and_divides_limits() -> None:
     response = error_response(401, "authentication_error", "no")
     async with ScriptedUpstream(respond=lambda request: response) as up:
         made = config(upstream(up.url, account("a", max_concurrent=8)))
@@ -169,7 +169,7 @@ async def post(port: int, number: int) -> int:
     return (await fetch(port, "POST", "/v1/messages", orjson.dumps(talk(number)))).status
 
 
-async def test_workers_tell_each_other_and_who_comes_later(tmp_path: Path) -> None:
+async def test_workers_share_news_with_each_other_and_with_late_ones(tmp_path: Path) -> None:
     def respond(request: Received) -> Script:
         if request.key == "key-of-a":
             return error_response(429, "rate_limit_error", "slow down", [("retry-after", "600")])
@@ -195,7 +195,7 @@ async def test_workers_tell_each_other_and_who_comes_later(tmp_path: Path) -> No
                 eventually, lambda: len(children(parent)) == 4 and not children(parent) & before
             )
             assert [await post(port, number) for number in range(20)] == [200] * 20
-            # Who answers has spoken, and can be missed.
+            # A worker that replies is a member, and can be missed.
             while (await fetch(port, "GET", "/status.json")).document["processes"] < 4:
                 assert await post(port, 0) == 200
             stopped = min(children(parent))
@@ -217,13 +217,13 @@ async def test_workers_tell_each_other_and_who_comes_later(tmp_path: Path) -> No
     assert gateway.process.returncode == 0
 
 
-def test_one_process_imports_nothing_of_it() -> None:
+def test_one_process_does_not_import_sharing() -> None:
     words = "import sys, gateway.cli, gateway.process; print([m for m in sys.modules if 'sharing' in m])"
     done = subprocess.run([sys.executable, "-c", words], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
 
 
-async def test_any_of_them_tells_of_all_and_what_is_asked_of_one_is_done_by_all(tmp_path: Path) -> None:
+async def test_every_worker_reports_and_acts_for_all(tmp_path: Path) -> None:
     async with ScriptedUpstream(respond=lambda request: json_response(200, message())) as up:
         text = WORKERS.format(url=up.url)
         with spawned(tmp_path, "--workers", "2", text=text) as gateway:

@@ -1,4 +1,4 @@
-"""What became of a conversation's prompt cache, as the log and the metrics tell it of real requests."""
+"""Hits and losses of a conversation's prompt cache, in the log and the metrics, for real requests."""
 
 import time
 from collections.abc import AsyncIterator
@@ -43,7 +43,7 @@ def counts(read: int, written: int | None) -> dict[str, int]:
 
 
 def respond(stream: bool, read: int, written: int | None, *, late: bool = False) -> Script:
-    """A good response that reports this; `late`: only in the end."""
+    """Return a good response with this usage; `late`: only at the end."""
     usage = counts(read, written)
     if not stream:
         return json_response(200, {**message(), "usage": usage})
@@ -54,7 +54,7 @@ def respond(stream: bool, read: int, written: int | None, *, late: bool = False)
 
 
 def turn(rounds: int, *, stream: bool = True, **changes: Any) -> dict[str, Any]:
-    """An agent's request with so many rounds behind it."""
+    """Return an agent's request after `rounds` rounds."""
     document = ask("do it", stream=stream, tools=TOOLS, system=SYSTEM)
     for number in range(rounds):
         document["messages"] += [
@@ -65,7 +65,7 @@ def turn(rounds: int, *, stream: bool = True, **changes: Any) -> dict[str, Any]:
 
 
 class Day:
-    """A gateway before an upstream that reports what it is told."""
+    """A gateway before an upstream that reports scripted usage."""
 
     def __init__(self, up: ScriptedUpstream, running: Running) -> None:
         self.up = up
@@ -74,7 +74,7 @@ class Day:
     async def send(
         self, document: dict[str, Any], read: int, written: int | None, *before: Script, late: bool = False
     ) -> str:
-        """Send a request that gets such a response, behind `before`; return what the log says of its cache."""
+        """Send a request that gets this usage, after `before`; return the log line's cache field."""
         self.up.script(*before, respond(document.get("stream", False), read, written, late=late))
         assert (await self.running.post(document, **SESSION)).status == 200
         await settle()
@@ -144,7 +144,7 @@ async def test_a_pause(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def test_a_client_without_a_session(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The beginning of its messages says which conversation it is."""
+    """The beginning of its messages identifies the conversation."""
     monkeypatch.setitem(SESSION, "x_claude_code_session_id", "")
     async with day() as d:
         assert await d.send(turn(0), 0, 9_000) == "new"
@@ -152,11 +152,11 @@ async def test_a_client_without_a_session(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 @pytest.mark.parametrize("stream", [True, False])
-async def test_what_uses_no_cache_costs_nothing(monkeypatch: pytest.MonkeyPatch, stream: bool) -> None:
+async def test_requests_without_cache_are_not_followed(monkeypatch: pytest.MonkeyPatch, stream: bool) -> None:
     monkeypatch.setattr(prompt_prefix, "prefix_of", explode)
     async with day() as d:
         assert await d.send(turn(0, stream=stream), 0, 0) == ""
-        # What a count of tokens reads from a cache, or the part of a thread, is not a whole prompt.
+        # Token counts and parts of a thread are not whole prompts.
         assert await d.send(turn(1, stream=stream, thread={"type": "start"}), 5_000, 0) == ""
         d.up.script(json_response(200, {"input_tokens": 5, "usage": counts(5, 5)}))
         assert (await d.running.post(turn(0), "/v1/messages/count_tokens")).status == 200
@@ -175,8 +175,8 @@ async def test_a_trace_that_is_turned_off(monkeypatch: pytest.MonkeyPatch) -> No
         assert await d.send(turn(1), 9_000, 0) == "hit"
 
 
-async def test_a_host_that_caches_by_itself() -> None:
-    """It says what it read, and nothing when it read nothing: its requests are followed all the same."""
+async def test_a_host_that_caches_automatically() -> None:
+    """It reports reads only, and nothing without a read; its requests are followed all the same."""
     async with day() as d:
         assert await d.send(turn(0, stream=False), 0, None) == ""
         assert await d.send(turn(1), 9_000, None) == "new"
@@ -184,7 +184,7 @@ async def test_a_host_that_caches_by_itself() -> None:
         assert await d.send(turn(3), 9_300, None) == "hit"
 
 
-async def test_a_host_that_tells_of_it_in_the_end() -> None:
+async def test_a_host_that_reports_cache_usage_at_the_end() -> None:
     async with day() as d:
         assert await d.send(turn(0), 0, 9_000, late=True) == ""
         # From the second request on it is known.
@@ -237,7 +237,7 @@ async def test_a_prompt_that_is_too_large_is_not_followed(
         assert await d.send(turn(0, stream=stream), 0, 9_000) == "new"
 
 
-async def test_the_line_for_people() -> None:
+async def test_text_log_line() -> None:
     async with ScriptedUpstream() as up, running(config(upstream(up.url))) as g:
         for document, read in ((turn(0), 0), (turn(1, tools=[]), 0)):
             up.script(respond(True, read, 9_000 - read))
@@ -247,7 +247,7 @@ async def test_the_line_for_people() -> None:
         assert " cache_creation=9000 cache=lost:changed lost=9000 at=tools.0" in g.lines[1]
 
 
-async def test_no_cache_in_other_words(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_zero_cache_counts_with_blanks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Zeros with blanks before them are looked at once more, and still cost no hash."""
     monkeypatch.setattr(prompt_prefix, "prefix_of", explode)
     start = event("message_start", message={**message(), "content": [], "usage": counts(0, 0)})

@@ -21,14 +21,14 @@ def slow(seconds: float) -> Any:
 
 
 async def served_by(stage: Stage, document: dict[str, Any], **headers: str) -> str:
-    """The account's letter, by what the client is told."""
+    """Return the account's letter, from the response's headers."""
     response = await stage.running.post(document, **headers)
     assert response.status == 200
     return (response.header("x-account-email") or "")[:1]
 
 
 @pytest.mark.parametrize("mode", ["whole", "stream"])
-def test_a_limited_account_is_left_at_once_and_by_everyone(mode: str) -> None:
+def test_no_request_goes_to_a_limited_account(mode: str) -> None:
     async def scenario() -> None:
         limited = {"a"}
 
@@ -54,7 +54,7 @@ def test_a_limited_account_is_left_at_once_and_by_everyone(mode: str) -> None:
     run(scenario())
 
 
-def test_one_request_probes_while_the_others_go_elsewhere() -> None:
+def test_one_request_probes_while_others_use_another_account() -> None:
     async def scenario() -> None:
         responses = [LIMITED]
 
@@ -74,7 +74,7 @@ def test_one_request_probes_while_the_others_go_elsewhere() -> None:
     run(scenario())
 
 
-def test_a_fallback_takes_over_inside_the_same_request_and_gives_back() -> None:
+def test_fallback_inside_the_same_request_and_back() -> None:
     async def scenario() -> None:
         async with staged(failing(LIMITED, "ab"), "a@x", "b@x", spare=True, retry=Retry()) as stage:
             response = await stage.post("stream", "one")
@@ -122,7 +122,7 @@ def test_a_conversation_stays_where_it_began(kind: str) -> None:
             # Counting belongs to the conversation, too.
             response = await stage.running.post(ask(**two), "/v1/messages/count_tokens", **by_two)
             assert response.header("x-account-email") == "b@x"
-            await asyncio.sleep(3601)  # and nobody remembers after an hour
+            await asyncio.sleep(3601)  # and bindings end after an hour
             assert await served_by(stage, ask(**two), **by_two) == "a"
 
     run(scenario())
@@ -154,7 +154,7 @@ def test_a_full_account_is_waited_for(mode: str) -> None:
     run(scenario())
 
 
-def test_a_wait_for_a_slot_has_an_end() -> None:
+def test_timeout_of_waiting_for_a_slot() -> None:
     async def scenario() -> None:
         one_at_a_time = account("a@x", max_concurrent=1)
         async with staged(slow(4), one_at_a_time, retry=Retry(max_wait=1.0)) as stage:
@@ -171,7 +171,7 @@ def test_a_wait_for_a_slot_has_an_end() -> None:
     run(scenario())
 
 
-def test_who_is_full_is_passed_over_without_losing_the_conversation() -> None:
+def test_a_full_account_keeps_its_conversations() -> None:
     async def scenario() -> None:
         async with staged(slow(4), account("a@x", max_concurrent=1), "b@x") as stage:
             first = asyncio.create_task(stage.post())
@@ -184,7 +184,7 @@ def test_who_is_full_is_passed_over_without_losing_the_conversation() -> None:
 
 
 @pytest.mark.parametrize("script", [LIMITED, error_response(400, "invalid_request_error", "no"), None])
-def test_a_slot_gets_free_however_its_request_ends(script: Script | None) -> None:
+def test_every_end_of_a_request_frees_its_slot(script: Script | None) -> None:
     """An error, a refusal, or (None) a client that leaves."""
 
     async def scenario() -> None:

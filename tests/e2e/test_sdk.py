@@ -42,7 +42,7 @@ def old_sdk() -> Path:
 
 
 async def talk(url: str, *, sdk: Path | None = None, ca_file: Path | None = None) -> dict[str, Any]:
-    """Run one session, of another SDK in a process of its own; what the SDK saw."""
+    """Run one session with another SDK in a separate process; return what the SDK received."""
     if sdk is None:
         return await asyncio.to_thread(session, url, KEY, str(ca_file) if ca_file is not None else None)
     environ = {**os.environ, "PYTHONPATH": str(sdk)}
@@ -59,7 +59,7 @@ async def talk(url: str, *, sdk: Path | None = None, ca_file: Path | None = None
 async def in_front_of_the_demo(
     *, tls: Tls | None = None, upstream_tls: trustme.LeafCert | None = None, ca_file: Path | None = None
 ) -> AsyncIterator[Running]:
-    """A gateway that asks for a key, before the demo's upstream; TLS on either side."""
+    """A gateway that needs a key, before the demo's upstream; TLS on either side."""
     listener = Listener(DemoUpstream(pause=0.0), Limits())
     context = None
     if upstream_tls is not None:
@@ -101,7 +101,7 @@ def assert_good(seen: dict[str, Any]) -> None:
         assert "hi from the shell" in tools["answer"]
     assert seen["counted"] > 0
     assert set(seen["models"]) <= set(MODELS)
-    assert len(seen["models"]) > 2, "the second page was asked for"
+    assert len(seen["models"]) > 2, "the second page was fetched"
     assert seen["model"] == "claude-opus-5-5"
     for name, kind, status in (
         ("wrong_key", "AuthenticationError", 401),
@@ -114,7 +114,7 @@ def assert_good(seen: dict[str, Any]) -> None:
         assert error["request_id"].startswith("req_"), name
 
 
-async def test_the_present_sdk() -> None:
+async def test_current_sdk() -> None:
     async with in_front_of_the_demo() as gateway:
         assert_good(await talk(gateway.url))
 
@@ -122,7 +122,7 @@ async def test_the_present_sdk() -> None:
     assert not any(KEY in line for line in gateway.lines)
 
 
-async def test_the_sdk_of_the_generation_before(old_sdk: Path) -> None:
+async def test_previous_sdk(old_sdk: Path) -> None:
     async with in_front_of_the_demo() as gateway:
         seen = await talk(gateway.url, sdk=old_sdk)
 

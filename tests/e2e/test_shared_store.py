@@ -1,4 +1,4 @@
-"""Two gateways that share a store: what one learns the other knows, and no request ever waits for the store."""
+"""Two gateways that share a store: each uses what the other learns, and no request ever waits for the store."""
 
 import asyncio
 import itertools
@@ -63,7 +63,7 @@ def logged(gateway: Running, words: str, times: int = 1) -> bool:
 
 
 class Up:
-    """An upstream that remembers which accounts it was asked by, and fails as it is told."""
+    """An upstream that records the accounts of its requests, and fails as scripted."""
 
     def __init__(self) -> None:
         self.requests: list[str] = []
@@ -80,7 +80,7 @@ class Up:
         )
 
 
-async def test_a_limit_that_one_meets_keeps_the_other_from_asking(store_server: StoreServer) -> None:
+async def test_limits_are_shared_over_the_store(store_server: StoreServer) -> None:
     up = Up()
     up.fail = lambda request: LIMITED if account_of(request) == "a" else None
     async with up.server, gateways(up.shared(store_server)) as (first, second):
@@ -95,7 +95,7 @@ async def test_a_limit_that_one_meets_keeps_the_other_from_asking(store_server: 
         assert set(up.requests) == {"b"}
 
 
-async def test_a_conversation_that_moved_at_one_goes_straight_to_its_account_at_the_other(
+async def test_bindings_are_shared_over_the_store(
     store_server: StoreServer,
 ) -> None:
     up = Up()
@@ -128,7 +128,7 @@ async def test_a_conversation_that_moved_at_one_goes_straight_to_its_account_at_
         assert set(up.requests) == {"a", "b"}
 
 
-async def test_a_tool_round_of_gemini_goes_on_at_the_other_with_its_signature(
+async def test_gemini_signatures_are_shared_over_the_store(
     store_server: StoreServer,
 ) -> None:
     async with strict_upstream() as up, gateways(before(up, sharing=section(store_server))) as made:
@@ -148,12 +148,12 @@ async def test_a_tool_round_of_gemini_goes_on_at_the_other_with_its_signature(
 
 
 def signatures(up: GeminiUpstream) -> list[tuple[str, str]]:
-    """(signature, what it should be) of every call that came back."""
+    """Return (signature, expected signature) of every call that came back."""
     calls = [part for request in up.requests for part in request.parts if "functionCall" in part]
     return [(part.get("thoughtSignature", ""), signed(part["functionCall"])) for part in calls]
 
 
-async def test_a_cure_that_one_learns_is_applied_by_the_other(store_server: StoreServer) -> None:
+async def test_cures_are_shared_over_the_store(store_server: StoreServer) -> None:
     def refuse(request: Received) -> Script | None:
         if b"context_management" not in request.body:
             return None
@@ -174,7 +174,7 @@ async def test_a_cure_that_one_learns_is_applied_by_the_other(store_server: Stor
         assert "repairs=cure:fields" in second.lines[-1]
 
 
-async def test_limits_are_divided_among_those_that_live(store_server: StoreServer) -> None:
+async def test_limits_are_divided_among_live_gateways(store_server: StoreServer) -> None:
     most = now = 0
 
     def hold(request: Received) -> Script:
@@ -198,7 +198,7 @@ async def test_limits_are_divided_among_those_that_live(store_server: StoreServe
         assert most == 4
 
 
-async def test_kill_9_of_the_store_fails_no_request_and_it_is_filled_again(own_store: StoreServer) -> None:
+async def test_kill_9_of_the_store_fails_no_request(own_store: StoreServer) -> None:
     own_store.start()
     up = Up()
     up.fail = lambda request: LIMITED if account_of(request) == "a" else None
@@ -231,7 +231,7 @@ async def test_kill_9_of_the_store_fails_no_request_and_it_is_filled_again(own_s
             assert set(up.requests) == {"b"}
 
 
-async def test_a_store_that_hangs_delays_no_request_and_no_end(own_store: StoreServer) -> None:
+async def test_a_hanging_store_delays_no_request_and_no_shutdown(own_store: StoreServer) -> None:
     own_store.start()
     up = Up()
     up.fail = lambda request: LIMITED if account_of(request) == "a" else None
@@ -248,7 +248,7 @@ async def test_a_store_that_hangs_delays_no_request_and_no_end(own_store: StoreS
         own_store.wake()
 
 
-async def test_a_reload_keeps_the_store_and_says_so(store_server: StoreServer) -> None:
+async def test_a_reload_keeps_the_store_with_a_warning(store_server: StoreServer) -> None:
     up = Up()
     async with up.server, gateways(up.shared(store_server), 1) as (gateway,):
         before = gateway.gateway.runtime.config
@@ -256,7 +256,7 @@ async def test_a_reload_keeps_the_store_and_says_so(store_server: StoreServer) -
         gateway.gateway.reload(before._replace(sharing=Sharing()))
         assert sum("takes effect at the next start" in line for line in gateway.lines) == 1
         assert logged(gateway, "warning: but for share_limits, [sharing] takes effect at the next start")
-        # It tells what it learns all the same.
+        # It shares news all the same.
         async with gateways(before, 1) as (other,):
             up.fail = lambda request: LIMITED if account_of(request) == "a" else None
             while "a" not in up.requests:

@@ -40,7 +40,7 @@ def history(*content: dict[str, Any], thinking: str = "enabled") -> dict[str, An
 
 
 class Refusing:
-    """Refuses a signature the first `times`, or what has a thinking block."""
+    """Refuses a signature the first `times`, or any request with a thinking block."""
 
     def __init__(self, wording: str = WORDINGS[0], times: int | None = None, status: int = 400) -> None:
         self.seen: list[Any] = []
@@ -56,7 +56,7 @@ class Refusing:
 
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("wording", WORDINGS)
-def test_one_more_try_without_thinking(wording: str, stream: bool) -> None:
+def test_retry_without_thinking(wording: str, stream: bool) -> None:
     upstream = Refusing(wording)
     document = history(THINKING, REDACTED, TEXT) | ({"stream": True} if stream else {})
 
@@ -76,7 +76,7 @@ def test_one_more_try_without_thinking(wording: str, stream: bool) -> None:
 
 
 @pytest.mark.parametrize("wording", WORDINGS)
-def test_a_count_that_is_refused_like_that_is_estimated(wording: str) -> None:
+def test_a_token_count_with_a_refused_signature_is_estimated(wording: str) -> None:
     async def scenario() -> None:
         async with staged(Refusing(wording), "a@x") as stage:
             document = history(THINKING, REDACTED, TEXT)
@@ -112,7 +112,7 @@ def test_thinking_ends_where_a_tool_call_would_have_to_begin_with_it(
     assert upstream.seen == [document, expected]
 
 
-def test_a_second_refusal_goes_back_unchanged() -> None:
+def test_a_second_refusal_is_returned_unchanged() -> None:
     async def scenario() -> None:
         async with staged(Refusing(times=9), "a@x", "b@x") as stage:
             response = await stage.running.post(history(THINKING, TEXT))
@@ -125,7 +125,7 @@ def test_a_second_refusal_goes_back_unchanged() -> None:
 
 
 @pytest.mark.parametrize("mode", ["whole", "stream", "count"])
-def test_a_request_without_history_has_nothing_that_could_be_refused(mode: str) -> None:
+def test_no_retry_without_thinking_in_the_history(mode: str) -> None:
     async def scenario() -> None:
         async with staged(Refusing(times=9), "a@x", "b@x") as stage:
             assert await stage.transcript(mode) == "a = 400"

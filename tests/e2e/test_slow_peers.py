@@ -1,4 +1,4 @@
-"""Very many, very slow: what they cost a gateway's process, and that nobody else has to wait for them."""
+"""Very many and very slow clients: what they cost a gateway's process, and that no other client has to wait."""
 
 import asyncio
 import socket
@@ -27,7 +27,7 @@ from tests.support.spawned import CONFIG, Spawned, get, limited, spawned
 MB = 1024 * 1024
 
 QUIET = ("--log-level", "warning")
-"""A line for each of hundreds of clients would fill the pipe that nobody reads."""
+"""Off: a line for each of hundreds of clients would fill the pipe, which is not read."""
 
 HEAD = b"POST /v1/messages HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\n"
 
@@ -41,13 +41,13 @@ def resident(gateway: Spawned) -> int:
 
 
 def connected(gateway: Spawned, count: int) -> list[socket.socket]:
-    """So many clients."""
+    """Connect `count` clients."""
     raise_limit(2 * count + 100)
     return [socket.create_connection(("127.0.0.1", gateway.port), timeout=10.0) for _ in range(count)]
 
 
 def read_all(client: socket.socket) -> bytes:
-    """All that the gateway says until it closes."""
+    """Return everything that the gateway sends until it closes."""
     words = b""
     while data := client.recv(65536):
         words += data
@@ -85,7 +85,7 @@ def test_five_hundred_clients_that_send_a_byte_at_a_time(tmp_path: Path) -> None
         assert longest < 0.5
 
 
-async def test_a_reader_of_a_kilobyte_a_second(tmp_path: Path) -> None:
+async def test_a_client_that_reads_a_kilobyte_a_second(tmp_path: Path) -> None:
     """The 50 MB that its upstream would like to send wait there."""
     delta = event("content_block_delta", index=0, delta={"type": "text_delta", "text": "x" * 65_000})
     fast = stream_response([message_start(), *[delta] * 30, *text_events()[1:]])
@@ -119,7 +119,7 @@ async def test_a_reader_of_a_kilobyte_a_second(tmp_path: Path) -> None:
             assert most - before < 2 * MB
 
 
-def test_a_thousand_connections_and_one_more(tmp_path: Path) -> None:
+def test_max_connections_of_a_thousand(tmp_path: Path) -> None:
     """The process begins with a soft limit of descriptors that is too small for them, as is usual."""
     count = min(1024, raise_limit(4096) - 300)
     text = f"[server]\nmax_connections = {count}\n{CONFIG}"

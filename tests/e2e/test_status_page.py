@@ -34,7 +34,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def check(page: Page, g: Running) -> None:
-    """It complained of nothing, and asked nobody else."""
+    """Assert that the console is empty, and that all requests went to the gateway."""
     assert page.console == []
     assert {url.partition("/status")[0] for url in page.requested} == {g.url}
 
@@ -64,7 +64,7 @@ def fill(g: Running, count: int, **fields: Any) -> None:
         )
 
 
-async def test_it_is_live_and_a_keyboard_is_enough(browser: Browser) -> None:
+async def test_live_updates_and_keyboard_control(browser: Browser) -> None:
     limited = error_response(429, "rate_limit_error", "wait a while", [("retry-after", "3600")])
     async with ScriptedUpstream() as up, running(config(upstream(up.url, "a@x.org", "b@x.org"))) as g:
         up.script(limited, json_response(200, message()))
@@ -95,7 +95,7 @@ async def test_it_is_live_and_a_keyboard_is_enough(browser: Browser) -> None:
             check(page, g)
 
 
-async def test_it_comes_back_by_itself(browser: Browser) -> None:
+async def test_status_page_reconnects(browser: Browser) -> None:
     async with running(config(upstream(HERE, "a@x.org"))) as g, browser.page(f"{g.url}/status") as page:
         await page.shows("#link", "live")
         process_state = g.gateway.runtime.process_state
@@ -105,7 +105,7 @@ async def test_it_comes_back_by_itself(browser: Browser) -> None:
         assert await page.eval("document.getElementById('all').classList.contains('stale')")
         await page.shows("#link", "live")
         assert not await page.eval("document.getElementById('all').classList.contains('stale')")
-        # A tab that nobody sees asks for nothing.
+        # A hidden tab sends no requests.
         for hidden, connections in (("true", 0), ("false", 1)):
             await page.eval(
                 f"Object.defineProperty(document, 'hidden', {{value: {hidden}, configurable: true}})"
@@ -120,7 +120,7 @@ def _streams(g: Running) -> int:
     return sum(isinstance(each, ClientRequest) for each in g.gateway.server.handlers())
 
 
-async def test_what_others_chose_stays_text(browser: Browser) -> None:
+async def test_names_are_inserted_as_text(browser: Browser) -> None:
     async with ScriptedUpstream(
         respond=lambda _: error_response(429, "x", EVIL, [("retry-after", "60")])
     ) as up:
@@ -134,7 +134,7 @@ async def test_what_others_chose_stays_text(browser: Browser) -> None:
                 assert await page.eval("document.querySelectorAll('img, #all script').length") == 0
                 assert await page.eval("window.hacked") is None
                 check(page, g)
-                # And should markup ever get in, it may do nothing.
+                # Markup that did get in could do nothing.
                 await page.eval(
                     "document.body.append(Object.assign(document.createElement('script'), {text: 'window.hacked = 1'}),"
                     "document.createRange().createContextualFragment(`<img src=x onerror='window.hacked=1'>`))"
@@ -144,7 +144,7 @@ async def test_what_others_chose_stays_text(browser: Browser) -> None:
                 assert any("Content Security Policy" in line for line in page.console)
 
 
-async def test_a_key_is_asked_for_and_kept_in_this_window_only(browser: Browser) -> None:
+async def test_the_key_is_kept_in_session_storage_only(browser: Browser) -> None:
     auth = Auth(mode="strict", keys={"laptop": Secret("key-of-laptop")})
     async with running(config(upstream(HERE, "a@x.org"), auth=auth)) as g:
         async with browser.page(f"{g.url}/status") as page:
@@ -164,7 +164,7 @@ async def test_a_key_is_asked_for_and_kept_in_this_window_only(browser: Browser)
             await page.do("click", "text=Forget the key")
             await page.shows("#asked", "key is missing")
             assert not await page.do("is_visible", "#all")
-            # What it said was of the refusals alone.
+            # The console had only the refusals.
             assert all("401" in line for line in page.console)
         assert not any("key-of-laptop" in line for line in g.lines)
 

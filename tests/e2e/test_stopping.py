@@ -1,4 +1,4 @@
-"""What clients hear, and the log says, when the gateway stops before their responses are complete."""
+"""The responses and the log when the gateway stops before responses are complete."""
 
 import asyncio
 from collections.abc import Callable
@@ -35,7 +35,7 @@ STOPPED = "the gateway was stopped; the next one that starts will serve this req
         ([Stall()], upstream, ["ping"]),
     ],
 )
-def test_a_stream_ends_with_an_error_that_says_so(
+def test_shutdown_ends_a_stream_with_an_error_event(
     script: Script, made: Callable[..., Any], names: list[str]
 ) -> None:
     async def scenario() -> None:
@@ -59,7 +59,7 @@ def test_a_stream_ends_with_an_error_that_says_so(
 
 
 @pytest.mark.parametrize("mode", ["whole", "stream", "count"])
-def test_a_request_without_a_response_gets_one_that_clients_repeat(mode: str) -> None:
+def test_shutdown_error_is_retried_by_clients(mode: str) -> None:
     async def scenario() -> None:
         async with staged(lambda _: [Stall()], "a@x") as stage:
             request = asyncio.create_task(stage.post(mode))
@@ -73,7 +73,7 @@ def test_a_request_without_a_response_gets_one_that_clients_repeat(mode: str) ->
     run(scenario())
 
 
-def test_what_ends_in_time_is_whole() -> None:
+def test_responses_that_end_within_the_grace_period_are_whole() -> None:
     whole: Script = [SSE_HEAD + chunked(EVENTS[:3], end=False), Sleep(1.0), chunked(EVENTS[3:])]
 
     async def scenario() -> None:

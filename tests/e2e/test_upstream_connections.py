@@ -33,7 +33,7 @@ STREAM = joined(stream_response(text_events()))
 PAYLOAD = b"".join(text_events())
 
 REUSE: dict[str, tuple[bool, Script, int]] = {
-    # streaming, the answer to each of three requests, connections that this takes
+    # streaming, the response to each of three requests, connections used
     "kept": (False, [WHOLE], 1),
     "a kept stream": (True, [STREAM], 1),
     "an error": (False, error_response(400, "invalid_request_error", "no"), 1),
@@ -47,7 +47,7 @@ REUSE: dict[str, tuple[bool, Script, int]] = {
 
 
 @pytest.mark.parametrize(("stream", "script", "connections"), REUSE.values(), ids=REUSE)
-def test_which_connections_are_used_again(stream: bool, script: Script, connections: int) -> None:
+def test_which_upstream_connections_are_reused(stream: bool, script: Script, connections: int) -> None:
     async def scenario() -> None:
         async with ScriptedUpstream() as up, running(config(upstream(up.url, "a@x"))) as g:
             up.script(script)
@@ -63,7 +63,7 @@ def test_which_connections_are_used_again(stream: bool, script: Script, connecti
     run(scenario())
 
 
-def test_an_idle_connection_is_closed_in_time() -> None:
+def test_idle_timeout_of_upstream_connections() -> None:
     async def scenario() -> None:
         async with staged(good, "a@x") as stage:
             state = stage.running.pool_state

@@ -1,7 +1,7 @@
-"""What hosts of the Messages protocol were seen to do, from the upstream's answer to what the client and the next
+"""What hosts of the Messages protocol were seen to do, from the upstream's response to what the client and the next
 request get: statuses that lie, labels that lie, refusals that can be cured."""
 
-# ruff: noqa: E501 - a row of a table is one line, with words as hosts say them
+# ruff: noqa: E501 - a row of a table is one line, with the hosts' own wording
 
 import asyncio
 import gzip
@@ -234,7 +234,7 @@ def test_a_refusal_that_a_cure_does_not_end_is_returned(
     run(scenario())
 
 
-# Failures: whose they are, and who is asked next.
+# Failures: which account or upstream cools down, and which is tried next.
 
 CREDIT = "Your credit balance is too low to access the Anthropic API. Please go to Plans & Billing."
 EXTRA = "Extra usage is required for long context requests."
@@ -293,14 +293,14 @@ FAILURES: list[tuple[str, Script, tuple[str, ...], str, dict[str, float]]] = [
     ("a 200 that is an error", json_body(error("api_error", "oops")), BOTH, "a b 200", {}),
     ("a 200 that is a limit", json_body(error("rate_limit_error", "slow")), BOTH, "a b 200", {"up/a m": 5.0}),
     (
-        "a 200 that says 500",
+        "a 200 with code 500",
         json_body({"code": 500, "msg": "404 NOT_FOUND", "success": False}),
         BOTH,
         "a b 200",
         {},
     ),
     (
-        "a 200 that says another code",
+        "a 200 with another code",
         json_body({"code": 1113, "msg": "no balance", "success": False}),
         BOTH,
         "a b 200",
@@ -379,7 +379,7 @@ FAILURES: list[tuple[str, Script, tuple[str, ...], str, dict[str, float]]] = [
     FAILURES,
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_who_is_asked_next_and_what_cools_down(
+def test_next_account_and_cool_downs_after_a_failure(
     name: str, script: Script, modes: tuple[str, ...], expected: str, cooling: dict[str, float], mode: str
 ) -> None:
     if mode not in modes:
@@ -421,7 +421,7 @@ UPSTREAMS: list[tuple[str, Script, bool, str]] = [
 
 @pytest.mark.parametrize("mode", BOTH)
 @pytest.mark.parametrize(("name", "script", "spare", "expected"), UPSTREAMS)
-def test_trouble_of_an_upstream(name: str, script: Script, spare: bool, expected: str, mode: str) -> None:
+def test_cool_down_of_an_upstream(name: str, script: Script, spare: bool, expected: str, mode: str) -> None:
     async def scenario() -> None:
         async with staged(failing(script, "ab"), "a@x", "b@x", spare=spare, retry=Retry()) as stage:
             assert (await stage.transcript(mode)).replace("= ", "") == expected
@@ -430,7 +430,7 @@ def test_trouble_of_an_upstream(name: str, script: Script, spare: bool, expected
 
 
 @pytest.mark.parametrize("after", [8, 3600])
-def test_the_client_is_told_at_least_the_hint_of_a_529(after: int) -> None:
+def test_retry_after_is_at_least_the_hint_of_a_529(after: int) -> None:
     async def scenario() -> None:
         async with staged(failing(busy(529, after)), "a@x", retry=Retry(max_wait=5.0)) as stage:
             response = await stage.post()
@@ -447,7 +447,7 @@ EVENTS = b"".join(text_events())
 
 @pytest.mark.parametrize("label", ["text/plain", "", "application/json", "Text/Event-Stream", "text/html"])
 @pytest.mark.parametrize("before", [b"", b"\n\n", b"\xef\xbb\xbf", b": hello\n\n"])
-def test_a_stream_under_any_label(label: str, before: bytes) -> None:
+def test_a_stream_under_any_content_type(label: str, before: bytes) -> None:
     async def scenario() -> None:
         async with staged(lambda _: labelled(before + EVENTS, label), "a@x") as stage:
             response = await stage.post("stream")
@@ -461,7 +461,7 @@ def test_a_stream_under_any_label(label: str, before: bytes) -> None:
 
 
 @pytest.mark.parametrize("label", ["application/json", "text/event-stream", ""])
-def test_a_message_for_who_asked_for_a_stream(label: str) -> None:
+def test_a_json_response_to_a_streaming_request(label: str) -> None:
     async def scenario() -> None:
         async with staged(lambda _: labelled(orjson.dumps(message("Hello")), label), "a@x") as stage:
             response = await stage.post("stream")
@@ -471,7 +471,7 @@ def test_a_message_for_who_asked_for_a_stream(label: str) -> None:
     run(scenario())
 
 
-def test_a_stream_is_relayed_at_once_whatever_its_label() -> None:
+def test_a_stream_is_relayed_at_once_under_any_content_type() -> None:
     def respond(_: Received) -> Script:
         head = b"HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ntransfer-encoding: chunked\r\n\r\n"
         return [head + chunked([EVENTS[:600]], end=False), Stall()]
@@ -500,7 +500,7 @@ FEATURES: list[tuple[dict[str, Any], str, Script]] = [
 
 
 @pytest.mark.parametrize(("fields", "beta", "script"), FEATURES)
-def test_a_feature_that_an_account_lacks_holds_nobody_else_back(
+def test_a_feature_that_an_account_lacks_does_not_cool_it_down(
     fields: dict[str, Any], beta: str, script: Script
 ) -> None:
     def respond(received: Received) -> Script:
@@ -525,7 +525,7 @@ def test_a_feature_that_an_account_lacks_holds_nobody_else_back(
     run(scenario())
 
 
-def test_a_feature_that_nobody_has_is_refused_in_the_hosts_words() -> None:
+def test_a_feature_that_no_account_has_keeps_the_hosts_error() -> None:
     async def scenario() -> None:
         script = error_response(429, "rate_limit_error", EXTRA)
         async with staged(failing(script), "a@x", "b@x") as stage:
@@ -536,7 +536,7 @@ def test_a_feature_that_nobody_has_is_refused_in_the_hosts_words() -> None:
     run(scenario())
 
 
-# Counting says nothing of health.
+# Token counts do not change cool-downs.
 
 
 @pytest.mark.parametrize(
@@ -550,7 +550,7 @@ def test_a_feature_that_nobody_has_is_refused_in_the_hosts_words() -> None:
         [Reset()],
     ],
 )
-def test_a_count_that_fails_is_estimated_and_harms_no_message(script: Script) -> None:
+def test_a_failed_token_count_does_not_affect_messages(script: Script) -> None:
     def respond(received: Received) -> Script:
         return script if received.target.startswith("/v1/messages/count_tokens") else good(received)
 
@@ -575,7 +575,7 @@ def test_a_count_that_fails_is_estimated_and_harms_no_message(script: Script) ->
 
 
 def test_a_bucket_that_is_not_exhausted_gives_no_hint() -> None:
-    """The overage bucket says 20 days, the one that is used up 2 hours."""
+    """The overage bucket has a reset in 20 days, the exhausted one in 2 hours."""
     now = 1_800_000_000
     buckets = {
         "status": "rejected",
@@ -602,7 +602,7 @@ def test_a_bucket_that_is_not_exhausted_gives_no_hint() -> None:
 
 @pytest.mark.parametrize("mode", BOTH)
 @pytest.mark.parametrize(("spare", "expected"), [(False, "a 5 504"), (True, "a 5 c 200")])
-def test_who_was_silent_is_not_asked_again(mode: str, spare: bool, expected: str) -> None:
+def test_a_silent_upstream_is_not_retried(mode: str, spare: bool, expected: str) -> None:
     async def scenario() -> None:
         async with staged(failing([Stall()], "ab"), "a@x", "b@x", spare=spare, retry=Retry()) as stage:
             assert (await stage.transcript(mode)).replace("= ", "") == expected
@@ -610,7 +610,7 @@ def test_who_was_silent_is_not_asked_again(mode: str, spare: bool, expected: str
     run(scenario())
 
 
-def test_who_starts_a_local_server_waits_two_seconds_at_most() -> None:
+def test_a_local_server_that_starts_is_tried_within_two_seconds() -> None:
     async def scenario() -> None:
         async with ScriptedUpstream(respond=good) as up:
             await up.stop()
@@ -630,7 +630,7 @@ def test_who_starts_a_local_server_waits_two_seconds_at_most() -> None:
     run(scenario())
 
 
-def test_the_reason_told_is_the_one_that_holds_now() -> None:
+def test_error_names_the_current_cool_down() -> None:
     """Not an older limit, which has passed."""
     scripts: list[Script] = [
         error_response(429, "rate_limit_error", "slow down", [("retry-after", "30")]),
@@ -678,7 +678,7 @@ def test_a_conversation_moves_when_its_account_fails_and_stays_there() -> None:
     run(scenario())
 
 
-# What is repaired or decoded before it leaves, and what is not.
+# Bodies that are repaired or decoded before they are forwarded, and others.
 
 DIRECTIVE = {"role": "system", "content": [], "output_config": {"effort": "low"}}
 REPAIRED: list[tuple[str, dict[str, Any], str]] = [
@@ -757,7 +757,7 @@ REPAIRED: list[tuple[str, dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("name", "body", "repair"), REPAIRED)
-def test_what_is_repaired(name: str, body: dict[str, Any], repair: str) -> None:
+def test_repaired_bodies(name: str, body: dict[str, Any], repair: str) -> None:
     async def scenario() -> None:
         sent = orjson.dumps(body)
         async with staged(good, "a@x") as stage:
@@ -832,7 +832,7 @@ HEALING: list[tuple[int, object, str]] = [
 
 
 @pytest.mark.parametrize(("status", "document", "begins"), HEALING)
-def test_a_limit_is_told_in_the_words_that_clients_know(status: int, document: object, begins: str) -> None:
+def test_context_limit_messages_become_the_apis(status: int, document: object, begins: str) -> None:
     async def scenario() -> None:
         async with staged(failing(json_response(status, document)), "a@x") as stage:
             response = await stage.running.post(request(max_tokens=32_000))
@@ -846,7 +846,7 @@ def test_a_limit_is_told_in_the_words_that_clients_know(status: int, document: o
     run(scenario())
 
 
-def test_a_response_without_anything_is_asked_for_once_more_and_then_passed_on() -> None:
+def test_an_empty_response_is_retried_once_and_then_passed_on() -> None:
     empty = message() | {"content": [], "usage": {"input_tokens": 1, "output_tokens": 0}}
 
     async def scenario() -> None:

@@ -59,7 +59,7 @@ def refused(check: Callable[[], object]) -> RequestError | None:
 
 
 @pytest.mark.parametrize("bound", ["127.0.0.1", "::1", "localhost", "0.0.0.0", "::", "192.168.1.7"])
-def test_which_hosts_are_this_gateways(bound: str) -> None:
+def test_accepted_host_headers(bound: str) -> None:
     access = access_control(server={"host": bound, "allowed_hosts": ("gateway.lan", "10.0.0.1")})
     beyond = bound not in {"127.0.0.1", "::1", "localhost"}
     assert all(knows(access, host) for host in LOCAL)
@@ -72,7 +72,7 @@ def test_which_hosts_are_this_gateways(bound: str) -> None:
 
 
 @pytest.mark.parametrize("host", [b"", b"a/b", b"u@a", b"a, b", b"a:99999", b"[::1", b"1.2.3"])
-def test_a_host_that_is_none(host: bytes) -> None:
+def test_invalid_host_header(host: bytes) -> None:
     with pytest.raises(RequestError) as raised:
         access_control().check_host(head((b"host", host)))
     assert raised.value.status == 400
@@ -145,7 +145,7 @@ def test_origins_of_a_gateway_with_tls(origin: bytes, host: bytes, result: str |
 
 
 @pytest.mark.parametrize("origin", [b"https://app.example", b"http://localhost:8045"])
-def test_two_origins_are_none(origin: bytes) -> None:
+def test_two_origin_headers_are_refused(origin: bytes) -> None:
     access = access_control(server={"allowed_origins": ("https://app.example",)})
     fields = [(b"host", b"localhost:8045"), (b"origin", origin)]
     access.check_origin(head(*fields))
@@ -189,13 +189,13 @@ KEYS = {"laptop": Secret("sk-laptop"), "ci": Secret("sk-ci é"), "empty": Secret
         ([(b"cookie", b"sk-laptop"), (b"x-key", b"sk-laptop")], None),
     ],
 )
-def test_where_a_key_is_looked_for(fields: Fields, name: str | None) -> None:
+def test_headers_that_hold_a_key(fields: Fields, name: str | None) -> None:
     assert Keys(KEYS).name_of(head(*fields)) == name
 
 
 @pytest.mark.parametrize("keys", [{}, {"empty": Secret("")}], ids=["none", "empty"])
 @pytest.mark.parametrize("offered", [None, b"", b"x"])
-def test_without_a_key_nobody_comes_in(keys: dict[str, Secret], offered: bytes | None) -> None:
+def test_requests_without_a_valid_key_are_refused(keys: dict[str, Secret], offered: bytes | None) -> None:
     access = access_control(auth=Auth(mode="strict", keys=keys))
     fields = [] if offered is None else [(b"x-api-key", offered)]
     with pytest.raises(RequestError):
@@ -219,7 +219,7 @@ def test_without_a_key_nobody_comes_in(keys: dict[str, Secret], offered: bytes |
         ("auto", "gateway.lan", False, False),
     ],
 )
-def test_the_modes(mode: Any, bound: str, health: bool, open_: bool) -> None:
+def test_auth_modes(mode: Any, bound: str, health: bool, open_: bool) -> None:
     access = access_control(auth=Auth(mode=mode, keys=KEYS), server={"host": bound})
     # The right key is known in every mode, for the log.
     assert access.check_key(head((b"x-api-key", b"sk-laptop")), health=health) == "laptop"
@@ -237,7 +237,7 @@ def test_the_modes(mode: Any, bound: str, health: bool, open_: bool) -> None:
 # Over sockets.
 
 
-async def test_missing_and_wrong_look_the_same() -> None:
+async def test_missing_and_wrong_keys_get_the_same_error() -> None:
     auth = Auth(mode="strict", keys={"laptop": Secret("sk-laptop")})
     async with running(config(auth=auth)) as g:
         missing = await g.post(ask())
@@ -271,7 +271,7 @@ async def test_which_paths_need_a_key(mode: Any, path: str) -> None:
 
 
 @pytest.mark.parametrize("host", ["evil.example", "192.168.1.7"])
-async def test_a_strange_host_is_refused_before_anything_else(host: str) -> None:
+async def test_a_foreign_host_is_refused_first(host: str) -> None:
     auth = Auth(mode="strict", keys={"laptop": Secret("sk-laptop")})
     async with running(config(auth=auth)) as g, await Client.connect(g.port) as client:
         client.writer.write(f"GET /healthz HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
@@ -283,7 +283,7 @@ async def test_a_strange_host_is_refused_before_anything_else(host: str) -> None
     assert again.status == 200
 
 
-async def test_a_page_from_elsewhere_is_refused() -> None:
+async def test_a_foreign_origin_is_refused() -> None:
     async with running(config()) as g:
         response = await g.post(ask(), origin="https://evil.example")
         own = await g.get("/healthz", origin="http://127.0.0.1")

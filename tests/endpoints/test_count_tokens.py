@@ -1,4 +1,4 @@
-"""Counting tokens: who is asked, what is remembered, and which header says how it was done."""
+"""Token counts: which upstream counts, what is cached, and the header that names the method."""
 
 import asyncio
 from typing import Any
@@ -39,7 +39,7 @@ def counted(response: Response) -> tuple[int, str | None]:
     return response.document["input_tokens"], response.header("x-token-count")
 
 
-async def test_an_upstream_that_can_count_is_asked() -> None:
+async def test_token_count_of_the_upstream() -> None:
     async with (
         ScriptedUpstream(respond=counting) as up,
         running(config(upstream(up.url, "a@x", models={"m": "glm"}))) as g,
@@ -57,13 +57,13 @@ async def test_an_upstream_that_can_count_is_asked() -> None:
         assert "input=12" in g.lines[-1]
 
 
-async def test_stream_in_a_request_to_count_means_nothing() -> None:
+async def test_stream_is_ignored_in_a_token_count() -> None:
     async with ScriptedUpstream(respond=counting) as up, running(config(upstream(up.url))) as g:
         assert counted(await count(g, stream=True)) == (12, "upstream")
 
 
 @pytest.mark.parametrize("how", ["estimate", "zero"])
-async def test_nobody_is_asked(how: Any) -> None:
+async def test_token_estimate_without_an_upstream_request(how: Any) -> None:
     async with ScriptedUpstream() as up, running(config(upstream(up.url), count_tokens=how)) as g:
         response = await count(g)
         tokens, method = counted(response)
@@ -91,7 +91,7 @@ async def test_a_request_that_cannot_be_counted(how: Any, body: bytes, words: st
 
 
 @pytest.mark.parametrize(("how", "status"), [("auto", 404), ("estimate", 404), ("zero", 200)])
-async def test_a_model_that_nobody_serves(how: Any, status: int) -> None:
+async def test_unknown_model(how: Any, status: int) -> None:
     settings = config(upstream("http://127.0.0.1:9", models={"a": "b"}), count_tokens=how)
     async with running(settings) as g:
         response = await count(g)
@@ -101,7 +101,7 @@ async def test_a_model_that_nobody_serves(how: Any, status: int) -> None:
 
 
 @pytest.mark.parametrize("status", [404, 405, 501])
-def test_an_upstream_that_cannot_count_is_not_asked_again_for_ten_minutes(status: int) -> None:
+def test_an_upstream_without_count_tokens_is_retried_after_ten_minutes(status: int) -> None:
     async def scenario() -> None:
         async with ScriptedUpstream() as up, running(config(upstream(up.url, "a@x"))) as g:
             up.script(error_response(status, "not_found_error", "no such thing"))
@@ -117,7 +117,7 @@ def test_an_upstream_that_cannot_count_is_not_asked_again_for_ten_minutes(status
     run(scenario())
 
 
-async def test_an_upstream_that_can_is_asked_where_another_cannot() -> None:
+async def test_token_count_of_another_upstream() -> None:
     async with (
         ScriptedUpstream() as cannot,
         ScriptedUpstream(respond=counting) as can,
@@ -129,7 +129,7 @@ async def test_an_upstream_that_can_is_asked_where_another_cannot() -> None:
         assert (len(cannot.requests), len(can.requests)) == (1, 1)
 
 
-async def test_a_count_leaves_accounts_and_conversations_alone() -> None:
+async def test_a_token_count_does_not_affect_accounts_and_conversations() -> None:
     async with ScriptedUpstream() as up, running(config(upstream(up.url, "a@x", "b@x"))) as g:
         limit = error_response(429, "rate_limit_error", "wait", [("retry-after", "3600")])
         up.script(limit, json_response(200, message()))
@@ -138,14 +138,14 @@ async def test_a_count_leaves_accounts_and_conversations_alone() -> None:
         assert len(up.requests) == 2
 
 
-async def test_a_count_of_a_request_that_is_wrong() -> None:
+async def test_token_count_of_an_invalid_request() -> None:
     async with ScriptedUpstream() as up, running(config(upstream(up.url))) as g:
         up.script(error_response(400, "invalid_request_error", "messages: wrong"))
         wrong = await count(g)
         assert (wrong.status, wrong.message) == (400, "messages: wrong")
 
 
-async def test_estimates_learn_from_real_usage() -> None:
+async def test_token_estimate_learns_from_real_usage() -> None:
     usage = {"input_tokens": 1000, "output_tokens": 7, "cache_read_input_tokens": 500}
     async with ScriptedUpstream() as up, running(config(upstream(up.url), count_tokens="estimate")) as g:
         text = "hello world, how are you? " * 100
@@ -159,10 +159,10 @@ async def test_estimates_learn_from_real_usage() -> None:
         assert 1200 < after <= 1500
 
 
-async def test_a_stream_teaches_as_well() -> None:
+async def test_token_estimate_learns_from_streams() -> None:
     async with ScriptedUpstream() as up, running(config(upstream(up.url), count_tokens="estimate")) as g:
         before = counted(await count(g, "hello " * 1000))[0]
-        up.script(stream_response(text_events()))  # which says 11 + 5 input tokens
+        up.script(stream_response(text_events()))  # which reports 11 + 5 input tokens
         for _ in range(20):
             await g.post(ask("hello " * 1000, stream=True))
         await settle()

@@ -11,7 +11,7 @@ from tests.support.running import config, running, upstream
     "path", ["/api/event_logging/batch", "/v1/api/event_logging", "/v1/api/event_logging/batch"]
 )
 @pytest.mark.parametrize("body", [b'{"events":["canary"]}', b"no json: canary", b""])
-async def test_it_ends_here(path: str, body: bytes) -> None:
+async def test_event_logging_is_discarded(path: str, body: bytes) -> None:
     async with ScriptedUpstream() as up, running(config(upstream(up.url))) as g:
         response = await g.post(body, path)
         assert (response.status, response.body) == (200, b"{}")

@@ -1,4 +1,4 @@
-"""POST /status/explain: what it says of a request is what the same request does, and nothing is changed by asking."""
+"""POST /status/explain: its report is what the same request does, and explaining changes nothing."""
 
 import asyncio
 import json
@@ -45,7 +45,7 @@ PLACES = {
     "a mapped model": '[models]\n"claude-*" = "up/glm"\n' + HOST + 'models = { "*" = "glm" }\n',
     "every repair": HOST
     + 'system_role = "fold"\nstrip_cache_control = true\nrepair = ["deferred_tools", "attribution"]\n',
-    "what is stated": HOST
+    "configured cures": HOST
     + 'auth_header = "authorization"\ncures = ["user_id", "tool_ids", "adaptive_thinking", "images"]\n'
     + 'drop_betas = ["interleaved-*"]\ndrop_fields = ["context_management", "tools.*.description"]\n',
     "always a stream": HOST + "stream_internally = true\n",
@@ -106,7 +106,7 @@ async def sent(
 
 
 def check(report: Any, request: UpstreamRequest | None, line: Any) -> None:
-    """The report says what was done: what reached an upstream, and what was logged."""
+    """Assert that the report equals what was done: the request at the upstream, and the log line."""
     assert report["request"]["model"] == line["model"]
     assert report["warmup"]["intercepted"] is (request is None)
     if request is None:
@@ -131,7 +131,7 @@ def check(report: Any, request: UpstreamRequest | None, line: Any) -> None:
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in FIXTURES.glob("*.json")))
 @pytest.mark.parametrize("place", PLACES)
-async def test_what_is_said_is_what_is_done(place: str, name: str) -> None:
+async def test_explanation_equals_the_request(place: str, name: str) -> None:
     credentials = {}
     if place == "vertex":
         credentials = {who: Key(Credential("bearer", Secret(f"key-of-{who}"))) for who in ("a@x", "b@x")}
@@ -150,7 +150,7 @@ async def test_what_is_said_is_what_is_done(place: str, name: str) -> None:
 
 
 @pytest.mark.parametrize("preset", PRESETS)
-async def test_what_is_said_of_every_known_host(preset: str) -> None:
+async def test_explanation_for_every_preset(preset: str) -> None:
     text = f'[upstreams.up]\npreset = "{preset}"\n'
     text += "" if PRESETS[preset].get("base_url") else 'base_url = "https://up.example"\n'
     text += 'models = { "*" = "gemini-3.1-pro-preview" }\n'
@@ -168,7 +168,7 @@ async def explain(g: InMemory, **fields: Any) -> Any:
 
 
 @pytest.mark.parametrize("kind", ["limited", "refused"])
-async def test_one_account_is_not_well(kind: str) -> None:
+async def test_an_account_that_cools_down(kind: str) -> None:
     trouble = {
         "limited": error_response(429, "rate_limit_error", "slow down", [("retry-after", "90")]),
         "refused": error_response(401, "authentication_error", "no such key"),
@@ -191,7 +191,7 @@ async def test_one_account_is_not_well(kind: str) -> None:
         assert report["next"] == {"step": "ask", "alone": False}
 
 
-async def test_an_account_that_an_operator_has_disabled_opens_at_no_time() -> None:
+async def test_a_disabled_account_has_no_opening_time() -> None:
     async with in_memory(config(upstream("http://up.example", "a@x", "b@x"))) as g:
         g.gateway.runtime.scheduler.disable("up", "a@x")
         first, second = (await explain(g))["accounts"]
@@ -200,7 +200,7 @@ async def test_an_account_that_an_operator_has_disabled_opens_at_no_time() -> No
         assert "opens_in" not in second
 
 
-async def test_nobody_can_be_asked_for_long_and_the_client_is_told_so() -> None:
+async def test_error_when_all_accounts_cool_down_for_long() -> None:
     async with in_memory(config(upstream("http://up.example", "a@x"))) as g:
         limit = error_response(429, "rate_limit_error", "slow down", [("retry-after", "90")])
         await g.post(ask(), limit)
@@ -216,9 +216,7 @@ async def test_nobody_can_be_asked_for_long_and_the_client_is_told_so() -> None:
         assert report["upstream_request"]["account"] == "a@x"
 
 
-async def test_a_short_cool_down_is_waited_for_and_one_that_passes_is_ignored_where_nobody_else_serves() -> (
-    None
-):
+async def test_short_cool_downs_are_waited_for_or_ignored_for_the_only_account() -> None:
     async with in_memory(config(upstream("http://up.example", "a@x"))) as g:
         limit = error_response(429, "rate_limit_error", "slow down", [("retry-after-ms", "2100")])
         await g.post(ask(), limit)
@@ -244,7 +242,7 @@ async def test_full_accounts_are_waited_for() -> None:
         await client.leave()
 
 
-# What is not sent at all.
+# Requests that are refused.
 
 
 @pytest.mark.parametrize(
@@ -256,7 +254,7 @@ async def test_full_accounts_are_waited_for() -> None:
         (ask(stop_sequences=["1", "2", "3", "4", "5", "6"]), 400, "stop_sequences"),
     ],
 )
-async def test_what_is_refused(document: dict[str, Any], status: int, words: str) -> None:
+async def test_refused_requests(document: dict[str, Any], status: int, words: str) -> None:
     async with in_memory(settings(GEMINI.replace('"*"', '"m"') + 'base_url = "https://up.example"\n')) as g:
         report = await built(g, "", [], orjson.dumps(document))
         response = await g.post(document)
@@ -296,7 +294,7 @@ FAILED_CALLS = [
         (ask("quota", max_tokens=1), Intercept(), False, "it is no warm-up"),
     ],
 )
-async def test_warm_ups_and_why(document: Any, intercept: Intercept, intercepted: bool, why: str) -> None:
+async def test_warmups_with_reasons(document: Any, intercept: Intercept, intercepted: bool, why: str) -> None:
     async with in_memory(config(upstream("http://up.example"), intercept=intercept), format="json") as g:
         report = await built(g, "", [], orjson.dumps(document))
         assert report["warmup"] == {"intercepted": intercepted, "why": why}
@@ -323,7 +321,7 @@ async def test_warm_ups_and_why(document: Any, intercept: Intercept, intercepted
         ([], {"thread": {"type": "start"}}, None, "how it begins: system and first user message"),
     ],
 )
-async def test_whose_conversation_it_is_and_why(
+async def test_conversation_with_its_source(
     headers: list[tuple[str, str]], fields: dict[str, Any], id: str | None, source: str
 ) -> None:
     auth = Auth(mode="strict", keys={"lap/top": Secret("k")})
@@ -334,7 +332,7 @@ async def test_whose_conversation_it_is_and_why(
         assert talk["id"] == id or (id is None and len(talk["id"]) == 9)
 
 
-# Who may ask, and what is not shown.
+# Access, and what is not shown.
 
 
 async def explain_without(g: InMemory, *headers: tuple[str, str]) -> Response:
@@ -345,7 +343,7 @@ async def explain_without(g: InMemory, *headers: tuple[str, str]) -> Response:
     return response
 
 
-async def test_a_key_is_needed_and_a_field_that_no_page_can_send() -> None:
+async def test_key_and_action_header_are_needed() -> None:
     auth = Auth(mode="all_except_health", keys={"me": Secret("k")})
     async with in_memory(config(upstream("http://up.example"), auth=auth)) as g:
         assert (await explain_without(g, ACTION)).status == 401
@@ -356,7 +354,7 @@ async def test_a_key_is_needed_and_a_field_that_no_page_can_send() -> None:
         assert page.status == 403
 
 
-async def test_a_body_has_the_size_that_any_has() -> None:
+async def test_body_size_limit() -> None:
     async with in_memory(config(upstream("http://up.example"), limits={"max_body": 50})) as g:
         assert (await explain_without(g, ACTION)).status == 413
 
@@ -402,7 +400,7 @@ async def test_no_token_is_fetched(tmp_path: Path) -> None:
         assert not g.wires
 
 
-async def test_where_a_cure_touches_what_is_sent_to_another_protocol() -> None:
+async def test_paths_of_cures_for_another_protocol() -> None:
     image = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "aGk="}}
     async with in_memory(settings(OPENAI)) as g:
         scheduler = g.gateway.runtime.scheduler

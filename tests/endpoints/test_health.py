@@ -47,7 +47,7 @@ def shaped(response: Response) -> str:
 @pytest.mark.parametrize(
     ("expose", "shown"), [("full", "up/a@x"), ("masked", "up/a***@x"), ("none", "up/an account")]
 )
-async def test_not_ready_says_why_and_until_when(expose: Any, shown: str) -> None:
+async def test_not_ready_has_reason_and_retry_after(expose: Any, shown: str) -> None:
     async with ScriptedUpstream() as up:
         up.script(LIMIT)
         settings = config(upstream(up.url, "a@x"), server={"expose": expose}, models={"m": "m", "n": "m"})
@@ -68,7 +68,7 @@ async def test_one_account_that_could_serve_is_enough() -> None:
             assert (await g.get("/readyz")).status == 200
 
 
-async def test_what_upstreams_refuse_is_shown_to_who_may_know() -> None:
+async def test_refusals_of_upstreams_are_shown_with_a_key() -> None:
     auth = Auth(keys={"laptop": Secret("key-of-laptop")}, mode="all_except_health")
     async with ScriptedUpstream() as up, running(config(upstream(up.url, "a@x"), auth=auth)) as g:
         up.script(
@@ -86,7 +86,7 @@ async def test_what_upstreams_refuse_is_shown_to_who_may_know() -> None:
         assert (await g.get("/readyz")).document == {"status": "ready"}
 
 
-async def test_nobody_to_be_ready() -> None:
+async def test_not_ready_without_accounts() -> None:
     async with running(config()) as g:
         response = await g.get("/readyz")
         assert shaped(response) == "no account is configured"

@@ -1,4 +1,4 @@
-"""The main line: what gets a response here, what is refused here, and what is handed to delivery."""
+"""POST /v1/messages: responses of the gateway itself, refusals, and requests handed to the proxy."""
 
 import json
 from typing import Any
@@ -30,7 +30,7 @@ def warmup(content: Any = "Warmup", **fields: Any) -> dict[str, Any]:
     ],
 )
 @pytest.mark.parametrize("stream", [False, True])
-async def test_a_warmup_is_responded_to_here(content: Any, stream: bool) -> None:
+async def test_a_warmup_gets_a_local_response(content: Any, stream: bool) -> None:
     async with ScriptedUpstream() as up, running(config(upstream(up.url))) as g:
         response = await g.post(warmup(content, stream=stream))
         assert response.status == 200
@@ -95,7 +95,7 @@ async def test_a_warmup_needs_no_route_but_a_key() -> None:
         {"model": "m", "messages": []},
     ],
 )
-async def test_a_prompt_is_none(body: dict[str, Any], stream: bool) -> None:
+async def test_a_prompt_is_no_warmup(body: dict[str, Any], stream: bool) -> None:
     async with ScriptedUpstream(respond=good) as up, running(config(upstream(up.url))) as g:
         response = await g.post({**body, "stream": stream})
         assert response.status == 200
@@ -119,7 +119,7 @@ PROBE = {"model": "m", "max_tokens": 1, "messages": [{"role": "user", "content":
         (Intercept(quota_probe=True), ask("quota"), False),
     ],
 )
-async def test_the_switches(intercept: Intercept, body: dict[str, Any], here: bool) -> None:
+async def test_warmup_interception_settings(intercept: Intercept, body: dict[str, Any], here: bool) -> None:
     async with (
         ScriptedUpstream(respond=good) as up,
         running(config(upstream(up.url), intercept=intercept)) as g,
@@ -143,7 +143,7 @@ async def test_the_switches(intercept: Intercept, body: dict[str, Any], here: bo
         (b'{"model":"m","messages":' + b"[" * 300 + b"]" * 300 + b"}", "nested"),
     ],
 )
-async def test_a_body_that_cannot_be_served(body: bytes, words: str) -> None:
+async def test_invalid_body(body: bytes, words: str) -> None:
     async with ScriptedUpstream() as up, running(config(upstream(up.url))) as g:
         response = await g.post(body)
         assert (response.status, response.error_type) == (400, "invalid_request_error")
@@ -154,7 +154,7 @@ async def test_a_body_that_cannot_be_served(body: bytes, words: str) -> None:
         assert "400 refused" in g.lines[0]
 
 
-async def test_a_model_that_nobody_serves() -> None:
+async def test_unknown_model() -> None:
     async with running(config(upstream("http://127.0.0.1:9", models={"a": "b", "c-*": "d"}))) as g:
         response = await g.post(ask(model="x"))
         assert (response.status, response.error_type) == (404, "not_found_error")
@@ -162,7 +162,7 @@ async def test_a_model_that_nobody_serves() -> None:
         assert response.header("x-account-email") is None
 
 
-async def test_the_query_and_the_head_go_along() -> None:
+async def test_query_and_headers_are_forwarded() -> None:
     async with ScriptedUpstream(respond=good) as up, running(config(upstream(up.url, "a@x"))) as g:
         await g.post(
             ask(), "/v1/messages?beta=true&x=%20", anthropic_beta="b-1", cookie="a=b", x_api_key="mine"
@@ -186,7 +186,7 @@ async def test_a_conversation_stays_and_belongs_to_a_key() -> None:
                 (await g.post(ask("one"), x_api_key=key, **SESSION)).header("x-account-email")
                 for key in ("sk-1", "sk-1", "sk-2", "sk-1", "sk-2")
             ]
-            # Without a session, what the conversation begins with tells.
+            # Without a session, the beginning of the conversation identifies it.
             other = [
                 (await g.post(ask(text), x_api_key="sk-1")).header("x-account-email")
                 for text in ("x", "y", "x", "y")

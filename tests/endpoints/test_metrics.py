@@ -1,4 +1,4 @@
-"""GET /metrics: the numbers of a day are those that its script had, in both formats, for whoever may know them."""
+"""GET /metrics: the numbers of a day equal its script, in both formats, with the same access rules as the status."""
 
 from collections.abc import Callable
 from typing import Any
@@ -109,7 +109,7 @@ async def test_a_day_in_numbers() -> None:
     assert value(found, "gateway_connections", side="client", state="active") == 1
 
 
-async def test_the_format_is_the_clients_choice() -> None:
+async def test_accept_chooses_the_format() -> None:
     async with running(config()) as g, await g.connect() as client:
         head = await client.request("HEAD", "/metrics")
         plain = await g.get("/metrics")
@@ -122,14 +122,14 @@ async def test_the_format_is_the_clients_choice() -> None:
     assert {"gateway_build_info", "process_cpu_seconds_total", "gateway_connections"} <= names
 
 
-async def test_a_key_is_asked_for_as_everywhere() -> None:
+async def test_metrics_need_a_key() -> None:
     auth = Auth(mode="all_except_health", keys={"prometheus": Secret("sk-1")})
     async with running(config(auth=auth)) as g:
         assert (await g.get("/metrics")).status == 401
         assert (await g.get("/metrics", authorization="Bearer sk-1")).status == 200
 
 
-async def test_labels_are_bounded_whatever_clients_send() -> None:
+async def test_labels_are_bounded() -> None:
     def respond(request: Received) -> Script:
         return error_response(404, "not_found_error", "no such model")
 
@@ -174,7 +174,7 @@ async def test_counts_stay_over_a_reload() -> None:
 
 
 class Others(Sharing):
-    """Stands for what processes tell each other: two others, one of which sends junk."""
+    """Stands for sharing between processes: two others, one of which sends junk."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -211,9 +211,9 @@ async def test_one_scrape_covers_all_processes() -> None:
         found = await scrape(g)
         assert value(found, "gateway_tokens_total", upstream="up", model="m", kind="output") == 14
         assert value(found, "gateway_account_available", upstream="up", account="one@example.com") == 1
-        # The request that asks counts where it only provides.
+        # The process that serves the scrape counts it; the others only provide.
         assert value(found, "gateway_in_flight") == 1
-        # What counts on when it has ended is no account's state, nor memory or connections.
+        # Only counters and histograms outlive a process, not gauges of accounts, memory or connections.
         lasting = orjson.loads(others.lasting["metrics"]())["families"]
         kinds = {name: FAMILIES[name].type for name in lasting}
         assert set(kinds.values()) == {"counter", "histogram"}

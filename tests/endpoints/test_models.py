@@ -97,11 +97,11 @@ async def test_paging_through_everything() -> None:
         ("?limit=1.5", "limit: must be a whole number from 1 to 1000"),
         ("?limit=", "limit: must be a whole number from 1 to 1000"),
         ("?limit=%D9%A1", "limit: must be a whole number from 1 to 1000"),
-        ("?after_id=nobody", "after_id: no model of that id is listed"),
+        ("?after_id=unknown", "after_id: no model of that id is listed"),
         ("?before_id=", "before_id: no model of that id is listed"),
     ],
 )
-async def test_a_page_that_cannot_be(query: str, words: str) -> None:
+async def test_invalid_page(query: str, words: str) -> None:
     async with running(settings()) as g:
         response = await g.get("/v1/models" + query)
     assert (response.status, response.error_type, response.message) == (400, "invalid_request_error", words)
@@ -144,8 +144,8 @@ async def test_a_model_that_a_pattern_serves() -> None:
     assert (response.status, response.document["id"]) == (200, "claude-x")
 
 
-@pytest.mark.parametrize("id", ["nobody", "A", "a/b", "%FF%FE"])
-async def test_a_model_that_is_not_there(id: str) -> None:
+@pytest.mark.parametrize("id", ["unknown", "A", "a/b", "%FF%FE"])
+async def test_unknown_model(id: str) -> None:
     async with running(config(upstream("http://127.0.0.1:9", models={"a": "m"}))) as g:
         response = await g.get(f"/v1/models/{id}")
     assert (response.status, response.error_type) == (404, "not_found_error")
@@ -181,7 +181,7 @@ async def test_exact_names_and_what_upstreams_list() -> None:
     ]
 
 
-async def test_nobody_waits_for_an_upstream() -> None:
+async def test_model_list_does_not_wait_for_upstreams() -> None:
     async with ScriptedUpstream() as up:
         up.script([Stall()])
         async with running(config(upstream(up.url), models={"m": "m"}), listing=True) as g:

@@ -1,4 +1,4 @@
-"""GET / and /api/hello: name, version, and what a client is to be told."""
+"""GET / and /api/hello: name, version, and settings for clients."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from tests.support.running import config, running
 
 
 @pytest.mark.parametrize("path", ["/", "/api/hello", "/?x=y"])
-async def test_what_this_is(path: str) -> None:
+async def test_name_and_version(path: str) -> None:
     async with running(config()) as g, await g.connect() as client:
         response = await client.request("GET", path)
         assert (response.status, response.header("content-type")) == (200, "application/json")
@@ -20,5 +20,5 @@ async def test_what_this_is(path: str) -> None:
         head = await client.request("HEAD", path)
         assert (head.status, head.body) == (200, b"")
         assert head.header("content-length") == str(len(response.body))
-        # The client goes on with the connection that it opened for this.
+        # The client keeps using the connection that it opened for this.
         assert head.header("connection") == "keep-alive"

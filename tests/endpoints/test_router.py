@@ -134,7 +134,7 @@ ADVICE = f"set the client's base URL to {BASE} (without /v1)"
         ("/v1/responses/", f": {NO_MESSAGES_API}"),
     ],
 )
-def test_what_is_said_of_a_path_that_is_none(path: str, words: str) -> None:
+def test_404_advice(path: str, words: str) -> None:
     error = not_found(path, BASE)
     assert (error.status, error.type, error.headers) == (404, "not_found_error", ())
     assert error.message == f"nothing is served at {path}{words}"
@@ -145,7 +145,7 @@ def test_a_very_long_path_is_not_repeated_whole() -> None:
     assert shown == [f"nothing is served at {'/' * 200}{more}" for more in ("", "...")]
 
 
-def test_what_is_said_of_a_wrong_method() -> None:
+def test_405_allowed_methods() -> None:
     route = ROUTES["/v1/messages"]
     assert allowed(route) == b"POST, OPTIONS"
     assert allowed(ROUTES["/healthz"]) == b"GET, HEAD, OPTIONS"

@@ -53,7 +53,7 @@ FROM_HERE = [
 
 
 @pytest.mark.parametrize(("enabled", "mode", "without", "wrong", "right"), FROM_HERE)
-async def test_who_may_from_this_machine(
+async def test_access_from_this_machine(
     enabled: Any, mode: Any, without: int, wrong: int, right: int
 ) -> None:
     page = 404 if enabled is False else 200
@@ -68,7 +68,7 @@ FROM_AFAR = [("loopback", "off", 403, 200), (True, "off", 200, 200), ("loopback"
 
 @pytest.mark.usefixtures("from_afar")
 @pytest.mark.parametrize(("enabled", "mode", "without", "right"), FROM_AFAR)
-async def test_who_may_from_another_machine(enabled: Any, mode: Any, without: int, right: int) -> None:
+async def test_access_from_another_machine(enabled: Any, mode: Any, without: int, right: int) -> None:
     async with running(settings(enabled, mode)) as g:
         assert await statuses(g) == (200, without, without)
         assert await statuses(g, **KEY) == (200, right, right)
@@ -98,7 +98,7 @@ GUARDS: list[tuple[dict[str, str], int, str]] = [
 
 @pytest.mark.parametrize(("headers", "status", "words"), GUARDS)
 @pytest.mark.parametrize("action", ["clear", "disable", "enable"])
-async def test_a_foreign_page_can_do_nothing(
+async def test_a_foreign_origin_gets_no_status_and_no_action(
     action: str, headers: Mapping[str, str], status: int, words: str
 ) -> None:
     async with running(settings(allowed_origins=(FOREIGN,))) as g:
@@ -110,7 +110,7 @@ async def test_a_foreign_page_can_do_nothing(
 
 
 async def test_a_page_that_may_send_requests_may_not_send_actions() -> None:
-    """Neither does its browser get leave for the header, nor would it be heard."""
+    """Its browser is refused the header by the preflight, and the action would be refused, too."""
     async with running(settings(allowed_origins=(FOREIGN,))) as g, await g.connect() as client:
         asks = [("origin", FOREIGN), ("access-control-request-method", "POST")]
         for field, allowed in (("X-Api-Key", True), ("content-type, X-Gateway-Action", False)):
@@ -121,7 +121,7 @@ async def test_a_page_that_may_send_requests_may_not_send_actions() -> None:
         assert (await g.get("/status.json", origin=FOREIGN)).status == 403
 
 
-async def test_a_name_that_was_rebound_is_not_ours() -> None:
+async def test_dns_rebinding_is_refused() -> None:
     async with running(settings()) as g:
         for target in ("/status", "/status.json", "/status/events"):
             async with await g.connect() as client:
@@ -129,9 +129,9 @@ async def test_a_name_that_was_rebound_is_not_ours() -> None:
                 assert (await client.response()).status == 403
 
 
-async def test_the_page_is_held_to_itself() -> None:
+async def test_status_page_has_a_content_security_policy() -> None:
     async with running(settings(mode="strict")) as g, await g.connect() as client:
-        # Twice: the second head is recognised, and asks for no key either.
+        # Twice: a recognised head needs no key either.
         responses = [await client.request("GET", "/status") for _ in range(2)]
         for response in responses:
             assert response.status == 200
@@ -161,7 +161,7 @@ async def test_the_page_is_held_to_itself() -> None:
         assert (head.status, head.header("content-length")) == (200, str(len(responses[0].body)))
 
 
-async def test_the_document_is_kept_by_nobody() -> None:
+async def test_status_document_is_not_cached() -> None:
     async with running(settings()) as g, await g.connect() as client:
         response = await client.request("GET", "/status.json")
         assert response.header("cache-control") == "no-store"
@@ -185,13 +185,13 @@ BODIES: list[tuple[str, bytes, int, str]] = [
 
 
 @pytest.mark.parametrize(("action", "body", "status", "words"), BODIES)
-async def test_what_is_no_action(action: str, body: bytes, status: int, words: str) -> None:
+async def test_invalid_actions(action: str, body: bytes, status: int, words: str) -> None:
     async with running(settings()) as g:
         response = await g.post(body, f"/status/{action}", **ACT)
         assert (response.status, words in response.message) == (status, True)
 
 
-async def test_what_was_kept_goes_when_it_is_turned_off() -> None:
+async def test_recent_requests_are_dropped_when_turned_off() -> None:
     async with running(settings(True)) as g:
         await g.post(ask())
         assert len((await g.get("/status.json")).document["requests"]) == 1

@@ -266,7 +266,7 @@ async def test_what_goes_out() -> None:
     assert repr(talk.connection) == "<ClientConnection [http://up, ACTIVE, Request Count: 2]>"
 
 
-async def test_bytes_before_the_first_request() -> None:
+async def test_a_connection_before_its_first_request() -> None:
     connection = ClientConnection("http://up", LIMITS)
     assert repr(connection) == "<ClientConnection [http://up, NEW, Request Count: 0]>"
     wire = Wire()

@@ -94,7 +94,7 @@ CHANGES: dict[str, Callable[[dict[str, Any]], object]] = {
     "cache": followed,
     **{f"cure {name}": cured(name) for name in CURES if name not in REPAIRS},
 }
-"""Everything that changes a history: the repairs in their order, and each change by itself."""
+"""Everything that changes a history: the repairs in their order, and each change alone."""
 
 
 def turns(*contents: Any) -> Callable[[int], dict[str, Any]]:

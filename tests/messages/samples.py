@@ -93,7 +93,7 @@ def client_requests() -> list[tuple[str, dict[str, Any]]]:
 
 
 def frozen(document: object) -> bytes:
-    """What a document holds, to see later that nobody changed it."""
+    """Return a copy of a document, to check later that it was not changed."""
     return orjson.dumps(document)
 
 
@@ -112,7 +112,7 @@ data = st.sampled_from(
 """Tool inputs and schemas that look like the protocol's own blocks."""
 
 
-# Strategies by themselves, not in what draws from them: each that is made costs as much as many draws.
+# Strategies are module constants: creating one inside another costs as much as many draws.
 _KINDS = ["text", "text", "thinking", "redacted_thinking", "tool_use", "tool_reference", "image", "odd"]
 _OUTER = ["tool_result", "tool_result", "server_tool_use", "web_search_tool_result", "compaction"]
 _kinds, _all_kinds = st.sampled_from(_KINDS), st.sampled_from([*_KINDS, *_OUTER])
@@ -125,7 +125,7 @@ _odd_blocks = st.sampled_from(["the block", "a string", None, 5, {"no": "type"}]
 
 @st.composite
 def blocks(draw: st.DrawFn, *, inner: bool = True) -> Any:
-    """A content block, now and then one that is none; `inner` allows a tool result."""
+    """A content block, sometimes an invalid one; `inner` allows a tool result."""
     kind = draw(_all_kinds if inner else _kinds)
     block: dict[str, Any] = {"type": kind, **draw(marks)}
     if kind == "text":

@@ -1,4 +1,4 @@
-"""messages/collect.py: streams as hosts send them, and the message that each tells, or why it tells none."""
+"""messages/collect.py: streams as hosts send them, and the message of each, or why there is none."""
 
 from typing import Any
 
@@ -116,7 +116,7 @@ def text(text: str) -> dict[str, Any]:
             ],
             [{"type": "text", "text": "a"}, {"type": "text", "text": "bc"}],
         ),
-        # What is no content: pings, unknown events, other data.
+        # Events without content: pings, unknown events, other data.
         (
             [
                 {"type": "ping"},
@@ -235,7 +235,7 @@ def test_an_error_event_ends_it(data: dict[str, Any], expected: tuple[str, str])
         ({"type": "message_delta", "delta": {}, "usage": 5}, "message_delta"),
     ],
 )
-def test_what_cannot_be_understood_is_an_error(event: Any, message: str) -> None:
+def test_malformed_events_are_an_error(event: Any, message: str) -> None:
     collector = collected(START, *block({"type": "text", "text": ""}, stop=False), event, *END)
     assert collector.error is not None
     assert collector.error[0] == "api_error"

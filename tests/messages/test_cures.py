@@ -1,4 +1,4 @@
-"""messages/cures.py: what each cure makes of a document, what it never touches, and that earlier turns stay."""
+"""messages/cures.py: how each cure changes a document, what it never touches, and that earlier turns stay."""
 
 import json
 from base64 import b64encode
@@ -89,7 +89,7 @@ FIELDS: list[tuple[str, dict[str, Any], dict[str, Any] | None]] = [
         history(user("a"), system("s")),
     ),
     ("system.0.cache_control", base(system=[text("s", **MARK)]), base(system=[text("s")])),
-    # Never what a request is made of, never data, never what is not there.
+    # Never a required field, never data, never a field that is absent.
     *(
         (path, base(max_tokens=5, stream=True, system="s", tools=[READ]), None)
         for path in (
@@ -472,9 +472,7 @@ DETAILS = st.sampled_from(
 
 
 @given(odd_documents(), st.sampled_from(sorted(CURES)), DETAILS)
-def test_values_of_the_wrong_kind_are_no_matter_to_any_cure(
-    document: dict[str, Any], name: str, detail: str
-) -> None:
+def test_cures_ignore_values_of_the_wrong_kind(document: dict[str, Any], name: str, detail: str) -> None:
     before = json.dumps(document)
     cured = CURES[name](document, detail)
     assert json.dumps(document) == before
@@ -504,7 +502,7 @@ def test_a_cured_conversation_begins_the_same_every_turn(name: str) -> None:
         for request in grown(document):
             cured = CURES[name](request, "messages.0.content.0.cache_control")["messages"]
             if name == "cache_marks":
-                # Marks move with each turn; what they mark does not change.
+                # Cache marks move with each turn; the marked blocks do not change.
                 cured = without_marks(cured)
             # More may be folded into the last message.
             settled = seen[:-1]
@@ -513,7 +511,7 @@ def test_a_cured_conversation_begins_the_same_every_turn(name: str) -> None:
 
 
 @given(documents())
-def test_marks_are_at_most_as_many_as_the_api_takes(document: dict[str, Any]) -> None:
+def test_cache_marks_limit(document: dict[str, Any]) -> None:
     cured = CURES["cache_marks"](document, "")
     blocks = [*cured.get("tools", ()), *(cured["system"] if isinstance(cured.get("system"), list) else ())]
     for message in cured["messages"]:

@@ -1,4 +1,4 @@
-"""messages/history.py: changes copy only what they must, and merging follows its rules."""
+"""messages/history.py: changes copy only the blocks that change, and merging follows its rules."""
 
 from typing import Any
 
@@ -100,9 +100,7 @@ def test_nothing_to_change_is_the_same_document(kinds: tuple[str, ...]) -> None:
         ([user("a"), assistant("drop")], [user("a")]),
     ],
 )
-def test_a_message_that_is_left_out_lets_its_neighbours_meet(
-    messages: list[Any], expected: list[Any]
-) -> None:
+def test_removing_a_message_merges_its_neighbours(messages: list[Any], expected: list[Any]) -> None:
     out = change_contents({"messages": messages}, lambda content: None if content == "drop" else content)
     assert out == {"messages": expected}
 
@@ -119,7 +117,7 @@ def test_a_message_that_is_left_out_lets_its_neighbours_meet(
         (user({}), user("a"), False),
     ],
 )
-def test_who_may_be_merged(first: dict[str, Any], second: dict[str, Any], expected: bool) -> None:
+def test_which_messages_are_merged(first: dict[str, Any], second: dict[str, Any], expected: bool) -> None:
     assert are_mergeable(first, second) is expected
 
 
@@ -144,7 +142,7 @@ def test_merging(run: list[dict[str, Any]], expected: dict[str, Any]) -> None:
     assert repr(run) == before
 
 
-def test_a_run_of_one_is_itself() -> None:
+def test_a_run_of_one_message_is_unchanged() -> None:
     message = user("a")
     assert merge_messages([message]) is message
 

@@ -51,7 +51,7 @@ BROKEN = [
     jpeg(segment(0xE0, 16))[:25],
     jpeg(b"\xff\xe0\x00\x04\0\0oops"),
     jpeg(*[segment(0xE1, 65535)] * 3),
-    # So many segments and fill bytes that no camera writes them.
+    # More segments and fill bytes than any camera writes.
     jpeg(b"\xff" * 2000),
     jpeg(*[segment(0xE1, 2)] * 1000),
 ]
@@ -72,5 +72,5 @@ def test_no_size(picture: bytes) -> None:
 
 
 @pytest.mark.parametrize("data", ["é", "abc", "\ud800", "https://example.com/x.png"])
-def test_what_is_no_base64_has_no_size(data: str) -> None:
+def test_invalid_base64_has_no_size(data: str) -> None:
     assert image_size(data) is None

@@ -1,4 +1,4 @@
-"""messages/json_documents.py: what is read is written back, exactly, whoever has to do the reading."""
+"""messages/json_documents.py: documents are written exactly as they were read, by either parser."""
 
 import json
 import math
@@ -44,7 +44,7 @@ AS_WRITTEN = [
 
 
 @pytest.mark.parametrize("raw", AS_WRITTEN)
-def test_what_is_read_is_written_again(raw: bytes) -> None:
+def test_documents_are_written_as_they_were_read(raw: bytes) -> None:
     document, by_orjson = read_quickly(raw)
     assert by_orjson
     assert with_every_digit(document, raw) is document
@@ -96,7 +96,7 @@ def test_a_quick_reading_may_lack_digits(raw: bytes, is_exact: bool) -> None:
     assert repr(exact) == repr(read_document(raw)) == repr(json.loads(raw))
 
 
-def test_what_orjson_cannot_read_is_exact_at_once() -> None:
+def test_documents_that_orjson_refuses_are_read_exactly() -> None:
     assert read_quickly(b'["\\ud800",18446744073709551616]') == (["\ud800", 2**64], False)
 
 
@@ -131,7 +131,7 @@ def test_nan_is_read_and_written() -> None:
         (b"[" * 100_000, "nested deeper than 200 levels"),
     ],
 )
-def test_what_cannot_be_read_says_where(raw: bytes, message: str) -> None:
+def test_json_errors_name_the_position(raw: bytes, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         read_document(raw)
 
@@ -161,18 +161,18 @@ def test_a_document_holds_a_million_values_at_most(
 @pytest.mark.parametrize(
     "text", [b"well, {this} is [prose], so ", b'\\"a\\": [1, 2], ', b"\\\\,", b",\xf0\x9f\x98\x80"]
 )
-def test_commas_and_brackets_of_texts_are_no_values(text: bytes) -> None:
+def test_commas_and_brackets_in_strings_are_not_counted(text: bytes) -> None:
     raw = b'{"a":["' + text * MAX_VALUES + b'","",0]}'
     assert len(read_quickly(raw)[0]["a"]) == 3
 
 
 @pytest.mark.parametrize("end", [b"", b'"', b'"}', b'" "" "" "" ', b"[]{}[] "])
-def test_what_is_no_document_is_counted_in_one_pass_too(end: bytes) -> None:
+def test_invalid_documents_are_counted_in_one_pass(end: bytes) -> None:
     with pytest.raises(ValueError, match="line 1"):
         read_quickly(b'{"a":"' + b"," * (3 * MAX_VALUES) + end * 10_000)
 
 
-def test_what_only_the_slow_reader_takes_is_bounded_outside_ascii() -> None:
+def test_the_slow_parser_bounds_non_ascii_documents() -> None:
     for text in ("a", "é"):
         raw = b"[NaN,%b]" % orjson.dumps(text * (MAX_LENIENT // len(text.encode()) - 10))
         assert read_quickly(raw)[0][1][0] == text
@@ -198,7 +198,7 @@ def test_values_of_a_key_are_found_at_the_top(raw: bytes, values: list[bytes]) -
     assert [raw[start:end] for start, end in member_values(raw, compile_key("key"))] == values
 
 
-def test_nesting_does_not_count_what_is_side_by_side() -> None:
+def test_nesting_depth_ignores_siblings() -> None:
     document = read_document(b"[" + b",".join([nested(MAX_DEPTH - 1, b"[ ")] * 300) + b"]")
     assert len(document) == 300
 
@@ -220,7 +220,7 @@ def test_write(document: object, raw: bytes) -> None:
     assert write_document(document) == raw
 
 
-def test_nobody_looks_for_what_is_known_not_to_be_there() -> None:
+def test_write_of_a_finite_document() -> None:
     assert write_document([math.nan], finite=True) == b"[null]"
     assert write_document([2**64, "\ud800"], finite=True) == b'[18446744073709551616,"\\ud800"]'
 

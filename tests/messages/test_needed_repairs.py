@@ -1,4 +1,4 @@
-"""messages/repair.py, `needed_repairs`: what it does not name needs no repair; real clients' requests need none."""
+"""messages/repair.py, `needed_repairs`: a repair that it does not name changes nothing; real clients need none."""
 
 from typing import Any
 
@@ -138,11 +138,11 @@ def test_what_the_fields_need(fields: dict[str, Any], due: set[str]) -> None:
         user(result(content=[result()])),
     ],
 )
-def test_what_the_protocol_does_not_know_may_need_anything(message: dict[str, Any]) -> None:
+def test_unknown_block_types_may_need_any_repair(message: dict[str, Any]) -> None:
     assert needed_repairs({"messages": [message]}) == ALL
 
 
-def test_fields_too() -> None:
+def test_malformed_system_and_tools_may_need_any_repair() -> None:
     assert needed_repairs({"messages": [], "system": [5]}) == ALL
     assert needed_repairs({"messages": [], "tools": ["a"]}) == ALL
 
@@ -151,14 +151,14 @@ def test_every_repair_is_known() -> None:
     assert set(REPAIRS) == ALL
 
 
-def test_thinking_is_judged_by_the_dialect_asked_for() -> None:
+def test_thinking_repairs_depend_on_the_dialect() -> None:
     document = {"messages": [assistant(thought("gemini:s"))]}
     assert needed_repairs(document, "gemini:") == set()
     assert needed_repairs({"messages": [assistant(thought())]}, "gemini:") == {"foreign_thinking"}
 
 
 @pytest.mark.parametrize(("name", "document"), client_requests())
-def test_what_real_clients_send_needs_nothing(name: str, document: dict[str, Any]) -> None:
+def test_requests_of_real_clients_need_no_repair(name: str, document: dict[str, Any]) -> None:
     assert needed_repairs(document).isdisjoint(USUAL)
 
 
@@ -196,7 +196,7 @@ def ordinary(draw: st.DrawFn) -> dict[str, Any]:
 def repaired_by_all(
     document: dict[str, Any], names: frozenset[str], own_mark: str
 ) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """What `apply` would do if it asked nobody: every repair, in order."""
+    """What `apply` would do without `needed_repairs`: every repair, in order."""
     changed = []
     for name, repair in REPAIRS.items():
         before = document
@@ -234,7 +234,7 @@ def test_a_blank_block_may_hide_an_attribution() -> None:
 def test_repairs_that_are_not_named_would_change_nothing(
     document: dict[str, Any], names: frozenset[str], own_mark: str
 ) -> None:
-    # Of a continued thread's first turn nothing is asked: test_repair.py.
+    # The first turn of a continued thread is in test_repair.py.
     document.pop("thread", None)
     assert apply(document, names, own_mark=own_mark) == repaired_by_all(document, names, own_mark)
 

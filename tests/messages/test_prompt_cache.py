@@ -22,7 +22,7 @@ NOTHING: Verdict = ("", None, "")
 
 
 def turn(number: int, task: str = "do it", **changes: Any) -> Prefix:
-    """The prompt of a thread's turn, with so many rounds behind it."""
+    """Return the prompt of a thread after `number` rounds."""
     rounds = [
         message for at in range(number) for message in (assistant(f"{task} {at}"), user(f"go {task} {at}"))
     ]
@@ -79,7 +79,7 @@ def test_a_conversation_that_grows() -> None:
         (129, 0, ("lost:evicted", 129, "")),
     ],
 )
-def test_what_clearly_less_means(last: int, read: int, verdict: Verdict) -> None:
+def test_threshold_of_a_lost_prefix(last: int, read: int, verdict: Verdict) -> None:
     session = begun(written=last)
     assert session.judged(turn(2), record(read, last - read + 500, time=9.0)) == verdict
 
@@ -114,7 +114,7 @@ def test_each_cause(
     session = begun(**before)
     changes = {"time": 10.0, **changes}
     assert session.judged(prefix, record(1_000, 50_000, **changes)) == (f"lost:{cause}", 49_000, path)
-    # What is there now counts from then on.
+    # The current prompt counts from then on.
     assert session.judged(prefix, record(51_000, 0, **{**changes, "time": changes["time"] + 9.0})) == HIT
 
 
@@ -165,21 +165,21 @@ def test_a_request_beside_the_thread_and_one_that_goes_back() -> None:
     assert session.judged(beside, record(50_000, 9_000, time=1.0)) == HIT
     assert session.judged(turn(2), record(50_000, 900, time=2.0)) == HIT
     assert session.judged(turn(9), record(50_900, 90_000, time=3.0)) == HIT
-    # Back to the second turn: what it does not send it cannot lose.
+    # Back to the second turn: a prefix that is not sent is not lost.
     assert session.judged(turn(2), record(50_800, 0, time=4.0)) == HIT
 
 
-def test_requests_that_are_sent_together_find_nothing_of_each_other() -> None:
+def test_concurrent_requests_lose_nothing() -> None:
     session = Session()
     assert session.judged(turn(1), record(0, 50_000, time=1.0, first_byte=3.0)) == NEW
     assert session.judged(turn(1), record(0, 50_000, time=3.9)) == NEW
     assert session.judged(turn(2), record(0, 50_000, time=4.0)) == ("lost:evicted", 50_000, "")
 
 
-def test_hosts_that_tell_little() -> None:
+def test_hosts_without_cache_write_counts() -> None:
     session = Session()
     assert session.judged(turn(1), record(None, None)) == NOTHING
-    # A host that caches by itself says what it read, and never what it wrote.
+    # A host that caches automatically reports what it read, and never what it wrote.
     assert session.judged(turn(1), record(0, None)) == NOTHING
     assert session.judged(turn(2), record(0, 0)) == NOTHING
     assert session.judged(turn(3), record(5_000, None)) == HIT
@@ -189,14 +189,14 @@ def test_hosts_that_tell_little() -> None:
     assert session.judged(turn(5), record(5_000, 0, input_tokens=None), "another") == NEW
 
 
-def test_what_is_kept_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     session = begun()
     for number in range(2 * MAX_THREADS):
         session.judged(turn(0, f"task {number}"), record(0, 100, time=1.0))
     # The first thread is forgotten, the last is not.
     assert session.judged(turn(2), record(0, 50_000, time=2.0)) == NEW
     assert session.judged(turn(1, f"task {2 * MAX_THREADS - 1}"), record(100, 0, time=2.0)) == HIT
-    # So is what is too old to tell of.
+    # Entries too old to be explained are dropped, too.
     assert session.judged(turn(3), record(0, 50_000, time=7_203.0)) == NEW
 
     monkeypatch.setattr(prompt_cache, "MAX_CONVERSATIONS", 2)
@@ -214,7 +214,7 @@ counts = st.none() | st.integers(0, 10_000)
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.sampled_from("ab"), counts, counts, counts), max_size=12))
-def test_never_more_is_lost_than_was_there(
+def test_lost_tokens_are_at_most_the_prefix(
     steps: list[tuple[int, str, int | None, int | None, int | None]],
 ) -> None:
     session = Session()

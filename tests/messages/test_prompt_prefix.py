@@ -1,4 +1,4 @@
-"""What a cache sees of a prompt: which changes are none, where two prompts first differ, what is one thread."""
+"""The cached prefix of a prompt: changes that do not matter, the first difference of two prompts, threads."""
 
 from typing import Any
 
@@ -59,7 +59,7 @@ SAME: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("name", SAME)
-def test_what_is_no_change(name: str) -> None:
+def test_changes_that_a_cache_ignores(name: str) -> None:
     old, new = of(BASE), of(SAME[name])
     assert continues(new, old)
     assert difference(new, old) == ""
@@ -107,7 +107,7 @@ def test_the_first_path_that_differs(name: str) -> None:
     assert are_of_one_thread(new, old)
 
 
-def test_a_client_that_asks_no_more() -> None:
+def test_a_client_that_stops_caching() -> None:
     assert difference(of(BASE), of(SAME["a mark on all"])) == "cache_control"
 
 
@@ -123,7 +123,7 @@ OTHERS: dict[str, dict[str, Any]] = {
 
 
 def test_two_questions_of_one_text_are_no_thread() -> None:
-    """A probe and a title, both without tools, each with a system prompt of its own."""
+    """A probe and a title request, both without tools, each with its own system prompt."""
     probe, title, plain = (
         of(history(user("Warmup"), **fields)) for fields in ({"system": "a"}, {"system": "b"}, {})
     )
@@ -134,7 +134,7 @@ def test_two_questions_of_one_text_are_no_thread() -> None:
 
 
 @pytest.mark.parametrize("name", OTHERS)
-def test_what_is_another_thread(name: str) -> None:
+def test_other_threads(name: str) -> None:
     new = of(OTHERS[name])
     for old in (of(BASE), of(session())):
         assert not are_of_one_thread(new, old)

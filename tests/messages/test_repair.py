@@ -81,7 +81,7 @@ CONTINUED = {"thread": {"type": "continue", "previous_message_id": "msg_1"}}
         ([system("s"), user(result("s1")), assistant("b"), user("c")], None),
         ([assistant(call()), user(result("t9")), assistant("b")], None),
         ([], None),
-        # What is wrong in itself, and what comes behind the first turn.
+        # Messages that are invalid in themselves, and what follows the first turn.
         ([user(text(" "), result())], [user(result())]),
         ([user(result(content="", is_error=True))], [user(result(content=NO_MESSAGE, is_error=True))]),
         (
@@ -90,7 +90,7 @@ CONTINUED = {"thread": {"type": "continue", "previous_message_id": "msg_1"}}
         ),
     ],
 )
-def test_nothing_is_known_of_what_came_before_a_continued_thread(
+def test_repairs_of_a_continued_thread(
     messages: list[dict[str, Any]], expected: list[dict[str, Any]] | None
 ) -> None:
     document = history(*messages, **CONTINUED)
@@ -149,13 +149,13 @@ def test_repairs_that_are_off_change_nothing() -> None:
 
 
 @pytest.mark.parametrize(("name", "document"), client_requests())
-def test_what_real_clients_send_needs_no_repair(name: str, document: dict[str, Any]) -> None:
+def test_requests_of_real_clients_need_no_repair(name: str, document: dict[str, Any]) -> None:
     repaired, changed = apply(document, USUAL)
     assert changed == ()
     assert repaired is document
 
 
-def test_many_messages_of_one_role_are_merged_in_one_go() -> None:
+def test_many_messages_of_one_role_are_merged_in_one_pass() -> None:
     document = history(*[user("a")] * 20_000)
     repaired, _ = apply(document, USUAL)
     assert len(repaired["messages"][0]["content"]) == 20_000 * 3 - 2
@@ -178,9 +178,7 @@ def test_repairing_twice_is_repairing_once_and_touches_no_original(
 
 
 @given(odd_documents(), names)
-def test_values_of_the_wrong_kind_are_no_matter_to_any_repair(
-    document: dict[str, Any], names: frozenset[str]
-) -> None:
+def test_repairs_ignore_values_of_the_wrong_kind(document: dict[str, Any], names: frozenset[str]) -> None:
     before = json.dumps(document)
     repaired, changed = apply(document, names)
     assert json.dumps(document) == before
@@ -189,9 +187,7 @@ def test_values_of_the_wrong_kind_are_no_matter_to_any_repair(
 
 
 @given(documents(), st.sampled_from([USUAL, EVERY]))
-def test_a_repaired_history_is_one_that_upstreams_take(
-    document: dict[str, Any], names: frozenset[str]
-) -> None:
+def test_a_repaired_history_is_valid(document: dict[str, Any], names: frozenset[str]) -> None:
     document.pop("thread", None)
     repaired, _ = apply(document, names)
     messages = repaired["messages"]
@@ -218,7 +214,7 @@ def test_a_repaired_history_is_one_that_upstreams_take(
 
 @given(documents(), st.sampled_from(sorted(EVERY)))
 def test_data_is_never_touched(document: dict[str, Any], name: str) -> None:
-    """Whatever else happens, the tool inputs, schemas and result texts that are left are those that were there."""
+    """The remaining tool inputs, schemas and result texts are those of the original."""
     repaired, _ = apply(document, {name})
     for find in (inputs, schemas, result_texts):
         left, there = list(find(repaired)), list(find(document))

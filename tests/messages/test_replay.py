@@ -1,4 +1,4 @@
-"""messages/replay.py: the events of a whole message tell the same message again."""
+"""messages/replay.py: the events of a whole message are collected to the same message again."""
 
 from typing import Any
 

@@ -43,7 +43,7 @@ def test_a_clients_request_is_read() -> None:
 @pytest.mark.parametrize(
     ("stream", "expected"), [(True, True), (False, False), (None, False), (1, False), ("true", False)]
 )
-def test_only_true_is_a_wish_for_a_stream(stream: object, expected: bool) -> None:
+def test_stream_is_only_true_for_true(stream: object, expected: bool) -> None:
     assert read_request(orjson.dumps(body(stream=stream))).stream is expected
 
 
@@ -56,7 +56,7 @@ def test_only_true_is_a_wish_for_a_stream(stream: object, expected: bool) -> Non
         {"model": "m", "messages": [{"role": 5, "content": [{"type": "unheard of"}, 7]}], "new": {"a": 1}},
     ],
 )
-def test_what_the_gateway_need_not_know_passes(document: dict[str, Any]) -> None:
+def test_unknown_fields_pass(document: dict[str, Any]) -> None:
     assert read_request(orjson.dumps(document)).document == document
 
 
@@ -85,7 +85,7 @@ def test_what_the_gateway_need_not_know_passes(document: dict[str, Any]) -> None
         (b'{"model":"m","messages":[{},true]}', "messages.1: must be an object, not a boolean"),
     ],
 )
-def test_a_request_that_cannot_be_served_says_why(raw: bytes, message: str) -> None:
+def test_invalid_requests_name_the_field(raw: bytes, message: str) -> None:
     with pytest.raises(RequestError) as caught:
         read_request(raw)
     assert caught.value.status == 400
@@ -107,7 +107,7 @@ def test_a_request_that_cannot_be_served_says_why(raw: bytes, message: str) -> N
     ],
     ids=["messages", "blocks", "values"],
 )
-def test_a_request_that_holds_more_than_any_real_one_is_too_large(messages: bytes, message: str) -> None:
+def test_too_many_messages_or_blocks_is_413(messages: bytes, message: str) -> None:
     with pytest.raises(RequestError) as caught:
         read_request(b'{"model":"m","messages":[%b{}]}' % messages)
     assert (caught.value.status, caught.value.type) == (413, "request_too_large")
@@ -153,7 +153,7 @@ def test_a_byte_order_mark_is_dropped() -> None:
     assert read_request(b"\xef\xbb\xbf" + raw).raw == raw
 
 
-def test_what_only_other_readers_take_passes_and_keeps_its_bytes() -> None:
+def test_json_that_only_lenient_parsers_accept_keeps_its_bytes() -> None:
     raw = b'{"model":"m","messages":[{"role":"user","content":"\\ud83d"}],"n":NaN,"i":36893488147419103232}'
     read = read_request(raw)
     assert read.raw == raw
@@ -163,13 +163,13 @@ def test_what_only_other_readers_take_passes_and_keeps_its_bytes() -> None:
     assert splice_model(read, "x") == raw.replace(b'"m"', b'"x"')
 
 
-def test_digits_are_there_for_those_who_write() -> None:
+def test_exact_numbers_for_rewriting() -> None:
     read = read_request(b'{"model":"m","messages":[],"i":36893488147419103233,"f":0.5}')
     assert read.document["i"] == 2.0**65
     assert read.exact() == {"model": "m", "messages": [], "i": 2**65 + 1, "f": 0.5}
 
 
-def test_a_body_is_never_shown() -> None:
+def test_repr_does_not_show_the_body() -> None:
     read = read_request(b'{"model":"m","messages":[],"secret":"sesame"}')
     assert f"{read!r} {read}" == " ".join(["MessagesRequest(model='m', stream=False, 45 bytes)"] * 2)
 
@@ -262,7 +262,7 @@ def test_splicing_changes_a_clients_model_and_nothing_else(form: str) -> None:
             b'{"model":"m","messages":[{"model":["}",{"\\"]":1}]},{"x":"model"}],"tools":[{"model":{}}]}',
             b'{"model":"NEW","messages":[{"model":["}",{"\\"]":1}]},{"x":"model"}],"tools":[{"model":{}}]}',
         ),
-        # A long way to the end of what is around one of them, around two, and more of them than are looked at.
+        # Long nested values before and after the model, and many nested keys of the same name.
         (
             b'{"x":{"model":1,"y":[%b0]},"model":"m","messages":[]}' % (b"[]," * 200),
             b'{"x":{"model":1,"y":[%b0]},"model":"NEW","messages":[]}' % (b"[]," * 200),
@@ -286,14 +286,14 @@ def test_the_same_model_needs_no_splice() -> None:
     assert splice_model(read, "m") is read.raw
 
 
-def test_one_copy_is_kept_whatever_model_is_spliced_in() -> None:
+def test_one_copy_is_kept_for_all_models() -> None:
     raw = b'{"model":"m","messages":[],"i":36893488147419103233}'
     read = read_request(raw)
     for model in ("first", "second", "second", "m"):
         spliced = splice_model(read, model)
         assert spliced == raw.replace(b'"m"', b'"%b"' % model.encode())
         assert spliced is read.raw
-        # Whoever reads it again, or exactly, finds what the client sent.
+        # Reading it again, or exactly, gives what the client sent.
         read.forget()
         read.recall()
         assert (read.model, read.document["model"], read.exact()) == ("m", "m", json.loads(raw))
@@ -451,12 +451,12 @@ def test_a_hash_differs_between_conversations() -> None:
     assert len({conversation(*beginning) for beginning in beginnings}) == len(beginnings)
 
 
-def test_only_the_first_blocks_of_a_conversation_tell_it_from_others() -> None:
+def test_only_the_first_blocks_of_a_conversation_are_hashed() -> None:
     many: list[Any] = [0] * 1000
     assert conversation(None, many) == conversation(None, [*many, "x"]) != conversation(None, ["x", *many])
 
 
-def test_a_user_id_that_is_a_document_of_its_own_is_not_read() -> None:
+def test_a_user_id_that_is_itself_a_document_is_not_read() -> None:
     session = {"session_id": "s", "x": "x" * 4096}
     assert conversation_id(body(metadata={"user_id": json.dumps(session)})) == conversation_id(body())
 

@@ -18,7 +18,7 @@ C_CALLS = 33
 
 
 def served(raw: bytes) -> bytes:
-    """Everything that is asked of a request on its way to an upstream of its own dialect, which knows another model."""
+    """Everything that is done with a request for an upstream of its own dialect, under another model name."""
     request = read_request(raw)
     document = request.document
     assert not is_warmup(document)

@@ -116,7 +116,7 @@ def test_whole_blocks_are_read_as_their_lines_are(raw: bytes, limit: int, cuts: 
     assert decode(pieces, limit) == expected
 
 
-def test_an_event_comes_as_soon_as_its_blank_line_does() -> None:
+def test_an_event_is_complete_at_its_blank_line() -> None:
     decoder = EventDecoder()
     assert decoder.feed(b"data: a\r\n\r") == [Event("", b"a")]
     assert decoder.feed(b"\ndata: b\n\n") == [Event("", b"b")]
@@ -181,7 +181,7 @@ def test_an_event_is_bounded(raw: bytes, fits: bool, step: int) -> None:
             feed()
 
 
-def test_a_long_line_in_many_pieces_costs_no_more_than_its_length() -> None:
+def test_a_long_line_in_many_pieces_takes_linear_time() -> None:
     decoder = EventDecoder()
     decoder.feed(b"data: ")
     for _ in range(100_000):

@@ -307,7 +307,7 @@ def test_a_start_without_usage_counts_nothing() -> None:
     assert not any(usage.values())
 
 
-def test_the_state_can_be_seen() -> None:
+def test_repr_shows_the_state() -> None:
     w = writer()
     assert (w.started, w.finished, w.has_content) == (False, False, False)
     w.start()
@@ -412,7 +412,7 @@ steps = st.one_of(
 
 
 @given(st.lists(steps), st.integers(1, 50))
-def test_whatever_is_written_is_collected_again(calls: list[tuple[str, Any]], cut: int) -> None:
+def test_written_streams_are_collected_again(calls: list[tuple[str, Any]], cut: int) -> None:
     """A plain model of the same calls, against writer, decoder and collector in a row."""
     w = writer()
     model = Model()

@@ -1,4 +1,4 @@
-"""messages/tokens.py: the estimate against true counts, pictures, PDFs, odd requests; and what it learns."""
+"""messages/tokens.py: the estimate against true counts, pictures, PDFs, odd requests; and its corrections."""
 
 import math
 from base64 import b64encode
@@ -101,7 +101,7 @@ def test_a_text_is_within_15_percent(name: str) -> None:
     assert abs(tokens([text(sample)] * 50) / true / 50 - 1) < 0.15
 
 
-def test_the_shortest_request_is_what_the_api_says() -> None:
+def test_estimate_of_the_shortest_request() -> None:
     assert estimate(request("hi")) == 8
 
 
@@ -279,7 +279,7 @@ def test_the_first_observation_counts_in_full_and_later_ones_move_it() -> None:
 
 
 @pytest.mark.parametrize(("estimated", "actual"), [(199, 500), (1000, 0), (1000, -5), (0, 10)])
-def test_observations_that_say_little_are_ignored(estimated: int, actual: int) -> None:
+def test_uninformative_observations_are_ignored(estimated: int, actual: int) -> None:
     correction = Correction()
     correction.observe("m", estimated, actual)
     assert correction.apply("m", 1000) == 1000

@@ -70,7 +70,7 @@ HISTORIES: dict[str, list[tuple[list[dict[str, Any]], list[dict[str, Any]] | Non
                 user(result("toolu_2")),
             ],
         ),
-        # Results of other turns, or of none, and what is no id.
+        # Results of other turns, or of none, and invalid ids.
         (
             [user(result("a:b")), assistant(call("x:y")), user("go"), assistant("b"), user(result("x:y"))],
             [
@@ -175,7 +175,7 @@ HISTORIES: dict[str, list[tuple[list[dict[str, Any]], list[dict[str, Any]] | Non
             [assistant(search(), call()), user(result()), assistant(text("b"))],
         ),
         ([assistant(search(), call()), user(result()), assistant(text("b")), user("c")], None),
-        # What is no id, and what only an assistant may say.
+        # Invalid ids, and blocks that only an assistant may have.
         ([assistant(search(5), found([]), {"type": 5}, "x"), user(search(), found())], None),
         ([{"role": "assistant"}, {"role": "odd", "content": [search()]}, user("a")], None),
     ],
@@ -243,7 +243,7 @@ HISTORIES: dict[str, list[tuple[list[dict[str, Any]], list[dict[str, Any]] | Non
             [user(result(content=[thought("s"), "odd"]))],
             [user(text('{"type":"thinking","thinking":"hm","signature":"s"}'), text('"odd"'))],
         ),
-        # Only an assistant calls a client's tools, and a call has a name to answer to.
+        # Only an assistant calls a client's tools, and a call without a name cannot get a result.
         ([user(call()), assistant(search())], None),
         ([assistant({"type": "tool_use"}, {"type": "tool_use", "id": 5}, "tool_use")], None),
         ([assistant("tool_use"), {"role": "odd", "content": [call()]}], None),

@@ -1,4 +1,4 @@
-"""messages/warmup.py: what is a warm-up and what is a prompt, and the response that a warm-up gets."""
+"""messages/warmup.py: which requests are warm-ups, and the response that a warm-up gets."""
 
 from typing import Any
 
@@ -61,7 +61,7 @@ def failed(content: Any, **more: Any) -> dict[str, Any]:
         (None, False),
     ],
 )
-def test_the_last_user_message_tells(content: Any, expected: bool) -> None:
+def test_a_warmup_is_the_last_user_message(content: Any, expected: bool) -> None:
     """A prompt where it is the only message, failed calls where such a prompt came first."""
     message = {"role": "user", "content": content}
     begun = [WARMUP, {"role": "assistant", "content": [{"type": "tool_use"}]}]
@@ -104,14 +104,14 @@ def test_an_older_warmup_is_history(messages: list[Any], expected: bool) -> None
     assert is_warmup({"messages": messages}) is expected
 
 
-def test_of_real_clients_only_warmups_are() -> None:
+def test_requests_of_real_clients_that_are_warmups() -> None:
     found = [name for name, document in client_requests() if is_warmup(document)]
     assert found == ["claude_code_2_0_76_warmups.1", "claude_code_2_0_76_warmups.2"]
     assert not any(is_quota_probe(document) for _, document in client_requests())
 
 
 @pytest.mark.parametrize(("length", "expected"), [(1024 * 1024, True), (1024 * 1024 + 1, False)])
-def test_a_message_that_is_too_long_is_none(length: int, expected: bool) -> None:
+def test_a_long_message_is_no_warmup(length: int, expected: bool) -> None:
     reminders = (REMINDER * (length // len(REMINDER))).ljust(length - len("Warmup"))
     assert (
         is_warmup({"messages": [{"role": "user", "content": [text(reminders), text("Warmup")]}]}) is expected
@@ -144,7 +144,7 @@ def test_the_response() -> None:
     assert (message["usage"]["input_tokens"], message["usage"]["output_tokens"]) == (1, 1)
 
 
-def test_the_stream_is_the_six_events_and_tells_the_same_message() -> None:
+def test_the_stream_has_six_events_and_the_same_message() -> None:
     collector = Collector()
     decoded = EventDecoder().feed(response_events("claude-x", "msg_1"))
     for event in decoded:

@@ -87,13 +87,13 @@ WARNING: look here"""
         (Auth(mode="strict", keys={"ci": SECRET}), "auth strict, keys: ci"),
     ],
 )
-def test_who_may_come_in(auth: Auth, clients: str) -> None:
+def test_access_line(auth: Auth, clients: str) -> None:
     lines = summary(Config(auth=auth, upstreams=(SECOND,))).splitlines()
     assert lines[0] == "The configuration is valid."
     assert f"clients          {clients}" in lines
 
 
-def test_what_no_upstream_serves() -> None:
+def test_models_that_no_upstream_serves() -> None:
     config = Config(models={"fast": "small"}, upstreams=(FIRST,))
     assert summary(config).splitlines()[-4:] == [
         "  fast -> not served (404)",
@@ -133,7 +133,7 @@ def test_files_that_cannot_be_used_are_named(tmp_path: Path) -> None:
     assert problems(Config(upstreams=(SECOND,))) == []
 
 
-def test_nobody_is_asked_for_a_passphrase(tmp_path: Path) -> None:
+def test_an_encrypted_key_does_not_prompt_for_a_passphrase(tmp_path: Path) -> None:
     issued = trustme.CA().issue_cert("localhost")
     key = serialization.load_pem_private_key(issued.private_key_pem.bytes(), None)
     sealed = key.private_bytes(
@@ -163,7 +163,7 @@ def test_nobody_is_asked_for_a_passphrase(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_over_what_it_shares(sharing: Sharing, line: str) -> None:
+def test_sharing_line(sharing: Sharing, line: str) -> None:
     text = summary(Config(sharing=sharing))
     assert line in text.splitlines()
     assert CANARY not in text

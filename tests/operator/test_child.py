@@ -1,4 +1,4 @@
-"""The client as a process: when its end is told, and what is done when it stops."""
+"""The client as a process: the callback at its end, and how it is stopped and continued."""
 
 import asyncio
 import os
@@ -36,7 +36,7 @@ def before() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("before")
-async def test_the_end_is_told_once_however_early_it_comes() -> None:
+async def test_the_end_is_reported_once() -> None:
     calls: list[str] = []
     handlers: Handlers = {signal.SIGTERM: lambda: calls.append("stop")}
     child = Child(None)
@@ -70,7 +70,7 @@ async def test_a_stopped_client_stops_the_gateway_and_both_go_on(monkeypatch: py
     assert stops == [signal.SIGSTOP] * 2
 
 
-async def test_what_a_terminal_sends_to_its_foreground_is_not_sent_twice(
+async def test_terminal_signals_are_not_forwarded(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     sent: list[int] = []
@@ -86,7 +86,7 @@ async def test_what_a_terminal_sends_to_its_foreground_is_not_sent_twice(
 async def test_a_client_that_the_shell_continued_is_not_continued_again(
     monkeypatch: pytest.MonkeyPatch, rest: str
 ) -> None:
-    """A second SIGCONT would wake it up when it has stopped again meanwhile."""
+    """A second SIGCONT would wake it up if it had stopped again since."""
     child = Child(cast(Terminal, Foreground()))
     sent: list[int] = []
     real = os.kill
@@ -103,7 +103,7 @@ async def test_a_client_that_the_shell_continued_is_not_continued_again(
 
 
 @pytest.mark.usefixtures("before")
-async def test_a_loop_that_is_closed_is_told_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_closed_loop_gets_no_callback(monkeypatch: pytest.MonkeyPatch) -> None:
     child = Child(None)
 
     def closed(*_: Any) -> None:

@@ -1,4 +1,4 @@
-"""`gateway completion`: the shells themselves say what they would complete."""
+"""`gateway completion`: completions of the real shells."""
 
 import fcntl
 import os
@@ -74,7 +74,7 @@ def completed(shell: str, text: str, directory: Path, *lines: str) -> list[str]:
     ) as process:
         os.close(theirs)
         try:
-            # A shell shows what it was told as well: only the sum is its own. Behind its prompt the terminal is the
+            # A shell echoes its input as well: only the sum is its own output. Behind its prompt the terminal is the
             # shell's own, and nothing else looks at keys.
             os.write(terminal, f"{SETUP[shell]}; source ./script; echo READY-$((1+1))\r".encode())
             _read_until(terminal, b"READY-2.*=> ")
@@ -90,7 +90,7 @@ def _complete_in_fish(line: str, directory: Path) -> str:
     environ = {**ENVIRON, "HOME": str(directory)}
     run = subprocess.run(command, cwd=directory, env=environ, capture_output=True, text=True, check=True)
     assert run.stderr == ""
-    return "\n".join(answer.partition("\t")[0] for answer in run.stdout.splitlines())
+    return "\n".join(each.partition("\t")[0] for each in run.stdout.splitlines())
 
 
 def _typed(line: str, terminal: int) -> str:

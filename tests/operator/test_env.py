@@ -99,7 +99,7 @@ WINDOWS = Config(
     ],
 )
 def test_the_smallest_context_window(config: Config, listed: Mapping[str, int], smallest: str | None) -> None:
-    """What the configuration says wins. Of models that no table names a client knows the windows itself."""
+    """The configuration wins. The client itself knows the windows of models that no table names."""
     name = "CLAUDE_CODE_MAX_CONTEXT_TOKENS"
     assert environment(config, {}, windows=listed).get(name) == smallest
     assert name not in environment(config, {name: "7"}, windows=listed)
@@ -108,14 +108,14 @@ def test_the_smallest_context_window(config: Config, listed: Mapping[str, int], 
 @pytest.mark.parametrize(
     "body", [b"", b"[]", b'{"data": 1}', b'{"data": [1]}', b'{"data": [{"id": 1, "max_input_tokens": 2}]}']
 )
-async def test_a_gateway_that_lists_nothing_of_use(body: bytes) -> None:
+async def test_a_gateway_without_a_usable_model_list(body: bytes) -> None:
     async with ScriptedUpstream() as up:
         up.script([b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body)])
         assert await asyncio.to_thread(fetch_windows, Peer(up.url)) == {}
     assert await asyncio.to_thread(fetch_windows, Peer(up.url)) == {}
 
 
-async def test_the_command_asks_the_gateway_that_runs(
+async def test_env_reads_models_from_the_running_gateway(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.delenv("CLAUDE_CODE_MAX_CONTEXT_TOKENS", raising=False)

@@ -1,4 +1,4 @@
-"""`gateway explain`: what it reads, what it prints, and that it opens nothing."""
+"""`gateway explain`: its input, its output, and that it opens no connection."""
 
 import asyncio
 import io
@@ -171,9 +171,7 @@ def test_one_captured_request_and_fields_that_win_over_it() -> None:
         (["request.json", "--url", "ftp://h"], "--url: ftp://h is not an address"),
     ],
 )
-def test_what_the_caller_can_correct(
-    arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_usage_errors(arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["explain", *arguments]) == 2
     output = capsys.readouterr()
     assert words in output.err
@@ -245,7 +243,7 @@ def test_a_request_that_is_refused_before_it_is_read(
 # A gateway that runs.
 
 
-async def test_a_running_gateway_is_asked_as_it_stands(capsys: pytest.CaptureFixture[str]) -> None:
+async def test_explain_with_a_running_gateway(capsys: pytest.CaptureFixture[str]) -> None:
     auth = Auth(mode="strict", keys={"laptop": Secret("canary")})
     async with running(config(upstream("http://127.0.0.1:9", "a@x", "b@x"), auth=auth)) as g:
         scheduler = g.gateway.runtime.scheduler
@@ -261,13 +259,13 @@ async def test_a_running_gateway_is_asked_as_it_stands(capsys: pytest.CaptureFix
         assert "the request was not explained: 401 this gateway's key" in capsys.readouterr().err
 
 
-def test_nobody_runs_there(capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_gateway_at_the_address(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["explain", "request.json", "--url", f"http://127.0.0.1:{free_port()}"]) == 1
     assert "does not respond: Connection refused" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("response", [b"404 X\r\n\r\n{}", b"200 X\r\n\r\n[]", b"200 X\r\n\r\n<html>"])
-async def test_something_else_runs_there(response: bytes, capsys: pytest.CaptureFixture[str]) -> None:
+async def test_another_server_at_the_address(response: bytes, capsys: pytest.CaptureFixture[str]) -> None:
     async def other(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await read_request(reader)
         writer.write(b"HTTP/1.1 " + response)
@@ -316,7 +314,7 @@ REPORT: dict[str, Any] = {
         ),
     ],
 )
-def test_what_comes_next(step: dict[str, Any], line: str) -> None:
+def test_next_step(step: dict[str, Any], line: str) -> None:
     shown = report_text({**REPORT, "next": step}).splitlines()
     assert shown[0] == "request       m?[2J, streamed, 1 messages, 1,234 bytes"
     assert line in shown
@@ -349,7 +347,7 @@ def test_an_interception_and_changes_that_find_nothing() -> None:
     assert max(map(len, lines)) == WIDTH
 
 
-async def test_a_running_gateway_and_the_configuration_alone_say_the_same(
+async def test_explain_is_the_same_with_and_without_a_running_gateway(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert cli.main(["explain", "request.json", "--json", *HEADERS]) == 0

@@ -14,7 +14,7 @@ from tests.support.running import config, running
 KEYS = Auth(mode="strict", keys={"none": Secret(""), "laptop": Secret("canary-key")})
 
 
-async def test_the_configuration_says_address_and_key() -> None:
+async def test_address_and_key_from_the_configuration() -> None:
     async with running(config(auth=KEYS)) as g:
         peer = peer_for(g.gateway.runtime.config, g.gateway.runtime.base_url)
         response = await asyncio.to_thread(peer.request, "GET", "/v1/models")
@@ -40,7 +40,7 @@ async def test_a_certificate_of_its_own_is_trusted(tmp_path: Path) -> None:
             await asyncio.to_thread(stranger.request, "GET", "/healthz")
 
 
-async def test_nobody_there_and_half_a_response_are_one_line() -> None:
+async def test_connection_errors_are_one_line() -> None:
     async def half(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhalf")
@@ -69,7 +69,7 @@ def test_addresses_as_people_write_them(url: str, shown: str) -> None:
 
 
 @pytest.mark.parametrize("url", ["ftp://h", "http://", "http://h:port", "http://h:99999"])
-def test_what_is_no_address(url: str) -> None:
+def test_invalid_addresses(url: str) -> None:
     with pytest.raises(ConfigError, match=r"^--url: "):
         Peer(url)
 

@@ -1,4 +1,4 @@
-"""`gateway run`: a client behind a gateway of its own, its terminal, its signals, its end, and the log."""
+"""`gateway run`: a client behind a private gateway; terminal, signals, exit code, and the log."""
 
 import asyncio
 import fcntl
@@ -35,7 +35,7 @@ VARIABLES = ("ANTHROPIC_BASE_URL", "ANTHROPIC_AUTH_TOKEN", "ANTHROPIC_API_KEY", 
 
 @pytest.fixture(autouse=True)
 def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A directory and an environment of its own, without a terminal."""
+    """A private directory and environment, without a terminal."""
     monkeypatch.chdir(tmp_path)
     for name in (*VARIABLES, "XDG_STATE_HOME", "GATEWAY_CONFIG", "CLAUDE_CODE_MAX_CONTEXT_TOKENS"):
         monkeypatch.delenv(name, raising=False)
@@ -100,7 +100,7 @@ def test_signals_are_passed_on(capfd: pytest.CaptureFixture[str], name: str) -> 
     script = (
         f"trap 'echo got it; exit 9' {name}; kill -{name} $PPID; for i in $(seq 500); do sleep 0.01; done"
     )
-    # As in a process of its own: what is ignored would stay so.
+    # As in a separate process: ignored signals would stay ignored.
     before = signal.signal(signal.Signals[f"SIG{name}"], signal.SIG_DFL)
     try:
         assert started(capfd, script) == (9, "got it\n")
@@ -108,7 +108,7 @@ def test_signals_are_passed_on(capfd: pytest.CaptureFixture[str], name: str) -> 
         signal.signal(signal.Signals[f"SIG{name}"], before)
 
 
-def test_what_is_ignored_stays_ignored(capfd: pytest.CaptureFixture[str]) -> None:
+def test_ignored_signals_stay_ignored(capfd: pytest.CaptureFixture[str]) -> None:
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         assert started(capfd, "kill -HUP $PPID; kill -HUP $$; echo alive") == (0, "alive\n")
@@ -116,7 +116,7 @@ def test_what_is_ignored_stays_ignored(capfd: pytest.CaptureFixture[str]) -> Non
         signal.signal(signal.SIGHUP, before)
 
 
-def test_without_a_terminal_a_stopped_client_stops_nobody(capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_stopped_client_without_a_terminal(capfd: pytest.CaptureFixture[str]) -> None:
     # The gateway passes SIGCONT on; it is sent again in case the first one came before the stop.
     script = "while sleep 0.05 && kill -0 $$; do kill -CONT $PPID; done 2>/dev/null & kill -STOP $$; echo on"
     assert started(capfd, script) == (0, "on\n")
@@ -125,7 +125,7 @@ def test_without_a_terminal_a_stopped_client_stops_nobody(capfd: pytest.CaptureF
 def test_a_second_signal_ends_the_draining(
     capfd: pytest.CaptureFixture[str], elsewhere: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A grandchild that still streams holds the gateway, but not for ever."""
+    """A grandchild that still streams delays the gateway's end, but not for ever."""
     script = (
         f"{sys.executable} -c 'import json, os, signal, sys, time, urllib.request as u\n"
         'body = {"model": "m", "max_tokens": 9, "stream": True, '
@@ -174,7 +174,7 @@ def test_a_system_without_posix(capfd: pytest.CaptureFixture[str], monkeypatch: 
     assert "run needs a system with POSIX signals" in capfd.readouterr().err
 
 
-def test_a_wrong_configuration_starts_nothing(capfd: pytest.CaptureFixture[str], elsewhere: Path) -> None:
+def test_a_wrong_configuration_starts_no_client(capfd: pytest.CaptureFixture[str], elsewhere: Path) -> None:
     file = elsewhere / "gateway.toml"
     file.write_text("[upstreams.a]\npreset = 'zai'\n")
     assert cli.main(["run", "--", "/bin/sh", "-c", "touch ran"]) == 2
@@ -182,10 +182,10 @@ def test_a_wrong_configuration_starts_nothing(capfd: pytest.CaptureFixture[str],
     assert not (elsewhere / "ran").exists()
 
 
-def test_address_key_and_tls_are_its_own(
+def test_run_uses_its_own_address_key_and_tls(
     capfd: pytest.CaptureFixture[str], elsewhere: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A port that is taken, a key that is not set, TLS that no client trusts: none of it matters here."""
+    """A port that is taken, a key that is not set, TLS that no client trusts: `run` uses its own settings."""
     text = '[server]\nhost = "192.0.2.1"\nport = 1\n[auth]\nmode = "off"\napi_key = "${NOT_SET}"\n' + CONFIG
     file = elsewhere / "own.toml"
     file.write_text(text.replace('"wire"', '{ model = "wire", context = 64000 }'))
@@ -214,18 +214,18 @@ async def test_context_windows_that_an_upstream_lists(monkeypatch: pytest.Monkey
             assert await run._windows(g.gateway, {}) == {}
 
 
-def test_a_gateway_that_cannot_start_says_why(
+def test_start_errors_are_shown(
     capfd: pytest.CaptureFixture[str], elsewhere: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def start(gateway: Gateway) -> None:
-        gateway._log.warning("the last thing it said")
+        gateway._log.warning("the last warning")
         raise StartError("no port is free")
 
     monkeypatch.setattr(Gateway, "start", start)
     assert cli.main(["run", "--demo", "--", "/bin/sh", "-c", "touch ran"]) == 2
     errors = capfd.readouterr().err.splitlines()
     assert errors[0] == "gateway: no port is free"
-    assert errors[-1].endswith("warning: the last thing it said")
+    assert errors[-1].endswith("warning: the last warning")
     assert not (elsewhere / "ran").exists()
 
 
@@ -315,7 +315,7 @@ import os, select, signal, sys, termios, time, tty, urllib.request
 def say(*words): os.write(1, f"< {' '.join(map(str, words))} >\\n".encode())
 def lines():
     while True:
-        # Not for ever: a signal just before a call that waits is handled only when that returns.
+        # With a timeout: a signal just before a blocking call is handled only when that returns.
         if select.select([0], [], [], 0.05)[0]:
             yield sys.stdin.readline()
 def alive():

@@ -22,7 +22,7 @@ from tests.support.running import Running, config, running, upstream
 
 LIMIT = error_response(429, "rate_limit_error", "too many tokens", [("retry-after", "3600")])
 HERE = "http://127.0.0.1:1"
-Said = Callable[[], Any]
+Make = Callable[[], Any]
 
 
 async def run(g: Running, *arguments: str) -> int:
@@ -70,7 +70,7 @@ async def test_quiet_is_for_health_checks(capsys: pytest.CaptureFixture[str]) ->
 
 
 @pytest.mark.parametrize("command", [["status"], ["status", "--watch"], ["clear", "up"]])
-def test_nobody_there_is_one_line(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_connection_refused_is_one_line(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main([*command, "--url", HERE]) == 1
     assert capsys.readouterr().err == f"gateway: {HERE} does not respond: Connection refused\n"
 
@@ -85,7 +85,7 @@ async def test_a_key_is_needed(capsys: pytest.CaptureFixture[str]) -> None:
             assert await run(g, *command, "--key", "key-of-laptop") == 0
 
 
-async def test_step_in(capsys: pytest.CaptureFixture[str]) -> None:
+async def test_disable_enable_and_clear(capsys: pytest.CaptureFixture[str]) -> None:
     async with running(config(upstream(HERE, "team/a", "b@x.org"))) as g:
         for command, place, expected in (
             (
@@ -113,13 +113,13 @@ async def test_step_in(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize("command", [["disable", "up"], ["enable", "up/"], ["clear", ""], ["clear", "/a"]])
-def test_what_names_no_place(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_invalid_upstream_argument(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main([*command, "--url", HERE]) == 2
     assert "is not of the form UPSTREAM" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("terminal", [False, True])
-async def test_watch_prints_whatever_changes(
+async def test_watch_prints_changes(
     terminal: bool, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(watchers, "EVERY", 0.02)
@@ -141,13 +141,13 @@ async def test_watch_prints_whatever_changes(
         assert "has ended its report" in capsys.readouterr().err
 
 
-async def test_a_watch_ends_when_nobody_reads_it(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_watch_ends_on_a_broken_pipe(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(status, "print_text", lambda text: BROKEN_PIPE)
     async with running(config(upstream(HERE, "a@x.org"))) as g:
         assert await run(g, "status", "--watch", "--json") == BROKEN_PIPE
 
 
-async def test_a_watch_that_breaks_off_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+async def test_watch_connection_errors_are_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     async def half(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         writer.write(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n")
@@ -161,7 +161,7 @@ async def test_a_watch_that_breaks_off_is_one_line(capsys: pytest.CaptureFixture
     await server.wait_closed()
 
 
-async def test_nothing_in_a_name_acts_on_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+async def test_control_characters_in_names_are_escaped(capsys: pytest.CaptureFixture[str]) -> None:
     async with running(config(upstream(HERE, "a@x.org"))) as g:
         evil = "\x1b]0;mine\x07\r\n\u202e" + "x" * 200
         g.gateway.runtime.process_state.recent.take(
@@ -206,7 +206,7 @@ def document(*accounts: dict[str, Any], **changes: Any) -> dict[str, Any]:
     return {**base, "upstreams": [upstream], "requests": [], "conversations": [], **changes}
 
 
-def test_what_is_well() -> None:
+def test_is_well() -> None:
     assert is_well(document(account()))
     assert is_well(document(account(state="cooling"), account()))
     assert is_well(document(account(state="closed", disabled=True), account()))
@@ -251,5 +251,5 @@ def test_amounts(count: int, shown: str) -> None:
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b'{"error":1}', b'{"error":{"message":1}}', b"<html>"])
-def test_a_refusal_without_words(body: bytes) -> None:
+def test_a_refusal_without_a_message(body: bytes) -> None:
     assert refusal(502, body) == "the gateway responded with 502"

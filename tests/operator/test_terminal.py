@@ -1,4 +1,4 @@
-"""The terminal that a client had: what is put right behind it, and when it is left alone."""
+"""The client's terminal: modes that are restored afterwards, and when it is left alone."""
 
 import os
 import pty
@@ -18,7 +18,7 @@ Pair = tuple[int, Terminal]
 
 @pytest.fixture
 def pair(monkeypatch: pytest.MonkeyPatch) -> Iterator[Pair]:
-    """A terminal in whose foreground this process seems to be, and the side that shows what is written to it."""
+    """A terminal with this process in its foreground, as it seems, and the side that shows what is written to it."""
     monkeypatch.setattr(os, "tcgetpgrp", lambda descriptor: os.getpgrp())
     shown, descriptor = pty.openpty()
     yield shown, Terminal(descriptor)
@@ -42,7 +42,7 @@ def test_modes_come_back_and_a_dead_clients_are_ended(pair: Pair) -> None:
     assert signal.SIGTTOU not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
 
 
-def test_in_the_background_it_is_left_alone(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_terminal_modes_in_the_background(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
     shown, there = pair
     tty.setraw(shown)
     monkeypatch.setattr(os, "tcgetpgrp", lambda descriptor: 1)
@@ -53,7 +53,7 @@ def test_in_the_background_it_is_left_alone(pair: Pair, monkeypatch: pytest.Monk
     assert not canonical(shown)
 
 
-def test_a_terminal_that_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_closed_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     shown, descriptor = pty.openpty()
     there = Terminal(descriptor)
     assert not there.in_foreground
@@ -64,7 +64,7 @@ def test_a_terminal_that_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
     there.restore(died=True)
 
 
-def test_who_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_controlling_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     real = os.open
     shown, descriptor = pty.openpty()
     name = os.ttyname(descriptor)
@@ -78,10 +78,10 @@ def test_who_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
     os.close(descriptor)
 
 
-def test_what_the_terminal_sends_is_not_sent_twice(
+def test_terminal_signals_are_not_forwarded(
     capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, pair: Pair, tmp_path: str
 ) -> None:
-    """Ctrl-C reaches the client by itself; the gateway, which hears it too, keeps still."""
+    """Ctrl-C reaches the client directly; the gateway gets it too, and does not forward it."""
     _, there = pair
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     monkeypatch.setattr(there, "close", lambda: None)

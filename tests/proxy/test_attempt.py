@@ -82,7 +82,7 @@ async def test_a_json_response_without_a_type() -> None:
 @pytest.mark.parametrize(
     ("expose", "email", "model"), [("full", "work@x", "m"), ("masked", "w***@x", "m"), ("none", None, None)]
 )
-async def test_what_is_told_of_the_account(expose: Any, email: str | None, model: str | None) -> None:
+async def test_expose_account_headers(expose: Any, email: str | None, model: str | None) -> None:
     settings = config(upstream(URL, "work@x"), server={"expose": expose})
     async with in_memory(settings) as stage:
         for script in (json_response(200, message()), error_response(400, "invalid_request_error", "no")):
@@ -92,10 +92,10 @@ async def test_what_is_told_of_the_account(expose: Any, email: str | None, model
         assert all("up/work@x" in line for line in stage.lines)
 
 
-# Streams that only the gateway asks for.
+# Streams that only the gateway needs.
 
 
-async def test_a_stream_asked_for_internally_is_collected() -> None:
+async def test_an_internal_stream_is_collected() -> None:
     async with in_memory(config(upstream(URL, stream_internally=True))) as stage:
         response = await stage.post(ask(), stream_response(text_events("Hello there")))
         assert stage.requests[0].document == {**ask(), "stream": True}
@@ -139,7 +139,7 @@ async def test_a_count_of_another_dialect() -> None:
 
 
 @pytest.mark.parametrize("stream", [False, True])
-async def test_an_upstream_that_compresses_although_it_was_asked_not_to(stream: bool) -> None:
+async def test_an_upstream_that_compresses_despite_identity(stream: bool) -> None:
     payload = b"".join(text_events()) if stream else BODY
     kind = b"text/event-stream" if stream else b"application/json"
     coded = gzip.compress(payload)
@@ -159,7 +159,7 @@ async def test_an_error_that_is_compressed_keeps_its_words() -> None:
         assert (response.status, response.message) == (400, "no")
 
 
-async def test_a_coding_that_is_unknown() -> None:
+async def test_an_unknown_content_encoding() -> None:
     async with in_memory(config(upstream(URL), retry=ONCE)) as stage:
         response = await stage.post(ask(), json_response(200, BODY, [("content-encoding", "br")]))
         assert (response.status, response.error_type) == (502, "api_error")
@@ -173,7 +173,7 @@ async def test_a_coding_that_is_unknown() -> None:
 @pytest.mark.parametrize(
     ("script", "status"), [([Sleep(2.0)], 504), ([SSE_HEAD, Sleep(2.0)], 504), ([Close()], 502)]
 )
-def test_an_upstream_that_is_silent_or_closes(script: Script, status: int) -> None:
+def test_an_upstream_timeout_or_close(script: Script, status: int) -> None:
     async def scenario() -> None:
         limits = {"first_byte_timeout": 1.0, "idle_timeout": 1.0}
         async with in_memory(config(upstream(URL), retry=ONCE, limits=limits)) as stage:
@@ -186,7 +186,7 @@ def test_an_upstream_that_is_silent_or_closes(script: Script, status: int) -> No
 STATUSES = {502: "api_error", 504: "timeout_error"}
 
 
-async def test_an_upstream_that_closes_on_one_request_is_not_called_down_for_it() -> None:
+async def test_an_upstream_that_closes_on_one_request_is_not_cooled_down() -> None:
     """It may be that request. When it closes on another one, too, it is the upstream."""
     at = upstream(URL, "a@x", "b@x")
     async with in_memory(config(at, retry=Retry(max_attempts=2, max_wait=0.0))) as stage:
@@ -197,7 +197,7 @@ async def test_an_upstream_that_closes_on_one_request_is_not_called_down_for_it(
         assert (await stage.post(ask(), [Close()], json_response(200, message()))).status == 200
 
 
-async def test_an_empty_message_is_asked_for_once_more() -> None:
+async def test_an_empty_message_is_retried_once() -> None:
     empty = json_response(200, {"content": [], "usage": {"input_tokens": 1, "output_tokens": 0}})
     async with in_memory(config(upstream(URL, "a@x", "b@x"))) as stage:
         response = await stage.post(ask(), empty, empty)
@@ -205,7 +205,7 @@ async def test_an_empty_message_is_asked_for_once_more() -> None:
         assert response.document["content"] == []
 
 
-async def test_a_refusal_that_names_something_is_cured() -> None:
+async def test_a_refused_parameter_is_cured() -> None:
     refusal = error_response(
         400, "invalid_request_error", "messages.1.content.0: Invalid `signature` in `thinking` block"
     )
@@ -220,7 +220,7 @@ async def test_a_refusal_that_names_something_is_cured() -> None:
         assert "cure:without_thinking" in stage.line
 
 
-async def test_the_first_success_is_told_to_who_waits_for_it() -> None:
+async def test_on_success_is_called_after_the_first_success() -> None:
     async with in_memory(config(upstream(URL))) as stage:
         calls: list[str] = []
         stage.upstream.on_success = lambda: calls.append("served")
@@ -230,7 +230,7 @@ async def test_the_first_success_is_told_to_who_waits_for_it() -> None:
         assert calls == ["served"]
 
 
-# Message threads: a request that goes on holds only what is new.
+# Message threads: a request that continues one has only the new messages.
 
 
 @pytest.mark.parametrize("stream", [False, True])
@@ -280,7 +280,7 @@ async def test_a_request_in_a_content_coding() -> None:
 
 
 @pytest.mark.parametrize("good", [False, True])
-def test_the_head_of_a_good_response_lets_others_follow_a_probe(good: bool) -> None:
+def test_a_good_response_head_ends_the_probe(good: bool) -> None:
     async def scenario() -> None:
         async with in_memory(config(upstream(URL, "a@x"))) as stage:
             limit = error_response(429, "rate_limit_error", "wait", [("retry-after", "5")])

@@ -1,4 +1,4 @@
-"""Content codings: whole, byte by byte and broken, as the upstreams that were asked for none send them."""
+"""Content codings: whole, byte by byte and broken, from upstreams that ignore `accept-encoding: identity`."""
 
 import gzip
 import zlib
@@ -49,7 +49,7 @@ def decoded(coding: bytes, pieces: list[bytes]) -> bytes:
 @pytest.mark.parametrize("size", [1, 2, 3, 1000])
 @pytest.mark.parametrize(("coding", "encode"), CODED.values(), ids=CODED)
 @pytest.mark.parametrize("plain", [PLAIN, b"x", b""], ids=["long", "one byte", "empty"])
-def test_what_was_coded_comes_back(
+def test_gzip_and_deflate_are_decoded(
     coding: bytes, encode: Callable[[bytes], bytes], plain: bytes, size: int
 ) -> None:
     raw = encode(plain)
@@ -59,19 +59,19 @@ def test_what_was_coded_comes_back(
 
 
 @pytest.mark.parametrize("coding", [None, b"", b"identity", b"Identity"])
-def test_nothing_to_undo(coding: bytes | None) -> None:
+def test_identity_content_encoding(coding: bytes | None) -> None:
     assert content_decoder(coding) is None
 
 
 @pytest.mark.parametrize("coding", [b"br", b"zstd", b"gzip, br", b"\xff"])
-def test_an_unknown_coding_is_named(coding: bytes) -> None:
+def test_an_unknown_content_encoding_is_an_error(coding: bytes) -> None:
     with pytest.raises(UnreadableCoding) as raised:
         content_decoder(coding)
     assert repr(coding.decode("latin-1")) in str(raised.value)
 
 
 @pytest.mark.parametrize(("coding", "encode"), CODED.values(), ids=CODED)
-def test_a_body_that_ends_early(coding: bytes, encode: Callable[[bytes], bytes]) -> None:
+def test_a_compressed_body_that_ends_early(coding: bytes, encode: Callable[[bytes], bytes]) -> None:
     raw = encode(PLAIN)
     for length in range(len(raw) - 1):
         decoder = content_decoder(coding)
@@ -99,7 +99,7 @@ def member_ends(raw: bytes) -> set[int]:
         (b"deflate", zlib.compress(PLAIN)[:-4] + b"\xff" * 4),
     ],
 )
-def test_broken_bytes(coding: bytes, raw: bytes, size: int) -> None:
+def test_a_broken_compressed_body(coding: bytes, raw: bytes, size: int) -> None:
     decoder = content_decoder(coding)
     assert decoder is not None
     pieces = [raw[at : at + size] for at in range(0, len(raw), size)]
@@ -108,7 +108,7 @@ def test_broken_bytes(coding: bytes, raw: bytes, size: int) -> None:
 
 
 @pytest.mark.parametrize(("coding", "encode"), CODED.values(), ids=CODED)
-def test_a_read_that_stands_for_far_too_much(
+def test_zip_bomb_in_one_read(
     monkeypatch: pytest.MonkeyPatch, coding: bytes, encode: Callable[[bytes], bytes]
 ) -> None:
     monkeypatch.setattr(decoding, "MAX_PLAIN", 10_000)
@@ -117,7 +117,7 @@ def test_a_read_that_stands_for_far_too_much(
         decoded(coding, [encode(bytes(30_000))])
 
 
-def test_many_members_that_stand_for_far_too_much(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_zip_bomb_in_many_members(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(decoding, "MAX_PLAIN", 10_000)
     member = gzip.compress(bytes(4_000))
     assert decoded(b"gzip", [member * 2]) == bytes(8_000)
@@ -140,12 +140,12 @@ def test_many_members_that_stand_for_far_too_much(monkeypatch: pytest.MonkeyPatc
         (b"deflate", "deflate"),
     ],
 )
-def test_the_coding_of_a_request(value: bytes | None, coding: str) -> None:
+def test_content_encoding_of_a_request(value: bytes | None, coding: str) -> None:
     assert check_request_coding(value) == coding
 
 
 @pytest.mark.parametrize("value", [b"br", b"zstd", b"gzip, gzip"])
-def test_a_coding_of_a_request_that_is_not_supported(value: bytes) -> None:
+def test_unsupported_content_encoding_of_a_request(value: bytes) -> None:
     with pytest.raises(RequestError) as raised:
         check_request_coding(value)
     assert raised.value.status == 400

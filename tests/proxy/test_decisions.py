@@ -1,4 +1,4 @@
-"""Lines of level debug: what is decided of a request."""
+"""Log lines of level debug: the decisions about a request."""
 
 from typing import Any
 
@@ -18,7 +18,7 @@ FAILED = Failure(kind=FailureKind.CONNECT, status=502)
 REST: dict[str, Any] = {"retry_after": None, "final": False, "sentences": ()}
 
 
-def test_who_is_asked_and_why_the_others_are_not() -> None:
+def test_debug_line_of_an_attempt() -> None:
     scheduler = Scheduler([upstream("http://a", *(f"{number}@x" for number in range(MAX_OTHERS + 3)))])
     targets = scheduler.targets([Candidate("up", "a b", 0)])
     lease = scheduler.take(targets[0], "", None, False, 1.0)
@@ -41,7 +41,7 @@ def test_who_is_asked_and_why_the_others_are_not() -> None:
         ("request", 400, Cure("images"), "up/a@x failed: about=request rule=request status=400 cure=images"),
     ],
 )
-def test_what_a_failure_means(rule: str, status: int, cure: Cure | None, line: str) -> None:
+def test_debug_line_of_a_failure(rule: str, status: int, cure: Cure | None, line: str) -> None:
     (target,) = Scheduler([upstream("http://a", "a@x")]).targets([Candidate("up", "m", 0)])
     assert describe_failure(FailedAttempt(target, FAILED, RULES[rule], status, cure=cure)) == line
 
@@ -55,5 +55,5 @@ def test_what_a_failure_means(rule: str, status: int, cure: Cure | None, line: s
         (GiveUp(failure=None, status=429, **REST), "gives up: no account is free, status=429"),
     ],
 )
-def test_what_follows_where_nobody_is_asked(step: Wait | GiveUp, line: str) -> None:
+def test_debug_line_of_a_wait_or_error(step: Wait | GiveUp, line: str) -> None:
     assert describe_step(step) == line

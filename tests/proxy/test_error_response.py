@@ -1,4 +1,4 @@
-"""The last response: whose words and headers it has, and that header and body tell one request id."""
+"""The error response: whose message and headers it has, and one request id in both header and body."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -64,7 +64,7 @@ def made_here(made: ErrorResponse) -> tuple[str, str]:
     return made.type, made.message
 
 
-def test_an_upstreams_own_words_pass() -> None:
+def test_an_upstreams_error_message_passes() -> None:
     headers = [
         (b"content-type", b"application/json; charset=utf-8"),
         (b"request-id", b"req_theirs"),
@@ -76,7 +76,7 @@ def test_an_upstreams_own_words_pass() -> None:
     assert fields_of(made) == [headers[1], headers[2], headers[0]]
 
 
-def test_words_without_a_type_or_an_id_get_them() -> None:
+def test_an_error_without_type_or_request_id_gets_them() -> None:
     made = response(stop(failure()))
     assert fields_of(made) == [(b"request-id", b"req_ours"), (b"content-type", b"application/json")]
     assert made.body == WORDS
@@ -94,7 +94,9 @@ def test_words_without_a_type_or_an_id_get_them() -> None:
     ],
 )
 @pytest.mark.parametrize("theirs", [True, False])
-def test_the_gateways_own_shape(relays: bool, failed: Failure | None, type: str, theirs: bool) -> None:
+def test_an_error_of_the_gateway_itself(
+    relays: bool, failed: Failure | None, type: str, theirs: bool
+) -> None:
     if failed is not None and theirs:
         fields = ((b"request-id", b"req_theirs"), (b"content-type", b"text/plain"))
         failed = Failure(
@@ -115,7 +117,7 @@ def test_the_gateways_own_shape(relays: bool, failed: Failure | None, type: str,
         ("none", "account of this upstream failed: no ***."),
     ],
 )
-def test_what_only_the_operator_can_mend(expose: Any, message: str) -> None:
+def test_errors_that_only_the_operator_can_fix(expose: Any, message: str) -> None:
     failed = failure(
         type="authentication_error",
         headers=[(b"request-id", b"req_theirs"), (b"retry-after", b"5"), (b"x-should-retry", b"true")],
@@ -129,7 +131,7 @@ def test_what_only_the_operator_can_mend(expose: Any, message: str) -> None:
     ]
 
 
-def test_the_earliest_time_replaces_the_upstreams_hints() -> None:
+def test_retry_after_is_the_earliest_time() -> None:
     headers = [
         (b"retry-after", b"50"),
         (b"retry-after-ms", b"50000"),
@@ -140,11 +142,11 @@ def test_the_earliest_time_replaces_the_upstreams_hints() -> None:
     assert [name for name, _ in fields_of(made) if name.startswith(b"retry-after")] == [b"retry-after"]
 
 
-def test_without_an_earliest_time_the_upstreams_hints_stay() -> None:
+def test_retry_after_of_the_upstream_stays_without_an_earliest_time() -> None:
     made = response(stop(failure(headers=[(b"retry-after", b"50")])))
     assert dict(fields_of(made))[b"retry-after"] == b"50"
 
 
-def test_a_key_that_an_upstream_quotes_is_taken_out_of_its_words() -> None:
+def test_a_key_in_an_upstreams_message_is_censored() -> None:
     made = response(stop(failure(body=WORDS.replace(b"wait", b"bad key canary"))))
     assert made.body == WORDS.replace(b"wait", b"bad key ***")

@@ -1,4 +1,4 @@
-"""The loop of attempts, in memory: who is asked, what the client gets, what is logged, and that nothing is left."""
+"""The loop of attempts, in memory: accounts tried, response, log line, and that nothing is left over."""
 
 import asyncio
 import time
@@ -51,7 +51,7 @@ def one(*accounts: str | Account, **fields: Any) -> Config:
 
 
 def accounts_of(stage: InMemory) -> str:
-    """The accounts that were asked, by their letters."""
+    """Return the accounts that got a request, by their letters."""
     return "".join(request.account for request in stage.requests)
 
 
@@ -194,7 +194,7 @@ async def test_an_upstream_that_cannot_be_reached() -> None:
         assert "tried=a@x@one:" in stage.line
 
 
-async def test_the_most_useful_failure_names_whose_it_is() -> None:
+async def test_the_most_useful_failure_names_its_account() -> None:
     settings = config(
         upstream("http://one", "a@x", name="one", models={"m": "wire-1"}),
         upstream("http://two", "b@x", name="two", models={"m": "wire-2"}, priority=1),
@@ -247,7 +247,7 @@ def test_a_wait_for_the_only_account() -> None:
     run(scenario())
 
 
-async def test_a_slot_that_gets_free_is_taken() -> None:
+async def test_a_request_takes_a_slot_that_becomes_free() -> None:
     async with in_memory(one(Account(name="a@x", max_concurrent=1))) as stage:
         clients = [stage.connect() for _ in range(3)]
         for client in clients:
@@ -266,7 +266,7 @@ async def test_a_slot_that_gets_free_is_taken() -> None:
 
 
 @pytest.mark.parametrize("status", [404, 405, 501])
-async def test_an_upstream_that_cannot_count_is_not_asked_again_at_once(status: int) -> None:
+async def test_an_upstream_without_count_tokens_is_not_retried_at_once(status: int) -> None:
     async with in_memory(one()) as stage:
         for _ in range(2):
             response = await stage.post(
@@ -289,7 +289,7 @@ async def test_an_upstream_that_cannot_count_is_not_asked_again_at_once(status: 
     ],
     ids=["limit with a hint", "limit", "error", "no count", "closed"],
 )
-def test_a_count_that_fails_is_estimated_and_harms_no_account(failure: Script, seconds: float) -> None:
+def test_a_failed_token_count_is_estimated_without_a_cool_down(failure: Script, seconds: float) -> None:
     async def scenario() -> None:
         async with in_memory(one()) as stage:
             response = await stage.post(ask(), failure, target=COUNT)
@@ -305,7 +305,7 @@ def test_a_count_that_fails_is_estimated_and_harms_no_account(failure: Script, s
     run(scenario())
 
 
-async def test_a_count_of_a_request_that_is_wrong() -> None:
+async def test_token_count_of_an_invalid_request() -> None:
     async with in_memory(one("a@x", "b@x")) as stage:
         wrong = error_response(400, "invalid_request_error", "messages: wrong")
         response = await stage.post(ask(), wrong, target=COUNT)
@@ -313,7 +313,7 @@ async def test_a_count_of_a_request_that_is_wrong() -> None:
         assert accounts_of(stage) == "a"
 
 
-async def test_a_count_is_estimated_where_no_account_can_be_had() -> None:
+async def test_token_count_is_estimated_without_a_free_account() -> None:
     settings = one(Account(name="a@x", max_concurrent=1), retry=Retry(max_wait=0.0))
     async with in_memory(settings) as stage:
         client = stage.connect()
@@ -351,19 +351,19 @@ def names_of(events: Sequence[bytes]) -> list[str]:
     return [each.partition(b"\n")[0].decode().removeprefix("event: ") for each in events]
 
 
-def test_a_ping_before_anything_else() -> None:
+def test_ping_before_the_first_event() -> None:
     response, line = pinged([Sleep(2.5), *GOOD_STREAM])
     assert response.names == ["ping", "ping", *names_of(text_events())]
     assert response.header("content-type") == "text/event-stream; charset=utf-8"
     assert response.header("cache-control") == "no-cache"
     assert response.header("x-accel-buffering") == "no"
-    # Whose response it will be is not known yet.
+    # Which upstream will respond is not known yet.
     assert response.header("x-account-email") is None
     assert f" {response.header('request-id')} " in line
     assert " 200 ok" in line
 
 
-def test_attempts_go_on_behind_a_ping() -> None:
+def test_retries_continue_after_a_ping() -> None:
     failing = [Sleep(1.5), *error_response(500, "api_error", "oh")]
     response, line = pinged(failing, GOOD_STREAM, accounts="ab")
     assert response.names == ["ping", *names_of(text_events())]
@@ -382,7 +382,7 @@ def test_attempts_go_on_behind_a_ping() -> None:
         (error_response(401, "authentication_error", "bad key"), "api_error", "must check its credential"),
     ],
 )
-def test_a_failure_behind_a_ping(script: Script, type: str, words: str) -> None:
+def test_a_failure_after_a_ping(script: Script, type: str, words: str) -> None:
     response, line = pinged([Sleep(1.5), *script])
     assert response.status == 200
     assert response.names == ["ping", "error"]
@@ -392,7 +392,7 @@ def test_a_failure_behind_a_ping(script: Script, type: str, words: str) -> None:
     assert words in line
 
 
-def test_a_whole_response_behind_a_ping_becomes_a_stream() -> None:
+def test_a_json_response_after_a_ping_becomes_a_stream() -> None:
     response, line = pinged([Sleep(1.5), *GOOD])
     assert response.names[:2] == ["ping", "message_start"]
     assert response.names[-1] == "message_stop"
@@ -405,7 +405,7 @@ CUT = len(b"".join(EVENTS[:4]))
 
 
 @pytest.mark.parametrize(("at", "pings"), [(CUT + 20, 0), (CUT, 2)], ids=["inside an event", "between two"])
-def test_a_pause_in_the_middle_of_a_stream(at: int, pings: int) -> None:
+def test_pings_in_the_middle_of_a_stream(at: int, pings: int) -> None:
     pieces = chunked([WHOLE[:at]], end=False), chunked([WHOLE[at:]])
     response, _ = pinged([SSE_HEAD, pieces[0], Sleep(2.5), pieces[1]])
     assert response.body == WHOLE[:at] + event("ping") * pings + WHOLE[at:]
@@ -423,7 +423,7 @@ def refuse(*_: object, **__: object) -> Any:
     raise RequestError(400, "tools.0: this upstream has no such tool")
 
 
-async def test_a_request_that_an_upstream_cannot_be_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_request_that_cannot_be_encoded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(AnthropicDialect, "encode", refuse)
     async with in_memory(one()) as stage:
         response = await stage.post(ask(stream=True))
@@ -444,7 +444,7 @@ def second(function: Callable[..., Any]) -> Callable[..., Any]:
     return encode_or
 
 
-def test_a_refusal_behind_a_ping(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_refusal_after_a_ping(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(AnthropicDialect, "encode", second(refuse))
     response, line = pinged([Sleep(1.5), *LIMIT], accounts="ab")
     assert error_event(response) == ("invalid_request_error", "tools.0: this upstream has no such tool")
@@ -474,7 +474,7 @@ async def post_body(stage: InMemory, body: dict[str, Any], *scripts: Script) -> 
     ],
     ids=["no head", "half a head", "no body", "half a body", "half an error"],
 )
-async def test_a_client_that_leaves_ends_the_upstreams_work(script: Script, stream: bool) -> None:
+async def test_a_client_that_disconnects_cancels_the_upstream_request(script: Script, stream: bool) -> None:
     async with in_memory(one("a@x", "b@x")) as stage:
         client = await post_body(stage, ask(stream=stream), script)
         await client.leave()
@@ -484,24 +484,24 @@ async def test_a_client_that_leaves_ends_the_upstreams_work(script: Script, stre
 
 
 @pytest.mark.parametrize(
-    ("script", "line", "says"),
+    ("script", "line", "sent"),
     [
         ([], "503 shutdown", b'"overloaded_error"'),
         ([SSE_HEAD], "503 shutdown", b'"overloaded_error"'),
         ([SSE_HEAD, chunked(text_events()[:5], end=False)], "200 shutdown", b"event: error\n"),
     ],
 )
-async def test_a_gateway_that_stops_says_so(script: Script, line: str, says: bytes) -> None:
+async def test_a_gateway_that_stops_sent_so(script: Script, line: str, sent: bytes) -> None:
     async with in_memory(one()) as stage:
         client = await post_body(stage, ask(stream=True), script)
         await stage.gateway.stop(0.0)
-        assert says in (await client.response()).body
+        assert sent in (await client.response()).body
         await client.leave()
         assert f" up/a@x {line} " in stage.line
         assert stage.requests[0].wire.state == "LOST"
 
 
-async def test_a_client_that_leaves_behind_the_last_event_has_had_everything() -> None:
+async def test_a_client_that_leaves_after_the_last_event_has_had_everything() -> None:
     async with in_memory(one()) as stage:
         client = await post_body(stage, ask(stream=True), [SSE_HEAD + chunked(text_events(), end=False)])
         await client.leave()
@@ -649,7 +649,7 @@ async def test_a_request_waits_for_a_token() -> None:
 
 
 @pytest.mark.parametrize("others", [(), ("b@x",)])
-async def test_a_token_that_cannot_be_had(others: Sequence[str]) -> None:
+async def test_a_token_refresh_that_fails(others: Sequence[str]) -> None:
     tokens = Tokens()
     async with in_memory(one("g@x", *others), {"g@x": tokens}) as stage:
         client = await post_body(stage, ask())
@@ -676,7 +676,7 @@ async def test_a_client_that_leaves_while_it_waits_for_a_token() -> None:
         assert " up/g@x 499 canceled" in stage.line
 
 
-async def test_a_token_that_an_upstream_refuses_is_told_so() -> None:
+async def test_a_refused_token_is_refreshed() -> None:
     tokens = Tokens("t-1")
     async with in_memory(one("g@x", "b@x"), {"g@x": tokens}) as stage:
         refused = error_response(401, "authentication_error", "no: t-1")
@@ -724,7 +724,7 @@ def test_an_internal_error_after_a_wait(monkeypatch: pytest.MonkeyPatch) -> None
     run(scenario())
 
 
-async def test_an_internal_error_behind_a_token(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_internal_error_after_a_token(monkeypatch: pytest.MonkeyPatch) -> None:
     tokens = Tokens()
     async with in_memory(one("g@x"), {"g@x": tokens}) as stage:
         clients = [await post_body(stage, ask()) for _ in range(2)]

@@ -1,4 +1,4 @@
-"""The list of models in memory, and how upstreams are asked for theirs: whatever goes wrong changes nothing."""
+"""The list of models in memory, and requests for upstreams' lists: a failed one changes nothing."""
 
 import asyncio
 import gzip
@@ -49,7 +49,7 @@ def test_when_a_model_was_created() -> None:
     assert Model("a", "A", "up", 1790000000, {}).document["created_at"] == "2026-09-21T14:13:20Z"
 
 
-def test_what_an_upstream_says_of_a_model_is_kept() -> None:
+def test_model_details_of_an_upstream_are_kept() -> None:
     model_list = ModelList([], anything)
     more = {"created_at": "2025-01-01T00:00:00Z", "max_tokens": 64000, "lifecycle": "deprecated"}
     model_list.store_list("up", [ListedModel("a", "A", more)])
@@ -74,7 +74,7 @@ def test_a_model_that_only_a_pattern_serves() -> None:
     assert model_list.find("hidden") is None
 
 
-def test_what_an_upstream_lists_is_shown_if_it_is_served() -> None:
+def test_a_listed_model_is_shown_if_it_is_served() -> None:
     model_list = ModelList(["a"], lambda name: name != "hidden")
     model_list.store_list(
         "up", [ListedModel("b", "B"), ListedModel("hidden", "H"), ListedModel("a", "Theirs")]
@@ -83,7 +83,7 @@ def test_what_an_upstream_lists_is_shown_if_it_is_served() -> None:
         ("a", "Theirs", "up"),
         ("b", "B", "up"),
     ]
-    # A new list replaces that upstream's old one, and nobody else's.
+    # A new list replaces only that upstream's old one.
     model_list.store_list("other", [ListedModel("c", "C")])
     model_list.store_list("up", [ListedModel("d", "D")])
     assert ids(model_list) == ["a", "c", "d"]
@@ -101,7 +101,7 @@ def test_a_reload_keeps_the_lists_of_upstreams_that_stay(monkeypatch: pytest.Mon
     assert {model.created for model in new.models.values()} == {1000}
 
 
-# Asking.
+# Requests for lists.
 
 
 def client_of(
@@ -114,7 +114,7 @@ def client_of(
 
 
 class Refreshing:
-    """A list keeper under way, and what it warned of."""
+    """A running refresher of model lists, and its warnings."""
 
     def __init__(self, model_list: ModelList, client: UpstreamClient) -> None:
         self.client = client
@@ -139,7 +139,7 @@ async def refreshing(model_list: ModelList, client: UpstreamClient) -> AsyncIter
 LIST = {"data": [{"id": "b", "display_name": "B"}]}
 
 
-async def test_an_upstream_is_asked_for_its_list() -> None:
+async def test_request_for_the_model_list() -> None:
     model_list = ModelList(["a"], anything)
     async with ScriptedUpstream() as up:
         up.script(json_response(200, LIST))
@@ -182,7 +182,7 @@ NO_LIST: list[Script] = [
 
 
 @pytest.mark.parametrize("script", NO_LIST, ids=range(len(NO_LIST)))
-async def test_where_one_account_gives_no_list_the_next_one_is_asked(script: Script) -> None:
+async def test_the_next_account_is_tried_for_the_model_list(script: Script) -> None:
     model_list = ModelList([], anything)
     async with ScriptedUpstream() as up:
         up.script(script, json_response(200, LIST))
@@ -193,7 +193,7 @@ async def test_where_one_account_gives_no_list_the_next_one_is_asked(script: Scr
 
 
 @pytest.mark.parametrize("script", NO_LIST, ids=range(len(NO_LIST)))
-def test_an_upstream_that_gives_no_list_is_asked_again(script: Script) -> None:
+def test_a_failed_model_list_is_retried_with_backoff(script: Script) -> None:
     async def scenario() -> None:
         model_list, began = ModelList(["a"], anything), asyncio.get_running_loop().time()
         model_list.store_list("up", [ListedModel("old", "Old")])
@@ -208,7 +208,7 @@ def test_an_upstream_that_gives_no_list_is_asked_again(script: Script) -> None:
             refreshing(model_list, client_of(upstream(up.url))) as made,
         ):
             await asyncio.sleep(1500.0)
-            # What it listed before stays, and it is told once.
+            # Its earlier list stays, and there is one warning.
             assert ids(model_list) == ["a", "old"]
             assert made.warnings == ['upstream "up" does not list its models; it is asked again']
         assert times[:9] == [0, 2, 6, 14, 30, 62, 126, 254, 510]
@@ -217,7 +217,7 @@ def test_an_upstream_that_gives_no_list_is_asked_again(script: Script) -> None:
     run(scenario())
 
 
-def test_a_list_is_asked_for_every_ten_minutes() -> None:
+def test_model_list_is_refreshed_every_ten_minutes() -> None:
     async def scenario() -> None:
         model_list = ModelList([], anything)
         async with ScriptedUpstream() as up:
@@ -231,7 +231,7 @@ def test_a_list_is_asked_for_every_ten_minutes() -> None:
     run(scenario())
 
 
-async def test_an_upstream_that_serves_a_request_is_asked_at_once() -> None:
+async def test_model_list_is_retried_after_a_served_request() -> None:
     model_list = ModelList([], anything)
     async with ScriptedUpstream() as up:
         up.script(json_response(503, {}), json_response(200, LIST))
@@ -244,7 +244,7 @@ async def test_an_upstream_that_serves_a_request_is_asked_at_once() -> None:
             assert client.on_success is None
 
 
-async def test_a_list_without_an_end_is_not_read_on(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_model_list_size_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gateway.proxy.model_list.MAX_LIST", 50)
     async with ScriptedUpstream() as up:
         up.script([b"HTTP/1.1 200 OK\r\ncontent-length: 9999\r\n\r\n" + b" " * 51, Stall()])
@@ -253,7 +253,7 @@ async def test_a_list_without_an_end_is_not_read_on(monkeypatch: pytest.MonkeyPa
             assert repr(made.client.pool).endswith("Active: 0, Idle: 0, Dialling: 0]>")
 
 
-async def test_an_end_while_a_list_is_asked_for() -> None:
+async def test_stop_while_a_list_is_requested() -> None:
     async with ScriptedUpstream() as up:
         up.script([Stall()])
         async with refreshing(ModelList([], anything), client_of(upstream(up.url))):
@@ -261,7 +261,7 @@ async def test_an_end_while_a_list_is_asked_for() -> None:
         await eventually(lambda: up.left == 1)
 
 
-async def test_an_upstream_without_a_list_is_not_asked() -> None:
+async def test_an_upstream_without_a_model_list_gets_no_request() -> None:
     async with ScriptedUpstream() as up:
         options = GeminiOptions(path="/{model}:streamGenerateContent")
         dialect = GeminiDialect(lambda: 0.5, print)
@@ -275,7 +275,7 @@ async def test_an_upstream_without_a_list_is_not_asked() -> None:
 # Accounts whose token must be fetched first.
 
 
-async def test_a_token_is_waited_for() -> None:
+async def test_model_list_waits_for_a_token() -> None:
     model_list, tokens, others = ModelList([], anything), Tokens(), Tokens()
     async with ScriptedUpstream() as up:
         up.script(json_response(200, LIST))
@@ -288,7 +288,7 @@ async def test_a_token_is_waited_for() -> None:
             assert up.requests[0].key == "Bearer t-1"
 
 
-async def test_a_token_that_does_not_come() -> None:
+async def test_model_list_without_a_token() -> None:
     model_list, tokens = ModelList(["a"], anything), Tokens()
     async with ScriptedUpstream() as up:
         async with refreshing(model_list, client_of(upstream(up.url), {"a@x": tokens})) as made:
@@ -298,8 +298,8 @@ async def test_a_token_that_does_not_come() -> None:
         assert not up.requests
 
 
-async def test_an_end_while_a_token_is_waited_for() -> None:
-    """What is stopped asks for nothing more, whatever comes."""
+async def test_stop_while_a_token_is_waited_for() -> None:
+    """After stopping, no list is requested."""
     tokens = Tokens()
     async with ScriptedUpstream() as up:
         async with refreshing(ModelList([], anything), client_of(upstream(up.url), {"a@x": tokens})) as made:
@@ -309,7 +309,7 @@ async def test_an_end_while_a_token_is_waited_for() -> None:
         assert not up.connections
 
 
-async def test_an_internal_error_is_a_list_that_did_not_come(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_internal_error_is_a_failed_model_list(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(AnthropicDialect, "models", explode)
     async with ScriptedUpstream() as up:
         up.script(json_response(200, LIST))

@@ -39,7 +39,7 @@ def test_a_silent_stream_is_pinged_again_and_again() -> None:
     assert run(pinged()) == [15.0, 30.0, 45.0]
 
 
-def test_each_byte_to_the_client_moves_the_ping() -> None:
+def test_each_byte_to_the_client_restarts_the_ping_timer() -> None:
     async def pinged() -> list[float]:
         pings = Pings()
         for _ in range(10):

@@ -27,7 +27,7 @@ async def line_of(client: OneRequest) -> dict[str, Any]:
 
 
 class Worker:
-    """Works on a request, and notes what it is told."""
+    """Works on a request, and records the calls."""
 
     def __init__(self, *, complete: bool = False, breaks_off: bool | Exception = False) -> None:
         self.calls: list[str] = []
@@ -52,7 +52,7 @@ class Worker:
 
 
 class Usage:
-    """Tells the usage of a response."""
+    """Returns the usage of a response."""
 
     def __init__(self, usage: object) -> None:
         self._usage = usage
@@ -67,7 +67,7 @@ def test_ids_look_like_the_apis() -> None:
     assert all(re.fullmatch("req_[0-9a-f]{24}", id) for id in ids)
 
 
-async def test_a_response_of_the_gateways_own() -> None:
+async def test_respond_with_json() -> None:
     client = OneRequest()
     client.request.cors = b"vary: origin\r\n"
     client.request.respond(200, b"{}", JSON + b"x-token-count: zero\r\n")
@@ -83,12 +83,12 @@ async def test_a_response_of_the_gateways_own() -> None:
     assert (line["status"], line["outcome"], line["error"]) == (200, "ok", "")
     assert (line["method"], line["path"], line["key"]) == ("POST", "/v1/messages", "laptop")
     assert line["request_id"] == client.request.request_id
-    # The date was taken out of what was written.
+    # The Date line is removed from what was written.
     assert line["bytes_out"] == len(client.sent) + len("date: Thu, 26 Nov 2026 15:30:00 GMT\r\n")
     assert line["bytes_in"] == len(client.request.body)
 
 
-async def test_a_response_is_json_if_nothing_else_is_said() -> None:
+async def test_response_content_type_defaults_to_json() -> None:
     client = OneRequest()
     client.request.respond(200, b"{}")
     assert client.head["content-type"] == "application/json"
@@ -98,7 +98,7 @@ async def test_a_response_is_json_if_nothing_else_is_said() -> None:
     ("status", "type"),
     [(404, "not_found_error"), (503, "api_error"), (529, "overloaded_error")],
 )
-async def test_an_error_of_the_gateways_own(status: int, type: str) -> None:
+async def test_error_response_body(status: int, type: str) -> None:
     client = OneRequest()
     client.request.cors = b"access-control-allow-origin: http://a\r\n"
     client.request.fail(
@@ -119,7 +119,7 @@ async def test_an_error_of_the_gateways_own(status: int, type: str) -> None:
     assert line["request_id"] == head["request-id"]
 
 
-async def test_head_gets_the_head_alone() -> None:
+async def test_response_to_HEAD_has_no_body() -> None:
     client = OneRequest("HEAD")
     client.request.fail(RequestError(404, "nothing"))
     assert client.body == b""
@@ -179,7 +179,7 @@ async def test_nothing_is_cancelled_at_a_good_end() -> None:
         (Worker(breaks_off=ValueError()), ["break off", "cancel"], 500),
     ],
 )
-async def test_a_gateway_that_stops_ends_what_is_under_way(
+async def test_shutdown_cancels_requests_under_way(
     worker: Worker | None, calls: list[str], status: int
 ) -> None:
     client = OneRequest()
@@ -190,7 +190,7 @@ async def test_a_gateway_that_stops_ends_what_is_under_way(
     client.request.respond(200, b"")
 
 
-async def test_the_clients_pace_is_passed_on() -> None:
+async def test_writable_is_passed_to_the_worker() -> None:
     client, worker = OneRequest(), Worker()
     client.wire.protocol.pause_writing()
     client.request.worker = worker
@@ -200,7 +200,7 @@ async def test_the_clients_pace_is_passed_on() -> None:
     client.request.respond(200, b"")
 
 
-async def test_an_outcome_that_was_told_stays() -> None:
+async def test_the_first_outcome_is_logged() -> None:
     client = OneRequest()
     client.request.record.outcome = "warmup"
     client.request.respond(200, b"")
@@ -226,7 +226,7 @@ async def test_the_line_is_written_after_the_bytes_and_holds_the_usage() -> None
     assert 0.002 <= line["duration"] < 1.0
 
 
-async def test_every_observer_hears_of_it() -> None:
+async def test_every_observer_gets_the_record() -> None:
     client, records = OneRequest(), list[Record]()
     client.runtime.observers = (records.append, *client.runtime.observers, records.append)
     client.request.respond(200, b"")
@@ -243,7 +243,7 @@ async def test_a_request_that_was_refused_by_its_head_has_a_line_too() -> None:
     assert (line["method"], line["path"], line["key"], line["status"]) == ("POST", "/nowhere", "", 404)
 
 
-async def test_what_a_dialect_sees_of_it() -> None:
+async def test_incoming_request_for_a_dialect() -> None:
     client = OneRequest()
     assert client.request.headers[0] == (b"host", b"localhost")
     assert (client.request.purpose, client.request.query) == ("messages", "")
@@ -259,11 +259,11 @@ async def test_a_body_in_a_content_coding() -> None:
     client.request.respond(200, b"")
 
 
-# What it keeps, and what is learnt from it.
+# Memory that a request keeps, and token estimates learnt from it.
 
 
 @pytest.mark.parametrize("estimated", [False, True])
-async def test_a_body_that_is_not_needed_any_more_is_let_go_of(estimated: bool) -> None:
+async def test_a_body_is_released_after_the_commit(estimated: bool) -> None:
     client = OneRequest()
     client.request.record.wire_model = "m"
     client.runtime.estimated |= {"m"} if estimated else set()
@@ -274,7 +274,7 @@ async def test_a_body_that_is_not_needed_any_more_is_let_go_of(estimated: bool) 
 
 
 @pytest.mark.parametrize("forgotten", [False, True])
-async def test_a_request_teaches_unless_it_is_forgotten(forgotten: bool) -> None:
+async def test_a_request_corrects_the_token_estimate(forgotten: bool) -> None:
     """Its tokens may be estimated for the first time while its response is a stream already."""
     client = OneRequest()
     text = orjson.dumps({"model": "m", "messages": [{"role": "user", "content": "hello " * 1000}]})
@@ -308,7 +308,7 @@ def explode() -> None:
 
 
 async def crash(client: OneRequest) -> str:
-    """What is logged besides the request's line."""
+    """Return the lines that are logged besides the request's own."""
     try:
         explode()
     except ValueError as error:
@@ -367,7 +367,7 @@ async def test_a_refusal_is_no_crash() -> None:
 
 
 @pytest.mark.parametrize("session", ["", "session-1"])
-async def test_another_key_makes_another_entrance(session: str) -> None:
+async def test_another_key_makes_another_entry(session: str) -> None:
     client = OneRequest()
     first = Entrance(
         client.runtime, client.serve, "/p", "q", "laptop", b"vary: origin\r\n", session, "gzip", health=True

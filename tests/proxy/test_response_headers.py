@@ -52,11 +52,11 @@ def fields_of(lines: bytes) -> Headers:
         (b"x-anthropic-key", False),
     ],
 )
-def test_what_of_an_upstreams_head_a_client_sees(name: bytes, kept: bool) -> None:
+def test_forwarded_response_headers(name: bytes, kept: bool) -> None:
     assert kept_headers([(name, b"1")]) == ([(name, b"1")] if kept else [])
 
 
-def test_their_order_and_repetition_stay() -> None:
+def test_order_and_repetition_of_headers_stay() -> None:
     fields = [(b"anthropic-b", b"2"), (b"retry-after", b"1"), (b"anthropic-b", b"1")]
     assert kept_headers([(b"server", b"x"), *fields]) == fields
     assert kept_headers([(b"connection", b"close,\tAnthropic-B"), *fields]) == fields[1:2]
@@ -78,7 +78,7 @@ KEPT: list[tuple[list[bytes], bytes]] = [
     ),
     # A name may hold a percent sign, and this one is a secret's.
     ([b"anthropic-%b-token: %d"], b"anthropic-%b-token: %d\r\nrequest-id: req_ours\r\n"),
-    # None of these has a template.
+    # None of these heads has a template.
     # What Connection names is of this hop.
     ([b"Connection: close, Anthropic-Hop", b"anthropic-hop: 1"], b"request-id: req_ours\r\n"),
     ([b"request-id:x"], b"request-id: x\r\n"),
@@ -97,7 +97,7 @@ def test_kept_lines_are_the_same_cold_and_warm(text: list[bytes], lines: bytes) 
         assert each.lines(warm.values, "req_ours") == lines
 
 
-def test_what_varies_in_a_head_is_this_heads_own() -> None:
+def test_varying_values_are_those_of_each_head() -> None:
     first = read(b"request-id: one", b"anthropic-a: b", b"retry-after: 1")
     about = upstream_head(first)
     other = read(b"request-id: two", b"anthropic-a: b", b"retry-after: 2", after=first)
@@ -127,7 +127,7 @@ def test_the_content_of_a_response() -> None:
     assert (about.content_type, about.content_type_line, about.coding) == (b"", b"", None)
 
 
-def test_a_content_type_that_no_line_can_hold() -> None:
+def test_a_content_type_that_is_invalid_in_a_header() -> None:
     assert content_type_line(b"a/b") == b"content-type: a/b\r\n"
     assert content_type_line(b"a\x01") == content_type_line(b"a\r\nx: y") == JSON
 
@@ -176,6 +176,6 @@ def test_who_served_a_request(expose: Any, expected: bytes) -> None:
         ("m" * 1000, "m" * 256),
     ],
 )
-def test_a_name_that_a_client_chose_cannot_break_a_head(model: str, shown: str) -> None:
+def test_a_models_name_cannot_inject_header_lines(model: str, shown: str) -> None:
     fields = fields_of(routing_lines(Server(), "é\n@x", model))
     assert fields == [(b"x-account-email", b"%C3%A9%0A@x"), (b"x-mapped-model", shown.encode())]

@@ -30,11 +30,11 @@ def record_of(**counts: int | None) -> Record:
     return record
 
 
-def test_an_estimate_is_the_requests_own_at_first(runtime: Runtime) -> None:
+def test_token_estimate_without_corrections(runtime: Runtime) -> None:
     assert runtime.count("m", REQUEST) == ESTIMATE
 
 
-def test_responses_teach(runtime: Runtime) -> None:
+def test_token_estimate_learns_from_responses(runtime: Runtime) -> None:
     runtime.count("m", REQUEST)
     for _ in range(50):
         runtime.learn(
@@ -45,12 +45,12 @@ def test_responses_teach(runtime: Runtime) -> None:
     assert runtime.count("other", REQUEST) == ESTIMATE
 
 
-def test_only_what_was_estimated_is_worth_learning(runtime: Runtime) -> None:
+def test_token_estimate_learns_only_from_estimated_models(runtime: Runtime) -> None:
     runtime.learn(REQUEST, record_of(input_tokens=2 * ESTIMATE))
     assert runtime.count("m", REQUEST) == ESTIMATE
 
 
-def test_an_estimate_teaches_nothing(runtime: Runtime) -> None:
+def test_an_estimated_count_does_not_change_the_estimate(runtime: Runtime) -> None:
     runtime.count("m", REQUEST)
     record = record_of(input_tokens=2 * ESTIMATE)
     record.estimated = True
@@ -59,7 +59,7 @@ def test_an_estimate_teaches_nothing(runtime: Runtime) -> None:
 
 
 @pytest.mark.parametrize("output", [None, 0])
-def test_what_was_no_response_teaches_nothing(runtime: Runtime, output: int | None) -> None:
+def test_a_response_without_output_does_not_change_the_estimate(runtime: Runtime, output: int | None) -> None:
     runtime.count("m", REQUEST)
     record = record_of(input_tokens=2 * ESTIMATE)
     record.output_tokens = output

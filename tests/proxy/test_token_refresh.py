@@ -1,4 +1,4 @@
-"""Tokens that end, against a scripted endpoint: one refresh at a time, ahead of time, and nobody waits in vain."""
+"""OAuth tokens that expire, with a scripted endpoint: one refresh at a time, early enough, and all waiters called."""
 
 from collections.abc import AsyncIterator
 from urllib.parse import parse_qs
@@ -73,7 +73,7 @@ def token(value: str, life: float = 3600) -> Script:
 
 
 async def fetched(refresher: TokenRefresher) -> Result:
-    """What whoever waits is told."""
+    """Wait for a token; return the result."""
     results: list[Result] = []
     refresher.wait(results.append)
     await eventually(lambda: results)
@@ -107,7 +107,7 @@ async def test_the_request_for_a_token(login: ScriptedUpstream, pool: Pool, cloc
 @pytest.mark.parametrize(
     ("path", "target"), [("/", "/"), ("/a/b", "/a/b"), ("/a?x=y&z", "/a?x=y&z"), ("/?q", "/?q")]
 )
-async def test_where_the_request_goes(
+async def test_token_request_target(
     login: ScriptedUpstream, pool: Pool, clock: Clock, path: str, target: str
 ) -> None:
     login.script(token("t"))
@@ -131,7 +131,7 @@ async def test_a_token_uri_without_any_path(clock: Clock) -> None:
     await settle()
 
 
-async def test_one_refresh_for_all_who_wait(login: ScriptedUpstream, pool: Pool, clock: Clock) -> None:
+async def test_one_refresh_for_all_waiters(login: ScriptedUpstream, pool: Pool, clock: Clock) -> None:
     refresher = refresher_of(pool, login.url)
     login.script([Sleep(0.01), *token("t-1")])
     results: list[Result] = []
@@ -147,7 +147,7 @@ async def test_one_refresh_for_all_who_wait(login: ScriptedUpstream, pool: Pool,
     assert len(login.requests) == 1
 
 
-async def test_who_takes_it_back_is_not_told(login: ScriptedUpstream, pool: Pool, clock: Clock) -> None:
+async def test_a_cancelled_waiter_is_not_called(login: ScriptedUpstream, pool: Pool, clock: Clock) -> None:
     refresher = refresher_of(pool, login.url)
     login.script(token("t-1"))
     results: list[Result] = []
@@ -161,9 +161,7 @@ async def test_who_takes_it_back_is_not_told(login: ScriptedUpstream, pool: Pool
         again()
 
 
-async def test_whoever_is_told_may_send_others_home(
-    login: ScriptedUpstream, pool: Pool, clock: Clock
-) -> None:
+async def test_a_waiter_may_cancel_other_waiters(login: ScriptedUpstream, pool: Pool, clock: Clock) -> None:
     refresher = refresher_of(pool, login.url)
     login.script(token("t-1"))
     results: list[str] = []
@@ -180,7 +178,7 @@ async def test_whoever_is_told_may_send_others_home(
     assert results == ["first", "third"]
 
 
-async def test_who_asks_again_when_told_waits_for_the_next_one(
+async def test_a_waiter_that_waits_again_gets_the_next_refresh(
     login: ScriptedUpstream, pool: Pool, clock: Clock
 ) -> None:
     refresher = refresher_of(pool, login.url)
@@ -198,7 +196,7 @@ async def test_who_asks_again_when_told_waits_for_the_next_one(
     assert value_of(results[1]) == "t-2"
 
 
-async def test_nobody_waits_while_the_old_token_lasts(
+async def test_token_is_refreshed_before_it_expires(
     login: ScriptedUpstream, pool: Pool, clock: Clock
 ) -> None:
     refresher = refresher_of(pool, login.url)
@@ -208,17 +206,17 @@ async def test_nobody_waits_while_the_old_token_lasts(
     assert value_of(refresher.current()) == "t-1"
     assert "IDLE" in repr(refresher)
     clock.now += 2
-    # Asking only what is known begins nothing.
+    # Reading the known token starts no refresh.
     assert value_of(refresher.known) == "t-1"
     assert "IDLE" in repr(refresher)
-    # Five minutes before its end the next one is fetched, once, while the old one goes on serving.
+    # Five minutes before it expires the next one is fetched, once, while the old one is still used.
     assert [value_of(refresher.current()) for _ in range(3)] == ["t-1"] * 3
     assert "REFRESHING" in repr(refresher)
     await eventually(lambda: value_of(refresher.current()) == "t-2")
     assert len(login.requests) == 2
 
 
-async def test_a_refresh_ahead_that_fails_harms_nobody(
+async def test_a_failed_early_refresh_keeps_the_old_token(
     login: ScriptedUpstream, pool: Pool, clock: Clock
 ) -> None:
     refresher = refresher_of(pool, login.url)
@@ -228,14 +226,12 @@ async def test_a_refresh_ahead_that_fails_harms_nobody(
     assert value_of(refresher.current()) == "t-1"
     await eventually(lambda: "IDLE" in repr(refresher))
     assert len(login.requests) == 2
-    # The next one who asks begins another try.
+    # The next one who waits starts another refresh.
     assert value_of(refresher.current()) == "t-1"
     await eventually(lambda: value_of(refresher.current()) == "t-2")
 
 
-async def test_a_token_that_has_ended_must_be_waited_for(
-    login: ScriptedUpstream, pool: Pool, clock: Clock
-) -> None:
+async def test_an_expired_token_is_waited_for(login: ScriptedUpstream, pool: Pool, clock: Clock) -> None:
     refresher = refresher_of(pool, login.url)
     login.script(token("t-1"), token("t-2"))
     await fetched(refresher)
@@ -246,9 +242,7 @@ async def test_a_token_that_has_ended_must_be_waited_for(
     assert len(login.requests) == 2
 
 
-async def test_a_token_that_was_refused_is_forgotten_once(
-    login: ScriptedUpstream, pool: Pool, clock: Clock
-) -> None:
+async def test_a_refused_token_is_dropped_once(login: ScriptedUpstream, pool: Pool, clock: Clock) -> None:
     refresher = refresher_of(pool, login.url)
     login.script(token("t-1"), token("t-2"))
     first = await fetched(refresher)
@@ -285,7 +279,7 @@ async def test_a_token_that_was_refused_is_forgotten_once(
     ],
     ids=range(13),
 )
-async def test_why_there_is_no_token(
+async def test_token_refresh_errors(
     login: ScriptedUpstream, pool: Pool, clock: Clock, script: Script, status: int, words: str
 ) -> None:
     refresher = refresher_of(pool, login.url)
@@ -299,7 +293,7 @@ async def test_why_there_is_no_token(
     assert refresher.current() is None
 
 
-async def test_a_token_endpoint_that_is_not_there(clock: Clock) -> None:
+async def test_token_endpoint_connect_error(clock: Clock) -> None:
     async with ScriptedUpstream() as gone:
         url = gone.url
     error = await fetched(refresher_of(pool_to(url), url))
@@ -308,7 +302,7 @@ async def test_a_token_endpoint_that_is_not_there(clock: Clock) -> None:
     assert f"no connection to {url}" in str(error)
 
 
-async def test_a_token_endpoint_that_is_silent(
+async def test_token_endpoint_timeout(
     login: ScriptedUpstream, pool: Pool, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("gateway.proxy.token_refresh.PATIENCE", 0.02)
@@ -318,26 +312,28 @@ async def test_a_token_endpoint_that_is_silent(
     assert (error.status, "did not begin to respond in time" in str(error)) == (503, True)
 
 
-async def test_each_response_has_the_whole_limit(login: ScriptedUpstream, pool: Pool, clock: Clock) -> None:
+async def test_token_response_size_limit_is_per_response(
+    login: ScriptedUpstream, pool: Pool, clock: Clock
+) -> None:
     refresher = refresher_of(pool, login.url)
     login.script(json_response(200, {"access_token": "t", "more": "x" * (MAX_RESPONSE // 2)}))
     for _ in range(4):
         assert value_of(await fetched(refresher)) == "t"
 
 
-async def test_a_token_in_pieces(login: ScriptedUpstream, pool: Pool, clock: Clock) -> None:
+async def test_a_token_response_in_pieces(login: ScriptedUpstream, pool: Pool, clock: Clock) -> None:
     (whole,) = token("t-1")
     assert isinstance(whole, bytes)
     login.script([whole[at : at + 9] for at in range(0, len(whole), 9)])
     assert value_of(await fetched(refresher_of(pool, login.url))) == "t-1"
 
 
-def test_nothing_secret_is_shown() -> None:
+def test_no_secret_in_repr() -> None:
     refresher = refresher_of(pool_to("https://login.example"), "https://login.example")
     assert repr(refresher) == "<TokenRefresher [IDLE, <OAuthToken [empty]>]>"
 
 
-async def test_an_internal_error_is_no_token(
+async def test_an_internal_error_is_a_refresh_error(
     login: ScriptedUpstream, pool: Pool, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(OAuthToken, "accept", explode)

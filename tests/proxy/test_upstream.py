@@ -1,4 +1,4 @@
-"""An upstream as it is spoken to: the heads of its requests, its accounts' credentials, and that it shows no secret."""
+"""Requests to an upstream: their heads, the accounts' credentials, and that no secret is shown."""
 
 import pytest
 
@@ -31,7 +31,7 @@ def client_with(*credentials: Credential | Tokens) -> UpstreamClient:
     )
 
 
-def test_a_key_stays() -> None:
+def test_a_static_key_is_a_credential() -> None:
     key, results = Key(KEY), list[object]()
     key.refused(KEY)
     take_back = key.wait(results.append)
@@ -52,7 +52,7 @@ def test_the_head_of_a_request(body: bytes) -> None:
     ]
 
 
-def test_fields_of_a_request_stand_in_place_of_forwarded_ones() -> None:
+def test_fields_of_a_request_replace_forwarded_ones() -> None:
     client = client_with(NO_CREDENTIAL)
     outgoing = Outgoing(target="/", method="GET", headers=[(b"accept", b"a/b")])
     head = client.head(outgoing, client.fields("a0", NO_CREDENTIAL), b"x-app: cli\r\n")
@@ -60,7 +60,7 @@ def test_fields_of_a_request_stand_in_place_of_forwarded_ones() -> None:
 
 
 @pytest.mark.parametrize("target", ["", "v1", "/a b", "/a#b", "/é", "/a\r\nx: y"])
-def test_a_target_that_no_request_line_can_hold(target: str) -> None:
+def test_a_target_that_is_invalid_in_a_request_line(target: str) -> None:
     with pytest.raises(ProtocolError) as raised:
         client_with(KEY).head(Outgoing(target=target), b"", b"")
     assert raised.value.status == 400
@@ -76,18 +76,18 @@ def test_each_account_and_each_credential_has_its_own_fields() -> None:
             assert client.fields("a1", credential).endswith(b"authorization: Bearer token-%d\r\n" % number)
 
 
-def test_a_credential_that_no_line_can_hold() -> None:
+def test_a_credential_that_is_invalid_in_a_header() -> None:
     with pytest.raises(ProtocolError):
         client_with(KEY).fields("a0", Credential("api_key", Secret("a\r\nx: y")))
 
 
-def test_the_lines_that_follow_from_a_clients_head() -> None:
+def test_forwarded_request_headers() -> None:
     fields = [(b"anthropic-version", b"1"), (b"cookie", b"a"), (b"user-agent", b"u"), (b"content-type", b"c")]
     expected = b"anthropic-version: 1\r\nuser-agent: u\r\ncontent-type: c\r\n"
     assert forwarded_lines(AnthropicDialect(), fields) == expected
 
 
-def test_nothing_secret_is_shown() -> None:
+def test_no_secret_in_repr() -> None:
     client = client_with(KEY)
     client.fields("a0", KEY)
     assert repr(client) == "<UpstreamClient up <Pool [https://h, Active: 0, Idle: 0, Dialling: 0]>>"
@@ -121,7 +121,7 @@ def test_whether_an_upstream_keeps_message_threads(threads: bool) -> None:
     assert client.keeps_threads is threads
 
 
-def test_whether_it_closes_connections_on_others_too() -> None:
+def test_whether_an_upstream_closes_other_connections_too() -> None:
     client = client_with(KEY)
     assert [client.closes_on_others(request) for request in "aaba"] == [False, False, True, False]
     client.closed_on = None

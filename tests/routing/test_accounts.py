@@ -56,7 +56,7 @@ def test_models_are_forgotten_before_they_are_too_many() -> None:
     }
 
 
-def test_they_can_be_looked_at() -> None:
+def test_repr() -> None:
     scheduler, cast_ = made("A B")
     target = cast_["B"]
     assert repr(target) == "<Target m on <AccountState a/B [SOUND], 0 in flight>>"

@@ -1,4 +1,4 @@
-"""What is told when something is closed or opened: one change each, never one a request."""
+"""The notifications of closing and opening: one for each change, never one a request."""
 
 import pytest
 
@@ -78,7 +78,7 @@ STORIES = {
 
 
 @pytest.mark.parametrize("name", STORIES)
-def test_what_is_closed_and_opened_is_told_once(name: str) -> None:
+def test_each_change_is_published_once(name: str) -> None:
     names, transcript, expected = STORIES[name]
     stage = Stage(names)
     changes: list[Change] = []

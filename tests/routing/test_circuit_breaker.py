@@ -35,7 +35,7 @@ def limited(hint: float = 10.0, now: float = 0.0) -> CircuitBreaker:
     return health
 
 
-def test_the_way_round() -> None:
+def test_cool_down_then_probe() -> None:
     health = limited()
     assert repr(health) == "<CircuitBreaker [COOLING, until 10.000, probe at 10.000, limit x1]>"
     assert health.opens_at(3.0) == 10.0
@@ -63,7 +63,7 @@ def test_a_count_without_a_cool_down_shuts_nothing() -> None:
     assert health.opens_at(1.0) == 2.0
 
 
-def test_rules_count_by_themselves() -> None:
+def test_rules_count_separately() -> None:
     health = CircuitBreaker()
     fail(health, "server", 0.0)
     fail(health, "limit without hint", 1.0)
@@ -88,7 +88,7 @@ def test_a_probe_with_a_response_lets_the_others_in() -> None:
     assert not health.enter(11.0, "other"), "it is no probe"
 
 
-def test_patience_ends() -> None:
+def test_probe_patience_expires() -> None:
     health = limited()
     health.enter(10.0, "probe")
     assert health.opens_at(10.0 + PROBE_PATIENCE - 1) > 0.0
@@ -118,7 +118,7 @@ def test_failures_of_the_same_trouble_count_once() -> None:
     assert health.failures == {"limit without hint": 2}
 
 
-def test_one_of_another_rule_counts_as_the_first_of_its_own() -> None:
+def test_a_failure_of_another_rule_starts_its_own_count() -> None:
     health = limited(1.0, now=1.0)
     fail(health, "limit without hint", 2.0, started=0.5)
     assert health.failures == {"limit": 1}
@@ -132,7 +132,7 @@ def test_a_cool_down_gets_longer_not_shorter(hint: float, until: float) -> None:
     assert health.until == until
 
 
-def test_old_news_does_not_end_a_probe() -> None:
+def test_an_older_failure_does_not_end_a_probe() -> None:
     health = limited(10.0, now=1.0)
     assert health.enter(11.0, "probe")
     fail(health, "limit", 12.0, started=0.5, hint=-1.5)
@@ -141,14 +141,14 @@ def test_old_news_does_not_end_a_probe() -> None:
     assert health.opens_at(12.0) == 15.0
 
 
-def test_after_a_probe_the_newest_word_counts() -> None:
+def test_after_a_probe_the_newest_hint_counts() -> None:
     health = limited(5 * PROBE_EVERY)
     health.enter(PROBE_EVERY, "probe")
     fail(health, "limit", PROBE_EVERY + 1, started=PROBE_EVERY, hint=30.0)
     assert health.until == PROBE_EVERY + 31
 
 
-def test_a_new_cool_down_has_a_probe_of_its_own() -> None:
+def test_a_new_cool_down_has_its_own_probe() -> None:
     health = limited()
     health.enter(10.0, "stuck")
     fail(health, "limit", 30.0, started=25.0, hint=5.0)
@@ -166,7 +166,7 @@ def test_a_hint_of_no_time_is_half_open_at_once() -> None:
     ("name", "early"),
     [("connect", True), ("overloaded", True), ("limit without hint", False), ("login", False)],
 )
-def test_early_is_for_failures_that_are_worth_a_retry(name: str, early: bool) -> None:
+def test_early_retry_only_after_retryable_failures(name: str, early: bool) -> None:
     health = CircuitBreaker()
     fail(health, name, 0.0)
     fail(health, name, 0.0)
@@ -190,7 +190,7 @@ def test_the_cause_is_kept_without_its_bytes() -> None:
     )
 
 
-def test_what_ends_it() -> None:
+def test_what_ends_a_cool_down() -> None:
     health = limited(now=5.0)
     assert not health.ended_by(4.0)
     assert health.ended_by(5.0)
@@ -217,9 +217,9 @@ def test_a_failure_of_the_same_request_does_not_count_again() -> None:
     fail(health, "connect", 0.0)
     health.fail(Meaning(RULES["connect"]), FAILURE, 0.5, 0.5, again=True)
     assert health.failures == {"connect": 1}
-    assert health.until == 1.5, "but its cool-down begins anew"
+    assert health.until == 1.5, "but its cool-down starts again"
     health.fail(Meaning(RULES["timeout"]), FAILURE, 0.6, 0.6, again=True)
-    assert health.failures == {"connect": 1, "timeout": 1}, "unless a success has ended what it met before"
+    assert health.failures == {"connect": 1, "timeout": 1}, "unless a success has ended that series"
 
 
 def test_a_request_without_alternative_waits_two_seconds_at_most() -> None:
@@ -237,7 +237,7 @@ def test_a_request_without_alternative_waits_two_seconds_at_most() -> None:
 
 
 @pytest.mark.parametrize(("name", "hint"), [("overloaded with hint", 60.0), ("limit", 60.0), ("login", None)])
-def test_some_cool_downs_hold_for_everybody(name: str, hint: float | None) -> None:
+def test_cool_downs_without_early_retry(name: str, hint: float | None) -> None:
     health = CircuitBreaker()
     assert health.alone_at == -NEVER
     fail(health, name, 0.0, hint=hint)

@@ -26,8 +26,8 @@ def test_the_least_recently_used_binding_goes_first() -> None:
     assert conversations.home("talk 2", 1.0) is account
 
 
-def test_what_others_tell_is_bounded_like_what_is_bound_here() -> None:
-    """Of those that were bound here and are no more, too."""
+def test_remote_bindings_are_bounded() -> None:
+    """The bound counts both kinds together."""
     account = made("A")[1]["A"].state
     conversations = Conversations()
     conversations.publish = lambda point, account: None
@@ -71,7 +71,7 @@ def test_an_account_can_lose_all_its_bindings() -> None:
     assert conversations.home("with B", 0.0) is cast["B"].state
 
 
-def test_looking_where_a_conversation_lives_changes_nothing() -> None:
+def test_home_does_not_change_bindings() -> None:
     """Also where another process has bound it: only a request that is served there makes it live on."""
     state = made("A")[1]["A"].state
     conversations, points = Conversations(), list[int]()

@@ -91,7 +91,7 @@ def test_token_uri(uri: str) -> None:
     assert token(token_uri=uri).uri == uri
 
 
-def test_a_file_may_leave_out_what_google_leaves_out() -> None:
+def test_a_credential_file_without_optional_fields() -> None:
     file = {name: value for name, value in FILE.items() if name != "type"}
     assert OAuthToken(orjson.dumps(file)).uri == GOOGLE_URI
 
@@ -106,7 +106,7 @@ def test_refresh_body() -> None:
     }
 
 
-def test_the_life_of_a_token() -> None:
+def test_token_lifetime() -> None:
     subject = token()
     assert repr(subject) == "<OAuthToken [empty]>"
     assert (subject.credential(0.0), subject.due(0.0)) == (None, True)
@@ -156,14 +156,14 @@ LIVES: list[tuple[object, float]] = [
 
 
 @pytest.mark.parametrize(("expires_in", "life"), LIVES)
-def test_lives(expires_in: object, life: float) -> None:
+def test_expires_in(expires_in: object, life: float) -> None:
     subject = token()
     subject.accept(200, orjson.dumps({"access_token": "t", "expires_in": expires_in}), 0.0)
     assert subject.credential(life - 0.001) is not None
     assert subject.credential(life) is None
 
 
-def test_a_short_life_is_used_for_half_of_it() -> None:
+def test_a_short_token_lifetime_is_halved() -> None:
     subject = token()
     subject.accept(200, b'{"access_token":"t","expires_in":60}', 0.0)
     assert not subject.due(29.0)

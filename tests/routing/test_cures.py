@@ -91,7 +91,7 @@ def cure(failure: Failure, document: dict[str, Any] = RICH, *applied: Cure, neve
 def test_a_refusal_of_something_that_was_sent(status: int, message: str, name: str, detail: str) -> None:
     failure = refused(status, message)
     assert cure(failure) == Cure(name, detail)
-    assert cure(failure, RICH, Cure(name, detail)) is None, "a second time it goes back as it is"
+    assert cure(failure, RICH, Cure(name, detail)) is None, "a second time it is returned unchanged"
     assert cure(failure, POOR) is None, "it was not sent"
     other = cure(failure, never=name)
     assert other is None or other.name != name
@@ -112,7 +112,7 @@ TALK: dict[str, Any] = {
 }
 
 OF_MODELS: list[tuple[dict[str, Any], str, str, str]] = [
-    # what was sent, the message; the cure's name and detail
+    # document, message of the refusal; name and detail of the cure
     # Anthropic, Bedrock, Vertex, LiteLLM.
     (ENABLED, '"thinking.type.enabled" is not supported for this model. Use "thinking.type.adaptive" and '
      '"output_config.effort" to control thinking behavior.', "enabled_thinking", ""),
@@ -176,7 +176,7 @@ def test_a_refusal_of_what_another_model_takes(
     )
 
 
-def test_what_does_not_go_together_in_one_request_is_no_others_trouble() -> None:
+def test_a_refused_combination_is_not_remembered() -> None:
     for message in (
         "`temperature` may only be set to 1 when thinking is enabled",
         "Thinking may not be enabled when",
@@ -201,7 +201,7 @@ def test_what_does_not_go_together_in_one_request_is_no_others_trouble() -> None
         "output_config.effort: Input should be a valid string",
     ],
 )
-def test_a_refusal_of_this_value_alone(message: str) -> None:
+def test_a_refusal_of_one_value(message: str) -> None:
     for sent in ({**ENABLED, **MAX}, {**DISABLED, **HIGH}):
         assert cure(refused(400, message), sent) is None
 
@@ -254,7 +254,7 @@ def test_a_signature_is_not_remembered() -> None:
     assert find_cure(MESSAGES_CURES, failure, Sent(RICH), (), frozenset()) == (WITHOUT_THINKING, False)
 
 
-def test_a_dialect_may_know_other_cures() -> None:
+def test_a_dialect_with_its_own_cures() -> None:
     stage = Stage("A")
     stage.play("0 r -> A")
     request = stage.requests["r"]
@@ -269,7 +269,7 @@ def test_a_dialect_may_know_other_cures() -> None:
     assert request.lease.cures == (Cure("echo", "none"),)
 
 
-def test_a_lease_says_what_is_to_be_changed() -> None:
+def test_a_lease_has_the_cures_to_apply() -> None:
     stage = Stage("A* | F")
     stage.play("0 r -> A")
     request = stage.requests["r"]

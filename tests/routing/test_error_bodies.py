@@ -116,7 +116,7 @@ def test_read_error(document: Any, expected: ErrorBody) -> None:
 
 
 @pytest.mark.parametrize("body", [b"", b"<html>", b"\xff", b"[" * 100_000, b'{"error":'])
-def test_what_is_no_json_says_nothing(body: bytes) -> None:
+def test_error_body_without_json(body: bytes) -> None:
     assert read_error(body) == ErrorBody()
 
 

@@ -1,4 +1,4 @@
-"""What a failure says: its status, its words, and whether the body of a 200 is one."""
+"""Status and message of a failure, and whether the body of a 200 is one."""
 
 from typing import Any
 
@@ -42,7 +42,7 @@ def test_status_of(failure: Failure, expected: int) -> None:
 
 
 WORDS = [
-    (Failure(kind=STATUS, message="said", body=b'{"error":"written"}'), "said"),
+    (Failure(kind=STATUS, message="from the message", body=b'{"error":"written"}'), "from the message"),
     (Failure(kind=STATUS, body=b'{"error":"written"}'), "written"),
     (Failure(kind=STATUS, body=b"<html>\xff"), "<html>\ufffd"),
     (Failure(kind=STATUS, body=b"x" * 10_000), "x" * PAGE),
@@ -69,7 +69,7 @@ def test_a_good_body_is_no_failure(document: Any) -> None:
 
 
 BAD = [
-    # the body of a 200; how it failed, the status that says so
+    # the body of a 200; how it failed, and the status that follows
     (body(type="overloaded_error", message="busy"), STATUS, 529),
     (b'{"code":500,"msg":"404 NOT_FOUND","success":false}', STATUS, 500),
     (b'{"error":{"code":"1302","message":"rate limit reached"}}', STATUS, 502),

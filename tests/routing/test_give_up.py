@@ -69,7 +69,9 @@ ERRORS: list[tuple[Story, str, int, int | None, bool]] = [
 
 
 @pytest.mark.parametrize(("story", "account", "status", "after", "final"), ERRORS)
-def test_what_is_told(story: Story, account: str, status: int, after: int | None, final: bool) -> None:
+def test_error_for_the_client(
+    story: Story, account: str, status: int, after: int | None, final: bool
+) -> None:
     cast_ = targets("A B")
     attempts = [attempt(cast_[name], outcome) for name, outcome in story]
     stop = give_up(list(cast_.values()), attempts, NOW, lambda: IMAGES)
@@ -79,7 +81,7 @@ def test_what_is_told(story: Story, account: str, status: int, after: int | None
     assert stop.own_words == (stop.status != 503 or not final)
 
 
-def test_a_feature_with_a_limit_of_its_own_is_worth_waiting_for() -> None:
+def test_a_feature_with_its_own_limit_is_waited_for() -> None:
     cast_ = targets("A")
     limited = failure(["429", "retry-after=60"])
     meaning = meaning_of(limited, WALL, features=frozenset({"fast"}))
@@ -99,10 +101,10 @@ def test_a_timeout_keeps_its_status() -> None:
 MESSAGES: list[tuple[Story, str]] = [
     (
         [("A", "429 retry-after=8465")],
-        "said with 429 (no account is free for this request; the first will be in 2 h 21 min)",
+        "failed with 429 (no account is free for this request; the first will be in 2 h 21 min)",
     ),
-    ([("A", "500")], "said with 500"),
-    ([("A", "error api_error")], "said in the stream"),
+    ([("A", "500")], "failed with 500"),
+    ([("A", "error api_error")], "failed in the stream"),
     (
         [("A", "connect")],
         'upstream "a" could not be reached: connection refused '
@@ -112,23 +114,23 @@ MESSAGES: list[tuple[Story, str]] = [
     ([("A", "contentless")], 'upstream "a" ended its response without any content'),
     (
         [("A", "401")],
-        'upstream "a" refused account "A" (401): the operator must check its credential: said with 401',
+        'upstream "a" refused account "A" (401): the operator must check its credential: failed with 401',
     ),
     (
         [("A", "402")],
         'upstream "a" refused account "A" (402): the operator must check its billing and permissions: '
-        "said with 402",
+        "failed with 402",
     ),
     (
         [("A", "403")],
         'upstream "a" refused model "m" for account "A" (403): the operator must check its billing and '
-        "permissions: said with 403",
+        "permissions: failed with 403",
     ),
 ]
 
 
 @pytest.mark.parametrize(("story", "message"), MESSAGES)
-def test_words(story: Story, message: str) -> None:
+def test_error_messages(story: Story, message: str) -> None:
     cast_ = targets("A")
     attempts = [attempt(cast_[name], outcome) for name, outcome in story]
     assert plain(give_up(list(cast_.values()), attempts, NOW)) == message
@@ -152,12 +154,12 @@ SILENT = [
 
 
 @pytest.mark.parametrize(("failed", "message"), SILENT)
-def test_words_for_those_who_said_little(failed: Failure, message: str) -> None:
+def test_error_message_of_a_failure_without_one(failed: Failure, message: str) -> None:
     cast_ = targets("A")
     assert plain(give_up(list(cast_.values()), [attempt(cast_["A"], failed)], NOW)) == message
 
 
-def test_all_that_were_refused_are_named_and_can_be_masked_and_censored() -> None:
+def test_all_refused_accounts_are_named_masked_and_censored() -> None:
     cast_ = targets("A B / C")
     words = "bad key sk-very-secret " + "x" * 1000
     refused = Failure(kind=FailureKind.STATUS, status=401, message=words)
@@ -180,14 +182,14 @@ def test_all_that_were_refused_are_named_and_can_be_masked_and_censored() -> Non
         ("skipping the skeleton, pkgconfig", "skipping the skeleton, pkgconfig"),
     ],
 )
-def test_what_looks_like_a_key(words: str, shown: str) -> None:
+def test_keys_are_censored(words: str, shown: str) -> None:
     assert without_keys(words) == shown
     cast_ = targets("A")
     failed = attempt(cast_["A"], Failure(kind=FailureKind.INCOMPLETE, message=words))
     assert plain(give_up(list(cast_.values()), [failed], NOW)).endswith(shown)
 
 
-def test_few_of_many_words_are_told() -> None:
+def test_error_message_length_limit() -> None:
     cast_ = targets("A")
     for status in (400, 401, 500):
         wordy = Failure(kind=FailureKind.STATUS, status=status, message="w" * 100_000)
@@ -195,7 +197,7 @@ def test_few_of_many_words_are_told() -> None:
         assert plain(stop).count("w") < WORDS + 10
 
 
-def test_a_key_that_a_host_quotes_is_not_passed_on() -> None:
+def test_a_key_quoted_by_a_host_is_censored() -> None:
     cast_ = targets("A")
     quoted = Failure(
         kind=FailureKind.STATUS, status=401, message="Incorrect API key provided: sk-pro**********9x."
@@ -203,7 +205,7 @@ def test_a_key_that_a_host_quotes_is_not_passed_on() -> None:
     assert plain(give_up(list(cast_.values()), [attempt(cast_["A"], quoted)], NOW)).endswith("provided: ***.")
 
 
-def test_why_no_token_could_be_got_is_for_the_log() -> None:
+def test_token_errors_are_only_logged() -> None:
     cast_ = targets("A")
     token = Failure(
         kind=FailureKind.REFRESH, status=401, message="the token endpoint https://x responded with 400"
@@ -212,16 +214,16 @@ def test_why_no_token_could_be_got_is_for_the_log() -> None:
         assert plain(give_up(list(cast_.values()), attempts, NOW)).endswith("must check its credential")
 
 
-def test_without_an_attempt_the_cool_downs_are_told() -> None:
+def test_error_without_an_attempt_names_the_cool_downs() -> None:
     cast_ = targets("A B")
     attempt(cast_["A"], "401")
     attempt(cast_["B"], "429 retry-after=50")
     stop = give_up(list(cast_.values()), [], NOW + 5)
     assert (stop.account, stop.status, stop.retry_after, stop.rule) == ("B", 429, 45, "limit")
-    assert stop.failure == Failure(kind=FailureKind.STATUS, status=429, message="said with 429")
+    assert stop.failure == Failure(kind=FailureKind.STATUS, status=429, message="failed with 429")
 
 
-def test_the_reason_told_is_the_one_that_holds_now() -> None:
+def test_error_names_the_current_cool_down() -> None:
     Stage("A").play(
         """
         00 p                    -> A
@@ -244,7 +246,7 @@ def test_the_reason_told_is_the_one_that_holds_now() -> None:
     assert (stop.status, stop.rule) == (529, "overloaded with hint")
 
 
-def test_counts_that_shut_nothing_are_no_cause() -> None:
+def test_failure_counts_without_a_cool_down_are_not_named() -> None:
     cast_ = targets("A")
     attempt(cast_["A"], "500")
     stop = give_up(list(cast_.values()), [], NOW)
@@ -264,7 +266,7 @@ def test_busy() -> None:
     assert give_up(list(shut.values()), [], NOW).status == 503, "busy, but shut as well"
 
 
-def test_nobody() -> None:
+def test_error_without_targets() -> None:
     stop = give_up([], [], NOW)
     assert (stop.status, plain(stop)) == (503, "no account serves this model")
 
@@ -290,7 +292,7 @@ def test_format_duration(seconds: float, expected: str) -> None:
     assert format_duration(seconds) == expected
 
 
-def test_what_never_opens_is_no_time_to_come_back() -> None:
+def test_an_account_that_never_opens_gives_no_retry_after() -> None:
     scheduler = Scheduler(cast("A B"))
     cast_ = {target.account: target for target in scheduler.targets(candidates(cast("A B")))}
     attempts = [attempt(cast_["A"], "429 retry-after=60")]

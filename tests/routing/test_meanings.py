@@ -72,7 +72,7 @@ def test_kind_and_status(failure: Failure, rule: str) -> None:
 
 
 HINTS: list[tuple[Failure, str, float | None]] = [
-    # a failure; its row, the seconds that it says
+    # a failure; its row, the seconds of its hint
     (status(429, retry_after="0"), "brief limit", 0.0),
     (status(429, retry_after="2"), "brief limit", 2.0),
     (status(429, retry_after="2.1"), "limit", 2.1),
@@ -108,13 +108,13 @@ def test_a_hint_is_the_cool_down() -> None:
     assert [meaning_of(status(429), WALL).cool_down(count) for count in (1, 2)] == [5.0, 10.0]
 
 
-def test_out_of_credits_without_a_reset_is_the_accounts_trouble() -> None:
+def test_out_of_credits_without_a_reset_cools_the_account_down() -> None:
     spent = {"anthropic_ratelimit_unified_overage_disabled_reason": "out_of_credits"}
     assert meaning_of(status(429, **spent), WALL).rule.name == "billing"
     assert meaning_of(status(429, **spent, retry_after="60"), WALL).rule.name == "limit"
 
 
-def test_fast_mode_has_limits_of_its_own() -> None:
+def test_fast_mode_has_its_own_limits() -> None:
     limited = status(429, retry_after="60")
     meaning = meaning_of(limited, WALL, features=frozenset({"fast"}))
     assert (meaning.about, meaning.feature, meaning.hint) == (About.FEATURE, "fast", 60.0)
@@ -146,7 +146,7 @@ def test_order(error: dict[str, str], rule: str) -> None:
     assert meaning_of(failure, WALL).rule.name == rule
 
 
-def test_what_a_dialect_read_counts_too() -> None:
+def test_hints_read_by_a_dialect_count() -> None:
     assert (
         meaning_of(Failure(kind=STATUS, status=400, code="Insufficient_Quota"), WALL).rule.name == "billing"
     )

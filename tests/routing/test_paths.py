@@ -1,4 +1,4 @@
-"""Fields that a refusal names, found in what was sent."""
+"""Fields named by a refusal, found in the document."""
 
 import pytest
 
@@ -70,7 +70,7 @@ def test_find_fields(named: str, paths: list[str]) -> None:
     assert find_fields(DOCUMENT, named) == tuple(paths)
 
 
-def test_depth_has_an_end() -> None:
+def test_search_depth_is_bounded() -> None:
     inner: dict[str, object] = {"x": 1}
     for _ in range(1000):
         inner = {"deeper": inner}

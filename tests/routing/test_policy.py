@@ -28,10 +28,10 @@ def test_cool_downs(name: str) -> None:
     assert rule.cool_down(100_000) == expected[-1]
 
 
-def test_the_table_is_sound() -> None:
+def test_the_table_is_consistent() -> None:
     assert len(RULES) == len(TABLE)
     for rule in TABLE:
         assert rule.pause == 0.0 or Next.SAME in rule.next
         assert rule.about is not About.REQUEST or rule.base == 0.0
-        assert rule.alone == NEVER or rule.costs, "a refusal is no reason to ask again early"
+        assert rule.alone == NEVER or rule.costs, "a refusal does not justify an early retry"
         assert not rule.operator or Next.OTHER_ACCOUNT in rule.next

@@ -1,4 +1,4 @@
-"""What holds for every failure: it changes the health of what its meaning names, and of nothing else."""
+"""For every failure: it changes the state of what its meaning names, and nothing else."""
 
 from typing import Any
 
@@ -71,7 +71,7 @@ DOCUMENTS: list[dict[str, Any]] = [
 
 
 def free(scheduler: Scheduler, targets: dict[str, Target], sent: Sent) -> set[str]:
-    """Who could be asked for a request now."""
+    """Return the accounts that a request could use now."""
     ranked = scheduler.rank(tuple(targets.values()), "", 10.0, sent.features)
     names = {target: name for name, target in targets.items()}
     return {names[one.target] for one in ranked if not one.opens_at}
@@ -109,9 +109,7 @@ def test_a_failure_changes_the_health_of_what_its_meaning_names_only(
 
 
 @given(outcomes=st.lists(failures, min_size=1, max_size=4), document=st.sampled_from(DOCUMENTS))
-def test_whatever_upstreams_say_a_request_comes_to_an_end(
-    outcomes: list[Failure], document: dict[str, Any]
-) -> None:
+def test_every_request_ends_after_any_failures(outcomes: list[Failure], document: dict[str, Any]) -> None:
     scheduler = Scheduler(cast("A B / C"))
     targets = scheduler.targets([Candidate("a", "m", 0), Candidate("c", "m", 0)])
     retries = Retries(scheduler, targets, "talk", Retry(), lambda: 0.5, Sent(document))
@@ -133,20 +131,20 @@ def test_whatever_upstreams_say_a_request_comes_to_an_end(
 
 
 deeds = st.lists(
-    st.tuples(st.sampled_from(["ask", "fail", "succeed", "release"]), st.integers(0, 5), failures),
+    st.tuples(st.sampled_from(["lease", "fail", "succeed", "release"]), st.integers(0, 5), failures),
     max_size=12,
 )
 
 
 @given(deeds=deeds, talk=st.sampled_from(["", "one", "two"]), later=st.sampled_from([0.0, 2.0, 100.0]))
-def test_a_look_names_the_account_that_a_request_then_gets(
+def test_rank_names_the_account_of_the_next_lease(
     deeds: list[tuple[str, int, Failure]], talk: str, later: float
 ) -> None:
     scheduler = Scheduler(cast("A B / C"))
     targets = scheduler.targets([Candidate("a", "m", 0), Candidate("c", "m", 1)])
     held: list[Lease] = []
     for at, (deed, which, failure) in enumerate(deeds):
-        if deed == "ask":
+        if deed == "lease":
             lease = scheduler.lease(targets, ("one", "two")[which % 2], float(at))
             held += [lease] if lease is not None else []
         elif held:

@@ -1,6 +1,6 @@
-"""When to come back, as OpenAI-compatible hosts say it."""
+"""Retry hints of OpenAI-compatible hosts."""
 
-# ruff: noqa: E501 - a row of a table is one line, with words as hosts say them
+# ruff: noqa: E501 - a row of a table is one line, with the hosts' own wording
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Upstreams that go away and come back, with clients that come again: how soon somebody is served, and who is asked."""
+"""Upstreams that fail and recover, with clients that retry: how soon a request is served, and by which account."""
 
 import heapq
 import random
@@ -22,13 +22,13 @@ WORK = 0.5
 """Seconds that a good response takes."""
 
 BACKOFF = 0.5
-"""Seconds after which a client comes again that was not told when. SDKs' pauses grow, which is not the gateway's."""
+"""Seconds after which a client without a Retry-After retries. SDKs' pauses grow; the gateway's do not."""
 
 SOON = 3.0
 """Seconds from an upstream's return within which somebody must be served."""
 
 Behaviour = Callable[[float, Target], str]
-"""What an attempt that begins now comes to: `ok`, or an outcome of transcripts."""
+"""The outcome of an attempt that begins now: `ok`, or an outcome of transcripts."""
 
 
 @dataclass
@@ -126,7 +126,7 @@ class Client:
     how=st.sampled_from(["connect", "529", "503", "502", "loading", "page"]),
     seed=st.integers(0, 9),
 )
-def test_an_upstream_that_returns_serves_somebody_soon(
+def test_a_recovered_upstream_serves_a_request_soon(
     away: float, accounts: int, clients: int, how: str, seed: int
 ) -> None:
     begins, ends = 5.0, 5.0 + away
@@ -172,7 +172,7 @@ def test_no_request_is_refused_while_an_account_is_free(
     assert len(world.served) > 20 * clients
 
 
-def test_the_first_success_opens_for_all_that_wait() -> None:
+def test_the_first_success_wakes_all_waiting_requests() -> None:
     def behaviour(now: float, target: Target) -> str:
         return "connect" if 1.0 <= now < 6.0 else "ok"
 
@@ -185,7 +185,7 @@ def test_the_first_success_opens_for_all_that_wait() -> None:
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_overload_on_most_responses_is_not_made_worse(seed: int) -> None:
+def test_retries_do_not_worsen_an_overload(seed: int) -> None:
     """The same requests, directly: each is sent again after the pauses that the gateway makes."""
     dice = random.Random(seed)
 

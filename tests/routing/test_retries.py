@@ -189,7 +189,7 @@ ROWS = {
         0 r ok
         """,
     ),
-    "404 that says nothing of the model is about the request": (
+    "404 that does not name the model is about the request": (
         "A B | F",
         """
         0 q      -> A
@@ -385,7 +385,7 @@ ROWS = {
         0.5 r ok
         """,
     ),
-    "a server's error, a pause that passed while another account was asked": (
+    "a server's error, a pause that passed while another account was tried": (
         "A B",
         """
         0.0 r     -> A
@@ -462,7 +462,7 @@ ROWS = {
         0 r ok
         """,
     ),
-    "overloaded for as long as it says: no attempt before": (
+    "overloaded with a Retry-After: no attempt before": (
         "A",
         """
         0 r                   -> A
@@ -480,7 +480,7 @@ ROWS = {
         0 r 503 retry-after=6 -> wait 6
         """,
     ),
-    "a server that says not to ask again": (
+    "a server with x-should-retry: false": (
         "A B",
         """
         0 r                          -> A
@@ -488,7 +488,7 @@ ROWS = {
         0 r 500 x-should-retry=false -> stop 500 B
         """,
     ),
-    "an overloaded one that says not to ask again": (
+    "an overloaded one with x-should-retry: false": (
         "A B | F",
         """
         0 r                          -> A
@@ -496,7 +496,7 @@ ROWS = {
         0 r 529 x-should-retry=false -> stop 529 F
         """,
     ),
-    "a limit that says not to ask again is not waited for": (
+    "a limit with x-should-retry: false is not waited for": (
         "A",
         """
         0 r                                        -> A
@@ -515,7 +515,7 @@ ROWS = {
         """,
     ),
     # no first byte in time
-    "a timeout: the same upstream is not asked again": (
+    "a timeout: the same upstream is not tried again": (
         "A B | F",
         """
         000 r         -> A
@@ -530,7 +530,7 @@ ROWS = {
         0 r page -> F
         """,
     ),
-    "a whole response without content: once more, then as it is": (
+    "a whole response without content: retried once, then passed on": (
         "A B",
         """
         0 r             -> A
@@ -684,7 +684,7 @@ SHUT = {
         30 r                    -> A
         """,
     ),
-    "a limit beyond the budget is told at once": (
+    "a limit beyond the budget fails at once": (
         "A B",
         """
         0 q                    -> A
@@ -807,7 +807,7 @@ HALF_OPEN = {
         31.0 t                    -> wait 12 slot
         """,
     ),
-    "a probe that tells nothing about the limit: the next may probe": (
+    "a probe that shows nothing about the limit: the next may probe": (
         "A",
         """
         00.0 q                    -> A
@@ -865,7 +865,7 @@ HALF_OPEN = {
         35 s                    -> stop 429 A after=1
         """,
     ),
-    "a long limit is probed hourly, the client is told its true end": (
+    "a long limit is probed hourly, the client gets its true end": (
         "A",
         """
         0000 q                       -> A
@@ -881,7 +881,7 @@ HALF_OPEN = {
         7202 w                       -> A
         """,
     ),
-    "attempts under way when another fails tell of the same trouble": (
+    "attempts under way when another fails belong to the same trouble": (
         "A",
         """
         0.0 q     -> A
@@ -912,7 +912,7 @@ HALF_OPEN = {
         0.1 s         -> A
         """,
     ),
-    "a retry that the table asks for does not wait for the cool-down it caused": (
+    "a retry by the table does not wait for the cool-down it caused": (
         "A",
         """
         0.00 q         -> A
@@ -1152,7 +1152,7 @@ SLOTS = {
         21 r -> stop 529 - after=1
         """,
     ),
-    "woken in vain, it waits for what is left": (
+    "woken without a free account, it waits for what is left": (
         "A:1",
         """
         0 q -> A
@@ -1180,7 +1180,7 @@ SLOTS = {
         3 r                    -> A
         """,
     ),
-    "a full account after a failure: its failure is told": (
+    "a full account after a failure: its failure is reported": (
         "A B:1",
         """
         00 q                    -> A
@@ -1189,7 +1189,7 @@ SLOTS = {
         20 q                    -> stop 429 A after=1
         """,
     ),
-    "full and shut: the cool-down is told": (
+    "full and cooling down: the cool-down is reported": (
         "A:1",
         """
         00 q     -> A
@@ -1225,7 +1225,7 @@ SLOTS = {
         1 r -> A
         """,
     ),
-    "a connection broken after commit says nothing about the next": (
+    "a connection broken after commit does not affect the next": (
         "A:1",
         """
         0 q -> A
@@ -1255,7 +1255,7 @@ REFUSED = {
         0 r ok
         """,
     ),
-    "but each account is asked once": (
+    "but each account is tried once": (
         "A B C D",
         """
         0 r     -> A
@@ -1315,7 +1315,7 @@ ALONE = {
         05 t connect -> wait 0.25 slot
         """,
     ),
-    "with a fallback the cool-down is as long as it is": (
+    "with a fallback the cool-down keeps its length": (
         "A | F",
         """
         00 q         -> A
@@ -1365,7 +1365,7 @@ ALONE = {
         1.00 r         -> wait 0.75 slot
         """,
     ),
-    "what the upstream says counts all the same": (
+    "the upstream's Retry-After still counts": (
         "A",
         """
         0 q                    -> A
@@ -1576,7 +1576,7 @@ def test_every_end_frees_a_slot(outcome: str) -> None:
 
 
 @pytest.mark.parametrize("outcome", ["ok", "responded", "done", "400", "429"])
-def test_a_probe_that_ends_wakes_those_who_wait_for_it(outcome: str) -> None:
+def test_the_end_of_a_probe_wakes_its_waiters(outcome: str) -> None:
     stage = Stage("A")
     stage.play(
         """
@@ -1591,14 +1591,14 @@ def test_a_probe_that_ends_wakes_those_who_wait_for_it(outcome: str) -> None:
     assert woken == [True]
 
 
-def test_a_response_that_probes_nothing_wakes_nobody() -> None:
+def test_a_response_without_a_probe_wakes_no_waiter() -> None:
     stage = Stage("A")
     stage.play("0 r -> A")
     stage.scheduler.on_free(lambda: pytest.fail("woken"))
     stage.play("1 r responded\n1 r ok")
 
 
-def test_a_caller_can_ask_what_was_met_and_who_was_tried() -> None:
+def test_failures_and_tried_accounts_are_recorded() -> None:
     stage = Stage("A B")
     stage.play("0 r -> A\n0 r contentless -> A\n0 r 401 -> B\n0 r 500")
     retries = stage.requests["r"].retries
@@ -1674,7 +1674,7 @@ def test_a_lease_is_released_once() -> None:
     assert account.in_flight == 1
 
 
-def test_nobody_at_all() -> None:
+def test_no_targets() -> None:
     stop = Request(Scheduler(cast("A")), ()).next(0.0)
     assert isinstance(stop, GiveUp)
     assert describe(stop) == "stop 503 -"
@@ -1682,7 +1682,7 @@ def test_nobody_at_all() -> None:
     assert stop.error_message(str, str) == "no account serves this model"
 
 
-def test_wire_models_cool_down_by_themselves() -> None:
+def test_wire_models_cool_down_separately() -> None:
     scheduler = Scheduler(cast("A"))
 
     def request(model: str) -> Request:

@@ -1,4 +1,4 @@
-"""Every form in which an upstream says when to come back."""
+"""Every form in which an upstream states when to retry."""
 
 from typing import Any
 
@@ -315,7 +315,7 @@ details = st.fixed_dictionaries(
     body=st.binary(max_size=20) | st.lists(details | json, max_size=3).map(lambda all_: google(*all_)),
     wall=st.floats(0, 4e9),
 )
-def test_nothing_raises_and_no_hint_is_absurd(
+def test_any_headers_give_a_plausible_hint(
     headers: list[tuple[bytes, bytes]], body: bytes, wall: float
 ) -> None:
     hint = read_hint(headers, body, wall)

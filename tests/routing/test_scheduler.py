@@ -47,7 +47,7 @@ def succeed(scheduler: Scheduler, target: Target, started: float) -> None:
 
 
 def shut(scheduler: Scheduler, target: Target, now: float = 0.0) -> float:
-    """Seconds from `now` until a target can be asked; 0.0 for now."""
+    """Return the seconds from `now` until a target can be used; 0.0 for now."""
     (ranked,) = scheduler.rank([target], "", now)
     return max(0.0, ranked.opens_at - now)
 
@@ -89,7 +89,7 @@ def test_a_lease_takes_and_frees_a_slot() -> None:
     assert scheduler.lease(targets, "", 3.0) is None
 
 
-def test_nobody_can_be_asked() -> None:
+def test_no_lease_while_all_accounts_are_closed() -> None:
     assert Scheduler([]).lease((), "", 0.0) is None
 
 
@@ -103,9 +103,7 @@ steps = st.lists(
 
 
 @given(steps=steps, conversation=st.sampled_from(["", "talk"]))
-def test_a_lease_goes_to_whom_the_ranking_names_first(
-    steps: list[tuple[str, str]], conversation: str
-) -> None:
+def test_a_lease_goes_to_the_first_of_the_ranking(steps: list[tuple[str, str]], conversation: str) -> None:
     scheduler, cast_ = made("A:1 B:2 / C | F:1")
     for number, (name, outcome) in enumerate(steps):
         target, now = cast_[name], number * 0.7
@@ -127,7 +125,7 @@ def test_a_lease_goes_to_whom_the_ranking_names_first(
         assert not first.full
 
 
-def test_ranking_tells_why() -> None:
+def test_ranking_gives_reasons() -> None:
     scheduler, cast_ = made("A B:1 C / D | F")
     take(scheduler, cast_["B"])
     fail(scheduler, cast_["D"], "401")
@@ -143,7 +141,7 @@ def test_ranking_tells_why() -> None:
 
 
 SCOPES = [
-    # outcomes, then who is shut: A for this model, A for another, B of the same upstream, C of another
+    # outcomes, then what cools down: A for this model, A for another, B of the same upstream, C of another
     ("connect", (True, True, True, False)),
     ("401", (True, True, False, False)),
     ("402", (True, True, False, False)),
@@ -172,7 +170,7 @@ SCOPES = [
 
 
 @pytest.mark.parametrize(("outcomes", "expected"), SCOPES)
-def test_what_a_failure_shuts(outcomes: str, expected: tuple[bool, ...]) -> None:
+def test_which_targets_a_failure_cools_down(outcomes: str, expected: tuple[bool, ...]) -> None:
     scheduler, cast_ = made("A B / C")
     other_model = scheduler.targets([Candidate("a", "other", 0)])[0]
     for outcome in outcomes.split(", "):
@@ -195,7 +193,7 @@ def test_a_success_ends_what_it_shows_to_be_over() -> None:
     assert (shut(scheduler, target, 5.0), shut(scheduler, other, 5.0)) == (0.0, 5.0)
 
 
-def test_any_response_shows_that_an_upstream_can_be_reached() -> None:
+def test_any_response_ends_an_upstreams_connect_cool_down() -> None:
     scheduler, cast_ = made("A B")
     fail(scheduler, cast_["A"], "connect", now=5.0)
     fail(scheduler, cast_["B"], "429", now=6.0, started=4.0)
@@ -210,14 +208,14 @@ def test_any_response_shows_that_an_upstream_can_be_reached() -> None:
     assert shut(scheduler, cast_["A"], 8.0) == 1.0, "the overload before still counts"
 
 
-def test_a_token_that_cannot_be_got_shows_nothing_of_the_upstream() -> None:
+def test_a_token_failure_does_not_affect_the_upstream() -> None:
     scheduler, cast_ = made("A B")
     fail(scheduler, cast_["A"], "connect", now=5.0)
     fail(scheduler, cast_["B"], "tokenless", now=5.5)
     assert shut(scheduler, cast_["A"], 5.5) == 0.5
 
 
-def test_those_who_wait_are_called_once_in_order() -> None:
+def test_waiters_are_called_once_in_order() -> None:
     scheduler, _ = made("A")
     called: list[str] = []
     scheduler.on_free(lambda: called.append("first"))
@@ -231,7 +229,7 @@ def test_those_who_wait_are_called_once_in_order() -> None:
     assert called == ["first", "third"]
 
 
-def test_whoever_is_called_may_wait_again_or_take_another_back() -> None:
+def test_a_waiter_may_wait_again_or_cancel_another() -> None:
     scheduler, _ = made("A")
     called: list[str] = []
 
@@ -248,7 +246,7 @@ def test_whoever_is_called_may_wait_again_or_take_another_back() -> None:
     assert called == ["first", "first"]
 
 
-def test_everything_can_be_opened_again() -> None:
+def test_clear_all_cool_downs() -> None:
     scheduler, cast_ = made("A B / C")
     for outcome in ("connect", "401", "429", "403", "529"):
         fail(scheduler, cast_["A"], outcome)
@@ -259,7 +257,7 @@ def test_everything_can_be_opened_again() -> None:
     assert all(one.state is State.FREE and not one.cool_downs for one in scheduler.snapshot(0.0))
 
 
-def test_one_upstream_or_one_account_can_be_opened_again() -> None:
+def test_clear_cool_downs_of_an_upstream_or_account() -> None:
     scheduler, cast_ = made("A B / C")
     for name in "ABC":
         fail(scheduler, cast_[name], "401")
@@ -272,7 +270,7 @@ def test_one_upstream_or_one_account_can_be_opened_again() -> None:
     assert [one.upstream for one in scheduler.cures.remembered(0.0)] == ["c"]
 
 
-def test_a_disabled_account_is_asked_for_nothing_more() -> None:
+def test_a_disabled_account_gets_no_leases() -> None:
     scheduler, cast_ = made("A B")
     targets = list(cast_.values())
     under_way = take(scheduler, cast_["A"])
@@ -280,7 +278,7 @@ def test_a_disabled_account_is_asked_for_nothing_more() -> None:
     scheduler.on_free(lambda: woken.append(True))
     scheduler.disable("a", "A")
     assert woken == [True]
-    # Neither does what is under way open it again when it succeeds, nor shut it in another way when it fails.
+    # A request under way neither opens it when it succeeds, nor changes the reason when it fails.
     under_way.succeeded(1.0)
     under_way.release()
     fail(scheduler, cast_["A"], "401", 1.0)
@@ -303,7 +301,7 @@ def test_a_disabled_account_is_asked_for_nothing_more() -> None:
     assert scheduler.lease([cast_["A"]], "", 2.0) is not None
 
 
-def test_an_account_that_is_disabled_is_the_operators_trouble() -> None:
+def test_a_disabled_account_is_an_error_for_the_operator() -> None:
     scheduler, cast_ = made("A")
     scheduler.disable("a", "A")
     retries = Retries(scheduler, list(cast_.values()), "", Retry(), lambda: 0.0)
@@ -324,7 +322,7 @@ def adopted(old: Scheduler, names: str) -> tuple[Scheduler, dict[str, Target]]:
     return new, {target.account: target for target in new.targets(candidates(upstreams))}
 
 
-def test_a_reload_keeps_what_is_known() -> None:
+def test_a_reload_keeps_cool_downs_and_bindings() -> None:
     old, cast_ = made("A B / C")
     lease = old.lease(tuple(cast_.values()), "talk", 1.0)
     assert lease is not None
@@ -361,7 +359,7 @@ def test_a_reload_lets_a_refused_login_be_tried_again() -> None:
     assert new.lease(targets, "", 0.0) is None, "the first one is the probe"
 
 
-def test_an_account_of_the_same_name_elsewhere_is_another() -> None:
+def test_accounts_of_the_same_name_at_two_upstreams() -> None:
     old, cast_ = made("A")
     fail(old, cast_["A"], "401")
     new = Scheduler(
@@ -371,7 +369,7 @@ def test_an_account_of_the_same_name_elsewhere_is_another() -> None:
     assert [one.cool_downs for one in new.snapshot(0.0)] == [()]
 
 
-def test_it_can_be_looked_at() -> None:
+def test_repr() -> None:
     scheduler, cast_ = made("A:2 B")
     fail(scheduler, cast_["A"], "429 retry-after=9")
     take(scheduler, cast_["A"])
@@ -403,7 +401,7 @@ def test_a_request_whose_first_attempt_succeeds_costs_few_calls(names: str) -> N
     assert len(called) <= 8, called
 
 
-def test_a_reload_enables_what_was_disabled() -> None:
+def test_a_reload_enables_disabled_accounts() -> None:
     old, _ = made("A B")
     old.disable("a", "A")
     new, _ = adopted(old, "A B")

@@ -36,7 +36,7 @@ def test_features(document: dict[str, Any], betas: str, features: set[str]) -> N
     assert Sent(document, [(b"anthropic-beta", betas.encode())]).features() == features
 
 
-def test_blocks_within_blocks_have_an_end() -> None:
+def test_nested_blocks_are_bounded() -> None:
     block: dict[str, Any] = {"type": "image"}
     for _ in range(1000):
         block = {"type": "tool_result", "content": [block]}

@@ -46,7 +46,7 @@ SPEAKS: list[tuple[int, Any, str]] = [
     (403, [{"error": {"code": 403, "message": "x", "details": [{"reason": "BILLING_DISABLED"}]}}], "billing"),
     (403, {"error": {"code": 403, "details": [{"reason": "SERVICE_DISABLED"}], "message": "API off"}}, "billing"),
     (400, {"error": {"code": 400, "status": "FAILED_PRECONDITION", "message": "not in your region"}}, "billing"),
-    # billing, by words, whatever the status
+    # billing, by the message, with any status
     (400, "Your credit balance is too low to access the Anthropic API. Please go to Plans & Billing.", "billing"),
     (400, "This organization has been disabled.", "billing"),
     (403, "This organisation has been disabled", "billing"),
@@ -156,7 +156,7 @@ def test_a_feature_that_was_used(status: int, error: Any, feature: str) -> None:
 
 
 SILENT: list[tuple[int, Any, frozenset[str], str]] = [
-    # texts that look like a signal and are none; what they are
+    # texts that resemble a signal and are none; their origin
     (429, "You exceeded your quota, please check your plan and billing details.", NONE, "limit without hint"),
     (429, {"error": {"status": "RESOURCE_EXHAUSTED", "message": "Quota exceeded"}}, NONE, "limit without hint"),
     (429, "This request would exceed your organization's rate limit", ALL - {"fast"}, "limit without hint"),
@@ -190,12 +190,12 @@ SILENT: list[tuple[int, Any, frozenset[str], str]] = [
 
 
 @pytest.mark.parametrize(("status", "error", "features", "rule"), SILENT)
-def test_what_is_no_signal(status: int, error: Any, features: frozenset[str], rule: str) -> None:
+def test_messages_without_a_signal(status: int, error: Any, features: frozenset[str], rule: str) -> None:
     meaning = meaning_of(refused(status, error), WALL, wire_model=MODEL, features=features)
     assert meaning.rule.name == rule
 
 
-def test_the_table_is_sound() -> None:
+def test_the_table_is_consistent() -> None:
     for signal in SIGNALS:
         assert signal.rule in RULES
         assert signal.codes or signal.words

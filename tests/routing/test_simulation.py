@@ -1,4 +1,4 @@
-"""Many requests at once against accounts that fail in every way: what must hold whatever happens."""
+"""Many requests at once against accounts that fail in every way: invariants."""
 
 import heapq
 from collections.abc import Callable
@@ -91,7 +91,7 @@ class Probe:
 
 
 def cool_down(health: CircuitBreaker) -> tuple[float, str, int]:
-    """What tells one cool-down from the next: after a hint of no time both may end at the same moment."""
+    """Identity of a cool-down: after a hint of no time two may end at the same moment."""
     name = health.rule.name if health.rule is not None else ""
     return health.until, name, health.failures.get(name, 0)
 
@@ -127,7 +127,7 @@ class World:
 
 @dataclass
 class Request:
-    """Does what it is told as a forwarder would, and checks what is promised."""
+    """Follows the steps as a forwarder would, and checks the invariants."""
 
     world: World
     script: Script
@@ -198,7 +198,7 @@ class Request:
             self.take_back = None
 
     def half_open(self, target: Target) -> list[CircuitBreaker]:
-        """What has cooled down on it, but has not been shown to be sound again."""
+        """Cool-downs of an account that no success has ended yet."""
         ends = self.world.now + TICK
         return [
             health for _, health in target.breakers() if health.rule is not None and ends >= health.probe_at
@@ -253,9 +253,9 @@ def check_end(world: World, requests: list[Request]) -> None:
     assert all(request.over for request in requests)
     for account in world.scheduler.snapshot(world.now):
         assert account.in_flight == 0
-        assert not any(one.probing for one in account.cool_downs), "a probe that nobody makes"
+        assert not any(one.probing for one in account.cool_downs), "a probe without a request"
     for target in world.targets:
-        # Whatever happened: in the end somebody is let in again.
+        # After any failures a request is let in again.
         assert target.opens_at(world.now + 1e7) == 0.0
 
 

@@ -106,7 +106,7 @@ def test_every_cool_down_is_listed() -> None:
         about=MODEL,
         wire_model="m",
         rule="limit",
-        words="said with 429",
+        words="failed with 429",
         since=2.0,
         until=9002.0,
         alone_until=9002.0,

@@ -1,4 +1,4 @@
-"""Reads transcripts: what happened to requests, and what was decided, a line for each step.
+"""Reads transcripts: the outcomes of requests and the decisions that follow, a line for each step.
 
 A cast names the accounts: `A B` are two accounts of one upstream, `A / B` two upstreams of one priority,
 `A | F` an upstream with a fallback. `A:2` takes two requests at once, `A*` logs in with OAuth.
@@ -6,7 +6,7 @@ A cast names the accounts: `A B` are two accounts of one upstream, `A / B` two u
 A line is `time request [outcome] [-> what comes next]`. A request comes into being when it is first named;
 `r@talk` belongs to the conversation `talk`. Outcomes: `ok`, `done`, `responded`, `broke ...`, or a failure:
 a status (with headers: `429 retry-after=2`), `connect`, `timeout`, `empty`, `signature`, `error TYPE`, or a name of
-`SAID`.
+`RESPONSES`.
 What comes next: an account (`A`, `A stripped`), `wait 0.25`, `wait 20 slot`, or
 `stop 429 A after=30` (status, whose failure, retry-after), `final` when the client must not try again.
 """
@@ -40,7 +40,7 @@ DOCUMENT = {
         {"role": "user", "content": [{"type": "image", "source": {}}]},
     ],
 }
-"""What every request of a transcript asks."""
+"""The document of every request in a transcript."""
 
 SENT = Sent(DOCUMENT)
 
@@ -112,17 +112,17 @@ def failure(words: Sequence[str]) -> Failure:
         status, message = RESPONSES[kind]
         return refused(status, message)
     if kind == "error":
-        return Failure(kind=FailureKind.STREAM_ERROR, type=rest[0], message="said in the stream")
+        return Failure(kind=FailureKind.STREAM_ERROR, type=rest[0], message="failed in the stream")
     if "billing" in rest:
         return Failure(kind=FailureKind.STATUS, status=int(kind), type="billing_error")
     headers = tuple(
         (name.encode(), value.encode()) for name, _, value in (word.partition("=") for word in rest)
     )
-    return refused(int(kind), f"said with {kind}", headers)
+    return refused(int(kind), f"failed with {kind}", headers)
 
 
 def refused(status: int, message: str, headers: Headers = ()) -> Failure:
-    """An error response that says this."""
+    """Return an error response with this message."""
     body = orjson.dumps({"type": "error", "error": {"message": message}})
     return Failure(kind=FailureKind.STATUS, status=status, headers=headers, body=body, message=message)
 
@@ -175,7 +175,7 @@ class Request:
         return self._retries
 
     def next(self, now: float) -> Lease | Wait | GiveUp:
-        """What is to be done now."""
+        """Return the next step."""
         step: Lease | Wait | GiveUp | None = None
         if self._retries is None:
             step = self.scheduler.lease(self.targets, self.conversation, now, self.sent.features)
@@ -190,7 +190,7 @@ class Request:
         self.retries.failed(self.lease, failure, now, WALL + now)
 
     def report(self, now: float, outcome: Sequence[str]) -> None:
-        """Tell how the attempt went, in a transcript's words."""
+        """Apply an outcome, in a transcript's words, to the attempt."""
         match outcome:
             case ["ok"]:
                 self.lease.succeeded(now)
@@ -218,7 +218,7 @@ class Stage:
         self.requests: dict[str, Request] = {}
 
     def play(self, transcript: str) -> None:
-        """Assert that every line with `->` says what comes next."""
+        """Assert that every line with `->` names the next step."""
         for line in transcript.strip().splitlines():
             done, arrow, expected = (part.strip() for part in line.partition("->"))
             time, named, *outcome = done.split()

@@ -1,4 +1,4 @@
-"""Several processes that serve the same upstreams, on one clock, with news that travel when a test says so."""
+"""Several processes that serve the same upstreams, on one clock, with news that are delivered when a test does it."""
 
 from gateway.dialects.signature_store import SignatureStore
 from gateway.routing.accounts import Target
@@ -55,14 +55,14 @@ class Member:
         return lease
 
     def goes_to(self, conversation: str) -> str:
-        """Whom a request of this conversation asks, and is served by."""
+        """Serve a request of this conversation; return its account."""
         lease = self.lease(conversation)
         lease.succeeded(self.now())
         lease.release()
         return lease.target.account
 
     def shut(self, name: str) -> float:
-        """Seconds until an account can be asked."""
+        """Return the seconds until an account can be used."""
         return round(shut(self.scheduler, self.targets[name], self.now()), 3)
 
     def shut_all(self) -> dict[str, float]:
@@ -77,7 +77,7 @@ class Team:
         self.members = [Member(self, names, each, share_limits) for each in ahead]
 
     def spread(self) -> None:
-        """Have everybody hear what everybody has said."""
+        """Deliver all published news to all members."""
         for member in self.members:
             news, member.news = member.news, []
             for other in self.members:

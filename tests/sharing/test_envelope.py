@@ -1,4 +1,4 @@
-"""Messages in the store: what was wrapped comes out, and nothing else does."""
+"""Messages in the store: only wrapped messages are unwrapped."""
 
 import os
 
@@ -20,13 +20,13 @@ def sealed(secret: str = SECRET) -> Envelopes:
 
 
 @given(frames=FRAMES, secret=st.booleans())
-def test_what_is_wrapped_comes_out(frames: list[bytes], secret: bool) -> None:
+def test_wrapped_messages_are_unwrapped(frames: list[bytes], secret: bool) -> None:
     envelopes = sealed() if secret else Envelopes(ME, None)
     assert envelopes.unwrap(envelopes.wrap(frames)) == (ME, frames)
 
 
 @given(data=st.binary(max_size=100), behind_mark=st.booleans())
-def test_arbitrary_bytes_do_no_harm(data: bytes, behind_mark: bool) -> None:
+def test_arbitrary_bytes_are_ignored(data: bytes, behind_mark: bool) -> None:
     found = Envelopes(ME, None).unwrap(PLAIN + data if behind_mark else data)
     if found is not None:
         assert Envelopes(found[0], None).wrap(found[1]) == PLAIN + data

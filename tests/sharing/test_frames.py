@@ -56,11 +56,11 @@ def drained(outbox: Outbox, at_once: int = 10**9) -> list[tuple[int, bytes]]:
     return got
 
 
-def test_what_is_no_news_goes_first_and_the_first_news_before_others() -> None:
+def test_outbox_priority() -> None:
     outbox = Outbox([frame(NEWS, b"old 1"), frame(NEWS, b"old 2")])
     outbox.put(frame(NEWS, b"young"))
-    outbox.put(frame(REPLY, b"answer"))
-    assert [payload for _, payload in drained(outbox, 3)] == [b"answer", b"old 1", b"old 2", b"young"]
+    outbox.put(frame(REPLY, b"reply"))
+    assert [payload for _, payload in drained(outbox, 3)] == [b"reply", b"old 1", b"old 2", b"young"]
     assert outbox.next() == b""
 
 

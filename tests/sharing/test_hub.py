@@ -50,21 +50,21 @@ def link_of(worker: Sharing) -> link.Link:
     return worker._link
 
 
-async def test_what_one_worker_says_all_others_hear() -> None:
+async def test_news_of_a_worker_reach_all_others() -> None:
     async with office() as made:
         first, *others = made.workers
         first.state.publish(news())
         await made.turn(lambda: all(each.state.received for each in others))
         assert first.state.received == 0
         assert [each.state.snapshot() for each in others] == [[news()]] * 2
-        # What is known already is passed on no more.
+        # News that are already known are not passed on.
         others[0].state.publish(news())
         others[0].state.publish(news(2))
         await made.turn(lambda: others[1].state.received == 2)
         assert first.state.received == 1
 
 
-async def test_who_comes_later_hears_what_still_holds() -> None:
+async def test_a_late_worker_gets_current_news() -> None:
     async with office(1) as made:
         for number in range(200):
             made.workers[0].state.publish(news(number, "x" * 3000))
@@ -77,7 +77,7 @@ async def test_who_comes_later_hears_what_still_holds() -> None:
         await made.turn(lambda: made.workers[0].workers == late.workers == (1, 2))
 
 
-async def test_one_that_is_gone_is_counted_no_more() -> None:
+async def test_an_exited_worker_is_not_counted() -> None:
     async with office(3) as made:
         made.workers[0].finish()
         await made.turn(lambda: made.workers[1].state.workers == 2)
@@ -105,7 +105,7 @@ async def test_a_worker_alone_gathers_nothing() -> None:
         assert await made.gathered(made.workers[0], "status") == []
 
 
-async def test_a_worker_that_stands_still_is_not_waited_for() -> None:
+async def test_a_stuck_worker_is_not_waited_for() -> None:
     async with office(2) as made:
         made.workers[1].provide("status", lambda: b"1")
         with stranger(made):
@@ -121,7 +121,7 @@ async def test_a_worker_that_stands_still_is_not_waited_for() -> None:
         assert made.hub._asks == {}
 
 
-async def test_a_worker_that_stands_still_is_asked_no_more_until_it_replies(
+async def test_a_stuck_worker_gets_no_requests_until_it_replies(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(hub, "STILL", 0.02)
@@ -146,7 +146,7 @@ async def test_a_worker_that_stands_still_is_asked_no_more_until_it_replies(
             assert sorted(replies[0]) == [b"0", b"1"]
 
 
-async def test_a_fault_in_what_hears_or_replies_ends_no_connection() -> None:
+async def test_an_exception_in_a_handler_ends_no_connection() -> None:
     faults: list[Any] = []
     asyncio.get_running_loop().set_exception_handler(
         lambda loop, context: faults.append(context["exception"])
@@ -163,7 +163,7 @@ async def test_a_fault_in_what_hears_or_replies_ends_no_connection() -> None:
         other.provide("status", fail)
         one.broadcast("odd", b"")
         one.broadcast("action", b"off")
-        # It has nothing to say, and says that.
+        # It has no data, and replies so.
         assert await made.gathered(one, "status", 60.0) == []
         await made.turn(lambda: payloads == [b"off"])
     assert [str(each) for each in faults] == ["a fault"] * 2
@@ -181,14 +181,14 @@ async def test_a_blob_that_is_too_large_is_left_out(monkeypatch: pytest.MonkeyPa
         await made.turn(lambda: any(each.kept for each in made.hub._peers.values()))
 
 
-async def test_a_question_of_one_that_is_gone_is_forgotten() -> None:
+async def test_a_request_of_an_exited_worker_is_dropped() -> None:
     async with office(0) as made:
         with stranger(made), stranger(made) as silent:
             with stranger(made) as gathering:
                 gathering.sendall(frame(ASK, add_number(1, b"status")))
                 await made.turn(lambda: made.hub._asks)
             await made.turn(lambda: not made.hub._asks)
-            # One that replies to what nobody asked, and one that leaves when others still have to reply.
+            # One worker replies to an unknown question, and one leaves while others still have to reply.
             with stranger(made) as gathering:
                 gathering.sendall(frame(ASK, add_number(2, b"status")))
                 await made.turn(lambda: made.hub._asks)
@@ -236,7 +236,7 @@ async def test_an_operators_word_reaches_all_others() -> None:
         assert sorted(payloads) == [(0, b"main/work"), (2, b"main/work")]
 
 
-async def test_an_operators_word_holds_for_who_comes_later_until_a_reload(
+async def test_operator_actions_reach_late_workers_until_a_reload(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(hub, "MAX_BROADCASTS", 2)
@@ -254,13 +254,13 @@ async def test_an_operators_word_holds_for_who_comes_later_until_a_reload(
         await made.turn(
             lambda: list(made.hub._broadcasts) == [add_name("action", b"on"), add_name("action", b"off")]
         )
-        # What was said last of one thing is what counts: it comes last.
+        # Of several news about one thing the last counts.
         assert await late_payloads(2) == [b"on", b"off"]
         made.hub.forget_broadcasts()
         assert await late_payloads(0) == []
 
 
-async def test_a_question_that_the_hub_cannot_answer_ends_with_its_worker() -> None:
+async def test_pending_gathers_end_with_their_worker() -> None:
     async with office(1) as made:
         replies: list[list[bytes]] = []
         made.workers[0].gather("status", replies.append, 60.0)
@@ -272,7 +272,7 @@ async def test_a_question_that_the_hub_cannot_answer_ends_with_its_worker() -> N
         assert replies == [[], []]
 
 
-async def test_a_flood_that_nobody_reads_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_unread_news_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(frames, "ROOM", 100_000)
     async with office(2) as made:
         first, second = made.workers
@@ -312,11 +312,11 @@ async def test_a_worker_that_stood_still_learns_what_it_has_missed(monkeypatch: 
         made.workers.append(still)
         await made.turn(lambda: still.state.received + still.state.dropped == 3000)
         assert still.state.dropped > 1000
-        # The newest are those that it got in the end.
+        # The newest are those that it has received.
         assert news(2999, "x" * 400) in still.state.snapshot()
 
 
-async def test_a_parent_that_stands_still_costs_a_worker_the_oldest_news(
+async def test_a_stuck_parent_costs_a_worker_the_oldest_news(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(frames, "ROOM", 50_000)
@@ -351,7 +351,7 @@ JUNK: list[tuple[int, Any]] = [
 ]
 
 
-async def test_what_makes_no_sense_does_no_harm(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_invalid_frames(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hub, "MAX_NAMES", 2)
     monkeypatch.setattr(hub, "MAX_ASKS", 2)
     async with office(2) as made:
@@ -414,7 +414,7 @@ async def test_a_worker_whose_parent_is_gone_goes_on_alone(unread: bool) -> None
     sharing.finish()
 
 
-async def test_a_farewell_to_a_parent_that_is_gone() -> None:
+async def test_goodbye_to_a_parent_that_has_exited() -> None:
     mine, theirs = socket.socketpair()
     sharing = Sharing(theirs)
     sharing.provide("metrics", lambda: b"1")
@@ -424,7 +424,7 @@ async def test_a_farewell_to_a_parent_that_is_gone() -> None:
     assert not sharing._link.open
 
 
-async def test_a_hub_that_writes_to_one_that_is_gone() -> None:
+async def test_a_hub_writes_to_an_exited_worker() -> None:
     async with office(2) as made:
         with stranger(made) as gone:
             pass

@@ -1,4 +1,4 @@
-"""News and their frames: what is written is read, and whatever else comes is None."""
+"""News and their frames: encoded news are decoded, and any other bytes give None."""
 
 from typing import Any
 
@@ -36,14 +36,14 @@ news = st.builds(
 
 
 @given(news)
-def test_what_is_encoded_is_decoded(item: News) -> None:
+def test_news_round_trip(item: News) -> None:
     frame = encode(item)
     assert decode(frame) == item
     assert len(frame) <= MAX_FRAME
 
 
 @given(st.binary() | st.recursive(values, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)))
-def test_whatever_comes_is_no_error(junk: object) -> None:
+def test_decoding_never_raises(junk: object) -> None:
     assert decode(junk if isinstance(junk, bytes) else orjson.dumps(junk)) is None
 
 
@@ -76,7 +76,7 @@ def test_a_frame_with_one_thing_wrong_is_no_news(change: dict[str, Any]) -> None
     assert decode(orjson.dumps({**right, **change})) is None
 
 
-def test_what_a_later_version_adds_to_a_frame_is_passed_over() -> None:
+def test_unknown_fields_of_a_later_version_are_ignored() -> None:
     assert decode(orjson.dumps({**orjson.loads(encode(NEWS)), "mood": "good"})) == NEWS
 
 
@@ -89,7 +89,7 @@ def test_what_a_later_version_adds_to_a_frame_is_passed_over() -> None:
         NEWS._replace(data={"rule": "x" * MAX_FRAME}),
     ],
 )
-def test_what_could_not_be_read_is_not_written(news: News) -> None:
+def test_undecodable_news_are_not_encoded(news: News) -> None:
     assert encode(news) == b""
 
 

@@ -1,4 +1,4 @@
-"""Seals: what is opened is what was sealed, and nothing else is ever opened."""
+"""Seals: only sealed messages are opened."""
 
 import hashlib
 import hmac
@@ -56,7 +56,7 @@ def test_is_the_documented_construction(secret: str, nonce: bytes, message: byte
     assert seal.open(by_hand(secret, nonce, message)) == message
 
 
-def test_nothing_of_the_message_shows_and_no_two_are_alike() -> None:
+def test_sealed_messages_show_nothing_and_differ() -> None:
     seal = Seal(SECRET, os.urandom)
     message = b"signature-of-a-thought" * 20
     first, second = seal.close(message), seal.close(message)
@@ -83,7 +83,7 @@ def test_arbitrary_bytes_are_not_opened(data: bytes) -> None:
     assert fixed().open(data) is None
 
 
-def test_another_secret_opens_nothing_and_has_other_names() -> None:
+def test_another_secret_opens_no_seal_and_has_other_keys() -> None:
     other = fixed(SECRET + "!")
     assert other.open(fixed().close(b"news")) is None
     assert other.name("account") != fixed().name("account") == fixed().name("account")

@@ -1,4 +1,4 @@
-"""What one process tells and another makes of it."""
+"""How one process's news change the state of another."""
 
 import sys
 from collections.abc import Callable
@@ -37,7 +37,7 @@ from tests.sharing.team import WALL, Team, team
         ("connect", 1.0),
     ],
 )
-def test_what_cools_down_here_cools_down_there(outcome: str, seconds: float) -> None:
+def test_cool_downs_are_shared(outcome: str, seconds: float) -> None:
     together, here, there = team()
     here.fails("A", outcome)
     together.spread()
@@ -46,7 +46,7 @@ def test_what_cools_down_here_cools_down_there(outcome: str, seconds: float) -> 
     assert there.shut("A") == 0.0
 
 
-def test_what_is_found_open_there_is_open_here() -> None:
+def test_ends_of_cool_downs_are_shared() -> None:
     together, here, there = team()
     for outcome in ("429 retry-after=90", "401", "connect"):
         here.fails("A", outcome)
@@ -60,7 +60,7 @@ def test_what_is_found_open_there_is_open_here() -> None:
     assert woken == ["here"]
 
 
-def test_what_failed_after_another_was_served_stays_shut() -> None:
+def test_a_failure_after_a_remote_success_keeps_its_cool_down() -> None:
     together, here, there = team()
     here.fails("A", "401")
     together.spread()
@@ -85,7 +85,7 @@ def test_failures_in_a_row_are_counted_by_all() -> None:
     assert here.shut("A") == 20.0
 
 
-def test_one_probes_and_the_others_wait_for_its_word() -> None:
+def test_one_process_probes_and_the_others_wait() -> None:
     together, here, there = team("A")
     here.fails("A", "429 retry-after=9")
     together.spread()
@@ -99,7 +99,7 @@ def test_one_probes_and_the_others_wait_for_its_word() -> None:
     assert not there.takes("A").probes
 
 
-def test_a_probe_of_which_nothing_is_heard_is_not_waited_for_for_ever() -> None:
+def test_remote_probe_timeout() -> None:
     together, here, there = team("A")
     here.fails("A", "429 retry-after=9")
     together.spread()
@@ -114,7 +114,7 @@ def test_a_probe_of_which_nothing_is_heard_is_not_waited_for_for_ever() -> None:
     lease.succeeded(there.now())
 
 
-def test_a_probe_that_fails_shuts_it_for_all_again() -> None:
+def test_a_failed_probe_is_shared() -> None:
     together, here, there = team("A")
     here.fails("A", "429 retry-after=20000")
     together.spread()
@@ -140,7 +140,7 @@ def test_a_probe_of_what_is_not_shut_here_changes_nothing() -> None:
 # Conversations.
 
 
-def test_processes_agree_where_a_conversation_goes_before_anybody_has_told_anybody() -> None:
+def test_processes_choose_the_same_account_without_news() -> None:
     _, here, there = team("A B C D")
     names = [f"talk {n}" for n in range(400)]
     homes = [here.goes_to(name) for name in names]
@@ -189,7 +189,7 @@ def test_requests_without_a_conversation_go_to_the_least_recently_used() -> None
 
 
 @pytest.mark.parametrize("known", [False, True])
-def test_a_conversation_that_moved_here_is_asked_for_there_where_it_went(known: bool) -> None:
+def test_a_moved_conversation_is_followed_by_other_processes(known: bool) -> None:
     together, here, there = team("A B C")
     home = here.goes_to("talk")
     if known:
@@ -199,12 +199,12 @@ def test_a_conversation_that_moved_here_is_asked_for_there_where_it_went(known: 
     assert there_to != home
     together.spread()
     together.later(6)
-    # The limit is over, and yet it stays where its prompt cache is now.
+    # The limit is over, and yet it stays where its prompt cache is.
     assert here.goes_to("talk") == there.goes_to("talk") == there_to
     assert there.goes_to("another talk") in "ABC"
 
 
-def test_a_conversation_that_lives_elsewhere_is_told_of_again_while_it_lasts() -> None:
+def test_bindings_are_published_again_while_they_last() -> None:
     together, here, there = team("A B")
     home = here.goes_to("talk")
     here.fails(home, "429 retry-after=1")
@@ -219,7 +219,7 @@ def test_a_conversation_that_lives_elsewhere_is_told_of_again_while_it_lasts() -
     assert there.goes_to("talk") == moved
 
 
-def test_a_binding_that_was_told_ends_too() -> None:
+def test_remote_bindings_expire() -> None:
     together, here, there = team("A B")
     home = here.goes_to("talk")
     here.fails(home, "429 retry-after=1")
@@ -229,7 +229,7 @@ def test_a_binding_that_was_told_ends_too() -> None:
     assert there.goes_to("talk") == home
 
 
-def test_a_refused_account_loses_what_was_told_to_live_there() -> None:
+def test_a_refused_account_loses_its_remote_bindings() -> None:
     together, here, there = team("A B C")
     home = here.goes_to("talk")
     here.fails(home, "429 retry-after=1")
@@ -249,7 +249,7 @@ def test_a_conversation_is_named_by_its_point_alone(key: str) -> None:
     assert here.state.ignored == 1
 
 
-def test_bindings_that_are_told_have_an_end() -> None:
+def test_remote_bindings_are_bounded() -> None:
     _, here, _ = team("A B")
     account = here.targets["A"].state
     for point in range(MAX_CONVERSATIONS + 5):
@@ -291,7 +291,7 @@ def test_a_cure_with_a_secret_or_a_page_of_text_is_learnt_by_each_itself(detail:
     assert not there.takes("A").cures
 
 
-def test_what_an_upstream_said_travels_without_secrets() -> None:
+def test_shared_messages_have_no_secrets() -> None:
     together, here, there = team()
     here.fails("A", "401")
     breaker = here.targets["A"].state.breaker
@@ -323,13 +323,13 @@ def test_limits_are_divided_among_those_that_live() -> None:
     assert limits() == [2, 1, 0]
 
 
-def test_limits_stay_whole_where_nobody_asked() -> None:
+def test_limits_are_not_divided_without_share_limits() -> None:
     _, here, _ = team("A:8")
     here.state.workers = 4
     assert here.targets["A"].state.limit == 8
 
 
-# Whatever comes.
+# Arbitrary news.
 
 
 def test_news_before_there_is_a_gateway_are_kept_for_others() -> None:
@@ -375,7 +375,7 @@ LOGIN: dict[str, Any] = {"rule": "login", "kind": "status", "failures": 1}
         News(CURE, key_of("a", "m", "betas", ""), WALL + 9, WALL, {"detail": "x" * (MAX_DETAIL + 1)}),
     ],
 )
-def test_news_that_make_no_sense_here_are_ignored(news: News) -> None:
+def test_irrelevant_news_are_ignored(news: News) -> None:
     _, here, _ = team()
     here.state.receive(news)
     assert (here.state.received, here.state.ignored) == (1, 1)
@@ -391,7 +391,7 @@ def test_a_clock_that_is_far_ahead_is_not_followed() -> None:
     assert here.news[0].made < here.wall() + AHEAD / 2 + 1
 
 
-def test_what_is_over_at_once_is_not_told() -> None:
+def test_cool_downs_of_no_length_are_not_published() -> None:
     _, here, _ = team()
     here.fails("A", "429 retry-after=0")
     assert here.news == []
@@ -415,7 +415,7 @@ rules = st.sampled_from(["login", "billing"])
 
 @st.composite
 def stories(draw: st.DrawFn) -> list[News]:
-    """What may have been told of one account, by processes whose clocks are wrong by minutes."""
+    """News of one account, published by processes whose clocks are wrong by minutes."""
     published = []
     for _ in range(draw(st.integers(0, 10))):
         made = WALL + draw(times) + draw(st.sampled_from([0.0, 0.0, -300.0, 300.0]))
@@ -428,7 +428,7 @@ def stories(draw: st.DrawFn) -> list[News]:
 
 
 @given(stories(), st.data())
-def test_who_has_heard_the_same_knows_the_same(published: list[News], data: st.DataObject) -> None:
+def test_processes_with_the_same_news_have_the_same_state(published: list[News], data: st.DataObject) -> None:
     """In any order, with anything twice, by clocks that are minutes apart."""
     together, here, there = team("A", 0.0, 0.0)
     late = Team("A", data.draw(st.sampled_from([-240.0, 240.0]))).members[0]
@@ -470,7 +470,7 @@ def test_of_everything_else_the_later_end_counts(published: list[News], data: st
     assert one.snapshot(41.0) == []
 
 
-def test_no_account_is_shut_for_longer_than_the_table_says() -> None:
+def test_remote_cool_downs_are_capped_by_the_table() -> None:
     for rule in (rule for rule in RULES.values() if rule.about.value == "account"):
         for ahead in (-3000.0, 0.0, 3000.0):
             _, here, _ = team("A")
@@ -531,14 +531,14 @@ def test_an_operator_who_opens_everything_opens_it_for_all() -> None:
     assert [news.kind for news in here.state.snapshot()] == [OPEN] * 3
 
 
-# What it costs, and that what is shown is what is done.
+# The cost of shared state, and that `snapshot` agrees with `lease`.
 
 
 @given(
     st.lists(st.tuples(st.sampled_from("ABCF"), st.sampled_from(["401", "429", "529", "take"])), max_size=9),
     st.sampled_from(["talk", "another talk", "a third"]),
 )
-def test_a_lease_goes_to_whom_the_ranking_and_a_retry_name_first(
+def test_a_lease_goes_to_the_first_of_ranking_and_retry(
     steps: list[tuple[str, str]], conversation: str
 ) -> None:
     _, here, _ = team("A:2 B / C | F:1")

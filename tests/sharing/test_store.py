@@ -1,4 +1,4 @@
-"""Processes that share news over a real store: what reaches whom, and what each kind of trouble with a store does."""
+"""Processes that share news over a real store: delivery, and each kind of trouble with a store."""
 
 import asyncio
 import itertools
@@ -77,7 +77,7 @@ class Process:
 
     @property
     def logged(self) -> list[str]:
-        """What it logged, without times."""
+        """The log lines, without times."""
         return [line.partition(" ")[2] for line in self.lines]
 
 
@@ -87,7 +87,7 @@ def cooling(account: str = "work@example.com", until: float = 100.0, **data: str
 
 
 def section(url: str, **fields: Any) -> Sharing:
-    """A section with names of its own in the store."""
+    """Return a section with its own names in the store."""
     return Sharing(url=Secret(url), prefix=f"test-{next(numbers)}:", **fields)
 
 
@@ -106,11 +106,11 @@ async def sharing(section: Sharing, count: int = 2, *, up: bool = True) -> Async
     assert not asyncio.all_tasks() - before
 
 
-# What reaches whom.
+# Delivery.
 
 
 @pytest.mark.parametrize("secret", [None, Secret(SECRET)], ids=["plain", "sealed"])
-async def test_news_reach_the_others_soon_and_whoever_comes_later(
+async def test_news_reach_other_processes_and_late_ones(
     store_server: StoreServer, secret: Secret | None
 ) -> None:
     where = section(store_server.url, secret=secret)
@@ -121,7 +121,7 @@ async def test_news_reach_the_others_soon_and_whoever_comes_later(
         await eventually(lambda: second.known.knows(news) and third.known.knows(news))
         assert time.perf_counter() - began < 1.0
         await eventually(lambda: first.store.sent == 1)
-        # Its own words come back to nobody.
+        # A process does not get its own news back.
         assert (first.store.received, first.store.refused) == (0, 0)
         assert first.logged == [
             f"info: sharing: news are shared over the store 127.0.0.1:{store_server.port}"
@@ -163,7 +163,7 @@ async def test_with_a_secret_nothing_in_the_store_can_be_read(store_server: Stor
         assert word not in shown
 
 
-async def test_what_is_not_sealed_with_the_secret_is_dropped_and_counted(store_server: StoreServer) -> None:
+async def test_unsealed_messages_are_dropped_and_counted(store_server: StoreServer) -> None:
     sealed = section(store_server.url, secret=Secret(SECRET))
     plain = Sharing(url=sealed.url, prefix=sealed.prefix)
     other = Sharing(url=sealed.url, prefix=sealed.prefix, secret=Secret(SECRET + "!"))
@@ -194,7 +194,7 @@ async def test_news_of_a_later_version_and_of_unknown_kinds_are_left_out(store_s
         assert process.store.received == 1
 
 
-async def test_another_programs_data_under_the_same_names_does_no_harm(store_server: StoreServer) -> None:
+async def test_another_programs_data_under_the_same_keys(store_server: StoreServer) -> None:
     where = section(store_server.url)
     news = cooling()
     await store_server.execute("HSET", f"{where.prefix}kept:hash", "field", "value")
@@ -231,7 +231,7 @@ async def test_many_and_large_news_are_split_into_messages(store_server: StoreSe
 
 
 @pytest.mark.parametrize("workers", [True, False], ids=["a worker", "alone"])
-async def test_what_a_process_tells_goes_to_the_store_too(store_server: StoreServer, workers: bool) -> None:
+async def test_a_process_publishes_to_the_store(store_server: StoreServer, workers: bool) -> None:
     where = section(store_server.url)
     sent: list[News] = []
     given = Peers() if workers else None
@@ -248,7 +248,7 @@ async def test_what_a_process_tells_goes_to_the_store_too(store_server: StoreSer
     assert sent == [news] * workers
 
 
-# Who is there.
+# Members.
 
 
 async def test_processes_are_counted(store_server: StoreServer) -> None:
@@ -261,7 +261,7 @@ async def test_processes_are_counted(store_server: StoreServer) -> None:
         await eventually(lambda: first.known.processes == 2)
 
 
-async def test_a_process_that_is_not_heard_of_is_no_longer_counted(
+async def test_a_silent_process_is_no_longer_a_member(
     store_server: StoreServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "BEAT", 0.05)
@@ -276,7 +276,7 @@ async def test_a_process_that_is_not_heard_of_is_no_longer_counted(
 # Trouble with the store.
 
 
-async def test_a_store_that_comes_after_the_gateway(own_store: StoreServer) -> None:
+async def test_a_store_that_starts_after_the_gateway(own_store: StoreServer) -> None:
     where = section(own_store.url)
     async with sharing(where, 1, up=False) as (process,):
         news = cooling()
@@ -296,25 +296,25 @@ async def test_a_store_that_comes_after_the_gateway(own_store: StoreServer) -> N
 async def test_kill_9_and_an_empty_store_that_is_filled_again(own_store: StoreServer) -> None:
     own_store.start()
     where = section(own_store.url)
-    before, meanwhile = cooling("before"), cooling("meanwhile")
+    before, later = cooling("before"), cooling("meanwhile")
     async with sharing(where, 2) as (first, second):
         first.publish(before)
         await eventually(lambda: second.known.knows(before))
         own_store.kill()
         await eventually(lambda: first.store.up is second.store.up is False)
-        first.publish(meanwhile)
+        first.publish(later)
         own_store.start()
         await eventually(lambda: first.store.up and second.store.up)
-        await eventually(lambda: second.known.knows(meanwhile))
+        await eventually(lambda: second.known.knows(later))
         async with sharing(where, 1) as (late,):
             assert late.known.knows(before)
-            await eventually(lambda: late.known.knows(meanwhile))
-        # All were given the time to be heard again.
+            await eventually(lambda: late.known.knows(later))
+        # All had time to be counted again.
         assert first.known.processes >= 2
         assert [line.partition(":")[0] for line in first.logged] == ["info", "warning", "info"]
 
 
-async def test_a_store_that_hangs_holds_up_nothing(
+async def test_a_hanging_store_blocks_nothing(
     own_store: StoreServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "TIMEOUT", 0.2)
@@ -369,7 +369,7 @@ async def test_a_connection_that_the_store_ends_is_made_again(store_server: Stor
         await eventually(lambda: second.known.knows(later))
 
 
-async def test_a_channel_that_is_silent_is_dead(
+async def test_a_silent_channel_is_an_error(
     store_server: StoreServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "SILENCE", 0.05)
@@ -379,7 +379,7 @@ async def test_a_channel_that_is_silent_is_dead(
     assert any(line.endswith(words) for line in process.logged)
 
 
-async def test_a_fault_of_the_gateway_is_told_and_does_not_end_the_sharing(store_server: StoreServer) -> None:
+async def test_an_internal_error_is_logged_and_does_not_end_the_sharing(store_server: StoreServer) -> None:
     where = section(store_server.url)
     async with sharing(where, 2) as (first, second):
         second.known.fault = True
@@ -409,7 +409,7 @@ async def test_a_user_who_may_do_only_what_is_needed(own_store: StoreServer) -> 
         news = cooling()
         first.publish(news)
         await eventually(lambda: second.known.knows(news))
-        # What it may no longer do is told by its name.
+        # The refused command is named.
         await own_store.execute("ACL", "SETUSER", "gateway", "-publish")
         first.publish(cooling())
         await eventually(lambda: first.store.up is False)
@@ -417,7 +417,7 @@ async def test_a_user_who_may_do_only_what_is_needed(own_store: StoreServer) -> 
         assert "canary" not in "".join(first.lines)
 
 
-async def test_a_wrong_password_is_told_once_and_not_shown(own_store: StoreServer) -> None:
+async def test_a_wrong_password_is_logged_once_and_not_shown(own_store: StoreServer) -> None:
     own_store.start()
     await own_store.execute("CONFIG", "SET", "requirepass", PASSWORD)
     where = section(f"redis://:wrong-canary@127.0.0.1:{own_store.port}/0")
@@ -464,7 +464,7 @@ async def test_a_cluster_that_has_other_keys_still_carries_news(
         server.kill()
 
 
-async def test_a_store_that_becomes_a_replica_is_left(own_store: StoreServer) -> None:
+async def test_a_store_that_becomes_a_replica_is_disconnected(own_store: StoreServer) -> None:
     own_store.start()
     async with sharing(section(own_store.url), 1) as (process,):
         await own_store.execute("REPLICAOF", "127.0.0.1", "1")
@@ -484,7 +484,7 @@ async def test_a_store_that_takes_no_more_connections(own_store: StoreServer) ->
         await eventually(lambda: process.store.up)
 
 
-async def test_a_socket_and_a_database_of_its_own(store_server: StoreServer) -> None:
+async def test_unix_socket_and_database(store_server: StoreServer) -> None:
     where = section(f"unix://{store_server.path}?db=3")
     async with sharing(where, 2) as (first, second):
         first.publish(news := cooling())
@@ -516,8 +516,8 @@ async def test_over_tls(tmp_path: Path) -> None:
         server.kill()
 
 
-async def test_what_a_thousand_news_cost(own_store: StoreServer) -> None:
-    """Counted, not timed: told and heard they take 106 calls of Python each; at that, told alone takes 42 µs."""
+async def test_calls_of_a_thousand_news(own_store: StoreServer) -> None:
+    """Counted, not timed: publishing and receiving take 106 Python calls each; publishing alone then takes 42 µs."""
     own_store.start()
     async with sharing(section(own_store.url), 2) as (first, second):
         await own_store.execute("CONFIG", "RESETSTAT")

@@ -1,4 +1,4 @@
-"""Actions, and that all processes do what one of them was asked for."""
+"""Actions, and that all processes perform an action that one of them received."""
 
 import socket
 
@@ -16,7 +16,7 @@ def disabled(g: Running) -> list[str]:
     return [one.account for one in g.gateway.runtime.scheduler.snapshot(0.0) if one.disabled]
 
 
-async def test_the_others_do_it_too() -> None:
+async def test_actions_reach_other_processes() -> None:
     settings = config(upstream("http://127.0.0.1:1", "a@x.org", "b@x.org"))
     here, there = Together(), Together()
     async with running(settings, sharing=here) as one, running(settings, sharing=there) as two:
@@ -25,21 +25,21 @@ async def test_the_others_do_it_too() -> None:
         there.handlers[kind](payload)
         assert kind == KIND
         assert disabled(one) == disabled(two) == ["a@x.org"]
-        # What it was told is not told again.
+        # An action that was received is not passed on again.
         assert not there.broadcasts
 
 
 @pytest.mark.parametrize(
     "payload", [b'["disable","gone","a@x.org"]', b'["disable","up","gone"]', b'["clear","gone",""]']
 )
-async def test_what_is_not_here_is_passed_over(payload: bytes) -> None:
+async def test_actions_on_unknown_accounts_are_ignored(payload: bytes) -> None:
     async with running(config(upstream("http://127.0.0.1:1", "a@x.org"))) as g:
         carry_out_received(g.gateway.runtime, payload)
         assert disabled(g) == []
 
 
-async def test_what_was_said_before_a_process_started_is_heard() -> None:
-    """Its parent tells it while it begins to listen."""
+async def test_actions_before_a_process_starts_are_received() -> None:
+    """Its parent sends it while the process begins to listen."""
     ours, theirs = socket.socketpair()
     payload = orjson.dumps(["disable", "up", "a@x.org"])
     with ours:

@@ -1,4 +1,4 @@
-"""Whoever has an earlier document and takes in the changes has the last one."""
+"""An earlier document with the changes applied is the last document."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What `/status.json` says of one process and of several, with names as they may be shown."""
+"""`/status.json` for one process and for several, with names as `expose` allows."""
 
 import asyncio
 import random
@@ -95,9 +95,7 @@ async def test_a_gateway_that_has_just_started() -> None:
         ("none", "#1", "#1 is out of tokens, ***"),
     ],
 )
-async def test_an_account_that_cools_down_says_why_and_until_when(
-    expose: str, shown: str, words: str
-) -> None:
+async def test_an_account_that_cools_down_has_reason_and_end(expose: str, shown: str, words: str) -> None:
     async with ScriptedUpstream() as up:
         up.script(LIMIT)
         settings = config(upstream(up.url, "a@x.org", models={"m": "m"}), server={"expose": expose})
@@ -137,7 +135,7 @@ async def test_cures_and_a_feature_that_is_shut() -> None:
             assert 1_800_003_500 < learnt["until"] <= 1_800_003_600.1
 
 
-async def test_what_is_remembered_of_an_upstream_that_is_gone_is_not_told() -> None:
+async def test_removed_upstreams_are_not_in_the_document() -> None:
     async with running(config(upstream("http://127.0.0.1:1", "a@x.org", name="old"))) as g:
         g.gateway.runtime.scheduler.cures.learn(
             "old", "m", [Cure("betas")], asyncio.get_running_loop().time()
@@ -175,7 +173,7 @@ async def test_names_that_would_be_confused_get_a_number() -> None:
         assert known.of("", "") == ""
 
 
-async def test_hostile_words_can_be_written() -> None:
+async def test_hostile_text_can_be_serialized() -> None:
     async with running(config(upstream("http://127.0.0.1:1", "a@x.org"))) as g:
         evil = "\ud800\x00<script>\u202e"
         recent = g.gateway.runtime.process_state.recent
@@ -250,7 +248,7 @@ def test_of_many_processes_one_document() -> None:
     assert found["upstreams"][0]["pool"] == {"active": 3, "idle": 6}
     assert [cure["until"] for cure in found["upstreams"][0]["cures"]] == [13.0]
     assert (found["started"], found["uptime"], found["processes"]) == (1.0, 7199.0, 3)
-    assert found["silent"] == [4], "who has just ended, or begun, is not known to all"
+    assert found["silent"] == [4], "a process that just started or ended is not known to all"
     assert found["sharing"] == {"published": 2, "received": 4, "dropped": 6}
     assert not found["ready"]
     (minute,) = found["minutes"]
@@ -266,7 +264,7 @@ def test_of_many_processes_one_document() -> None:
 
 
 @given(st.lists(st.integers(0, 10_000), max_size=300), st.integers(1, 4))
-def test_however_requests_are_spread_the_latest_are_told(times: list[int], processes: int) -> None:
+def test_latest_requests_of_all_processes(times: list[int], processes: int) -> None:
     def one(at: int, number: int) -> dict[str, Any]:
         return {"time": float(at), "duration": 1.0, "request_id": f"{number}"}
 
@@ -280,7 +278,7 @@ def test_however_requests_are_spread_the_latest_are_told(times: list[int], proce
 
 
 class Together(Sharing):
-    """Stands for what processes tell each other; the others have these parts."""
+    """Stands for sharing between processes; the others have these parts."""
 
     def __init__(self, *others: dict[str, Any]) -> None:
         super().__init__()
@@ -303,12 +301,12 @@ class Together(Sharing):
         self.handlers[kind] = handler
 
 
-async def test_with_several_processes_any_of_them_tells_of_all() -> None:
+async def test_each_process_reports_all_processes() -> None:
     sharing = Together()
     async with running(config(upstream("http://127.0.0.1:1", "a@x.org")), sharing=sharing) as g:
         runtime = g.gateway.runtime
         now = asyncio.get_running_loop().time()
-        # One has nothing to say.
+        # One has no data.
         sharing.others = (part(runtime, now, 1_800_000_000.0), {})
         assert orjson.loads(sharing.providers[KIND]())["processes"] == 1
         assert (await g.get("/status.json")).document["processes"] == 2
@@ -322,7 +320,7 @@ async def test_with_several_processes_any_of_them_tells_of_all() -> None:
         assert (await g.get("/status.json")).document["processes"] == 1
 
 
-async def test_what_is_kept_of_conversations_is_bounded() -> None:
+async def test_conversations_are_bounded() -> None:
     async with running(config(upstream("http://127.0.0.1:1", "a@x.org"))) as g:
         found: list[Any] = []
         recent = g.gateway.runtime.process_state.recent

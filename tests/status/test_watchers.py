@@ -1,4 +1,4 @@
-"""Clients that watch: a stream of events each, and nothing while nobody does."""
+"""Clients that watch: a stream of events each, and no work without watchers."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -55,7 +55,7 @@ class Watching:
 
     @property
     def document(self) -> dict[str, Any]:
-        """What the events come to."""
+        """The document that the events add up to."""
         found: dict[str, Any] = {}
         for event in self.events:
             new = orjson.loads(event.data)
@@ -70,7 +70,7 @@ async def watching(g: Running) -> AsyncIterator[Watching]:
         yield Watching(client, await asyncio.wait_for(client.reader.readuntil(b"\r\n\r\n"), 5.0))
 
 
-async def test_whoever_watches_sees_what_changes() -> None:
+async def test_watchers_get_changes() -> None:
     limited = error_response(429, "rate_limit_error", "wait", [("retry-after", "3600")])
     async with ScriptedUpstream() as up, running(config(upstream(up.url, "a@x.org"))) as g:
         up.script(json_response(200, message()), limited)
@@ -90,11 +90,11 @@ async def test_whoever_watches_sees_what_changes() -> None:
                 states = [one.document["upstreams"][0]["accounts"][0]["state"] for one in (one, two)]
                 assert states == ["cooling", "cooling"]
                 assert [request["status"] for request in two.document["requests"]] == [429, 200]
-                # The second event said no more than what had changed.
+                # The second event had only the changes.
                 assert len(one.events[1].data) < len(two.events[0].data)
 
 
-async def test_nothing_that_changes_costs_nothing_but_a_sign_of_life(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_pings_without_changes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(watchers, "PING_AFTER", 0.05)
     async with running(config(upstream("http://127.0.0.1:1", "a@x.org"))) as g, watching(g) as one:
         await one.until(1)
@@ -105,7 +105,7 @@ async def test_nothing_that_changes_costs_nothing_but_a_sign_of_life(monkeypatch
         assert one.raw[before:].replace(watchers.PING, b"") == b""
 
 
-async def test_nobody_watches_and_nothing_runs() -> None:
+async def test_no_timer_without_watchers() -> None:
     async with running(config(upstream("http://127.0.0.1:1", "a@x.org"))) as g:
         async with watching(g) as one:
             await one.until(1)
@@ -128,7 +128,7 @@ async def test_watchers_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
         assert (response.status, response.header("retry-after")) == (503, "10")
 
 
-async def test_whoever_reads_slowly_gets_the_whole_once_it_has_caught_up() -> None:
+async def test_a_slow_watcher_gets_the_whole_document_later() -> None:
     async with (
         ScriptedUpstream() as up,
         running(config(upstream(up.url, "a@x.org"))) as g,
@@ -145,7 +145,7 @@ async def test_whoever_reads_slowly_gets_the_whole_once_it_has_caught_up() -> No
         assert [request["status"] for request in one.document["requests"]] == [200]
 
 
-async def test_a_drain_ends_it_at_once() -> None:
+async def test_shutdown_ends_watchers_at_once() -> None:
     async with running(config(upstream("http://127.0.0.1:1", "a@x.org"))) as g, watching(g) as one:
         await one.until(1)
         assert await g.gateway.stop(2.0)
@@ -165,7 +165,7 @@ async def test_a_reload_is_seen() -> None:
     [{"auth": Auth(keys={"k": Secret("other")})}, {"status": Status(enabled=False)}],
     ids=["another key", "turned off"],
 )
-async def test_a_reload_that_changes_who_may_look_ends_it(change: dict[str, Any]) -> None:
+async def test_a_reload_that_changes_access_ends_the_stream(change: dict[str, Any]) -> None:
     settings = config(upstream("http://127.0.0.1:1", "a@x.org"), auth=Auth(keys={"k": Secret("one")}))
     async with running(settings) as g, watching(g) as one:
         await one.until(1)

@@ -1,4 +1,4 @@
-"""The log's lines: what they say, and that nobody can forge one."""
+"""The log's lines: their fields, and that no client can forge one."""
 
 from typing import Any, Literal
 
@@ -140,7 +140,7 @@ FORGERIES = [
 
 
 @pytest.mark.parametrize(("value", "shown"), FORGERIES)
-def test_values_cannot_look_like_anything_else(value: str, shown: str) -> None:
+def test_values_are_escaped(value: str, shown: str) -> None:
     line = f"{HEAD} - POST /v1/messages {shown} 0  in=0B out=0B took=0.0ms"
     assert text(record(model=value)) == line
     assert f" {shown} POST " in text(record(key=value))
@@ -194,7 +194,7 @@ class Sink:
         self.flushed.append(len(self.lines))
 
 
-def test_log_writes_the_format_that_was_asked_for() -> None:
+def test_log_format() -> None:
     for format, line in (("text", text(record())), ("json", json_line(record()))):
         sink = Sink("json" if format == "json" else "text")
         sink.log.log(record())
@@ -252,14 +252,14 @@ def test_once() -> None:
     assert sink.lines == ["2027-01-15T08:00:00.250Z debug: once"]
 
 
-def test_what_was_not_written_was_not_said() -> None:
+def test_once_after_a_level_that_is_not_written() -> None:
     sink = Sink("text", "warning")
     sink.log.info("m", once=True)
     sink.log.warning("m", once=True)
     assert len(sink.lines) == 1
 
 
-def test_once_is_not_remembered_without_end() -> None:
+def test_memory_of_once_is_bounded() -> None:
     sink = Sink()
     for index in range(MAX_ONCE + 1):
         sink.log.info(f"m{index}", once=True)
@@ -304,9 +304,7 @@ CLOSINGS = [
 
 
 @pytest.mark.parametrize(("place", "about", "level", "shown"), CLOSINGS)
-def test_closed_and_opened_say_what_why_and_until_when(
-    place: Place, about: str, level: str, shown: str
-) -> None:
+def test_closed_and_opened_lines(place: Place, about: str, level: str, shown: str) -> None:
     sink = Sink()
     sink.log.log_closed(
         place, about=about, rule="login", status=401, words='your "key"\nis wrong', seconds=600.0

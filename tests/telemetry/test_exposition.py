@@ -40,7 +40,7 @@ def whole(label: str, number: int = 1, process: str = "1") -> Snapshot:
 
 
 @pytest.mark.parametrize("openmetrics", FORMATS)
-def test_each_family_is_read_as_what_it_is(openmetrics: bool) -> None:
+def test_each_family_is_parsed_with_its_type(openmetrics: bool) -> None:
     page = render(whole("x", 3), openmetrics=openmetrics)
     assert page.endswith(b"# EOF\n") is openmetrics
     found = samples(page, openmetrics=openmetrics)
@@ -65,7 +65,7 @@ def test_no_label_breaks_out_of_its_quotes(label: str, openmetrics: bool) -> Non
     assert len(found) == len(samples(render(whole("x"), openmetrics=False)))
 
 
-def test_half_of_a_pair_is_an_escape() -> None:
+def test_lone_surrogates_are_escaped() -> None:
     assert labels_of(samples(render(whole("\ud800"), openmetrics=False)), "model") == {"\\ud800"}
 
 
@@ -131,7 +131,7 @@ def test_several_processes_are_one() -> None:
     assert merge([]) == {"process": "", "families": {}}
 
 
-def test_a_snapshot_survives_the_way_between_processes() -> None:
+def test_snapshot_round_trip() -> None:
     sent = snapshot("here", counted(), {}, str)
     assert read_snapshot(orjson.dumps(sent)) == sent
 
@@ -159,12 +159,12 @@ JUNK: list[Any] = [
 
 
 @pytest.mark.parametrize("junk", JUNK, ids=range(len(JUNK)))
-def test_what_is_no_snapshot_is_left_out(junk: Any) -> None:
+def test_invalid_snapshots_are_left_out(junk: Any) -> None:
     assert read_snapshot(junk if isinstance(junk, bytes) else orjson.dumps(junk)) is None
 
 
 @given(st.binary() | st.recursive(st.none() | st.integers(-9, 9) | st.text(), st.lists).map(orjson.dumps))
-def test_no_bytes_from_another_process_do_harm(data: bytes) -> None:
+def test_arbitrary_bytes_from_another_process(data: bytes) -> None:
     found = read_snapshot(data)
     assert found is None or merge([found])
 

@@ -1,4 +1,4 @@
-"""Log lines reach whoever reads, in order and whole, and whoever does not read stops nobody."""
+"""Log lines are written in order and whole, and a reader that does not read stops nothing."""
 
 import fcntl
 import os
@@ -45,7 +45,7 @@ class Pipe:
         self.writer = LogWriter(target, dropped)
 
     def read(self, until: str) -> str:
-        """What is read up to a line with this text."""
+        """Read until a line with this text; return everything."""
         found = b""
         deadline = time.monotonic() + PATIENCE
         while until.encode() not in found and time.monotonic() < deadline:
@@ -84,7 +84,7 @@ def test_lines_are_gathered(pipe: Pipe, monkeypatch: pytest.MonkeyPatch) -> None
 
 
 @pytest.mark.parametrize("why", ["flush", "size", "terminal", "close"])
-def test_what_is_written_without_waiting(pipe: Pipe, monkeypatch: pytest.MonkeyPatch, why: str) -> None:
+def test_lines_written_without_waiting(pipe: Pipe, monkeypatch: pytest.MonkeyPatch, why: str) -> None:
     monkeypatch.setattr(log_writer, "GATHER_SECONDS", 10 * PATIENCE)
     monkeypatch.setattr(os, "isatty", lambda descriptor: why == "terminal")
     writer = LogWriter(pipe.target, dropped)
@@ -106,7 +106,7 @@ def test_a_line_waits_a_moment_at_most(pipe: Pipe) -> None:
     pipe.writer.close()
 
 
-def test_nobody_reads_then_lines_are_dropped_and_counted(pipe: Pipe, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unread_lines_are_dropped_and_counted(pipe: Pipe, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(log_writer, "MAX_WAITING", 200_000)
     line = "x" * 999
     begun = time.monotonic()
@@ -119,13 +119,13 @@ def test_nobody_reads_then_lines_are_dropped_and_counted(pipe: Pipe, monkeypatch
     kept = found.count(line)
     assert 200 <= kept < 300
     assert found == [line] * kept + [f"dropped {1000 - kept}"]
-    # Told once; what comes then is written as before.
+    # Reported once; later lines are written as before.
     pipe.writer.write("after")
     pipe.writer.close()
     assert pipe.read("after\n") == "after\n"
 
 
-def test_the_end_does_not_wait_for_a_reader_for_ever(pipe: Pipe) -> None:
+def test_close_has_a_timeout_for_the_reader(pipe: Pipe) -> None:
     for _ in range(200):
         pipe.writer.write("x" * 999)
     begun = time.monotonic()
@@ -169,7 +169,7 @@ def test_lines_behind_an_end_that_did_not_wait_are_written_in_their_turn(
     assert written == [b"one\n", b"two\n", b"three\n"]
 
 
-def test_a_stopped_terminal_stops_nobody(descriptors: list[int]) -> None:
+def test_a_stopped_terminal_does_not_block(descriptors: list[int]) -> None:
     """Ctrl-S, as it reaches a program: output is suspended."""
     ours, theirs = pty.openpty()
     descriptors += [ours, theirs]
@@ -216,7 +216,7 @@ def test_a_file_gets_many_lines_at_once(tmp_path: Path, monkeypatch: pytest.Monk
     assert len(sizes) < 1000 * 100 / ATOMIC_WRITE
 
 
-def test_a_descriptor_that_is_closed_harms_nobody(descriptors: list[int]) -> None:
+def test_a_closed_descriptor_is_ignored(descriptors: list[int]) -> None:
     closed = os.dup(2)
     os.close(closed)
     writer = LogWriter(closed, dropped)
@@ -224,7 +224,7 @@ def test_a_descriptor_that_is_closed_harms_nobody(descriptors: list[int]) -> Non
     writer.close()
 
 
-def test_a_reader_that_is_gone_harms_nobody(pipe: Pipe) -> None:
+def test_a_closed_pipe_is_ignored(pipe: Pipe) -> None:
     os.close(pipe.source)
     pipe.writer.write("lost")
     pipe.writer.close()
@@ -250,7 +250,7 @@ def test_lines_that_could_not_be_written_are_counted_too(pipe: Pipe, monkeypatch
     assert pipe.read("dropped") == "kept\ndropped 1\n"
 
 
-def test_a_descriptor_that_somebody_made_non_blocking_is_waited_for(pipe: Pipe) -> None:
+def test_a_non_blocking_descriptor_is_waited_for(pipe: Pipe) -> None:
     os.set_blocking(pipe.target, False)
     size = fcntl.fcntl(pipe.target, 1032)  # F_GETPIPE_SZ
     reader = threading.Timer(0.05, lambda: os.read(pipe.source, size))

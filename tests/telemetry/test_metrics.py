@@ -1,4 +1,4 @@
-"""Counting: every record counts once, labels are bounded whatever clients send, and it costs next to nothing."""
+"""Counting: every record counts once, labels are bounded for any clients, and it costs next to nothing."""
 
 from typing import Any
 
@@ -33,7 +33,7 @@ def add(metrics: Metrics, *records: Record) -> None:
             metrics.fold()
 
 
-def test_what_a_request_comes_to() -> None:
+def test_counts_of_a_request() -> None:
     metrics = Metrics(ROUTES)
     used = {"input_tokens": 3, "output_tokens": 5, "cache_read_tokens": 7, "cache_creation_tokens": 11}
     add(
@@ -55,7 +55,7 @@ def test_what_a_request_comes_to() -> None:
     assert metrics.counted == {("attempts", "up", "a@x", "404"): 1}
 
 
-def test_what_few_requests_have() -> None:
+def test_counts_of_rare_fields() -> None:
     metrics = Metrics(ROUTES)
     lost = {"cache": "lost:moved", "cache_lost_tokens": 500}
     add(metrics, record(repairs=("merge_roles", "cure:betas"), cache="hit"), record(**lost), record(**lost))
@@ -72,7 +72,7 @@ def test_what_few_requests_have() -> None:
     }
 
 
-def test_requests_that_no_upstream_was_asked_for_have_no_times() -> None:
+def test_requests_without_an_attempt_have_no_upstream_times() -> None:
     metrics = Metrics(ROUTES)
     add(
         metrics,
@@ -116,7 +116,7 @@ def test_series_are_bounded() -> None:
     assert sum(series.requests for series in metrics.series.values()) == total
 
 
-def test_a_record_is_let_go_of() -> None:
+def test_a_record_is_released() -> None:
     metrics = Metrics(ROUTES)
     add(metrics, *(record() for _ in range(BATCH)))
     assert metrics.waiting == 0
@@ -124,7 +124,7 @@ def test_a_record_is_let_go_of() -> None:
 
 
 def test_counting_takes_two_calls_of_c_a_record() -> None:
-    """What a request itself does for it, none, is among what tests/test_calls.py counts."""
+    """The calls of the request itself are counted by tests/test_calls.py."""
     metrics = Metrics(ROUTES)
     add(metrics, record())
     metrics.fold()

@@ -1,4 +1,4 @@
-"""What the system tells of a process, and what becomes of it where the system does not."""
+"""Process statistics, and what is left out where the system does not report them."""
 
 import os
 import sys
@@ -11,7 +11,7 @@ from gateway.telemetry.process_stats import process_stats
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="there is no /proc")
-def test_on_linux_all_of_it_is_known() -> None:
+def test_all_statistics_on_linux() -> None:
     stats = process_stats()
     page = os.sysconf("SC_PAGE_SIZE")
     assert 0.0 < stats.pop("process_cpu_seconds_total") < time.time()
@@ -22,7 +22,7 @@ def test_on_linux_all_of_it_is_known() -> None:
     assert not stats
 
 
-def test_elsewhere_what_is_not_known_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unknown_statistics_are_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert set(process_stats(tmp_path)) <= {"process_cpu_seconds_total", "process_max_fds"}
     (tmp_path / "self").mkdir()
     for name in ("self/statm", "self/stat", "stat"):

@@ -1,4 +1,4 @@
-"""What is kept of requests that have ended: bounded, summed by their own times, the same however late it is read."""
+"""Recent requests: bounded, summed by their own times, the same at any later time of reading."""
 
 from bisect import bisect_left
 from typing import Any
@@ -91,7 +91,7 @@ OUTCOMES = [
 
 
 @pytest.mark.parametrize(("what", "a", "b", "failures"), OUTCOMES)
-def test_what_counts_as_whose_failure(
+def test_failures_by_account(
     what: dict[str, Any], a: tuple[int, int], b: tuple[int, int], failures: int
 ) -> None:
     found = read(ended(**what))
@@ -116,11 +116,11 @@ def test_what_counts_as_whose_failure(
         ("POST", "/v1/api/event_logging", False),
     ],
 )
-def test_who_looks_in_does_not_push_requests_out(method: str, path: str, counts: bool) -> None:
+def test_status_requests_are_not_recorded(method: str, path: str, counts: bool) -> None:
     assert bool(read(ended(method=method, path=path)).requests) is counts
 
 
-def test_an_hour_is_an_hour() -> None:
+def test_sums_of_an_hour() -> None:
     found = read(ended(NOW, first_byte=0.5), ended(NOW + 60 * MINUTES, first_byte=0.5))
     account = found.accounts["up", "a@x"]
     assert found.hour(account, NOW + 60 * MINUTES)["requests"] == 1
@@ -202,7 +202,7 @@ def test_no_first_byte_has_no_percentile() -> None:
 
 
 @given(st.lists(st.tuples(st.integers(0, 7200), st.integers(0, 3)), max_size=30), st.integers(1, 7))
-def test_when_it_is_read_makes_no_difference(story: list[tuple[int, int]], every: int) -> None:
+def test_sums_do_not_depend_on_the_time_of_reading(story: list[tuple[int, int]], every: int) -> None:
     records = [ended(NOW + at, conversation=str(who), account=str(who)) for at, who in story]
     at_once, in_parts = read(*records), Recent()
     for number in range(len(records)):

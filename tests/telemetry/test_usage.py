@@ -1,4 +1,4 @@
-"""Token counts out of events and bodies, whatever their shape."""
+"""Token counts out of events and bodies of any shape."""
 
 from collections.abc import Callable
 from typing import Any
@@ -58,7 +58,7 @@ def test_counts_of_a_usage_object(usage: object, expected: Counts) -> None:
     assert noted(usage_of_json_body(orjson.dumps(body))) == expected
 
 
-def test_later_counts_stand_over_earlier_ones() -> None:
+def test_later_counts_replace_earlier_ones() -> None:
     first = {"input_tokens": 5, "output_tokens": 1, "cache_read_input_tokens": 2}
     later = {"output_tokens": 9, "cache_creation_input_tokens": 3, "input_tokens": None}
     assert noted(first, later, None) == (5, 9, 2, 3)

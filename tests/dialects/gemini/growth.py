@@ -1,4 +1,4 @@
-"""What the Gemini dialect does with histories, names, schemas and responses; tests/support/growth.py says how its
+"""Work of the Gemini dialect on histories, names, schemas and responses; tests/support/growth.py says how its
 growth is counted."""
 
 from collections.abc import Callable
@@ -24,7 +24,7 @@ from tests.support.growth import Counted, Row
 
 
 def ignore(warning: str) -> None:
-    """Say nothing."""
+    """Discard a warning."""
 
 
 # Histories.
@@ -172,7 +172,7 @@ def feed(body: bytes) -> None:
 
 
 MULTIPLIED = ("doubling references", "references beside restrictions")
-"""What multiplies what is small is stopped by the budget only: tests of cleaning say so."""
+"""Schemas that multiply small parts are stopped by the budget only, which the tests of cleaning cover."""
 
 PLAIN = ("turns", "rounds", "messages of one role", "system messages")
 

@@ -46,7 +46,7 @@ def incoming(document: Mapping[str, Any], *, purpose: Purpose = "messages") -> I
 
 
 def dialect(warnings: list[str] | None = None) -> GeminiDialect:
-    """A dialect of its own, with randomness that repeats."""
+    """Return a new dialect, with randomness that repeats."""
     return new_dialect(random.Random(1).random, (warnings if warnings is not None else []).append)
 
 
@@ -122,7 +122,7 @@ class Translated:
         return self
 
     def end(self) -> list[dict[str, Any]]:
-        """The whole response's events, checked; also of one that is empty, as it is."""
+        """Return the whole response's events, checked; also of an empty response."""
         events = self.rest()
         check_grammar(events)
         return events

@@ -100,7 +100,7 @@ HISTORIES: list[tuple[str, list[dict[str, Any]], list[dict[str, Any]]]] = [
         [turn(HI)],
     ),
     (
-        "text that is none",
+        "invalid text",
         [user({"type": "text", "text": None}, {"type": "text"}, None, text("hi"))],
         [turn(HI)],
     ),

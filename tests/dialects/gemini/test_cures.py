@@ -90,7 +90,7 @@ def test_a_refusal_has_a_cure_once(text: str, cure: Cure) -> None:
 
 
 @pytest.mark.parametrize(("text", "cure"), [case for case in REFUSED if case[1].name != "thinking_config"])
-def test_what_was_not_sent_is_not_cured(text: str, cure: Cure) -> None:
+def test_parameters_that_were_not_sent_are_not_cured(text: str, cure: Cure) -> None:
     found = cure_of(text, {**HI, "max_tokens": 100})
     assert found is None or found[0].name == "result_media"
 
@@ -109,7 +109,7 @@ def test_other_refusals_have_no_cure(text: str) -> None:
 
 
 EFFECTS: list[tuple[Cure, str, str]] = [
-    # what is gone, and what is there in its place
+    # the removed field, and its replacement
     (Cure("call_ids"), '"id"', ""),
     (Cure("result_media"), '"parts":[{"inlineData"', "[from tool result Read:]"),
     (Cure("signatures"), "thoughtSignature", ""),
@@ -120,7 +120,7 @@ EFFECTS: list[tuple[Cure, str, str]] = [
 
 
 @pytest.mark.parametrize(("cure", "gone", "instead"), EFFECTS)
-def test_what_a_cure_changes(cure: Cure, gone: str, instead: str) -> None:
+def test_effects_of_cures(cure: Cure, gone: str, instead: str) -> None:
     before, after = (encoded(DOCUMENT, cures=cures) for cures in ((), (cure,)))
     assert gone.encode() in before.body.replace(b'"parts":[{"functionResponse"', b"")
     text = after.body.decode()

@@ -187,7 +187,7 @@ def test_models_request() -> None:
 
 
 @pytest.mark.parametrize("options", [{"path": VERTEX}, {"envelope": "code_assist", "project": "p"}])
-def test_where_there_is_no_list_none_is_asked_for(options: dict[str, Any]) -> None:
+def test_no_models_request_without_a_model_list(options: dict[str, Any]) -> None:
     assert dialect().models_request(upstream(**options)) is None
 
 
@@ -255,7 +255,7 @@ def test_arguments_are_passed_as_they_are(value: str) -> None:
     assert json.dumps(args["n"]) == value
 
 
-def test_warnings_are_said_once() -> None:
+def test_warnings_are_logged_once() -> None:
     warnings: list[str] = []
     made = dialect(warnings)
     odd = {"messages": [{"role": "user", "content": [{"type": "odd"}, {"type": "odd"}]}]}
@@ -279,7 +279,7 @@ def test_failure() -> None:
 class TestRound:
     """A response goes out, its history comes back: the signatures are where Gemini wants them."""
 
-    ANSWER = (
+    RESPONSE = (
         chunk({"text": "Let me see.", "thought": True}),
         chunk(
             {"functionCall": {"name": "Bash", "args": {"type": "x"}}, "thoughtSignature": "c2lnMQ=="},
@@ -294,7 +294,7 @@ class TestRound:
         request = incoming({**HI, "tools": tools})
         writer = StreamWriter(message_id="msg_1", model="claude")
         decoder = made.decoder(request, made.encode(upstream(), MODEL, request, stream=True), writer)
-        decoder.feed(sse(*self.ANSWER))
+        decoder.feed(sse(*self.RESPONSE))
         decoder.end()
         response = message(read_events(writer.take()))
         results = [
@@ -332,7 +332,7 @@ class TestRound:
         messages, made = self.history()
         first, second = self.parts(messages, made, cures=(WITHOUT_THINKING,))
         assert first["thoughtSignature"] == second["thoughtSignature"] == BYPASS
-        # The next turn is right at once: what was refused is forgotten.
+        # The next turn is right at once: the refused signature is forgotten.
         first, second = self.parts(messages, made)
         assert (first["thoughtSignature"], "thoughtSignature" in second) == (BYPASS, False)
 

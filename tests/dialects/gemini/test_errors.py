@@ -146,13 +146,13 @@ def test_an_error_inside_a_stream_names_its_status(raw: bytes, status: int) -> N
     ],
 )
 @pytest.mark.parametrize("number", [None, 399, 600, "429"])
-def test_the_code_tells_where_no_number_does(code: str, status: int, number: object) -> None:
+def test_error_code_gives_the_status_without_a_number(code: str, status: int, number: object) -> None:
     raw = orjson.dumps({"error": {"code": number, "status": code, "message": "m"}})
     assert translate_failure(Failure(kind=FailureKind.STREAM_ERROR, body=raw)).status == status
 
 
 @pytest.mark.parametrize("number", [400, 599])
-def test_the_number_tells_first(number: int) -> None:
+def test_error_number_precedes_the_code(number: int) -> None:
     raw = orjson.dumps({"error": {"code": number, "status": "NOT_FOUND", "message": "m"}})
     assert translate_failure(Failure(kind=FailureKind.STREAM_ERROR, body=raw)).status == number
 
@@ -162,9 +162,9 @@ def test_no_response_stays_as_it_is() -> None:
     assert translate_failure(failure) is failure
 
 
-def test_what_the_caller_said_stays() -> None:
-    failure = translate_failure(Failure(kind=FailureKind.STATUS, status=500, body=b"x", message="said"))
-    assert failure.message == "said"
+def test_a_given_message_stays() -> None:
+    failure = translate_failure(Failure(kind=FailureKind.STATUS, status=500, body=b"x", message="given"))
+    assert failure.message == "given"
 
 
 @pytest.mark.parametrize("raw", [b"", b"x", b"[]", b"5", b'{"error":5}', b"[5]"])

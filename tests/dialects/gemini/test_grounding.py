@@ -85,7 +85,7 @@ def test_without_a_text_to_cite() -> None:
         [{"groundingChunks": [PAGE]}, {"groundingChunks": [PAGE, UNTITLED]}],
         [{"groundingChunks": [PAGE]}, {"groundingChunks": [UNTITLED]}],
     ],
-    ids=["events repeat", "events tell what is new"],
+    ids=["events repeat", "events have only new results"],
 )
 def test_several_events(events: list[dict[str, Any]]) -> None:
     found, searches = written(*events)

@@ -57,5 +57,5 @@ def test_other_types_become_a_note(block: dict[str, Any], note: str) -> None:
         ({"fileData": {"mimeType": "image/png"}}, False),
     ],
 )
-def test_what_may_stand_in_a_result(part: dict[str, Any], expected: bool) -> None:
+def test_blocks_of_a_tool_result(part: dict[str, Any], expected: bool) -> None:
     assert may_stand_in_result(part) is expected

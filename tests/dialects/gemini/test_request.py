@@ -15,10 +15,10 @@ TOOL = {"name": "Read", "input_schema": {"type": "object", "properties": {"a": {
 SCHEMA = {"type": "object", "properties": {"a": {"type": "string", "minLength": 1}}}
 
 LEAST = {"includeThoughts": False, "thinkingLevel": "low"}
-"""What is sent for no thinking."""
+"""The thinkingConfig that turns thinking off."""
 
 DOCUMENTS: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
-    ("no more than was asked", {}, {}),
+    ("no more than requested", {}, {}),
     ("a system prompt", {"system": "Be kind."}, {"systemInstruction": {"parts": [{"text": "Be kind."}]}}),
     (
         "system blocks",
@@ -145,7 +145,7 @@ def test_max_tokens_follow_the_upstreams_list() -> None:
 
 
 @pytest.mark.parametrize("model", ["gemini-2.5-pro", "gemma-4-31b-it"])
-def test_a_form_beside_tools_goes_into_the_system_instruction_of_older_models(model: str) -> None:
+def test_json_schema_beside_tools_goes_into_the_system_instruction_of_older_models(model: str) -> None:
     document = {
         **HI,
         "system": "Be kind.",
@@ -170,7 +170,7 @@ def test_a_form_beside_tools_stays_one_for_newer_models() -> None:
     assert "responseJsonSchema" in found["generationConfig"]
 
 
-def test_a_form_that_is_too_large() -> None:
+def test_output_schema_too_large() -> None:
     large = {"type": "object", "properties": {f"p{n}": {"type": "string"} for n in range(10_000)}}
     document = {**HI, "output_config": {"format": {"type": "json_schema", "schema": large}}}
     assert body(document)["generationConfig"]["responseJsonSchema"]["type"] == "object"
@@ -192,7 +192,7 @@ def test_the_responses_form_in_the_older_schema() -> None:
     assert "responseJsonSchema" not in found
 
 
-def test_a_model_that_does_not_think_is_told_nothing() -> None:
+def test_no_thinking_config_for_models_without_thinking() -> None:
     assert body(HI, model="gemini-2.0-flash").keys() == {"contents"}
 
 

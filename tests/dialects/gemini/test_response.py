@@ -83,7 +83,7 @@ RESPONSES: list[tuple[str, list[Any], list[dict[str, Any]], str]] = [
         "tool_use",
     ),
     ("nothing but an end", [chunk(finish="STOP")], [], "end_turn"),
-    ("an end of its own", [chunk(part("a")), chunk(part("")), chunk(finish="STOP")], [text("a")], "end_turn"),
+    ("a separate end", [chunk(part("a")), chunk(part("")), chunk(finish="STOP")], [text("a")], "end_turn"),
     (
         "thinking",
         [chunk(think("hm")), chunk(think(" ok", thoughtSignature="S")), chunk(part("a"), finish="STOP")],
@@ -202,7 +202,7 @@ RESPONSES: list[tuple[str, list[Any], list[dict[str, Any]], str]] = [
         "end_turn",
     ),
     (
-        "a reason that says nothing",
+        "an unspecified reason",
         [chunk(part("a"), finish="FINISH_REASON_UNSPECIFIED"), chunk(finish="STOP")],
         [text("a")],
         "end_turn",
@@ -311,7 +311,7 @@ def test_any_response_keeps_the_grammar(data: st.DataObject) -> None:
 
 
 class TestStart:
-    def test_waits_for_something_to_say(self) -> None:
+    def test_waits_for_content(self) -> None:
         response = Translated().feed(b": hello\n\n", sse({"modelVersion": "m"}, {}))
         assert response.events() == []
         events = response.feed(sse({"usageMetadata": USAGE})).events()
@@ -333,13 +333,13 @@ class TestTolerance:
         events = Translated().feed(sse(chunk(part("a"), finish="STOP")).rstrip()).end()
         assert message(events)["content"] == [text("a")]
 
-    def test_what_is_not_json_before_the_response(self) -> None:
+    def test_invalid_json_before_the_response(self) -> None:
         assert Translated().feed(b"data: hello\n\n", sse(chunk(part("a"), finish="STOP"))).end()
 
-    def test_what_is_not_json_after_the_response(self) -> None:
+    def test_invalid_json_after_the_response(self) -> None:
         assert Translated().feed(sse(chunk(part("a"), finish="STOP")), b"data: {\n\n").end()
 
-    def test_what_is_not_json_in_the_response_is_a_failure(self) -> None:
+    def test_invalid_json_in_the_response_is_a_failure(self) -> None:
         response = Translated().feed(sse(chunk(part("a"))))
         with pytest.raises(StreamFailure, match="an event that cannot be read") as caught:
             response.feed(b'data: {"candidates"\n\n')
@@ -493,7 +493,7 @@ class TestEnds:
             [chunk({"functionCall": None}, finish="STOP")],
         ],
     )
-    def test_an_empty_response_is_told_once_and_then_written_as_it_is(self, chunks: list[Any]) -> None:
+    def test_an_empty_response_fails_once_and_then_passes(self, chunks: list[Any]) -> None:
         for streams in (True, False):
             response = Translated(streams=streams).feed(sse(*chunks))
             assert response.decoder.complete
@@ -578,13 +578,13 @@ class TestErrors:
 
 
 class TestSignatures:
-    def test_of_calls_are_remembered_by_the_clients_id(self) -> None:
+    def test_signatures_of_calls_are_remembered_by_the_clients_id(self) -> None:
         store = Signatures()
         found = message(decoded(chunk(call(signed="S"), call(), finish="STOP"), signatures=store))
         first, second = (block["id"] for block in found["content"])
         assert (store.of_call(first), store.of_call(second)) == ("S", "")
 
-    def test_of_texts_are_remembered_by_the_whole_text(self) -> None:
+    def test_signatures_of_texts_are_remembered_by_the_whole_text(self) -> None:
         store = Signatures()
         decoded(
             chunk(part("Hel", thoughtSignature="old")),

@@ -36,7 +36,7 @@ def level(name: str, shown: bool = True) -> dict[str, Any]:
 
 
 CASES: list[tuple[str, dict[str, Any], dict[str, Any] | None]] = [
-    # nothing is said, or nothing that is known: the least
+    # no thinking, or an unknown one: the least
     (PRO, {}, level("low", shown=False)),
     (PRO, {"thinking": None, "output_config": None}, level("low", shown=False)),
     (PRO, {"thinking": {"type": "later"}, "output_config": {"effort": None}}, level("low", shown=False)),

@@ -45,7 +45,7 @@ TOOLS: list[tuple[str, Any, list[dict[str, Any]]]] = [
     ),
     ("search alone", [SEARCH, SEARCH], [{"googleSearch": {}}]),
     (
-        "a tool called cache_control, with a type and a schema of its own",
+        "a tool called cache_control, with a type and its own schema",
         [{"type": "text_editor_20250728", "name": "cache_control", "input_schema": OBJECT}],
         [{"functionDeclarations": [{"name": "cache_control", "parametersJsonSchema": OBJECT}]}],
     ),

@@ -1,4 +1,4 @@
-"""Schemas that could be quadratic to join and to clean; tests/support/growth.py says how growth is counted."""
+"""Schemas that could take quadratic time to join and clean; tests/support/growth.py says how growth is counted."""
 
 from collections.abc import Callable
 from typing import Any
@@ -74,7 +74,7 @@ SCHEMAS: dict[str, Make] = {
         "properties": {f"p{k}": to("x" * 200) for k in range(n)},
         "$defs": {"x" * 200: STRING},
     },
-    "references to what is large": lambda n: {
+    "references to a large schema": lambda n: {
         "allOf": [to("b")] * n,
         "$defs": {"b": {"properties": properties(n)}},
     },
@@ -128,7 +128,7 @@ ROWS = [
     *(
         Row(f"a schema that is joined: {name}", merge, make)
         for name, make in SCHEMAS.items()
-        if name != "doubling references"  # only the budget stops it: tests of cleaning say so
+        if name != "doubling references"  # only the budget stops it: see the tests of cleaning
     ),
     Row("definitions in a chain", loosen_cycles, lambda n: defs(n, lambda k: {"items": to(f"d{k + 1}")})),
     Row("definitions in a circle", loosen_cycles, lambda n: defs(n, lambda k: to(f"d{k + 1}"), to("d0"))),

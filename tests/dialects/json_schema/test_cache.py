@@ -9,7 +9,7 @@ LARGE = "a schema is too large to be translated: sent as one that takes any obje
 
 
 class Cleaner:
-    """Copies a schema for a fixed price and counts how often it was asked."""
+    """Copies a schema for a fixed price and counts its calls."""
 
     def __init__(self, price: int = 10) -> None:
         self.price = price

@@ -146,7 +146,7 @@ MERGES: list[tuple[str, dict[str, Any], dict[str, Any], tuple[str, ...]]] = [
     ("members that are none", {"allOf": [True, 1, STRING]}, STRING, ()),
     ("a reference", {"allOf": [{"$ref": "#/$defs/a"}]}, STRING, ("#/$defs/a",)),
     (
-        "what is beside it",
+        "the keywords beside it",
         {"allOf": [{"$ref": "#/$defs/a", "title": "t"}]},
         {**STRING, "title": "t"},
         ("#/$defs/a",),

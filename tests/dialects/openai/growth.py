@@ -1,4 +1,4 @@
-"""What the OpenAI dialect does with histories, schemas and responses; tests/support/growth.py says how its growth is
+"""Work of the OpenAI dialect on histories, schemas and responses; tests/support/growth.py says how its growth is
 counted."""
 
 from collections.abc import Callable
@@ -67,7 +67,7 @@ def decode(size: int) -> Callable[[bytes], None]:
 PLAIN = ("rounds", "system messages")
 SOME = ("results in reverse order", "one id in every turn", "names", "thinking")
 MULTIPLIED = ("doubling references", "references beside restrictions")
-"""What multiplies what is small is stopped by the budget only: tests of cleaning say so."""
+"""Schemas that multiply small parts are stopped by the budget only, which the tests of cleaning cover."""
 
 ROWS = [
     *(Row(f"a document for chat: {kind}", encode("deepseek-openai"), DOCUMENTS[kind]) for kind in PLAIN),

@@ -49,7 +49,7 @@ def incoming(document: Mapping[str, Any], headers: Headers = (), **how: Any) -> 
 
 
 def dialect(warnings: list[str] | None = None) -> OpenAIDialect:
-    """A dialect of its own, with randomness that repeats."""
+    """Return a new dialect, with randomness that repeats."""
     return OpenAIDialect(random.Random(1).random, (warnings if warnings is not None else []).append)
 
 
@@ -112,7 +112,7 @@ def tool(name: str = "Read", **fields: Any) -> dict[str, Any]:
 
 
 def sse(*chunks: Any, done: bool = True) -> bytes:
-    """Chunks as hosts stream them; a str is data as it is."""
+    """Return chunks as hosts stream them; a str is data, unchanged."""
     datas = [chunk.encode() if isinstance(chunk, str) else orjson.dumps(chunk) for chunk in chunks]
     return b"".join(b"data: " + data + b"\n\n" for data in [*datas, *([b"[DONE]"] if done else [])])
 
@@ -126,7 +126,7 @@ def chunk(delta: Mapping[str, Any] | None = None, finish: str | None = None, **f
 def call(
     index: int | None = 0, id: str | None = None, name: str | None = None, arguments: object = None
 ) -> Any:
-    """A chunk with a piece of a call; what is None is left out."""
+    """Return a chunk with a piece of a call; fields that are None are left out."""
     function = {k: v for k, v in (("name", name), ("arguments", arguments)) if v is not None}
     piece = {k: v for k, v in (("index", index), ("id", id), ("function", function)) if v is not None}
     return chunk({"tool_calls": [piece]})
@@ -142,7 +142,7 @@ class Response:
     def __init__(
         self, outgoing: Outgoing | None = None, by: OpenAIDialect | None = None, **sent: Any
     ) -> None:
-        """`sent` replaces what the decoder knows of the request."""
+        """`sent` replaces the decoder's knowledge of the request."""
         outgoing = outgoing or encoded({"messages": [user("hi")]})
         state: Any = outgoing.state
         outgoing.state = state._replace(**sent)

@@ -112,7 +112,7 @@ MANNERS: list[tuple[str, list[Any], list[dict[str, Any]]]] = [
         [READ_1],
     ),
     (
-        "the whole again as it is",
+        "the whole call again, unchanged",
         [call(0, "c1", "Read", '{"a":'), call(0, None, None, "1}"), call(0, None, None, '{"a":1}')],
         [READ_1],
     ),
@@ -263,7 +263,7 @@ BROKEN: list[tuple[str, list[Any], str]] = [
 
 
 @pytest.mark.parametrize(("chunks", "words"), [pytest.param(c, w, id=i) for i, c, w in BROKEN])
-def test_a_call_that_is_none_is_a_failure_and_never_mended(chunks: list[Any], words: str) -> None:
+def test_an_invalid_call_is_a_failure(chunks: list[Any], words: str) -> None:
     failure, events = failure_of([sse(*chunks, FINISH)])
     assert words in failure.message
     stopped = {event["index"] for event in events if event["type"] == "content_block_stop"}
@@ -276,7 +276,7 @@ def test_a_call_that_is_none_is_a_failure_and_never_mended(chunks: list[Any], wo
 
 @pytest.mark.parametrize("finish", ["length", "max_tokens", "stop"])
 def test_a_call_cut_by_the_limit_is_stopped_with_what_came(finish: str) -> None:
-    """Also where the host says that all is well, and the tokens say otherwise."""
+    """Also where the host reports a normal end, and only the token count shows the limit."""
     usage = {"prompt_tokens": 1, "completion_tokens": 64}
     events = decoded(
         call(0, "c1", "Read", '{"path": "a'),
@@ -313,7 +313,7 @@ def test_ids_of_the_host_are_kept_where_they_are_legal(id: str, kept: bool) -> N
 
 
 def test_an_id_is_given_once() -> None:
-    """Neither one of the history, nor one of the same response."""
+    """An id is used neither in the history, nor twice in the response."""
     history = [user("hi"), {"role": "assistant", "content": [tool_use("c1")]}, user([tool_result("c1")])]
     first, second = blocks(
         call(0, "c1", "Read", "{}"),
@@ -335,8 +335,8 @@ def test_names_that_were_changed_come_back() -> None:
     assert block["name"] == "a/b"
 
 
-def test_calls_of_a_whole_message_are_as_many_as_there_are() -> None:
-    """Whatever index or id they have, or lack."""
+def test_all_calls_of_a_whole_message() -> None:
+    """Calls may have any index or id, or none."""
     calls = [
         {"function": {"name": "Read", "arguments": {"a": 2**70}}},
         {"index": 0, "function": {"name": "Run"}},
@@ -351,7 +351,7 @@ def _time(pieces: int) -> float:
     response = Response()
     data = [sse(call(0, "c", "Write", '{"text": "'), done=False)]
     data += [sse(call(0, None, None, "word }" if at % 2 else '\\"a'), done=False) for at in range(pieces)]
-    # Text between any two deltas would ask each time whether the call is complete.
+    # Text between any two deltas would make each of them check whether the call is complete.
     data[100:100] = [sse(chunk({"content": "x"}), call(0, None, None, "}"), done=False)] * 200
     start = time.perf_counter()
     for piece in data:

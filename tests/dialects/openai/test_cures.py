@@ -1,6 +1,6 @@
-"""Refusals in hosts' own words, and what is changed so that the request is taken."""
+"""Refusals in hosts' own wording, and the change with which the request is accepted."""
 
-# ruff: noqa: E501 - a row of a table is one line, with words as hosts say them
+# ruff: noqa: E501 - a row of a table is one line, with the hosts' own wording
 
 from typing import Any
 
@@ -124,7 +124,7 @@ def test_each_refusal_has_its_cure_and_a_second_one_has_it_no_more(
 
 
 @pytest.mark.parametrize(("status", "reply", "cure"), [pytest.param(*row[1:], id=row[0]) for row in REFUSALS])
-def test_nothing_is_cured_that_was_not_sent(status: int, reply: Any, cure: Cure) -> None:
+def test_parameters_that_were_not_sent_are_not_cured(status: int, reply: Any, cure: Cure) -> None:
     sent = encoded({"messages": [user("hi")]}, upstream(stream_usage=False, stream=False))
     assert cure_from(dialect(), refused(status, reply), sent) is None
 
@@ -207,7 +207,7 @@ def test_efforts_that_are_the_same_again_go() -> None:
     )
 
 
-def test_what_cures_change() -> None:
+def test_effects_of_cures() -> None:
     cures = [
         Cure("without", "top_p"),
         Cure("stream", "false"),

@@ -1,6 +1,6 @@
 """Where requests go, with which headers; keys, lists of models."""
 
-# ruff: noqa: E501 - a row of a table is one line, with words as hosts say them
+# ruff: noqa: E501 - a row of a table is one line, with the hosts' own wording
 
 from dataclasses import replace
 from pathlib import Path
@@ -49,7 +49,7 @@ TARGETS: list[tuple[str, dict[str, Any], str, str]] = [
     ("as the SDKs name it", {"base_url": "https://api.openai.com/v1"}, "m", "/v1/chat/completions"),
     ("another version", {"base_url": "https://api.z.ai/api/paas/v4"}, "m", "/api/paas/v4/chat/completions"),
     ("no path", {"base_url": "http://127.0.0.1:8080"}, "m", "/v1/chat/completions"),
-    ("a path of its own", {"base_url": "https://x.openai.azure.com", "path": AZURE}, "gpt 4/o",
+    ("its own path", {"base_url": "https://x.openai.azure.com", "path": AZURE}, "gpt 4/o",
         "/openai/deployments/gpt%204%2Fo/chat/completions?api-version=2025-04-01-preview"),
 ]  # fmt: skip
 
@@ -89,7 +89,7 @@ def test_headers_of_a_request() -> None:
     assert dialect().forwarded(CLIENT) == ()
 
 
-def test_nothing_of_the_client_goes_up() -> None:
+def test_no_client_header_is_forwarded() -> None:
     user_id = (
         '{"device_id":"dev-1","account_uuid":"acc-1","session_id":"11111111-2222-4333-8444-555555555555"}'
     )
@@ -159,7 +159,7 @@ def test_lists_of_models(data: bytes, expected: list[tuple[str, str]]) -> None:
     assert [model[:2] for model in dialect().models(data)] == expected
 
 
-def test_lists_that_tell_the_window() -> None:
+def test_model_lists_with_context_windows() -> None:
     (model,) = dialect().models(b'{"data":[{"id":"a","max_model_len":8192,"context_length":null}]}')
     assert model.fields == {"max_input_tokens": 8192}
 

@@ -1,6 +1,6 @@
 """Errors of every host in the words and with the status of the Messages protocol."""
 
-# ruff: noqa: E501 - a row of a table is one line, with words as hosts say them
+# ruff: noqa: E501 - a row of a table is one line, with the hosts' own wording
 
 from pathlib import Path
 from typing import Any
@@ -95,13 +95,13 @@ MEANINGS: list[tuple[str, int, Any, int]] = [
 @pytest.mark.parametrize(
     ("status", "body", "becomes"), [pytest.param(*row[1:], id=row[0]) for row in MEANINGS]
 )
-def test_the_status_says_what_the_error_says(status: int, body: Any, becomes: int) -> None:
+def test_status_of_an_error_body(status: int, body: Any, becomes: int) -> None:
     found = translate(status, body)
     assert found.status == becomes
     assert found.body
 
 
-def test_a_404_that_names_no_model_shows_the_url_that_was_asked() -> None:
+def test_a_404_that_names_no_model_shows_the_url() -> None:
     assert URL in translate(404, b"404 page not found").message
     assert URL not in translate(404, error("The model `x` does not exist")).message
     assert URL not in translate(404, error("m-1: no such thing")).message

@@ -1,6 +1,6 @@
 """The history as hosts want it: order, content, ids, pictures and files."""
 
-# ruff: noqa: E501 - a row of a table is one line, with words as hosts say them
+# ruff: noqa: E501 - a row of a table is one line, with the hosts' own wording
 
 from dataclasses import replace
 from typing import Any
@@ -63,7 +63,7 @@ CASES: list[tuple[str, list[dict[str, Any]], list[dict[str, Any]]]] = [
         ],
     ),
     (
-        "errors say so, nothing says so",
+        "marked errors, unmarked errors",
         [
             user("hi"),
             assistant(*(tool_use(f"c{n}") for n in range(4))),
@@ -122,7 +122,7 @@ CASES: list[tuple[str, list[dict[str, Any]], list[dict[str, Any]]]] = [
     ),
     ("a file that is not taken", [user([PDF])], [user("[document left out: this upstream takes none]")]),
     (
-        "what other blocks say",
+        "text of other blocks",
         [
             user("hi"),
             assistant(
@@ -153,7 +153,7 @@ def test_messages(messages: list[dict[str, Any]], expected: list[dict[str, Any]]
 
 
 NO_REPAIRS: list[tuple[str, list[dict[str, Any]], list[str]]] = [
-    ("a call that was never answered", [user("hi"), assistant(tool_use("c1")), user("b")], ["user", "assistant", "tool", "user"]),
+    ("a call without a result", [user("hi"), assistant(tool_use("c1")), user("b")], ["user", "assistant", "tool", "user"]),
     ("at the end", [user("hi"), assistant(tool_use("c1"))], ["user", "assistant", "tool"]),
     ("two turns of the assistant", [user("hi"), assistant(tool_use("c1")), assistant(text("x")), user([tool_result("c1")])],
         ["user", "assistant", "tool", "assistant", "user"]),
@@ -305,6 +305,6 @@ def test_marks_are_passed_on_the_last_four() -> None:
     validate_history(found)
 
 
-def test_a_turn_that_says_nothing_is_left_out_also_without_repairs() -> None:
+def test_an_empty_turn_is_left_out_without_repairs() -> None:
     turns = (user("a"), assistant(text(" ")), user("b"))
     assert sent(*turns, repairs=frozenset()) == [user("a"), user("b")]

@@ -1,6 +1,6 @@
 """Each vendor's words for the three limits, with the text by which clients heal; and words that are none."""
 
-# ruff: noqa: E501 - a row of a table is one line, with words as hosts say them
+# ruff: noqa: E501 - a row of a table is one line, with the hosts' own wording
 
 from typing import Any
 
@@ -88,7 +88,7 @@ def failure(status: int, reply: Any) -> Failure:
 
 
 @pytest.mark.parametrize(("status", "reply", "text"), [pytest.param(*row[1:], id=row[0]) for row in HEALED])
-def test_every_vendors_words_become_the_healing_text(status: int, reply: Any, text: str) -> None:
+def test_context_limit_messages_become_the_apis(status: int, reply: Any, text: str) -> None:
     found = translate_failure(failure(status, reply), SENT)
     assert found.message.startswith(text)
     assert (found.status, found.type) == (400, "invalid_request_error")
@@ -116,14 +116,14 @@ NOT_LIMITS: list[tuple[str, int, Any]] = [
 
 
 @pytest.mark.parametrize(("status", "reply"), [pytest.param(*row[1:], id=row[0]) for row in NOT_LIMITS])
-def test_words_that_are_no_limit(status: int, reply: Any) -> None:
+def test_messages_that_are_no_context_limit(status: int, reply: Any) -> None:
     given = failure(status, reply)
     assert limit_in(read_error(given.body), status, 32000) is None
     found = translate_failure(given, SENT)
     assert not found.message.startswith((A, B, "max_tokens: "))
 
 
-def test_groq_may_not_be_asked_for_what_does_not_fit_alone() -> None:
+def test_groq_request_too_large() -> None:
     text = {
         "error": {
             "message": "Request too large on tokens per minute (TPM): Limit 8000, Requested 34749",

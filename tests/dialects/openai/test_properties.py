@@ -91,7 +91,7 @@ def squeezed(text: str) -> str:
 
 @given(chunks=deltas(), cuts=CUTS, done=st.booleans())
 def test_any_chunks_end_in_one_finish_or_one_failure(chunks: list[Any], cuts: list[int], done: bool) -> None:
-    """No call is stopped that is incomplete, but for the limit; no text is lost, doubled or reordered."""
+    """Only calls cut by the limit are incomplete; no text is lost, doubled or reordered."""
     response = Response(stops=())
     try:
         response.feed(*cut(sse(*chunks, done=done), cuts))
@@ -218,7 +218,7 @@ def test_one_response_in_every_form_has_equal_blocks(meant: dict[str, Any]) -> N
 
 
 @given(turns=st.lists(responses(), min_size=1, max_size=4), preset=st.sampled_from([*PRESETS]))
-def test_what_a_host_said_comes_back_in_its_own_bytes_behind_the_same_prefix(
+def test_history_repeats_a_hosts_own_bytes_after_the_same_prefix(
     turns: list[dict[str, Any]], preset: str
 ) -> None:
     made, to = dialect(), upstream(preset, wire="chat")

@@ -222,7 +222,7 @@ def test_details_with_a_call_are_a_block_before_it() -> None:
     assert sent_back(found, echo="details")["reasoning_details"] == [DETAILS[4]]
 
 
-def test_what_comes_behind_a_call_is_remembered_under_its_id() -> None:
+def test_reasoning_after_a_call_is_remembered_under_its_id() -> None:
     made = dialect()
     extra = call(0, "c1", "Run", "{}")
     extra["choices"][0]["delta"]["tool_calls"][0]["extra_content"] = {"google": {"thought_signature": "S"}}

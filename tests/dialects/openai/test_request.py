@@ -1,6 +1,6 @@
 """The body: each field of a Messages request, under the traits that change it."""
 
-# ruff: noqa: E501 - a row of a table is one line, with words as hosts say them
+# ruff: noqa: E501 - a row of a table is one line, with the hosts' own wording
 
 from typing import Any
 
@@ -35,7 +35,7 @@ def fields(document: dict[str, Any], **traits: Any) -> dict[str, Any]:
     }
 
 
-def test_what_every_body_has() -> None:
+def test_fields_of_every_body() -> None:
     assert body(HI) == {
         "model": "m-1",
         "messages": [user("hi")],
@@ -64,10 +64,10 @@ ROWS: list[tuple[str, dict[str, Any], dict[str, Any], dict[str, Any]]] = [
     ("by the prompt", FORM, {"json": "prompt"}, {}),
     ("body and strip", {"max_tokens": 5, "temperature": 1}, {"body": {"service_tier": "flex", "temperature": 0}, "strip": ("max_tokens",)},
         {"temperature": 0, "service_tier": "flex"}),
-    ("what has no counterpart", {"metadata": {"user_id": "u"}, "context_management": {}, "service_tier": "auto", "container": "c", "mcp_servers": []}, {}, {}),
+    ("fields without a counterpart", {"metadata": {"user_id": "u"}, "context_management": {}, "service_tier": "auto", "container": "c", "mcp_servers": []}, {}, {}),
     ("web search", {"tools": [SEARCH]}, {"web_search": {"plugins": [{"id": "web"}]}}, {"plugins": [{"id": "web"}]}),
     ("web search that is dropped", {"tools": [SEARCH]}, {"unsupported_tools": "drop"}, {}),
-    ("a tool that says nothing of itself", {"tools": [{"name": "x", "description": ""}]}, {},
+    ("a tool without a description", {"tools": [{"name": "x", "description": ""}]}, {},
         {"tools": [{"type": "function", "function": {"name": "x", "parameters": {"type": "object", "properties": {}}}}]}),
     ("effort with tools", {**TOOLS, "tools": [], "output_config": {"effort": "high"}}, {"thinking": "effort", "tool_effort": "none"}, {"reasoning_effort": "high"}),
 ]  # fmt: skip
@@ -138,7 +138,7 @@ def test_a_prompt_of_the_users_before_pictures_and_before_nothing() -> None:
     assert body({"system": "S", "messages": []}, to)["messages"] == [user("S")]
 
 
-def test_what_descriptions_do_not_hold_goes_to_the_end_of_the_prompt() -> None:
+def test_long_descriptions_continue_at_the_end_of_the_prompt() -> None:
     long = {**tool("Read"), "description": "d" * 1000 + "e" * 500}
     found = body({**HI, "system": "S", "tools": [long]}, upstream(description_limit=1000))
     assert found["tools"][0]["function"]["description"] == "d" * 1000
@@ -146,7 +146,7 @@ def test_what_descriptions_do_not_hold_goes_to_the_end_of_the_prompt() -> None:
 
 
 @pytest.mark.parametrize("style", ["object", "prompt"])
-def test_a_schema_that_the_host_does_not_take_is_asked_for_in_words(style: str) -> None:
+def test_an_unsupported_output_schema_becomes_an_instruction(style: str) -> None:
     prompt = body({**HI, **FORM}, upstream(json=style))["messages"][0]["content"]
     assert "JSON" in prompt
     assert '"required":["a"]' in prompt
@@ -168,7 +168,7 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("document", "words"), [pytest.param(*row[1:], id=row[0]) for row in REFUSED])
-def test_what_cannot_be_translated_is_said(document: dict[str, Any], words: str) -> None:
+def test_untranslatable_requests_are_refused(document: dict[str, Any], words: str) -> None:
     with pytest.raises(RequestError, match=words) as caught:
         body({**HI, **document})
     assert caught.value.status == 400

@@ -1,6 +1,6 @@
 """Responses as Messages events: every host's manner, nothing made up."""
 
-# ruff: noqa: E501 - a row of a table is one line, with words as hosts say them
+# ruff: noqa: E501 - a row of a table is one line, with the hosts' own wording
 
 from typing import Any
 
@@ -127,7 +127,7 @@ def test_stop_reasons(word: str, stop: str) -> None:
 
 
 @pytest.mark.parametrize("word", ["error", "abort", "network_error", "whatever", "function_call_filter: X"])
-def test_a_word_that_is_no_ending_is_a_failure_that_names_it(word: str) -> None:
+def test_an_unknown_finish_reason_is_a_failure(word: str) -> None:
     failure, _ = failure_of([sse(*HELLO, chunk(finish=word))])
     assert word in failure.message
     assert failure.failure.kind is FailureKind.INCOMPLETE
@@ -357,7 +357,7 @@ def test_hosts_that_report_usage_are_estimated_roughly_until_they_do_not() -> No
     by, counted = dialect(), {"choices": [], "usage": USAGE}
 
     def estimates(*more: dict[str, Any], model: str = "m") -> int:
-        """What is known while the request is under way."""
+        """The decoder's state while the request is under way."""
         sent = encoded({"messages": [user([text("word " * 1000), *pictures])]}, by=by, model=model)
         response = Response(sent, by=by)
         usage = message(response.feed(sse(*HELLO, FINISH, *more)).end())["usage"]["input_tokens"]
@@ -374,10 +374,10 @@ def test_hosts_that_report_usage_are_estimated_roughly_until_they_do_not() -> No
     assert estimates(counted, model="m-2") == careful
     source = {"type": "base64", "media_type": "image/png", "data": "A" * 90_000}
     pictures.append({"type": "image", "source": source})
-    assert estimates() < 5000, "of a picture the bytes say nothing"
+    assert estimates() < 5000, "a picture is not counted by its bytes"
 
 
-def test_what_is_known_of_hosts_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_memory_of_hosts_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gateway.dialects.usage.PLACES_KEPT", 0)
     by = dialect()
     for _ in range(2):

@@ -142,7 +142,7 @@ def test_no_stream_and_own_fields() -> None:
 
 
 def events(*events: dict[str, Any], named: bool = True) -> bytes:
-    """Events as they are streamed; `response.` is put in front of their types."""
+    """Return events as they are streamed; `response.` is put in front of their types."""
     out = b""
     for event in events:
         kind = event["type"] if event["type"] == "error" else f"response.{event['type']}"

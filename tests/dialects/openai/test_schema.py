@@ -1,6 +1,6 @@
 """Schemas of tools: the root, and what grammar compilers refuse."""
 
-# ruff: noqa: E501 - a row of a table is one line, with words as hosts say them
+# ruff: noqa: E501 - a row of a table is one line, with the hosts' own wording
 
 from typing import Any
 
@@ -48,7 +48,7 @@ def test_the_root_is_an_object_with_properties(schema: object, expected: dict[st
     assert parameters(schema) == expected
 
 
-def test_plain_schemas_say_it_in_words() -> None:
+def test_dropped_keywords_become_descriptions() -> None:
     schema = {
         "type": "object",
         "propertyNames": {"pattern": "^x"},

@@ -1,4 +1,4 @@
-"""Ten turns of an agent against the strict host of every preset: no refusal, whatever happens in between."""
+"""Ten turns of an agent against the strict host of every preset, without a refusal."""
 
 from dataclasses import replace
 from typing import Any
@@ -47,7 +47,7 @@ class Session:
         self.cures: list[Cure] = []
 
     def turn(self, by: OpenAIDialect, host: Host, preset: str, **fields: Any) -> dict[str, Any]:
-        """Ask once, with the cures that refusals call for; returns the message."""
+        """Send one request, with the cures that refusals call for; return the message."""
         request = incoming({**AGENT, "messages": self.history, **fields})
         to = upstream(preset, **({} if preset else {"base_url": "https://h.example/v1"}))
         for _ in range(4):
@@ -80,7 +80,7 @@ class Session:
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_ten_turns_without_a_refusal(preset: str) -> None:
-    """After five of them the gateway starts anew."""
+    """After five turns the gateway is restarted."""
     session, host, by = Session(), Host(preset), dialect()
     for number in range(TURNS + 1):
         if number == 5:
@@ -153,7 +153,7 @@ HARSH: list[tuple[str, dict[str, Any], set[str]]] = [
 @pytest.mark.parametrize(("traits", "names"), [pytest.param(*row[1:], id=row[0]) for row in HARSH])
 def test_a_host_with_other_ways_refuses_each_once(traits: dict[str, Any], names: set[str]) -> None:
     """A configuration without a word about it: refused once, right from then on."""
-    # A host that wants reasoning in its history refuses only what it did not give.
+    # A host that requires reasoning in the history refuses only missing reasoning of its own.
     manner = "openai" if "echo_required" in traits else "deepseek-openai"
     session, host, by = Session(), Host("", traits_of("", documents="file", **traits), manner), dialect()
     schema = {"type": "object", "properties": {"path": {"type": "string", "pattern": "^x"}}}

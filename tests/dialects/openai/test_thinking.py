@@ -90,5 +90,5 @@ def test_the_nearest_lower_word_that_the_host_takes(
     assert nearest(word, efforts) == expected
 
 
-def test_hosts_that_cannot_turn_it_off_are_told_nothing() -> None:
+def test_no_thinking_parameter_for_hosts_that_cannot_turn_it_off() -> None:
     assert thinking_fields(OFF, traits_of("", thinking="effort")) == {}

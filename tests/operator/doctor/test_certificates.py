@@ -28,7 +28,7 @@ def served(directory: Path, *names: str, **fields: Any) -> tuple[Config, Tls, tr
     return Config(server=server), tls, authority
 
 
-def test_a_good_one_that_clients_must_be_told_of(tmp_path: Path) -> None:
+def test_a_valid_certificate_that_clients_must_be_configured_for(tmp_path: Path) -> None:
     config, tls, _ = served(tmp_path, "gateway.lan", "*.lan")
     found = own_certificate(config, tls)
     assert isinstance(found, Finding)
@@ -37,7 +37,7 @@ def test_a_good_one_that_clients_must_be_told_of(tmp_path: Path) -> None:
     assert f"NODE_EXTRA_CA_CERTS={tls.certificate}" in found.todo
 
 
-def test_a_good_one_that_clients_trust(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_valid_certificate_that_clients_trust(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config, _, authority = served(tmp_path, "gateway.lan", "other.lan")
     public = certificates._public()
     authority.configure_trust(public)
@@ -45,32 +45,32 @@ def test_a_good_one_that_clients_trust(tmp_path: Path, monkeypatch: pytest.Monke
     assert str(certificate(Here(config, {}))).startswith("good for ")
 
 
-def test_one_for_other_names(tmp_path: Path) -> None:
+def test_a_certificate_for_other_names(tmp_path: Path) -> None:
     found = own_certificate(*served(tmp_path, "other.lan")[:2])
     assert isinstance(found, Finding)
     assert (found.state, found.saw) == ("warn", "it is not for gateway.lan")
 
 
-def test_one_that_has_expired(tmp_path: Path) -> None:
+def test_an_expired_certificate(tmp_path: Path) -> None:
     config, tls, _ = served(tmp_path, "gateway.lan", not_after=NOW - datetime.timedelta(days=1))
     with pytest.raises(Fault, match="certificate has expired") as raised:
         own_certificate(config, tls)
     assert raised.value.finding.todo == "renew it, or set this machine's clock"
 
 
-def test_one_that_ends_soon(tmp_path: Path) -> None:
+def test_a_certificate_that_expires_soon(tmp_path: Path) -> None:
     config, tls, _ = served(tmp_path, "gateway.lan", not_after=NOW + datetime.timedelta(days=3, hours=1))
     assert own_certificate(config, tls) == Finding("warn", "good for 3 days", "renew it")
 
 
-def test_one_without_its_key(tmp_path: Path) -> None:
+def test_a_certificate_without_its_key(tmp_path: Path) -> None:
     config, tls, _ = served(tmp_path, "gateway.lan")
     tls.private_key.write_text("")
     with pytest.raises(Fault, match="cannot be used together"):
         own_certificate(config, tls)
 
 
-def test_those_that_last_for_days_only_are_not_warned_of_all_the_time() -> None:
+def test_short_lived_certificates_are_warned_about_late() -> None:
     def life(before: float, after: float) -> Finding | str:
         shown = [
             time.strftime("%b %d %H:%M:%S %Y GMT", time.gmtime(time.time() + 86400 * days))
@@ -93,6 +93,6 @@ def test_those_that_last_for_days_only_are_not_warned_of_all_the_time() -> None:
         ("something else", ""),
     ],
 )
-def test_what_to_do(words: str, todo: str) -> None:
+def test_remedies(words: str, todo: str) -> None:
     assert todo in todo_for(words)
     assert bool(todo_for(words)) is bool(todo)

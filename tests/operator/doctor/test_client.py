@@ -32,7 +32,7 @@ async def test_responses(pieces: tuple[bytes, ...], status: int, body: bytes, co
 
 
 @pytest.mark.parametrize("response", [b"HTTP/1.1 100 C\r\n\r\n", b"HTTP/1.1 2", b"SSH-2.0\r\n\r\n"])
-async def test_what_is_no_response(response: bytes) -> None:
+async def test_invalid_responses(response: bytes) -> None:
     async with serving(response) as target:
         with pytest.raises(Fault, match="the connection ended without a response"):
             async with open_response(target, "GET", "/"):
@@ -75,6 +75,6 @@ def test_addresses_as_people_write_them(url: str, target: GatewayAddress) -> Non
 
 
 @pytest.mark.parametrize("url", ["ftp://h", "http://", "http://h:port"])
-def test_what_is_no_address(url: str) -> None:
+def test_invalid_addresses(url: str) -> None:
     with pytest.raises(ConfigError, match=r"^--url "):
         address_of(url)

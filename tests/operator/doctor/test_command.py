@@ -1,4 +1,4 @@
-"""`gateway doctor` as a command: which checks, which exit code, and no secret in what it prints."""
+"""`gateway doctor` as a command: checks, exit codes, and no secret in its output."""
 
 import asyncio
 from pathlib import Path
@@ -137,7 +137,7 @@ async def test_certificates_from_outside(tmp_path: Path) -> None:
         assert "NODE_EXTRA_CA_CERTS" in rows[-1].finding.todo
 
 
-async def test_the_way_to_a_peer_that_does_not_tell_its_time() -> None:
+async def test_clock_skew_of_a_peer_without_a_date() -> None:
     async with ScriptedUpstream(respond=lambda request: json_response(200, {})) as up:
         rows = await reach_from_outside(GatewayAddress("http", "127.0.0.1", up.port))
     assert [row.finding.state for row in rows] == ["ok", "ok", "skip", "skip"]

@@ -1,4 +1,4 @@
-"""What checks find, and how it is told."""
+"""Findings of checks, and their text and JSON."""
 
 import asyncio
 from typing import Any
@@ -56,7 +56,7 @@ async def broken() -> str:
         (slow, Finding("fail", "nothing within 0.05 s")),
     ],
 )
-async def test_whatever_a_check_does_is_a_finding(check: Any, finding: Finding) -> None:
+async def test_any_outcome_of_a_check_is_a_finding(check: Any, finding: Finding) -> None:
     row = await carry_out("here", "name", check, 0.05)
     assert (row.part, row.name, row.finding) == ("here", "name", finding)
 
@@ -67,7 +67,7 @@ async def test_a_check_that_fails_itself_quotes_nothing() -> None:
     assert "canary" not in row.finding.saw
 
 
-def test_the_text_for_people() -> None:
+def test_text_report() -> None:
     assert as_text(ROWS).splitlines() == [
         "Here",
         f"  ok    {'port':<34} it is free",
@@ -85,7 +85,7 @@ def test_the_text_for_people() -> None:
     assert failed(ROWS)
 
 
-def test_the_document_for_machines() -> None:
+def test_json_report() -> None:
     document = orjson.loads(as_json(ROWS))
     assert document["ok"] is False
     assert document["checks"][0] == {

@@ -262,19 +262,19 @@ def test_every_check_has_a_fault() -> None:
         ),
     ],
 )
-async def test_what_wants_a_look(name: str, fault: Fault, words: str) -> None:
+async def test_warnings(name: str, fault: Fault, words: str) -> None:
     (found,) = await findings(fault, name)
     assert (found.state, found.saw) == ("warn", words)
 
 
-async def test_what_is_slow(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_slow_responses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(contract, "LIST_PATIENCE", 0.0)
     monkeypatch.setattr(contract, "HELLO_PATIENCE", 0.0)
     hello, models = await findings(Fault(), "HEAD /api/hello", "/v1/models?limit=1000")
     assert (hello.state, models.state) == ("warn", "fail")
 
 
-async def test_a_gateway_that_asks_for_no_key() -> None:
+async def test_a_gateway_without_keys() -> None:
     open_one = responding(200, b'{"data":[]}')
     async with front(open_one) as stage:
         outside = stage._replace(key="", upstream=None)
@@ -334,7 +334,7 @@ EVENTS = st.builds(
 
 
 @given(st.lists(EVENTS, max_size=6))
-def test_whatever_events_come_a_check_ends_in_words(events: list[Event]) -> None:
+def test_any_events_give_a_finding(events: list[Event]) -> None:
     try:
         assert isinstance(blocks_of(events), list)
     except Failed:

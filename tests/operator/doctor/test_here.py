@@ -51,7 +51,7 @@ def on(port: int, host: str = "127.0.0.1") -> Config:
     return Config(server=Server(host=host, port=port))
 
 
-def test_a_machine_on_which_all_is_well(file: Path) -> None:
+def test_a_sound_machine(file: Path) -> None:
     there = load(file, {}, port=0)
     found = {name: look(name, there) for name in CHECKS}
     assert found.pop("certificate") == Finding("skip", "server.tls is not set")
@@ -132,7 +132,7 @@ def test_addresses_that_are_not_here() -> None:
         look("port", on(1234, "no-such-host.invalid"))
 
 
-def test_a_port_that_needs_a_right(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_privileged_port(monkeypatch: pytest.MonkeyPatch) -> None:
     def bind(*_: Any) -> None:
         raise OSError(errno.EACCES, "Permission denied")
 

@@ -16,7 +16,7 @@ from gateway.operator.doctor.reach import addresses, clock, connect, skew_of
 
 @pytest.fixture
 async def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
-    """`127.0.0.9` is an address from which nothing ever comes back."""
+    """`127.0.0.9` is an address that never responds."""
     monkeypatch.setattr(reach, "CONNECT_PATIENCE", 0.05)
     loop = asyncio.get_running_loop()
     real = loop.create_connection
@@ -96,6 +96,6 @@ DATES = st.one_of(
 @given(DATES)
 @example("0 JAN 0 2147483648:0 0")
 @example("0 JAN 0 0:0-2399999997561")
-def test_whatever_a_host_takes_for_a_date(date: str) -> None:
+def test_any_date_header(date: str) -> None:
     skew = skew_of({"date": date}, 1e9, 1e9)
     assert skew is None or isinstance(skew, float)

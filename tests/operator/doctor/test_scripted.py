@@ -9,7 +9,7 @@ from tests.support.client import Client, fetch
 from tests.support.loops import eventually, settle
 
 
-async def test_what_it_cannot_read() -> None:
+async def test_invalid_request() -> None:
     upstream = ScriptedUpstream()
     server = Server(upstream, Limits())
     port = await server.listen("127.0.0.1", 0)

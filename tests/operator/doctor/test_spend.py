@@ -1,4 +1,4 @@
-"""One token from each route: what is asked for, and what is made of the responses."""
+"""One token from each route: the requests, and the findings from their responses."""
 
 import json
 import sys
@@ -27,7 +27,7 @@ from tests.support.running import config, upstream
 GOOD = stream_response(text_events())
 
 
-async def test_each_route_is_asked_for_one_token() -> None:
+async def test_each_route_gets_a_request_for_one_token() -> None:
     requests: list[tuple[str, object, object]] = []
 
     def respond(request: Received) -> Script:
@@ -49,7 +49,7 @@ async def test_each_route_is_asked_for_one_token() -> None:
     assert rows[0].finding.saw.endswith(" written")
 
 
-async def test_other_gateways_hear_nothing_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_spend_shares_no_news(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "gateway.sharing.store", None)
     shared = Sharing(url=Secret("valkey://127.0.0.1:1/0"))
     async with ScriptedUpstream(respond=lambda request: GOOD) as up:
@@ -57,7 +57,7 @@ async def test_other_gateways_hear_nothing_of_it(monkeypatch: pytest.MonkeyPatch
     assert row.finding.state == "ok"
 
 
-async def test_where_no_table_names_a_model_a_common_one_is_asked_for() -> None:
+async def test_common_model_without_a_models_table() -> None:
     async with ScriptedUpstream(respond=lambda request: GOOD) as up:
         rows = await spend(config(upstream(up.url)), {})
     assert [row.name for row in rows] == ["up/claude-haiku-4-5: one token"]
@@ -87,7 +87,7 @@ async def test_where_no_table_names_a_model_a_common_one_is_asked_for() -> None:
         ),
     ],
 )
-async def test_what_is_made_of_responses(script: Script, state: str, saw: str) -> None:
+async def test_findings_of_responses(script: Script, state: str, saw: str) -> None:
     async with ScriptedUpstream(respond=lambda request: script) as up:
         rows = await spend(config(upstream(up.url)), {})
     assert (rows[0].finding.state, rows[0].finding.saw.startswith(saw)) == (state, True), rows[0].finding

@@ -48,7 +48,7 @@ async def test_a_store_that_can_be_used(store_server: StoreServer, secret: Secre
 
 
 @needs_a_store
-async def test_gateways_that_share_there_are_not_disturbed(store_server: StoreServer) -> None:
+async def test_other_gateways_sharing_the_store_are_not_disturbed(store_server: StoreServer) -> None:
     where = section(store_server.url)
     peers = Peers()
     link = Store(where, peers.state, AccessLog(lambda line: None))
@@ -66,7 +66,7 @@ async def test_gateways_that_share_there_are_not_disturbed(store_server: StoreSe
 
 
 @needs_a_store
-async def test_what_the_least_user_must_be_allowed(own_store: StoreServer) -> None:
+async def test_minimal_store_permissions(own_store: StoreServer) -> None:
     own_store.start()
     where = section(f"redis://gateway:canary@127.0.0.1:{own_store.port}")
     rules = [
@@ -122,8 +122,8 @@ async def test_a_store_that_hangs(own_store: StoreServer, monkeypatch: pytest.Mo
     assert "firewall" in found.todo
 
 
-async def test_something_that_is_no_store(monkeypatch: pytest.MonkeyPatch) -> None:
-    """And one that says yes to all, and keeps nothing."""
+async def test_a_server_that_is_no_store(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that accepts every command, and stores nothing."""
     monkeypatch.setattr(store, "PATIENCE", 0.4)
     greeting = b"HTTP/1.1 400 Bad Request\r\n\r\n"
 

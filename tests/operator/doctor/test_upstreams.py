@@ -1,4 +1,4 @@
-"""Checks of upstreams: sound ones are well, each fault is found, and what proves nothing is not said to prove it."""
+"""Checks of upstreams: sound ones pass, each fault is found, and inconclusive evidence is reported as such."""
 
 import gzip
 import json
@@ -37,7 +37,7 @@ REFUSED = error_response(401, "authentication_error", "invalid x-api-key key-of-
 
 
 class Host:
-    """An upstream that knows one key, and says what a test wants."""
+    """An upstream that knows one key, and responds as scripted."""
 
     def __init__(self, listing: Script | None = None, count: Script | None = None) -> None:
         self.listing = [*(listing or json_response(200, LIST))]
@@ -71,7 +71,7 @@ def by_name(rows: list[Row]) -> dict[str, tuple[str, str]]:
     return {row.name.removeprefix("up: "): (row.finding.state, row.finding.saw) for row in rows}
 
 
-async def test_an_upstream_that_is_well() -> None:
+async def test_a_sound_upstream() -> None:
     found = await look(Host())
     assert found == {
         "clock": ("skip", "no upstream sent its time"),
@@ -135,12 +135,12 @@ async def test_an_upstream_that_is_well() -> None:
         ),
     ],
 )
-async def test_what_a_host_says_of_a_key(listing: Script, count: Script | None, state: str, saw: str) -> None:
+async def test_key_checks(listing: Script, count: Script | None, state: str, saw: str) -> None:
     found = await look(Host(listing, count))
     assert found["account one@example.com"] == (state, saw)
 
 
-async def test_whether_a_list_is_for_everybody_is_asked_once() -> None:
+async def test_a_public_model_list_is_detected_with_one_request() -> None:
     again = Account(name="again", api_key=Secret("key-of-one@example.com"))
     host, keys = Host(), []
 
@@ -155,7 +155,7 @@ async def test_whether_a_list_is_for_everybody_is_asked_once() -> None:
     assert sorted(str(key)[:7] for key in keys) == ["doctor-", "key-of-", "key-of-"]
 
 
-async def test_a_list_that_everybody_gets_proves_no_key() -> None:
+async def test_a_public_model_list_proves_no_key() -> None:
     host = Host()
     host.public = True
     assert (await look(host))["account one@example.com"] == ("ok", "2 models; no key is asked for")
@@ -209,7 +209,7 @@ async def test_an_own_authoritys_certificate_that_ends_soon() -> None:
     assert found["TLS"] == ("warn", "good for 3 days")
 
 
-async def test_names_that_lead_nowhere_and_ports_that_are_closed() -> None:
+async def test_unknown_hosts_and_closed_ports() -> None:
     lost = replace(upstream("https://no-such-host.invalid", name="lost"), models={})
     closed = upstream("http://127.0.0.1:9", name="closed")
     rows = await look_at_upstreams(config(lost, closed), {})
@@ -249,7 +249,7 @@ async def test_proxies(response: bytes, saw: str, todo: str) -> None:
     assert "canary" not in str(rows)
 
 
-async def test_a_proxy_that_is_not_there() -> None:
+async def test_an_unreachable_proxy() -> None:
     there = upstream("https://host.example", proxy=Secret("http://me:canary@127.0.0.1:9"))
     rows = await look_at_upstreams(config(there), {})
     assert rows[-1].finding.state == "fail"
@@ -276,7 +276,7 @@ async def test_the_clock_of_the_upstreams() -> None:
     assert found["clock"][1].endswith("s behind")
 
 
-async def test_time_is_short(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
     callbacks: list[Callable[[str], None]] = []
 
     class Kept(Call):
@@ -289,7 +289,7 @@ async def test_time_is_short(monkeypatch: pytest.MonkeyPatch) -> None:
     found = await look(Host([Stall()]))
     assert found["account one@example.com"][0] == "fail"
     assert found["account one@example.com"][1].startswith("nothing within 0.")
-    callbacks[0]("what comes too late is nobody's")
+    callbacks[0]("a late result")
 
 
 # Models.
@@ -328,7 +328,7 @@ async def test_models_of_a_host_without_a_list() -> None:
     assert found["models"] == ("skip", "it lists none: nothing says whether m exists")
 
 
-async def test_so_many_models_are_not_asked_for_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_number_of_model_requests_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(upstreams, "ASKED_FOR", 1)
     found = await look(Host(), models={"a": "a", "b": "b"})
     assert found["models"] == ("warn", "not in its list: b")
@@ -399,7 +399,7 @@ async def test_oauth_is_proved_by_a_refresh(tmp_path: Path, token: Script, state
 
 
 async def test_oauth_at_a_host_without_a_list(tmp_path: Path) -> None:
-    """A count that fails for another reason says nothing against a login that was renewed."""
+    """A count that fails for another reason does not count against a login that was renewed."""
 
     def respond(request: Received) -> Script:
         if request.target == "/token":
@@ -443,7 +443,7 @@ async def test_requests_that_cannot_be_made() -> None:
     assert found["account a"][1].startswith("../x: ")
 
 
-async def test_a_key_that_no_header_can_hold() -> None:
+async def test_a_key_that_is_invalid_in_a_header() -> None:
     account = Account(name="a", api_key=Secret("can\nary"))
     async with ScriptedUpstream(respond=Host()) as up:
         there = Upstream(name="up", kind="anthropic", base_url=up.url, accounts=(account,))
@@ -461,15 +461,15 @@ async def test_a_list_that_is_compressed() -> None:
     )
 
 
-async def test_a_list_without_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_model_list_size_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(free_calls, "MAX_BODY", 5)
     endless = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n" + b"6\r\nabcdef\r\n" * 3
     found = await look(Host([endless]))
     assert found["account one@example.com"] == ("fail", "the upstream's response is larger than 5 bytes")
 
 
-async def test_a_host_with_paths_of_its_own_has_no_list() -> None:
-    """Azure's, say: each deployment has its path."""
+async def test_a_host_with_its_own_paths_has_no_model_list() -> None:
+    """As with Azure: each deployment has its path."""
     preset = {"kind": "openai", "base_url": "http://127.0.0.1:1", "path": "/deployments/{model}/chat"}
     account = '[{ name = "a", api_key = "k" }]'
     table = "\n".join(f'{key} = "{value}"' for key, value in preset.items())

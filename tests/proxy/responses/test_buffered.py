@@ -78,13 +78,13 @@ async def test_a_response_has_a_size_limit(size: int, over: int) -> None:
 
 
 @pytest.mark.parametrize("field", [b"content-length: 0", b"transfer-encoding: chunked", b"connection: close"])
-async def test_an_empty_response_is_none(field: bytes) -> None:
+async def test_an_empty_response_is_a_failure(field: bytes) -> None:
     attempt = Recorder(stream=False)
     feed(buffered(attempt, field), b"")
     assert attempt.calls == ["ended early: the upstream's response is empty"]
 
 
-async def test_half_a_response_that_only_the_close_of_the_connection_ended() -> None:
+async def test_a_truncated_response_until_close() -> None:
     body = orjson.dumps(message("Hello there"))
     for length in range(1, len(body)):
         attempt = Recorder(stream=False)
@@ -105,7 +105,7 @@ async def test_half_a_response_that_only_the_close_of_the_connection_ended() -> 
         (b'{"content":[],"usage":{"output_tokens":0}}', "failed: 502 : the upstream's message is empty"),
     ],
 )
-async def test_a_good_status_whose_body_is_no_message(body: bytes, expected: str) -> None:
+async def test_status_200_with_an_invalid_body(body: bytes, expected: str) -> None:
     attempt = Recorder(stream=False)
     feed(buffered(attempt, b"retry-after: 3", b"content-length: %d" % len(body)), body)
     assert attempt.calls == [expected]
@@ -120,7 +120,7 @@ async def test_an_empty_message_is_passed_on_the_second_time() -> None:
     assert attempt.client.body == body
 
 
-# An event stream, whatever its label says.
+# An event stream, whatever its content type.
 
 
 @pytest.mark.parametrize("size", [1, 1000])
@@ -162,7 +162,7 @@ async def test_an_event_stream_that_is_no_whole_message(payload: bytes, expected
 
 @pytest.mark.parametrize("silent", [False, True])
 @pytest.mark.parametrize("kind", ["response", "count"])
-async def test_a_body_that_breaks_off(kind: str, silent: bool) -> None:
+async def test_a_body_that_is_cut_off(kind: str, silent: bool) -> None:
     attempt = Recorder(stream=False)
     reader: Reader = buffered(attempt, LENGTH)
     if kind == "count":
@@ -174,7 +174,7 @@ async def test_a_body_that_breaks_off(kind: str, silent: bool) -> None:
 
 
 @pytest.mark.parametrize("pinged", [False, True])
-async def test_a_whole_response_to_a_client_that_asked_for_a_stream(pinged: bool) -> None:
+async def test_a_json_response_to_a_streaming_request(pinged: bool) -> None:
     attempt = Recorder()
     if pinged:
         attempt.request.exchange.start(200)
@@ -211,7 +211,7 @@ async def test_a_token_count(
 
 
 @pytest.mark.parametrize("body", [b"", b"{}", b"[]", b'{"input_tokens":"x"}', b"<html>"])
-async def test_a_response_that_holds_no_token_count(body: bytes) -> None:
+async def test_a_response_without_a_token_count(body: bytes) -> None:
     attempt = Recorder(stream=False)
     feed(TokenCount(attempt, head_of(), AnthropicDialect()), body)
     assert attempt.calls == ["ended early: the upstream's response holds no token count"]
@@ -228,7 +228,7 @@ async def test_a_token_count_that_is_too_large() -> None:
 
 @pytest.mark.parametrize("size", [1, 1000])
 @pytest.mark.parametrize("status", [400, 401, 429, 500, 529])
-async def test_an_error_keeps_its_words(status: int, size: int) -> None:
+async def test_an_error_keeps_its_message(status: int, size: int) -> None:
     attempt = Recorder()
     feed(error_reader(attempt, b"retry-after: 30", status=status), BODY, size)
     (failure,) = attempt.failures
@@ -237,7 +237,7 @@ async def test_an_error_keeps_its_words(status: int, size: int) -> None:
 
 
 @pytest.mark.parametrize("status", [300, 301, 302, 304, 307, 308])
-async def test_a_redirect_is_an_error_that_teaches(status: int) -> None:
+async def test_a_redirect_is_an_error_with_advice(status: int) -> None:
     attempt = Recorder()
     feed(error_reader(attempt, b"location: http://elsewhere/", status=status), b"<html>")
     assert attempt.calls == [

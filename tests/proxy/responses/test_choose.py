@@ -1,4 +1,4 @@
-"""Which reader takes a response: by the dialect, by what the client asked for, by what the upstream sent."""
+"""Which reader is chosen for a response: by dialect, by the client's request, by the upstream's head."""
 
 from typing import TYPE_CHECKING, cast
 

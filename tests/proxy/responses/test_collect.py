@@ -39,7 +39,7 @@ async def test_one_message(size: int) -> None:
         (b"Hello\n", ["abandon", "failed: 502 : cut short"]),
     ],
 )
-async def test_never_half_a_message(payload: bytes, expected: list[str]) -> None:
+async def test_an_incomplete_message_is_never_returned(payload: bytes, expected: list[str]) -> None:
     stage = Stage(Collection, stream=False)
     stage.feed(payload, ended=True)
     assert stage.calls == expected
@@ -54,7 +54,7 @@ async def test_a_break(silent: bool) -> None:
     assert stage.calls == [f"ended early{' by timeout' * silent}: it broke"]
 
 
-async def test_a_break_after_a_whole_message_takes_nothing_away() -> None:
+async def test_a_break_after_a_whole_message_is_ignored() -> None:
     stage = Stage(Collection, stream=False)
     stage.feed(GOOD)
     stage.fail()
@@ -79,7 +79,7 @@ class Odd:
         """Nothing more."""
 
 
-async def test_an_error_event_tells_the_heads_hints() -> None:
+async def test_an_error_event_has_the_heads_retry_after() -> None:
     stage = Stage(Collection, stream=False, decoder=Odd)
     stage.feed(b"error")
     assert stage.calls == ["abandon", "failed: 529 overloaded_error: too much"]

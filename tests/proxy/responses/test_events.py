@@ -1,4 +1,4 @@
-"""What the events of a relayed stream say: content, stop reasons, errors, how it ended, and what it cost."""
+"""What is read from the events of a relayed stream: content, stop reasons, errors, its end, and usage."""
 
 import orjson
 import pytest

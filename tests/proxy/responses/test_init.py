@@ -1,4 +1,4 @@
-"""Content codings are undone before a reader sees a byte, whatever the reader; a broken one is a broken body."""
+"""Content codings are decoded before a reader gets the body; a broken coding is a broken body."""
 
 import gzip
 import zlib
@@ -14,7 +14,7 @@ BODY = b"Hello there, "
 
 
 class Taker:
-    """A reader that notes what it gets."""
+    """A reader that records what it gets."""
 
     decode = True
 
@@ -42,7 +42,7 @@ def decoded(coding: bytes = b"gzip") -> tuple[Recorder, DecodingReader, Taker]:
 
 
 @pytest.mark.parametrize("size", [1, 5, 1000])
-async def test_a_reader_gets_the_plain_bytes(size: int) -> None:
+async def test_a_reader_gets_decoded_bytes(size: int) -> None:
     attempt, made, taker = decoded()
     assert made.decode
     raw = gzip.compress(BODY)
@@ -81,7 +81,7 @@ async def test_the_rest_goes_to_another_reader() -> None:
     assert first.payload + other.payload == BODY
 
 
-async def test_a_body_that_breaks_off_is_told_to_the_reader() -> None:
+async def test_a_body_that_is_cut_off_is_reported_to_the_reader() -> None:
     _, made, taker = decoded()
     made.failed(UpstreamError("gone", timeout=True))
     assert taker.calls == ["failed by timeout: gone"]

@@ -1,6 +1,6 @@
-"""A relayed stream, fed by hand: what reaches the client and when, and what its last events say about it.
+"""A relayed stream, read by read: which bytes reach the client and when, and what its last events mean.
 
-The upstream's reads are given as they come off the socket; what is told to the attempt is one line a call.
+The upstream's reads come as from the socket; the calls to the attempt are recorded, one line each.
 """
 
 import gzip
@@ -142,8 +142,10 @@ async def test_each_read_is_one_write_in_the_same_call() -> None:
         ([b"transfer-encoding: chunked"], "1.0", False),
     ],
 )
-async def test_another_framing(fields: list[bytes], version: str, framed: bool, size: int) -> None:
-    """Framed anew where the two sides differ."""
+async def test_client_and_upstream_with_different_framings(
+    fields: list[bytes], version: str, framed: bool, size: int
+) -> None:
+    """The body is framed again where client and upstream use different framings."""
     stage = Stage(*fields, version=version)
     body = chunked([PAYLOAD]) if b"transfer-encoding: chunked" in fields else PAYLOAD
     stage.feed(*(body[at : at + size] for at in range(0, len(body), size)))
@@ -214,7 +216,7 @@ async def test_an_error_before_any_content_can_go_elsewhere(before: list[bytes])
     assert stage.client.sent == b""
 
 
-async def test_what_is_too_much_to_hold_is_passed_on() -> None:
+async def test_bytes_above_the_hold_limit_are_passed_on() -> None:
     stage = raw()
     ping = chunks(PING)[0]
     stage.feed(*[ping] * (HOLD // len(ping)))
@@ -224,7 +226,7 @@ async def test_what_is_too_much_to_hold_is_passed_on() -> None:
     assert stage.client.body.startswith(ping)
 
 
-async def test_an_event_that_is_too_long_to_look_at_is_passed_on() -> None:
+async def test_an_event_too_long_to_parse_is_passed_on() -> None:
     stage = raw()
     stage.feed(*chunks(b"event: ping\ndata: " + b"x" * EVENT_LIMIT))
     assert stage.calls == [COMMIT]
@@ -268,7 +270,7 @@ async def test_an_empty_message_goes_elsewhere_the_first_time() -> None:
     assert stage.client.body == wire
 
 
-# What is no stream, whatever its label says.
+# A body that is no event stream, whatever its content type.
 
 MESSAGE = orjson.dumps(message("Hello there"))
 
@@ -292,7 +294,7 @@ async def test_a_whole_message_becomes_a_stream(body: bytes, size: int) -> None:
     ],
 )
 async def test_a_page_instead_of_a_stream(label: str, expected: str) -> None:
-    """Only the label can tell whether unknown lines are a stream's."""
+    """Unknown lines are a stream only if the content type says so."""
     stage = Stage(b"content-length: 12", label=label)
     stage.feed(b"<html>\n\n", b"more")
     assert stage.calls == [expected]
@@ -349,7 +351,7 @@ async def test_an_incomplete_stream_without_chunks(ending: bytes) -> None:
     assert stage.client.cut
 
 
-async def test_a_stream_behind_a_ping_has_one_head() -> None:
+async def test_a_stream_after_a_ping_has_one_head() -> None:
     stage = raw()
     stage.attempt.request.exchange.start(200)
     stage.feed(*chunks(*EVENTS), LAST)
@@ -366,7 +368,7 @@ async def test_an_error_of_the_upstream_passes_and_ends_the_connection() -> None
     assert stage.client.cut
 
 
-async def test_the_same_with_the_connection_cut_behind_it() -> None:
+async def test_a_reset_after_an_error_event() -> None:
     stage = raw()
     stage.feed(*chunks(START, DELTA, ERROR))
     await stage.up.wire.reset()
@@ -378,7 +380,7 @@ async def test_the_same_with_the_connection_cut_behind_it() -> None:
 @pytest.mark.parametrize("silent", [False, True])
 @pytest.mark.parametrize("fields", [[b"transfer-encoding: chunked"], [b"content-length: 9999"]])
 async def test_a_break_in_the_middle(fields: list[bytes], silent: bool) -> None:
-    """At every byte: what was complete stays, what was cut is hidden, and one error follows."""
+    """Cut at every byte: complete events stay, the incomplete one is hidden, and one error follows."""
     for cut in range(len(chunks(DELTA)[0]) + 1):
         check_break(Stage(*fields), cut, silent, framed=b"chunked" in fields[0])
 
@@ -428,7 +430,7 @@ async def test_usage_is_read_from_a_broken_stream_too() -> None:
 @pytest.mark.parametrize("size", [500, 5000, 3 * TAIL])
 @pytest.mark.parametrize("coding", [None, b"gzip"])
 async def test_the_end_of_a_long_stream_is_found(size: int, coding: bytes | None) -> None:
-    """However long the stream, and however it was cut: its usage is read, and a break in it hides what was cut."""
+    """However long a stream is and wherever it is cut, its usage is read and the incomplete event is hidden."""
     many = [DELTA] * (8 * TAIL // len(DELTA))
     stage = Stage(b"transfer-encoding: chunked", coding=coding)
     payload = b"".join([*EVENTS[:4], *many, *EVENTS[4:]])
@@ -441,8 +443,8 @@ async def test_the_end_of_a_long_stream_is_found(size: int, coding: bytes | None
 
 
 @pytest.mark.parametrize("pieces_of_end", [1, 5])
-async def test_an_error_far_up_in_the_last_bytes_is_seen(pieces_of_end: int) -> None:
-    """A stream that ends as a complete one does, but for an error among its last events."""
+async def test_an_error_early_in_the_last_bytes_is_found(pieces_of_end: int) -> None:
+    """A stream that ends like a complete one, but has an error among its last events."""
     stage = raw()
     wire = b"".join(chunks(START, DELTA, ERROR, *EVENTS[-2:])) + LAST
     stage.feed(*pieces(wire, -(-len(wire) // pieces_of_end)))
@@ -452,7 +454,7 @@ async def test_an_error_far_up_in_the_last_bytes_is_seen(pieces_of_end: int) -> 
 @pytest.mark.parametrize(
     ("character", "have"), [(mark, have) for mark in "é漢😀\ud7ff\U0010ffff" for have in range(1, 5)]
 )
-async def test_a_cut_character_is_made_whole_before_the_error(character: str, have: int) -> None:
+async def test_an_incomplete_character_is_completed_before_the_error(character: str, have: int) -> None:
     """Clients decode lines as UTF-8 before they look at events."""
     encoded = character.encode()[:have]
     stage = Stage(b"content-length: 9999")
@@ -462,7 +464,7 @@ async def test_a_cut_character_is_made_whole_before_the_error(character: str, ha
     assert [each.name for each in stage.events] == ["message_start", "content_block_delta", "error"]
 
 
-async def test_a_body_cut_inside_the_first_bytes_of_a_character_is_short_enough_to_look_at() -> None:
+async def test_a_short_body_cut_inside_a_character() -> None:
     stage = Stage(b"content-length: 9999")
     stage.feed(b"\x80")
     stage.feed(DELTA)
@@ -473,7 +475,7 @@ async def test_a_body_cut_inside_the_first_bytes_of_a_character_is_short_enough_
 # Pings of the gateway's own.
 
 
-async def test_where_a_ping_may_stand() -> None:
+async def test_a_ping_goes_between_events() -> None:
     stage = raw()
     wire = b"".join(chunks(*EVENTS[:6]))
     safe = set()
@@ -491,7 +493,7 @@ async def test_where_a_ping_may_stand() -> None:
 @pytest.mark.parametrize(
     ("end", "safe"), [(b"\n\n", True), (b"\r\n\r\n", True), (b"\r\r", True), (b"\n", False)]
 )
-async def test_the_same_where_there_are_no_chunks(end: bytes, safe: bool) -> None:
+async def test_a_ping_goes_between_events_without_chunks(end: bytes, safe: bool) -> None:
     stage = Stage(b"content-length: 9999")
     assert stage.reader.can_ping()
     stage.feed(START, DELTA, b"event: x\ndata: y" + end)

@@ -104,7 +104,7 @@ async def test_a_break_before_any_content_can_go_elsewhere(silent: bool) -> None
     ],
 )
 async def test_a_failure_in_the_middle(read: bytes, expected: str, error: tuple[str, str]) -> None:
-    """What was translated, one error, and no end that was not the upstream's."""
+    """The client gets the translated part and one error, and no stop that the upstream did not send."""
     stage = Streamed()
     stage.feed(b"START\nHello\n")
     stage.feed(read, ended=True)
@@ -130,7 +130,7 @@ async def test_a_break_in_the_middle(silent: bool, type: str) -> None:
     assert "content_block_stop" not in stage.names
 
 
-async def test_a_break_behind_a_whole_response_takes_nothing_away() -> None:
+async def test_a_break_after_a_whole_response_is_ignored() -> None:
     stage = Streamed()
     stage.feed(GOOD)
     stage.fail()
@@ -138,7 +138,7 @@ async def test_a_break_behind_a_whole_response_takes_nothing_away() -> None:
     assert stage.names[-1] == "message_stop"
 
 
-async def test_a_stream_behind_a_ping_has_one_head() -> None:
+async def test_a_stream_after_a_ping_has_one_head() -> None:
     stage = Streamed()
     stage.attempt.request.exchange.start(200)
     stage.feed(GOOD, ended=True)

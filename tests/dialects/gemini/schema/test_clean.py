@@ -21,7 +21,7 @@ CASES: list[tuple[str, Any, Any]] = [
     ("false", False, {"description": "(no value is valid here)"}),
     ("no schema", "x", {}),
     (
-        "what is kept",
+        "supported keywords",
         {
             "type": "object",
             "description": "d",
@@ -77,7 +77,7 @@ CASES: list[tuple[str, Any, Any]] = [
         {"items": STRING, "description": "(uniqueItems: true)"},
     ),
     (
-        "constraints that say nothing",
+        "constraints without effect",
         {"uniqueItems": False, "not": {}, "examples": [], "propertyNames": STRING, "pattern": None},
         {},
     ),
@@ -253,7 +253,7 @@ def test_clean(schema: Any, expected: Any) -> None:
 
 
 def schemas(form: Form = "json", warnings: list[str] | None = None) -> Schemas:
-    """The schemas of a request of its own."""
+    """Return the schemas of one request, translated by a new dialect."""
     return Schemas(SchemaCache(), form, (warnings if warnings is not None else []).append)
 
 
@@ -313,7 +313,7 @@ def test_the_budget_is_charged_as_the_schema_grows(name: str) -> None:
 
 @pytest.mark.parametrize("form", ["json", "openapi"])
 @pytest.mark.parametrize("name", ["doubling references", "references beside restrictions"])
-def test_what_references_multiply_is_stopped_by_the_budget(name: str, form: Form) -> None:
+def test_multiplying_references_are_stopped_by_the_budget(name: str, form: Form) -> None:
     warnings: list[str] = []
     assert schemas(form, warnings).parameters(SCHEMAS[name](500)) is TOO_LARGE
     assert len(warnings) == 1

@@ -74,7 +74,7 @@ CASES: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
         },
     ),
     (
-        "choices and null, with words of their own",
+        "choices and null, with their own descriptions",
         {"description": "d", "anyOf": [{**STRING, "description": "s"}, {"type": ["boolean", "null"]}]},
         {
             "anyOf": [
