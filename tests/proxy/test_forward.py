@@ -1,6 +1,7 @@
 """The loop of attempts, in memory: accounts tried, response, log line, and that nothing is left over."""
 
 import asyncio
+import gc
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -13,6 +14,7 @@ from gateway.dialects.anthropic import AnthropicDialect
 from gateway.messages.errors import RequestError
 from gateway.proxy import forward
 from gateway.proxy.attempt import Attempt
+from gateway.proxy.request import ClientRequest
 from tests.fakes.messages import (
     SSE_HEAD,
     Close,
@@ -607,6 +609,14 @@ async def test_a_client_that_is_slow_before_there_is_a_connection_or_an_attempt(
             await stage.play(GOOD)
             assert (await client.response()).status == 200
             await client.leave()
+
+
+async def test_a_request_whose_connection_was_closed_is_not_kept() -> None:
+    """Its body may be large, and the upstream may not serve another for long."""
+    async with in_memory(one(retry=Retry(max_attempts=1))) as stage:
+        assert (await stage.post(ask(), [Close()])).status == 502
+        gc.collect()
+        assert [each for each in gc.get_objects() if isinstance(each, ClientRequest)] == []
 
 
 def of_openai(delta: dict[str, str], finish: str | None = None) -> bytes:

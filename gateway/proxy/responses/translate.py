@@ -29,7 +29,6 @@ class Translation:
         "_exchange",
         "_head",
         "_held",
-        "_over",
         "_sink",
         "_writer",
         "decode",
@@ -46,11 +45,10 @@ class Translation:
         self._writer = writer
         self._held: list[bytes] = []
         self._committed = False
-        self._over = False
 
     def body_received(self, raw: bytes, payload: bytes, ended: bool) -> None:
         """Translate bytes."""
-        if self._over:
+        if self._exchange.ended:
             return
         try:
             self._decoder.feed(payload)
@@ -84,13 +82,12 @@ class Translation:
             self._held.clear()
 
     def _end(self) -> None:
-        self._over = True
         self._sink.done()
         self._exchange.finish()
 
     def failed(self, error: UpstreamError) -> None:
         """Report that the body broke off, unless the response was complete."""
-        if self._over:
+        if self._exchange.ended:
             return
         if self._decoder.complete:
             try:
