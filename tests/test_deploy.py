@@ -81,7 +81,9 @@ def test_the_images_health_is_asked_for_by_a_command() -> None:
     (check,) = re.findall(r"^ *HEALTHCHECK .* CMD (.*)$", DOCKERFILE, re.MULTILINE)
     words = json.loads(check)
     assert words[0] == "gateway"
-    assert cli.make_parser().parse_args(words[1:])
+    # Port, TLS and key are the configuration's.
+    options = cli.make_parser().parse_args(words[1:])
+    assert (options.quiet, options.url, options.key) == (True, None, None)
 
 
 def test_the_image_gets_what_it_copies() -> None:

@@ -199,7 +199,7 @@ def load(path: Path, environ: Mapping[str, str], **options: Unpack[Options]) -> 
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise _failure(f"{path}: is not UTF-8 at byte {error.start}") from None
+        raise _failure(f"{path}: is not UTF-8 at byte {error.start}: save it as UTF-8") from None
     # On other systems the permission bits do not say who can read the file.
     open_to_others = os.name == "posix" and mode & 0o044 != 0
     return parse(text, environ, path=path, open_to_others=open_to_others, **options)

@@ -26,10 +26,9 @@ PATIENCE = 1.0
 def command(options: Namespace) -> int:
     """Print the lines for a shell; return the exit code. Raise ConfigError."""
     config = running_config(options)
-    windows = {}
-    if named_models(config):
-        windows = fetch_windows(peer_for(config, options.url, options.key, patience=PATIENCE))
-    variables = environment(config, os.environ, options.url or "", options.key or "", windows)
+    peer = peer_for(config, options.url, options.key, patience=PATIENCE)
+    windows = fetch_windows(peer) if named_models(config) else {}
+    variables = environment(config, os.environ, peer.url, options.key or "", windows)
     return print_text(env_lines(variables, options.shell))
 
 

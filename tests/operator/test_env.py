@@ -9,7 +9,7 @@ import pytest
 from gateway import cli
 from gateway.config import Auth, Config, Secret, Server, Upstream, load
 from gateway.operator.env import env_lines, environment, fetch_windows
-from gateway.operator.peer import Peer
+from gateway.operator.peer import Peer, address_of
 from tests.fakes.messages import ScriptedUpstream, json_response
 from tests.support.loops import eventually
 from tests.support.running import running
@@ -111,8 +111,8 @@ def test_the_smallest_context_window(config: Config, listed: Mapping[str, int], 
 async def test_a_gateway_that_lists_nothing_of_use(body: bytes) -> None:
     async with ScriptedUpstream() as up:
         up.script([b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body)])
-        assert await asyncio.to_thread(fetch_windows, Peer(up.url)) == {}
-    assert await asyncio.to_thread(fetch_windows, Peer(up.url)) == {}
+        assert await asyncio.to_thread(fetch_windows, Peer(address_of(up.url))) == {}
+    assert await asyncio.to_thread(fetch_windows, Peer(address_of(up.url))) == {}
 
 
 async def test_the_command_asks_the_gateway_that_runs(

@@ -6,9 +6,10 @@ from collections.abc import Awaitable, Callable
 
 from gateway.http1.dial import reason_of
 from gateway.operator.doctor.certificates import life_of, todo_for
-from gateway.operator.doctor.client import GatewayAddress, open_response
+from gateway.operator.doctor.client import open_response
 from gateway.operator.doctor.findings import Fault, Finding, Row, carry_out, skip
 from gateway.operator.doctor.reach import Address, addresses, clock, connect, skew_of
+from gateway.operator.peer import GatewayAddress
 
 UNTRUSTED = (
     "clients refuse it, too, unless NODE_EXTRA_CA_CERTS names its authority; for this check, add --config"
