@@ -173,7 +173,7 @@ def resolve(reading: Reading, value: object) -> str:
     else:
         file = reading.file(parts[2])
         source = f"file {file}"
-        found = read_file(file).decode("utf-8", "replace").strip()
+        found = read_file(file).decode("utf-8-sig", "replace").strip()
     if not found:
         raise Mistake(f"{source} is empty")
     if re.fullmatch(QUOTED, found):

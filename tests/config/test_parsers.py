@@ -114,6 +114,8 @@ def test_a_key_from_a_file(reading: Reading, tmp_path: Path) -> None:
     (tmp_path / "key").write_text(CANARY + "\n")
     assert parsers.secret(reading, "a.key", "${file:key}").reveal() == CANARY
     assert parsers.secret(reading, "a.key", f"${{file:{tmp_path}/key}}").reveal() == CANARY
+    (tmp_path / "key").write_bytes(b"\xef\xbb\xbf" + CANARY.encode() + b"\r\n")
+    assert parsers.secret(reading, "a.key", "${file:key}").reveal() == CANARY
     assert reading.literal_secrets == []
 
 
