@@ -11,7 +11,7 @@ from typing import Any, TypedDict, TypeVar, Unpack
 
 from gateway.config.addresses import host_name, origin
 from gateway.config.models import divide, model_table, model_warnings
-from gateway.config.parsers import boolean, check_word, duration, integer, one_of, pem, secret, size
+from gateway.config.parsers import MAX_FILE, boolean, check_word, duration, integer, one_of, pem, secret, size
 from gateway.config.reading import (
     Mistake,
     Parser,
@@ -193,9 +193,11 @@ def load(path: Path, environ: Mapping[str, str], **options: Unpack[Options]) -> 
     try:
         with open(path, "rb") as file:
             mode = os.fstat(file.fileno()).st_mode
-            data = file.read()
+            data = file.read(MAX_FILE + 1)
     except OSError as error:
         raise _failure(f"{path}: cannot be read: {os.strerror(error.errno or 0)}") from None
+    if len(data) > MAX_FILE:
+        raise _failure(f"{path}: is larger than 1 MiB: is it a configuration?")
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -19,7 +19,6 @@ from gateway.config.parsers import (
     one_of,
     pem,
     secret,
-    string,
     word,
 )
 from gateway.config.presets import LOCAL, PRESETS
@@ -34,13 +33,6 @@ MAX_CONCURRENT = 10_000
 
 UPSTREAM_NAME = r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}"
 """No slash, so that `upstream/model` in [models] is unambiguous."""
-
-
-def known_preset(reading: Reading, path: str, value: object) -> str:
-    """Read the name of a preset."""
-    if string(value) not in PRESETS:
-        raise Mistake("must be one of " + ", ".join(f'"{name}"' for name in PRESETS))
-    return string(value)
 
 
 def array_of_tables(reading: Reading, path: str, value: object) -> list[Any]:
@@ -60,7 +52,7 @@ ACCOUNT_KEYS: Mapping[str, Parser] = {
 }
 
 KEYS: Mapping[str, Parser] = {
-    "preset": known_preset,
+    "preset": one_of(*PRESETS),
     "kind": one_of(*KINDS),
     "base_url": base_url,
     "plain_http": boolean,

@@ -309,6 +309,7 @@ def test_a_secret_that_others_can_read_gets_a_warning(tmp_path: Path, key: str, 
     [
         (None, "cannot be read: No such file or directory"),
         (b"a = '\xff'", "is not UTF-8 at byte 5: save it as UTF-8"),
+        (b"#" * (2**20 + 1), "is larger than 1 MiB: is it a configuration?"),
     ],
 )
 def test_files_that_cannot_be_read(tmp_path: Path, content: bytes | None, text: str) -> None:

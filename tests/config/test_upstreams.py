@@ -171,7 +171,11 @@ WRONG: list[tuple[dict[str, Any], list[str]]] = [
     ),
     (
         {"preset": "anthorpic", "accounts": [PAYER]},
-        ["upstreams.u.preset: must be one of " + ", ".join(f'"{name}"' for name in PRESETS)],
+        [
+            "upstreams.u.preset: must be one of "
+            + ", ".join(f'"{name}"' for name in PRESETS)
+            + '; did you mean "anthropic"?'
+        ],
     ),
     (
         {"preset": "azure", "accounts": [PAYER]},
@@ -262,7 +266,7 @@ WRONG: list[tuple[dict[str, Any], list[str]]] = [
         [
             'upstreams.u.repair[0]: must be one of "cache_control", "merge_roles", "empty_text", '
             '"tool_results", "foreign_thinking", "system_role", "deferred_tools", "attribution", '
-            '"tool_ids", "empty_results", "failed_results", "server_tools"'
+            '"tool_ids", "empty_results", "failed_results", "server_tools"; did you mean "merge_roles"?'
         ],
     ),
     (
@@ -275,8 +279,11 @@ WRONG: list[tuple[dict[str, Any], list[str]]] = [
     (
         {**CUSTOM, "cures": ["beta"], "no_cures": ["field"]},
         [
-            f"upstreams.u.{key}[0]: must be one of {names}"
-            for key, names in (("cures", KNOWN_CURES), ("no_cures", f'"fields", {KNOWN_CURES}'))
+            f'upstreams.u.{key}[0]: must be one of {names}; did you mean "{meant}"?'
+            for key, names, meant in (
+                ("cures", KNOWN_CURES, "betas"),
+                ("no_cures", f'"fields", {KNOWN_CURES}', "fields"),
+            )
         ],
     ),
     (

@@ -52,6 +52,16 @@ SET = {"ANTHROPIC_AUTH_TOKEN": "old", **DISCOVERY}
             "any-text",
             {"NO_PROXY": "h"},
         ),
+        (Config(), {"https_proxy": "p"}, "https://h/llm", "", "https://h/llm", "any-text", {"NO_PROXY": "h"}),
+        (
+            Config(),
+            {"https_proxy": "p"},
+            "https://[::1]",
+            "",
+            "https://[::1]",
+            "any-text",
+            {"NO_PROXY": "::1"},
+        ),
     ],
 )
 def test_environment(
