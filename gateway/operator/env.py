@@ -65,7 +65,8 @@ def environment(
 
 def env_lines(variables: Mapping[str, str], shell: str) -> str:
     """Return the lines that set variables in a shell, for its `eval`."""
-    # A second credential in the shell would also be sent, and might be preferred.
+    # A second credential in the shell would also be sent, and might be preferred. It goes first: fish reports a failure
+    # where there is none.
     unset = {"sh": "unset ANTHROPIC_API_KEY", "fish": "set -e ANTHROPIC_API_KEY"}
     remove = unset.get(shell, "Remove-Item Env:ANTHROPIC_API_KEY -ErrorAction SilentlyContinue")
-    return "\n".join([*export_lines(variables, shell), remove])
+    return "\n".join([remove, *export_lines(variables, shell)])
