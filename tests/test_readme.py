@@ -60,6 +60,13 @@ def test_each_command_parses(text: str) -> None:
         assert cli.make_parser().parse_args(shlex.split(command)), command
 
 
+def test_links_lead_somewhere() -> None:
+    headings = re.findall(r"^#+ (.*)", README, re.MULTILINE)
+    anchors = {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}
+    for link in re.findall(r"\]\(([^)]+)\)", README + CHINESE):
+        assert link[1:] in anchors if link.startswith("#") else (ROOT / link).exists(), link
+
+
 TRANSLATED = {
     "# messages-gateway": "# messages-gateway",
     "## Claude Code in three lines": "## 三行命令接上 Claude Code",
@@ -154,7 +161,7 @@ def test_the_metrics_and_their_labels_are_the_codes() -> None:
 
 def test_the_map_of_modules_is_the_tree() -> None:
     mapped, package = set(), ""
-    for line in README.partition("### Modules")[2].partition("## How fast")[0].splitlines():
+    for line in README.partition("### Modules")[2].partition("</details>")[0].splitlines():
         name = line.split(" ")[0]
         if name.endswith("/"):
             package = "" if name == "gateway/" else name
