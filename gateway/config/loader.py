@@ -5,6 +5,7 @@ single values. This reads nothing but the configuration and the files it names; 
 """
 
 import os
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypedDict, TypeVar, Unpack
@@ -265,6 +266,10 @@ def _document(text: str, name: str) -> dict[str, Any]:
             place = f"line {len(lines)}, column {len(lines[-1]) + 1}"
         if text.lstrip().startswith("{"):
             message += "; the file is TOML, not JSON"
+        elif message.startswith(("Invalid hex", "Unescaped '\\'")):
+            message += "; write a backslash twice, or the text in single quotes"
+        elif re.search("[\u2018-\u201f]", text):
+            message += "; quotes must be straight"
         raise _failure(f"{name}, {place}: {message}" if place else f"{name}: {message}") from None
 
 

@@ -1,5 +1,6 @@
 """Upstreams: what a preset, a kind and the file make together, and every way to get one wrong."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,13 +30,13 @@ def reading(tmp_path: Path) -> Reading:
     return Reading({}, tmp_path)
 
 
-def made(reading: Reading, table: object) -> Upstream:
+def made(reading: Reading, table: Mapping[str, Any]) -> Upstream:
     found = upstream(reading, "upstreams.u", "u", table)
     assert reading.problems == []
     return found
 
 
-def problems(reading: Reading, table: object) -> list[str]:
+def problems(reading: Reading, table: Mapping[str, Any]) -> list[str]:
     upstream(reading, "upstreams.u", "u", table)
     assert CANARY not in "".join(reading.problems)
     return reading.problems
@@ -385,8 +386,25 @@ def test_all_upstreams_are_read_in_order(reading: Reading) -> None:
     name = 'an upstream\'s name is up to 64 letters, digits, ".", "_" and "-"'
     assert reading.problems == [
         f'upstreams."a/b": {name}',
-        "upstreams.c: must be a table, not a string",
+        "upstreams.c: belongs to one upstream: write it below [upstreams.NAME]",
         f'upstreams."": {name}',
     ]
-    with pytest.raises(Mistake, match="must be a table, not an array"):
+    with pytest.raises(
+        Mistake, match=r"must be a table for each upstream, as \[upstreams.anthropic\], not an array"
+    ):
         upstreams(reading, "upstreams", [CUSTOM])
+
+
+@pytest.mark.parametrize(
+    ("table", "warned"),
+    [
+        ({"preset": "vllm", "base_url": "http://10.0.0.1:8000/"}, True),
+        ({"preset": "vllm", "base_url": "http://10.0.0.1:8000/v1"}, False),
+        ({"preset": "vllm", "base_url": "http://10.0.0.1:8000", "path": "/v1/chat/completions"}, False),
+        ({"preset": "ollama", "base_url": "http://10.0.0.1:11434"}, False),
+    ],
+)
+def test_a_url_that_lacks_its_version(reading: Reading, table: dict[str, Any], warned: bool) -> None:
+    made(reading, table)
+    words = 'upstreams.u.base_url: ends without the version of the API, which is "/v1" at most hosts'
+    assert reading.warnings == [words] * warned
