@@ -318,6 +318,7 @@ def test_check_finds_what_serving_would_stumble_over(
 ENVIRONMENT = [
     ([], "http://127.0.0.1:8045", "any-text"),
     (["--url", "http://gateway.lan:1"], "http://gateway.lan:1", "any-text"),
+    (["--url", "gateway.lan:1/v1/"], "http://gateway.lan:1", "any-text"),
     (["--key", "k"], "http://127.0.0.1:8045", "k"),
 ]
 
