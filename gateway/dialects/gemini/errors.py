@@ -12,7 +12,7 @@ from typing import Any
 from gateway.messages.errors import error_type
 from gateway.messages.json_values import as_dict, as_text, dicts_in, json_in
 from gateway.patterns import LazyPattern
-from gateway.routing.failures import Failure
+from gateway.routing.failures import Failure, message_of, status_of
 
 STATUS_OF_CODE: Mapping[str, int] = {
     "INVALID_ARGUMENT": 400,
@@ -51,9 +51,6 @@ _MAX_TOKENS = LazyPattern(
 _TOO_LONG = LazyPattern(r"exceeds the maximum number of tokens|input token count", re.IGNORECASE)
 _TOO_LONG_NUMBERS = LazyPattern(r"token count\D{0,40}?([\d,]+)\D.*?([\d,]*\d{3})", re.IGNORECASE | re.DOTALL)
 
-SHOWN_BODY = 500
-"""Characters of a body that is no Google error (a proxy's page) that become the message."""
-
 
 def translate_failure(failure: Failure) -> Failure:
     """Return the failure with status, type and message of the Messages protocol.
@@ -62,13 +59,11 @@ def translate_failure(failure: Failure) -> Failure:
     """
     error = read_error(failure.body)
     if error is None:
-        if not failure.status:
+        status = status_of(failure)
+        if not status:
             return failure
-        message = (
-            failure.message or failure.body[: 4 * SHOWN_BODY].decode("utf-8", "replace")[:SHOWN_BODY].strip()
-        )
-        message = message or f"the upstream responded with status {failure.status}"
-        return failure._replace(message=message, type=error_type(failure.status))
+        message = message_of(failure).strip() or f"the upstream responded with status {status}"
+        return failure._replace(status=status, message=message, type=error_type(status))
     code = as_text(error.get("status"))
     status = failure.status or _status(error.get("code"), code)
     for special in (code, *_reasons(error)):

@@ -43,7 +43,7 @@ STATUSES: list[tuple[int, bytes, int, str, str]] = [
     (502, b"<html>Bad Gateway</html>\n", 502, "api_error", "<html>Bad Gateway</html>"),
     (502, b"x" * 900, 502, "api_error", "x" * 500),
     (502, b"", 502, "api_error", "the upstream responded with status 502"),
-    (404, b'{"error":"gone"}', 404, "not_found_error", '{"error":"gone"}'),
+    (404, b'{"error":"gone"}', 404, "not_found_error", "gone"),
     (404, b"[]", 404, "not_found_error", "[]"),
     (500, b"5", 500, "api_error", "5"),
 ]

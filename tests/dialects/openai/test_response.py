@@ -378,7 +378,7 @@ def test_hosts_that_report_usage_are_estimated_roughly_until_they_do_not() -> No
 
 
 def test_what_is_known_of_hosts_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gateway.dialects.openai.dialect.HOSTS_KEPT", 0)
+    monkeypatch.setattr("gateway.dialects.usage.PLACES_KEPT", 0)
     by = dialect()
     for _ in range(2):
         sent = encoded({"messages": [user("word " * 1000)]}, by=by)
