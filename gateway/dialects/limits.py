@@ -36,6 +36,7 @@ def _wordings(*rows: tuple[str, str]) -> tuple[Wording, ...]:
 SPLIT = _wordings(
     ("OpenAI, DeepSeek", r"maximum context length is <m>...<a> in the messages, <b> in the completion"),
     ("OpenRouter", r"maximum context length is <m>...requested about <t> tokens \(...<b> in the output"),
+    ("SGLang", r"maximum context length of <m>...<a> tokens from the input messages and <b> tokens for"),
     ("vLLM", r"\(<b> > <m> - <a>\)"),
     ("vLLM", r"maximum context length is <m>...<b> output tokens...<a> input tokens"),
     ("vLLM", r"maximum context length is <m>...<a> input tokens...<b> (?:output tokens|['`\"]?max_)"),
@@ -62,6 +63,10 @@ TOO_LONG = _wordings(
     ("Poolside", r"input length <n> exceeds(?:...<m>)?"),
     ("Copilot", r"token count of <n> exceeds the limit of <m>"),
     ("LM Studio", r"tokens to keep...n_keep: ?<n> ?>= ?n_ctx: ?<m>"),
+    ("LM Studio", r"keep the first <n> tokens...context length of only <m>"),
+    ("Fireworks", r"prompt is too long: <n>, model maximum context length: <m>"),
+    ("Cerebras", r"reduce the length of the messages...current length is <n> while limit is <m>"),
+    ("TGI", r"inputs[`']? must have less than <m> tokens\. given: <n>"),
     ("OpenAI", r"exceeds the context window"),
     ("Groq", r"reduce the length of the messages"),
     ("MiniMax", r"context window exceeds limit"),

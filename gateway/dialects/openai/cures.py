@@ -191,7 +191,8 @@ REFUSALS: tuple[RefusalRow, ...] = (
         _down("json", "schema", "object", "prompt"),
     ),
     _row(
-        r"grammar|regex|pattern|schema...(?:too complex|unsupported|not supported|invalid)|NO...schema",
+        r"grammar|regex|pattern|schema...(?:too complex|unsupported|not supported|invalid)|NO...schema"
+        r"|\bitems: missing",
         "tools response_format text",
         _to("schema", "plain"),
     ),
