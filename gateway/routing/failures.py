@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from gateway.messages.errors import STATUS_OF_TYPE
 from gateway.messages.json_values import json_in
-from gateway.routing.error_bodies import is_error, read_error
+from gateway.routing.error_bodies import ErrorBody, is_error, read_error
 
 Headers = Sequence[tuple[bytes, bytes]]
 
@@ -73,9 +73,15 @@ def _status_in(type: str, codes: Sequence[str]) -> int:
 
 def message_of(failure: Failure) -> str:
     """Return the upstream's message for people, or else the beginning of its body."""
-    return (
-        failure.message or read_error(failure.body).message or failure.body[:PAGE].decode("utf-8", "replace")
-    )
+    return failure.message or error_of(failure).message
+
+
+def error_of(failure: Failure) -> ErrorBody:
+    """Return the content of a failure's body. One in no known form (a proxy's page) is the message itself."""
+    error = read_error(failure.body)
+    if error.message:
+        return error
+    return error._replace(message=failure.message or failure.body[:PAGE].decode("utf-8", "replace").strip())
 
 
 def error_in(body: bytes) -> tuple[str, str]:

@@ -13,13 +13,14 @@ import orjson
 
 from gateway.dialects.base import StreamFailure
 from gateway.dialects.openai.encoded_request import EncodedRequest
-from gateway.dialects.openai.failures import incomplete, is_error, read_stream_error
+from gateway.dialects.openai.failures import incomplete, read_stream_error
 from gateway.dialects.openai.output import Output
 from gateway.dialects.openai.reasoning import text_of
 from gateway.dialects.openai.usage import usage_in
 from gateway.dialects.sniffer import Sniffer
 from gateway.messages.json_documents import read_document
 from gateway.messages.json_values import as_dict, as_list, dicts_in
+from gateway.routing.error_bodies import is_error
 from gateway.routing.failures import Failure, FailureKind
 
 STOP_REASONS: Mapping[str, str] = {
