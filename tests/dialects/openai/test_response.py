@@ -55,6 +55,14 @@ FORMS: list[tuple[str, bytes]] = [
     ("an array of chunks", orjson.dumps([*HELLO, FINISH])),
     ("message for delta", sse({"choices": [{"message": {"content": "Hello"}, "finish_reason": "stop"}]})),
     (
+        "the whole message again at the end",
+        sse(*HELLO, done=False) + b"data: " + whole({"content": "Hello"}) + b"\n\n",
+    ),
+    (
+        "a message in pieces",
+        sse(*({"choices": [{"message": c["choices"][0]["delta"]}]} for c in HELLO), FINISH),
+    ),
+    (
         "the message so far beside each delta",
         sse(
             {"choices": [{"delta": {"content": "Hel"}, "message": {"content": "Hel"}}]},
