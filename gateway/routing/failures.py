@@ -60,12 +60,12 @@ def status_of(failure: Failure) -> int:
     if failure.status >= 300:
         return failure.status
     error = read_error(failure.body)
-    status = _status_in(failure.type or error.type, (failure.code, *error.codes))
+    status = status_named((failure.code, *error.codes), failure.type or error.type)
     return status or (500 if failure.kind is FailureKind.STREAM_ERROR else 502)
 
 
-def _status_in(type: str, codes: Sequence[str]) -> int:
-    """Return the status that a type or a code names; 0 if none does."""
+def status_named(codes: Sequence[str], type: str = "") -> int:
+    """Return the status that a type of the Messages protocol, or a code, names; 0 if none does."""
     if type in STATUS_OF_TYPE:
         return STATUS_OF_TYPE[type]
     return next((int(code) for code in codes if code.isdecimal() and 400 <= int(code[:4]) <= 599), 0)

@@ -15,7 +15,7 @@ from gateway.dialects.openai.encoded_request import EncodedRequest
 from gateway.messages.errors import STATUS_OF_TYPE, error_type
 from gateway.patterns import LazyPattern
 from gateway.routing.error_bodies import ErrorBody
-from gateway.routing.failures import Failure, FailureKind, error_of
+from gateway.routing.failures import Failure, FailureKind, error_of, status_named
 
 STATUS_OF_WORD: Mapping[str, int] = {
     **STATUS_OF_TYPE,
@@ -128,12 +128,8 @@ def status_of(said: ErrorBody, status: int) -> int:
             return meaning.status
         if not meaning.codes.isdisjoint(said.words) or (meaning.words and meaning.words.search(said.message)):
             return meaning.status
-    if status:
-        return status
-    named = next((code for code in said.codes if re.fullmatch("[45][0-9]{2}", code)), "")
-    if named:
-        return int(named)
-    return next((STATUS_OF_WORD[word] for word in said.words if word in STATUS_OF_WORD), 500)
+    named = (STATUS_OF_WORD[word] for word in said.words if word in STATUS_OF_WORD)
+    return status or status_named(said.codes) or next(named, 500)
 
 
 def read_stream_error(data: bytes, sent: EncodedRequest) -> StreamFailure:
