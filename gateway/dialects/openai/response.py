@@ -13,13 +13,14 @@ import orjson
 
 from gateway.dialects.base import StreamFailure
 from gateway.dialects.openai.encoded_request import EncodedRequest
-from gateway.dialects.openai.failures import incomplete, is_error, read_stream_error
+from gateway.dialects.openai.failures import incomplete, read_stream_error
 from gateway.dialects.openai.output import Output
 from gateway.dialects.openai.reasoning import text_of
 from gateway.dialects.openai.usage import usage_in
 from gateway.dialects.sniffer import Sniffer
 from gateway.messages.json_documents import read_document
 from gateway.messages.json_values import as_dict, as_list, dicts_in
+from gateway.routing.error_bodies import is_error
 from gateway.routing.failures import Failure, FailureKind
 
 STOP_REASONS: Mapping[str, str] = {
@@ -63,7 +64,7 @@ _HOLDS_OBJECT = re.compile(rb'"arguments":\s?\{')
 class ChatDecoder:
     """Decodes one response."""
 
-    __slots__ = ("_output", "_over", "_sent", "_sniffer", "_stop", "_stop_sequence", "_usage")
+    __slots__ = ("_has_deltas", "_output", "_over", "_sent", "_sniffer", "_stop", "_stop_sequence", "_usage")
 
     def __init__(self, output: Output, sent: EncodedRequest) -> None:
         self._output = output
@@ -73,6 +74,8 @@ class ChatDecoder:
         self._stop = ""
         self._stop_sequence = ""
         self._over = False
+        self._has_deltas = False
+        """Whether the message came in deltas; then any `message` only repeats them."""
 
     @property
     def complete(self) -> bool:
@@ -154,10 +157,11 @@ class ChatDecoder:
             self._usage = usage
         delta = choice.get("delta")
         message = choice.get("message")
-        # Perplexity sends the message so far beside each delta.
-        if isinstance(delta, dict) and (delta or self._output.started):
+        if isinstance(delta, dict) and delta:
             self._delta(delta, whole=False)
-        elif isinstance(message, dict):
+            self._has_deltas = self._output.started
+        elif isinstance(message, dict) and not self._has_deltas:
+            # Perplexity sends the message so far beside each delta, and MiniMax the whole one behind them.
             self._delta(message, whole=True)
         reason = choice.get("finish_reason")
         if isinstance(reason, str) and reason and not self._stop:

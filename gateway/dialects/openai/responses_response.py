@@ -10,12 +10,13 @@ from typing import Any
 import orjson
 
 from gateway.dialects.openai.encoded_request import EncodedRequest
-from gateway.dialects.openai.failures import incomplete, is_error, read_stream_error
+from gateway.dialects.openai.failures import incomplete, read_stream_error
 from gateway.dialects.openai.output import Output
 from gateway.dialects.openai.reasoning import SEPARATOR, entry_of_item
 from gateway.dialects.openai.response import EARLY, read_oddly
 from gateway.dialects.sniffer import Sniffer
 from gateway.messages.json_values import as_dict, as_list, texts_in
+from gateway.routing.error_bodies import is_error
 
 INCOMPLETE: Mapping[str, str] = {"max_output_tokens": "max_tokens", "content_filter": "refusal"}
 """`incomplete_details.reason` -> `stop_reason`."""

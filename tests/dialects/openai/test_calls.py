@@ -121,6 +121,19 @@ MANNERS: list[tuple[str, list[Any], list[dict[str, Any]]]] = [
         [call(0, "c1", "Read", '{"a": 1}'), call(0, None, None, '{"a":1}'), call(0, None, None, {"a": 1})],
         [READ_1],
     ),
+    (
+        "the whole message again at the end",
+        [
+            call(0, "c1", "Read", '{"a":1}'),
+            {"choices": [{"message": call(None, "c2", "Read", '{"a": 1}')["choices"][0]["delta"]}]},
+        ],
+        [READ_1],
+    ),
+    (
+        "an id that changes",
+        [call(0, "c1", "Read", ""), call(0, "toolcall0", None, '{"a"'), call(0, "toolcall0", None, ":1}")],
+        [READ_1],
+    ),
     ("an id later", [call(0, None, "Read", '{"a"'), call(0, "c1", None, ":1}")], [READ_1]),
     ("a first {}", [call(0, "c1", "Read", "{}"), call(0, arguments='{"a":1}')], [READ_1]),
     ("a first {}, with the name again", [call(0, None, "Read", "{}"), call(0, None, "Read", '{"a":1}')], [READ_1]),

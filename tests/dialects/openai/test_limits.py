@@ -11,7 +11,7 @@ from gateway.config.openai_traits import Traits
 from gateway.dialects.limits import limit_in
 from gateway.dialects.openai.encoded_request import EncodedRequest
 from gateway.dialects.openai.failures import translate_failure
-from gateway.dialects.said import read_error
+from gateway.routing.error_bodies import read_error
 from gateway.routing.failures import Failure, FailureKind
 
 SENT = EncodedRequest(

@@ -55,6 +55,14 @@ FORMS: list[tuple[str, bytes]] = [
     ("an array of chunks", orjson.dumps([*HELLO, FINISH])),
     ("message for delta", sse({"choices": [{"message": {"content": "Hello"}, "finish_reason": "stop"}]})),
     (
+        "the whole message again at the end",
+        sse(*HELLO, done=False) + b"data: " + whole({"content": "Hello"}) + b"\n\n",
+    ),
+    (
+        "a message in pieces",
+        sse(*({"choices": [{"message": c["choices"][0]["delta"]}]} for c in HELLO), FINISH),
+    ),
+    (
         "the message so far beside each delta",
         sse(
             {"choices": [{"delta": {"content": "Hel"}, "message": {"content": "Hel"}}]},
@@ -377,7 +385,7 @@ def test_hosts_that_report_usage_are_estimated_roughly_until_they_do_not() -> No
     assert estimates() < 5000, "a picture is not counted by its bytes"
 
 
-def test_memory_of_hosts_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_known_of_hosts_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gateway.dialects.usage.PLACES_KEPT", 0)
     by = dialect()
     for _ in range(2):
