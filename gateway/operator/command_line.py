@@ -65,8 +65,8 @@ def add_gateway(parser: ArgumentParser) -> None:
     parser.add_argument("--key", metavar="K", help="the gateway's key, if not the configuration's first")
 
 
-def config_file(explicit: str | None, more: str = "") -> Path:
-    """Return the configuration's path. Raise ConfigError that names the places searched; `more`: another way out."""
+def config_file(explicit: str | None) -> Path:
+    """Return the configuration's path. Raise ConfigError that names the places searched."""
     if explicit == "":
         raise ConfigError(["--config: is empty"])
     try:
@@ -79,7 +79,7 @@ def config_file(explicit: str | None, more: str = "") -> Path:
         raise ConfigError(
             [
                 f"no configuration found; looked for {printable(looked)}. "
-                f"Run `gateway init` to write one, or use --config{more}"
+                "Run `gateway init` to write one, or use --config"
             ]
         )
     return path
@@ -104,7 +104,16 @@ def running_config(options: Namespace) -> Config:
     """
     if options.url is not None and options.config is None:
         return Config()
-    config = load_config(config_file(options.config, "; or say the gateway's address with --url"))
+    try:
+        config = load_config(config_file(options.config))
+    except ConfigError as error:
+        # Often only the variables of the gateway's own shell or service are missing here.
+        raise ConfigError(
+            [
+                *error.problems,
+                "or say where the gateway runs with --url, and its key with --key: no configuration is needed then",
+            ]
+        ) from None
     if config.server.port == 0 and options.url is None:
         raise ConfigError(["server.port is 0, so the system chose one: say the gateway's address with --url"])
     return config

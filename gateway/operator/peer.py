@@ -134,7 +134,7 @@ class Peer:
     def _error(self, error: Exception) -> PeerError:
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         if isinstance(error, ssl.SSLCertVerificationError):
-            reason = error.verify_message
+            reason = error.verify_message.rstrip(".")
             if "mismatch" in reason or "not valid for" in reason:
                 reason += "; say the name that it is for with --url"
         elif isinstance(error, ssl.SSLError) and error.reason == "WRONG_VERSION_NUMBER":
