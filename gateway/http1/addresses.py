@@ -5,6 +5,7 @@ A network may offer IPv6 and not carry it; then the first address never responds
 
 import asyncio
 import socket
+from contextlib import suppress
 from itertools import zip_longest
 from typing import Any
 
@@ -21,22 +22,13 @@ def host_for_lookup(host: str) -> Any:
 async def connected_socket(host: str, port: int) -> socket.socket:
     """Return a socket that is connected to the first address of `host` that responds. Raises OSError."""
     loop = asyncio.get_running_loop()
-    lookup = host_for_lookup(host)
-    try:
-        # An address needs no thread.
-        found = socket.getaddrinfo(lookup, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
-    except socket.gaierror:
-        found = await loop.getaddrinfo(lookup, port, type=socket.SOCK_STREAM)
-    preferred = [each for each in found if each[0] == found[0][0]]
-    others = [each for each in found if each[0] != found[0][0]]
-    left = [each for pair in zip_longest(preferred, others) for each in pair if each is not None]
+    left = await _addresses(host, port)
     attempts: set[asyncio.Task[socket.socket]] = set()
     failure: BaseException | None = None
     try:
         while left or attempts:
             if left:
-                family, _, protocol, _, address = left.pop(0)
-                attempts.add(loop.create_task(_connect(family, protocol, address)))
+                attempts.add(loop.create_task(_connect(*left.pop(0))))
             patience = NEXT_AFTER if left else None
             done, _ = await asyncio.wait(attempts, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
             for attempt in done:
@@ -53,8 +45,23 @@ async def connected_socket(host: str, port: int) -> socket.socket:
     raise failure
 
 
-async def _connect(family: int, protocol: int, address: Any) -> socket.socket:
-    sock = socket.socket(family, socket.SOCK_STREAM, protocol)
+async def _addresses(host: str, port: int) -> list[tuple[int, Any]]:
+    """Return family and address of each way to a host, the preferred family and the other one by turns."""
+    for family in (socket.AF_INET, socket.AF_INET6):
+        with suppress(OSError):
+            # An address is not looked up, which would take a thread.
+            socket.inet_pton(family, host)
+            return [(family, (host, port))]
+    loop = asyncio.get_running_loop()
+    found = await loop.getaddrinfo(host_for_lookup(host), port, type=socket.SOCK_STREAM)
+    preferred = [(each[0], each[4]) for each in found if each[0] == found[0][0]]
+    others = [(each[0], each[4]) for each in found if each[0] != found[0][0]]
+    return [each for pair in zip_longest(preferred, others) for each in pair if each is not None]
+
+
+async def _connect(family: int, address: Any) -> socket.socket:
+    # With the protocol's number the loop turns off Nagle's delays.
+    sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         sock.setblocking(False)
         await asyncio.get_running_loop().sock_connect(sock, address)

@@ -24,7 +24,7 @@ class Network:
         monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: answer)
         monkeypatch.setattr(addresses, "_connect", self.connect)
 
-    async def connect(self, family: int, protocol: int, address: tuple[str, int]) -> socket.socket:
+    async def connect(self, family: int, address: tuple[str, int]) -> socket.socket:
         name = address[0]
         self.tried.append(name)
         if "silent" in name:
