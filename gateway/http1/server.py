@@ -8,7 +8,7 @@ import socket
 import ssl
 from typing import cast
 
-from gateway.http1.dial import host_for_lookup
+from gateway.http1.addresses import host_for_lookup
 from gateway.http1.exchange import Application, RequestHandler
 from gateway.http1.heads import RequestFacts
 from gateway.http1.limits import Limits

@@ -645,14 +645,15 @@ async def test_an_idle_connection_is_used_again(secure: bool, authority: Path) -
 
 @pytest.mark.parametrize("secure", [False, True])
 @on_each_loop
-async def test_a_silent_connection_is_probed(secure: bool, authority: Path) -> None:
-    """Or else a router forgets it while the upstream thinks."""
+async def test_options_of_a_socket(secure: bool, authority: Path) -> None:
+    """A silent connection is probed, or else a router forgets it while the upstream thinks; and nothing is delayed."""
     async with upstream(authority if secure else None) as (_, pool):
         sink = send_request(pool)
         await sink.over.wait()
         assert sink.connection is not None
         sock = sink.connection.transport.get_extra_info("socket")
         assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+        assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) == 1
 
 
 @pytest.mark.parametrize("secure", [False, True])
