@@ -26,7 +26,7 @@ async def reach_from_outside(target: GatewayAddress) -> list[Row]:
 
     async def name() -> str:
         found.extend(await addresses(target.host, target.port))
-        return f"{target.host}, {len(found)} addresses"
+        return f"{target.host}, {len(found)} {'address' if len(found) == 1 else 'addresses'}"
 
     async def connection() -> Finding | str:
         return await connect(found, "is the gateway running, and is this its port?")
