@@ -12,7 +12,7 @@ from gateway.dialects.gemini.signatures import Signatures
 from gateway.dialects.gemini.tools import NAMES
 from gateway.dialects.gemini.usage import messages_usage
 from gateway.dialects.tool_names import ToolNames
-from gateway.messages.repair import mentions_signature
+from gateway.messages.thinking import mentions_signature
 from gateway.routing.failures import FailureKind
 from tests.dialects.gemini.support import Translated, check_grammar, chunk, decoded, message, sse
 
