@@ -35,7 +35,7 @@ from gateway.messages.request import splice_model
 from gateway.messages.stream import StreamWriter
 from gateway.routing.credentials import Credential
 from gateway.routing.cures import MESSAGES_CURES, find_cure
-from gateway.routing.failures import Failure, error_in, error_of
+from gateway.routing.failures import Failure, error_of
 from gateway.routing.sent import Sent
 
 DEFAULT_VERSION = (b"anthropic-version", b"2023-06-01")
@@ -200,13 +200,14 @@ class AnthropicDialect:
         """
         if failure.type or not failure.body:
             return failure
-        type, message = error_in(failure.body)
+        error = error_of(failure)
+        message = failure.message or error.message
         most = outgoing.state if isinstance(outgoing.state, int) else 0
-        if failure.status >= 400 and not OWN_WORDS.search(message):
-            limit = limit_in(error_of(failure), failure.status, most)
+        if failure.status >= 400 and not OWN_WORDS.search(error.message):
+            limit = limit_in(error, failure.status, most)
             if limit is not None:
-                message, failure = limit.text, failure._replace(body=_reword(failure, type, limit.text))
-        return failure._replace(type=type, message=failure.message or message)
+                message, failure = limit.text, failure._replace(body=_reword(failure, error.type, limit.text))
+        return failure._replace(type=error.type, message=message)
 
     def cure(
         self,

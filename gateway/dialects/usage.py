@@ -21,9 +21,10 @@ PLACES_KEPT = 1000
 def prompt_tokens(
     request: MessagesRequest, document: dict[str, Any], place: Place, reporting: set[Place]
 ) -> int:
-    """Estimate a request's tokens: roughly for a place that reports usage, as the estimate is hardly needed.
+    """Estimate a request's tokens.
 
-    Not if it may hold pictures, of which the bytes say nothing.
+    A place that reports usage hardly needs the estimate, so there it is made from the size alone, unless the request
+    may hold pictures, whose size says nothing.
     """
     if place in reporting and b'"base64"' not in request.raw:
         return tokens_of(len(request.raw))

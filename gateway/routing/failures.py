@@ -84,12 +84,6 @@ def error_of(failure: Failure) -> ErrorBody:
     return error._replace(message=failure.message or failure.body[:PAGE].decode("utf-8", "replace").strip())
 
 
-def error_in(body: bytes) -> tuple[str, str]:
-    """Return (type, message) of an error body in any known form; "" for a missing one."""
-    error = read_error(body)
-    return error.type, error.message
-
-
 def failure_in(body: bytes) -> Failure | None:
     """Return the failure in the whole body of a 200; None for a JSON object that reports no error.
 

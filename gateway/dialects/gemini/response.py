@@ -22,7 +22,7 @@ from gateway.dialects.tool_names import ToolNames
 from gateway.dialects.usage import Place, completed
 from gateway.messages.errors import error_type
 from gateway.messages.json_documents import read_document, write_document
-from gateway.messages.json_values import as_dict, dicts_in, json_in
+from gateway.messages.json_values import as_dict, as_text, dicts_in, json_in
 from gateway.messages.stream import StreamWriter
 from gateway.routing.failures import Failure, FailureKind
 
@@ -267,8 +267,9 @@ class GeminiDecoder:
     def _part(self, part: dict[str, Any]) -> None:
         signature = part.get("thoughtSignature")
         text = part.get("text")
-        if isinstance(part.get("functionCall"), dict):
-            self._call(part["functionCall"], signature)
+        call = part.get("functionCall")
+        if isinstance(call, dict) and call:
+            self._call(call, signature)
         elif isinstance(text, str):
             if part.get("thought") is True:
                 self._thinking(text, signature)
@@ -310,6 +311,10 @@ class GeminiDecoder:
             self._writer.signature(add_mark(signature))
 
     def _call(self, call: Mapping[str, Any], signature: object) -> None:
+        name = self._sent.names.original(as_text(call.get("name")))
+        if not name:
+            raise _failed(FailureKind.UNUSABLE, "the upstream made a call without a name")
+        args = _arguments(call.get("args"), name)
         id = new_id("toolu_", self._random)
         if isinstance(signature, str) and signature:
             self._signatures.remember_call(id, signature)
@@ -317,8 +322,6 @@ class GeminiDecoder:
         self._close()
         self._open = "call"
         self._called = self._said = True
-        name = self._sent.names.original(str(call.get("name", "")))
-        args = _arguments(call.get("args"), name)
         self._characters += len(args)
         self._writer.tool_use(id, name, args)
 

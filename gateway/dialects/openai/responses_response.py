@@ -92,7 +92,7 @@ class ResponsesDecoder:
         elif isinstance(kind, str) and kind in _EVENTS:
             _EVENTS[kind](self, document)
         elif document.get("object") == "response":
-            self._whole(document)
+            self._ended({"response": document})
         elif is_error(document) and (kind == "error" or not isinstance(kind, str)):
             self._fail(document.get("error") or document)
 
@@ -199,14 +199,12 @@ class ResponsesDecoder:
 
     # Endings.
 
-    def _whole(self, response: Mapping[str, Any]) -> None:
-        """Handle a response that is not a stream."""
-        for index, item in enumerate(as_list(response.get("output"))):
-            self._done({"item": item, "output_index": index})
-        self._ended({"response": response})
-
     def _ended(self, event: Mapping[str, Any]) -> None:
+        """Handle a response's end; add its items if no event contained any, as where there is no stream."""
         response = as_dict(event.get("response"))
+        if not self._output.started:
+            for index, item in enumerate(as_list(response.get("output"))):
+                self._done({"item": item, "output_index": index})
         status = response.get("status") or str(event.get("type")).rpartition(".")[2]
         self._usage = as_dict(response.get("usage")) or self._usage
         if status == "completed":

@@ -12,7 +12,7 @@ from gateway.dialects.gemini.signatures import Signatures
 from gateway.dialects.gemini.tools import NAMES
 from gateway.dialects.gemini.usage import messages_usage
 from gateway.dialects.tool_names import ToolNames
-from gateway.messages.repair import mentions_signature
+from gateway.messages.thinking import mentions_signature
 from gateway.routing.failures import FailureKind
 from tests.dialects.gemini.support import Translated, check_grammar, chunk, decoded, message, sse
 
@@ -76,6 +76,7 @@ RESPONSES: list[tuple[str, list[Any], list[dict[str, Any]], str]] = [
         [tool_use({"a": 1})],
         "tool_use",
     ),
+    ("no call", [chunk({"functionCall": {}, "text": "a"}, finish="STOP")], [text("a")], "end_turn"),
     (
         "arguments as text",
         [chunk({"functionCall": {"name": "Bash", "args": '{"a": 1}'}}, finish="STOP")],
@@ -542,6 +543,13 @@ class TestEnds:
         response.end()
         response.decoder.end()
         assert response.events() == []
+
+
+@pytest.mark.parametrize("nameless", [{"args": {}}, {"name": ""}, {"name": None}])
+def test_a_call_without_a_name_is_a_failure(nameless: dict[str, Any]) -> None:
+    with pytest.raises(StreamFailure, match="a call without a name") as caught:
+        decoded(chunk({"functionCall": nameless}, finish="STOP"))
+    assert caught.value.failure.kind is FailureKind.UNUSABLE
 
 
 def test_arguments_that_are_no_object_are_a_failure() -> None:
