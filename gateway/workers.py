@@ -22,7 +22,7 @@ from typing import NoReturn
 from gateway import process, signals
 from gateway.config import Config, ConfigError
 from gateway.http1.sockets import bind_sockets
-from gateway.listening import listen_error
+from gateway.listening import StartError, listen_error, server_context
 from gateway.proxy.request import place_of
 from gateway.sharing.hub import Hub
 from gateway.sharing.peers import Sharing
@@ -259,11 +259,14 @@ class Supervisor:
             self._on_stop()
 
     def _on_reload(self) -> None:
-        """Have workers reload the configuration; each logs its mistakes. Later workers start with it."""
+        """Have workers reload the configuration; each logs its mistakes. Later workers start with it if it
+        can be used."""
         self._notified = False
         self._notify("reloading")
-        with suppress(ConfigError):
-            self._config = self._reload()
+        with suppress(ConfigError, StartError):
+            config = self._reload()
+            server_context(config)
+            self._config = config
             self._hub.forget_broadcasts()
         for worker in self._workers:
             worker.ready = False

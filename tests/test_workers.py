@@ -25,7 +25,7 @@ import pytest
 import trustme
 
 from gateway import process, workers
-from gateway.config import Config, ConfigError, Server
+from gateway.config import Config, ConfigError, Server, Tls
 from gateway.http1.limits import Limits
 from gateway.sharing.frames import BROADCAST, add_name, add_number, frame
 from gateway.telemetry.access_log import AccessLog
@@ -302,6 +302,25 @@ def test_a_reload_reaches_all_and_is_told_when_all_have_done_it(world: World) ->
     )
     assert world.states == ["ready", "reloading", "ready", "reloading", "ready", "stopping"]
     assert [each.config for each in world.processes] == [CONFIGURED] * 3 + [new]
+
+
+def test_a_certificate_that_no_worker_can_use_is_not_kept_for_later_ones(
+    world: World, tmp_path: Path
+) -> None:
+    """The workers that run refuse the reload, too."""
+    nowhere = Tls(certificate=tmp_path / "none.pem", private_key=tmp_path / "none.key")
+    world.run(
+        world.ready(0),
+        world.ready(1, 2),
+        lambda: setattr(world, "config", Config(server=Server(workers=3, tls=nowhere))),
+        raised(HUP),
+        world.ready(0, 1, 2),
+        world.dies(2, 1),
+        world.later(0.5),
+        raised(TERM),
+        world.all_die,
+    )
+    assert world.processes[-1].config is CONFIGURED
 
 
 def test_it_is_told_when_all_serve_at_once(world: World) -> None:
