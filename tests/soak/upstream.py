@@ -36,7 +36,7 @@ class Upstream:
     def __init__(self) -> None:
         self.played: Counter[str] = Counter()
         self.overstayed = 0
-        """Streams that went on to their end although nobody can have read them."""
+        """Streams that continued to their end although no client can have read them."""
         self._seen: set[bytes] = set()
 
     def serving(self) -> ScriptedUpstream:

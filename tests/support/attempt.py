@@ -1,4 +1,4 @@
-"""What stands around the reader of an upstream's response: a client on a wire, an attempt that notes what it is told,
+"""The surroundings of a reader of an upstream's response: a client on a wire, an attempt that records its calls,
 and an upstream connection that is fed by hand."""
 
 import asyncio
@@ -29,7 +29,7 @@ from tests.support.wire import Wire
 
 
 class OneRequest:
-    """A client's connection, and the request that it sent; nobody responds to it but the test."""
+    """A client's connection, and the request that it sent; only the test responds to it."""
 
     request: ClientRequest
 
@@ -42,7 +42,7 @@ class OneRequest:
         coding: str = "",
     ) -> None:
         self.lines: list[str] = []
-        """What was logged."""
+        """The log lines."""
         log = AccessLog(self.lines.append, "json", "debug")
         self.runtime = Gateway(config(upstream("http://up.example")), log, environ={}).runtime
         self.wire = Wire()
@@ -108,7 +108,7 @@ def head_of(*fields: bytes, status: int = 200) -> ResponseHead:
 
 
 class Recorder:
-    """An attempt that notes what its reader tells it, in one line a call."""
+    """An attempt that records the calls of its reader, one line each."""
 
     about: UpstreamHead
 
@@ -119,7 +119,7 @@ class Recorder:
         self.failures: list[Failure] = []
         self.takes_empty = False
         self.beginning = b""
-        """What was there of the response when it was committed."""
+        """The part of the response that had arrived at the commit."""
         there = self.client.runtime.upstreams["up"]
         self.upstream = UpstreamClient(
             there.upstream, there.pool, dialect or AnthropicDialect(), there.credentials

@@ -20,7 +20,7 @@ _ENDS = ("done", "broke", "failed", "ended early")
 
 
 async def delivered(reads: list[bytes], kind: str, *, stream: bool) -> tuple[str, bytes]:
-    """How the attempt ended, and what was written to the client until then."""
+    """The end of an attempt, and the bytes written to the client until then."""
     dialect = dialect_of(kind, AccessLog(print))
     attempt = Recorder(dialect, stream=stream)
     at = upstream("http://up.example", kind=kind)

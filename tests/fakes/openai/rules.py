@@ -1,4 +1,4 @@
-# ruff: noqa: E501 - words of vendors are quoted as they are
+# ruff: noqa: E501 - messages of vendors are quoted in full
 """What a strict host refuses, in its vendor's words: a table of checks, each for one trait of the host."""
 
 from collections.abc import Callable, Mapping
