@@ -2,7 +2,7 @@
 
 Such packages are other people's code that will run on this machine. So: wheels only, npm's scripts
 stay off, and a Python package that puts a .pth file with code (it would run at every start of that
-interpreter) into its environment is refused unless its module here says that this is known.
+interpreter) into its environment is refused unless its module here declares that this is known.
 """
 
 import shutil

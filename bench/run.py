@@ -27,7 +27,7 @@ SHOWN = (
     *("p50_us", "p99_us", "rate", "cpu_us", "first_p50_us", "start_ms", "rss_idle_mb", "rss_1000_mb"),
     *("python_calls", "c_calls"),
 )
-"""What a line of progress says of a measurement."""
+"""Return the line of progress for a measurement."""
 VERSION_OPTIONS = {"nginx": "-v", "haproxy": "-v"}
 
 

@@ -27,7 +27,7 @@ def found(name: str) -> Any:
     return thing
 
 
-def test_every_threat_has_a_defence_that_is_shown() -> None:
+def test_every_threat_has_a_defence_and_a_test() -> None:
     assert len(TABLE) > 10
     for line in TABLE:
         _, threat, response, shown, _ = line.split("|")
