@@ -32,7 +32,7 @@ class Sample:
 
 
 class Listener(Protocol):
-    """Who an exchange reports to."""
+    """Gets an exchange's reports."""
 
     def first_event(self, seconds: float) -> None:
         """The first event of a stream came."""

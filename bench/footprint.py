@@ -1,4 +1,4 @@
-"""What a peer costs when it does nothing: start, memory, disk."""
+"""The cost of an idle peer: start, memory, disk."""
 
 import importlib.metadata
 import json

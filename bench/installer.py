@@ -53,7 +53,7 @@ def _install(peer: Peer) -> bool:
 
 
 def commands(peer: Peer) -> list[list[str]]:
-    """What installs a peer, for its kind."""
+    """Return the command that installs a peer, for its kind."""
     folder = str(peer.folder)
     if peer.install.kind == "npm":
         flags = ["--ignore-scripts", "--no-audit", "--no-fund", "--no-save"]

@@ -41,7 +41,7 @@ LATE_SECONDS = 0.1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """What to send, where, how often.
+    """The requests, their destination and number.
 
     `requests` are whole requests; connection i sends number i modulo their count. `events` is how many
     deltas each stream must have, 0 when the response is not a stream. `seconds` is the part that counts.
@@ -150,7 +150,7 @@ class Run:
         self.recording = True
 
     def result(self, seconds: float) -> dict[str, object]:
-        """What the job measured; times in microseconds."""
+        """Return the job's measurements; times in microseconds."""
         late = sum(delay > LATE_SECONDS for delay in self.delays)
         return {
             "seconds": round(seconds, 4),

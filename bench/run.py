@@ -33,7 +33,7 @@ VERSION_OPTIONS = {"nginx": "-v", "haproxy": "-v"}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What to measure. `out` None: nothing is saved."""
+    """The selection of measurements. `out` None: nothing is saved."""
 
     rows: tuple[str, ...]
     peers: tuple[Peer, ...]
@@ -112,7 +112,7 @@ def save(out: Path, results: Results, lines: list[str]) -> None:
 
 
 def environment(plan: Plan) -> dict[str, Any]:
-    """What a reader must know about the machine and the run."""
+    """Return facts about the machine and the run that a reader needs."""
     return {
         "date": time.strftime("%Y-%m-%d %H:%M:%S %z"),
         "machine": f"{_cpu_model()}, {os.cpu_count()} cores, Linux {platform.release()}",

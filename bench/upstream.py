@@ -65,7 +65,7 @@ class Pacer:
 
 
 class Shared:
-    """What all connections of one upstream share."""
+    """State shared by all connections of one upstream."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop

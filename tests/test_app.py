@@ -176,7 +176,7 @@ async def test_proxy_from_os_environ(monkeypatch: pytest.MonkeyPatch) -> None:
     assert gateway.runtime.upstreams["up"].pool.origin.proxy == "http://proxy.example"
 
 
-# What every request meets.
+# Checks of every request.
 
 
 @pytest.mark.parametrize("path", ["/nowhere", "/v1", "/V1/Messages", "/v2/messages"])

@@ -93,7 +93,7 @@ TOP_LEVEL = {
     "pyproject.toml",
     "tests",
 }
-"""What the repository's top level may hold besides names that begin with a dot."""
+"""The allowed names at the repository's top level, besides those that begin with a dot."""
 
 DEPENDENCIES = {"h11", "orjson", "uvloop"}
 

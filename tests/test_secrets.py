@@ -172,7 +172,7 @@ async def test_good_responses(format: Format, internally: bool) -> None:
 
 @pytest.mark.parametrize("format", FORMATS)
 async def test_status_page_and_actions(format: Format) -> None:
-    """What an upstream quotes is there without the key; conversations are there by no name of the client's."""
+    """An upstream's message is there without the quoted key; conversations have no name of the client's."""
     message = f"you sent {ACCOUNT}-a@x"
     async with ScriptedUpstream() as up, watched(before(up, models={"m": "m"}), format) as g:
         up.script(error_response(429, "api_error", message, [("retry-after", "60")]))
@@ -200,7 +200,7 @@ async def test_status_page_and_actions(format: Format) -> None:
                 check(acted.body, repr(acted.headers))
 
 
-# What the gateway refuses.
+# Refusals of the gateway.
 
 
 BODIES: list[bytes] = [
@@ -267,7 +267,7 @@ async def test_invalid_requests(format: Format) -> None:
         check(*g.running.lines)
 
 
-# What upstreams do wrong.
+# Failures of upstreams.
 
 
 def spoiled(*events: bytes) -> list[Step]:

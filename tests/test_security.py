@@ -11,12 +11,12 @@ TABLE = [line for line in (ROOT / "SECURITY.md").read_text().splitlines() if lin
 
 
 def named(pattern: str) -> list[Any]:
-    """What the pattern finds: texts, or tuples of its groups."""
+    """Return the pattern's matches: texts, or tuples of its groups."""
     return re.findall(pattern, "\n".join(TABLE))
 
 
 def found(name: str) -> Any:
-    """What a dotted name below `gateway` stands for. Raises if there is nothing of the kind."""
+    """Return the object with a dotted name below `gateway`. Raises if there is none."""
     parts = name.split(".")
     module = parts[:1]
     while (ROOT / "gateway" / "/".join(module)).is_dir():

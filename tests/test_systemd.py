@@ -190,7 +190,7 @@ def test_socket_activation(tmp_path: Path, workers: str) -> None:
 
 
 def test_a_socket_beyond_loopback_needs_a_key(tmp_path: Path) -> None:
-    """Who may come in depends on where the handed socket listens, not on `server.host`."""
+    """Access depends on the address of the handed socket, not on `server.host`."""
     config = tmp_path / "gateway.toml"
     make = f"socket.create_server(('0.0.0.0', {free_port()})).detach()"
     with Spawned(activated(config, make), config) as gateway:

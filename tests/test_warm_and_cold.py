@@ -98,12 +98,9 @@ def script_for(target: str, body: Any) -> Script:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a request."""
-
     response: bytes
     """The client's bytes, without dates; the gateway's own ids are all the same."""
     requests: tuple[bytes, ...]
-    """What upstreams got."""
     line: str
     """The log line, without times and ids."""
 
@@ -170,7 +167,7 @@ WAYS = [
     after_another_key,
     after_other_heads,
 ]
-"""What happens before; gives the connection that the request is sent over."""
+"""Earlier traffic; returns the connection that the request is sent over."""
 
 
 def whole(raw: bytes) -> list[bytes]:

@@ -436,7 +436,7 @@ def child(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 @contextmanager
 def as_child() -> Iterator[None]:
-    """What a child does to the signals is undone."""
+    """The child's signal handlers are restored."""
     with workers.catch_signals(), pytest.raises(Exit):
         yield
 

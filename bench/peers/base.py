@@ -1,4 +1,4 @@
-"""What a peer is: a declaration that one small module per peer fills in.
+"""A peer: a declaration that one small module per peer fills in.
 
 A peer declares how it is installed, how it is started, what its config contains, and which rows it can do. A
 row it cannot do has a reason, which the report shows in place of a number.

@@ -1,4 +1,4 @@
-"""What must hold of a real llama.cpp server behind the gateway. Argument: the gateway's base URL."""
+"""Checks of a real llama.cpp server behind the gateway. Argument: the gateway's base URL."""
 
 import json
 import sys

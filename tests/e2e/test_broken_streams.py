@@ -68,7 +68,7 @@ def test_a_stream_that_stops(kind: str) -> None:
         after = [offset for offset in spread if delivered(offset) >= CONTENT and offset < len(WIRE)]
         break_at(after, script, check_wire)
         return
-    # Who gets no head cools a whole upstream down.
+    # A response without a head cools a whole upstream down.
     break_at(range(len(SSE_HEAD)), script, check_wire, alone=True)
     break_at([offset for offset in spread if offset >= len(SSE_HEAD)], script, check_wire)
 

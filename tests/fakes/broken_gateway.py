@@ -17,7 +17,7 @@ FRAMING = ("content-length", "transfer-encoding", "connection")
 
 @dataclass
 class Response:
-    """What the sound gateway responds, to be spoilt."""
+    """Responses of the sound gateway, to be spoilt."""
 
     status: int
     headers: Headers

@@ -213,7 +213,7 @@ class ScriptedUpstream:
         return f"http://127.0.0.1:{self.port}"
 
     def script(self, *scripts: Script) -> None:
-        """What comes next."""
+        """Replace the scripts for the next requests."""
         self.scripts = deque(scripts)
 
     def _next(self, request: Received) -> Script:

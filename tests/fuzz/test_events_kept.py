@@ -1,4 +1,4 @@
-"""What the decoder of an event stream must keep, the unfinished event's data and line, never exceeds its limit.
+"""The memory of the event decoder, for the incomplete event's data and line, never exceeds its limit.
 ValueError alone is raised, and only for an event or a line above the limit; without one the events are those of the
 standard."""
 

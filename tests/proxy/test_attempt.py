@@ -167,7 +167,7 @@ async def test_an_unknown_content_encoding() -> None:
         assert stage.requests[0].wire.is_closing()
 
 
-# What came of it.
+# Outcomes.
 
 
 @pytest.mark.parametrize(

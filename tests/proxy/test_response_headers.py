@@ -79,7 +79,7 @@ KEPT: list[tuple[list[bytes], bytes]] = [
     # A name may hold a percent sign, and this one is a secret's.
     ([b"anthropic-%b-token: %d"], b"anthropic-%b-token: %d\r\nrequest-id: req_ours\r\n"),
     # None of these heads has a template.
-    # What Connection names is of this hop.
+    # Fields named in Connection concern this hop only.
     ([b"Connection: close, Anthropic-Hop", b"anthropic-hop: 1"], b"request-id: req_ours\r\n"),
     ([b"request-id:x"], b"request-id: x\r\n"),
     ([b"retry-after: 1 "], b"retry-after: 1\r\nrequest-id: req_ours\r\n"),

@@ -1,4 +1,4 @@
-"""What a configuration builds: estimates that are corrected, and a `repr` without secrets."""
+"""The runtime of a configuration: estimates that are corrected, and a `repr` without secrets."""
 
 import orjson
 import pytest

@@ -315,7 +315,7 @@ def test_a_disabled_account_is_an_error_for_the_operator() -> None:
 
 
 def adopted(old: Scheduler, names: str) -> tuple[Scheduler, dict[str, Target]]:
-    """What a reload makes of `old`."""
+    """Return a scheduler that takes over from `old` as at a reload, and its targets."""
     upstreams = cast(names)
     new = Scheduler(upstreams)
     new.adopt(old)

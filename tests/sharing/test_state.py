@@ -260,7 +260,7 @@ def test_remote_bindings_are_bounded() -> None:
     assert [len(each) for each in kept] == [MAX_CONVERSATIONS] * 2
 
 
-# What else there is to know.
+# Other facts.
 
 
 def test_a_signature_given_here_is_known_there() -> None:

@@ -42,7 +42,7 @@ def soon(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Known(SharedState):
-    """What a process knows, as far as a transport is concerned: the later end wins."""
+    """The facts of a process, as far as a transport is concerned: the later end wins."""
 
     def __init__(self) -> None:
         super().__init__(time.monotonic, time.time)

@@ -1,4 +1,4 @@
-"""What a soak saw, as Markdown."""
+"""The report of a soak, as Markdown."""
 
 import re
 from collections import Counter

@@ -1,4 +1,4 @@
-"""What the soak's clients do, which outcomes explain themselves, and the configuration for it: tables.
+"""The scenarios of the soak's clients, their expected outcomes, and the configuration: tables.
 
 An outcome is a short word: `json`, `stream` (whole, grammar right), `stream, then error` (an error
 event as its last), `status NNN`, `left` (the client went away on purpose). Anything that a scenario

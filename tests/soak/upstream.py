@@ -1,4 +1,4 @@
-"""What the soak's upstream does for each behaviour that a wire model names, most of them bad: a table of scripts."""
+"""The soak's upstream for each behaviour that a wire model names, most of them bad: a table of scripts."""
 
 import re
 import time

@@ -42,7 +42,6 @@ class OneRequest:
         coding: str = "",
     ) -> None:
         self.lines: list[str] = []
-        """The log lines."""
         log = AccessLog(self.lines.append, "json", "debug")
         self.runtime = Gateway(config(upstream("http://up.example")), log, environ={}).runtime
         self.wire = Wire()
@@ -80,7 +79,7 @@ class OneRequest:
 
     @property
     def body(self) -> bytes:
-        """What came behind the head."""
+        """The bytes after the head."""
         return self.sent.partition(b"\r\n\r\n")[2]
 
     @property

@@ -145,7 +145,7 @@ EDGES = near((at for at in range(len(WIRE) + 1) if delivered(at) in STOPS), len(
 
 
 def events_of(body: bytes) -> list[Event]:
-    """What a client makes of `body`, pings aside: our decoder and the official SDK's must agree."""
+    """Return the events that a client reads in `body`, without pings: our decoder and the official SDK's must agree."""
     ours = [event for event in EventDecoder().feed(body) if event.name != "ping"]
     theirs = [
         Event(event.event or "", event.data.encode())

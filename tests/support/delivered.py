@@ -1,4 +1,4 @@
-"""What came of an upstream's response that was fed by hand, read for read: from its connection to the client's."""
+"""The outcome of an upstream's response that is fed read by read: from its connection to the client's."""
 
 import asyncio
 from typing import TYPE_CHECKING, cast

@@ -1,4 +1,4 @@
-"""What came of bytes that were fed by hand, read for read. At the end nothing may be left of the connections."""
+"""The outcome of bytes that are fed read by read. At the end nothing may be left of the connections."""
 
 import asyncio
 import re
@@ -74,7 +74,7 @@ _RESPONSE = re.compile(
 
 @dataclass(frozen=True)
 class Visit:
-    """What came of a client's bytes, before the client left."""
+    """The outcome of a client's bytes, before the client left."""
 
     sent: bytes
     """All that was written, without Date."""

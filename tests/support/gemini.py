@@ -61,7 +61,7 @@ def detail(kind: str, **fields: object) -> dict[str, object]:
     return {"@type": f"type.googleapis.com/google.rpc.{kind}", **fields}
 
 
-# What a client gets.
+# Responses to clients.
 
 
 def message_of(response: Response) -> dict[str, Any]:

@@ -114,7 +114,7 @@ def _steps(function: Callable[[Any], object], value: object) -> int:
             looked_at = argument.__self__
             steps += len(looked_at) // 64 if isinstance(looked_at, (str, bytes, bytearray, list)) else 0
 
-    # What measures the coverage of tests may trace as well.
+    # Coverage measurement may trace as well.
     before = sys.gettrace()
     sys.settrace(line)
     sys.setprofile(call)

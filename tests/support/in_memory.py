@@ -76,7 +76,7 @@ class WireClient(Client):
 
 
 class InMemory:
-    """What `in_memory` gives."""
+    """A gateway whose clients and upstreams are wires."""
 
     def __init__(
         self,
@@ -86,7 +86,6 @@ class InMemory:
         format: Literal["text", "json"] = "text",
     ) -> None:
         self.lines: list[str] = []
-        """The log lines."""
         self.requests: list[UpstreamRequest] = []
         """Every request that reached an upstream, in order."""
         self.wires: list[tuple[Origin, Wire]] = []

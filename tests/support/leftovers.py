@@ -1,4 +1,4 @@
-"""What of a gateway is still in the loop when it should be gone: tasks, timers, connections.
+"""Objects of a gateway that are still in the loop when they should be gone: tasks, timers, connections.
 
 Looks into the standard loop's own tables; of another loop it sees only the tasks.
 """

@@ -67,7 +67,6 @@ class Running:
     def __init__(self, gateway: Gateway, lines: list[str]) -> None:
         self.gateway = gateway
         self.lines = lines
-        """The log lines."""
 
     @property
     def port(self) -> int:

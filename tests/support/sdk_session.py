@@ -65,7 +65,6 @@ def tool_loop(client: Anthropic, *, streamed: bool) -> dict[str, Any]:
 
 
 def error_of(call: Any) -> dict[str, Any]:
-    """What a failing call raised."""
     try:
         call()
     except anthropic.APIStatusError as error:

@@ -106,7 +106,7 @@ class Spawned:
 
 
 def limited(ulimit: str) -> list[str]:
-    """What to put before a command so that it runs with other limits: options of the shell's `ulimit`."""
+    """Return a command's prefix that runs it with other limits: options of the shell's `ulimit`."""
     return ["/bin/sh", "-c", f'ulimit {ulimit} && exec "$@"', "sh"]
 
 

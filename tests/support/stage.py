@@ -45,7 +45,7 @@ def account_of(request: Received) -> str:
 
 
 class Stage:
-    """What `staged` gives."""
+    """A running gateway with its scripted upstreams."""
 
     def __init__(self, running: Running, requests: list[tuple[float, Received]]) -> None:
         self.running = running
@@ -69,12 +69,11 @@ class Stage:
         return transcript(self.requests, began, self.now, response)
 
     def cooling(self) -> dict[str, float]:
-        """See below."""
         return cooling(self.running)
 
 
 def cooling(running: Running) -> dict[str, float]:
-    """What cools down, and for how many seconds in all: `up`, `up/a` or `up/a m`."""
+    """Return the cool-downs and their whole lengths in seconds: `up`, `up/a` or `up/a m`."""
     found: dict[str, float] = {}
     for account in running.gateway.runtime.scheduler.snapshot(0.0):
         name = f"{account.upstream}/{account.account.partition('@')[0]}"

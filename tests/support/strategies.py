@@ -43,7 +43,7 @@ def _apply(data: bytes, edits: list[tuple[int, int, bytes]]) -> bytes:
     return data
 
 
-# What a client sends on a connection: requests of the conformance table.
+# Clients' bytes: requests of the conformance table.
 
 REQUESTS = edited(
     st.lists(st.sampled_from([case.sent for case in CASES if len(case.sent) < 500]), max_size=4).map(
@@ -52,7 +52,7 @@ REQUESTS = edited(
     [b"\r\n", b"\n", b"\r", b"\r\n\r\n", b" ", b":", b"0", b"5", b"\x00", b"\x16", b";", b"close"],
 )
 
-# What an upstream responds.
+# Upstreams' responses.
 
 _STARTS = [
     *[b"HTTP/1.1 200 OK\r\n"] * 2,

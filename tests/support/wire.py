@@ -11,7 +11,7 @@ _DATE = re.compile(rb"date: [A-Z][a-z]{2}, [0-9]{2} [A-Z][a-z]{2} [0-9]{4} [0-9:
 
 
 class Wire(asyncio.Transport):
-    """What a protocol sees of its connection; the peer is the test."""
+    """A connection's transport; the peer is the test."""
 
     def __init__(self, *, half_close: bool = True, peer: object = ("192.0.2.1", 1234)) -> None:
         super().__init__({"peername": peer})

@@ -238,7 +238,7 @@ def test_reasoning_after_a_call_is_remembered_under_its_id() -> None:
         assert elsewhere["messages"][1].keys() == {"role", "content", "tool_calls"}
 
 
-# What hosts demand.
+# Requirements of hosts.
 
 
 def test_reasoning_that_is_required_is_a_blank_where_there_is_none() -> None:

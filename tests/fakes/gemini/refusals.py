@@ -1,4 +1,4 @@
-"""What the fake refuses with, in Google's words."""
+"""Refusals of the fake, in Google's words."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -1,4 +1,4 @@
-"""What Google refuses beyond shape, in its words; Vertex AI refuses more than the Gemini API.
+"""Google's rules beyond shape, with its error messages; Vertex AI refuses more than the Gemini API.
 
 Turns need not alternate: both endpoints take two contents of a user's in a row.
 """
@@ -123,7 +123,7 @@ def check_signatures(contents: list[Content], *, known: bool) -> None:
 
 
 def _signatures_for(part: Part, calls: list[Part]) -> list[str]:
-    """What may stand on a part: a thought may bring the signature of the call that it led to."""
+    """Return the signatures that a part may have: a thought may have that of the call that it led to."""
     if "functionCall" in part:
         return [signed(part["functionCall"])]
     if part.get("thought") is True:
