@@ -276,7 +276,7 @@ ENVIRONMENT = [
 
 
 @pytest.mark.parametrize(("arguments", "url", "key"), ENVIRONMENT)
-def test_env_prints_what_a_shell_can_evaluate(
+def test_env_output_is_evaluated_by_a_shell(
     capsys: pytest.CaptureFixture[str], config_file: Path, arguments: list[str], url: str, key: str
 ) -> None:
     assert cli.main(["env", *arguments]) == 0

@@ -84,7 +84,7 @@ def test_healthcheck_of_the_image() -> None:
     assert cli.make_parser().parse_args(words[1:])
 
 
-def test_the_image_gets_what_it_copies() -> None:
+def test_copied_files_are_in_dockerignore_and_exist() -> None:
     let_in = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line[:1] == "!"}
     copied = {
         name
@@ -149,7 +149,7 @@ def test_compose_mounts_existing_files_read_only() -> None:
 
 
 @pytest.mark.parametrize("name", ["gateway", "replica"])
-def test_compose_gives_a_gateway_what_its_configuration_names(tmp_path: Path, name: str) -> None:
+def test_compose_provides_the_configured_variables_and_files(tmp_path: Path, name: str) -> None:
     service = COMPOSE["services"][name]
     assert cli.make_parser().parse_args(service["command"])
     assert service["build"] == "."

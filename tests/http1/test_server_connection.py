@@ -617,7 +617,7 @@ async def test_a_body_that_is_refused_while_pieces_wait(body: bytes, message: by
     assert (visit.state, visit.wire.reading) == ("LINGER", True)
 
 
-def test_a_body_falls_silent_when_its_pieces_are_read() -> None:
+def test_body_timeout_starts_after_the_last_piece() -> None:
     async def visit() -> float:
         visit = Visit()
         visit.feed(SMALL_CHUNKS[:-5])

@@ -26,7 +26,7 @@ async def test_address_and_key_from_the_configuration() -> None:
         assert "canary-key" not in repr(peer)
 
 
-async def test_a_certificate_of_its_own_is_trusted(tmp_path: Path) -> None:
+async def test_the_configured_certificate_is_trusted(tmp_path: Path) -> None:
     cert = trustme.CA().issue_cert("127.0.0.1")
     files = tmp_path / "cert.pem", tmp_path / "key.pem"
     cert.cert_chain_pems[0].write_to_path(files[0])

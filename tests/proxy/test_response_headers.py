@@ -155,7 +155,7 @@ def test_a_masked_account(account: str, shown: str) -> None:
         ("none", b""),
     ],
 )
-def test_who_served_a_request(expose: Any, expected: bytes) -> None:
+def test_headers_that_name_the_account(expose: Any, expected: bytes) -> None:
     assert routing_lines(Server(expose=expose), "work@example.com", "glm-4.7") == expected
     assert routing_lines(Server(expose=expose), "", "glm-4.7") == b""
     assert (shown_account(Server(expose=expose), "a@x") == "") is (expose == "none")

@@ -246,7 +246,7 @@ async def test_an_event_too_long_to_parse_is_passed_on() -> None:
         event("new_kind"),
     ],
 )
-async def test_what_a_client_would_lose_is_content(first: bytes) -> None:
+async def test_events_with_content(first: bytes) -> None:
     stage = raw()
     stage.feed(*chunks(START, first))
     assert stage.calls == [COMMIT]
