@@ -18,8 +18,9 @@ USER 10001:10001
 WORKDIR /
 EXPOSE 8045
 STOPSIGNAL SIGTERM
+# Port, TLS and key are those of the configuration.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=5s --retries=3 \
-  CMD ["gateway", "status", "--url", "http://127.0.0.1:8045", "--quiet"]
+  CMD ["gateway", "status", "--quiet"]
 ENTRYPOINT ["gateway"]
 # The configuration is /etc/gateway/gateway.toml. Whoever is outside the container reaches it only where it listens on
 # all addresses, and then a key is asked for.

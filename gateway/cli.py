@@ -9,8 +9,9 @@ import os
 import sys
 from argparse import ArgumentParser, ArgumentTypeError, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from functools import partial
+from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -68,7 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     stdio.open_missing()
     log_format = "text"
     try:
-        options = make_parser().parse_args(arguments)
+        options = _parsed(arguments)
         log_format = getattr(options, "log_format", log_format)
         command: Callable[[Namespace], int] = options.command
         code = command(options)
@@ -78,9 +79,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         code = INTERRUPTED
     except SystemExit as left:
-        # argparse has printed its help or the error.
         code = left.code if isinstance(left.code, int) else WRONG
     return print_text("", end="") or code
+
+
+def _parsed(arguments: Sequence[str] | None) -> Namespace:
+    """Parse arguments. Raises SystemExit when the help or an error has been printed."""
+    # Depending on its version, argparse raises OSError where its help cannot be written, or ignores that.
+    help = StringIO()
+    try:
+        with redirect_stdout(help):
+            return make_parser().parse_args(arguments)
+    except SystemExit as left:
+        raise SystemExit(print_text(help.getvalue(), end="") or left.code) from None
 
 
 def make_parser() -> ArgumentParser:

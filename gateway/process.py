@@ -153,7 +153,7 @@ async def run_gateway(
         for warning in (*config.warnings, *proxy_warnings(os.environ)):
             log.warning(warning)
     first_log = log if first else AccessLog(lambda line: None)
-    asyncio.get_running_loop().set_exception_handler(partial(_log_loop_error, log))
+    log_loop_errors(log)
     config = fit_to_limit(config, first_log.warning)
     sharing = None if share is None else share()
     try:
@@ -288,10 +288,18 @@ def _warnings_in_force(config: Config, running: Config) -> list[str]:
     ]
 
 
+def log_loop_errors(log: AccessLog) -> None:
+    """Have the running loop's errors logged, in place of tracebacks on stderr."""
+    asyncio.get_running_loop().set_exception_handler(partial(_log_loop_error, log))
+
+
 def _log_loop_error(log: AccessLog, loop: asyncio.AbstractEventLoop, context: Mapping[str, Any]) -> None:
     """Log what the loop reports: that descriptors ran out, or that a callback failed. One line, as for a request that
     fails: a traceback would show the error's text, which may hold a part of a body."""
     error = context.get("exception")
+    if isinstance(error, socket.gaierror):
+        # uvloop lets a lookup of a name go on whose caller has left.
+        return
     # A callback is described with its arguments.
     what = "a callback failed" if "handle" in context else context["message"]
     if isinstance(error, OSError):

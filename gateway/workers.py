@@ -206,7 +206,8 @@ class Supervisor:
     def _timeout(self) -> float | None:
         """Return the seconds until the next timed action; None if only messages matter."""
         times = [self._deadline] if self._stops else [worker.due for worker in self._empty()]
-        return max(0.0, min(times) - time.monotonic()) if times else None
+        due = min(times, default=math.inf)
+        return max(0.0, due - time.monotonic()) if due < math.inf else None
 
     def _fill(self) -> None:
         for worker in self._empty():

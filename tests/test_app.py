@@ -185,7 +185,9 @@ async def test_a_path_that_is_not_served(method: str, path: str) -> None:
     async with running(config()) as g:
         response = await fetch(g.port, method, path + "?key=canary")
         message = made_here(response, 404, "not_found_error")
-        advice = f": set the client's base URL to {g.url} (without /v1)" if "v2" in path else ""
+        advice = (
+            f": set the client's base URL to {g.url} (without /v1)" if path in ("/v1", "/v2/messages") else ""
+        )
         assert message == f"nothing is served at {path}{advice}"
         await settle()
         assert f"{method} {path} 404 refused" in g.lines[0]

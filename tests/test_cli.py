@@ -180,7 +180,7 @@ def test_a_wrong_handover(
     assert capsys.readouterr().err == "gateway: systemd: descriptor 3 is a pumpkin\n"
 
 
-@pytest.mark.parametrize("command", ["serve", "check", "env"])
+@pytest.mark.parametrize("command", ["serve", "check"])
 def test_a_wrong_configuration(capsys: pytest.CaptureFixture[str], config_file: Path, command: str) -> None:
     config_file.write_text("[server]\nport = -1\n" + CONFIG.replace("ZAI_KEY_1", "ZAI_KEY_9"))
     assert cli.main([command]) == 2
@@ -210,7 +210,7 @@ def test_mistakes_are_json_where_the_log_is(capsys: pytest.CaptureFixture[str], 
     assert lines[0]["message"] == "server.port: must be from 0 to 65535"
 
 
-@pytest.mark.parametrize("command", [["serve"], ["check"], ["env"], ["config", "path"]])
+@pytest.mark.parametrize("command", [["serve"], ["check"], ["config", "path"]])
 def test_no_configuration_at_all(
     capsys: pytest.CaptureFixture[str], elsewhere: Path, command: list[str]
 ) -> None:
@@ -220,6 +220,65 @@ def test_no_configuration_at_all(
         f"{elsewhere}/xdg/gateway/gateway.toml, {elsewhere}/etc/gateway.toml. "
         "Run `gateway init` to write one, or use --config\n"
     )
+
+
+@pytest.mark.parametrize("command", ["status", "env"])
+def test_a_running_gateway_can_also_be_named_by_its_address(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    elsewhere: Path,
+    command: str,
+) -> None:
+    hint = (
+        "\ngateway: or say where the gateway runs with --url, and its key with --key: no configuration is needed "
+        "then\n"
+    )
+    assert cli.main([command]) == 2
+    assert capsys.readouterr().err.endswith(hint)
+    (elsewhere / "gateway.toml").write_text(CONFIG)
+    monkeypatch.delenv("ZAI_KEY_1")
+    assert cli.main([command]) == 2
+    assert capsys.readouterr().err.endswith(hint)
+
+
+def test_a_place_whose_file_cannot_be_read_is_no_missing_file(
+    capsys: pytest.CaptureFixture[str], elsewhere: Path
+) -> None:
+    # Docker makes a directory where the file to mount does not exist.
+    (elsewhere / "etc" / "gateway.toml").mkdir(parents=True)
+    assert cli.main(["check"]) == 2
+    assert (
+        capsys.readouterr().err == f"gateway: {elsewhere}/etc/gateway.toml: cannot be read: Is a directory\n"
+    )
+
+
+def test_a_working_directory_that_is_gone(
+    capsys: pytest.CaptureFixture[str], elsewhere: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (elsewhere / "gone").mkdir()
+    monkeypatch.chdir(elsewhere / "gone")
+    (elsewhere / "gone").rmdir()
+    assert cli.main(["check"]) == 2
+    assert capsys.readouterr().err == "gateway: the working directory does not exist: change to another one\n"
+
+
+@pytest.mark.parametrize("name", ["a\nb.toml", "a\x1b[31m.toml", "J\udcf6rg.toml"])
+def test_a_file_name_is_shown_on_one_line(capsys: pytest.CaptureFixture[str], name: str) -> None:
+    shown = ascii(name)[1:-1]
+    assert cli.main(["check", name]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.endswith(f"/{shown}: cannot be read: No such file or directory")
+    Path(name).write_text("[upstreams]\nx = 1")
+    assert cli.main(["check", name]) == 2
+    assert capsys.readouterr().err.splitlines()[-1].endswith(f"/{shown}")
+
+
+@pytest.mark.parametrize("arguments", [["serve"], ["check"], ["status"]])
+def test_an_empty_file_name_is_none(
+    capsys: pytest.CaptureFixture[str], config_file: Path, arguments: list[str]
+) -> None:
+    assert cli.main([*arguments, "--config", ""]) == 2
+    assert capsys.readouterr().err.startswith("gateway: --config: is empty\n")
 
 
 def test_config_path_is_the_file_that_is_used(
@@ -271,6 +330,7 @@ def test_check_finds_errors_of_serving(capsys: pytest.CaptureFixture[str], confi
 ENVIRONMENT = [
     ([], "http://127.0.0.1:8045", "any-text"),
     (["--url", "http://gateway.lan:1"], "http://gateway.lan:1", "any-text"),
+    (["--url", "gateway.lan:1/v1/"], "http://gateway.lan:1", "any-text"),
     (["--key", "k"], "http://127.0.0.1:8045", "k"),
 ]
 
@@ -401,9 +461,12 @@ def test_each_help_has_two_examples_that_parse(capsys: pytest.CaptureFixture[str
         ("closed pipe", 141, ""),
     ],
 )
-@pytest.mark.parametrize("arguments", [["check"], ["--version"], ["--help"], ["help", "serve"]])
+@pytest.mark.parametrize(
+    ("arguments", "unbuffered"),
+    [(["check"], ""), (["--version"], "1"), (["--help"], ""), (["--help"], "1"), (["help", "serve"], "")],
+)
 def test_broken_pipe_is_no_traceback(
-    config_file: Path, target: str, code: int, errors: str, arguments: list[str]
+    config_file: Path, target: str, code: int, errors: str, arguments: list[str], unbuffered: str
 ) -> None:
     if target == "closed pipe":
         reader, output = os.pipe()
@@ -411,7 +474,7 @@ def test_broken_pipe_is_no_traceback(
     else:
         output = os.open(target, os.O_WRONLY)
     command = [sys.executable, "-m", "gateway", *arguments]
-    environ = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": ""}
+    environ = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": unbuffered}
     try:
         run = subprocess.run(
             command, stdout=output, stderr=subprocess.PIPE, text=True, check=False, env=environ
@@ -438,6 +501,15 @@ def test_the_exit_code_of_output_that_failed(
     monkeypatch.setattr(stdio, "write", lambda text: error if text.strip() else None)
     assert cli.main(["--version"]) == code
     assert capsys.readouterr() == ("", errors)
+
+
+def test_the_exit_code_of_errors_that_cannot_be_printed(monkeypatch: pytest.MonkeyPatch) -> None:
+    with open("/dev/full", "w", buffering=1) as full:
+        monkeypatch.setattr(sys, "stderr", full)
+        assert cli.main(["check", "nosuch"]) == 2
+        monkeypatch.undo()
+        with pytest.raises(OSError):
+            full.close()
 
 
 @pytest.mark.parametrize("descriptor", [0, 1, 2])

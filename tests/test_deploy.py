@@ -7,6 +7,7 @@ import shutil
 import socket
 import ssl
 import subprocess
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
@@ -63,6 +64,23 @@ def test_each_configuration_is_valid_and_warns_of_nothing(tmp_path: Path, name: 
     assert (found.sharing.secret is None) == (name == "one.toml")
 
 
+@pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="systemd is not here")
+def test_systemd_accepts_the_units(tmp_path: Path) -> None:
+    # What the service starts need not be installed here.
+    service = (DEPLOY / "gateway.service").read_text()
+    service = re.sub(r"^ExecStart=\S+", f"ExecStart={sys.executable}", service, flags=re.MULTILINE)
+    (tmp_path / "gateway.service").write_text(service)
+    shutil.copy(DEPLOY / "gateway.socket", tmp_path)
+    command = ["systemd-analyze", "verify", "gateway.service", "gateway.socket"]
+    run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (run.returncode, run.stderr) == (0, "")
+
+
+def test_readme_names_each_file() -> None:
+    told = (ROOT / "README.md").read_text() + (ROOT / "compose.yaml").read_text()
+    assert [file.name for file in DEPLOY.iterdir() if file.name not in told] == []
+
+
 # The image.
 
 
@@ -81,7 +99,9 @@ def test_healthcheck_of_the_image() -> None:
     (check,) = re.findall(r"^ *HEALTHCHECK .* CMD (.*)$", DOCKERFILE, re.MULTILINE)
     words = json.loads(check)
     assert words[0] == "gateway"
-    assert cli.make_parser().parse_args(words[1:])
+    # Port, TLS and key are the configuration's.
+    options = cli.make_parser().parse_args(words[1:])
+    assert (options.quiet, options.url, options.key) == (True, None, None)
 
 
 def test_copied_files_are_in_dockerignore_and_exist() -> None:

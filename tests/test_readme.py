@@ -3,9 +3,6 @@
 import inspect
 import re
 import shlex
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -61,6 +58,13 @@ def test_each_command_parses(text: str) -> None:
     assert len(commands) > 12
     for command in commands:
         assert cli.make_parser().parse_args(shlex.split(command)), command
+
+
+def test_links_lead_somewhere() -> None:
+    headings = re.findall(r"^#+ (.*)", README, re.MULTILINE)
+    anchors = {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}
+    for link in re.findall(r"\]\(([^)]+)\)", README + CHINESE):
+        assert link[1:] in anchors if link.startswith("#") else (ROOT / link).exists(), link
 
 
 TRANSLATED = {
@@ -137,8 +141,7 @@ def test_each_verdict_on_a_cache_is_explained() -> None:
 
 
 def test_the_metrics_and_their_labels_are_the_codes() -> None:
-    section = README.partition("## Metrics")[2].partition("## Response headers")[0]
-    table, _, rules = section.partition("Rules worth an alert")
+    table = README.partition("## Metrics")[2].partition("## Response headers")[0]
     documented: dict[str, set[str]] = {}
     for row in re.findall(r"^\| (`\w+_.*) \|$", table, re.MULTILINE):
         names, labels = (re.findall(r"`(\w+)`", cell) for cell in row.split("|")[:2])
@@ -146,6 +149,7 @@ def test_the_metrics_and_their_labels_are_the_codes() -> None:
     # Two of one row have a label each.
     documented["gateway_repairs_total"], documented["gateway_cures_total"] = {"repair"}, {"cure"}
     assert documented == {name: set(family.labels) for name, family in FAMILIES.items()}
+    rules = (ROOT / "fixtures/deploy/alerts.yml").read_text()
     used = re.findall(r"\b((?:gateway|process)_\w+)(?:\{(\w+)=)?", rules)
     assert len(used) >= 5
     for name, label in used:
@@ -157,7 +161,7 @@ def test_the_metrics_and_their_labels_are_the_codes() -> None:
 
 def test_the_map_of_modules_is_the_tree() -> None:
     mapped, package = set(), ""
-    for line in README.partition("### Modules")[2].partition("## How fast")[0].splitlines():
+    for line in README.partition("### Modules")[2].partition("</details>")[0].splitlines():
         name = line.split(" ")[0]
         if name.endswith("/"):
             package = "" if name == "gateway/" else name
@@ -165,15 +169,3 @@ def test_the_map_of_modules_is_the_tree() -> None:
             mapped.add(package + found[1])
     tree = {str(path.relative_to(ROOT / "gateway")) for path in (ROOT / "gateway").rglob("*.py")}
     assert mapped == {name for name in tree if not name.endswith("__init__.py")}
-
-
-@pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="systemd is not here")
-def test_systemd_accepts_the_units(tmp_path: Path) -> None:
-    service, socket = blocks("ini")
-    # The program that it starts need not be installed here.
-    service = re.sub(r"^ExecStart=\S+", f"ExecStart={sys.executable}", service, flags=re.MULTILINE)
-    (tmp_path / "gateway.service").write_text(service)
-    (tmp_path / "gateway.socket").write_text(socket)
-    command = ["systemd-analyze", "verify", "gateway.service", "gateway.socket"]
-    run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert (run.returncode, run.stderr) == (0, "")

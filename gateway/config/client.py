@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Any
+from urllib.parse import urlsplit
 
 from gateway.config.presets import PRESETS
 from gateway.config.values import Config
@@ -48,7 +49,7 @@ def no_proxy(base_url: str, environ: Mapping[str, str]) -> str:
     """Return the NO_PROXY that exempts `base_url` from a client's proxy; "" if none is needed."""
     if not any(environ.get(name) or environ.get(name.lower()) for name in PROXY_VARIABLES):
         return ""
-    host = base_url.partition("://")[2].rpartition(":")[0].strip("[]")
+    host = urlsplit(base_url).hostname or ""
     exempt = [part.strip() for part in (environ.get("NO_PROXY") or environ.get("no_proxy") or "").split(",")]
     if host in exempt or "*" in exempt:
         return ""
@@ -79,11 +80,7 @@ def settings(config: Config, windows: Mapping[str, int] = MappingProxyType({})) 
 def named_models(config: Config) -> set[str]:
     """Return the models that the tables name. Clients know others by themselves, better than any list does."""
     found = {model for upstream in config.upstreams for model in upstream.models.values()}
-    names = {upstream.name for upstream in config.upstreams}
-    for model in config.models.values():
-        prefix, slash, rest = model.partition("/")
-        found.add(rest if slash and prefix in names else model)
-    return found
+    return found | {_without_upstream(config, model) for model in config.models.values()}
 
 
 def context_windows(config: Config, listed: Mapping[str, int]) -> dict[str, int]:
@@ -92,12 +89,15 @@ def context_windows(config: Config, listed: Mapping[str, int]) -> dict[str, int]
     The configuration's values replace those that upstreams list.
     """
     found = {model: listed[model] for model in named_models(config) if model in listed}
-    names = {upstream.name for upstream in config.upstreams}
     for table in (config.contexts, *(upstream.contexts for upstream in config.upstreams)):
-        for model, context in table.items():
-            prefix, slash, rest = model.partition("/")
-            found[rest if slash and prefix in names else model] = context
+        found.update({_without_upstream(config, model): context for model, context in table.items()})
     return found
+
+
+def _without_upstream(config: Config, target: str) -> str:
+    """Return the model of a target of `[models]`, which may be `upstream/model`."""
+    prefix, slash, model = target.partition("/")
+    return model if slash and any(prefix == upstream.name for upstream in config.upstreams) else target
 
 
 def listed_windows(models: Iterable[Mapping[str, Any]]) -> dict[str, int]:

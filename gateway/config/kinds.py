@@ -139,6 +139,8 @@ class UpstreamKind(NamedTuple):
     """The default; empty: the file must give one."""
     check_url: Callable[[str], str] = url_before_version
     """Normalizes a base URL. Raises Mistake."""
+    version_in_url: bool = False
+    """Its base URLs end in the API's version."""
     defaults: Preset = MappingProxyType({})
     """Defaults of keys for all upstreams of this kind; a preset and the file override them."""
     options: type[Any] | None = None
@@ -306,6 +308,7 @@ OPENAI = UpstreamKind(
     presets={name: preset.values for name, preset in OPENAI_PRESETS.items()},
     local_presets=frozenset(name for name, preset in OPENAI_PRESETS.items() if preset.local),
     check_url=openai_url,
+    version_in_url=True,
     defaults={"auth_header": "authorization"},
     keys={
         "auth_header": one_of("authorization", "api-key", "x-api-key"),

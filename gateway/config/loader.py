@@ -5,13 +5,14 @@ single values. This reads nothing but the configuration and the files it names; 
 """
 
 import os
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypedDict, TypeVar, Unpack
 
 from gateway.config.addresses import host_name, origin
 from gateway.config.models import divide, model_table, model_warnings
-from gateway.config.parsers import boolean, check_word, duration, integer, one_of, pem, secret, size
+from gateway.config.parsers import MAX_FILE, boolean, check_word, duration, integer, one_of, pem, secret, size
 from gateway.config.reading import (
     Mistake,
     Parser,
@@ -168,14 +169,15 @@ def places(environ: Mapping[str, str], cwd: Path) -> tuple[Path, ...]:
 
 
 def find(explicit: str | None, environ: Mapping[str, str], cwd: Path) -> Path | None:
-    """Return the configuration file: `--config`, `$GATEWAY_CONFIG`, else the first of `places` that exists.
+    """Return the configuration file: `--config`, `$GATEWAY_CONFIG`, else the first of `places` where something is,
+    readable or not.
 
     A file with an explicit name is returned whether it exists or not. Return None if there is no file.
     """
     named = explicit or environ.get("GATEWAY_CONFIG")
     if named:
         return cwd / named
-    return next((place for place in places(environ, cwd) if os.path.isfile(place)), None)
+    return next((place for place in places(environ, cwd) if os.path.lexists(place)), None)
 
 
 class Options(TypedDict, total=False):
@@ -192,13 +194,15 @@ def load(path: Path, environ: Mapping[str, str], **options: Unpack[Options]) -> 
     try:
         with open(path, "rb") as file:
             mode = os.fstat(file.fileno()).st_mode
-            data = file.read()
+            data = file.read(MAX_FILE + 1)
     except OSError as error:
         raise _failure(f"{path}: cannot be read: {os.strerror(error.errno or 0)}") from None
+    if len(data) > MAX_FILE:
+        raise _failure(f"{path}: is larger than 1 MiB: is it a configuration?")
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise _failure(f"{path}: is not UTF-8 at byte {error.start}") from None
+        raise _failure(f"{path}: is not UTF-8 at byte {error.start}: save it as UTF-8") from None
     # On other systems the permission bits do not say who can read the file.
     open_to_others = os.name == "posix" and mode & 0o044 != 0
     return parse(text, environ, path=path, open_to_others=open_to_others, **options)
@@ -262,6 +266,10 @@ def _document(text: str, name: str) -> dict[str, Any]:
             place = f"line {len(lines)}, column {len(lines[-1]) + 1}"
         if text.lstrip().startswith("{"):
             message += "; the file is TOML, not JSON"
+        elif message.startswith(("Invalid hex", "Unescaped '\\'")):
+            message += "; write a backslash twice, or the text in single quotes"
+        elif re.search("[\u2018-\u201f]", text):
+            message += "; quotes must be straight"
         raise _failure(f"{name}, {place}: {message}" if place else f"{name}: {message}") from None
 
 

@@ -31,7 +31,7 @@ class ModelTarget(NamedTuple):
 
 def target(reading: Reading, path: str, value: object) -> ModelTarget:
     """Read one model: its name, or a table with its name and context window."""
-    if isinstance(value, dict) and value and value.keys() <= TARGET.keys():
+    if isinstance(value, dict) and value.keys() & TARGET.keys():
         found = read_table(reading, path, value, TARGET)
         if "model" not in value:
             reading.problem(f"{path}.model", "missing: a table says which model has this context")
@@ -43,7 +43,7 @@ def model_name(reading: Reading, path: str, value: object) -> str:
     """Read one model's name."""
     if isinstance(value, dict):
         # TOML reads `claude-3.5-haiku = "x"` as a table in a table.
-        name = path.rpartition("models.")[2]
+        name = path.rpartition("models.")[2].strip('"')
         while isinstance(value, dict) and value:
             key, value = next(iter(value.items()))
             name += f".{key}"

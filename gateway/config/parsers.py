@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from gateway.config.reading import Mistake, Parser, Reading, wrong_type
+from gateway.config.reading import Mistake, Parser, Reading, nearest, wrong_type
 from gateway.config.secret import Secret
 
 SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
@@ -104,7 +104,8 @@ def choice(**words: Any) -> Parser:
         if not isinstance(value, str):
             raise wrong_type(f"one of {listed}", value)
         if value not in words:
-            raise Mistake(f"must be one of {listed}")
+            meant = nearest(value, words)
+            raise Mistake(f"must be one of {listed}" + (f'; did you mean "{meant}"?' if meant else ""))
         return words[value]
 
     return parse
@@ -173,7 +174,7 @@ def resolve(reading: Reading, value: object) -> str:
     else:
         file = reading.file(parts[2])
         source = f"file {file}"
-        found = read_file(file).decode("utf-8", "replace").strip()
+        found = read_file(file).decode("utf-8-sig", "replace").strip()
     if not found:
         raise Mistake(f"{source} is empty")
     if re.fullmatch(QUOTED, found):

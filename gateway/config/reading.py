@@ -104,7 +104,7 @@ def nearest(word: str, known: Collection[str]) -> str | None:
     """Return the known word that was probably meant, or None."""
     from difflib import get_close_matches
 
-    close = get_close_matches(word.lower(), known, n=1)
+    close = get_close_matches(word.lower(), known, n=1, cutoff=0.61)
     return close[0] if close else None
 
 

@@ -22,7 +22,7 @@ _MAIN = """\
 [server]
 #host = "127.0.0.1"
 #port = 8045
-# Processes that share the port; each has its own view of which accounts are free.
+# Processes that share the port; what they tell each other is in [sharing].
 #workers = 1
 # Both PEM files; a relative name starts beside this file.
 #tls = { certificate = "cert.pem", private_key = "key.pem" }
@@ -76,9 +76,11 @@ _MAIN = """\
 # Find out why prompt caches are lost: the log line says it. Hashes of prompts are kept for that.
 [cache]
 #trace = true
+
 # Who may look in at /status: "loopback" is this machine, and others with a key; true is everyone who may send requests.
 [status]
 #enabled = "loopback"
+
 # Several processes: whether workers tell each other what they learn, and whether each takes its part of
 # `max_concurrent`, instead of all of it.
 [sharing]

@@ -19,11 +19,10 @@ from gateway.config.parsers import (
     one_of,
     pem,
     secret,
-    string,
     word,
 )
 from gateway.config.presets import LOCAL, PRESETS
-from gateway.config.reading import Mistake, Parser, Reading, array, array_of, join, read_table, table
+from gateway.config.reading import Mistake, Parser, Reading, array, array_of, join, read_table, wrong_type
 from gateway.config.values import Account, Upstream
 
 MAX_PRIORITY = 1000
@@ -34,13 +33,6 @@ MAX_CONCURRENT = 10_000
 
 UPSTREAM_NAME = r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}"
 """No slash, so that `upstream/model` in [models] is unambiguous."""
-
-
-def known_preset(reading: Reading, path: str, value: object) -> str:
-    """Read the name of a preset."""
-    if string(value) not in PRESETS:
-        raise Mistake("must be one of " + ", ".join(f'"{name}"' for name in PRESETS))
-    return string(value)
 
 
 def array_of_tables(reading: Reading, path: str, value: object) -> list[Any]:
@@ -60,7 +52,7 @@ ACCOUNT_KEYS: Mapping[str, Parser] = {
 }
 
 KEYS: Mapping[str, Parser] = {
-    "preset": known_preset,
+    "preset": one_of(*PRESETS),
     "kind": one_of(*KINDS),
     "base_url": base_url,
     "plain_http": boolean,
@@ -100,15 +92,17 @@ SWITCHES = {"strip_cache_control": "cache_control", "system_role": "system_role"
 
 def upstreams(reading: Reading, path: str, value: object) -> tuple[Upstream, ...]:
     """Read every upstream of the file, in its order."""
+    if not isinstance(value, dict):
+        raise wrong_type("a table for each upstream, as [upstreams.anthropic]", value)
     found = []
-    for name, item in table(value).items():
+    for name, item in value.items():
         where = join(path, name)
+        if not isinstance(item, dict):
+            reading.problem(where, "belongs to one upstream: write it below [upstreams.NAME]")
+            continue
         if not re.fullmatch(UPSTREAM_NAME, name):
             reading.problem(where, 'an upstream\'s name is up to 64 letters, digits, ".", "_" and "-"')
-        try:
-            found.append(upstream(reading, where, name, item))
-        except Mistake as mistake:
-            reading.problem(where, str(mistake))
+        found.append(upstream(reading, where, name, item))
     return tuple(found)
 
 
@@ -132,9 +126,8 @@ def foreign_key(key: str, kind: str) -> str:
     return " or ".join(f'"{name}"' for name in owners) if kind and kind not in owners else ""
 
 
-def upstream(reading: Reading, path: str, name: str, value: object) -> Upstream:
+def upstream(reading: Reading, path: str, name: str, value: Mapping[str, Any]) -> Upstream:
     """Read one upstream. A missing value is noted and replaced, so that the rest is read, too."""
-    value = table(value)
     said = kind_of(value)
     kind = said or "anthropic"
     row = KINDS[kind]
@@ -209,6 +202,8 @@ def upstream_url(reading: Reading, path: str, found: Mapping[str, Any], row: Ups
             "plain http:// is for loopback and private hosts: write https://, or plain_http = true if nobody else "
             "can listen on the way",
         )
+    if row.version_in_url and url and not (urlsplit(url).path.strip("/") or found.get("path")):
+        reading.warning(f'{path}: ends without the version of the API, which is "/v1" at most hosts')
     try:
         return row.check_url(url)
     except Mistake as mistake:

@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from gateway.messages.content_repairs import PLACEHOLDER
 from gateway.messages.json_documents import write_document
 from gateway.messages.json_values import as_dict, as_list
-from gateway.messages.repair import PLACEHOLDER
 
 Block = dict[str, Any]
 

@@ -17,7 +17,7 @@ from gateway.http1.exchange import Application
 from gateway.http1.limits import Limits
 from gateway.http1.server import Server as Listener
 from gateway.listening import StartError
-from gateway.process import BAD_START, open_log, run, wait_until_stopped
+from gateway.process import BAD_START, log_loop_errors, open_log, run, wait_until_stopped
 from gateway.telemetry.access_log import AccessLog
 
 HOST = "127.0.0.1"
@@ -33,6 +33,7 @@ def serve(port: int) -> int:
 
 
 async def _serve(port: int, log: AccessLog) -> int:
+    log_loop_errors(log)
     upstream = DemoUpstream()
     async with listening(upstream) as upstream_port:
         gateway = Gateway(configuration(port, upstream_port), log)

@@ -26,7 +26,6 @@ from gateway.dialects.base import (
     credential_fields,
 )
 from gateway.dialects.limits import limit_in
-from gateway.dialects.said import read_error
 from gateway.messages.cures import CURES
 from gateway.messages.errors import error_body
 from gateway.messages.json_documents import write_document
@@ -36,7 +35,7 @@ from gateway.messages.request import splice_model
 from gateway.messages.stream import StreamWriter
 from gateway.routing.credentials import Credential
 from gateway.routing.cures import MESSAGES_CURES, find_cure
-from gateway.routing.failures import Failure, error_in
+from gateway.routing.failures import Failure, error_of
 from gateway.routing.sent import Sent
 
 DEFAULT_VERSION = (b"anthropic-version", b"2023-06-01")
@@ -201,13 +200,14 @@ class AnthropicDialect:
         """
         if failure.type or not failure.body:
             return failure
-        type, message = error_in(failure.body)
+        error = error_of(failure)
+        message = failure.message or error.message
         most = outgoing.state if isinstance(outgoing.state, int) else 0
-        if failure.status >= 400 and not OWN_WORDS.search(message):
-            limit = limit_in(read_error(failure.body), failure.status, most)
+        if failure.status >= 400 and not OWN_WORDS.search(error.message):
+            limit = limit_in(error, failure.status, most)
             if limit is not None:
-                message, failure = limit.text, failure._replace(body=_reword(failure, type, limit.text))
-        return failure._replace(type=type, message=failure.message or message)
+                message, failure = limit.text, failure._replace(body=_reword(failure, error.type, limit.text))
+        return failure._replace(type=error.type, message=message)
 
     def cure(
         self,

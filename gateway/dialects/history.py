@@ -44,3 +44,23 @@ def arguments_of(call: Mapping[str, Any]) -> dict[str, Any]:
     """Return the arguments of a tool call: its `input`, wrapped in an object if it is not one."""
     input = call.get("input")
     return input if isinstance(input, dict) else {} if input is None else {"input": input}
+
+
+SAID = ("title", "url", "source", "text", "content", "stdout", "stderr")
+"""Keys of text in blocks of other types."""
+
+
+def described(block: Mapping[str, Any]) -> str:
+    """Return the texts, titles and URLs in a block, a line each; nothing binary or encrypted. "" for none."""
+    found: list[str] = []
+    rest: list[object] = [block]
+    while rest:
+        value = rest.pop()
+        if isinstance(value, dict):
+            # A document's text is the `data` of its source.
+            given = [value.get(key) for key in (*SAID, *(("data",) if value.get("type") == "text" else ()))]
+            found += [text for text in given if isinstance(text, str) and text.strip()]
+            rest += reversed(value.values())
+        elif isinstance(value, list):
+            rest += reversed(value)
+    return "".join(f"{text}\n" for text in found)

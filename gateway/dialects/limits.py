@@ -9,8 +9,8 @@ import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from gateway.dialects.said import Said
 from gateway.patterns import LazyPattern
+from gateway.routing.error_bodies import ErrorBody
 
 _NUMBER = r"[`'\"]?(?P<{}>\d[\d,_]*)[`'\"]?"
 
@@ -36,6 +36,7 @@ def _wordings(*rows: tuple[str, str]) -> tuple[Wording, ...]:
 SPLIT = _wordings(
     ("OpenAI, DeepSeek", r"maximum context length is <m>...<a> in the messages, <b> in the completion"),
     ("OpenRouter", r"maximum context length is <m>...requested about <t> tokens \(...<b> in the output"),
+    ("SGLang", r"maximum context length of <m>...<a> tokens from the input messages and <b> tokens for"),
     ("vLLM", r"\(<b> > <m> - <a>\)"),
     ("vLLM", r"maximum context length is <m>...<b> output tokens...<a> input tokens"),
     ("vLLM", r"maximum context length is <m>...<a> input tokens...<b> (?:output tokens|['`\"]?max_)"),
@@ -62,6 +63,10 @@ TOO_LONG = _wordings(
     ("Poolside", r"input length <n> exceeds(?:...<m>)?"),
     ("Copilot", r"token count of <n> exceeds the limit of <m>"),
     ("LM Studio", r"tokens to keep...n_keep: ?<n> ?>= ?n_ctx: ?<m>"),
+    ("LM Studio", r"keep the first <n> tokens...context length of only <m>"),
+    ("Fireworks", r"prompt is too long: <n>, model maximum context length: <m>"),
+    ("Cerebras", r"reduce the length of the messages...current length is <n> while limit is <m>"),
+    ("TGI", r"inputs[`']? must have less than <m> tokens\. given: <n>"),
     ("OpenAI", r"exceeds the context window"),
     ("Groq", r"reduce the length of the messages"),
     ("MiniMax", r"context window exceeds limit"),
@@ -111,15 +116,15 @@ class Limit(NamedTuple):
     status: int = 400
 
 
-def limit_in(said: Said, status: int, max_tokens: int) -> Limit | None:
+def limit_in(error: ErrorBody, status: int, max_tokens: int) -> Limit | None:
     """Return the limit that an error is about; None for any other error.
 
     `max_tokens`: the request's, for hosts that do not repeat it.
     """
-    text = said.message[:LONGEST]
-    if status == 413 and said.type == "tokens":
+    text = error.message[:LONGEST]
+    if status == 413 and error.type == "tokens":
         return _groq(text, max_tokens)
-    if _is_about_rate(said, status, text):
+    if _is_about_rate(error, status, text):
         return None
     for wording in SPLIT:
         numbers = _numbers(wording.pattern.search(text))
@@ -139,14 +144,15 @@ def limit_in(said: Said, status: int, max_tokens: int) -> Limit | None:
         if found:
             numbers = _numbers(found)
             return _too_long(numbers.get("n", 0), numbers.get("m", 0), text)
-    return _by_code(said, text)
+    return _by_code(error, text)
 
 
-def _by_code(said: Said, text: str) -> Limit | None:
-    if not TOO_LONG_CODES.isdisjoint(said.words):
-        n, m = said.error.get("n_prompt_tokens"), said.error.get("n_ctx")
-        return _too_long(n if type(n) is int else 0, m if type(m) is int else 0, text)
-    if TOO_MANY_CODE in said.words and ("messages" in said.param.split(".")[0] or "messages" in text.lower()):
+def _by_code(error: ErrorBody, text: str) -> Limit | None:
+    if not TOO_LONG_CODES.isdisjoint(error.words):
+        return _too_long(*error.tokens, text)
+    if TOO_MANY_CODE in error.words and (
+        "messages" in error.param.split(".")[0] or "messages" in text.lower()
+    ):
         return _too_long(0, 0, text)
     return None
 
@@ -157,10 +163,10 @@ def _groq(text: str, max_tokens: int) -> Limit | None:
     return _split(prompt, max_tokens, numbers["m"], text) if numbers and 0 < prompt < numbers["m"] else None
 
 
-def _is_about_rate(said: Said, status: int, text: str) -> bool:
+def _is_about_rate(error: ErrorBody, status: int, text: str) -> bool:
     if status == 429 or RATE_WORDS.compiled.search(text):
         return True
-    return any(RATE_CODES.compiled.search(word) for word in said.words)
+    return any(RATE_CODES.compiled.search(word) for word in error.words)
 
 
 def _too_long(n: int, m: int, text: str) -> Limit:

@@ -133,7 +133,10 @@ def not_found(path: str, base_url: str) -> RequestError:
     for prefix, words in NOT_SERVED.items():
         if requested == prefix or requested.startswith(f"{prefix}/"):
             return RequestError(404, f"nothing is served at {shown}: {words}")
-    if any(requested.endswith((served, f"{served}/")) for served in (MESSAGES, COUNT, MODELS)):
+    # The base URL alone, with its /v1, is what a person tries first.
+    if requested == "/v1/v1" or any(
+        requested.endswith((served, f"{served}/")) for served in (MESSAGES, COUNT, MODELS)
+    ):
         return RequestError(
             404, f"nothing is served at {shown}: set the client's base URL to {base_url} (without /v1)"
         )

@@ -8,6 +8,7 @@ failure.
 import asyncio
 import select
 from collections.abc import Callable
+from contextlib import suppress
 from enum import Enum
 from typing import Protocol, cast
 
@@ -17,8 +18,13 @@ from gateway.http1.framing import Framing
 from gateway.http1.grammar import ProtocolError
 from gateway.http1.heads import ResponseFacts, ResponseHead, parse_response_head
 from gateway.http1.limits import Limits
+from gateway.http1.sockets import probe_when_silent
 from gateway.http1.template import HeadTemplate
-from gateway.http1.upstream_request import BodyReceiver, UpstreamError, UpstreamRequest
+from gateway.http1.upstream_request import BodyReceiver, RestReader, UpstreamError, UpstreamRequest
+
+STALE_WITHIN = 5.0
+"""Seconds in which a connection that the server had closed shows it: a round trip, or a few for lost packets. One that
+dies later was serving the request, which may have been paid for."""
 
 MAX_INTERIM = 10
 """Heads of 1xx before a response; real servers send one or two (100, 103)."""
@@ -53,25 +59,9 @@ class ClientConnection(asyncio.Protocol):
     """A connection to an origin: NEW -> ACTIVE -> IDLE -> ACTIVE ... -> CLOSED."""
 
     __slots__ = (
-        "_begun",
-        "_buffer",
-        "_deadline",
-        "_interim",
-        "_limits",
-        "_paused",
-        "_reader",
-        "_request",
-        "_reusable",
-        "_turn_is_due",
-        "framing",
-        "loop",
-        "origin",
-        "owner",
-        "requests",
-        "state",
-        "template",
-        "transport",
-        "waiting",
+        *("_begun", "_buffer", "_deadline", "_interim", "_limits", "_paused", "_reader", "_request"),
+        *("_reusable", "_sent_at", "_turn_is_due", "framing", "loop", "origin", "owner", "requests"),
+        *("state", "template", "transport", "waiting"),
     )
 
     transport: asyncio.Transport
@@ -88,6 +78,8 @@ class ClientConnection(asyncio.Protocol):
         self._request: UpstreamRequest | None = None
         self._reader: BodyReceiver | None = None
         """The receiver of the body, once the head has arrived."""
+        self._sent_at = 0.0
+        """Loop time at which the request was sent."""
         self._begun = False
         """Whether any byte of the response has arrived."""
         self._buffer = b""
@@ -115,8 +107,9 @@ class ClientConnection(asyncio.Protocol):
         self._interim = 0
         self._request = request
         request.connection = self
+        self._sent_at = now = self.loop.time()
         deadline = self._deadline
-        deadline.when = when = self.loop.time() + request.first_byte_timeout
+        deadline.when = when = now + request.first_byte_timeout
         if when < deadline.armed:
             deadline.arm(when)
         head, body = request.head, request.body
@@ -164,13 +157,19 @@ class ClientConnection(asyncio.Protocol):
         if self._request is request:
             self.resume()
             self._deadline.set(seconds)
+            self.hand_over(RestReader(self._deadline))
 
     # The transport calls these.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
         connection = transport.get_extra_info("socket")
-        if connection is not None and hasattr(select, "poll"):
+        if connection is None:
+            return
+        with suppress(OSError):
+            # The peer may have closed it meanwhile.
+            probe_when_silent(connection)
+        if hasattr(select, "poll"):
             poll = select.poll()
             poll.register(connection.fileno(), select.POLLIN)
             self.waiting = poll.poll
@@ -362,7 +361,8 @@ class ClientConnection(asyncio.Protocol):
         assert request is not None
         self._request = self._reader = None
         self._end()
-        if self.requests > 1 and not self._begun and not error.timeout and self.owner is not None:
+        soon = self.loop.time() < self._sent_at + STALE_WITHIN
+        if self.requests > 1 and soon and not self._begun and not error.timeout and self.owner is not None:
             # The server had closed the connection while it was idle.
             self.owner.connect(request)
             return

@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 from urllib.parse import SplitResult, unquote, urlsplit
 
+from gateway.http1.addresses import connected_socket
 from gateway.http1.client_connection import ClientConnection
 from gateway.http1.grammar import ProtocolError
 from gateway.http1.heads import parse_response_head, render_request_head
@@ -125,27 +125,14 @@ def _trust(origin: Origin) -> ssl.SSLContext:
         raise ConnectError(message) from error
 
 
-def host_for_lookup(host: str) -> Any:
-    """Return an ASCII host as bytes, so that the loop looks it up without the codec for international names, which
-    takes half a megabyte and 5 ms to load; any other host unchanged."""
-    return host.encode() if host.isascii() else host
-
-
 async def _direct(origin: Origin, limits: Limits) -> ClientConnection:
-    loop = asyncio.get_running_loop()
-    host = host_for_lookup(origin.host)
-    if origin.scheme == "https":
-        _, connection = await loop.create_connection(
-            lambda: ClientConnection(origin, limits),
-            host,
-            origin.port,
-            ssl=_trust(origin),
-            server_hostname=origin.host,
-        )
-    else:
-        _, connection = await loop.create_connection(
-            lambda: ClientConnection(origin, limits), host, origin.port
-        )
+    tls = _trust(origin) if origin.scheme == "https" else None
+    _, connection = await asyncio.get_running_loop().create_connection(
+        lambda: ClientConnection(origin, limits),
+        sock=await connected_socket(origin.host, origin.port),
+        ssl=tls,
+        server_hostname=origin.host if tls is not None else None,
+    )
     return connection
 
 
@@ -191,9 +178,8 @@ async def _tunnel(origin: Origin, limits: Limits, proxy: SplitResult) -> ClientC
     loop = asyncio.get_running_loop()
     head = _connect_head(origin, proxy)
     try:
-        transport, tunnel = await loop.create_connection(
-            lambda: _Tunnel(origin, limits), host_for_lookup(proxy.hostname or ""), proxy.port or 80
-        )
+        sock = await connected_socket(proxy.hostname or "", proxy.port or 80)
+        transport, tunnel = await loop.create_connection(lambda: _Tunnel(origin, limits), sock=sock)
     except OSError as error:
         message = f"no connection to {origin}: its proxy cannot be reached: {reason_of(error)}"
         raise ConnectError(message) from error

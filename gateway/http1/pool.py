@@ -1,7 +1,7 @@
 """Connections to one upstream: kept alive, reused, replaced when stale, cancelled at once.
 
-If a reused connection dies before the first byte of the response, the request is sent again over a new one, without an
-error: the server had closed the connection while it was idle. All other errors are reported to the request.
+If a reused connection dies at once, before the first byte of the response, the request is sent again over a new one,
+without an error: the server had closed the connection while it was idle. All other errors are reported to the request.
 
 Bytes that arrive on an idle connection are no response to any request, and end it; before the connection is reused they
 are looked for once more. Later ones look like the response: HTTP/1.1 does not say which request a response belongs

@@ -8,11 +8,12 @@ import socket
 import ssl
 from typing import cast
 
-from gateway.http1.dial import host_for_lookup
+from gateway.http1.addresses import host_for_lookup
 from gateway.http1.exchange import Application, RequestHandler
 from gateway.http1.heads import RequestFacts
 from gateway.http1.limits import Limits
 from gateway.http1.server_connection import ServerConnection
+from gateway.http1.sockets import probe_when_silent
 from gateway.http1.template import HeadTemplate
 
 BACKLOG = 1024
@@ -60,6 +61,8 @@ class Server:
                 ssl_handshake_timeout=handshake,
             )
         self._listeners.append(server)
+        for listening in server.sockets:
+            probe_when_silent(listening)
         return cast(int, server.sockets[0].getsockname()[1])
 
     def _connection(self) -> "ServerConnection":

@@ -1,6 +1,6 @@
-"""Binds sockets to one port for several processes, before any of them has a loop.
+"""Binds sockets to one port for several processes, before any of them has a loop; and sets options of sockets.
 
-They do not listen yet: the server that gets one does that.
+Bound sockets do not listen yet: the server that gets one does that.
 """
 
 import socket
@@ -10,6 +10,22 @@ from contextlib import ExitStack
 BALANCED = sys.platform == "linux"
 """Whether the kernel distributes connections among sockets with SO_REUSEPORT. Elsewhere all processes accept from one
 socket; of 16 connections opened together one of two processes then often gets all."""
+
+PROBES = {"TCP_KEEPIDLE": 30, "TCP_KEEPALIVE": 30, "TCP_KEEPINTVL": 15, "TCP_KEEPCNT": 4}
+"""Seconds of silence before the first probe (the second name is the one on macOS), seconds between probes, and how many
+may be lost: a peer that is gone is noticed after 90 s. Routers at home forget a silent connection after 60 s, and those
+of clouds after 2 to 6 minutes; a model may think for longer."""
+
+
+def probe_when_silent(sock: socket.socket) -> None:
+    """Have the system probe a silent connection, so that routers do not forget it, and the loss of its peer is noticed.
+
+    Connections accepted from a listening socket inherit this. Raises OSError.
+    """
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in PROBES.items():
+        if hasattr(socket, name):
+            sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
 
 def bind_sockets(host: str, port: int, count: int) -> list[tuple[socket.socket, ...]]:

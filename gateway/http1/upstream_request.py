@@ -3,6 +3,7 @@
 import asyncio
 from typing import TYPE_CHECKING, Protocol
 
+from gateway.http1.deadline import Deadline
 from gateway.http1.heads import ResponseHead
 
 if TYPE_CHECKING:
@@ -34,6 +35,25 @@ class BodyReceiver(Protocol):
 
     def failed(self, error: UpstreamError) -> None:
         """Handle an error: no more of this response will arrive."""
+
+
+class RestReader:
+    """Receives the rest of a response that nothing needs, until the deadline, which its bytes do not move."""
+
+    __slots__ = ("_deadline", "_until", "decode")
+
+    def __init__(self, deadline: Deadline) -> None:
+        self.decode = False
+        self._deadline = deadline
+        self._until = deadline.when
+
+    def body_received(self, raw: bytes, payload: bytes, ended: bool) -> None:
+        """Take back the connection's move of the deadline."""
+        if not ended:
+            self._deadline.when = self._until
+
+    def failed(self, error: UpstreamError) -> None:
+        """Do nothing: the response was complete before."""
 
 
 class UpstreamRequest(Protocol):

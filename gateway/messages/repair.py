@@ -20,16 +20,8 @@ from gateway.messages.content_repairs import (
 )
 from gateway.messages.history import Block, Document, is_blank
 from gateway.messages.request import BILLING_HEADER, thread_of
-from gateway.messages.thinking import (
-    DIALECT_MARKS,
-    KINDS,
-    foreign_thinking,
-    is_own,
-    mentions_signature,
-    without_thinking,
-)
+from gateway.messages.thinking import KINDS, foreign_thinking, is_own
 from gateway.messages.tool_repairs import (
-    NO_RESULT,
     TOOL_ID,
     empty_results,
     failed_results,
@@ -39,17 +31,6 @@ from gateway.messages.tool_repairs import (
     tool_ids,
     tool_results,
 )
-
-__all__ = [
-    "DIALECT_MARKS",
-    "NO_RESULT",
-    "PLACEHOLDER",
-    "REPAIRS",
-    "apply",
-    "mentions_signature",
-    "needed_repairs",
-    "without_thinking",
-]
 
 REPAIRS: dict[str, Callable[[Document], Document]] = {
     "deferred_tools": deferred_tools,

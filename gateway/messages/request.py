@@ -23,17 +23,6 @@ from gateway.messages.json_documents import (
     write_document,
 )
 
-__all__ = [
-    "BILLING_HEADER",
-    "MessagesRequest",
-    "Thread",
-    "conversation_id",
-    "read_request",
-    "splice_model",
-    "thread_of",
-    "write_document",
-]
-
 BILLING_HEADER = "x-anthropic-billing-header"
 """The prefix of a first system block that is an attribution line, which differs between conversations."""
 

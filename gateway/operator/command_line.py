@@ -3,12 +3,14 @@
 import os
 import sys
 from argparse import ArgumentParser, Namespace
+from contextlib import suppress
 from pathlib import Path
 from typing import Unpack
 
 from gateway import stdio
 from gateway.config import Config, ConfigError, find, load, places
 from gateway.config.loader import Options
+from gateway.config.reading import printable
 
 OK = 0
 FAILED = 1
@@ -26,11 +28,13 @@ def complain(*lines: str, log_format: str = "text") -> None:
 
         from gateway.telemetry.access_log import message_line
 
-        for line in lines:
-            print(message_line("json", "error", line, time.time()), file=sys.stderr)
+        shown = [message_line("json", "error", line, time.time()) for line in lines]
     else:
-        for line in lines:
-            print(f"gateway: {line}", file=sys.stderr)
+        shown = [f"gateway: {line}" for line in lines]
+    # The exit code says it, too.
+    with suppress(OSError):
+        for line in shown:
+            print(line, file=sys.stderr)
 
 
 def print_text(text: str, end: str = "\n") -> int:
@@ -63,11 +67,20 @@ def add_gateway(parser: ArgumentParser) -> None:
 
 def config_file(explicit: str | None) -> Path:
     """Return the configuration's path. Raise ConfigError that names the places searched."""
-    path = find(explicit, os.environ, Path.cwd())
+    if explicit == "":
+        raise ConfigError(["--config: is empty"])
+    try:
+        cwd = Path.cwd()
+    except FileNotFoundError:
+        raise ConfigError(["the working directory does not exist: change to another one"]) from None
+    path = find(explicit, os.environ, cwd)
     if path is None:
-        looked = ", ".join(str(place) for place in places(os.environ, Path.cwd()))
+        looked = ", ".join(map(str, places(os.environ, cwd)))
         raise ConfigError(
-            [f"no configuration found; looked for {looked}. Run `gateway init` to write one, or use --config"]
+            [
+                f"no configuration found; looked for {printable(looked)}. "
+                "Run `gateway init` to write one, or use --config"
+            ]
         )
     return path
 
@@ -78,9 +91,10 @@ def load_config(path: Path, **options: Unpack[Options]) -> Config:
     try:
         return load(path, os.environ, **options)
     except ConfigError as error:
-        if all(problem.startswith((str(path), "--")) for problem in error.problems):
+        shown = printable(str(path))
+        if all(problem.startswith((shown, "--")) for problem in error.problems):
             raise
-        raise ConfigError([*error.problems, f"correct this in {path}"]) from None
+        raise ConfigError([*error.problems, f"correct this in {shown}"]) from None
 
 
 def running_config(options: Namespace) -> Config:
@@ -90,7 +104,16 @@ def running_config(options: Namespace) -> Config:
     """
     if options.url is not None and options.config is None:
         return Config()
-    config = load_config(config_file(options.config))
+    try:
+        config = load_config(config_file(options.config))
+    except ConfigError as error:
+        # Often only the variables of the gateway's own shell or service are missing here.
+        raise ConfigError(
+            [
+                *error.problems,
+                "or say where the gateway runs with --url, and its key with --key: no configuration is needed then",
+            ]
+        ) from None
     if config.server.port == 0 and options.url is None:
         raise ConfigError(["server.port is 0, so the system chose one: say the gateway's address with --url"])
     return config

@@ -51,9 +51,8 @@ def tables(parser: ArgumentParser) -> list[Table]:
     texts = {action.dest: action.help or "" for action in commands._choices_actions}
 
     def read(name: str, about: str, of: ArgumentParser) -> Table:
-        found = [
-            _argument(of, action, names, str(commands.metavar)) for action in of._actions if _is_shown(action)
-        ]
+        shown = [action for action in of._actions if action.help is not SUPPRESS]
+        found = [_argument(of, action, names, str(commands.metavar)) for action in shown]
         options = tuple(one for one in found if one.names)
         return Table(name, about, options, tuple(one for one in found if not one.names))
 
@@ -61,10 +60,6 @@ def tables(parser: ArgumentParser) -> list[Table]:
         read("", "", parser),
         *(read(name, texts.get(name, ""), commands.choices[name]) for name in names),
     ]
-
-
-def _is_shown(action: Action) -> bool:
-    return action.help is not SUPPRESS
 
 
 def _argument(parser: ArgumentParser, action: Action, commands: tuple[str, ...], command: str) -> Argument:

@@ -26,10 +26,9 @@ PATIENCE = 1.0
 def command(options: Namespace) -> int:
     """Print the lines for a shell; return the exit code. Raise ConfigError."""
     config = running_config(options)
-    windows = {}
-    if named_models(config):
-        windows = fetch_windows(peer_for(config, options.url, options.key, patience=PATIENCE))
-    variables = environment(config, os.environ, options.url or "", options.key or "", windows)
+    peer = peer_for(config, options.url, options.key, patience=PATIENCE)
+    windows = fetch_windows(peer) if named_models(config) else {}
+    variables = environment(config, os.environ, peer.url, options.key or "", windows)
     return print_text(env_lines(variables, options.shell))
 
 
@@ -66,7 +65,8 @@ def environment(
 
 def env_lines(variables: Mapping[str, str], shell: str) -> str:
     """Return the lines that set variables in a shell, for its `eval`."""
-    # A second credential in the shell would also be sent, and might be preferred.
+    # A second credential in the shell would also be sent, and might be preferred. It goes first: fish reports a failure
+    # where there is none.
     unset = {"sh": "unset ANTHROPIC_API_KEY", "fish": "set -e ANTHROPIC_API_KEY"}
     remove = unset.get(shell, "Remove-Item Env:ANTHROPIC_API_KEY -ErrorAction SilentlyContinue")
-    return "\n".join([*export_lines(variables, shell), remove])
+    return "\n".join([remove, *export_lines(variables, shell)])

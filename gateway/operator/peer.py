@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from gateway.config import Config, ConfigError
+from gateway.config import Config, ConfigError, is_loopback
 from gateway.listening import base_url
 from gateway.operator.command_line import running_config
 
@@ -29,31 +29,66 @@ class Response(NamedTuple):
     body: bytes
 
 
+class GatewayAddress(NamedTuple):
+    """A gateway's address."""
+
+    scheme: str
+    host: str
+    port: int
+    path: str = ""
+    """Prefix of every path."""
+    ca_file: str | None = None
+    """PEM certificates trusted beside the system's."""
+    is_own: bool = False
+    """Whether it is this machine's loopback, by a configuration. Its certificate is for other names than that."""
+
+    @property
+    def authority(self) -> str:
+        """The Host field's value."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return host if self.port == _PORTS[self.scheme] else f"{host}:{self.port}"
+
+    @property
+    def url(self) -> str:
+        """The base URL for clients."""
+        return f"{self.scheme}://{self.authority}{self.path}"
+
+    def context(self) -> ssl.SSLContext | None:
+        """Return the TLS context; None for plain HTTP. Raises OSError."""
+        if self.scheme != "https":
+            return None
+        context = ssl.create_default_context(cafile=self.ca_file if self.is_own else None)
+        context.check_hostname = not self.is_own
+        if self.ca_file is not None:
+            context.load_verify_locations(self.ca_file)
+            # A server's own certificate in that file is trusted, too, not only authorities.
+            context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+        return context
+
+
+_PORTS = {"http": 80, "https": 443}
+
+
+def address_of(url: str, ca_file: str | None = None) -> GatewayAddress:
+    """Return the address in a base URL, with or without scheme and `/v1`. Raises ConfigError."""
+    parts = urlsplit(url if "://" in url else f"http://{url}")
+    if parts.scheme not in _PORTS or not parts.hostname:
+        raise ConfigError(["--url: must be an address such as http://127.0.0.1:8045"])
+    try:
+        port = parts.port or _PORTS[parts.scheme]
+    except ValueError:
+        raise ConfigError(["--url: the port must be a number from 1 to 65535"]) from None
+    path = parts.path.rstrip("/").removesuffix("/v1")
+    return GatewayAddress(parts.scheme, parts.hostname, port, path, ca_file)
+
+
 class Peer:
     """A gateway's address, and the key to authenticate with."""
 
-    def __init__(
-        self, url: str, key: str = "", *, ca_file: str | None = None, patience: float = PATIENCE
-    ) -> None:
-        """`url`: `http(s)://host[:port]`. `ca_file`: PEM certificates trusted beside the system's.
-
-        Raises ConfigError.
-        """
-        parts = urlsplit(url if "://" in url else f"http://{url}")
-        try:
-            self._port = parts.port
-        except ValueError:
-            raise ConfigError([f"--url: {url} has no valid port"]) from None
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ConfigError([f"--url: {url} is not an address such as http://127.0.0.1:8045"])
-        self.url = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path.rstrip('/')}".removesuffix(
-            "/v1"
-        )
-        self._host = parts.hostname
-        self._path = parts.path.rstrip("/").removesuffix("/v1")
-        self._tls = parts.scheme == "https"
+    def __init__(self, address: GatewayAddress, key: str = "", patience: float = PATIENCE) -> None:
+        self.url = address.url
+        self._address = address
         self._key = key
-        self._ca_file = ca_file
         self._patience = patience
 
     def __repr__(self) -> str:
@@ -81,7 +116,7 @@ class Peer:
         fields = {"x-api-key": self._key} if self._key else {}
         try:
             try:
-                connection.request(method, self._path + path, body, {**fields, **(headers or {})})
+                connection.request(method, self._address.path + path, body, {**fields, **(headers or {})})
                 response = connection.getresponse()
             except (OSError, http.client.HTTPException) as error:
                 raise self._error(error) from error
@@ -90,17 +125,22 @@ class Peer:
             connection.close()
 
     def _connection(self) -> http.client.HTTPConnection:
-        if not self._tls:
-            return http.client.HTTPConnection(self._host, self._port, timeout=self._patience)
-        context = ssl.create_default_context()
-        if self._ca_file is not None:
-            context.load_verify_locations(self._ca_file)
-            # A server's own certificate in that file is trusted, too, not only authorities.
-            context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
-        return http.client.HTTPSConnection(self._host, self._port, timeout=self._patience, context=context)
+        host, port = self._address.host, self._address.port
+        context = self._address.context()
+        if context is None:
+            return http.client.HTTPConnection(host, port, timeout=self._patience)
+        return http.client.HTTPSConnection(host, port, timeout=self._patience, context=context)
 
     def _error(self, error: Exception) -> PeerError:
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        if isinstance(error, ssl.SSLCertVerificationError):
+            reason = error.verify_message.rstrip(".")
+            if "mismatch" in reason or "not valid for" in reason:
+                reason += "; say the name that it is for with --url"
+        elif isinstance(error, ssl.SSLError) and error.reason == "WRONG_VERSION_NUMBER":
+            reason = "plain HTTP is spoken there; write http://"
+        elif isinstance(error, http.client.RemoteDisconnected) and self._address.scheme == "http":
+            reason = "the connection was closed; if TLS is spoken there, write https://"
         return PeerError(f"{self.url} does not respond: {reason}")
 
 
@@ -128,10 +168,10 @@ def peer_for(
     """Return the gateway that serves a configuration. `url` and `key` win over what it says."""
     tls = config.server.tls
     # A self-signed certificate is trusted because this configuration names it.
-    ca_file = str(tls.certificate) if tls is not None else None
-    return Peer(
-        url or base_url(config, config.server.port),
-        key or config.auth.first_key,
-        ca_file=ca_file,
-        patience=patience,
+    address = address_of(
+        base_url(config, config.server.port) if url is None else url,
+        None if tls is None else str(tls.certificate),
     )
+    if url is None and tls is not None and is_loopback(address.host):
+        address = address._replace(is_own=True)
+    return Peer(address, key or config.auth.first_key, patience)

@@ -16,7 +16,7 @@ from gateway.operator.command_line import FAILED, WRONG, complain, config_file, 
 from gateway.operator.env import environment
 from gateway.operator.run_log import RunLog, open_run_log
 from gateway.operator.terminal import Terminal, controlling_terminal
-from gateway.process import open_log, proxy_warnings, run, wait_until_stopped
+from gateway.process import log_loop_errors, open_log, proxy_warnings, run, wait_until_stopped
 from gateway.proxy.request import place_of
 from gateway.telemetry.access_log import AccessLog
 
@@ -106,6 +106,7 @@ class _Session:
 
     async def run(self) -> int:
         """Start the gateway, then the client; return the exit code when both have ended."""
+        log_loop_errors(self._log)
         async with AsyncExitStack() as stack:
             self._run_log.keep_small()
             config = self._config or await self._demo(stack)

@@ -168,7 +168,9 @@ class Attempt:
             status = 502
             if failure.timeout and not isinstance(failure, ConnectError):
                 status = 504
-            elif not isinstance(failure, ConnectError) and not self.upstream.closes_on_others(self.request):
+            elif not (
+                isinstance(failure, ConnectError) or self.upstream.closes_on_others(self.request.request_id)
+            ):
                 # The upstream may close because of this request.
                 kind = FailureKind.INCOMPLETE
             failure = Failure(kind=kind, status=status, message=failure.message)
@@ -206,7 +208,7 @@ class Attempt:
         now = exchange.loop.time()
         if request.purpose == "messages":
             lease.succeeded(now)
-        self.upstream.closed_on = None
+        self.upstream.closed_on = ""
         record.error = ""
         if self.upstream.on_success is not None:
             self.upstream.on_success()

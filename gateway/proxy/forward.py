@@ -292,12 +292,12 @@ class Forwarder:
         """Stop. Return whether the client already had everything: then the upstream may end its response, so that its
         connection can be kept."""
         attempt = self._attempt
-        complete = attempt is not None and attempt.reader is not None and attempt.reader.is_complete()
-        if complete:
-            self.done()
-        else:
+        if attempt is None or attempt.reader is None or not attempt.reader.is_complete():
             self.cancel()
-        return complete
+            return False
+        attempt.linger()
+        self.done()
+        return True
 
     def break_off(self, message: str) -> bool:
         """End a response that has content with an error; return False if there is none."""

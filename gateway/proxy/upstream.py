@@ -104,8 +104,8 @@ class UpstreamClient:
         """By account name."""
         self.uncountable_until = 0.0
         """Loop time until which it is not asked to count tokens, since it has refused that."""
-        self.closed_on: object = None
-        """The request on which it closed a connection before responding, until it serves another."""
+        self.closed_on = ""
+        """The id of the request on which it closed a connection before responding, until it serves another."""
         self.on_success: Callable[[], None] | None = None
         """Called once when a request was served, for the refresh of its model list."""
         self._refused: dict[str, Credential] = {}
@@ -140,11 +140,11 @@ class UpstreamClient:
         self._refused[account] = credential
         self.credentials[account].refused(credential)
 
-    def closes_on_others(self, request: object) -> bool:
+    def closes_on_others(self, request_id: str) -> bool:
         """Note that a connection was closed on a request before its response. Return whether it happened to others,
         too."""
-        known, self.closed_on = self.closed_on, self.closed_on or request
-        return known is not None and known is not request
+        self.closed_on = self.closed_on or request_id
+        return self.closed_on != request_id
 
     def fields(self, account: str, credential: Credential) -> bytes:
         """Return the header lines of all requests with this credential. Raises ProtocolError."""

@@ -61,8 +61,13 @@ class AccountState:
         self.name = config.name
         self.point = point_of(f"{upstream.name}/{config.name}")
         """Its number for rendezvous hashing."""
-        self.processes = 1
-        """The number of processes that divide its limit."""
+        self.whole_limit = config.max_concurrent
+        """Requests in flight at once, in all processes together; 0 sets no limit."""
+        self.divide(1)
+        self.refreshable = config.oauth_file is not None
+        """Whether a refused token can be replaced by a fresh one."""
+        self.wire_models = wire_models
+        """The targets of its upstream's table; empty: any name."""
         self.breaker: CircuitBreaker | None = None
         self.parts: dict[Part, CircuitBreaker] = {}
         self.disabled = False
@@ -73,18 +78,6 @@ class AccountState:
         self.last_used = -NEVER
         self.requested_models: set[str] = set()
         """Wire models requested so far."""
-        self.configure(config, wire_models)
-
-    def configure(self, config: Account, wire_models: frozenset[str]) -> None:
-        """Apply the configuration, at the start and after a reload."""
-        self.whole_limit = config.max_concurrent
-        """Requests in flight at once, in all processes together; 0 sets no limit."""
-        self.divide(self.processes)
-        self.refreshable = config.oauth_file is not None
-        """Whether a refused token can be replaced by a fresh one."""
-        self.disabled = False
-        self.wire_models = wire_models
-        """The targets of its upstream's table; empty: any name."""
 
     def __repr__(self) -> str:
         parts = "".join(f" {' '.join(filter(None, part))} {breaker}" for part, breaker in self.parts.items())
@@ -99,6 +92,7 @@ class AccountState:
     def divide(self, processes: int) -> None:
         """Set this process's part of the limit, at least one request."""
         self.processes = processes
+        """The number of processes that divide its limit."""
         self.limit = max(1, self.whole_limit // processes) if self.whole_limit > 0 else self.whole_limit
         """Requests in flight at once in this process; 0 sets no limit."""
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from gateway.messages.history_cures import is_flat
 from gateway.messages.json_values import as_dict, as_list
-from gateway.messages.repair import mentions_signature
+from gateway.messages.thinking import mentions_signature
 from gateway.patterns import LazyPattern, any_of
 from gateway.routing.error_bodies import read_error
 from gateway.routing.failures import Failure, FailureKind, message_of, status_of

@@ -2,8 +2,9 @@
 
     {"type": "error", "error": {"type", "message", "details": {"error_code"}}}      the Messages protocol
     {"error": {"message", "type", "code", "param", "metadata": {"raw"}}}            OpenAI and its likes, OpenRouter
+    {"error": {"message", "type", "n_prompt_tokens", "n_ctx"}}                      llama.cpp
     {"error": {"code", "status", "message", "details": [{"reason"}]}}, [ {...} ]    Google
-    {"error": "text"}, {"object": "error", "message", "code"}                       Ollama, Mistral, vLLM
+    {"error": "text"}, "text", {"object": "error", "message", "code"}               Ollama, Mistral, vLLM
     {"detail": "text"}, {"detail": [{"loc", "msg", "type"}]}, {"errors": [...]}     FastAPI
     {"code", "msg" or "message", "success": false}                                  z.ai, Spring
     {"base_resp": {"status_code", "status_msg"}}                                    MiniMax
@@ -40,6 +41,13 @@ class ErrorBody(NamedTuple):
     param: str = ""
     """The field at fault, as a path with dots."""
     message: str = ""
+    tokens: tuple[int, int] = (0, 0)
+    """Tokens of the prompt and of the context window, which llama.cpp gives."""
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """The codes, and the type in lower case."""
+        return (*self.codes, self.type.lower())
 
 
 def read_error(body: bytes) -> ErrorBody:
@@ -52,25 +60,27 @@ def read_error(body: bytes) -> ErrorBody:
 
 
 def is_error(document: Any) -> bool:
-    """Return whether the JSON body of a 200 reports an error instead of a result."""
+    """Return whether the JSON body of a 200, or one event of its stream, reports an error instead of a result."""
     if isinstance(document, list):
         return bool(document) and is_error(document[0])
     if not isinstance(document, dict):
         return False
-    if document.get("type") == "error" or document.get("error"):
+    if document.get("error") or "error" in (document.get("type"), document.get("object")):
+        return True
+    if as_dict(document.get("base_resp")).get("status_code"):
         return True
     if any(document.get(name) for name in CONTENT):
         return False
-    resp = document.get("base_resp")
-    code = resp.get("status_code") if isinstance(resp, dict) else document.get("code")
-    return document.get("success") is False or not (code in FINE or isinstance(code, dict | list))
+    code = document.get("code")
+    fails = document.get("success") is False or "detail" in document
+    return fails or not (code in FINE or isinstance(code, dict | list))
 
 
 def _read(document: Any, depth: int) -> ErrorBody:
     if isinstance(document, list) and document:
         document = document[0]
     if not isinstance(document, dict):
-        return ErrorBody()
+        return ErrorBody(message=as_text(document)[:LONGEST])
     error: Any = document.get("error") or document.get("errors") or document
     if isinstance(error, list):
         error = error[0] if error else document
@@ -83,7 +93,9 @@ def _read(document: Any, depth: int) -> ErrorBody:
         return ErrorBody(
             "", (f"base_resp.{resp.get('status_code')}",), "", as_text(resp.get("status_msg"))[:LONGEST]
         )
-    param, message = as_text(error.get("param")), as_text(error.get("message")) or as_text(error.get("msg"))
+    param = as_text(error.get("param"))
+    said = (error.get("message"), error.get("msg"), error.get("errorMsg"), document.get("message"))
+    message = next(filter(None, map(as_text, said)), "")
     if not message and "detail" in error:
         param, message = _detail(error["detail"])
     kind = as_text(error.get("type"))
@@ -92,11 +104,13 @@ def _read(document: Any, depth: int) -> ErrorBody:
     if inner.message and inner.message not in message:
         message = f"{message}: {inner.message}" if message else inner.message
     named = (str(code).lower() for code in codes if code not in FINE and isinstance(code, str | int))
+    prompt, window = error.get("n_prompt_tokens"), error.get("n_ctx")
     return ErrorBody(
-        "" if kind == "error" else kind,
+        inner.type if kind in ("", "error") else kind,
         tuple(dict.fromkeys((*named, *inner.codes))),
         param or inner.param,
         message[:LONGEST],
+        (prompt, window) if type(prompt) is int and type(window) is int else (0, 0),
     )
 
 
@@ -108,14 +122,16 @@ def _reasons(details: Any) -> list[object]:
 
 
 def _detail(detail: Any) -> tuple[str, str]:
-    """Return field and message of FastAPI's `detail`."""
-    if isinstance(detail, list) and detail:
-        detail = detail[0]
-    if not isinstance(detail, dict):
-        return "", as_text(detail)
-    parts = [str(part) for part in as_list(detail.get("loc")) if part != "body"]
-    words = as_text(detail.get("msg")) or as_text(detail.get("message"))
-    return ".".join(parts), f"{'.'.join(parts)}: {words}" if parts else words
+    """Return field and message of FastAPI's `detail`: a text, an object or a list; the first field, all messages."""
+    if isinstance(detail, str):
+        return "", detail
+    params, messages = [], []
+    for mistake in dicts_in(detail if isinstance(detail, list) else [detail]):
+        param = ".".join(str(part) for part in as_list(mistake.get("loc")) if part != "body")
+        words = as_text(mistake.get("msg")) or as_text(mistake.get("message"))
+        params.append(param)
+        messages.append(f"{param}: {words}" if param else words)
+    return next(filter(None, params), ""), "; ".join(messages)
 
 
 def _inner(metadata: Any, depth: int) -> ErrorBody:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from gateway.messages.errors import STATUS_OF_TYPE
 from gateway.messages.json_values import json_in
-from gateway.routing.error_bodies import is_error, read_error
+from gateway.routing.error_bodies import ErrorBody, is_error, read_error
 
 Headers = Sequence[tuple[bytes, bytes]]
 
@@ -60,12 +60,12 @@ def status_of(failure: Failure) -> int:
     if failure.status >= 300:
         return failure.status
     error = read_error(failure.body)
-    status = _status_in(failure.type or error.type, (failure.code, *error.codes))
+    status = status_named((failure.code, *error.codes), failure.type or error.type)
     return status or (500 if failure.kind is FailureKind.STREAM_ERROR else 502)
 
 
-def _status_in(type: str, codes: Sequence[str]) -> int:
-    """Return the status that a type or a code names; 0 if none does."""
+def status_named(codes: Sequence[str], type: str = "") -> int:
+    """Return the status that a type of the Messages protocol, or a code, names; 0 if none does."""
     if type in STATUS_OF_TYPE:
         return STATUS_OF_TYPE[type]
     return next((int(code) for code in codes if code.isdecimal() and 400 <= int(code[:4]) <= 599), 0)
@@ -73,15 +73,15 @@ def _status_in(type: str, codes: Sequence[str]) -> int:
 
 def message_of(failure: Failure) -> str:
     """Return the upstream's message for people, or else the beginning of its body."""
-    return (
-        failure.message or read_error(failure.body).message or failure.body[:PAGE].decode("utf-8", "replace")
-    )
+    return failure.message or error_of(failure).message
 
 
-def error_in(body: bytes) -> tuple[str, str]:
-    """Return (type, message) of an error body in any known form; "" for a missing one."""
-    error = read_error(body)
-    return error.type, error.message
+def error_of(failure: Failure) -> ErrorBody:
+    """Return the content of a failure's body. One in no known form (a proxy's page) is the message itself."""
+    error = read_error(failure.body)
+    if error.message:
+        return error
+    return error._replace(message=failure.message or failure.body[:PAGE].decode("utf-8", "replace").strip())
 
 
 def failure_in(body: bytes) -> Failure | None:

@@ -41,6 +41,7 @@ class LogWriter:
         "_dropped",
         "_dropped_line",
         "_hurry",
+        "_open",
         "_put",
         "_queue",
         "_reported",
@@ -59,6 +60,7 @@ class LogWriter:
         self._size = ATOMIC_WRITE if _may_mix(descriptor) else GATHER_SIZE
         self._queue: SimpleQueue[str | None] = SimpleQueue()
         self._thread: Thread | None = None
+        self._open = False
         self._hurry = Event()
         # Each count is changed by one thread only: the first two by the caller's, the other three by the writer's.
         self._put = 0
@@ -74,10 +76,9 @@ class LogWriter:
             self._dropped += 1
             return
         self._put += len(line)
+        if not self._open:
+            self._start()
         self._queue.put(line)
-        if self._thread is None:
-            self._thread = Thread(target=self._run, name="log", daemon=True)
-            self._thread.start()
         if self._terminal or waiting > GATHER_SIZE:
             self._hurry.set()
 
@@ -90,19 +91,26 @@ class LogWriter:
 
         A later line starts another thread, so that a process may close its log before it forks.
         """
-        thread = self._thread
-        if thread is None:
-            return
-        self._queue.put(None)
-        self._hurry.set()
-        thread.join(patience)
+        if self._open:
+            self._open = False
+            self._queue.put(None)
+            self._hurry.set()
+        if self._thread is not None:
+            self._thread.join(patience)
 
-    def _run(self) -> None:
+    def _start(self) -> None:
+        """Start a thread, with a queue of its own: a former one that was not waited for has its end still before it."""
+        self._open = True
+        self._queue = SimpleQueue()
+        self._thread = Thread(target=self._run, args=(self._queue, self._thread), name="log", daemon=True)
+        self._thread.start()
+
+    def _run(self, queue: "SimpleQueue[str | None]", before: Thread | None) -> None:
+        if before is not None:
+            before.join()
         ending = False
         while not ending:
-            lines, ending = self._take()
-            if ending:
-                self._thread = None
+            lines, ending = self._take(queue)
             self._unwritten += self._write_all(lines)
             dropped = self._dropped
             self._written += sum(map(len, lines))
@@ -110,16 +118,16 @@ class LogWriter:
             if missing and self._write_all([self._dropped_line(missing)]) == 0:
                 self._reported, self._unwritten = dropped, 0
 
-    def _take(self) -> tuple[list[str], bool]:
+    def _take(self, queue: "SimpleQueue[str | None]") -> tuple[list[str], bool]:
         """Wait for lines, and for more to join them; return them, and whether they are the last."""
-        line = self._queue.get()
+        line = queue.get()
         self._hurry.wait(GATHER_SECONDS)
         self._hurry.clear()
         lines = []
         with suppress(Empty):
             while line is not None:
                 lines.append(line)
-                line = self._queue.get_nowait()
+                line = queue.get_nowait()
         return lines, line is None
 
     def _write_all(self, lines: Iterable[str]) -> int:

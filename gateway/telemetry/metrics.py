@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 
 from gateway.telemetry.access_log import Record
 
-BATCH = 64
-"""Records that wait: counting them blocks the loop for some 60 µs."""
+BATCH = 16
+"""Records that wait: counting them, and adding them to the recent ones, blocks the loop for some 50 µs."""
 
 LAST = BATCH - 1
 """The index of the last one."""

@@ -32,7 +32,7 @@ def process_stats(proc: Path = PROC) -> dict[str, float]:
     with suppress(OSError):
         # Without the one that lists them.
         found["process_open_fds"] = len(os.listdir(proc / "self/fd")) - 1
-    with suppress(OSError, ValueError, IndexError):
+    with suppress(OSError, ValueError, IndexError, StopIteration):
         # The name in parentheses may contain spaces and parentheses.
         fields = (proc / "self/stat").read_text().rpartition(")")[2].split()
         ticks = int(fields[START_FIELD - 3]) / os.sysconf("SC_CLK_TCK")

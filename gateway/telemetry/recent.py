@@ -104,8 +104,8 @@ class Recent:
         self.accounts: dict[tuple[str, str], AccountSums] = {}
         """By upstream and account."""
         self.minutes: dict[int, MinuteSums] = {}
-        self.conversations: dict[str, dict[str, Any]] = {}
-        """By short name, the longest idle first."""
+        self._talks: dict[str, Group] = {}
+        """By conversation, the longest idle first."""
 
     @property
     def requests(self) -> list[dict[str, Any]]:
@@ -115,13 +115,29 @@ class Recent:
             for one in self._records
         ]
 
+    @property
+    def conversations(self) -> dict[str, dict[str, Any]]:
+        """Return what the status shows of each conversation, by its short name, the longest idle first."""
+        shown = {}
+        for conversation, talk in self._talks.items():
+            last, name = talk.last, short_name(conversation)
+            values = fields(last)
+            shown[name] = {
+                "id": name,
+                "since": round(talk.since, 3),
+                **talk.sums(),
+                **{key: values[key] for key in ("key", "model", "wire_model", "upstream", "account")},
+                "last": round(last.time + last.duration, 3),
+            }
+        return shown
+
     def take(self, records: Iterable[Record]) -> None:
         """Add the records of requests that have ended.
 
-        Records of a batch are grouped first, without function calls: each of them costs the loop some microseconds.
+        Records of a batch are grouped first: each call costs the loop time that a request may wait for.
         """
+        talks = self._talks
         groups: dict[tuple[Any, ...], Group] = {}
-        talks: dict[str, Group] = {}
         first_bytes: dict[tuple[int, int], int] = {}
         for record in records:
             if record.method != "POST" or record.path.startswith(NOT_COUNTED):
@@ -130,7 +146,7 @@ class Recent:
             minute = int((record.time + record.duration) // 60)
             name = minute, record.upstream, record.account, record.outcome, record.tried
             group = groups[name] if name in groups else groups.setdefault(name, Group(record))
-            _count(group, record)
+            counted = [group]
             if record.first_byte is not None:
                 at = minute, bisect_left(LIMITS, record.first_byte)
                 first_bytes[at] = first_bytes.get(at, 0) + 1
@@ -138,7 +154,10 @@ class Recent:
             if conversation:
                 talk = talks.pop(conversation, None) or Group(record)
                 talks[conversation] = talk
-                _count(talk, record)
+                counted.append(talk)
+                if len(talks) > CONVERSATIONS:
+                    del talks[next(iter(talks))]
+            _count(record, counted)
         for (minute, *_), group in groups.items():
             sums = group.sums()
             add_sums(_kept(self.minutes, minute, MinuteSums).sums, sums)
@@ -147,8 +166,6 @@ class Recent:
             kept = self.minutes.get(minute)
             if kept is not None:
                 kept.first_bytes[limit] = kept.first_bytes.get(limit, 0) + count
-        for talk in talks.values():
-            self._take_conversation(talk)
 
     def hour(self, account: AccountSums, now: float) -> Sums:
         """Return an account's sums of the last hour."""
@@ -175,28 +192,11 @@ class Recent:
             add_sums(account.total, found)
             add_sums(_kept(account.minutes, minute, no_sums), found)
 
-    def _take_conversation(self, talk: Group) -> None:
-        last = talk.last
-        name = short_name(last.conversation)
-        found = self.conversations.pop(name, None)
-        if found is None:
-            found = {"id": name, "since": round(talk.since, 3), **no_sums()}
-            if len(self.conversations) >= CONVERSATIONS:
-                del self.conversations[next(iter(self.conversations))]
-        values = fields(last)
-        for key in ("key", "model", "wire_model", "upstream", "account"):
-            found[key] = values[key]
-        found["last"] = round(last.time + last.duration, 3)
-        add_sums(found, talk.sums())
-        self.conversations[name] = found
 
-
-def _count(group: Group, record: Record) -> None:
-    """Add a request to a group."""
-    group.last = record
-    group.requests += 1
-    if record.outcome in FAILED:
-        group.failures += 1
+def _count(record: Record, groups: Iterable[Group]) -> None:
+    """Add a request to groups."""
+    failed = record.outcome in FAILED
+    counts: tuple[int | None, ...] = ()
     if record.output_tokens is not None or record.input_tokens is not None:
         counts = (
             record.input_tokens,
@@ -204,10 +204,13 @@ def _count(group: Group, record: Record) -> None:
             record.cache_read_tokens,
             record.cache_creation_tokens,
         )
-        tokens = group.tokens
+    for group in groups:
+        group.last = record
+        group.requests += 1
+        group.failures += failed
         for at, count in enumerate(counts):
             if count:
-                tokens[at] += count if count < MOST else MOST
+                group.tokens[at] += count if count < MOST else MOST
 
 
 def no_sums() -> Sums:

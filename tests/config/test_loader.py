@@ -148,7 +148,17 @@ def test_every_limit_is_a_key() -> None:
 WRONG: list[tuple[str, list[str]]] = [
     ("", ['upstreams: missing: add one, as [upstreams.anthropic] with preset = "anthropic"']),
     ("upstreams = {}", ['upstreams: missing: add one, as [upstreams.anthropic] with preset = "anthropic"']),
-    ("upstreams = 5", ["upstreams: must be a table, not a whole number"]),
+    (
+        "upstreams = 5",
+        ["upstreams: must be a table for each upstream, as [upstreams.anthropic], not a whole number"],
+    ),
+    (
+        "accounts = []\n" + UPSTREAM,
+        [
+            "accounts: unknown key; known here: auth, cache, count_tokens, intercept, models, retry, server, sharing, "
+            "status, stream, upstreams"
+        ],
+    ),
     ("server = 5" + UPSTREAM, ["server: must be a table, not a whole number"]),
     ("[sever]" + UPSTREAM, ['sever: unknown key; did you mean "server"?']),
     ('[server]\nhots = "::1"' + UPSTREAM, ['server.hots: unknown key; did you mean "host"?']),
@@ -216,6 +226,20 @@ WRONG: list[tuple[str, list[str]]] = [
     (f'[server]\nx = "{CANARY}', ["gateway.toml, line 2, column 17: Unterminated string"]),
     ("a = 1\na = 2\n", ["gateway.toml, line 2, column 6: Cannot overwrite a value"]),
     ('{"server": {}}', ["gateway.toml, line 1, column 1: Invalid statement; the file is TOML, not JSON"]),
+    (
+        'a = "C:\\Users"',
+        [
+            "gateway.toml, line 1, column 10: Invalid hex value; write a backslash twice, or the text in single quotes"
+        ],
+    ),
+    (
+        'a = "C:\\dir"',
+        [
+            "gateway.toml, line 1, column 10: Unescaped '\\' in a string; write a backslash twice, or the text in "
+            "single quotes"
+        ],
+    ),
+    ("a = \u201cx\u201d", ["gateway.toml, line 1, column 5: Invalid value; quotes must be straight"]),
     ("a = " + "[" * 5000, ["gateway.toml: arrays or tables are nested too deeply"]),
 ]
 
@@ -308,7 +332,8 @@ def test_a_secret_that_others_can_read_gets_a_warning(tmp_path: Path, key: str, 
     ("content", "text"),
     [
         (None, "cannot be read: No such file or directory"),
-        (b"a = '\xff'", "is not UTF-8 at byte 5"),
+        (b"a = '\xff'", "is not UTF-8 at byte 5: save it as UTF-8"),
+        (b"#" * (2**20 + 1), "is larger than 1 MiB: is it a configuration?"),
     ],
 )
 def test_files_that_cannot_be_read(tmp_path: Path, content: bytes | None, text: str) -> None:

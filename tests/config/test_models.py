@@ -76,6 +76,10 @@ def test_warnings(models: str, upstreams: str, warnings: list[str]) -> None:
             "upstreams.zai.models.gpt-5: must be a string, not a "
             'table: a name with dots needs quotes, as "gpt-5.1" = "..."',
         ),
+        (
+            f'[models]\n"*" = {{ name = "y" }}\n{ZAI}',
+            'models."*": must be a string, not a table: a name with dots needs quotes, as "*.name" = "..."',
+        ),
         (f'[models]\na = "b*"\n{ZAI}', 'models.a: must be one model: "*" belongs on the left side'),
         (f'[models]\na = "zai/"\n{ZAI}', "models.a: names no model behind the slash"),
     ],
@@ -101,6 +105,7 @@ def test_a_model_with_its_context_window() -> None:
     [
         ("{ context = 1 }", "models.a.model: missing: a table says which model has this context"),
         ('{ model = "x", context = 0 }', "models.a.context: must be from 1 to 100000000"),
+        ('{ model = "x", contxt = 1 }', 'models.a.contxt: unknown key; did you mean "context"?'),
         ('{ model = "*" }', 'models.a.model: must be one model: "*" belongs on the left side'),
         ("{}", "models.a: must be a string, not a table"),
     ],

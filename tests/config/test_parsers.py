@@ -78,7 +78,8 @@ BAD: list[tuple[Parser, Any, str]] = [
     (parsers.integer(0, 9), 10, "must be from 0 to 9"),
     (parsers.integer(0, 9), True, "must be a whole number, not true or false"),
     (parsers.integer(0, 9), 1.0, "must be a whole number, not a number with a fraction"),
-    (parsers.one_of("full", "none"), "Full", 'must be one of "full", "none"'),
+    (parsers.one_of("full", "none"), "Full", 'must be one of "full", "none"; did you mean "full"?'),
+    (parsers.one_of("full", "none"), "x", 'must be one of "full", "none"'),
     (parsers.one_of("full", "none"), 0, 'must be one of "full", "none", not a whole number'),
     (parsers.duration(), 10, f"must be {DURATION}, not a whole number"),
     (parsers.duration(), "10", f"must be {DURATION}"),
@@ -114,6 +115,8 @@ def test_a_key_from_a_file(reading: Reading, tmp_path: Path) -> None:
     (tmp_path / "key").write_text(CANARY + "\n")
     assert parsers.secret(reading, "a.key", "${file:key}").reveal() == CANARY
     assert parsers.secret(reading, "a.key", f"${{file:{tmp_path}/key}}").reveal() == CANARY
+    (tmp_path / "key").write_bytes(b"\xef\xbb\xbf" + CANARY.encode() + b"\r\n")
+    assert parsers.secret(reading, "a.key", "${file:key}").reveal() == CANARY
     assert reading.literal_secrets == []
 
 

@@ -1,5 +1,6 @@
 """Upstreams: what a preset, a kind and the file make together, and every way to get one wrong."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,13 +30,13 @@ def reading(tmp_path: Path) -> Reading:
     return Reading({}, tmp_path)
 
 
-def made(reading: Reading, table: object) -> Upstream:
+def made(reading: Reading, table: Mapping[str, Any]) -> Upstream:
     found = upstream(reading, "upstreams.u", "u", table)
     assert reading.problems == []
     return found
 
 
-def problems(reading: Reading, table: object) -> list[str]:
+def problems(reading: Reading, table: Mapping[str, Any]) -> list[str]:
     upstream(reading, "upstreams.u", "u", table)
     assert CANARY not in "".join(reading.problems)
     return reading.problems
@@ -171,7 +172,11 @@ WRONG: list[tuple[dict[str, Any], list[str]]] = [
     ),
     (
         {"preset": "anthorpic", "accounts": [PAYER]},
-        ["upstreams.u.preset: must be one of " + ", ".join(f'"{name}"' for name in PRESETS)],
+        [
+            "upstreams.u.preset: must be one of "
+            + ", ".join(f'"{name}"' for name in PRESETS)
+            + '; did you mean "anthropic"?'
+        ],
     ),
     (
         {"preset": "azure", "accounts": [PAYER]},
@@ -262,7 +267,7 @@ WRONG: list[tuple[dict[str, Any], list[str]]] = [
         [
             'upstreams.u.repair[0]: must be one of "cache_control", "merge_roles", "empty_text", '
             '"tool_results", "foreign_thinking", "system_role", "deferred_tools", "attribution", '
-            '"tool_ids", "empty_results", "failed_results", "server_tools"'
+            '"tool_ids", "empty_results", "failed_results", "server_tools"; did you mean "merge_roles"?'
         ],
     ),
     (
@@ -275,8 +280,11 @@ WRONG: list[tuple[dict[str, Any], list[str]]] = [
     (
         {**CUSTOM, "cures": ["beta"], "no_cures": ["field"]},
         [
-            f"upstreams.u.{key}[0]: must be one of {names}"
-            for key, names in (("cures", KNOWN_CURES), ("no_cures", f'"fields", {KNOWN_CURES}'))
+            f'upstreams.u.{key}[0]: must be one of {names}; did you mean "{meant}"?'
+            for key, names, meant in (
+                ("cures", KNOWN_CURES, "betas"),
+                ("no_cures", f'"fields", {KNOWN_CURES}', "fields"),
+            )
         ],
     ),
     (
@@ -378,8 +386,25 @@ def test_all_upstreams_are_read_in_order(reading: Reading) -> None:
     name = 'an upstream\'s name is up to 64 letters, digits, ".", "_" and "-"'
     assert reading.problems == [
         f'upstreams."a/b": {name}',
-        "upstreams.c: must be a table, not a string",
+        "upstreams.c: belongs to one upstream: write it below [upstreams.NAME]",
         f'upstreams."": {name}',
     ]
-    with pytest.raises(Mistake, match="must be a table, not an array"):
+    with pytest.raises(
+        Mistake, match=r"must be a table for each upstream, as \[upstreams.anthropic\], not an array"
+    ):
         upstreams(reading, "upstreams", [CUSTOM])
+
+
+@pytest.mark.parametrize(
+    ("table", "warned"),
+    [
+        ({"preset": "vllm", "base_url": "http://10.0.0.1:8000/"}, True),
+        ({"preset": "vllm", "base_url": "http://10.0.0.1:8000/v1"}, False),
+        ({"preset": "vllm", "base_url": "http://10.0.0.1:8000", "path": "/v1/chat/completions"}, False),
+        ({"preset": "ollama", "base_url": "http://10.0.0.1:11434"}, False),
+    ],
+)
+def test_a_url_that_lacks_its_version(reading: Reading, table: dict[str, Any], warned: bool) -> None:
+    made(reading, table)
+    words = 'upstreams.u.base_url: ends without the version of the API, which is "/v1" at most hosts'
+    assert reading.warnings == [words] * warned

@@ -5,7 +5,7 @@ import signal
 import socket
 import subprocess
 import sys
-from asyncio import timeout
+from asyncio import get_running_loop, timeout
 from threading import Timer
 from typing import IO
 
@@ -25,6 +25,7 @@ def responses(monkeypatch: pytest.MonkeyPatch) -> list[Response]:
 
     async def post_once(gateway: Gateway, reload: object) -> None:
         assert reload is None
+        get_running_loop().call_soon(int, "canary")
         responses.append(await fetch(gateway.port, "POST", "/v1/messages", ask("Hello")))
         await gateway.stop(0.0)
 
@@ -40,6 +41,8 @@ def test_demo_serves_until_stopped(responses: list[Response], capfd: pytest.Capt
     assert response.header("x-account-email") in ACCOUNTS
     assert 'You said: "Hello"' in response.document["content"][0]["text"]
     assert "POST /v1/messages" in err
+    assert "error: a callback failed: ValueError" in err
+    assert "Traceback" not in err
     assert err.endswith("requests that reached the embedded upstream: 1\n")
     assert "127.0.0.1:0" not in out
 

@@ -286,7 +286,7 @@ ERROR = b'{"type":"error","error":{"type":"overloaded_error","message":"too much
         ({"body": ERROR, "message": "given"}, "overloaded_error", "given"),
         ({"body": ERROR, "type": "api_error"}, "api_error", ""),
         ({"body": b""}, "", ""),
-        ({"body": b"<html>"}, "", ""),
+        ({"body": b"<html>"}, "", "<html>"),
         ({"body": b'{"error":"words"}'}, "", "words"),
     ],
 )

@@ -338,7 +338,8 @@ def test_a_signature_goes_to_the_client(mode: str) -> None:
             },
             (107, 0, 50),
         ),
-        ({"promptTokenCount": 100}, (100, 0, 0)),
+        # The output was not counted, so it is estimated.
+        ({"promptTokenCount": 100}, (100, 0, -(-len(TEXT["text"]) // 4))),
     ],
 )
 def test_usage_adds_up(usage: dict[str, int], expected: tuple[int, int, int], mode: str) -> None:
@@ -353,6 +354,7 @@ def test_usage_adds_up(usage: dict[str, int], expected: tuple[int, int, int], mo
             assert found["cache_creation_input_tokens"] == 0
             (line,) = (line for line in stage.running.lines if "POST /v1/messages" in line)
             assert f"input={expected[0]} output={expected[2]} cache_read={expected[1]}" in line
+            assert ("usage=estimated" in line) is ("candidatesTokenCount" not in usage)
 
     run(scenario())
 

@@ -119,7 +119,8 @@ ADVICE = f"set the client's base URL to {BASE} (without /v1)"
     ("path", "words"),
     [
         ("/nowhere", ""),
-        ("/v1", ""),
+        ("/v1", f": {ADVICE}"),
+        ("/v1/", f": {ADVICE}"),
         ("/V1/Messages", ""),
         ("/v2/messages", f": {ADVICE}"),
         ("/anthropic/v1/messages/count_tokens/", f": {ADVICE}"),

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field, replace
 from typing import Self
 
 from gateway.operator.doctor import client
-from gateway.operator.doctor.client import GatewayAddress, open_response
+from gateway.operator.doctor.client import open_response
+from gateway.operator.peer import GatewayAddress
 from tests.fakes.messages import Received, read_request
 
 Headers = dict[str, str]

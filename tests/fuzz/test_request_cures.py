@@ -7,7 +7,8 @@ from typing import Any
 from hypothesis import strategies as st
 
 from gateway.messages.cures import CURES
-from gateway.messages.request import read_request, write_document
+from gateway.messages.json_documents import write_document
+from gateway.messages.request import read_request
 from tests.fuzz.fuzz import fuzz
 from tests.support.driven import request_of
 from tests.support.strategies import BODIES

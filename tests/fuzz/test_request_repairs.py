@@ -3,8 +3,10 @@ was sent, and needs no repair. The history itself stays unchanged."""
 
 import json
 
-from gateway.messages.repair import REPAIRS, apply, without_thinking
-from gateway.messages.request import read_request, write_document
+from gateway.messages.json_documents import write_document
+from gateway.messages.repair import REPAIRS, apply
+from gateway.messages.request import read_request
+from gateway.messages.thinking import without_thinking
 from tests.fuzz.fuzz import fuzz
 from tests.support.driven import request_of
 from tests.support.strategies import BODIES

@@ -714,6 +714,10 @@ def resume(talk: Talk) -> None:
     talk.connection.resume()
 
 
+def linger(talk: Talk) -> None:
+    talk.connection.linger(talk.sink, 1.0)
+
+
 TIMES: dict[str, tuple[list[Step], float, str]] = {
     "nothing": ([], 300, NOT_BEGUN),
     "half a head": ([(100, FIVE[:-2])], 300, NOT_BEGUN),
@@ -726,6 +730,9 @@ TIMES: dict[str, tuple[list[Step], float, str]] = {
     "paused, then silent": ([(100, FIVE + b"h"), (0, pause), (1000, resume)], 1400, SILENT),
     "paused for short": ([(100, FIVE + b"h"), (100, pause), (100, resume)], 600, SILENT),
     "idle": ([(100, FIVE + b"hello")], 160, "end 'hello'"),
+    "not needed": ([(100, FIVE + b"h"), (0, linger)], 101, "body 'h'"),
+    "not needed, and trickles": ([(100, FIVE), (0, linger), *3 * [(0.4, b"h")]], 101, "head 200"),
+    "not needed, while paused": ([(100, FIVE), (0, pause), (0, linger)], 101, "head 200"),
 }
 
 

@@ -303,6 +303,19 @@ async def test_a_connection_that_had_begun_its_response_is_not_replaced(
     assert net.dialled == 1
 
 
+@pytest.mark.parametrize(("after", "dialled"), [(4.0, 2), (6.0, 1)])
+def test_one_that_dies_later_was_serving_the_request(after: float, dialled: int) -> None:
+    async def story() -> None:
+        net = Network()
+        sink, wire = await used_again(net)
+        await asyncio.sleep(after)
+        await wire.leave()
+        await settle()
+        assert (sink.notes, net.dialled) == ([] if dialled == 2 else [CLOSED], dialled)
+
+    run(story())
+
+
 def test_a_first_byte_timeout_replaces_no_connection() -> None:
     async def story() -> None:
         net = Network()
@@ -628,6 +641,19 @@ async def test_an_idle_connection_is_used_again(secure: bool, authority: Path) -
         for _ in range(5):
             assert (await request(pool))[-1] == "end 'hello'"
         assert len(there.sockets) == 1
+
+
+@pytest.mark.parametrize("secure", [False, True])
+@on_each_loop
+async def test_options_of_a_socket(secure: bool, authority: Path) -> None:
+    """A silent connection is probed, or else a router forgets it while the upstream thinks; and nothing is delayed."""
+    async with upstream(authority if secure else None) as (_, pool):
+        sink = send_request(pool)
+        await sink.over.wait()
+        assert sink.connection is not None
+        sock = sink.connection.transport.get_extra_info("socket")
+        assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+        assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) == 1
 
 
 @pytest.mark.parametrize("secure", [False, True])

@@ -100,6 +100,16 @@ async def test_serving() -> None:
 
 
 @on_each_loop
+async def test_a_silent_client_is_probed() -> None:
+    """Or else one that is gone would not be noticed while its response is made."""
+    async with serving(Desk()) as (server, port), await Client.connect(port):
+        await until(server, 1)
+        (connection,) = server.connections
+        sock = connection.transport.get_extra_info("socket")
+        assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+
+
+@on_each_loop
 async def test_serving_with_tls(tls: Tls) -> None:
     async with serving(Desk(), context=tls.server) as (server, port):
         async with await Client.connect(port, tls=tls.client) as client:

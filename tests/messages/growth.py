@@ -14,11 +14,12 @@ from gateway.messages.imagesize import image_size
 from gateway.messages.json_documents import first_difference, read_document, write_document
 from gateway.messages.prompt_cache import PromptCaches
 from gateway.messages.prompt_prefix import prefix_of
-from gateway.messages.repair import REPAIRS, apply, mentions_signature
+from gateway.messages.repair import REPAIRS, apply
 from gateway.messages.replay import message_events
 from gateway.messages.request import conversation_id, read_request, splice_model
 from gateway.messages.sse import Event, EventDecoder
 from gateway.messages.stream import StreamWriter
+from gateway.messages.thinking import mentions_signature
 from gateway.messages.token_estimate import estimate
 from gateway.telemetry.access_log import Record
 from tests.messages.samples import (

@@ -59,7 +59,8 @@ BROKEN = [
 
 @pytest.mark.parametrize(("picture", "size"), SIZES)
 def test_a_pictures_size(picture: bytes, size: tuple[int, int]) -> None:
-    data = b64encode(picture + b"\0" * 50).decode()
+    # Whole groups of three bytes, so that no padding precedes what is added.
+    data = b64encode(picture + bytes(50 + -(len(picture) + 50) % 3)).decode()
     assert image_size(data) == size
     # A long picture is read no further than its head.
     assert image_size(data + "A" * 1_000_000 + "!") == size

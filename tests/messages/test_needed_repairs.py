@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.messages.repair import ALL, PLACEHOLDER, REPAIRS, apply, needed_repairs
+from gateway.messages.content_repairs import PLACEHOLDER
+from gateway.messages.repair import ALL, REPAIRS, apply, needed_repairs
 from gateway.messages.thinking import foreign_thinking
 from tests.messages.samples import (
     MARK,

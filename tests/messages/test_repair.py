@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.messages.repair import NO_RESULT, REPAIRS, apply
-from gateway.messages.tool_repairs import MOVED, NO_MESSAGE
+from gateway.messages.repair import REPAIRS, apply
+from gateway.messages.tool_repairs import MOVED, NO_MESSAGE, NO_RESULT
 from tests.messages.samples import (
     MARK,
     USUAL,

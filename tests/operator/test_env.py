@@ -9,7 +9,7 @@ import pytest
 from gateway import cli
 from gateway.config import Auth, Config, Secret, Server, Upstream, load
 from gateway.operator.env import env_lines, environment, fetch_windows
-from gateway.operator.peer import Peer
+from gateway.operator.peer import Peer, address_of
 from tests.fakes.messages import ScriptedUpstream, json_response
 from tests.support.loops import eventually
 from tests.support.running import running
@@ -51,6 +51,16 @@ SET = {"ANTHROPIC_AUTH_TOKEN": "old", **DISCOVERY}
             "http://h:1",
             "any-text",
             {"NO_PROXY": "h"},
+        ),
+        (Config(), {"https_proxy": "p"}, "https://h/llm", "", "https://h/llm", "any-text", {"NO_PROXY": "h"}),
+        (
+            Config(),
+            {"https_proxy": "p"},
+            "https://[::1]",
+            "",
+            "https://[::1]",
+            "any-text",
+            {"NO_PROXY": "::1"},
         ),
     ],
 )
@@ -111,8 +121,8 @@ def test_the_smallest_context_window(config: Config, listed: Mapping[str, int], 
 async def test_a_gateway_without_a_usable_model_list(body: bytes) -> None:
     async with ScriptedUpstream() as up:
         up.script([b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body)])
-        assert await asyncio.to_thread(fetch_windows, Peer(up.url)) == {}
-    assert await asyncio.to_thread(fetch_windows, Peer(up.url)) == {}
+        assert await asyncio.to_thread(fetch_windows, Peer(address_of(up.url))) == {}
+    assert await asyncio.to_thread(fetch_windows, Peer(address_of(up.url))) == {}
 
 
 async def test_env_reads_models_from_the_running_gateway(
@@ -133,12 +143,13 @@ async def test_env_reads_models_from_the_running_gateway(
 
 
 @pytest.mark.parametrize(
-    ("shell", "last"),
+    ("shell", "first"),
     [
         ("sh", "unset ANTHROPIC_API_KEY"),
         ("fish", "set -e ANTHROPIC_API_KEY"),
         ("powershell", "Remove-Item Env:ANTHROPIC_API_KEY -ErrorAction SilentlyContinue"),
     ],
 )
-def test_another_credential_is_taken_away(shell: str, last: str) -> None:
-    assert env_lines({"A": "b"}, shell).splitlines()[-1] == last
+def test_another_credential_is_taken_away(shell: str, first: str) -> None:
+    # Last, it would be what the shell reports: that there was none to take away.
+    assert env_lines({"A": "b"}, shell).splitlines()[0] == first

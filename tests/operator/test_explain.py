@@ -168,7 +168,7 @@ def test_one_captured_request_and_fields_that_win_over_it() -> None:
         (["nowhere.json"], "nowhere.json cannot be read: No such file or directory"),
         (["gateway.toml"], "gateway.toml is not JSON: "),
         (["request.json", "--config", "nowhere.toml"], "nowhere.toml"),
-        (["request.json", "--url", "ftp://h"], "--url: ftp://h is not an address"),
+        (["request.json", "--url", "ftp://h"], "--url: must be an address"),
     ],
 )
 def test_usage_errors(arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,5 +1,6 @@
 """`gateway run`: a client behind a private gateway; terminal, signals, exit code, and the log."""
 
+import asyncio
 import fcntl
 import os
 import pty
@@ -17,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from gateway import cli
+from gateway import cli, process
 from gateway.app import Gateway
 from gateway.listening import StartError
 from gateway.operator import child, run, run_log
@@ -245,6 +246,18 @@ def test_a_gateway_that_fails_ends_its_client(
     assert "listening on" in errors[-1]
     assert "canary" not in str(errors)
     assert children(os.getpid()) <= before
+
+
+def test_what_the_loop_reports_is_logged_not_shown(
+    capfd: pytest.CaptureFixture[str], elsewhere: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def serve(*arguments: Any, **named: Any) -> None:
+        asyncio.get_running_loop().call_soon(int, "canary")
+        await process.wait_until_stopped(*arguments, **named)
+
+    monkeypatch.setattr(run, "wait_until_stopped", serve)
+    assert started(capfd, "exit 0") == (0, "")
+    assert "error: a callback failed: ValueError" in log_of(elsewhere / "home")
 
 
 # The log.

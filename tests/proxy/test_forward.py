@@ -1,6 +1,7 @@
 """The loop of attempts, in memory: accounts tried, response, log line, and that nothing is left over."""
 
 import asyncio
+import gc
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -13,6 +14,7 @@ from gateway.dialects.anthropic import AnthropicDialect
 from gateway.messages.errors import RequestError
 from gateway.proxy import forward
 from gateway.proxy.attempt import Attempt
+from gateway.proxy.request import ClientRequest
 from tests.fakes.messages import (
     SSE_HEAD,
     Close,
@@ -514,6 +516,45 @@ async def test_a_client_that_leaves_after_the_last_event_has_had_everything() ->
         assert len(stage.wires) == 1
 
 
+def test_a_slow_client_that_leaves_behind_the_last_event_lets_the_upstream_end() -> None:
+    """The upstream was paused for it; its rest is read for a moment, even if it never comes."""
+    delta = event("content_block_delta", index=0, delta={"type": "text_delta", "text": "x" * 100_000})
+    script = [SSE_HEAD, chunked([*text_events()[:4], delta, *text_events()[4:]], end=False)]
+
+    async def scenario() -> None:
+        async with in_memory(one()) as stage:
+            for _ in range(2):
+                client = stage.connect()
+                client.wire.takes = False
+                client.send("POST", "/v1/messages", ask(stream=True))
+                await stage.play(script)
+                assert not stage.requests[0].wire.reading
+                await client.wire.reset()
+                await stage.play([b"0\r\n\r\n"] if len(stage.requests) == 1 else [])
+            assert len(stage.wires) == 1
+            await asyncio.sleep(1.1)
+            assert stage.wires[0][1].state == "LOST"
+            assert all(" 200 ok" in line for line in stage.lines)
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("ends", [[], [Reset()]])
+def test_an_upstream_that_talks_on_behind_the_last_event_is_closed(ends: list[Reset]) -> None:
+    async def scenario() -> None:
+        async with in_memory(one()) as stage:
+            client = await post_body(stage, ask(stream=True), [SSE_HEAD + chunked(text_events(), end=False)])
+            await client.leave()
+            pings = [step for _ in range(3) for step in (Sleep(0.4), b"8\r\n: ping\n\n\r\n")]
+            await stage.play([*ends, *pings])
+            assert stage.requests[0].wire.state == "LOST"
+            assert len(stage.lines) == 1
+            metrics = stage.gateway.runtime.metrics
+            assert [one.outcome for one in metrics.records[: metrics.waiting] if one is not None] == ["ok"]
+
+    run(scenario())
+
+
 async def test_a_client_that_leaves_while_it_waits_for_a_slot() -> None:
     async with in_memory(one(Account(name="a@x", max_concurrent=1))) as stage:
         first = await post_body(stage, ask())
@@ -568,6 +609,38 @@ async def test_a_client_that_is_slow_before_there_is_a_connection_or_an_attempt(
             await stage.play(GOOD)
             assert (await client.response()).status == 200
             await client.leave()
+
+
+async def test_a_request_whose_connection_was_closed_is_not_kept() -> None:
+    """Its body may be large, and the upstream may not serve another for long."""
+    async with in_memory(one(retry=Retry(max_attempts=1))) as stage:
+        assert (await stage.post(ask(), [Close()])).status == 502
+        gc.collect()
+        assert [each for each in gc.get_objects() if isinstance(each, ClientRequest)] == []
+
+
+def of_openai(delta: dict[str, str], finish: str | None = None) -> bytes:
+    """An event of a chat completion."""
+    choice = {"index": 0, "delta": delta, "finish_reason": finish}
+    return b"data: %b\n\n" % orjson.dumps({"choices": [choice]})
+
+
+@pytest.mark.parametrize(
+    ("rest", "last", "line"),
+    [
+        (b'data: {"usage":{"pro', "message_stop", "200 ok"),
+        (b'data: {"error":{"message":"no"}}', "error", "200 upstream_error"),
+    ],
+)
+async def test_a_break_behind_a_finish_reason_is_no_reason_to_ask_again(
+    rest: bytes, last: str, line: str
+) -> None:
+    events = [of_openai({"content": "Hello"}), of_openai({}, "stop"), rest]
+    async with in_memory(one("a@x", "b@x", kind="openai")) as stage:
+        response = await stage.post(ask(stream=True), [SSE_HEAD + chunked(events, end=False), Reset()])
+        assert (response.names.count("message_start"), response.names[-1]) == (1, last)
+        assert f" up/a@x {line} " in stage.line
+        assert accounts_of(stage) == "a"
 
 
 # Accounts with tokens.

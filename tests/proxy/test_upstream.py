@@ -124,7 +124,7 @@ def test_whether_an_upstream_keeps_message_threads(threads: bool) -> None:
 def test_whether_an_upstream_closes_other_connections_too() -> None:
     client = client_with(KEY)
     assert [client.closes_on_others(request) for request in "aaba"] == [False, False, True, False]
-    client.closed_on = None
+    client.closed_on = ""
     assert not client.closes_on_others("b")
 
 

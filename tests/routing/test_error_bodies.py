@@ -56,6 +56,10 @@ BODIES: list[tuple[Any, ErrorBody]] = [
     ),
     ({"error": {"metadata": {"raw": "only this"}}}, ErrorBody(message="only this")),
     ({"error": {"message": "m", "metadata": {"raw": 7}}}, ErrorBody(message="m")),
+    (
+        {"error": {"message": "m", "metadata": {"raw": '{"error":{"type":"t"}}'}}},
+        ErrorBody("t", (), "", "m"),
+    ),
     # Google
     (
         {"error": {"code": 503, "message": "no", "status": "UNAVAILABLE"}},
@@ -89,6 +93,8 @@ BODIES: list[tuple[Any, ErrorBody]] = [
         ErrorBody("", (), "tools.0.strict", "tools.0.strict: Extra inputs are not permitted"),
     ),
     ({"detail": {"message": "no"}}, ErrorBody(message="no")),
+    ({"detail": [{"msg": "no"}, 7, {"loc": ["b"], "msg": "not"}]}, ErrorBody("", (), "b", "no; b: not")),
+    ({"detail": 7}, ErrorBody()),
     ({"detail": []}, ErrorBody()),
     ({"errors": [{"message": "no", "code": 7003}]}, ErrorBody("", ("7003",), "", "no")),
     ({"errors": [], "message": "no"}, ErrorBody(message="no")),
@@ -99,12 +105,22 @@ BODIES: list[tuple[Any, ErrorBody]] = [
         {"base_resp": {"status_code": 1008, "status_msg": "insufficient balance"}},
         ErrorBody("", ("base_resp.1008",), "", "insufficient balance"),
     ),
+    ({"errorMsg": "no"}, ErrorBody(message="no")),
+    ({"error": {"code": 1}, "message": "no"}, ErrorBody("", ("1",), "", "no")),
+    # llama.cpp
+    (
+        {"error": {"message": "no", "n_prompt_tokens": 9, "n_ctx": 8}},
+        ErrorBody(message="no", tokens=(9, 8)),
+    ),
+    ({"error": {"message": "no", "n_prompt_tokens": 9, "n_ctx": "8"}}, ErrorBody(message="no")),
+    # a text
+    ("no", ErrorBody(message="no")),
     # nothing of the kind
     ({"error": {"type": 1, "message": None}}, ErrorBody()),
     ({"error": 7}, ErrorBody()),
     ({"errors": [7]}, ErrorBody()),
     ([], ErrorBody()),
-    (["no"], ErrorBody()),
+    (["no"], ErrorBody(message="no")),
     (7, ErrorBody()),
     (None, ErrorBody()),
 ]
@@ -138,6 +154,9 @@ ERRORS: list[tuple[Any, bool]] = [
     ({"code": "1302", "message": "rate limit reached"}, True),
     ({"success": False, "msg": "no"}, True),
     ({"base_resp": {"status_code": 1008}}, True),
+    ({"base_resp": {"status_code": 1008}, "choices": [{}]}, True),
+    ({"object": "error", "message": "no"}, True),
+    ({"detail": "no"}, True),
     ({"type": "message", "content": []}, False),
     ({"type": "message", "content": [{"type": "text"}]}, False),
     ({"input_tokens": 12}, False),

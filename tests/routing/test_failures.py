@@ -5,7 +5,7 @@ from typing import Any
 import orjson
 import pytest
 
-from gateway.routing.failures import PAGE, Failure, FailureKind, error_in, failure_in, message_of, status_of
+from gateway.routing.failures import PAGE, Failure, FailureKind, failure_in, message_of, status_of
 
 STATUS, EVENT = FailureKind.STATUS, FailureKind.STREAM_ERROR
 
@@ -53,11 +53,6 @@ WORDS = [
 @pytest.mark.parametrize(("failure", "expected"), WORDS)
 def test_message_of(failure: Failure, expected: str) -> None:
     assert message_of(failure) == expected
-
-
-def test_error_in() -> None:
-    assert error_in(body(type="api_error", message="no")) == ("api_error", "no")
-    assert error_in(b"<html>") == ("", "")
 
 
 GOOD: list[Any] = [{"type": "message", "content": []}, {"input_tokens": 1}, {"data": [{"id": "m"}]}]

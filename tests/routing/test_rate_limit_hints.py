@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 import pytest
 
-from gateway.routing.failures import error_in
+from gateway.routing.error_bodies import read_error
 from gateway.routing.retry_after import read_hint
 
 WALL = 1_700_000_000.0
@@ -38,7 +38,7 @@ ROWS: list[tuple[str, dict[str, str], Any, float | None]] = [
 def test_hints(headers: dict[str, str], error: dict[str, Any], expected: float | None) -> None:
     fields = [(name.encode(), value.encode()) for name, value in headers.items()]
     body = orjson.dumps({"error": error})
-    found = read_hint(fields, body, WALL, type=error_in(body)[0])
+    found = read_hint(fields, body, WALL, type=read_error(body).type)
     assert found == (expected if expected is None else pytest.approx(expected))
 
 

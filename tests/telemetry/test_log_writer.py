@@ -76,6 +76,7 @@ def test_lines_are_gathered(pipe: Pipe, monkeypatch: pytest.MonkeyPatch) -> None
         return True
 
     monkeypatch.setattr(log_writer, "write_whole", write_whole)
+    monkeypatch.setattr(log_writer, "GATHER_SECONDS", 10 * PATIENCE)
     for number in range(10):
         pipe.writer.write(str(number))
     pipe.writer.close()
@@ -143,6 +144,29 @@ def test_a_closed_log_has_no_thread_and_opens_again(pipe: Pipe) -> None:
         pipe.writer.close()
         assert not any(thread.name == "log" for thread in threading.enumerate())
     assert pipe.read("two\n") == "one\ntwo\n"
+
+
+def test_lines_behind_an_end_that_did_not_wait_are_written_in_their_turn(
+    pipe: Pipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writing, go_on, written = threading.Event(), threading.Event(), list[bytes]()
+
+    def write_whole(descriptor: int, data: bytes) -> bool:
+        writing.set()
+        assert go_on.wait(PATIENCE)
+        written.append(data)
+        return True
+
+    monkeypatch.setattr(log_writer, "write_whole", write_whole)
+    pipe.writer.write("one")
+    pipe.writer.flush()
+    assert writing.wait(PATIENCE)
+    pipe.writer.write("two")
+    pipe.writer.close(0.0)
+    pipe.writer.write("three")
+    go_on.set()
+    pipe.writer.close(PATIENCE)
+    assert written == [b"one\n", b"two\n", b"three\n"]
 
 
 def test_a_stopped_terminal_does_not_block(descriptors: list[int]) -> None:

@@ -130,5 +130,5 @@ def test_counting_takes_two_calls_of_c_a_record() -> None:
     metrics.fold()
     add(metrics, *(record(first_byte=0.1, output_tokens=1) for _ in range(LAST)))
     python, c = calls(metrics.fold)
-    # Creating the list of waiting records takes one more call, once a batch.
-    assert (python, c) == (2, 2 * LAST)
+    # Before Python 3.12 the list of those that wait is made by a separate call, once a batch.
+    assert (python, c) in {(2, 2 * LAST), (1, 2 * LAST)}

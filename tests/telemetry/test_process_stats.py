@@ -28,6 +28,10 @@ def test_unknown_statistics_are_left_out(tmp_path: Path, monkeypatch: pytest.Mon
     for name in ("self/statm", "self/stat", "stat"):
         (tmp_path / name).write_text("x")
     assert set(process_stats(tmp_path)) <= {"process_cpu_seconds_total", "process_max_fds"}
+    # A sandbox may leave out when the system was started.
+    (tmp_path / "self/stat").write_text("1 (x) " + "1 " * 50)
+    (tmp_path / "stat").write_text("cpu 1 2\n")
+    assert set(process_stats(tmp_path)) <= {"process_cpu_seconds_total", "process_max_fds"}
     resource = pytest.importorskip("resource")
     monkeypatch.setattr(resource, "getrlimit", lambda which: (resource.RLIM_INFINITY, 0))
     assert set(process_stats(tmp_path)) == {"process_cpu_seconds_total"}

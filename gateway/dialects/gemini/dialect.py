@@ -56,6 +56,8 @@ class GeminiDialect:
         self.stores = self._signatures.stores
         self._outputs: dict[str, int] = {}
         """Model -> its limit of output tokens, from the upstream's list."""
+        self._reporting: set[tuple[str, str]] = set()
+        """(base URL, wire model) pairs whose last response reported usage."""
 
     def fields(self, upstream: Upstream, credential: Credential) -> Headers:
         """Return user-agent and the credential's field."""
@@ -86,13 +88,15 @@ class GeminiDialect:
             schemas=self._schemas,
             signatures=self._signatures,
             warn=self._warn,
+            reporting=self._reporting,
         )
 
     def decoder(self, incoming: Incoming, outgoing: Outgoing, writer: StreamWriter) -> Decoder:
         """Return a decoder for the response to `outgoing`."""
         from gateway.dialects.gemini.translation import new_decoder
 
-        return new_decoder(writer, outgoing, self._signatures, self._random, streams=incoming.parsed.stream)
+        streams = incoming.parsed.stream
+        return new_decoder(writer, outgoing, self._signatures, self._random, self._reporting, streams=streams)
 
     def failure(self, failure: Failure, upstream: Upstream, wire_model: str, outgoing: Outgoing) -> Failure:
         """Return the failure with status, type and message of the Messages protocol."""

@@ -7,39 +7,37 @@ prompt that is too long, too large a max_tokens) get the messages that they look
 
 import re
 from collections.abc import Mapping
-from typing import Any
 
 from gateway.messages.errors import error_type
-from gateway.messages.json_values import as_dict, as_text, dicts_in, json_in
 from gateway.patterns import LazyPattern
-from gateway.routing.failures import Failure
+from gateway.routing.failures import Failure, error_of, status_named, status_of
 
 STATUS_OF_CODE: Mapping[str, int] = {
-    "INVALID_ARGUMENT": 400,
-    "OUT_OF_RANGE": 400,
-    "UNAUTHENTICATED": 401,
-    "PERMISSION_DENIED": 403,
-    "FAILED_PRECONDITION": 403,
-    "NOT_FOUND": 404,
-    "ABORTED": 409,
-    "ALREADY_EXISTS": 409,
-    "RESOURCE_EXHAUSTED": 429,
-    "CANCELLED": 503,
-    "UNKNOWN": 500,
-    "INTERNAL": 500,
-    "DATA_LOSS": 500,
-    "UNIMPLEMENTED": 501,
-    "UNAVAILABLE": 503,
-    "DEADLINE_EXCEEDED": 504,
+    "invalid_argument": 400,
+    "out_of_range": 400,
+    "unauthenticated": 401,
+    "permission_denied": 403,
+    "failed_precondition": 403,
+    "not_found": 404,
+    "aborted": 409,
+    "already_exists": 409,
+    "resource_exhausted": 429,
+    "cancelled": 503,
+    "unknown": 500,
+    "internal": 500,
+    "data_loss": 500,
+    "unimplemented": 501,
+    "unavailable": 503,
+    "deadline_exceeded": 504,
 }
-"""google.rpc code -> status, for errors inside a stream, which have no HTTP status."""
+"""google.rpc code, in lower case -> status, for errors inside a stream, which have no HTTP status."""
 
 STATUS_OF_SPECIAL: Mapping[tuple[int, str], int] = {
-    (400, "FAILED_PRECONDITION"): 403,
-    (400, "API_KEY_INVALID"): 401,
-    (499, "CANCELLED"): 503,
+    (400, "failed_precondition"): 403,
+    (400, "api_key_invalid"): 401,
+    (499, "cancelled"): 503,
 }
-"""(HTTP status, code or reason) -> the status that fits. FAILED_PRECONDITION is documented as "not available in your
+"""(HTTP status, code or reason) -> the status that fits. `failed_precondition` is documented as "not available in your
 country, enable billing", which is about the account. A cancelled call was not cancelled by the client."""
 
 LONGEST = 4096
@@ -51,52 +49,23 @@ _MAX_TOKENS = LazyPattern(
 _TOO_LONG = LazyPattern(r"exceeds the maximum number of tokens|input token count", re.IGNORECASE)
 _TOO_LONG_NUMBERS = LazyPattern(r"token count\D{0,40}?([\d,]+)\D.*?([\d,]*\d{3})", re.IGNORECASE | re.DOTALL)
 
-SHOWN_BODY = 500
-"""Characters of a body that is no Google error (a proxy's page) that become the message."""
-
 
 def translate_failure(failure: Failure) -> Failure:
     """Return the failure with status, type and message of the Messages protocol.
 
-    The body is kept for retry hints. A failure without a body (no connection) is returned unchanged.
+    The body is kept for retry hints. A failure without status and body (no connection) is returned unchanged.
     """
-    error = read_error(failure.body)
-    if error is None:
-        if not failure.status:
-            return failure
-        message = (
-            failure.message or failure.body[: 4 * SHOWN_BODY].decode("utf-8", "replace")[:SHOWN_BODY].strip()
-        )
-        message = message or f"the upstream responded with status {failure.status}"
-        return failure._replace(message=message, type=error_type(failure.status))
-    code = as_text(error.get("status"))
-    status = failure.status or _status(error.get("code"), code)
-    for special in (code, *_reasons(error)):
-        status = STATUS_OF_SPECIAL.get((status, special), status)
-    text = as_text(error.get("message")) or code or f"the upstream responded with status {status}"
+    error = error_of(failure)
+    named = (STATUS_OF_CODE[code] for code in error.codes if code in STATUS_OF_CODE)
+    status = failure.status or status_named(error.codes) or next(named, 0) or status_of(failure)
+    if not status:
+        return failure
+    for code in error.codes:
+        status = STATUS_OF_SPECIAL.get((status, code), status)
+    text = error.message or f"the upstream responded with status {status}"
     if status == 400:
         text = _with_api_message(text)
     return failure._replace(status=status, type=error_type(status), message=text)
-
-
-def read_error(body: bytes) -> dict[str, Any] | None:
-    """Return the error object of a Google error body; None if it is not one."""
-    document = json_in(body)
-    if isinstance(document, list) and document:
-        document = document[0]
-    error = as_dict(document).get("error")
-    return error if isinstance(error, dict) else None
-
-
-def _status(given: object, code: str) -> int:
-    if isinstance(given, int) and 400 <= given <= 599:
-        return given
-    return STATUS_OF_CODE.get(code, 500)
-
-
-def _reasons(error: Mapping[str, Any]) -> list[str]:
-    reasons = [detail.get("reason") for detail in dicts_in(error.get("details"))]
-    return [reason for reason in reasons if isinstance(reason, str)]
 
 
 def output_limit(text: str) -> int:

@@ -6,10 +6,11 @@ contents.py handles calls, results and thinking.
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from gateway.dialects.history import UnsupportedSource
+from gateway.dialects.history import UnsupportedSource, described
 from gateway.messages.content_repairs import tool_loaded
 from gateway.messages.json_documents import write_document
-from gateway.messages.json_values import dicts_in
+from gateway.messages.json_values import as_text
+from gateway.messages.tool_repairs import is_server_result
 
 Part = dict[str, Any]
 
@@ -64,78 +65,72 @@ class PartMaker:
         return [part for block in blocks for part in self.parts(block)]
 
     def parts(self, block: object) -> list[Part]:
-        """Return the part of one block, [] for an empty one. Raises UnsupportedSource."""
+        """Return the parts of one block, [] for an empty one. Raises UnsupportedSource."""
         if isinstance(block, str):
             return [{"text": block}] if block.strip() else []
         if not isinstance(block, dict):
             return []
         kind = block.get("type")
         make = _PARTS.get(kind) if isinstance(kind, str) else None
-        part = make(self, block) if make else self._other(block)
-        return [part] if part else []
+        return make(self, block) if make else self._other(block)
 
-    def text(self, block: Mapping[str, Any]) -> Part | None:
+    def text(self, block: Mapping[str, Any]) -> list[Part]:
         """Return a text block's part."""
-        text = block.get("text")
-        return {"text": text} if isinstance(text, str) and text.strip() else None
+        text = as_text(block.get("text"))
+        return [{"text": text}] if text.strip() else []
 
-    def media(self, block: Mapping[str, Any]) -> Part | None:
-        """Return an image's or a document's part. Raises UnsupportedSource."""
+    def media(self, block: Mapping[str, Any]) -> list[Part]:
+        """Return the part of an image or a document, or those of a document of blocks. Raises UnsupportedSource."""
         source = block.get("source")
         kind = str(block["type"])
         given = source.get("type") if isinstance(source, dict) else None
         if isinstance(source, dict):
+            if given == "content" and kind == "document":
+                return self.parts_of(source.get("content"))
             data = source.get("url" if given == "url" else "data")
             if isinstance(data, str):
                 if given == "base64" and isinstance(source.get("media_type"), str):
                     mime = _plain_type(source["media_type"])
                     return self._if_known(kind, mime, {"inlineData": {"mimeType": mime, "data": data}})
                 if given == "text":
-                    return {"text": data} if data.strip() else None
+                    return [{"text": data}] if data.strip() else []
                 if given == "url":
                     mime = _mime_of_url(data, kind)
                     return self._if_known(kind, mime, {"fileData": {"fileUri": data, "mimeType": mime}})
         raise UnsupportedSource(kind, source)
 
-    def _if_known(self, kind: str, mime: str, part: Part) -> Part:
+    def _if_known(self, kind: str, mime: str, part: Part) -> list[Part]:
         if mime in MEDIA:
-            return part
+            return [part]
         self._warn(f"{kind}s of type {mime} cannot be read by Gemini models: replaced by a note")
         name = mime or kind
-        return {"text": f"({'an' if name[0] in 'aeiou' else 'a'} {name}, which this model cannot read)"}
+        return [{"text": f"({'an' if name[0] in 'aeiou' else 'a'} {name}, which this model cannot read)"}]
 
-    def nothing(self, block: Mapping[str, Any]) -> Part | None:
-        """Return None: the block is left out."""
-        return None
+    def nothing(self, block: Mapping[str, Any]) -> list[Part]:
+        """Return []: the block is left out."""
+        return []
 
-    def tool_reference(self, block: Mapping[str, Any]) -> Part:
+    def tool_reference(self, block: Mapping[str, Any]) -> list[Part]:
         """Return a note that a tool was loaded."""
-        return {"text": tool_loaded(block.get("tool_name"))}
+        return [{"text": tool_loaded(block.get("tool_name"))}]
 
-    def found_pages(self, block: Mapping[str, Any]) -> Part | None:
-        """Return titles and addresses of an earlier web search; encrypted content is of no use here."""
-        pages = dicts_in(block.get("content"))
-        lines = [
-            f"- {page.get('title') or page['url']}: {page['url']}"
-            for page in pages
-            if isinstance(page.get("url"), str)
-        ]
-        return {"text": "\n".join(["[found on the web:]", *lines])} if lines else None
+    def described(self, block: Mapping[str, Any]) -> list[Part]:
+        """Return the texts, titles and addresses in a block."""
+        text = described(block)
+        return [{"text": text}] if text else []
 
-    def _other(self, block: Mapping[str, Any]) -> Part | None:
+    def _other(self, block: Mapping[str, Any]) -> list[Part]:
         kind = block.get("type")
-        if isinstance(kind, str) and kind.endswith("_tool_result"):
-            # Results of the provider's own tools are for its own models only.
-            self._warn(f"content blocks of type {kind} cannot be translated: left out")
-            return None
+        if is_server_result(kind):
+            return self.described(block)
         if _holds_binary(block):
             self._warn(f"content blocks of type {kind} cannot be translated: left out")
-            return None
+            return []
         self._warn(f"content blocks of type {kind} are unknown: sent as their JSON")
-        return {"text": write_document(block).decode()}
+        return [{"text": write_document(block).decode()}]
 
 
-_PARTS: Mapping[str, Callable[[PartMaker, Mapping[str, Any]], Part | None]] = {
+_PARTS: Mapping[str, Callable[[PartMaker, Mapping[str, Any]], list[Part]]] = {
     "text": PartMaker.text,
     "image": PartMaker.media,
     "document": PartMaker.media,
@@ -143,10 +138,12 @@ _PARTS: Mapping[str, Callable[[PartMaker, Mapping[str, Any]], Part | None]] = {
     "redacted_thinking": PartMaker.nothing,
     "server_tool_use": PartMaker.nothing,
     "mcp_tool_use": PartMaker.nothing,
-    "web_search_tool_result": PartMaker.found_pages,
+    "container_upload": PartMaker.nothing,
+    "search_result": PartMaker.described,
+    "compaction": PartMaker.described,
     "tool_reference": PartMaker.tool_reference,
 }
-"""Block type -> its part."""
+"""Block type -> its parts. Results of the provider's own tools are described, whatever their type."""
 
 
 def may_stand_in_result(part: Part) -> bool:

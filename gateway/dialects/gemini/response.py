@@ -7,7 +7,7 @@ with a finish reason.
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -15,12 +15,14 @@ from gateway.dialects.base import StreamFailure
 from gateway.dialects.gemini.errors import translate_failure
 from gateway.dialects.gemini.grounding import Grounding
 from gateway.dialects.gemini.signatures import Signatures, add_mark
+from gateway.dialects.gemini.usage import messages_usage
 from gateway.dialects.ids import new_id
 from gateway.dialects.sniffer import Sniffer
 from gateway.dialects.tool_names import ToolNames
+from gateway.dialects.usage import Place, completed
 from gateway.messages.errors import error_type
 from gateway.messages.json_documents import read_document, write_document
-from gateway.messages.json_values import as_dict, dicts_in
+from gateway.messages.json_values import as_dict, as_text, dicts_in, json_in
 from gateway.messages.stream import StreamWriter
 from gateway.routing.failures import Failure, FailureKind
 
@@ -61,18 +63,31 @@ LONGEST_REASON = 100
 """Characters shown of an unknown reason."""
 
 
+class EncodedRequest(NamedTuple):
+    """The part of a sent request that its decoder needs."""
+
+    names: ToolNames
+    """Those of its tools."""
+    place: Place = ("", "")
+    """The upstream's base URL and the wire model."""
+    input_tokens: int = 0
+    """The local estimate of the prompt; a rough one if the place is known to report usage."""
+
+
 class GeminiDecoder:
     """Decodes one response."""
 
     __slots__ = (
         "_called",
+        "_characters",
         "_empty",
         "_events",
         "_grounding",
-        "_names",
         "_open",
         "_random",
+        "_reporting",
         "_said",
+        "_sent",
         "_signatures",
         "_signed",
         "_started",
@@ -88,16 +103,18 @@ class GeminiDecoder:
     def __init__(
         self,
         writer: StreamWriter,
-        names: ToolNames,
+        sent: EncodedRequest,
         signatures: Signatures,
         random: Callable[[], float],
+        reporting: set[Place],
         *,
         streams: bool,
     ) -> None:
-        """`names`: those of the request's tools. `random` returns [0, 1). `streams`: whether output is sent at once."""
+        """`random` returns [0, 1). `reporting`: places that report usage. `streams`: whether output is sent at once."""
         self._streams = streams
         self._writer = writer
-        self._names = names
+        self._sent = sent
+        self._reporting = reporting
         self._signatures = signatures
         self._random = random
         self._events = Sniffer()
@@ -111,6 +128,8 @@ class GeminiDecoder:
         self._text: list[str] = []
         """The pieces of the open text block, in case a signature for it follows."""
         self._text_signature = ""
+        self._characters = 0
+        """Characters of all closed blocks."""
         self._called = False
         self._said = False
         """Whether a text or a call was written."""
@@ -166,6 +185,7 @@ class GeminiDecoder:
             or type(text) is not str
             or not _PLAIN_CANDIDATE.issuperset(candidate)
             or not _PLAIN_CHUNK.issuperset(document)
+            or candidate.get("index")
         ):
             return False
         usage = document.get("usageMetadata")
@@ -181,6 +201,9 @@ class GeminiDecoder:
         for item in document if isinstance(document, list) else (document,):
             if isinstance(item, dict):
                 inner = item.get("response")
+                if isinstance(inner, dict):
+                    # Its usage may stand beside it.
+                    self._usage.update(as_dict(item.get("usageMetadata")))
                 self._chunk(inner if isinstance(inner, dict) else item)
 
     def _read(self, data: bytes) -> Any:
@@ -202,13 +225,12 @@ class GeminiDecoder:
         usage = chunk.get("usageMetadata")
         if isinstance(usage, dict):
             self._usage.update(usage)
-        if "error" in chunk and not self.complete:
+        if chunk.get("error") and not self.complete:
             raise _read_stream_error(chunk)
-        candidates = chunk.get("candidates")
-        candidate = candidates[0] if isinstance(candidates, list) and candidates else None
+        candidate = next((one for one in dicts_in(chunk.get("candidates")) if not one.get("index")), None)
         parts: list[Any] = []
         reason: object = None
-        if isinstance(candidate, dict):
+        if candidate is not None:
             parts = dicts_in(as_dict(candidate.get("content")).get("parts"))
             reason = candidate.get("finishReason")
             grounding = candidate.get("groundingMetadata")
@@ -218,7 +240,7 @@ class GeminiDecoder:
         stop = self._stop_reason(reason, chunk)
         if not self._started and (parts or stop or usage):
             self._started = True
-            self._writer.start(messages_usage(self._usage))
+            self._writer.start(messages_usage(self._usage) if self._usage else None)
         if self._stop and any(_says_something(part) for part in parts):
             self._stops_early = True
         for part in parts:
@@ -245,13 +267,14 @@ class GeminiDecoder:
     def _part(self, part: dict[str, Any]) -> None:
         signature = part.get("thoughtSignature")
         text = part.get("text")
-        if isinstance(text, str):
+        call = part.get("functionCall")
+        if isinstance(call, dict) and call:
+            self._call(call, signature)
+        elif isinstance(text, str):
             if part.get("thought") is True:
                 self._thinking(text, signature)
             else:
                 self._say(text, signature)
-        elif isinstance(part.get("functionCall"), dict):
-            self._call(part["functionCall"], signature)
         elif isinstance(part.get("inlineData"), dict) and part.get("thought") is not True:
             self._say(_markdown(part["inlineData"]), signature)
         elif signature:
@@ -276,6 +299,7 @@ class GeminiDecoder:
             if self._open != "thinking" or (text and self._signed):
                 self._close()
                 self._open = "thinking"
+            self._characters += len(text)
             self._writer.thinking(text)
             if isinstance(signature, str):
                 self._sign(signature)
@@ -287,6 +311,10 @@ class GeminiDecoder:
             self._writer.signature(add_mark(signature))
 
     def _call(self, call: Mapping[str, Any], signature: object) -> None:
+        name = self._sent.names.original(as_text(call.get("name")))
+        if not name:
+            raise _failed(FailureKind.UNUSABLE, "the upstream made a call without a name")
+        args = _arguments(call.get("args"), name)
         id = new_id("toolu_", self._random)
         if isinstance(signature, str) and signature:
             self._signatures.remember_call(id, signature)
@@ -294,13 +322,8 @@ class GeminiDecoder:
         self._close()
         self._open = "call"
         self._called = self._said = True
-        name = str(call.get("name", ""))
-        args = call.get("args")
-        self._writer.tool_use(
-            id,
-            self._names.original(name),
-            write_document(args) if isinstance(args, dict) and args else b"{}",
-        )
+        self._characters += len(args)
+        self._writer.tool_use(id, name, args)
 
     def _close(self) -> None:
         """Complete the open block: other content or the end follows."""
@@ -310,6 +333,7 @@ class GeminiDecoder:
         if self._text_signature:
             self._signatures.remember_text("".join(self._text), self._text_signature)
             self._text_signature = ""
+        self._characters += sum(map(len, self._text))
         self._text.clear()
         self._signed = False
 
@@ -317,7 +341,13 @@ class GeminiDecoder:
         if self._writer.finished:
             return
         self._close()
-        usage = messages_usage(self._usage)
+        usage, self._writer.estimated = completed(
+            messages_usage(self._usage),
+            self._sent.input_tokens,
+            self._characters,
+            self._sent.place,
+            self._reporting,
+        )
         if self._grounding is not None:
             searches = self._grounding.write(
                 self._writer, lambda: new_id("srvtoolu_", self._random), cite=self._open == "text"
@@ -333,28 +363,18 @@ def _says_something(part: Mapping[str, Any]) -> bool:
     return bool(part.get("text") or part.get("functionCall") or part.get("inlineData"))
 
 
-def messages_usage(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """Return Gemini's `usageMetadata` as a `usage` object.
-
-    Thinking tokens are added to the candidates', unless the total shows that they are included.
-    """
-    prompt = _count(metadata, "promptTokenCount") + _count(metadata, "toolUsePromptTokenCount")
-    cached = _count(metadata, "cachedContentTokenCount")
-    output = _count(metadata, "candidatesTokenCount")
-    thoughts = _count(metadata, "thoughtsTokenCount")
-    if thoughts and _count(metadata, "totalTokenCount") != prompt + output:
-        output += thoughts
-    return {
-        "input_tokens": max(prompt - cached, 0),
-        "cache_creation_input_tokens": 0,
-        "cache_read_input_tokens": cached,
-        "output_tokens": output,
-    }
-
-
-def _count(metadata: Mapping[str, Any], key: str) -> int:
-    value = metadata.get(key)
-    return value if isinstance(value, int) else 0
+def _arguments(args: object, name: str) -> bytes:
+    """Return a call's arguments as JSON text. Some proxies send that text itself. Raises StreamFailure."""
+    if not args:
+        return b"{}"
+    if isinstance(args, str) and isinstance(json_in(args), dict):
+        return args.encode()
+    if not isinstance(args, dict):
+        raise _failed(
+            FailureKind.UNUSABLE,
+            f"the upstream made a call of {name!r} with arguments that are no JSON object",
+        )
+    return write_document(args)
 
 
 def _markdown(data: Mapping[str, Any]) -> str:

@@ -12,12 +12,12 @@ from gateway.dialects.gemini.cures import apply_cures
 from gateway.dialects.gemini.families import family
 from gateway.dialects.gemini.places import COUNT, GENERATE, count_request, target, wrap_in_envelope
 from gateway.dialects.gemini.request import Encoding, gemini_request
-from gateway.dialects.gemini.response import GeminiDecoder
+from gateway.dialects.gemini.response import EncodedRequest, GeminiDecoder
 from gateway.dialects.gemini.schema.clean import Schemas
 from gateway.dialects.gemini.signatures import MARK, Signatures
 from gateway.dialects.json_schema.cache import SchemaCache
 from gateway.dialects.request_fields import check_fields
-from gateway.dialects.tool_names import ToolNames
+from gateway.dialects.usage import Place, prompt_tokens
 from gateway.dialects.warn_once import WarnOnce
 from gateway.messages.json_documents import write_document
 from gateway.messages.repair import apply
@@ -37,10 +37,12 @@ def encode(
     schemas: SchemaCache,
     signatures: Signatures,
     warn: WarnOnce,
+    reporting: set[Place],
 ) -> Outgoing:
     """Encode a request for an upstream, always for a stream. Raises RequestError(400).
 
-    `listed`: the model's output limit in tokens by the upstream's model list; 0 if unknown.
+    `listed`: the model's output limit in tokens by the upstream's model list; 0 if unknown. `reporting`: places that
+    report usage.
     """
     original = incoming.parsed.exact()
     check_fields(original)
@@ -62,6 +64,7 @@ def encode(
     if (document.get("max_tokens") or 0) > kind.max_output:
         repairs += (LOWERED,)
     counts = incoming.purpose == "count_tokens"
+    place = upstream.base_url, wire_model
     wrapped = (
         count_request(body, upstream, wire_model) if counts else wrap_in_envelope(body, upstream, wire_model)
     )
@@ -69,7 +72,9 @@ def encode(
         target=target(upstream, wire_model, COUNT if counts else GENERATE),
         body=write_document(wrapped, finite=incoming.parsed.by_orjson),
         repairs=repairs,
-        state=names,
+        state=EncodedRequest(
+            names, place, 0 if counts else prompt_tokens(incoming.parsed, original, place, reporting)
+        ),
     )
 
 
@@ -78,9 +83,10 @@ def new_decoder(
     outgoing: Outgoing,
     signatures: Signatures,
     random: Callable[[], float],
+    reporting: set[Place],
     *,
     streams: bool,
 ) -> Decoder:
     """Return a decoder for the response to `outgoing`."""
-    names = cast(ToolNames, outgoing.state)
-    return GeminiDecoder(writer, names, signatures, random, streams=streams)
+    sent = cast(EncodedRequest, outgoing.state)
+    return GeminiDecoder(writer, sent, signatures, random, reporting, streams=streams)

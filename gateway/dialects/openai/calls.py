@@ -15,12 +15,15 @@ import orjson
 from gateway.dialects.base import StreamFailure
 from gateway.dialects.ids import new_id
 from gateway.messages.json_documents import read_document, write_document
-from gateway.messages.json_values import as_dict, as_text
+from gateway.messages.json_values import as_dict, as_text, json_in
 from gateway.messages.stream import StreamWriter
 from gateway.routing.failures import Failure, FailureKind
 
 LEGAL_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 """Ids that every client accepts; others are replaced."""
+
+NOTHING = ("{}", "null", "[]")
+"""Arguments that some hosts send for none, or before the real ones."""
 
 FREE_CHECKS = 64 * 1024
 CHECKS = 4
@@ -41,7 +44,7 @@ class Call:
         self.size = 0
         """Characters of the arguments."""
         self.held = False
-        """Whether the arguments are a first `{}`, which some hosts send before the real ones."""
+        """Whether the arguments are, so far, one of NOTHING."""
         self.encoded = False
         """Whether the arguments are a JSON string that contains JSON."""
         self.started = False
@@ -63,8 +66,8 @@ class Call:
             return ""
         if self.held or not self._pieces:
             bare = arguments.strip()
-            if bare in ("", "{}"):
-                self.held = self.held or bare == "{}"
+            if not bare or bare in NOTHING:
+                self.held = self.held or bare in NOTHING
                 return ""
             if self.stopped:
                 raise broken(f"the upstream sent arguments after the end of its call of {self.name!r}")
@@ -81,17 +84,12 @@ class Call:
         return "" if self.encoded else arguments
 
     def _repeats(self, piece: str) -> bool:
-        """Return whether a piece repeats all of the arguments, as they are or as a JSON string."""
-        if piece[0] == "{" and len(piece) == self.size:
-            return piece[-1] == "}" and piece == "".join(self._pieces) and self.is_complete()
-        if (
-            piece[0] == '"'
-            and len(piece) > self.size
-            and self._pieces[-1].endswith("}")
-            and self.is_complete()
-        ):
-            return _decode(piece) == "".join(self._pieces)
-        return False
+        """Return whether a piece repeats all of the arguments, in any spelling or as a JSON string."""
+        ends = piece[0] + piece[-1]
+        if ends not in ("{}", '""') or not self._pieces[-1].endswith("}") or not self.is_complete():
+            return False
+        again = json_in(_decode(piece))
+        return again is not None and again == json_in("".join(self._pieces))
 
     def is_complete(self) -> bool:
         """Whether the arguments are already one JSON object."""

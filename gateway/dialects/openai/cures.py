@@ -14,9 +14,9 @@ from gateway.config.openai_traits import DEFAULTS, EFFORTS, Traits
 from gateway.dialects.base import WITHOUT_THINKING, Cure
 from gateway.dialects.limits import LONGEST, limit_in
 from gateway.dialects.openai.encoded_request import EncodedRequest
-from gateway.dialects.said import Said, read_error
 from gateway.patterns import LazyPattern
-from gateway.routing.failures import Failure
+from gateway.routing.error_bodies import ErrorBody
+from gateway.routing.failures import Failure, error_of
 
 STATUSES = frozenset({400, 404, 415, 422, 500})
 """Statuses of refusals; 500 since chat templates raise errors, and for llama.cpp's refusal of pictures."""
@@ -41,7 +41,7 @@ _LISTED = LazyPattern(
 )
 """Phrases in front of a list of accepted words."""
 
-Change = Callable[[Said, EncodedRequest], Cure | None]
+Change = Callable[[ErrorBody, EncodedRequest], Cure | None]
 
 
 class RefusalRow(NamedTuple):
@@ -57,7 +57,7 @@ class RefusalRow(NamedTuple):
 def _to(name: str, detail: str) -> Change:
     """Return a Change that gives a trait one value."""
 
-    def change(said: Said, sent: EncodedRequest) -> Cure | None:
+    def change(said: ErrorBody, sent: EncodedRequest) -> Cure | None:
         return Cure(name, detail) if _format(getattr(sent.traits, name)) != detail else None
 
     return change
@@ -66,7 +66,7 @@ def _to(name: str, detail: str) -> Change:
 def _down(name: str, *steps: str) -> Change:
     """Return a Change that gives a trait its next value."""
 
-    def change(said: Said, sent: EncodedRequest) -> Cure | None:
+    def change(said: ErrorBody, sent: EncodedRequest) -> Cure | None:
         now = getattr(sent.traits, name)
         later = steps[steps.index(now) + 1 :] if now in steps else steps
         return Cure(name, later[0]) if later else None
@@ -74,12 +74,12 @@ def _down(name: str, *steps: str) -> Change:
     return change
 
 
-def _other_limit(said: Said, sent: EncodedRequest) -> Cure | None:
+def _other_limit(said: ErrorBody, sent: EncodedRequest) -> Cure | None:
     other = {"max_tokens": "max_completion_tokens"}.get(sent.traits.max_tokens_field, "max_tokens")
     return Cure("max_tokens_field", other)
 
 
-def _efforts(said: Said, sent: EncodedRequest) -> Cure | None:
+def _efforts(said: ErrorBody, sent: EncodedRequest) -> Cure | None:
     """Use the efforts that the refusal lists; if it lists none, leave the field out."""
     text = said.message[:LONGEST]
     listed = _LISTED.compiled.search(text)
@@ -92,22 +92,22 @@ def _efforts(said: Said, sent: EncodedRequest) -> Cure | None:
     )
 
 
-def _echo_required(said: Said, sent: EncodedRequest) -> Cure | None:
+def _echo_required(said: ErrorBody, sent: EncodedRequest) -> Cure | None:
     is_so = sent.traits.echo == "reasoning_content" and sent.traits.echo_required
     return None if is_so else Cure("echo", "reasoning_content")
 
 
-def _tool_choice(said: Said, sent: EncodedRequest) -> Cure | None:
+def _tool_choice(said: ErrorBody, sent: EncodedRequest) -> Cure | None:
     return Cure("tool_choice", "words" if "tool_choice.object" in sent.fields else "auto")
 
 
-def _tool_ids(said: Said, sent: EncodedRequest) -> Cure | None:
-    if re.search(r"length of 9|3280", said.message + said.code):
+def _tool_ids(said: ErrorBody, sent: EncodedRequest) -> Cure | None:
+    if re.search(r"length of 9|3280", " ".join((said.message, *said.codes))):
         return _to("tool_ids", "alnum9")(said, sent)
     return _down("tool_ids", "40", "alnum9")(said, sent)
 
 
-def _optional(said: Said, sent: EncodedRequest) -> Cure | None:
+def _optional(said: ErrorBody, sent: EncodedRequest) -> Cure | None:
     """Leave out the field that the refusal names, if it was sent and is optional."""
     named = [said.param.split(".")[-1].split("[")[0], said.param.split(".")[0].split("[")[0]]
     named += _FIELD.compiled.findall(said.message[:LONGEST])
@@ -191,7 +191,8 @@ REFUSALS: tuple[RefusalRow, ...] = (
         _down("json", "schema", "object", "prompt"),
     ),
     _row(
-        r"grammar|regex|pattern|schema...(?:too complex|unsupported|not supported|invalid)|NO...schema",
+        r"grammar|regex|pattern|schema...(?:too complex|unsupported|not supported|invalid)|NO...schema"
+        r"|\bitems: missing",
         "tools response_format text",
         _to("schema", "plain"),
     ),
@@ -208,10 +209,10 @@ def cure_of(failure: Failure, sent: EncodedRequest, never: Collection[str] = ())
     """
     if failure.status not in STATUSES:
         return None
-    said = read_error(failure.body)
+    said = error_of(failure)
     if limit_in(said, failure.status, sent.max_tokens) is not None:
         return None
-    text = f"{said.param} {said.message[:LONGEST]} {said.code}"
+    text = f"{said.param} {said.message[:LONGEST]} {' '.join(said.codes)}"
     for refusal in REFUSALS:
         if not refusal.words.search(text):
             continue

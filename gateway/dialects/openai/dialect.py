@@ -45,9 +45,6 @@ ACCEPT = {True: (b"accept", b"text/event-stream"), False: (b"accept", b"applicat
 WINDOW_KEYS = ("context_length", "max_model_len", "max_context_length")
 """Fields of a model list with the size of a context window: OpenRouter, vLLM, LM Studio."""
 
-HOSTS_KEPT = 1000
-"""Pairs of host and wire model known to report usage, at most: wildcards pass on any name."""
-
 
 class OpenAIDialect:
     """The dialect, shared by all openai upstreams: it caches schemas and values to send back with calls."""
@@ -64,8 +61,8 @@ class OpenAIDialect:
         self._warn = WarnOnce(warn)
         self._schemas = SchemaCache()
         self._kept = SignatureStore()
-        self._counting: set[tuple[str, str]] = set()
-        """(host, wire model) pairs whose last response reported usage; requests to others are estimated exactly."""
+        self._reporting: set[tuple[str, str]] = set()
+        """(host, wire model) pairs whose last response reported usage."""
 
     def fields(self, upstream: Upstream, credential: Credential) -> Headers:
         """Return user-agent, the credential's field, and the configured fields."""
@@ -103,7 +100,7 @@ class OpenAIDialect:
             schemas=self._schemas,
             warn=self._warn,
             kept=self._known,
-            counting=self._counting,
+            reporting=self._reporting,
         )
 
     def decoder(self, incoming: Incoming, outgoing: Outgoing, writer: StreamWriter) -> Decoder:
@@ -111,7 +108,7 @@ class OpenAIDialect:
         from gateway.dialects.openai.translation import new_decoder
 
         sent = encoded_request_of(outgoing)
-        return new_decoder(writer, sent, self._random, partial(self._keep, sent), partial(self._count, sent))
+        return new_decoder(writer, sent, self._random, partial(self._keep, sent), self._reporting)
 
     def failure(self, failure: Failure, upstream: Upstream, wire_model: str, outgoing: Outgoing) -> Failure:
         """Return the failure with status, type and message of the Messages protocol."""
@@ -163,12 +160,6 @@ class OpenAIDialect:
         written = self._kept.get(id)
         kept = orjson.loads(written) if written else {}
         return kept if (kept.get("h"), kept.get("m")) == (host, model) else {}
-
-    def _count(self, sent: EncodedRequest, read_stream_error: bool) -> None:
-        if not read_stream_error:
-            self._counting.discard((sent.host, sent.model))
-        elif len(self._counting) < HOSTS_KEPT:
-            self._counting.add((sent.host, sent.model))
 
     def _keep(self, sent: EncodedRequest, id: str, kept: Mapping[str, Any]) -> None:
         self._kept.remember(id, write_document({"h": sent.host, "m": sent.model, **kept}).decode())

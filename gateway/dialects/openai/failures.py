@@ -12,12 +12,10 @@ from typing import NamedTuple
 from gateway.dialects.base import StreamFailure
 from gateway.dialects.limits import limit_in
 from gateway.dialects.openai.encoded_request import EncodedRequest
-from gateway.dialects.said import Said, is_error, read_error
 from gateway.messages.errors import STATUS_OF_TYPE, error_type
 from gateway.patterns import LazyPattern
-from gateway.routing.failures import Failure, FailureKind
-
-__all__ = ["is_error", "read_stream_error", "status_of", "translate_failure"]
+from gateway.routing.error_bodies import ErrorBody
+from gateway.routing.failures import Failure, FailureKind, error_of, status_named
 
 STATUS_OF_WORD: Mapping[str, int] = {
     **STATUS_OF_TYPE,
@@ -69,12 +67,16 @@ STATUS_ROWS: tuple[StatusRow, ...] = (
         402,
         _codes(
             "insufficient_quota exceeded_current_quota_error insufficient_balance_error arrearage "
-            "billing_not_active billing_hard_limit_reached 1113"
+            "billing_not_active billing_hard_limit_reached 1113 base_resp.1008"
         ),
         _words(r"insufficient balance"),
     ),
-    # GLM 1000 to 1004; MiniMax uses 1004 for a refused login, too.
-    StatusRow(401, _codes("invalid_api_key 1000 1001 1002 1003 1004"), only=frozenset({0, 200, 400, 401, 403})),
+    # GLM 1000 to 1004; MiniMax.
+    StatusRow(
+        401,
+        _codes("invalid_api_key 1000 1001 1002 1003 1004 base_resp.1004"),
+        only=frozenset({0, 200, 400, 401, 403}),
+    ),
     StatusRow(529, _codes("engine_overloaded_error overloaded_error server_is_overloaded")),
     # Groq's flex tier.
     StatusRow(529, only=frozenset({498})),
@@ -105,19 +107,19 @@ def translate_failure(failure: Failure, sent: EncodedRequest) -> Failure:
     failure without status and body (no connection) is returned unchanged."""
     if not failure.body and not failure.status:
         return failure
-    said = read_error(failure.body)
+    said = error_of(failure)
     status = failure.status if failure.status >= 400 else 0
     limit = limit_in(said, status, sent.max_tokens)
     if limit is not None:
         return failure._replace(status=limit.status, type=error_type(limit.status), message=limit.text)
     status = status_of(said, status)
-    message = said.message or failure.message or f"the upstream responded with status {status}"
+    message = said.message or f"the upstream responded with status {status}"
     if failure.status == 404 and status == 404 and not _names_model(said, sent):
         message = f"{message} (asked: {sent.url}; is the upstream's base_url right?)"
     return failure._replace(status=status, type=error_type(status), message=message)
 
 
-def status_of(said: Said, status: int) -> int:
+def status_of(said: ErrorBody, status: int) -> int:
     """Return the status that fits an error. `status`: the response's, 0 if it had none."""
     for meaning in STATUS_ROWS:
         if meaning.only and status not in meaning.only:
@@ -126,11 +128,8 @@ def status_of(said: Said, status: int) -> int:
             return meaning.status
         if not meaning.codes.isdisjoint(said.words) or (meaning.words and meaning.words.search(said.message)):
             return meaning.status
-    if status:
-        return status
-    if said.code.isdigit() and 400 <= int(said.code) <= 599:
-        return int(said.code)
-    return next((STATUS_OF_WORD[word] for word in said.words if word in STATUS_OF_WORD), 500)
+    named = (STATUS_OF_WORD[word] for word in said.words if word in STATUS_OF_WORD)
+    return status or status_named(said.codes) or next(named, 500)
 
 
 def read_stream_error(data: bytes, sent: EncodedRequest) -> StreamFailure:
@@ -143,6 +142,6 @@ def incomplete(message: str) -> StreamFailure:
     return StreamFailure(Failure(kind=FailureKind.INCOMPLETE, status=502, message=message))
 
 
-def _names_model(said: Said, sent: EncodedRequest) -> bool:
+def _names_model(said: ErrorBody, sent: EncodedRequest) -> bool:
     text = said.message
     return bool(sent.model and sent.model in text) or NAMES_MODEL.compiled.search(text) is not None

@@ -10,12 +10,12 @@ from hashlib import sha256
 from typing import Any
 
 from gateway.config.openai_traits import Traits
-from gateway.dialects.history import SEE_BELOW, UnsupportedSource, arguments_of
+from gateway.dialects.history import SEE_BELOW, UnsupportedSource, arguments_of, described
 from gateway.dialects.openai.reasoning import Entry, Reasoning, items_of, put_back, read_block
 from gateway.messages.content_repairs import tool_loaded
 from gateway.messages.json_documents import read_document, write_document
 from gateway.messages.json_values import as_dict, as_text
-from gateway.messages.tool_repairs import NO_RESULT
+from gateway.messages.tool_repairs import NO_RESULT, is_server_result
 
 Part = dict[str, Any]
 Message = dict[str, Any]
@@ -222,10 +222,10 @@ class History:
         if not isinstance(block, dict):
             return []
         kind = str(block.get("type"))
-        make = _PARTS.get(kind)
+        make = _PARTS.get(kind, _described if is_server_result(kind) else None)
         if make is None:
             self._warn(f"content blocks of type {kind} are unknown: their texts are sent")
-            return describe_block(block)
+            return _described(block, self._traits)
         parts = make(block, self._traits)
         if parts and "cache_control" in block and "text" in parts[-1]:
             parts[-1]["cache_control"] = block["cache_control"]
@@ -309,23 +309,9 @@ def _document_parts(block: Mapping[str, Any], traits: Traits) -> list[Part]:
     return [_text(DOCUMENT_NOTE)]
 
 
-def describe_block(block: Mapping[str, Any]) -> list[Part]:
-    """Return the texts, titles and URLs in a block of another type; nothing binary or encrypted."""
-    found: list[str] = []
-    rest: list[object] = [block]
-    while rest:
-        value = rest.pop()
-        if isinstance(value, dict):
-            given = (value.get(key) for key in ("title", "url", "source", "text", "content"))
-            found += [text for text in given if isinstance(text, str) and text.strip()]
-            rest += reversed(value.values())
-        elif isinstance(value, list):
-            rest += reversed(value)
-    return [_text("\n".join(found))] if found else []
-
-
 def _described(block: Mapping[str, Any], traits: Traits) -> list[Part]:
-    return describe_block(block)
+    text = described(block)
+    return [_text(text)] if text else []
 
 
 def _nothing(block: Mapping[str, Any], traits: Traits) -> list[Part]:
@@ -341,13 +327,13 @@ _PARTS: Mapping[str, Callable[[Mapping[str, Any], Traits], list[Part]]] = {
     "image": _image_parts,
     "document": _document_parts,
     "search_result": _described,
-    "web_search_tool_result": _described,
-    "web_fetch_tool_result": _described,
     "server_tool_use": _nothing,
+    "mcp_tool_use": _nothing,
     "thinking": _nothing,
     "redacted_thinking": _nothing,
     "compaction": _described,
     "container_upload": _nothing,
     "tool_reference": _tool_reference,
 }
-"""Block type -> its parts; types that are missing are described. Messages handle calls, results and thinking."""
+"""Block type -> its parts; types that are missing are described, with a warning unless they are results of the
+provider's own tools. Messages handle calls, results and thinking."""

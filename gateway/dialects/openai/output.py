@@ -13,8 +13,9 @@ from gateway.dialects.openai.calls import Calls
 from gateway.dialects.openai.encoded_request import EncodedRequest
 from gateway.dialects.openai.reasoning import DETAILS, ITEMS, Entry, details_signature, text_signature
 from gateway.dialects.openai.text import StopCutter, TagReader
-from gateway.dialects.openai.usage import completed, count, messages_usage
-from gateway.messages.json_values import as_text
+from gateway.dialects.openai.usage import messages_usage
+from gateway.dialects.usage import Place, completed, count
+from gateway.messages.json_values import as_dict, as_text
 from gateway.messages.stream import StreamWriter
 
 Remember = Callable[[str, Mapping[str, Any]], None]
@@ -34,12 +35,12 @@ class Output:
         "_entries",
         "_field",
         "_form",
-        "_has_counted",
         "_length",
         "_open",
         "_random",
         "_refused",
         "_remember",
+        "_reporting",
         "_sent",
         "_tags",
         "_writer",
@@ -53,13 +54,13 @@ class Output:
         sent: EncodedRequest,
         random: Callable[[], float],
         remember: Remember,
-        counted: Callable[[bool], None],
+        reporting: set[Place],
     ) -> None:
-        """`random` gives [0, 1), for ids. `counted` is called at the end with whether the host reported usage."""
+        """`random` gives [0, 1), for ids. `reporting`: places that report usage."""
         self._writer = writer
         self._sent = sent
         self._remember = remember
-        self._has_counted = counted
+        self._reporting = reporting
         self._random = random
         self.calls = Calls(writer, sent.names, sent.ids, random, self._release)
         self._tags = TagReader(sent.traits.think_tags)
@@ -144,7 +145,9 @@ class Output:
             self._annotations.append(cited)
 
     def call(self, delta: Mapping[str, Any], index: object) -> None:
-        """Add a piece of a call. Raises StreamFailure."""
+        """Add a piece of a call; one that says nothing begins none. Raises StreamFailure."""
+        if not (self.calls.last or delta.get("id") or any(as_dict(delta.get("function")).values())):
+            return
         self._end_tags()
         self._end_cutter()
         if self._is_open("thinking"):
@@ -199,9 +202,13 @@ class Output:
         write_search(self._writer, new_id("srvtoolu_", self._random), "", pages.values())
 
     def _counted(self, usage: Mapping[str, Any] | None) -> dict[str, Any]:
-        characters = self._characters + self.calls.characters
-        counted, self._writer.estimated = completed(usage, self._sent.input_tokens, characters)
-        self._has_counted(not self._writer.estimated)
+        counted, self._writer.estimated = completed(
+            messages_usage(usage) if usage is not None else {},
+            self._sent.input_tokens,
+            self._characters + self.calls.characters,
+            (self._sent.host, self._sent.model),
+            self._reporting,
+        )
         return counted
 
     def _at_limit(self, usage: Mapping[str, Any] | None) -> bool:

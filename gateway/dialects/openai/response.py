@@ -13,18 +13,20 @@ import orjson
 
 from gateway.dialects.base import StreamFailure
 from gateway.dialects.openai.encoded_request import EncodedRequest
-from gateway.dialects.openai.failures import incomplete, is_error, read_stream_error
+from gateway.dialects.openai.failures import incomplete, read_stream_error
 from gateway.dialects.openai.output import Output
 from gateway.dialects.openai.reasoning import text_of
 from gateway.dialects.openai.usage import usage_in
 from gateway.dialects.sniffer import Sniffer
 from gateway.messages.json_documents import read_document
 from gateway.messages.json_values import as_dict, as_list, dicts_in
+from gateway.routing.error_bodies import is_error
 from gateway.routing.failures import Failure, FailureKind
 
 STOP_REASONS: Mapping[str, str] = {
     "stop": "end_turn",
     "eos": "end_turn",
+    "eos_token": "end_turn",
     "end": "end_turn",
     "end_turn": "end_turn",
     "stop_sequence": "end_turn",
@@ -33,10 +35,13 @@ STOP_REASONS: Mapping[str, str] = {
     "tool_use": "end_turn",
     "length": "max_tokens",
     "max_tokens": "max_tokens",
+    "model_length": "max_tokens",
     "content_filter": "refusal",
     "safety": "refusal",
+    "sensitive": "refusal",
 }
-"""`finish_reason` -> `stop_reason`; with calls `end_turn` becomes `tool_use`. Other words are failures."""
+"""`finish_reason`, in front of a `:` -> `stop_reason`; with calls `end_turn` becomes `tool_use`. Other words are
+failures. `model_length` is Mistral's word for a full context window, `sensitive` z.ai's for its filter."""
 
 OVERFLOWED = "model_context_window_exceeded"
 """z.ai's `finish_reason` for a prompt that is too long."""
@@ -49,7 +54,7 @@ EARLY = "upstream ended the stream early"
 _PLAIN_DELTA = frozenset({"content", "role"})
 """Keys of a delta that contains only text."""
 
-_CHOICE_SAYS_MORE = frozenset({"message", "error", "usage"})
+_CHOICE_SAYS_MORE = frozenset({"error", "usage"})
 _CHUNK_SAYS_MORE = frozenset({"error", "base_resp", "x_groq"})
 """Keys of a choice and of a chunk that need more than its text to be read."""
 
@@ -59,7 +64,7 @@ _HOLDS_OBJECT = re.compile(rb'"arguments":\s?\{')
 class ChatDecoder:
     """Decodes one response."""
 
-    __slots__ = ("_output", "_over", "_sent", "_sniffer", "_stop", "_stop_sequence", "_usage")
+    __slots__ = ("_has_deltas", "_output", "_over", "_sent", "_sniffer", "_stop", "_stop_sequence", "_usage")
 
     def __init__(self, output: Output, sent: EncodedRequest) -> None:
         self._output = output
@@ -69,6 +74,8 @@ class ChatDecoder:
         self._stop = ""
         self._stop_sequence = ""
         self._over = False
+        self._has_deltas = False
+        """Whether the message came in deltas; then any `message` only repeats them."""
 
     @property
     def complete(self) -> bool:
@@ -130,7 +137,7 @@ class ChatDecoder:
             # Arguments may be an object with integers that orjson would round.
             document = read_document(data) if _HOLDS_OBJECT.search(data) else orjson.loads(data)
         except ValueError:
-            document = read_oddly(data, started=self._output.started)
+            document = read_oddly(data, needed=self._output.started and not self.complete)
         for item in document if isinstance(document, list) else (document,):
             if isinstance(item, dict):
                 self._chunk(item, data)
@@ -150,10 +157,12 @@ class ChatDecoder:
             self._usage = usage
         delta = choice.get("delta")
         message = choice.get("message")
-        if isinstance(message, dict):
-            self._delta(message, whole=True)
-        elif isinstance(delta, dict):
+        if isinstance(delta, dict) and delta:
             self._delta(delta, whole=False)
+            self._has_deltas = self._output.started
+        elif isinstance(message, dict) and not self._has_deltas:
+            # Perplexity sends the message so far beside each delta, and MiniMax the whole one behind them.
+            self._delta(message, whole=True)
         reason = choice.get("finish_reason")
         if isinstance(reason, str) and reason and not self._stop:
             self._stop = self._stop_reason(reason, data)
@@ -226,7 +235,8 @@ class ChatDecoder:
                 body=data,
             )
             raise StreamFailure(failure)
-        stop = STOP_REASONS.get(word)
+        # Google adds its own reason, as in "content_filter: PROHIBITED_CONTENT".
+        stop = STOP_REASONS.get(word.partition(":")[0])
         if stop is None:
             raise incomplete(f"the upstream stopped with {reason!r}")
         return stop
@@ -253,12 +263,13 @@ class ChatDecoder:
         self._output.finish(self._stop, self._stop_sequence, self._usage)
 
 
-def read_oddly(data: bytes, *, started: bool) -> Any:
-    """Parse an event that orjson refuses. Invalid: raises StreamFailure if a message has `started`, else None."""
+def read_oddly(data: bytes, *, needed: bool) -> Any:
+    """Parse an event that orjson refuses. Invalid: raises StreamFailure if it is `needed`, else None."""
     try:
         return read_document(data)
     except ValueError as error:
-        if not started:
-            # E.g. a greeting of a proxy. If nothing else follows, the empty response is reported.
+        if not needed:
+            # E.g. a greeting of a proxy (if nothing else follows, the empty response is reported), or usage that was
+            # cut off behind a complete response.
             return None
         raise incomplete(f"the upstream sent an event that cannot be read: {error}") from None

@@ -10,12 +10,13 @@ from typing import Any
 import orjson
 
 from gateway.dialects.openai.encoded_request import EncodedRequest
-from gateway.dialects.openai.failures import incomplete, is_error, read_stream_error
+from gateway.dialects.openai.failures import incomplete, read_stream_error
 from gateway.dialects.openai.output import Output
 from gateway.dialects.openai.reasoning import SEPARATOR, entry_of_item
 from gateway.dialects.openai.response import EARLY, read_oddly
 from gateway.dialects.sniffer import Sniffer
 from gateway.messages.json_values import as_dict, as_list, texts_in
+from gateway.routing.error_bodies import is_error
 
 INCOMPLETE: Mapping[str, str] = {"max_output_tokens": "max_tokens", "content_filter": "refusal"}
 """`incomplete_details.reason` -> `stop_reason`."""
@@ -82,7 +83,7 @@ class ResponsesDecoder:
         try:
             document = orjson.loads(data)
         except ValueError:
-            document = read_oddly(data, started=self._output.started)
+            document = read_oddly(data, needed=self._output.started and not self.complete)
         if not isinstance(document, dict):
             return
         kind = document.get("type")
@@ -91,7 +92,7 @@ class ResponsesDecoder:
         elif isinstance(kind, str) and kind in _EVENTS:
             _EVENTS[kind](self, document)
         elif document.get("object") == "response":
-            self._whole(document)
+            self._ended({"response": document})
         elif is_error(document) and (kind == "error" or not isinstance(kind, str)):
             self._fail(document.get("error") or document)
 
@@ -198,14 +199,12 @@ class ResponsesDecoder:
 
     # Endings.
 
-    def _whole(self, response: Mapping[str, Any]) -> None:
-        """Handle a response that is not a stream."""
-        for index, item in enumerate(as_list(response.get("output"))):
-            self._done({"item": item, "output_index": index})
-        self._ended({"response": response})
-
     def _ended(self, event: Mapping[str, Any]) -> None:
+        """Handle a response's end; add its items if no event contained any, as where there is no stream."""
         response = as_dict(event.get("response"))
+        if not self._output.started:
+            for index, item in enumerate(as_list(response.get("output"))):
+                self._done({"item": item, "output_index": index})
         status = response.get("status") or str(event.get("type")).rpartition(".")[2]
         self._usage = as_dict(response.get("usage")) or self._usage
         if status == "completed":

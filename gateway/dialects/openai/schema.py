@@ -1,7 +1,7 @@
 """Converts schemas of tools and of structured output for chat.completions hosts.
 
 They are passed on unchanged, except that the root becomes an object with properties. `plain` is for servers that
-compile a grammar: keywords that their compilers refuse become part of the description.
+compile a grammar, or are strict: keywords that they refuse become part of the description.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -23,7 +23,8 @@ _LISTS = ("anyOf", "oneOf", "allOf", "prefixItems")
 _TABLES = ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas")
 """Keywords that hold schemas: one, a list of them, or a table of them by name."""
 
-_CHOICES = frozenset({"anyOf", "oneOf", "allOf", "$ref"})
+_NOT_AT_ROOT = frozenset({"anyOf", "oneOf", "allOf", "enum", "not", "$ref"})
+"""Keywords that OpenAI refuses at the root of a function's parameters."""
 
 
 class Schemas:
@@ -59,12 +60,12 @@ def without_dialect(schema: object) -> Schema:
 
 
 def _is_rooted(schema: object) -> bool:
-    """Return whether the root is an object with properties, as hosts require, without alternatives."""
+    """Return whether the root is what hosts require: an object with properties, without alternatives."""
     return (
         isinstance(schema, dict)
         and schema.get("type") == "object"
         and isinstance(schema.get("properties"), dict)
-        and _CHOICES.isdisjoint(schema)
+        and _NOT_AT_ROOT.isdisjoint(schema)
     )
 
 
@@ -80,11 +81,11 @@ def _make_root(schema: object, budget: Budget) -> Schema:
         given = {**{key: given[key] for key in ("$defs", "definitions") if key in given}, **joined}
     for key in ("anyOf", "oneOf"):
         if key in given:
-            _join(given, given.pop(key), budget)
+            _join(given, given[key], budget)
     given["type"] = "object"
     if not isinstance(given.get("properties"), dict):
         given["properties"] = {}
-    return given
+    return {key: value for key, value in given.items() if key not in _NOT_AT_ROOT}
 
 
 def _join(root: Schema, members: object, budget: Budget) -> None:
@@ -102,7 +103,10 @@ def _plain(schema: object, budget: Budget) -> Schema:
 
 
 def plain(schema: Schema, budget: Budget) -> Schema:
-    """Return the schema with the `NOTED` keywords moved to descriptions, at all levels. Raises SchemaTooLarge."""
+    """Return the schema with the `NOTED` keywords moved to descriptions, and with items for each array, at all levels.
+
+    Raises SchemaTooLarge.
+    """
     budget.charge(1 + len(schema))
     out: Schema = {}
     notes: list[str] = []
@@ -119,6 +123,9 @@ def plain(schema: Schema, budget: Budget) -> Schema:
             }
         else:
             out[key] = value
+    kind = schema.get("type")
+    if "array" in (kind if isinstance(kind, list) else (kind,)):
+        out.setdefault("items", {})
     if notes:
         describe(out, notes)
     return out

@@ -1,7 +1,7 @@
 """Converts `thinking` and `output_config.effort`: a table from a host's style to body fields.
 
-A request that does not mention thinking gets no fields. A forced tool call turns thinking off, as in the Messages
-protocol.
+A request that does not mention thinking gets no fields that turn it on or off. A forced tool call turns thinking off,
+as in the Messages protocol.
 """
 
 from collections.abc import Callable, Mapping
@@ -27,19 +27,23 @@ class Wish:
     """Tokens; 0 if none were given."""
 
 
+UNASKED: Mapping[str, Mapping[str, Any]] = {"minimax": {"reasoning_split": True}}
+"""Style -> the body fields for a request that does not mention thinking. MiniMax's models think in any case, and write
+it both into a field and, between tags, into the text, unless they are told to split the two."""
+
 Style = Callable[[Wish | None, Traits], Mapping[str, Any]]
 """Returns the body fields for a wish; None is the wish for no thinking."""
 
 
 def thinking_fields(document: Mapping[str, Any], traits: Traits) -> Mapping[str, Any]:
-    """Return the body fields for a request's thinking; {} if it does not mention thinking."""
+    """Return the body fields for a request's thinking; those of UNASKED if it does not mention thinking."""
     thinking = as_dict(document.get("thinking"))
     mode, effort = thinking.get("type"), as_dict(document.get("output_config")).get("effort")
     style = STYLES[traits.thinking]
     if mode == "disabled" or is_forced(document.get("tool_choice")):
         return style(None, traits)
     if mode not in ("enabled", "adaptive") and not isinstance(effort, str):
-        return {}
+        return UNASKED.get(traits.thinking, {})
     budget = thinking.get("budget_tokens") if mode == "enabled" else None
     tokens = budget if type(budget) is int and budget > 0 else 0
     word = effort if isinstance(effort, str) else _word_of(tokens) if tokens else ""
@@ -106,7 +110,7 @@ def _template(wish: Wish | None, traits: Traits) -> Mapping[str, Any]:
 
 
 def _minimax(wish: Wish | None, traits: Traits) -> Mapping[str, Any]:
-    return {"reasoning_split": True, "thinking": {"type": "adaptive" if wish else "disabled"}}
+    return {**UNASKED["minimax"], "thinking": {"type": "adaptive" if wish else "disabled"}}
 
 
 STYLES: Mapping[str, Style] = {

@@ -4,7 +4,7 @@ Imported as a whole with the first request: when its response arrives there may 
 A body is a pure function of the request, the host's traits and the cures.
 """
 
-from collections.abc import Callable, Collection, Container, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from hashlib import sha256
 from typing import Any
@@ -26,24 +26,20 @@ from gateway.dialects.openai.responses_request import responses_body, responses_
 from gateway.dialects.openai.responses_response import ResponsesDecoder
 from gateway.dialects.openai.schema import Schemas
 from gateway.dialects.openai.tools import NAMES, Tools
-from gateway.dialects.openai.usage import tokens_of
 from gateway.dialects.request_fields import check_fields
 from gateway.dialects.tool_names import tool_names
+from gateway.dialects.usage import Place, prompt_tokens
 from gateway.dialects.warn_once import WarnOnce
 from gateway.messages.json_documents import write_document
 from gateway.messages.repair import apply
 from gateway.messages.request import SESSION_FIELD, conversation_id
 from gateway.messages.stream import StreamWriter
-from gateway.messages.token_estimate import estimate
 
 PATHS: Mapping[str, str] = {"chat": "/chat/completions", "responses": "/responses"}
 """`wire` of the traits -> path after the base URL."""
 
 LOWERED = "max_tokens"
 """The repair's name in the log line when `max_tokens` is lowered to the host's limit."""
-
-PICTURES = frozenset({"image_url", "file"})
-"""Features of a request whose history holds images or documents."""
 
 HEADER_KEY = "header:"
 """Prefix of a header field's name in `cache_key`."""
@@ -65,9 +61,9 @@ def encode(
     schemas: SchemaCache,
     warn: WarnOnce,
     kept: Kept,
-    counting: Container[tuple[str, str]],
+    reporting: set[Place],
 ) -> Outgoing:
-    """Encode a request. `counting`: hosts with a model that report usage. Raises RequestError (400)."""
+    """Encode a request. `reporting`: places that report usage. Raises RequestError (400)."""
     traits = wire_traits(upstream, cures)
     original = incoming.parsed.exact()
     check_fields(original)
@@ -94,11 +90,10 @@ def encode(
     responses = traits.wire == "responses"
     body = finish_body(responses_body(chat, document, traits) if responses else chat, traits, key)
     target = target_of(upstream, traits, wire_model)
-    data = write_document(body, finite=incoming.parsed.by_orjson)
     return Outgoing(
         target=target,
         headers=headers_of(traits, key, stream=body["stream"]),
-        body=data,
+        body=write_document(body, finite=incoming.parsed.by_orjson),
         repairs=repairs,
         state=EncodedRequest(
             traits=traits,
@@ -111,7 +106,7 @@ def encode(
             stops=stop_sequences(document, traits)[1],
             stop_sequences=tuple(s for s in document.get("stop_sequences") or () if isinstance(s, str)),
             max_tokens=limit,
-            input_tokens=tokens_in(original, history.features, len(data), (host, wire_model) in counting),
+            input_tokens=prompt_tokens(incoming.parsed, original, (host, wire_model), reporting),
         ),
     )
 
@@ -121,19 +116,11 @@ def new_decoder(
     sent: EncodedRequest,
     random: Callable[[], float],
     keep: Callable[[str, Mapping[str, Any]], None],
-    count: Callable[[bool], None],
+    reporting: set[Place],
 ) -> Decoder:
-    """Return a decoder for the response to a sent request.
-
-    It calls `keep` with values to send back with a call, and `count` with whether the host reported usage.
-    """
-    output = Output(writer, sent, random, keep, count)
+    """Return a decoder for the response to a sent request. It calls `keep` with values to send back with a call."""
+    output = Output(writer, sent, random, keep, reporting)
     return ResponsesDecoder(output, sent) if sent.traits.wire == "responses" else ChatDecoder(output, sent)
-
-
-def tokens_in(document: dict[str, Any], features: Collection[str], size: int, rough: bool) -> int:
-    """Estimate a request's tokens. `rough`: from its size (unless it has images), as the estimate is hardly needed."""
-    return tokens_of(size) if rough and PICTURES.isdisjoint(features) else estimate(document)
 
 
 def wire_traits(upstream: Upstream, cures: Collection[Cure]) -> Traits:

@@ -37,6 +37,11 @@ def own_certificate(config: Config, tls: Tls) -> Finding | str:
             f"it is not for {', '.join(missing)}",
             "clients that come by these names refuse it: add them to its names",
         )
+    if not _has_a_name(config, found):
+        return warn(
+            "no client can come by a name that it is for",
+            "add that name to server.allowed_hosts, or 127.0.0.1 to the certificate",
+        )
     _, wrong = _shown_by(context, _public())
     if wrong:
         return warn(
@@ -101,6 +106,15 @@ def _shown_by(server: ssl.SSLContext, client: ssl.SSLContext) -> tuple[dict[str,
             except ssl.SSLError as error:
                 return None, getattr(error, "verify_message", "") or str(error.reason)
     return here.getpeercert(), ""
+
+
+def _has_a_name(config: Config, certificate: dict[str, Any]) -> bool:
+    """Return whether a certificate is for a name or an address by which the gateway may be reached."""
+    wanted = [*config.server.allowed_hosts, config.server.host, "localhost"]
+    return any(
+        kind == "IP Address" or any(_covers(value.lower(), name) for name in wanted)
+        for kind, value in certificate.get("subjectAltName", ())
+    )
 
 
 def _names_without(config: Config, certificate: dict[str, Any]) -> list[str]:

@@ -1,18 +1,15 @@
 """An HTTP client that shows what a client receives, and when: the bytes, before a library interprets them."""
 
 import asyncio
-import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from typing import NamedTuple
-from urllib.parse import urlsplit
 
 import h11
 
-from gateway.config import ConfigError
 from gateway.http1.dial import reason_of
 from gateway.messages.sse import Event, EventDecoder
 from gateway.operator.doctor.findings import Fault
+from gateway.operator.peer import GatewayAddress
 
 MAX_HEAD = 64 * 1024
 """Bytes of a response's head, at most."""
@@ -22,47 +19,6 @@ READ = 64 * 1024
 
 MAX_BODY = 64 * 1024 * 1024
 """Bytes of a body that are kept, at most; no check expects more than a list of models."""
-
-
-class GatewayAddress(NamedTuple):
-    """A gateway's address."""
-
-    scheme: str
-    host: str
-    port: int
-    path: str = ""
-    """Prefix of every path."""
-    ca_file: str | None = None
-    """PEM certificates trusted beside the system's."""
-
-    @property
-    def authority(self) -> str:
-        """The Host field's value."""
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
-
-    def context(self) -> ssl.SSLContext | None:
-        """Return the TLS context; None for plain HTTP. Raises OSError."""
-        if self.scheme != "https":
-            return None
-        context = ssl.create_default_context()
-        if self.ca_file is not None:
-            context.load_verify_locations(self.ca_file)
-            context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
-        return context
-
-
-def address_of(url: str, ca_file: str | None = None) -> GatewayAddress:
-    """Return the target of a base URL, with or without `/v1`. Raises ConfigError."""
-    parts = urlsplit(url if "://" in url else f"http://{url}")
-    try:
-        port = parts.port or (443 if parts.scheme == "https" else 80)
-    except ValueError:
-        raise ConfigError(["--url has no valid port"]) from None
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ConfigError(["--url is not an address such as http://127.0.0.1:8045"])
-    return GatewayAddress(
-        parts.scheme, parts.hostname, port, parts.path.rstrip("/").removesuffix("/v1"), ca_file
-    )
 
 
 class Response:

@@ -7,7 +7,6 @@ from functools import partial
 
 from gateway.config import Config, ConfigError
 from gateway.operator.command_line import FAILED, OK, config_file, load_config, print_text
-from gateway.operator.doctor.client import address_of
 from gateway.operator.doctor.examine import examine, examine_from_outside
 from gateway.operator.doctor.findings import Finding, Row, as_json, as_text, carry_out, failed
 from gateway.operator.doctor.here import HERE, Here, HereCheck
@@ -15,6 +14,7 @@ from gateway.operator.doctor.outside import reach_from_outside
 from gateway.operator.doctor.spend import spend
 from gateway.operator.doctor.store import look_at_store
 from gateway.operator.doctor.upstreams import look_at_upstreams
+from gateway.operator.peer import address_of
 from gateway.process import loop_factory
 
 PATIENCE = 4.0

@@ -11,9 +11,10 @@ from typing import NamedTuple
 import orjson
 
 from gateway.messages.json_values import as_dict, as_text, json_in
-from gateway.operator.doctor.client import GatewayAddress, Response, open_response
+from gateway.operator.doctor.client import Response, open_response
 from gateway.operator.doctor.findings import Fault, Finding, skip, warn
 from gateway.operator.doctor.scripted import ScriptedUpstream
+from gateway.operator.peer import GatewayAddress
 
 LIST_PATIENCE = 3.0
 """Seconds in which Claude Code expects the list of models."""
@@ -26,6 +27,10 @@ LARGE = 32_000_000
 
 PLAIN, BEARER = {"x-api-key": "{}"}, {"authorization": "Bearer {}"}
 """Header fields in which clients send their key; `{}` is its place."""
+
+NO_KEY = "no key is known: say it with --key"
+
+OWN_KEY = "is the key one of that gateway's? Name another with --key"
 
 REDIRECTS = (301, 302, 303, 307, 308)
 
@@ -58,22 +63,26 @@ class StageCheck(NamedTuple):
 async def ask(
     stage: Stage, method: str, path: str, body: bytes = b"", headers: Mapping[str, str] | None = None
 ) -> tuple[Response, bytes]:
-    """Send a request; return the response and its body. `headers`: None for those of an ordinary client."""
+    """Send a request; return the response and its body. `headers`: None for those of an ordinary client, whose key must
+    be accepted. Raises Fault."""
     fields = stage.headers() if headers is None else headers
     async with open_response(stage.target, method, path, body, fields) as response:
-        return response, await response.body()
+        content = await response.body()
+    if headers is None and response.status in (401, 403):
+        if not stage.key:
+            raise Fault(NO_KEY, state="skip")
+        raise Fault(f"{path} gets {response.status}: {_words(content)}", OWN_KEY)
+    return response, content
 
 
 async def key(fields: Mapping[str, str], stage: Stage) -> Finding | str:
     """Check that the gateway accepts a key in these fields; `{}` is its place."""
     if not stage.key:
-        return skip("no key is known: say it with --key")
+        return skip(NO_KEY)
     headers = {name: value.format(stage.key) for name, value in fields.items()}
     response, _ = await ask(stage, "GET", "/v1/models", headers=headers)
     if response.status in (401, 403):
-        raise Fault(
-            f"the key is refused with {response.status}", "Claude Code and the SDKs send keys like this"
-        )
+        raise Fault(f"the key is refused with {response.status}", OWN_KEY)
     return f"taken ({response.status})"
 
 
@@ -141,7 +150,7 @@ async def _names(stage: Stage) -> list[str]:
             f"the list is redirected ({response.status})", "for clients that is a failure: serve it in place"
         )
     if response.status != 200:
-        raise Fault(f"the list gets {response.status}: {_words(body)}", _about_key(response.status))
+        raise Fault(f"the list gets {response.status}: {_words(body)}")
     try:
         return [str(entry["id"]) for entry in orjson.loads(body)["data"]]
     except (ValueError, KeyError, TypeError):
@@ -155,7 +164,7 @@ async def counting(stage: Stage) -> Finding | str:
     body = orjson.dumps({"model": name, "messages": [{"role": "user", "content": "hi"}]})
     response, payload = await ask(stage, "POST", "/v1/messages/count_tokens?beta=true", body)
     if response.status != 200:
-        raise Fault(f"count_tokens gets {response.status}: {_words(payload)}", _about_key(response.status))
+        raise Fault(f"count_tokens gets {response.status}: {_words(payload)}")
     count = as_dict(json_in(payload)).get("input_tokens")
     if type(count) is not int:
         raise Fault("count_tokens brings no input_tokens", "clients compact by it")
@@ -167,10 +176,7 @@ async def error_shape(stage: Stage) -> Finding | str:
     body = b'{"model": "claude-doctor", "messages": ['
     response, payload = await ask(stage, "POST", "/v1/messages?beta=true", body)
     if response.status != 400:
-        raise Fault(
-            f"a broken body gets {response.status} instead of 400: {_words(payload)}",
-            _about_key(response.status),
-        )
+        raise Fault(f"a broken body gets {response.status} instead of 400: {_words(payload)}")
     _error_of(response, payload, "invalid_request_error")
     return "a broken body gets 400 in the protocol's form"
 
@@ -235,7 +241,3 @@ def _words(body: bytes) -> str:
     error = as_dict(json_in(body)).get("error")
     message = error.get("message") if isinstance(error, dict) else error
     return str(message or body[:80].decode("utf-8", "replace") or "nothing")
-
-
-def _about_key(status: int) -> str:
-    return "say the gateway's key with --key, or --config" if status in (401, 403) else ""

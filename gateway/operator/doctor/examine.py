@@ -10,10 +10,10 @@ from gateway.app import Gateway
 from gateway.config import Account, Auth, Config, Secret, Stream, Upstream
 from gateway.demo.running import HOST, listening
 from gateway.operator.doctor.behind import BEHIND
-from gateway.operator.doctor.client import GatewayAddress
 from gateway.operator.doctor.contract import OUTSIDE, Stage, StageCheck
 from gateway.operator.doctor.findings import Row, carry_out, skip
 from gateway.operator.doctor.scripted import KEY, SCRIPTS, ScriptedUpstream
+from gateway.operator.peer import GatewayAddress
 from gateway.telemetry.access_log import AccessLog
 
 PING_AFTER = 0.3

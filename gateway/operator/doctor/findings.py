@@ -33,11 +33,11 @@ class Finding(NamedTuple):
 
 
 class Fault(Exception):
-    """A check failed."""
+    """A check failed, or is of no use; `state` says which."""
 
-    def __init__(self, saw: str, todo: str = "") -> None:
+    def __init__(self, saw: str, todo: str = "", state: Literal["fail", "skip"] = "fail") -> None:
         super().__init__(saw)
-        self.finding = Finding("fail", saw, todo)
+        self.finding = Finding(state, saw, todo)
 
 
 class Row(NamedTuple):

@@ -3,12 +3,14 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 from gateway.http1.dial import reason_of
 from gateway.operator.doctor.certificates import life_of, todo_for
-from gateway.operator.doctor.client import GatewayAddress, open_response
+from gateway.operator.doctor.client import open_response
 from gateway.operator.doctor.findings import Fault, Finding, Row, carry_out, skip
 from gateway.operator.doctor.reach import Address, addresses, clock, connect, skew_of
+from gateway.operator.peer import GatewayAddress
 
 UNTRUSTED = (
     "clients refuse it, too, unless NODE_EXTRA_CA_CERTS names its authority; for this check, add --config"
@@ -24,22 +26,16 @@ async def reach_from_outside(target: GatewayAddress) -> list[Row]:
 
     async def name() -> str:
         found.extend(await addresses(target.host, target.port))
-        return f"{target.host}, {len(found)} addresses"
+        return f"{target.host}, {len(found)} {'address' if len(found) == 1 else 'addresses'}"
 
     async def connection() -> Finding | str:
         return await connect(found, "is the gateway running, and is this its port?")
 
-    async def certificate() -> Finding | str:
-        return await _certificate(target)
-
-    async def time_of_day() -> Finding | str:
-        return await _clock(target)
-
     checks: dict[str, Callable[[], Awaitable[Finding | str]]] = {
         "name": name,
         "connect": connection,
-        "certificate": certificate,
-        "clock": time_of_day,
+        "certificate": partial(_certificate, target),
+        "clock": partial(_clock, target),
     }
     rows: list[Row] = []
     for title, check in checks.items():

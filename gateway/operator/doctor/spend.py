@@ -12,10 +12,10 @@ from gateway.app import Gateway
 from gateway.config import Auth, Config, Retry, Secret, Sharing
 from gateway.listening import StartError
 from gateway.messages.sse import Event, EventDecoder
-from gateway.operator.doctor.client import GatewayAddress, open_response
+from gateway.operator.doctor.client import open_response
 from gateway.operator.doctor.findings import Fault, Finding, Row, carry_out, warn
 from gateway.operator.doctor.upstreams import ANY_MODEL, wire_models
-from gateway.operator.peer import error_words
+from gateway.operator.peer import GatewayAddress, error_words
 from gateway.telemetry.access_log import AccessLog
 
 HOST = "127.0.0.1"

@@ -20,7 +20,7 @@ from gateway.telemetry.usage import usage_of_json_body
 class Collection:
     """Collects the events of a stream, in the client's own protocol or translated."""
 
-    __slots__ = ("_body", "_collector", "_decoder", "_events", "_head", "_over", "_sink", "_writer", "decode")
+    __slots__ = ("_body", "_collector", "_decoder", "_events", "_head", "_sink", "_writer", "decode")
 
     def __init__(
         self,
@@ -37,11 +37,10 @@ class Collection:
         self._events = EventDecoder()
         self._collector = Collector()
         self._body = b""
-        self._over = False
 
     def body_received(self, raw: bytes, payload: bytes, ended: bool) -> None:
         """Collect bytes; respond at the message's end."""
-        if self._over:
+        if self._sink.request.exchange.ended:
             return
         try:
             self._collect(payload, ended)
@@ -78,7 +77,6 @@ class Collection:
         if message is None:
             self._sink.ended_early(otherwise, timeout=timeout)
             return
-        self._over = True
         self._body = write_document(message)
         respond_whole(self._sink, self._head, JSON, self._body)
         self._sink.request.usage_source = self
@@ -94,7 +92,7 @@ class Collection:
 
     def failed(self, error: UpstreamError) -> None:
         """Report that the body broke off, unless the response was complete."""
-        if self._over:
+        if self._sink.request.exchange.ended:
             return
         if self._decoder.complete:
             try:

@@ -29,7 +29,6 @@ class Translation:
         "_exchange",
         "_head",
         "_held",
-        "_over",
         "_sink",
         "_writer",
         "decode",
@@ -46,11 +45,10 @@ class Translation:
         self._writer = writer
         self._held: list[bytes] = []
         self._committed = False
-        self._over = False
 
     def body_received(self, raw: bytes, payload: bytes, ended: bool) -> None:
         """Translate bytes."""
-        if self._over:
+        if self._exchange.ended:
             return
         try:
             self._decoder.feed(payload)
@@ -59,10 +57,7 @@ class Translation:
             self._pass()
         except StreamFailure as failure:
             self._sink.abandon()
-            if self._committed:
-                self._break(failure.failure, failure.type, failure.message)
-            else:
-                self._sink.failed(failure.failure)
+            self._fail(failure)
             return
         if ended or self._writer.finished:
             self._end()
@@ -87,19 +82,18 @@ class Translation:
             self._held.clear()
 
     def _end(self) -> None:
-        self._over = True
         self._sink.done()
         self._exchange.finish()
 
     def failed(self, error: UpstreamError) -> None:
         """Report that the body broke off, unless the response was complete."""
-        if self._over:
+        if self._exchange.ended:
             return
         if self._decoder.complete:
             try:
                 end_decoding(self._decoder, self._sink)
             except StreamFailure as failure:
-                self._sink.failed(failure.failure)
+                self._fail(failure)
                 return
             self._pass()
             self._end()
@@ -107,6 +101,13 @@ class Translation:
             self._break(None, "timeout_error" if error.timeout else "api_error", error.message)
         else:
             self._sink.ended_early(error.message, timeout=error.timeout)
+
+    def _fail(self, failure: StreamFailure) -> None:
+        """Report a failure, to the client if it has a part of the response."""
+        if self._committed:
+            self._break(failure.failure, failure.type, failure.message)
+        else:
+            self._sink.failed(failure.failure)
 
     def _break(self, failure: Failure | None, type: str, message: str) -> None:
         """Write what was translated so far and one `event: error`, then end the connection."""

@@ -10,7 +10,7 @@ from gateway.config import Secret, Upstream
 from gateway.config.values import REPAIRS_OF_KIND, GeminiOptions
 from gateway.dialects.base import Cure, Outgoing, Purpose, StreamFailure
 from gateway.dialects.gemini.dialect import GeminiDialect, new_dialect
-from gateway.dialects.gemini.response import GeminiDecoder
+from gateway.dialects.gemini.response import EncodedRequest, GeminiDecoder
 from gateway.dialects.gemini.signatures import Signatures
 from gateway.dialects.gemini.tools import NAMES
 from gateway.dialects.tool_names import ToolNames
@@ -109,9 +109,10 @@ class Translated:
         self.signatures = signatures or Signatures()
         self.decoder = GeminiDecoder(
             self.writer,
-            names or ToolNames(NAMES),
+            EncodedRequest(names or ToolNames(NAMES)),
             self.signatures,
             random.Random(seed).random,
+            set(),
             streams=streams,
         )
 

@@ -339,7 +339,38 @@ HISTORIES: list[tuple[str, list[dict[str, Any]], list[dict[str, Any]]]] = [
                 text("hi"),
             ),
         ],
-        [turn(HI), model({"text": "[found on the web:]\n- A: https://a\n- https://b: https://b"}, HI)],
+        [turn(HI), model({"text": "A\nhttps://a\nhttps://b\n"}, HI)],
+    ),
+    (
+        "what other blocks say",
+        [
+            user(
+                {"type": "search_result", "title": "S", "source": "https://s", "content": [text("found")]},
+                {"type": "container_upload", "file_id": "f"},
+                "hi",
+            ),
+            assistant(
+                {"type": "compaction", "content": "in short", "encrypted_content": "x"},
+                {"type": "mcp_tool_result", "tool_use_id": "1", "content": [text("done")]},
+            ),
+        ],
+        [
+            turn({"text": "S\nhttps://s\nfound\n"}, HI),
+            model({"text": "in short\n"}, {"text": "done\n"}),
+        ],
+    ),
+    (
+        "a document of blocks",
+        [
+            user(
+                {
+                    "type": "document",
+                    "source": {"type": "content", "content": [text("hi"), {"type": "image", "source": PNG}]},
+                },
+                {"type": "document", "source": {"type": "content", "content": "hi"}},
+            )
+        ],
+        [turn(HI, INLINE, HI)],
     ),
     (
         "a search that failed, and other tools of the provider",
@@ -558,8 +589,8 @@ SOURCES: list[tuple[dict[str, Any], str]] = [
         r"messages\.1\.content\.1: .*image \(type 'file'\)",
     ),
     (
-        user("hi", {"type": "document", "source": {"type": "content", "content": []}}),
-        r"messages\.1\.content\.1: .*document \(type 'content'\)",
+        user("hi", {"type": "document", "source": {"type": "file", "file_id": "f"}}),
+        r"messages\.1\.content\.1: .*document \(type 'file'\)",
     ),
     (user(image({"type": "base64", "media_type": "image/png"})), r"messages\.1\.content\.0: .*'base64'"),
     (user(image({"type": "base64", "data": "x"})), r"messages\.1\.content\.0: "),

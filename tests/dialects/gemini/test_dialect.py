@@ -383,3 +383,30 @@ def test_names_of_other_forms(model: str, generate: str | None) -> None:
 def test_a_slash_stays_inside_the_one_segment_of_a_configured_path(purpose: Purpose) -> None:
     found = encoded(HI, upstream(path="/v1/a/{model}/b:generate"), model="x/y", purpose=purpose).target
     assert found.startswith("/v1/a/x%2Fy/b:")
+
+
+def test_usage_that_is_not_reported_is_estimated_so_that_clients_compact() -> None:
+    by = dialect()
+    asked = incoming({"messages": [{"role": "user", "content": "word " * 1000}]})
+    usage = {"promptTokenCount": 10, "candidatesTokenCount": 5}
+    thought, said = {"text": "hm", "thought": True}, {"text": "a" * 6}
+    run = {"functionCall": {"name": "Bash", "args": {"a": 1}}}
+
+    def count(*, reports: bool, model: str = MODEL) -> tuple[int, int, bool]:
+        sent = by.encode(upstream(), model, asked, stream=True)
+        writer = StreamWriter(message_id="msg_1", model="claude")
+        decoder = by.decoder(asked, sent, writer)
+        traffic = {"trafficType": "ON_DEMAND"}
+        decoder.feed(sse(chunk(thought, usage=traffic), chunk(said), chunk(said), chunk(run)))
+        decoder.feed(sse(chunk(finish="STOP", usage=usage if reports else traffic)))
+        decoder.end()
+        return writer.usage["input_tokens"], writer.usage["output_tokens"], writer.estimated
+
+    careful, output, estimated = count(reports=False)
+    assert 800 < careful < 1500
+    assert (output, estimated) == (6, True), "21 characters"
+    assert count(reports=True) == (10, 5, False)
+    roughly, *_ = count(reports=False)
+    assert 800 < roughly < 1500
+    assert roughly != careful
+    assert count(reports=False) == count(reports=False, model="gemini-4") == (careful, 6, True)

@@ -1,7 +1,8 @@
 import orjson
 import pytest
 
-from gateway.dialects.gemini.errors import output_limit, read_error, translate_failure
+from gateway.dialects.gemini.errors import output_limit, translate_failure
+from gateway.routing.error_bodies import LONGEST
 from gateway.routing.failures import Failure, FailureKind
 
 
@@ -30,20 +31,14 @@ STATUSES: list[tuple[int, bytes, int, str, str]] = [
         "API key not valid.",
     ),
     (400, body(400, "FAILED_PRECONDITION", "location"), 403, "permission_error", "location"),
-    (400, body(400, "INVALID_ARGUMENT", ""), 400, "invalid_request_error", "INVALID_ARGUMENT"),
-    (
-        400,
-        b'{"error":{"status":5,"details":5}}',
-        400,
-        "invalid_request_error",
-        "the upstream responded with status 400",
-    ),
+    # without a message: the body itself
+    (400, b'{"error":{"status":5}}', 400, "invalid_request_error", '{"error":{"status":5}}'),
     (400, b'{"error":{"message":"m","details":[5,{"reason":5}]}}', 400, "invalid_request_error", "m"),
     # no Google error
     (502, b"<html>Bad Gateway</html>\n", 502, "api_error", "<html>Bad Gateway</html>"),
     (502, b"x" * 900, 502, "api_error", "x" * 500),
     (502, b"", 502, "api_error", "the upstream responded with status 502"),
-    (404, b'{"error":"gone"}', 404, "not_found_error", '{"error":"gone"}'),
+    (404, b'{"error":"gone"}', 404, "not_found_error", "gone"),
     (404, b"[]", 404, "not_found_error", "[]"),
     (500, b"5", 500, "api_error", "5"),
 ]
@@ -98,15 +93,13 @@ def test_too_many_tokens_of_output() -> None:
     assert output_limit(OUTPUT) == output_limit(found.message) == 65536
 
 
-@pytest.mark.parametrize(
-    "text", ["", "maxOutputTokens is too large", "token count 1 " * 10_000, "9" * 100_000]
-)
+@pytest.mark.parametrize("text", ["maxOutputTokens is too large", "token count 1 " * 10_000, "9" * 100_000])
 def test_texts_of_other_kinds_stay(text: str) -> None:
     assert output_limit(text) == 0
     found = translate_failure(
         Failure(kind=FailureKind.STATUS, status=400, body=body(400, "INVALID_ARGUMENT", text))
     )
-    assert found.message == (text or "INVALID_ARGUMENT")
+    assert found.message == text[:LONGEST]
 
 
 @pytest.mark.parametrize(
@@ -145,16 +138,16 @@ def test_an_error_inside_a_stream_names_its_status(raw: bytes, status: int) -> N
         ("NEW", 500),
     ],
 )
-@pytest.mark.parametrize("number", [None, 399, 600, "429"])
+@pytest.mark.parametrize("number", [None, 399, 600, "4290"])
 def test_error_code_gives_the_status_without_a_number(code: str, status: int, number: object) -> None:
     raw = orjson.dumps({"error": {"code": number, "status": code, "message": "m"}})
     assert translate_failure(Failure(kind=FailureKind.STREAM_ERROR, body=raw)).status == status
 
 
-@pytest.mark.parametrize("number", [400, 599])
+@pytest.mark.parametrize("number", [400, 599, "429"])
 def test_error_number_precedes_the_code(number: int) -> None:
     raw = orjson.dumps({"error": {"code": number, "status": "NOT_FOUND", "message": "m"}})
-    assert translate_failure(Failure(kind=FailureKind.STREAM_ERROR, body=raw)).status == number
+    assert translate_failure(Failure(kind=FailureKind.STREAM_ERROR, body=raw)).status == int(str(number))
 
 
 def test_no_response_stays_as_it_is() -> None:
@@ -163,10 +156,5 @@ def test_no_response_stays_as_it_is() -> None:
 
 
 def test_a_given_message_stays() -> None:
-    failure = translate_failure(Failure(kind=FailureKind.STATUS, status=500, body=b"x", message="given"))
-    assert failure.message == "given"
-
-
-@pytest.mark.parametrize("raw", [b"", b"x", b"[]", b"5", b'{"error":5}', b"[5]"])
-def test_no_error(raw: bytes) -> None:
-    assert read_error(raw) is None
+    failure = translate_failure(Failure(kind=FailureKind.STATUS, status=500, body=b"x", message="said"))
+    assert failure.message == "said"

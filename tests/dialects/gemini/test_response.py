@@ -7,11 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.dialects.base import StreamFailure
-from gateway.dialects.gemini.response import STOP_REASONS, messages_usage
+from gateway.dialects.gemini.response import STOP_REASONS
 from gateway.dialects.gemini.signatures import Signatures
 from gateway.dialects.gemini.tools import NAMES
+from gateway.dialects.gemini.usage import messages_usage
 from gateway.dialects.tool_names import ToolNames
-from gateway.messages.repair import mentions_signature
+from gateway.messages.thinking import mentions_signature
 from gateway.routing.failures import FailureKind
 from tests.dialects.gemini.support import Translated, check_grammar, chunk, decoded, message, sse
 
@@ -52,6 +53,36 @@ def tool_use(input: dict[str, Any] | None = None, name: str = "Bash") -> dict[st
 RESPONSES: list[tuple[str, list[Any], list[dict[str, Any]], str]] = [
     ("text", [chunk(part("Hel")), chunk(part("lo"), finish="STOP")], [text("Hello")], "end_turn"),
     ("parts of one chunk", [chunk(part("Hel"), part("lo"), finish="STOP")], [text("Hello")], "end_turn"),
+    (
+        "an error that is none",
+        [{**chunk(part("a")), "error": None}, {**chunk(finish="STOP"), "error": None}],
+        [text("a")],
+        "end_turn",
+    ),
+    (
+        "another candidate",
+        [
+            chunk(part("a"), index=0),
+            chunk(part("no"), index=1),
+            {"candidates": [chunk(part("no"), index=1)["candidates"][0], chunk(part("b"))["candidates"][0]]},
+            chunk(finish="STOP", index=0),
+        ],
+        [text("ab")],
+        "end_turn",
+    ),
+    (
+        "a call beside an empty text",
+        [chunk({**call(a=1), "text": ""}, finish="STOP")],
+        [tool_use({"a": 1})],
+        "tool_use",
+    ),
+    ("no call", [chunk({"functionCall": {}, "text": "a"}, finish="STOP")], [text("a")], "end_turn"),
+    (
+        "arguments as text",
+        [chunk({"functionCall": {"name": "Bash", "args": '{"a": 1}'}}, finish="STOP")],
+        [tool_use({"a": 1})],
+        "tool_use",
+    ),
     ("nothing but an end", [chunk(finish="STOP")], [], "end_turn"),
     ("a separate end", [chunk(part("a")), chunk(part("")), chunk(finish="STOP")], [text("a")], "end_turn"),
     (
@@ -383,6 +414,7 @@ class TestUsage:
                 12,
             ),
             ({"promptTokenCount": None, "candidatesTokenCount": "5"}, 0, 0, 0),
+            ({"promptTokenCount": -1, "candidatesTokenCount": True}, 0, 0, 0),
         ],
     )
     def test_arithmetic(self, metadata: dict[str, Any], input: int, cached: int, output: int) -> None:
@@ -392,6 +424,10 @@ class TestUsage:
             "cache_read_input_tokens": cached,
             "output_tokens": output,
         }
+
+    def test_beside_the_envelope(self) -> None:
+        outer = {"response": chunk(part("a"), finish="STOP"), "usageMetadata": USAGE}
+        assert message(decoded(outer))["usage"] == {**EMPTY_USAGE, "input_tokens": 10, "output_tokens": 5}
 
     def test_the_last_word_counts(self) -> None:
         found = message(
@@ -509,6 +545,20 @@ class TestEnds:
         assert response.events() == []
 
 
+@pytest.mark.parametrize("nameless", [{"args": {}}, {"name": ""}, {"name": None}])
+def test_a_call_without_a_name_is_a_failure(nameless: dict[str, Any]) -> None:
+    with pytest.raises(StreamFailure, match="a call without a name") as caught:
+        decoded(chunk({"functionCall": nameless}, finish="STOP"))
+    assert caught.value.failure.kind is FailureKind.UNUSABLE
+
+
+def test_arguments_that_are_no_object_are_a_failure() -> None:
+    for args in ('{"a":', [1], "ls"):
+        with pytest.raises(StreamFailure, match="'Bash' with arguments that are no JSON object") as caught:
+            decoded(chunk({"functionCall": {"name": "Bash", "args": args}}, finish="STOP"))
+        assert caught.value.failure.kind is FailureKind.UNUSABLE
+
+
 class TestErrors:
     ERROR = orjson.dumps({"code": 429, "message": "Quota.", "status": "RESOURCE_EXHAUSTED"})
 
@@ -530,9 +580,9 @@ class TestErrors:
         assert response.writer.has_content
 
     def test_of_no_known_shape(self) -> None:
-        with pytest.raises(StreamFailure, match="the upstream reported an error") as caught:
+        with pytest.raises(StreamFailure, match=r"^boom$") as caught:
             decoded({"error": "boom"})
-        assert caught.value.type == "api_error"
+        assert (caught.value.type, caught.value.failure.status) == ("api_error", 500)
 
 
 class TestSignatures:

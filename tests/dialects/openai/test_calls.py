@@ -116,6 +116,24 @@ MANNERS: list[tuple[str, list[Any], list[dict[str, Any]]]] = [
         [call(0, "c1", "Read", '{"a":'), call(0, None, None, "1}"), call(0, None, None, '{"a":1}')],
         [READ_1],
     ),
+    (
+        "the whole again in another spelling, and as an object",
+        [call(0, "c1", "Read", '{"a": 1}'), call(0, None, None, '{"a":1}'), call(0, None, None, {"a": 1})],
+        [READ_1],
+    ),
+    (
+        "the whole message again at the end",
+        [
+            call(0, "c1", "Read", '{"a":1}'),
+            {"choices": [{"message": call(None, "c2", "Read", '{"a": 1}')["choices"][0]["delta"]}]},
+        ],
+        [READ_1],
+    ),
+    (
+        "an id that changes",
+        [call(0, "c1", "Read", ""), call(0, "toolcall0", None, '{"a"'), call(0, "toolcall0", None, ":1}")],
+        [READ_1],
+    ),
     ("an id later", [call(0, None, "Read", '{"a"'), call(0, "c1", None, ":1}")], [READ_1]),
     ("a first {}", [call(0, "c1", "Read", "{}"), call(0, arguments='{"a":1}')], [READ_1]),
     ("a first {}, with the name again", [call(0, None, "Read", "{}"), call(0, None, "Read", '{"a":1}')], [READ_1]),
@@ -124,6 +142,9 @@ MANNERS: list[tuple[str, list[Any], list[dict[str, Any]]]] = [
     ("no arguments", [call(0, "c1", "Run")], [RUN]),
     ("null and blank", [call(0, "c1", "Run", " "), call(0, "c1", None, None)], [RUN]),
     ("a list", [call(0, "c1", "Run", [])], [RUN]),
+    ("a list as text", [call(0, "c1", "Run", "[]")], [RUN]),
+    ("null as text", [call(0, "c1", "Run", "null"), call(0, None, None, "")], [RUN]),
+    ("a first null", [call(0, "c1", "Read", "null"), call(0, arguments='{"a":1}')], [READ_1]),
     ("encoded twice", [call(0, "c1", "Read", '"{\\"a\\"'), call(0, None, None, ':1}"')], [READ_1]),
     ("a name in pieces", [call(0, "c1", "Re"), call(0, None, "ad"), call(0, None, None, '{"a":1}')], [READ_1]),
     ("a name that grows", [call(0, "c1", "Re"), call(0, None, "Read"), call(0, None, None, '{"a":1}')], [READ_1]),
@@ -366,3 +387,14 @@ def test_usage_comes_with_calls() -> None:
         call(0, "c", "Run", "{}"), chunk(finish="tool_calls"), {"choices": [], "usage": USAGE}
     )
     assert message["usage"]["output_tokens"] == 5
+
+
+def test_a_call_of_which_nothing_is_said_does_not_end_the_thinking() -> None:
+    nothing = {"tool_calls": [{}], "function_call": {"name": None, "arguments": None}}
+    thinking, said = blocks(
+        chunk({"reasoning": "h", **nothing}),
+        chunk({"reasoning": "m", **nothing}),
+        chunk({"content": "x"}),
+        FINISH,
+    )
+    assert (thinking["thinking"], said["text"]) == ("hm", "x")

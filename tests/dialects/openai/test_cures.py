@@ -96,6 +96,8 @@ REFUSALS: list[tuple[str, int, Any, Cure]] = [
     ("mistral-vibe#578", 400, {"object": "error", "message": "Unexpected role 'user' after role 'tool'", "type": "invalid_request_message_order", "code": "3230"}, Cure("after_tool", "assistant")),
     ("openclaw#107430", 400, "failed to parse grammar", Cure("schema", "plain")),
     ("a pattern", 400, "Unsupported regex pattern in schema", Cure("schema", "plain")),
+    ("ruflo#1294, an array", 400, {"error": {"message": "Invalid schema for function 'Read': In context=('properties', 'a'), array schema missing items.", "type": "invalid_request_error", "param": "tools[0].function.parameters", "code": "invalid_function_parameters"}}, Cure("schema", "plain")),
+    ("Gemini's, an array", 400, "GenerateContentRequest.tools[0].function_declarations[0].parameters.properties[a].items: missing field", Cure("schema", "plain")),
     ("autogen#6377", 400, "Invalid 'messages[1].tool_calls[0].id': string too long. Expected a string with maximum length 40, but got a string with length 60 instead.", Cure("tool_ids", "40")),
     ("opencode#1680, Mistral", 400, {"object": "error", "message": "Tool call id was toolu_01 but must be a-z, A-Z, 0-9, with a length of 9.", "code": "3280"}, Cure("tool_ids", "alnum9")),
     ("inspect_ai#4916, DeepSeek", 400, "This response_format type is unavailable now", Cure("json", "object")),

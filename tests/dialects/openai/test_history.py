@@ -133,16 +133,22 @@ CASES: list[tuple[str, list[dict[str, Any]], list[dict[str, Any]]]] = [
                     "content": [{"type": "web_search_result", "title": "T", "url": "https://u", "encrypted_content": "Eq"}],
                 },
                 text("so"),
+                {
+                    "type": "web_fetch_tool_result",
+                    "tool_use_id": "s",
+                    "content": {"type": "web_fetch_result", "url": "https://f", "content": {"type": "document", "source": {"type": "text", "data": "page"}}},
+                },
+                {"type": "bash_code_execution_tool_result", "tool_use_id": "s", "content": {"stdout": "out", "stderr": ""}},
             ),
             user([{"type": "search_result", "title": "S", "source": "https://s", "content": [text("found")]}]),
         ],
         [
             user("hi"),
-            {"role": "assistant", "content": "T\nhttps://uso"},
-            user("S\nhttps://s\nfound"),
+            {"role": "assistant", "content": "T\nhttps://u\nsohttps://f\npage\nout\n"},
+            user("S\nhttps://s\nfound\n"),
         ],
     ),
-    ("an unknown block", [user([{"type": "novel", "text": "x", "data": "AAAA"}])], [user("x")]),
+    ("an unknown block", [user([{"type": "novel", "text": "x", "data": "AAAA"}])], [user("x\n")]),
     ("nothing at all", [user([])], []),
 ]  # fmt: skip
 

@@ -11,7 +11,7 @@ from gateway.config.openai_traits import Traits
 from gateway.dialects.limits import limit_in
 from gateway.dialects.openai.encoded_request import EncodedRequest
 from gateway.dialects.openai.failures import translate_failure
-from gateway.dialects.said import read_error
+from gateway.routing.error_bodies import read_error
 from gateway.routing.failures import Failure, FailureKind
 
 SENT = EncodedRequest(
@@ -44,6 +44,11 @@ HEALED: list[tuple[str, int, Any, str]] = [
     ("Poolside", 400, "Input length 140000 exceeds the maximum of 131072", f"{A}: 140000 tokens > 131072 maximum"),
     ("copilot-api#210", 400, {"error": {"message": "prompt token count of 130000 exceeds the limit of 128000", "code": "model_max_prompt_tokens_exceeded"}}, f"{A}: 130000 tokens > 128000 maximum"),
     ("openclaude#353, LM Studio", 400, {"error": "The number of tokens to keep from the initial prompt is greater than the context length (n_keep: 13055>= n_ctx: 4096). Try to load the model with a larger context length"}, f"{A}: 13055 tokens > 4096 maximum"),
+    ("lmstudio#546", 400, {"error": "Trying to keep the first 111490 tokens when context the overflows. However, the model is loaded with context length of only 32768 tokens, which is not enough."}, f"{A}: 111490 tokens > 32768 maximum"),
+    ("Fireworks", 400, {"error": {"object": "error", "message": "The prompt is too long: 208029, model maximum context length: 163839", "type": "invalid_request_error", "code": "invalid_request_error"}}, f"{A}: 208029 tokens > 163839 maximum"),
+    ("Cerebras", 400, {"message": "Please reduce the length of the messages or completion. Current length is 9065 while limit is 8192", "type": "invalid_request_error", "param": "messages", "code": "context_length_exceeded"}, f"{A}: 9065 tokens > 8192 maximum"),
+    ("TGI", 422, {"error": {"message": "Input validation error: `inputs` must have less than 4096 tokens. Given: 5000", "type": "invalid_request_error"}}, f"{A}: 5000 tokens > 4096 maximum"),
+    ("vLLM, a longer text", 400, "You passed 50001 input tokens and requested 100 output tokens. However, the model's context length is only 32768 tokens, resulting in a maximum input length of 32668 tokens. Please reduce the length of the input prompt.", f"{A}: 50001 tokens > 32768 maximum"),
     ("lmstudio#2322, in a 200", 0, {"error": {"message": "tokens to keep from the initial prompt is greater than the context length (n_keep: 13055 >= n_ctx: 4096)"}}, f"{A}: 13055 tokens > 4096 maximum"),
     ("Groq", 400, {"error": {"message": "Please reduce the length of the messages or completion.", "type": "invalid_request_error", "code": "context_length_exceeded"}}, f"{A}: Please reduce"),
     ("MiniMax", 400, {"type": "error", "error": {"type": "bad_request_error", "message": "invalid params, context window exceeds limit (2013)"}}, f"{A}: invalid params"),
@@ -58,6 +63,8 @@ HEALED: list[tuple[str, int, Any, str]] = [
     ("cc-switch#1022, vLLM", 400, {"object": "error", "message": "'max_tokens' or 'max_completion_tokens' is too large: 32000. This model's maximum context length is 32768 tokens and your request has 17459 input tokens (32000 > 32768 - 17459).", "type": "BadRequestError", "code": 400}, f"{B}: 17459 + 32000 > 32768"),
     ("vllm#33425", 400, "This model's maximum context length is 32768 tokens. However, you requested 32000 output tokens and your prompt contains at least 769 input tokens, for a total of at least 32769 tokens.", f"{B}: 769 + 32000 > 32768"),
     ("vLLM, the other order", 400, "This model's maximum context length is 32768 tokens. However, your request has 800 input tokens and asks for 32000 output tokens.", f"{B}: 800 + 32000 > 32768"),
+    ("vLLM, a longer text", 400, "You passed 8001 input tokens and requested 32000 output tokens. However, the model's context length is only 32768 tokens, resulting in a maximum input length of 768 tokens. Please reduce the length of the input prompt.", f"{B}: 8001 + 32000 > 32768"),
+    ("SGLang, added up", 400, {"object": "error", "message": "Requested token count exceeds the model's maximum context length of 32768 tokens. You requested a total of 40001 tokens: 8001 tokens from the input messages and 32000 tokens for the completion. Please reduce the number of tokens in the input messages or the completion to fit within the limit.", "type": "BadRequestError", "code": 400}, f"{B}: 8001 + 32000 > 32768"),
     ("vLLM, added up", 400, "17459 input tokens plus 32000 'max_tokens' is more than the context length of 32768", f"{B}: 17459 + 32000 > 32768"),
     ("litellm#4934, Together", 422, {"error": {"message": "Input validation error: `inputs` tokens + `max_new_tokens` must be <= 8193. Given: 5000 `inputs` tokens and 4096 `max_new_tokens`", "type": "invalid_request_error"}}, f"{B}: 5000 + 4096 > 8193"),
     ("koassistant#106, Groq", 413, {"error": {"message": "Request too large for model `x` in organization `org_1` service tier `on_demand` on tokens per minute (TPM): Limit 40000, Requested 50000, please reduce your message size and try again.", "type": "tokens", "code": "rate_limit_exceeded"}}, f"{B}: 18000 + 32000 > 40000"),

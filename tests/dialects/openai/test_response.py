@@ -54,6 +54,32 @@ FORMS: list[tuple[str, bytes]] = [
     ("JSON behind a byte order mark", b"\xef\xbb\xbf" + whole({"content": "Hello"})),
     ("an array of chunks", orjson.dumps([*HELLO, FINISH])),
     ("message for delta", sse({"choices": [{"message": {"content": "Hello"}, "finish_reason": "stop"}]})),
+    (
+        "the whole message again at the end",
+        sse(*HELLO, done=False) + b"data: " + whole({"content": "Hello"}) + b"\n\n",
+    ),
+    (
+        "a message in pieces",
+        sse(*({"choices": [{"message": c["choices"][0]["delta"]}]} for c in HELLO), FINISH),
+    ),
+    (
+        "the message so far beside each delta",
+        sse(
+            {"choices": [{"delta": {"content": "Hel"}, "message": {"content": "Hel"}}]},
+            {"choices": [{"delta": {"content": "lo"}, "message": {"content": "Hello"}}]},
+            {"choices": [{"delta": {}, "message": {"content": "Hello"}, "finish_reason": "stop"}]},
+        ),
+    ),
+    (
+        "a message beside an empty delta",
+        sse({"choices": [{"delta": {}, "message": {"content": "Hello"}, "finish_reason": "stop"}]}),
+    ),
+    (
+        "calls of which nothing is said",
+        sse(
+            *HELLO, chunk({"tool_calls": [{}], "function_call": {"name": None}}), call(0, "", "", ""), FINISH
+        ),
+    ),
     ("finish with the content", sse(chunk({"content": "Hello"}, "stop"))),
     ("a second finish", sse(*HELLO, FINISH, chunk(finish="length"))),
     ("finish null and empty before", sse(*(chunk(c["choices"][0]["delta"], "") for c in HELLO), FINISH)),
@@ -94,6 +120,10 @@ REASONS: list[tuple[str, str]] = [
     ),
     ("length", "max_tokens"),
     ("max_tokens", "max_tokens"),
+    ("eos_token", "end_turn"),
+    ("model_length", "max_tokens"),
+    ("sensitive", "refusal"),
+    ("content_filter: PROHIBITED_CONTENT", "refusal"),
     ("content_filter", "refusal"),
     ("safety", "refusal"),
 ]
@@ -104,7 +134,7 @@ def test_stop_reasons(word: str, stop: str) -> None:
     assert message_of(*HELLO, chunk(finish=word))["stop_reason"] == stop
 
 
-@pytest.mark.parametrize("word", ["error", "abort", "network_error", "unheard_of"])
+@pytest.mark.parametrize("word", ["error", "abort", "network_error", "whatever", "function_call_filter: X"])
 def test_an_unknown_finish_reason_is_a_failure(word: str) -> None:
     failure, _ = failure_of([sse(*HELLO, chunk(finish=word))])
     assert word in failure.message
@@ -355,8 +385,8 @@ def test_hosts_that_report_usage_are_estimated_roughly_until_they_do_not() -> No
     assert estimates() < 5000, "a picture is not counted by its bytes"
 
 
-def test_memory_of_hosts_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gateway.dialects.openai.dialect.HOSTS_KEPT", 0)
+def test_what_is_known_of_hosts_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.dialects.usage.PLACES_KEPT", 0)
     by = dialect()
     for _ in range(2):
         sent = encoded({"messages": [user("word " * 1000)]}, by=by)

@@ -241,6 +241,8 @@ def test_every_item_in_every_form() -> None:
         only_done,
         unnamed,
         whole,
+        events(completed(output=everything)),
+        events({"type": "created", "response": {}}, completed(output=everything)),
         by_index.replace(b"\n", b"\r\n"),
         by_index.rstrip(),
     ):

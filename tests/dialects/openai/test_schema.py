@@ -38,6 +38,7 @@ ROOTS: list[tuple[str, object, dict[str, Any]]] = [
         {"$ref": "#/$defs/x", "$defs": {"x": {"type": "object", "properties": {"a": A}}}},
         {"type": "object", "properties": {"a": A}, "$defs": {"x": {"type": "object", "properties": {"a": A}}}},
     ),
+    ("values and exceptions at the root", {"type": "object", "properties": {"a": A}, "enum": [{}], "not": {"required": ["b"]}}, {"type": "object", "properties": {"a": A}}),
     ("an odd choice", {"oneOf": 7, "properties": {"a": A}}, {"type": "object", "properties": {"a": A}}),
 ]  # fmt: skip
 
@@ -56,6 +57,9 @@ def test_dropped_keywords_become_descriptions() -> None:
             "list": {"type": "array", "items": {"type": "string", "format": "uri"}, "minItems": 1},
             "choice": {"anyOf": [{"type": "string", "maxLength": 3}, True]},
             "tuple": {"items": [{"type": "string", "format": "date"}]},
+            "any list": {"type": "array"},
+            "any list or none": {"type": ["array", "null"]},
+            "another tuple": {"type": "array", "prefixItems": [{"type": "string"}]},
             "any": True,
         },
         "additionalProperties": False,
@@ -72,6 +76,9 @@ def test_dropped_keywords_become_descriptions() -> None:
             },
             "choice": {"anyOf": [{"type": "string", "description": "(maxLength: 3)"}, True]},
             "tuple": {"items": [{"type": "string", "description": "(format: date)"}]},
+            "any list": {"type": "array", "items": {}},
+            "any list or none": {"type": ["array", "null"], "items": {}},
+            "another tuple": {"type": "array", "prefixItems": [{"type": "string"}], "items": {}},
             "any": True,
         },
         "additionalProperties": False,

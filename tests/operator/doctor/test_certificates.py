@@ -51,6 +51,14 @@ def test_a_certificate_for_other_names(tmp_path: Path) -> None:
     assert (found.state, found.saw) == ("warn", "it is not for gateway.lan")
 
 
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0", "::1"])
+def test_one_for_a_name_that_the_gateway_refuses(tmp_path: Path, host: str) -> None:
+    config, tls, _ = served(tmp_path, "gateway.lan")
+    found = own_certificate(config._replace(server=config.server._replace(host=host, allowed_hosts=())), tls)
+    assert isinstance(found, Finding)
+    assert (found.state, found.saw) == ("warn", "no client can come by a name that it is for")
+
+
 def test_an_expired_certificate(tmp_path: Path) -> None:
     config, tls, _ = served(tmp_path, "gateway.lan", not_after=NOW - datetime.timedelta(days=1))
     with pytest.raises(Fault, match="certificate has expired") as raised:

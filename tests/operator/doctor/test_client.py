@@ -5,10 +5,10 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from gateway.config import ConfigError
 from gateway.operator.doctor import client
-from gateway.operator.doctor.client import GatewayAddress, address_of, open_response
+from gateway.operator.doctor.client import open_response
 from gateway.operator.doctor.findings import Fault
+from gateway.operator.peer import GatewayAddress
 from tests.fakes.messages import Close, ScriptedUpstream
 
 
@@ -56,25 +56,3 @@ async def test_a_response_that_is_cut_or_endless(monkeypatch: pytest.MonkeyPatch
     ):
         response._reader.set_exception(ConnectionResetError())
         assert await response.piece() == b""
-
-
-@pytest.mark.parametrize(
-    ("url", "target"),
-    [
-        ("127.0.0.1:8045", GatewayAddress("http", "127.0.0.1", 8045)),
-        ("http://h/v1/", GatewayAddress("http", "h", 80)),
-        ("https://me:canary@[::1]/llm", GatewayAddress("https", "::1", 443, "/llm")),
-    ],
-)
-def test_addresses_as_people_write_them(url: str, target: GatewayAddress) -> None:
-    assert address_of(url) == target
-    assert "canary" not in repr(address_of(url))
-    assert (
-        target.authority == f"[::1]:{target.port}" if ":" in target.host else f"{target.host}:{target.port}"
-    )
-
-
-@pytest.mark.parametrize("url", ["ftp://h", "http://", "http://h:port"])
-def test_invalid_addresses(url: str) -> None:
-    with pytest.raises(ConfigError, match=r"^--url "):
-        address_of(url)

@@ -1,6 +1,7 @@
 """`gateway doctor` as a command: checks, exit codes, and no secret in its output."""
 
 import asyncio
+import re
 from pathlib import Path
 
 import orjson
@@ -10,8 +11,8 @@ import trustme
 from gateway import cli
 from gateway.config import Auth, Secret, Tls
 from gateway.operator.doctor import behind, contract
-from gateway.operator.doctor.client import GatewayAddress
 from gateway.operator.doctor.outside import reach_from_outside
+from gateway.operator.peer import GatewayAddress
 from tests.fakes.messages import (
     Received,
     Script,
@@ -90,7 +91,7 @@ async def test_a_configuration_with_mistakes(capsys: pytest.CaptureFixture[str],
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--url", "http://h:x"], "--url has no valid port"),
+        (["--url", "http://h:x"], "--url: the port must be"),
         (["--url", "http://127.0.0.1:9", "--spend"], "--spend needs the configuration"),
     ],
 )
@@ -114,8 +115,12 @@ async def test_a_gateway_that_runs_somewhere(capsys: pytest.CaptureFixture[str],
             code, out = await doctor(capsys, "--url", g.url, "--config", written(tmp_path, up.url))
             assert "ok    key as a bearer token" in out
             code, out = await doctor(capsys, "--url", g.url)
-            assert "skip  key in x-api-key" in out
-            assert "say the gateway's key with --key" in out
+            assert code == 0
+            for name in ("key in x-api-key", "count_tokens", "form of errors", "unknown path", "32 MB body"):
+                assert re.search(f"skip  {name} +no key is known: say it with --key", out)
+            code, out = await doctor(capsys, "--url", g.url, "--key", "another")
+            assert code == 1
+            assert out.count("-> is the key one of that gateway's?") == out.count("  fail  ") == 8
     code, out = await doctor(capsys, "--url", g.url)
     assert code == 1
     assert "Connection refused" in out

@@ -15,11 +15,11 @@ from gateway.http1.limits import Limits
 from gateway.messages.sse import Event
 from gateway.operator.doctor import behind, contract, examine
 from gateway.operator.doctor.behind import BEHIND, blocks_of
-from gateway.operator.doctor.client import GatewayAddress
 from gateway.operator.doctor.contract import OUTSIDE, Stage
 from gateway.operator.doctor.examine import carry_out_all, examine_from_outside, run_stage
 from gateway.operator.doctor.findings import Fault as Failed
 from gateway.operator.doctor.findings import Finding
+from gateway.operator.peer import GatewayAddress
 from tests.fakes.broken_gateway import (
     BUFFERING,
     DROPS_PINGS,
@@ -178,7 +178,7 @@ FAULTS: list[tuple[str, Fault, str]] = [
     ("/v1/models?limit=1000", responding(307, location="/x"), "the list is redirected (307)"),
     ("/v1/models?limit=1000", responding(500, b"a page"), "the list gets 500: a page"),
     ("/v1/models?limit=1000", responding(200, b'{"data":[{}]}'), "the list has no data[] with an id each"),
-    ("/v1/models?limit=1000", without("x-api-key"), "the list gets 401: "),
+    ("/v1/models?limit=1000", without("x-api-key"), "/v1/models?limit=1000 gets 401: "),
     ("count_tokens", responding(404, b'{"error":"no"}', "/count_tokens"), "count_tokens gets 404: no"),
     ("count_tokens", responding(200, b"not JSON", "/count_tokens"), "count_tokens brings no input_tokens"),
     ("form of errors", responding(502, b""), "a broken body gets 502 instead of 400: nothing"),
