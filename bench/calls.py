@@ -1,6 +1,6 @@
 """How many calls the interpreter makes for one request: exact, so it holds on any machine and may be asserted.
 
-A gateway runs in this process, configured as the benchmark's peer is, on a uvloop of its own. Client and upstream
+A gateway runs in this process, configured like the benchmark's peer, on its own uvloop. Client and upstream
 are plain sockets that are used between the turns of that loop, so that a profile function sees the gateway alone:
 from the client's bytes to the log line, until the loop has nothing more to do. Connections are warm and kept.
 """
@@ -42,7 +42,7 @@ TRIES = 5
 QUIET_TURNS = 3
 """Turns of the loop without a call after which it is idle: uvloop writes and closes a turn later."""
 PORT = 8080
-"""What the Host field says: the same length of head with each run."""
+"""Value of the Host field: the head has the same length with each run."""
 PATIENCE = 5.0
 """Seconds until a request that does not come through is given up."""
 
@@ -74,7 +74,7 @@ class Case:
     c: int
     streamed: bool = False
     apart: bool = False
-    """The upstream writes the stream's opening and each delta by itself, and the gateway reads them so."""
+    """The upstream writes the stream's opening and each delta separately, and the gateway reads them so."""
     configured: bool = False
     """The gateway is as the benchmark's peer: a key to check, a model table, two accounts. Else it has one account."""
 
@@ -140,7 +140,7 @@ class Trace:
 
 
 class Recorder:
-    """A profile function that notes every call, but for those of this module."""
+    """A profile function that records every call, without those of this module."""
 
     def __init__(self) -> None:
         self.calls: list[Call] = []
@@ -204,7 +204,7 @@ class Bench:
     async def trace(self, request: bytes, pieces: Sequence[bytes]) -> Trace:
         """Have one request served by an upstream that writes `pieces` one by one; return the gateway's calls.
 
-        Raises TimeoutError when it does not come through, ValueError when the response is not a success.
+        Raises TimeoutError when no response comes through, ValueError when the response is not a success.
         """
         recorder = Recorder()
         forwarded = bytearray()
@@ -217,7 +217,7 @@ class Bench:
         if self._upstream is not None:
             for piece in pieces:
                 self._upstream.sendall(piece)
-                # Each piece is read by itself: the loop turns until the gateway was told of it.
+                # Each piece is read separately: the loop turns until the gateway was notified.
                 await _until(recorder, partial(recorder.has_more_than, len(recorder.calls)))
         await _until(recorder, lambda: _is_whole(_read(self._client, received)))
         if not received.startswith(b"HTTP/1.1 200 "):
@@ -259,7 +259,7 @@ async def _until(recorder: Recorder, done: Callable[[], bool]) -> None:
 
 
 def _read(sock: socket.socket | None, into: bytearray) -> bytearray:
-    """Add what has come to `into`, which is returned."""
+    """Add received bytes to `into`, which is returned."""
     with suppress(BlockingIOError):
         into += sock.recv(2**20) if sock is not None else b""
     return into
@@ -274,7 +274,7 @@ def _is_whole(data: bytearray) -> bool:
 
 def count(case: Case) -> Trace:
     """Return the calls of one warm request."""
-    # Other tools hang functions of their own on the collector, which would be counted.
+    # Other tools add their own functions to the collector's callbacks, which would be counted.
     gc.disable()
     try:
         with asyncio.Runner(debug=False, loop_factory=uvloop.new_event_loop) as runner:
@@ -290,7 +290,7 @@ async def _count(case: Case) -> Trace:
 
 
 def in_order(trace: Trace) -> str:
-    """Return each call in the order they were made, indented by what it is inside of."""
+    """Return each call in the order they were made, indented by its depth."""
     return "\n".join(
         f"{number:4} {'  ' * call.depth}{call.name}{'' if call.python else ' (C)'}  {call.place}"
         for number, call in enumerate(trace.calls, 1)

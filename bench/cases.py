@@ -87,7 +87,7 @@ WARM_UP = _complete("small", "small", 16, quick=True)
 
 
 def idle_streams(count: int) -> Case:
-    """`count` streams that have begun and say nothing more."""
+    """`count` streams that have begun and send nothing more."""
     return Case(
         row="footprint",
         name=f"{count} idle",
@@ -123,7 +123,7 @@ CASES = (
 
 
 def job_for(case: Case, peer: Peer, site: Site, seconds: float) -> Job:
-    """What the load is told: the case's requests as this peer wants them."""
+    """Return the load's job: the case's requests as this peer needs them."""
     shape = requests.small() if case.shape == "small" else requests.agent()
     translated = case.translated
     model = client_model(case.program, translated=translated) if translated else peer.model(case.program)

@@ -27,7 +27,7 @@ OTHER_COLOUR = "#7c6a9c"
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """One number of all peers. `better` says which end is good."""
+    """One number of all peers. `better` is the better end of the scale."""
 
     title: str
     row: str

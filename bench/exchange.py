@@ -1,4 +1,4 @@
-"""One connection of the load: it writes a prepared request, follows the response, and says how it went.
+"""One connection of the load: it writes a prepared request, follows the response, and reports the result.
 
 Made to cost little: heads are looked at once, bodies are only counted and searched by bytes methods,
 and no chunk is decoded while the response comes. What the response must hold is checked all the same:
@@ -25,14 +25,14 @@ MAX_ERROR_TEXT = 120
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """A response that ended: how long it took, or what was wrong with it."""
+    """A response that ended: its duration, or its fault."""
 
     seconds: float
     problem: str = ""
 
 
 class Listener(Protocol):
-    """Who an exchange reports to."""
+    """Gets an exchange's reports."""
 
     def first_event(self, seconds: float) -> None:
         """The first event of a stream came."""
@@ -44,16 +44,16 @@ class Listener(Protocol):
         """Read send times; how many, and how far `data` was read."""
 
     def unread(self, count: int) -> None:
-        """That many stamped events came, but in pieces: their times are not known."""
+        """`count` stamped events came, but in pieces: their times are not known."""
 
     def finished(self, sample: Sample) -> bool:
-        """The response ended. True: go on with the next request."""
+        """The response ended. Return True to continue with the next request."""
 
 
 class Exchange(asyncio.Protocol):
     """A keep-alive connection on which one request is sent again and again, or once.
 
-    `events` > 0: the response is a stream that must bring that many deltas; `paced` has them stamped.
+    `events` > 0: the response is a stream that must have so many deltas; `paced` has them stamped.
     """
 
     def __init__(self, listener: Listener, request: bytes, events: int, *, paced: bool = False) -> None:
@@ -86,7 +86,7 @@ class Exchange(asyncio.Protocol):
         self._transport.write(self._request)
 
     def close(self) -> None:
-        """Drop the connection, whatever state it is in."""
+        """Drop the connection in any state."""
         self._busy = False
         if self._transport is not None:
             self._transport.abort()

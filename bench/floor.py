@@ -88,7 +88,7 @@ class Client(Peer):
 
 
 class Upstream(Peer):
-    """A connection to the upstream: writes what comes to its client at once, and sees where the response ends."""
+    """A connection to the upstream: passes bytes to its client at once, and finds the end of the response."""
 
     def __init__(self, pool: "Pool") -> None:
         super().__init__()

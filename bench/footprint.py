@@ -1,4 +1,4 @@
-"""What a peer costs when it does nothing: start, memory, disk."""
+"""The cost of an idle peer: start, memory, disk."""
 
 import importlib.metadata
 import json
@@ -36,7 +36,7 @@ def footprint(runner: Runner, peer: Peer, number: int, *, quick: bool) -> Measur
 def _measure(
     runner: Runner, peer: Peer, starts: int, streams: tuple[int, ...], values: dict[str, float]
 ) -> None:
-    """Fill `values` as far as the peer goes; PeerFailure says why no farther."""
+    """Fill `values` as far as the peer goes; PeerFailure has the reason for a stop."""
     times = []
     for _ in range(starts - 1):
         running, seconds = runner.launch(peer, f"{peer.name}-fresh")

@@ -1,4 +1,4 @@
-"""What the gateway is held to, as a table; each goal is reached or missed by the medians of a run.
+"""The gateway's goals, as a table; each goal is reached or missed by the medians of a run.
 
 Times are held against the bare relay `floor` in the same run: the ratio of one Python program to another is the
 same on any machine, which that to a program in C is not.

@@ -2,7 +2,7 @@
 
 Such packages are other people's code that will run on this machine. So: wheels only, npm's scripts
 stay off, and a Python package that puts a .pth file with code (it would run at every start of that
-interpreter) into its environment is refused unless its module here says that this is known.
+interpreter) into its environment is refused unless its module here declares that this is known.
 """
 
 import shutil
@@ -53,7 +53,7 @@ def _install(peer: Peer) -> bool:
 
 
 def commands(peer: Peer) -> list[list[str]]:
-    """What installs a peer, for its kind."""
+    """Return the command that installs a peer, for its kind."""
     folder = str(peer.folder)
     if peer.install.kind == "npm":
         flags = ["--ignore-scripts", "--no-audit", "--no-fund", "--no-save"]

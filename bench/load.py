@@ -2,7 +2,7 @@
 
 Reads one job, sends its requests over loopback, and writes JSON lines: `{"mark": ...}` when the part
 that counts begins and ends (the runner then reads the peer's CPU time), and at last `{"result": ...}`.
-Every job ends by its own deadline, whatever the peer does.
+Every job ends by its own deadline, whatever happens in the peer.
 """
 
 import asyncio
@@ -32,7 +32,7 @@ OPENING_SECONDS = 15.0
 SETTLE_SECONDS = 0.5
 """Paced streams count from here on, so that the opening is not in the steady numbers."""
 GRACE_SECONDS = 10.0
-"""Added to what a job should take; then it is cut off, and says so."""
+"""Seconds added to a job's expected time; then it is cut off, with a problem as its result."""
 MAX_ERRORS = 200
 """A job with more errors than this ends: the peer cannot do it."""
 LATE_SECONDS = 0.1
@@ -41,10 +41,10 @@ LATE_SECONDS = 0.1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """What to send, where, how often.
+    """The requests, their destination and number.
 
     `requests` are whole requests; connection i sends number i modulo their count. `events` is how many
-    deltas each stream must bring, 0 when the response is not a stream. `seconds` is the part that counts.
+    deltas each stream must have, 0 when the response is not a stream. `seconds` is the part that counts.
     """
 
     kind: Kind
@@ -91,7 +91,7 @@ class Run:
         self.all_opened = asyncio.Event()
         self.first_ended = asyncio.Event()
 
-    # Told by exchanges
+    # Called by exchanges
 
     def first_event(self, seconds: float) -> None:
         """The first event of a stream came `seconds` after its request was written."""
@@ -150,7 +150,7 @@ class Run:
         self.recording = True
 
     def result(self, seconds: float) -> dict[str, object]:
-        """What the job measured; times in microseconds."""
+        """Return the job's measurements; times in microseconds."""
         late = sum(delay > LATE_SECONDS for delay in self.delays)
         return {
             "seconds": round(seconds, 4),
@@ -226,7 +226,7 @@ async def _paced(run: Run) -> float:
 
 
 async def _hold(run: Run) -> float:
-    """Open the streams, say so, and keep them until the runner closes stdin."""
+    """Open the streams, report it, and keep them until the runner closes stdin."""
     if not await _wait(run.all_opened, OPENING_SECONDS):
         run.errors["streams without a first event"] = run.job.connections - run.opened
     _report(mark="begin", requests=run.opened, errors=dict(run.errors.most_common(2)))

@@ -1,7 +1,7 @@
 """How a case is measured on a peer.
 
-Everything that moves is a process of its own: upstream and load on one core, the peer on another. The
-runner only starts them, reads /proc when the load says that the part that counts begins or ends, and
+Everything that moves is a separate process: upstream and load on one core, the peer on another. The
+runner only starts them, reads /proc when the load reports that the part that counts begins or ends, and
 writes down what came out.
 """
 
@@ -17,7 +17,7 @@ from bench.peers.base import ROOT, Peer, Site
 from bench.processes import Child, Cores, Processes, cpu_seconds, free_port, lines, wait_ready
 
 LOAD_SLACK = 60.0
-"""The load ends by itself; this is when the runner stops waiting for it."""
+"""The load ends by itself; after this many more seconds the runner stops waiting for it."""
 WARM_SECONDS = (0.5, 2.0, 5.0)
 """So that nothing is measured while it compiles itself; longer for one that takes longer for its first responses."""
 REFUSED_SHARE = 0.01
@@ -26,7 +26,7 @@ REFUSED_SHARE = 0.01
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measurement:
-    """One JSON line of the results: a case on a peer in a round. No values: the problem says why."""
+    """One JSON line of the results: a case on a peer in a round. No values: `problem` has the reason."""
 
     row: str
     case: str
@@ -70,7 +70,7 @@ class Runner:
     # Peers
 
     def launch(self, peer: Peer, label: str = "") -> tuple[Running, float]:
-        """Start a peer of its own; with it the seconds until its first 200. Raises PeerFailure."""
+        """Start a peer; return it with the seconds until its first 200. Raises PeerFailure."""
         directory = self._processes.directory / (label or peer.name)
         directory.mkdir(exist_ok=True)
         if peer.command is None:
@@ -105,7 +105,7 @@ class Runner:
             self._processes.stop(running.child)
 
     def running(self, peer: Peer) -> Running:
-        """The peer of this run, started and warmed when it is asked for the first time."""
+        """The peer of this run, started and warmed at its first use."""
         if peer.name in self._failed:
             raise PeerFailure(self._failed[peer.name])
         if peer.name not in self._running:
@@ -128,7 +128,7 @@ class Runner:
     # Cases
 
     def measure(self, case: Case, peer: Peer, number: int) -> Measurement:
-        """One case on one peer. Never raises for what a peer does wrong; the measurement says it."""
+        """One case on one peer. Never raises for a peer's faults; the measurement has them."""
         values: dict[str, float] = {}
         problem = peer.reason(case.row)
         if not problem:

@@ -1,4 +1,4 @@
-"""A run's processes: started in sessions of their own, pinned, measured by /proc, stopped for certain."""
+"""A run's processes: started in their own sessions, pinned, measured by /proc, and always stopped."""
 
 import contextlib
 import http.client
@@ -58,7 +58,7 @@ class Child:
 
 @dataclass(slots=True)
 class Processes:
-    """Starts children and owns them until `stop_all`; a `with` block ends them whatever happens."""
+    """Starts children and owns them until `stop_all`; a `with` block ends them in any case."""
 
     directory: Path
     children: list[Child] = field(default_factory=list)
@@ -154,7 +154,7 @@ def _ticks(pid: int) -> int:
 
 
 def _scheduled(pid: int) -> float:
-    """Seconds on a core, by the scheduler, of a process's living threads; 0 where it doesn't tell."""
+    """Seconds on a core, by the scheduler, of a process's living threads; 0 where it doesn't report them."""
     nanoseconds = 0
     for path in Path(f"/proc/{pid}/task").glob("*/schedstat"):
         with contextlib.suppress(OSError):
@@ -173,7 +173,7 @@ def resident_bytes(session: int) -> int:
 
 
 def free_port() -> int:
-    """A port of loopback that nobody listens on now."""
+    """Return a port of loopback without a listener."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -193,7 +193,7 @@ def get(port: int, path: str, timeout: float = 1.0) -> int:
 
 
 def wait_ready(child: Child, port: int, path: str, seconds: float) -> str:
-    """Ask until 200. "" when it is ready, else what went wrong."""
+    """Send requests until one gets a 200. Return "" when the peer is ready, else the problem."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if not child.alive():
@@ -213,7 +213,7 @@ def lines(child: Child, seconds: float) -> Iterator[bytes]:
     while True:
         left = deadline - time.monotonic()
         if left <= 0 or not select.select([stdout], [], [], left)[0]:
-            raise TimeoutError(f"{child.name} said nothing more within {seconds:.0f} s")
+            raise TimeoutError(f"{child.name} printed nothing more within {seconds:.0f} s")
         data = os.read(stdout.fileno(), 65536)
         if not data:
             return

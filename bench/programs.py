@@ -1,8 +1,8 @@
-"""What the upstream plays and what the load asks for: the words both sides of the bench share.
+"""The upstream's programs and the load's requests for them: the names both sides of the bench share.
 
-A request says by its model's name which program the upstream plays, and by `max_tokens` how many
+A request names in its model the program that the upstream plays, and in `max_tokens` how many
 events a stream has. So one upstream serves every row and keeps no state between requests. The
-client asks for `claude-` + the wire name: a peer with a model table has something to map.
+client requests `claude-` + the wire name: a peer with a model table has something to map.
 """
 
 import re
@@ -24,13 +24,13 @@ WIRE_MODELS = (JSON, FEW, BURST, HOLD, *(f"{PACED}{rate}" for rate in PACED_RATE
 
 CLIENT_PREFIX = "claude-"
 Translated = Literal["", "gemini", "openai"]
-"""The dialect of the upstream that a peer is asked to reach; empty for the clients' own."""
+"""The dialect of the upstream that a peer must reach; empty for the clients' own."""
 
 FEW_EVENTS = 5
 JSON_SIZE = 1024
 
 DELTA = b'"content_block_delta"'
-"""Once in every delta of a Messages stream, whatever blanks and `event:` lines a peer writes."""
+"""Once in every delta of a Messages stream, with any blanks and `event:` lines that a peer writes."""
 STOP = b'"message_stop"'
 
 STAMP_DIGITS = 16
@@ -42,7 +42,7 @@ FILLER = " the quick brown fox jumps over it"
 
 
 def client_model(wire_model: str, *, translated: Translated = "") -> str:
-    """The model name a client asks for to have `wire_model` played."""
+    """Return the model name with which a client has `wire_model` played."""
     return CLIENT_PREFIX + (f"{translated}-" if translated else "") + wire_model
 
 

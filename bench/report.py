@@ -13,7 +13,7 @@ from bench.results import Results
 BASELINES = (REFERENCE, "nginx")
 """Peers that others are shown in ratio to."""
 FULL = 0.97
-"""A core busier than this was the limit of what was measured."""
+"""A core busier than this limited the measurement."""
 
 
 @dataclass(frozen=True, slots=True)

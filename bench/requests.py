@@ -1,7 +1,7 @@
 """The requests the load sends: bodies of the sizes the rows name, heads as real clients write them.
 
 The bodies come from `fixtures/`, captured shapes of real clients with their prose replaced. The
-large one is a Claude Code conversation continued by tool rounds up to the size asked for.
+large one is a Claude Code conversation continued by tool rounds up to the requested size.
 """
 
 import json
@@ -96,7 +96,7 @@ def encode(document: Any) -> bytes:
 
 
 def body_for(shape: Shape, model: str, *, stream: bool, events: int | None = None) -> bytes:
-    """The body asking for `model`; `events` becomes max_tokens."""
+    """Return the body of a request to `model`; `events` becomes max_tokens."""
     document = dict(shape.body)
     document.pop("stream", None)
     document["model"] = model
@@ -108,7 +108,7 @@ def body_for(shape: Shape, model: str, *, stream: bool, events: int | None = Non
 
 
 def headers_for(shape: Shape, session: str, extra: Iterable[tuple[str, str]] = ()) -> list[tuple[str, str]]:
-    """The head's fields but for Host and Content-Length. `session` is the conversation's id."""
+    """Return the head's fields without Host and Content-Length. `session` is the conversation's id."""
     extra = list(extra)
     taken = {name.lower() for name, _ in extra}
     own = [("x-api-key", API_KEY), ("Accept-Encoding", "identity"), ("Connection", "keep-alive")]

@@ -1,4 +1,4 @@
-"""The results of a run: read from JSON lines or collected as they come, asked for by their place."""
+"""The results of a run: read from JSON lines or collected as they come, looked up by their place."""
 
 import json
 from collections.abc import Iterable
@@ -11,7 +11,7 @@ from bench.stats import Rounds, over_rounds
 
 @dataclass(slots=True)
 class Results:
-    """All measurements of one run, and what was said about the machine."""
+    """All measurements of one run, and the notes about the machine."""
 
     environment: dict[str, Any] = field(default_factory=dict)
     measurements: list[Measurement] = field(default_factory=list)
@@ -54,7 +54,7 @@ class Results:
         return rounds.median if rounds else None
 
     def problem(self, row: str, case: str, peer: str) -> str:
-        """What was wrong in the first round that had a problem; "" when all went well."""
+        """Return the first problem of any round; "" without one."""
         for m in self.measurements:
             if (m.row, m.case, m.peer) == (row, case, peer) and m.problem:
                 return m.problem

@@ -27,13 +27,13 @@ SHOWN = (
     *("p50_us", "p99_us", "rate", "cpu_us", "first_p50_us", "start_ms", "rss_idle_mb", "rss_1000_mb"),
     *("python_calls", "c_calls"),
 )
-"""What a line of progress says of a measurement."""
+"""Return the line of progress for a measurement."""
 VERSION_OPTIONS = {"nginx": "-v", "haproxy": "-v"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What to measure. `out` None: nothing is saved."""
+    """The selection of measurements. `out` None: nothing is saved."""
 
     rows: tuple[str, ...]
     peers: tuple[Peer, ...]
@@ -112,7 +112,7 @@ def save(out: Path, results: Results, lines: list[str]) -> None:
 
 
 def environment(plan: Plan) -> dict[str, Any]:
-    """What a reader must know about the machine and the run."""
+    """Return facts about the machine and the run that a reader needs."""
     return {
         "date": time.strftime("%Y-%m-%d %H:%M:%S %z"),
         "machine": f"{_cpu_model()}, {os.cpu_count()} cores, Linux {platform.release()}",

@@ -65,7 +65,7 @@ class Pacer:
 
 
 class Shared:
-    """What all connections of one upstream share."""
+    """State shared by all connections of one upstream."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
@@ -243,7 +243,7 @@ def _events(parts: list[bytes]) -> int:
 
 
 async def serve(port: int, announce: Callable[[int], None]) -> None:
-    """Serve on loopback until cancelled. `port` 0 takes a free one; `announce` is told which."""
+    """Serve on loopback until cancelled. `port` 0 takes a free one; `announce` is called with the port."""
     loop = asyncio.get_running_loop()
     shared = Shared(loop)
     server = await loop.create_server(lambda: Connection(shared), "127.0.0.1", port, backlog=4096)

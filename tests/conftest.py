@@ -1,4 +1,4 @@
-"""What holds for every test."""
+"""Fixtures and settings of every test."""
 
 import gc
 import os
@@ -21,7 +21,7 @@ pytest.MonkeyPatch().setattr(traceback.StackSummary, "extract", lambda *_, **__:
 settings.register_profile("suite", max_examples=60, deadline=None)
 settings.load_profile("suite")
 
-gc.disable()  # until all tests are found: what is imported stays
+gc.disable()  # until all tests are found: imported objects stay
 
 
 def pytest_xdist_auto_num_workers() -> int:
@@ -53,7 +53,7 @@ def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> 
 
 @pytest.fixture(scope="session")
 def store_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StoreServer]:
-    """A store that all tests share; each has a prefix of its own there."""
+    """A store that all tests share; each has its own prefix there."""
     server = StoreServer(tmp_path_factory.mktemp("store"))
     server.start()
     yield server
@@ -62,7 +62,7 @@ def store_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StoreServ
 
 @pytest.fixture
 def own_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StoreServer]:
-    """A store of the test's own, to be killed or stopped; it is not started yet."""
+    """The test's own store, to be killed or stopped; it is not started yet."""
     server = StoreServer(tmp_path_factory.mktemp("store"))
     yield server
     server.kill()

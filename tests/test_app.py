@@ -75,7 +75,7 @@ def client_of(upstream: Upstream, environ: dict[str, str]) -> UpstreamClient:
     return Gateway(config(upstream), QUIET, environ).runtime.upstreams["up"]
 
 
-def test_an_upstream_knows_its_place_and_its_credentials(tmp_path: Path) -> None:
+def test_an_upstream_has_its_url_and_credentials(tmp_path: Path) -> None:
     accounts = (
         account("a@x"),
         Account(name="local"),
@@ -158,7 +158,7 @@ async def test_a_port_in_use() -> None:
     assert str(raised.value) == f"cannot listen on 127.0.0.1 port {port}: Address already in use"
 
 
-async def test_a_host_that_is_not_known(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_unknown_host(monkeypatch: pytest.MonkeyPatch) -> None:
     gateway = Gateway(Config(server=Server(host="nowhere.invalid")), QUIET, {})
 
     async def listen(*_: object, **__: object) -> int:
@@ -170,13 +170,13 @@ async def test_a_host_that_is_not_known(monkeypatch: pytest.MonkeyPatch) -> None
     assert str(raised.value) == "cannot listen on nowhere.invalid port 8045: Name or service not known"
 
 
-async def test_the_environment_is_the_process_own_unless_told(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_proxy_from_os_environ(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("https_proxy", "http://proxy.example")
     gateway = Gateway(config(upstream("https://api.example")), QUIET)
     assert gateway.runtime.upstreams["up"].pool.origin.proxy == "http://proxy.example"
 
 
-# What every request meets.
+# Checks of every request.
 
 
 @pytest.mark.parametrize("path", ["/nowhere", "/v1", "/V1/Messages", "/v2/messages"])
@@ -275,7 +275,7 @@ async def test_an_allowed_origin_may_read_every_response() -> None:
         assert without.header("access-control-allow-origin") is None
 
 
-async def test_strangers_are_refused_before_they_are_asked_for_a_key() -> None:
+async def test_host_and_origin_are_checked_before_the_key() -> None:
     settings = config(auth=Auth(mode="strict", keys=KEYS))
     async with running(settings) as g, await g.connect() as client:
         client.writer.write(b"GET /healthz HTTP/1.1\r\nHost: evil.example\r\n\r\n")
@@ -285,7 +285,7 @@ async def test_strangers_are_refused_before_they_are_asked_for_a_key() -> None:
         assert "allowed_origins" in message
 
 
-async def test_a_doubled_v1_is_served_and_told_once() -> None:
+async def test_a_doubled_v1_is_served_with_one_warning() -> None:
     async with (
         ScriptedUpstream(respond=good) as up,
         running(config(upstream(up.url), models={"alias": "m"})) as g,
@@ -308,7 +308,7 @@ async def test_a_doubled_v1_is_served_and_told_once() -> None:
         ]
 
 
-async def test_a_target_with_the_host_in_it() -> None:
+async def test_absolute_form_target() -> None:
     async with running(config()) as g:
         response = await g.get("http://127.0.0.1/v1/v1/models?limit=1")
     assert response.status == 200
@@ -331,7 +331,7 @@ async def test_an_error_of_http_has_the_protocols_shape() -> None:
 
 
 @pytest.mark.parametrize("origin", [None, ORIGIN])
-async def test_an_error_inside_a_body_is_the_requests_own(origin: str | None) -> None:
+async def test_a_body_timeout_belongs_to_its_request(origin: str | None) -> None:
     settings = config(
         server={"allowed_origins": (ORIGIN,)},
         auth=Auth(mode="strict", keys=KEYS),
@@ -351,7 +351,7 @@ async def test_an_error_inside_a_body_is_the_requests_own(origin: str | None) ->
         assert f"{response.header('request-id')} laptop POST /v1/messages 408 refused" in line
 
 
-async def test_bytes_that_are_no_request_are_told_without_them() -> None:
+async def test_invalid_bytes_are_logged_without_them() -> None:
     async with running(config()) as g, await g.connect() as client:
         client.writer.write(b"GET / HTTP/1.1\r\nHost: localhost\r\nX-Api-Key: sk-canary\x01\r\n\r\n")
         response = await client.response()
@@ -389,7 +389,7 @@ async def test_an_internal_error(place: str, monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.mark.parametrize("stream", [False, True])
-async def test_an_internal_error_before_the_upstream_is_asked(
+async def test_an_internal_error_before_the_first_attempt(
     stream: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with ScriptedUpstream(respond=good) as up, running(config(upstream(up.url))) as g:
@@ -439,7 +439,7 @@ async def test_stop_lets_a_request_end() -> None:
             assert await stopping
 
 
-async def test_stop_cuts_off_what_takes_too_long() -> None:
+async def test_stop_cuts_off_slow_requests() -> None:
     async with ScriptedUpstream() as up, running(config(upstream(up.url))) as g:
         up.script([Stall()])
         async with await g.connect() as client:
@@ -484,7 +484,7 @@ def listed(g: Running) -> list[str]:
 # Reload.
 
 
-async def test_another_configuration_from_the_next_request_on() -> None:
+async def test_a_reload_applies_from_the_next_request() -> None:
     async with ScriptedUpstream(respond=good) as one, ScriptedUpstream(respond=good) as two:
         async with running(config(upstream(one.url, "a@x"))) as g:
             assert (await g.post(ask())).header("x-account-email") == "a@x"
@@ -502,7 +502,7 @@ async def test_another_configuration_from_the_next_request_on() -> None:
         assert (len(one.requests), len(two.requests)) == (1, 1)
 
 
-async def test_a_request_under_way_keeps_what_it_began_with() -> None:
+async def test_a_request_under_way_keeps_its_configuration() -> None:
     body = orjson.dumps(ask())
     head = b"POST /v1/messages HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % len(body)
     async with (
@@ -556,13 +556,13 @@ async def test_a_broken_configuration_at_a_reload_changes_nothing(tmp_path: Path
         assert (await g.post(ask())).header("x-account-email") == "a@x"
 
 
-async def test_model_lists_are_asked_for_again() -> None:
+async def test_a_reload_refreshes_model_lists() -> None:
     async with ScriptedUpstream() as up:
         up.respond = lambda _: json_response(200, {"data": [{"id": f"list-{len(up.requests)}"}]})
         async with running(config(upstream(up.url)), listing=True) as g:
             await eventually(lambda: listed(g) == ["list-1"])
             g.gateway.reload(config(upstream(up.url)))
-            # What was listed before stays until the new list is there.
+            # The earlier list stays until the new list is there.
             assert listed(g) == ["list-1"]
             await eventually(lambda: listed(g) == ["list-2"])
 
@@ -576,7 +576,7 @@ async def test_model_lists_are_asked_for_again() -> None:
     ],
     ids=["host", "port", "all"],
 )
-async def test_where_it_listens_stays_until_the_next_start(server: dict[str, Any]) -> None:
+async def test_a_reload_does_not_change_the_address(server: dict[str, Any]) -> None:
     async with running(config()) as g:
         url = g.url
         other = Config(server=Server(**{"host": "127.0.0.1", "port": 0, "expose": "none", **server}))
@@ -588,13 +588,13 @@ async def test_where_it_listens_stays_until_the_next_start(server: dict[str, Any
         served = g.gateway.runtime.config.server
         assert (served.host, served.tls, served.expose) == ("127.0.0.1", None, "none")
         assert (await g.get("/v1/models")).status == 200
-        # The next one that asks for the place where it listens already has nothing to warn of.
+        # The next configuration with the same address causes no second warning.
         g.gateway.reload(config())
         assert len([line for line in g.lines if " warning: " in line]) == 1
 
 
-async def test_a_reload_does_not_open_a_gateway_that_listens_to_the_world() -> None:
-    """`auto` asks where the gateway listens, not where it would listen after the next start."""
+async def test_a_reload_does_not_open_a_public_gateway() -> None:
+    """`auto` depends on the current address, not on the one after the next start."""
     bound = Config(server=Server(host="0.0.0.0", port=0), auth=Auth(keys=KEYS))
     async with running(bound) as g:
         assert (await g.get("/v1/models")).status == 401
@@ -671,7 +671,7 @@ async def test_a_bad_certificate_at_a_reload_changes_nothing(ca: trustme.CA, tmp
 
 
 @pytest.mark.parametrize("kind", ["mixed", "lost", "no PEM"])
-async def test_certificates_that_cannot_be_used(ca: trustme.CA, tmp_path: Path, kind: str) -> None:
+async def test_invalid_certificates(ca: trustme.CA, tmp_path: Path, kind: str) -> None:
     tls = mixed(ca, tmp_path)
     if kind == "lost":
         os.remove(tls.private_key)

@@ -64,7 +64,7 @@ SANS_IO = {
     "sharing.state",
     "telemetry.usage",
 }
-"""Packages and modules that do no I/O and have no clock and no randomness of their own."""
+"""Packages and modules that do no I/O and use no clock and no source of randomness."""
 
 IMPURE = {
     "asyncio",
@@ -93,7 +93,7 @@ TOP_LEVEL = {
     "pyproject.toml",
     "tests",
 }
-"""What the repository's top level may hold besides names that begin with a dot."""
+"""The allowed names at the repository's top level, besides those that begin with a dot."""
 
 DEPENDENCIES = {"h11", "orjson", "uvloop"}
 
@@ -121,14 +121,14 @@ def dotted(module: Path) -> str:
 
 
 def imports(root: Path, module: Path) -> Iterator[tuple[int, str]]:
-    """Every import, wherever in the module it is: its line, and the absolute name it asks for."""
+    """Yield every import in the module, at any depth: its line, and the absolute name that it imports."""
     for node in nodes(root, module):
         if isinstance(node, ast.Import):
             yield from ((node.lineno, alias.name) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             package = module.parent.parts[: len(module.parent.parts) - node.level + 1] if node.level else ()
             base = ".".join([*package, *([node.module] if node.module else [])])
-            # `from gateway import app` asks for a module, `from gateway import __version__` does not.
+            # `from gateway import app` imports a module, `from gateway import __version__` does not.
             yield from ((node.lineno, f"{base}.{alias.name}") for alias in node.names)
         elif isinstance(node, ast.Call) and called(node) in ("import_module", "__import__"):
             name = node.args[0] if node.args else None
@@ -190,7 +190,7 @@ def sizes(root: Path) -> list[str]:
 
 
 def top_level(root: Path) -> list[str]:
-    """Return strangers at the top level, of what git tracks or, without git, what it would not ignore."""
+    """Return unknown names at the top level, among files that git tracks or, without git, would not ignore."""
     if GIT and (root / ".git").exists():
         listed = git(root, "ls-files", "-z").split("\0")
         names = {line.partition("/")[0] for line in listed if line}
@@ -205,7 +205,7 @@ def top_level(root: Path) -> list[str]:
 
 
 def git(root: Path, *arguments: str) -> str:
-    """What git says of a tree, whatever repository a hook that runs the tests has in its environment."""
+    """Return git's output for a tree, also inside a hook that sets another repository in the environment."""
     environ = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     command = [GIT or "git", "-c", f"safe.directory={root}", *arguments]
     return subprocess.run(command, cwd=root, env=environ, capture_output=True, text=True, check=True).stdout
@@ -226,7 +226,7 @@ def test_this_repository_keeps_the_rule(rule: Rule) -> None:
     assert rule(ROOT) == []
 
 
-def test_the_version_stands_in_two_places_alike() -> None:
+def test_version_is_the_same_in_both_places() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert project["version"] == gateway.__version__
 
@@ -276,11 +276,11 @@ BROKEN: dict[Rule, tuple[dict[str, str], list[str]]] = {
         ["orjson is one dependency too many or too few", "requests is one dependency too many or too few"],
     ),
 }
-"""Rule -> a tree that breaks it, and what it says of that."""
+"""Rule -> a tree that breaks it, and the rule's findings."""
 
 
 @pytest.mark.parametrize("rule", RULES)
-def test_a_tree_that_breaks_the_rule_is_seen(rule: Rule, tmp_path: Path) -> None:
+def test_a_tree_that_breaks_the_rule_is_found(rule: Rule, tmp_path: Path) -> None:
     files, complaints = BROKEN[rule]
     for name, text in files.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""The `gateway` command: what each command does, says and returns; the caller's mistakes get no traceback."""
+"""The `gateway` command: actions, output and exit code of each command; the caller's mistakes get no traceback."""
 
 import gc
 import os
@@ -60,7 +60,7 @@ def config_file(elsewhere: Path) -> Path:
 
 @pytest.fixture(autouse=True)
 def held(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The signals of the tests' own process stay as they are."""
+    """The signal handlers of the tests' own process are restored."""
     monkeypatch.setattr(signals, "hold", lambda: None)
 
 
@@ -74,14 +74,14 @@ def stand_in(monkeypatch: pytest.MonkeyPatch, name: str, serve: Callable[..., in
 
 @pytest.fixture(autouse=True)
 def frozen(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
-    """Whether the collector was at work when it was told to leave alone what is there."""
+    """Whether the collector was enabled at each `gc.freeze`."""
     states: list[bool] = []
     monkeypatch.setattr(gc, "freeze", lambda: states.append(gc.isenabled()))
     monkeypatch.setattr(gc, "set_threshold", lambda *_: None)
     return states
 
 
-def test_the_collector_looks_seldom(monkeypatch: pytest.MonkeyPatch, config_file: Path) -> None:
+def test_garbage_collector_settings(monkeypatch: pytest.MonkeyPatch, config_file: Path) -> None:
     thresholds: list[tuple[int, ...]] = []
     monkeypatch.setattr(gc, "set_threshold", lambda *numbers: thresholds.append(numbers))
     stand_in(monkeypatch, "process", lambda *_: 0)
@@ -135,7 +135,7 @@ def handed_over(monkeypatch: pytest.MonkeyPatch, sockets: Callable[..., list[soc
     monkeypatch.setenv("LISTEN_PID", "1")
 
 
-def test_a_socket_that_is_handed_over_stands_over_the_place(
+def test_a_socket_from_systemd_overrides_the_address(
     monkeypatch: pytest.MonkeyPatch, config_file: Path
 ) -> None:
     calls: list[tuple[Any, ...]] = []
@@ -193,7 +193,7 @@ def test_a_wrong_configuration(capsys: pytest.CaptureFixture[str], config_file: 
 
 
 @pytest.mark.parametrize("command", ["serve", "check"])
-def test_a_configuration_that_is_not_there(
+def test_a_missing_configuration_file(
     capsys: pytest.CaptureFixture[str], elsewhere: Path, command: str
 ) -> None:
     assert cli.main([command, "--config", "mine.toml"]) == 2
@@ -299,7 +299,7 @@ def test_check_takes_the_file_as_an_argument(capsys: pytest.CaptureFixture[str],
     assert capsys.readouterr().err == "gateway: check takes one file: leave --config out\n"
 
 
-def test_check_says_who_serves_a_model(capsys: pytest.CaptureFixture[str], config_file: Path) -> None:
+def test_check_prints_the_upstreams_of_a_model(capsys: pytest.CaptureFixture[str], config_file: Path) -> None:
     assert cli.main(["check", "--model", "claude-opus-5-5"]) == 0
     assert capsys.readouterr().out == (
         "claude-opus-5-5 is served by\n  zai: claude-opus-5-5, priority 0, accounts work@example.com\n"
@@ -309,9 +309,7 @@ def test_check_says_who_serves_a_model(capsys: pytest.CaptureFixture[str], confi
     assert capsys.readouterr().out == 'model "c" is not served here; served are: a\n'
 
 
-def test_check_finds_what_serving_would_stumble_over(
-    capsys: pytest.CaptureFixture[str], config_file: Path
-) -> None:
+def test_check_finds_errors_of_serving(capsys: pytest.CaptureFixture[str], config_file: Path) -> None:
     ca = trustme.CA()
     one, other = ca.issue_cert("localhost"), ca.issue_cert("localhost")
     directory = config_file.parent
@@ -338,7 +336,7 @@ ENVIRONMENT = [
 
 
 @pytest.mark.parametrize(("arguments", "url", "key"), ENVIRONMENT)
-def test_env_prints_what_a_shell_can_evaluate(
+def test_env_output_is_evaluated_by_a_shell(
     capsys: pytest.CaptureFixture[str], config_file: Path, arguments: list[str], url: str, key: str
 ) -> None:
     assert cli.main(["env", *arguments]) == 0
@@ -418,7 +416,7 @@ def test_init_never_overwrites(capsys: pytest.CaptureFixture[str], config_file: 
     assert not dangling.exists()
 
 
-def test_init_says_why_it_cannot_write(capsys: pytest.CaptureFixture[str]) -> None:
+def test_init_write_errors(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["init", "none/gateway.toml"]) == 2
     assert capsys.readouterr().err == (
         "gateway: none/gateway.toml cannot be written: No such file or directory\n"
@@ -467,7 +465,7 @@ def test_each_help_has_two_examples_that_parse(capsys: pytest.CaptureFixture[str
     ("arguments", "unbuffered"),
     [(["check"], ""), (["--version"], "1"), (["--help"], ""), (["--help"], "1"), (["help", "serve"], "")],
 )
-def test_output_that_nobody_takes_is_no_traceback(
+def test_broken_pipe_is_no_traceback(
     config_file: Path, target: str, code: int, errors: str, arguments: list[str], unbuffered: str
 ) -> None:
     if target == "closed pipe":
@@ -559,7 +557,7 @@ def test_signals_while_the_configuration_is_read_do_not_end_it(elsewhere: Path) 
         assert process.stdout is not None
         assert process.stderr is not None
         assert "listening" in process.stdout.readline()
-        # The reload that was asked for meanwhile.
+        # The reload that was signalled before.
         fifo.write_text(SPAWNED)
         assert any("the configuration was reloaded" in line for line in process.stderr)
         process.terminate()
@@ -571,7 +569,7 @@ def test_signals_while_the_configuration_is_read_do_not_end_it(elsewhere: Path) 
         process.communicate()
 
 
-def test_without_a_command_the_usage_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+def test_usage_without_a_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main([]) == 2
     assert capsys.readouterr().err.startswith("usage: gateway ")
 

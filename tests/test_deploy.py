@@ -65,7 +65,7 @@ def test_each_configuration_is_valid_and_warns_of_nothing(tmp_path: Path, name: 
 
 
 @pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="systemd is not here")
-def test_systemd_takes_the_units(tmp_path: Path) -> None:
+def test_systemd_accepts_the_units(tmp_path: Path) -> None:
     # What the service starts need not be installed here.
     service = (DEPLOY / "gateway.service").read_text()
     service = re.sub(r"^ExecStart=\S+", f"ExecStart={sys.executable}", service, flags=re.MULTILINE)
@@ -84,7 +84,7 @@ def test_readme_names_each_file() -> None:
 # The image.
 
 
-def test_the_image_runs_as_nobody_and_its_commands_are_the_gateways() -> None:
+def test_the_image_runs_unprivileged_with_the_gateways_commands() -> None:
     build, final = DOCKERFILE.split("\nFROM ")[1:]
     assert all(stage.partition("\n")[0].startswith("python:3.13-slim") for stage in (build, final))
     (user,) = instructions("USER", final)
@@ -95,7 +95,7 @@ def test_the_image_runs_as_nobody_and_its_commands_are_the_gateways() -> None:
     assert cli.make_parser().parse_args(json.loads(command))
 
 
-def test_the_images_health_is_asked_for_by_a_command() -> None:
+def test_healthcheck_of_the_image() -> None:
     (check,) = re.findall(r"^ *HEALTHCHECK .* CMD (.*)$", DOCKERFILE, re.MULTILINE)
     words = json.loads(check)
     assert words[0] == "gateway"
@@ -104,7 +104,7 @@ def test_the_images_health_is_asked_for_by_a_command() -> None:
     assert (options.quiet, options.url, options.key) == (True, None, None)
 
 
-def test_the_image_gets_what_it_copies() -> None:
+def test_copied_files_are_in_dockerignore_and_exist() -> None:
     let_in = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line[:1] == "!"}
     copied = {
         name
@@ -150,7 +150,7 @@ def services() -> Iterator[tuple[str, Mapping[str, Any]]]:
     yield from COMPOSE["services"].items()
 
 
-def test_compose_mounts_what_exists_and_writes_nothing() -> None:
+def test_compose_mounts_existing_files_read_only() -> None:
     for name, service in services():
         for mount in service.get("volumes", ()):
             source, target, mode = mount.split(":")
@@ -169,7 +169,7 @@ def test_compose_mounts_what_exists_and_writes_nothing() -> None:
 
 
 @pytest.mark.parametrize("name", ["gateway", "replica"])
-def test_compose_gives_a_gateway_what_its_configuration_names(tmp_path: Path, name: str) -> None:
+def test_compose_provides_the_configured_variables_and_files(tmp_path: Path, name: str) -> None:
     service = COMPOSE["services"][name]
     assert cli.make_parser().parse_args(service["command"])
     assert service["build"] == "."
@@ -192,7 +192,7 @@ def test_compose_gives_a_gateway_what_its_configuration_names(tmp_path: Path, na
 
 
 def placed(name: str, tmp_path: Path, port: int, gateways: list[int]) -> Path:
-    """An example, with this machine's addresses and certificate in place of its own."""
+    """An example, with this machine's addresses and certificate."""
     text = (DEPLOY / name).read_text()
     text = re.sub(r"/etc/(haproxy|nginx)/gateway\.example\.com\.(pem|key)", f"{tmp_path}/both.pem", text)
     for host, gateway in zip(("10.0.0.11", "10.0.0.12"), gateways, strict=True):
@@ -228,14 +228,14 @@ def command(file: Path) -> list[str]:
 
 
 @pytest.mark.skipif(not shutil.which("haproxy"), reason="haproxy is not installed")
-def test_haproxy_takes_what_compose_mounts() -> None:
+def test_haproxy_accepts_the_mounted_configuration() -> None:
     check = ["haproxy", "-c", "-f", str(DEPLOY / "haproxy-compose.cfg")]
     assert subprocess.run(check, capture_output=True, check=False).returncode == 0
 
 
 @pytest.mark.parametrize("name", BALANCERS)
-async def test_behind_a_balancer_events_come_at_once_and_a_gateway_may_go(tmp_path: Path, name: str) -> None:
-    """Also a body larger than nginx takes by itself; and nobody notices which of the two is gone."""
+async def test_streaming_and_failover_behind_a_balancer(tmp_path: Path, name: str) -> None:
+    """Also a body larger than nginx's default limit; and clients do not notice which of the two has stopped."""
     authority = trustme.CA()
     certificate = authority.issue_cert("localhost")
     certificate.private_key_and_cert_chain_pem.write_to_path(tmp_path / "both.pem")

@@ -59,7 +59,7 @@ def test_a_system_without_such_limits(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(("how", "has"), [("-Sn 64", 1000), ("-n 64", 64)])
-def test_a_process_of_its_own(how: str, has: int) -> None:
+def test_as_a_process(how: str, has: int) -> None:
     code = "from gateway.fd_limit import raise_limit; import resource; "
     code += "print(raise_limit(1000), resource.getrlimit(resource.RLIMIT_NOFILE)[0])"
     command: Sequence[str] = [*limited(how), sys.executable, "-c", code]
@@ -85,7 +85,7 @@ SPARE = OTHER_DESCRIPTORS + MAX_REFUSED + 3 * 10
         (3, 1),
     ],
 )
-def test_as_many_connections_as_there_are_descriptors_for(
+def test_max_connections_follow_the_descriptor_limit(
     monkeypatch: pytest.MonkeyPatch, there: int, connections: int
 ) -> None:
     counts: list[int] = []

@@ -41,12 +41,12 @@ def test_each_dialect_has_rows() -> None:
     assert not missing, f"no rows in tests/{'/growth.py, tests/'.join(sorted(missing))}/growth.py"
 
 
-def test_rows_have_names_of_their_own() -> None:
+def test_rows_have_unique_names() -> None:
     names = [row.name for rows in PACKAGES.values() for row in rows]
     assert len({*names}) == len(names)
 
 
-# What counting sees: each of these is quadratic in a way of its own.
+# Examples for the counting: each of these is quadratic in a different way.
 
 
 def loops(values: list[int]) -> None:
@@ -104,6 +104,6 @@ def scans(text: str) -> None:
     ],
     ids=["loops", "searches", "compares", "copies", "keeps", "inserts", "scans", "linear"],
 )
-def test_what_grows_faster_is_seen(row: Row, what: set[str]) -> None:
+def test_faster_growth_is_found(row: Row, what: set[str]) -> None:
     found = grows(row)
     assert {word for word in ("steps", "bytes", "peak", "ms") if any(word in line for line in found)} == what

@@ -23,7 +23,7 @@ def test_the_module_is_the_command(
     assert ("gateway " + __version__ in capsys.readouterr().out) is (code == 0)
 
 
-def test_a_process_of_its_own() -> None:
+def test_as_a_process() -> None:
     command = [sys.executable, "-m", "gateway", "check", "--config", "none.toml"]
     run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert run.returncode == 2

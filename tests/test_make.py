@@ -9,7 +9,7 @@ import pytest
 from tests.support.spawned import ROOT
 
 PYTHON = """#!/bin/sh
-# A Python as Debian has it without python3-venv: what it makes is not whole.
+# A Python like Debian's without python3-venv: the environment that it makes is incomplete.
 [ "$1" = -c ] && exit 0
 mkdir -p "$3/bin" && touch "$3/bin/python"
 echo "ensurepip is not available" >&2
@@ -33,6 +33,6 @@ def test_a_half_made_environment_is_removed(tmp_path: Path, existing: bool) -> N
     assert run.returncode == 2
     assert "ensurepip is not available\n" in run.stderr
     assert "apt install python3-venv" in run.stderr
-    # What was there before is somebody's.
+    # An environment that existed before is kept.
     assert (environment / "mine").exists() is existing
     assert environment.exists() is existing

@@ -1,4 +1,4 @@
-"""A gateway as a process: what it says, which signals it obeys, and how it ends."""
+"""A gateway as a process: its output, its signals, and its end."""
 
 import asyncio
 import http.client
@@ -37,7 +37,7 @@ from tests.support.stage import good
 
 
 def served(request: Received) -> Script:
-    """Good responses, also to who asks for models."""
+    """Good responses, also to requests for models."""
     return json_response(200, {"data": [{"id": "m"}]}) if request.method == "GET" else good(request)
 
 
@@ -46,14 +46,14 @@ def posted(up: ScriptedUpstream) -> bool:
 
 
 def responding(script: Script) -> Callable[[Received], Script]:
-    """This for the main line, good responses to who asks for models."""
+    """This script for messages, good responses to requests for models."""
     return lambda request: served(request) if request.method == "GET" else script
 
 
 KEYS = {"laptop": Secret("canary-key")}
 
 
-# What it says.
+# Output.
 
 
 def greeted(server: Server, auth: Auth, environ: Mapping[str, str], format: Format = "text") -> str:
@@ -73,9 +73,7 @@ def greeted(server: Server, auth: Auth, environ: Mapping[str, str], format: Form
         ({"https_proxy": "http://proxy:3128"}, "\n  export NO_PROXY=127.0.0.1"),
     ],
 )
-def test_the_greeting_says_what_a_client_needs_and_names_the_configuration(
-    environ: Mapping[str, str], more: str
-) -> None:
+def test_greeting_has_client_settings_and_the_configuration(environ: Mapping[str, str], more: str) -> None:
     assert greeted(Server(), Auth(), environ) == (
         "gateway: listening on http://127.0.0.1:8045, configuration /etc/gateway.toml\n"
         "  export ANTHROPIC_BASE_URL=http://127.0.0.1:8045\n"
@@ -83,7 +81,7 @@ def test_the_greeting_says_what_a_client_needs_and_names_the_configuration(
     )
 
 
-def test_the_greeting_is_json_where_the_log_is() -> None:
+def test_greeting_with_json_log() -> None:
     listening, warning = map(orjson.loads, greeted(Server(), Auth(mode="strict"), {}, "json").splitlines())
     assert (
         listening.items()
@@ -120,7 +118,7 @@ def test_which_key_a_client_needs(
     assert "canary" not in "".join(lines)
 
 
-def test_lines_go_to_stderr_and_say_how_many_were_dropped(capfd: pytest.CaptureFixture[str]) -> None:
+def test_dropped_log_lines_are_counted_on_stderr(capfd: pytest.CaptureFixture[str]) -> None:
     for format in ("text", "json"):
         log, writer = process.open_log("info", format)
         log.info("hello")
@@ -130,7 +128,7 @@ def test_lines_go_to_stderr_and_say_how_many_were_dropped(capfd: pytest.CaptureF
 
 
 @pytest.mark.parametrize("format", ["text", "json"])
-def test_dropped_lines_are_told_in_the_format_of_the_log(
+def test_dropped_log_lines_are_reported_in_the_logs_format(
     monkeypatch: pytest.MonkeyPatch, format: Format
 ) -> None:
     makers: list[Callable[[int], str]] = []
@@ -155,9 +153,7 @@ async def loop_name() -> str:
 
 
 @pytest.mark.parametrize("there", [True, False])
-def test_uvloop_where_it_is_and_the_standard_loop_where_not(
-    there: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_uvloop_or_the_standard_loop(there: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("uvloop")
     if not there:
         monkeypatch.setitem(sys.modules, "uvloop", None)
@@ -186,14 +182,14 @@ def test_uvloop_where_it_is_and_the_standard_loop_where_not(
         ({"https_proxy": "https://p:2"}, "HTTPS_PROXY must begin with http://"),
     ],
 )
-def test_proxy_variables_that_are_not_honoured_are_named(environ: Mapping[str, str], expected: str) -> None:
+def test_ignored_proxy_variables_are_named(environ: Mapping[str, str], expected: str) -> None:
     warnings = process.proxy_warnings(environ)
     assert [warning.startswith(expected) for warning in warnings] == [True] * bool(expected)
     assert "canary" not in "".join(warnings)
 
 
 def never() -> Config:
-    raise AssertionError("nobody asked for a reload")
+    raise AssertionError("no reload was expected")
 
 
 def test_a_port_in_use_is_one_line_and_exit_2(capsys: pytest.CaptureFixture[str]) -> None:
@@ -208,7 +204,7 @@ def test_a_port_in_use_is_one_line_and_exit_2(capsys: pytest.CaptureFixture[str]
 
 
 @pytest.mark.parametrize("format", ["text", "json"])
-def test_what_cannot_be_built_is_one_line_and_exit_2(
+def test_build_errors_are_one_line_and_exit_2(
     capfd: pytest.CaptureFixture[str], tmp_path: Path, format: Format
 ) -> None:
     lost = Account(name="g@x", oauth_file=tmp_path / "lost.json")
@@ -228,7 +224,7 @@ PATIENCE = 10.0
 
 
 class Notifications:
-    """Hears how a process fares."""
+    """Records the states of a process."""
 
     def __init__(self) -> None:
         self.states: list[str] = []
@@ -239,7 +235,7 @@ class Notifications:
         self._more.set()
 
     async def until(self, *states: str) -> None:
-        """Wait until these were told, in this order, and nothing else."""
+        """Wait until exactly these states were reported, in this order."""
         async with asyncio.timeout(PATIENCE):
             while len(self.states) < len(states):
                 self._more.clear()
@@ -272,7 +268,7 @@ async def serving(capsys: pytest.CaptureFixture[str], settings: Config) -> Async
     states = Notifications()
     task = asyncio.create_task(process.run_gateway(settings, lambda: made.reload(), log, notify=states))
     await states.until("ready")
-    # What it says on stdout is said in the same breath.
+    # The greeting is printed at the same time.
     found = re.search(
         r"listening on http://127\.0\.0\.1:(\d+)\n.*AUTH_TOKEN", capsys.readouterr().out, re.DOTALL
     )
@@ -296,7 +292,7 @@ def kill(number: int) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-async def test_a_signal_drains(capsys: pytest.CaptureFixture[str], number: int) -> None:
+async def test_sigterm_drains(capsys: pytest.CaptureFixture[str], number: int) -> None:
     go = asyncio.Event()
     slow = [Until(go), *json_response(200, message())]
     async with (
@@ -319,7 +315,7 @@ async def test_a_signal_drains(capsys: pytest.CaptureFixture[str], number: int) 
             await g.health()
 
 
-async def test_a_second_signal_ends_it_at_once(capsys: pytest.CaptureFixture[str]) -> None:
+async def test_a_second_signal_stops_at_once(capsys: pytest.CaptureFixture[str]) -> None:
     async with (
         ScriptedUpstream(respond=responding([Stall()])) as up,
         serving(capsys, config(upstream(up.url))) as g,
@@ -342,7 +338,7 @@ async def test_a_second_signal_ends_it_at_once(capsys: pytest.CaptureFixture[str
         ]
 
 
-async def test_draining_ends_after_its_time(capsys: pytest.CaptureFixture[str]) -> None:
+async def test_drain_timeout(capsys: pytest.CaptureFixture[str]) -> None:
     async with ScriptedUpstream(respond=responding([Stall()])) as up:
         settings = config(upstream(up.url), limits={"drain_timeout": 0.02})
         async with serving(capsys, settings) as g, await Client.connect(g.port) as client:
@@ -353,7 +349,7 @@ async def test_draining_ends_after_its_time(capsys: pytest.CaptureFixture[str]) 
             assert (await client.response()).status == 503
 
 
-async def test_signals_mean_what_they_meant_afterwards(capsys: pytest.CaptureFixture[str]) -> None:
+async def test_signal_handlers_are_restored(capsys: pytest.CaptureFixture[str]) -> None:
     before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)]
     async with serving(capsys, config()) as g:
         kill(signal.SIGTERM)
@@ -363,7 +359,7 @@ async def test_signals_mean_what_they_meant_afterwards(capsys: pytest.CaptureFix
 
 
 @pytest.mark.parametrize("missing", ["handlers", "SIGHUP"])
-async def test_where_signals_are_missing(
+async def test_a_system_without_these_signals(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, missing: str
 ) -> None:
     """As on Windows: Ctrl-C interrupts the runner instead."""
@@ -386,7 +382,7 @@ async def test_where_signals_are_missing(
             await g.health()
 
 
-async def test_who_wants_to_hear_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+async def test_notify_gets_each_state(capsys: pytest.CaptureFixture[str]) -> None:
     async with serving(capsys, config()) as g:
         g.reload = config
         kill(signal.SIGHUP)
@@ -397,7 +393,7 @@ async def test_who_wants_to_hear_is_told(capsys: pytest.CaptureFixture[str]) -> 
 
 
 @pytest.mark.parametrize("address", [None, "", "/run/notify"])
-def test_systemd_hears_it_if_it_asked(
+def test_systemd_is_notified_if_notify_socket_is_set(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, address: str | None
 ) -> None:
     log = AccessLog(lambda line: None)
@@ -416,7 +412,7 @@ def test_systemd_hears_it_if_it_asked(
         assert manager.recv(100).startswith(b"STOPPING=1")
 
 
-async def test_warnings_are_said_by_one_worker_only(capsys: pytest.CaptureFixture[str]) -> None:
+async def test_warnings_are_logged_by_one_worker_only(capsys: pytest.CaptureFixture[str]) -> None:
     settings = config()._replace(warnings=("open to all",))
     async with serving(capsys, settings) as g:
         assert [line.partition(" ")[2] for line in g.lines] == ["warning: open to all"]
@@ -436,7 +432,7 @@ async def test_warnings_are_said_by_one_worker_only(capsys: pytest.CaptureFixtur
     kill(signal.SIGTERM)
     assert await task == 0
     with ours:
-        # What it has counted is handed on, and its way to the others closed.
+        # Its counts are handed on, and its connection to the others is closed.
         while ours.recv(2**16):
             pass
     assert capsys.readouterr().out == ""
@@ -448,7 +444,7 @@ async def test_warnings_are_said_by_one_worker_only(capsys: pytest.CaptureFixtur
 
 
 async def reloaded(g: Serving, reload: Callable[[], Config]) -> list[str]:
-    """What is said of a reload, without times."""
+    """Return the log lines about reloads, without times."""
     known = len(g.lines)
     g.reload = reload
     kill(signal.SIGHUP)
@@ -457,7 +453,7 @@ async def reloaded(g: Serving, reload: Callable[[], Config]) -> list[str]:
     return [line.partition(" ")[2] for line in g.lines[known:]]
 
 
-async def test_another_configuration(capsys: pytest.CaptureFixture[str]) -> None:
+async def test_reload_with_another_configuration(capsys: pytest.CaptureFixture[str]) -> None:
     async with ScriptedUpstream(respond=served) as up, serving(capsys, config()) as g:
         assert (await fetch(g.port, "POST", "/v1/messages", ask())).status == 404
         better = config(upstream(up.url))._replace(warnings=("it is readable by others",))
@@ -500,7 +496,7 @@ def unreadable() -> Config:
         ),
     ],
 )
-async def test_a_broken_configuration_keeps_the_old_and_says_why(
+async def test_reload_with_a_broken_configuration_keeps_the_old_one(
     capsys: pytest.CaptureFixture[str], reload: Callable[[], Config], expected: list[str]
 ) -> None:
     async with ScriptedUpstream(respond=served) as up, serving(capsys, config(upstream(up.url))) as g:
@@ -517,7 +513,7 @@ async def test_a_broken_configuration_keeps_the_old_and_says_why(
         ("127.0.0.1", "strict", [STRICT.format("127.0.0.1")]),
     ],
 )
-async def test_warnings_of_another_host_are_about_the_next_start(
+async def test_reload_with_another_host_warns_about_the_next_start(
     capsys: pytest.CaptureFixture[str], host: str, mode: AuthMode, expected: list[str]
 ) -> None:
     def reload() -> Config:
@@ -535,7 +531,7 @@ async def test_warnings_of_another_host_are_about_the_next_start(
     ]
 
 
-async def test_another_number_of_workers(capsys: pytest.CaptureFixture[str]) -> None:
+async def test_reload_with_another_number_of_workers(capsys: pytest.CaptureFixture[str]) -> None:
     async with serving(capsys, config()) as g:
         lines = await reloaded(g, lambda: config(server={"workers": 3}))
     assert lines == [
@@ -544,7 +540,7 @@ async def test_another_number_of_workers(capsys: pytest.CaptureFixture[str]) -> 
     ]
 
 
-# What the loop has to say.
+# The loop's exception handler.
 
 
 async def fails() -> None:
@@ -582,10 +578,10 @@ async def test_a_callback_that_fails_is_one_line_without_its_text(capsys: pytest
     assert capsys.readouterr().err == ""
 
 
-# As a process of its own.
+# As a separate process.
 
 
-def test_a_whole_life(tmp_path: Path) -> None:
+def test_start_serve_reload_and_stop(tmp_path: Path) -> None:
     with spawned(tmp_path, "--log-format", "json") as gateway:
         assert get(gateway.port, "/healthz") == 200
         gateway.line("/healthz")
@@ -604,7 +600,7 @@ def test_a_whole_life(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
-def test_a_log_that_nobody_reads_stops_nothing(tmp_path: Path, workers: str) -> None:
+def test_an_unread_log_does_not_block(tmp_path: Path, workers: str) -> None:
     with spawned(tmp_path, "--log-level", "debug", "--workers", workers) as gateway:
         connection = http.client.HTTPConnection("127.0.0.1", gateway.port, timeout=PATIENCE)
         # Far more lines than a pipe holds.
@@ -619,7 +615,7 @@ def test_a_log_that_nobody_reads_stops_nothing(tmp_path: Path, workers: str) -> 
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
-def test_a_terminal_that_is_stopped_stops_nothing(tmp_path: Path, workers: str) -> None:
+def test_a_stopped_terminal_does_not_block(tmp_path: Path, workers: str) -> None:
     """Ctrl-S, with all of the standard streams on one terminal."""
     config = tmp_path / "gateway.toml"
     config.write_text(CONFIG)

@@ -17,7 +17,7 @@ import gateway
 from tests.support.spawned import CONFIG, PATIENCE, ROOT, Spawned, get
 
 NOWHERE = "/dev/null"
-"""A home directory in which nothing can be made, whoever tries."""
+"""A home directory in which no user can create anything."""
 
 MEMORY = 64 * 1024
 """KiB."""
@@ -50,7 +50,7 @@ def peak(pid: int) -> int:
     return int(status.partition("VmHWM:")[2].split()[0])
 
 
-def test_it_brings_what_it_needs(pyz: Path, home: Path) -> None:
+def test_pyz_has_its_dependencies(pyz: Path, home: Path) -> None:
     run = version(pyz, {"HOME": str(home)})
     assert (run.returncode, run.stderr) == (0, "")
     lines = run.stdout.splitlines()
@@ -61,7 +61,7 @@ def test_it_brings_what_it_needs(pyz: Path, home: Path) -> None:
     assert list(kept.rglob("cli.*.pyc"))
 
 
-def test_only_with_its_extra_it_brings_the_client_of_a_store(pyz: Path) -> None:
+def test_pyz_has_the_store_client_only_with_its_extra(pyz: Path) -> None:
     with ZipFile(pyz) as files:
         assert not any("/redis/" in name for name in files.namelist())
     spec = spec_from_file_location("pyz", ROOT / ".ci" / "pyz.py")
@@ -88,7 +88,7 @@ def test_a_service_has_its_own_cache(pyz: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("start", ["first", "second"])
 def test_the_demo_without_a_home(pyz: Path, home: Path, start: str) -> None:
-    """Only the temporary directory can be written to; what was unpacked there is used again."""
+    """Only the temporary directory can be written to; its unpacked copy is used again."""
     environ = {"PATH": "", "HOME": NOWHERE, "TMPDIR": str(home)}
     command = [sys.executable, str(pyz), "demo", "--port", "0"]
     with Spawned(command, pyz, environ, directory=Path("/")) as running:
@@ -107,13 +107,13 @@ def test_the_demo_without_a_home(pyz: Path, home: Path, start: str) -> None:
     assert kept.parent.stat().st_mode & 0o777 == 0o700
 
 
-def test_nothing_is_unpacked_where_it_happens_to_run(pyz: Path, home: Path, tmp_path: Path) -> None:
+def test_nothing_is_unpacked_in_the_working_directory(pyz: Path, home: Path, tmp_path: Path) -> None:
     run = version(pyz, {"HOME": "~", "TMPDIR": str(home)}, tmp_path)
     assert (run.returncode, run.stderr) == (0, "")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_directory_of_somebody_elses_is_not_run_from(pyz: Path, tmp_path: Path) -> None:
+def test_a_cache_directory_of_another_user_is_not_used(pyz: Path, tmp_path: Path) -> None:
     run = version(pyz, {"HOME": NOWHERE, "TMPDIR": str(tmp_path)})
     assert run.returncode == 0
     (place,) = tmp_path.glob("gateway-*")
@@ -153,15 +153,15 @@ def old_pythons() -> list[str]:
 
 
 @pytest.mark.parametrize("python", old_pythons())
-def test_a_python_that_is_too_old_is_told(pyz: Path, python: str) -> None:
+def test_a_python_that_is_too_old(pyz: Path, python: str) -> None:
     run = subprocess.run([python, str(pyz)], capture_output=True, text=True, check=False)
     assert (run.returncode, run.stdout) == (1, "")
     assert run.stderr.startswith("gateway: Python 3.11 or later is needed, and this is Python ")
     assert run.stderr.count("\n") == 1
 
 
-def test_a_python_for_which_there_are_no_modules() -> None:
-    """The start as it is before a build has told it what it suits."""
+def test_a_python_without_matching_modules() -> None:
+    """The start script before a build has inserted its requirements."""
     command = [sys.executable, f"{ROOT}/.ci/pyz_main.py"]
     run = subprocess.run(command, capture_output=True, text=True, check=False)
     assert run.returncode == 1
@@ -169,11 +169,11 @@ def test_a_python_for_which_there_are_no_modules() -> None:
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
-def test_it_serves_by_itself(pyz: Path, home: Path, tmp_path: Path, workers: str) -> None:
+def test_pyz_serves(pyz: Path, home: Path, tmp_path: Path, workers: str) -> None:
     config = tmp_path / "gateway.toml"
     config.write_text(CONFIG)
     config.chmod(0o600)
-    # The file asks the path for a Python.
+    # The file looks for a Python in PATH.
     environ = {"HOME": str(home), "PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin"}
     command = [str(pyz), "serve", "--config", str(config), "--port", "0", "--workers", workers]
     with Spawned(command, config, environ) as running:

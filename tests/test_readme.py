@@ -76,7 +76,7 @@ TRANSLATED = {
     "## Explain a request": "## 请求会怎样处理",
     "## Troubleshooting": "## 故障排查",
 }
-"""Sections of README.md, and what they are called in Chinese."""
+"""Sections of README.md, and their Chinese titles."""
 
 
 def section(text: str, heading: str) -> str:
@@ -101,7 +101,7 @@ def test_commands_configurations_and_tables_are_the_same_in_chinese(heading: str
         return [re.sub(r"\s+# .*", "", block) for block in blocks(r"\w*", text)]
 
     assert without_comments(chinese) == without_comments(english)
-    # A row tells of the same names; what is said of them is translated.
+    # A row has the same names; only its text is translated.
     rows = [
         [set(re.findall(r"`[^`]+`", row)) for row in re.findall(r"^\|.*", text, re.MULTILINE)]
         for text in (english, chinese)
@@ -120,7 +120,7 @@ def test_every_repair_cure_and_preset_is_named() -> None:
         assert f"`{name}`" in README, name
 
 
-def test_the_table_of_repairs_is_what_is_on() -> None:
+def test_the_table_of_repairs_has_the_defaults() -> None:
     rows = re.findall(r"^\| `(\w+)` \| .* \| (on|off)\b[^|]* \| (on|off) \|$", README, re.MULTILINE)
     assert {name for name, _, _ in rows} == set(REPAIRS)
     for name, anthropic, translated in rows:

@@ -1,7 +1,7 @@
-"""Nothing secret is ever shown: every path, driven at the log level `debug` with marked secrets, and none of them is
+"""Nothing secret is ever shown: every path, driven at the log level `debug` with marked secrets, and no mark is
 found in a log line, in an error that the gateway makes, in a `repr`, or on the standard streams.
 
-Marked are client keys, account keys, tokens, a proxy's password, what clients say and how upstreams respond.
+Marked are client keys, account keys, tokens, a proxy's password, clients' prompts and upstreams' responses.
 """
 
 import base64
@@ -76,7 +76,7 @@ FORMATS: list[Format] = ["text", "json"]
 
 
 def check(*texts: str | bytes) -> None:
-    """None of the marks is there, in no coding."""
+    """Assert that no mark is there, in any encoding."""
     for text in texts:
         shown = text.decode("latin-1") if isinstance(text, bytes) else text
         for mark in (MARK, *ENCODED):
@@ -130,7 +130,7 @@ def before(up: ScriptedUpstream, *names: str, **fields: Any) -> Config:
 
 @pytest.fixture(autouse=True)
 def streams(capfd: pytest.CaptureFixture[str]) -> Any:
-    """What is printed is looked at, too."""
+    """Standard streams are searched, too."""
     yield
     check(*capfd.readouterr())
 
@@ -138,7 +138,7 @@ def streams(capfd: pytest.CaptureFixture[str]) -> Any:
 # Good responses.
 
 
-GOOD = message(f"{MARK} answer")
+GOOD = message(f"{MARK} reply")
 
 
 def good(request: Received) -> Script:
@@ -148,7 +148,7 @@ def good(request: Received) -> Script:
         return json_response(200, {"input_tokens": 5, "more": MARK})
     document: Any = request.document
     if document.get("stream"):
-        return stream_response(text_events(f"{MARK} answer"))
+        return stream_response(text_events(f"{MARK} reply"))
     return json_response(200, GOOD, [("set-cookie", f"a={MARK}")])
 
 
@@ -171,8 +171,8 @@ async def test_good_responses(format: Format, internally: bool) -> None:
 
 
 @pytest.mark.parametrize("format", FORMATS)
-async def test_looking_and_stepping_in(format: Format) -> None:
-    """What an upstream quotes is there without the key; conversations are there by no name of the client's."""
+async def test_status_page_and_actions(format: Format) -> None:
+    """An upstream's message is there without the quoted key; conversations have no name of the client's."""
     message = f"you sent {ACCOUNT}-a@x"
     async with ScriptedUpstream() as up, watched(before(up, models={"m": "m"}), format) as g:
         up.script(error_response(429, "api_error", message, [("retry-after", "60")]))
@@ -200,7 +200,7 @@ async def test_looking_and_stepping_in(format: Format) -> None:
                 check(acted.body, repr(acted.headers))
 
 
-# What the gateway refuses.
+# Refusals of the gateway.
 
 
 BODIES: list[bytes] = [
@@ -254,7 +254,7 @@ HEADS = [
 
 
 @pytest.mark.parametrize("format", FORMATS)
-async def test_bytes_that_are_no_request(format: Format) -> None:
+async def test_invalid_requests(format: Format) -> None:
     limits = {"header_timeout": 0.05, "max_body": 1000}
     auth = Auth(mode="strict", keys={"laptop": Secret(KEY)})
     async with watched(config(auth=auth, limits=limits), format) as g:
@@ -267,7 +267,7 @@ async def test_bytes_that_are_no_request(format: Format) -> None:
         check(*g.running.lines)
 
 
-# What upstreams do wrong.
+# Failures of upstreams.
 
 
 def spoiled(*events: bytes) -> list[Step]:
@@ -343,7 +343,7 @@ async def test_responses_that_are_broken(mode: str) -> None:
 
 @pytest.mark.parametrize("status", [400, 401, 402, 403, 404, 408, 409, 413, 422, 425, 429, 500, 503, 529])
 async def test_errors_of_upstreams(status: int) -> None:
-    """Their words are told, but not the key that they may quote; of a refused login not even the words."""
+    """Upstreams' messages are shown without a key that they quote; the message about a refused login is not shown."""
     message = f"you sent {ACCOUNT}-a@x"
     async with ScriptedUpstream() as up:
         up.script(error_response(status, "api_error", message, [("x-key", ACCOUNT)]))
@@ -535,7 +535,7 @@ async def test_a_good_configuration(tmp_path: Path, capfd: pytest.CaptureFixture
     check(repr(origin), str(origin))
 
 
-def test_the_marks_would_be_found() -> None:
+def test_marks_are_found() -> None:
     """The tests above can fail."""
     for text in (f"x {KEY} x", ENCODED[0], json.dumps({"a": ACCOUNT}), MARK.encode()):
         with pytest.raises(AssertionError):

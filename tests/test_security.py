@@ -11,12 +11,12 @@ TABLE = [line for line in (ROOT / "SECURITY.md").read_text().splitlines() if lin
 
 
 def named(pattern: str) -> list[Any]:
-    """What the pattern finds: texts, or tuples of its groups."""
+    """Return the pattern's matches: texts, or tuples of its groups."""
     return re.findall(pattern, "\n".join(TABLE))
 
 
 def found(name: str) -> Any:
-    """What a dotted name below `gateway` stands for. Raises if there is nothing of the kind."""
+    """Return the object with a dotted name below `gateway`. Raises if there is none."""
     parts = name.split(".")
     module = parts[:1]
     while (ROOT / "gateway" / "/".join(module)).is_dir():
@@ -27,7 +27,7 @@ def found(name: str) -> Any:
     return thing
 
 
-def test_every_threat_has_a_defence_that_is_shown() -> None:
+def test_every_threat_has_a_defence_and_a_test() -> None:
     assert len(TABLE) > 10
     for line in TABLE:
         _, threat, response, shown, _ = line.split("|")

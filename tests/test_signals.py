@@ -1,4 +1,4 @@
-"""Signals before there are handlers: none of them ends the process, and a SIGHUP is not lost."""
+"""Signals before there are handlers: they do not end the process, and a SIGHUP is not lost."""
 
 import signal
 import threading

@@ -1,4 +1,4 @@
-"""Standard streams that are closed, full, or read by nobody."""
+"""Standard streams that are closed, full, or not read."""
 
 import os
 import sys
@@ -33,9 +33,7 @@ class Output:
 
 
 @pytest.mark.parametrize("error", [BrokenPipeError(), OSError(28, "No space left on device")])
-def test_output_is_given_up_where_it_fails(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, error: OSError
-) -> None:
+def test_output_stops_after_an_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, error: OSError) -> None:
     with (tmp_path / "out").open("w") as file:
         monkeypatch.setattr(sys, "stdout", Output(error, file.fileno()))
         assert stdio.write("hello\n") is error

@@ -1,4 +1,4 @@
-"""Sockets that systemd hands over, and what it is told."""
+"""Sockets that systemd hands over, and notifications to it."""
 
 import os
 import socket
@@ -51,13 +51,13 @@ def test_sockets_are_taken_once(handed: int) -> None:
         {"LISTEN_PID": str(ME), "LISTEN_FDS": "0"},
     ],
 )
-def test_nothing_for_this_process(environ: dict[str, str]) -> None:
+def test_no_sockets_for_this_process(environ: dict[str, str]) -> None:
     assert systemd.sockets(environ, ME) == []
     assert environ == {}
 
 
 @pytest.mark.parametrize("kind", ["file", "closed", "udp", "unix", "not listening"])
-def test_what_cannot_be_served(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, kind: str) -> None:
+def test_unusable_sockets(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, kind: str) -> None:
     with socket.socket(socket.AF_UNIX) as unix, socket.socket() as idle, open(tmp_path / "f", "w") as file:
         unix.bind(str(tmp_path / "s"))
         unix.listen()
@@ -86,7 +86,7 @@ def test_what_cannot_be_served(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, 
         (["::1", "::"], "::"),
     ],
 )
-def test_the_place_is_what_most_can_reach(hosts: list[str], place: str) -> None:
+def test_the_address_is_the_most_public_one(hosts: list[str], place: str) -> None:
     opened = [
         socket.create_server((host, 0), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
         for host in hosts
@@ -107,12 +107,12 @@ def manager(tmp_path: Path) -> Iterator[socket.socket]:
 
 
 @pytest.mark.parametrize(("state", "text"), [("ready", "READY=1"), ("stopping", "STOPPING=1")])
-def test_what_systemd_is_told(manager: socket.socket, state: str, text: str) -> None:
+def test_systemd_notifications(manager: socket.socket, state: str, text: str) -> None:
     systemd.notify(manager.getsockname(), state)
     assert manager.recv(100) == text.encode()
 
 
-def test_a_reload_is_told_with_its_time(manager: socket.socket) -> None:
+def test_reload_notification_has_its_time(manager: socket.socket) -> None:
     before = time.monotonic_ns() // 1000
     systemd.notify(manager.getsockname(), "reloading")
     first, second = manager.recv(100).decode().split("\n")
@@ -130,7 +130,7 @@ def test_an_abstract_address() -> None:
         assert sock.recv(100) == b"READY=1"
 
 
-def test_a_manager_that_is_gone_is_no_error(tmp_path: Path) -> None:
+def test_a_closed_notify_socket_is_no_error(tmp_path: Path) -> None:
     lines: list[str] = []
     systemd.notifier(str(tmp_path / "none"), lines.append)("stopping")
     assert lines == [
@@ -142,7 +142,7 @@ def test_a_manager_that_is_gone_is_no_error(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_the_life_of_a_service(tmp_path: Path, manager: socket.socket, workers: int) -> None:
+def test_service_start_reload_and_stop(tmp_path: Path, manager: socket.socket, workers: int) -> None:
     environ = {"NOTIFY_SOCKET": manager.getsockname()}
     with spawned(tmp_path, "--workers", str(workers), environ=environ) as gateway:
         assert manager.recv(100) == b"READY=1"
@@ -189,8 +189,8 @@ def test_socket_activation(tmp_path: Path, workers: str) -> None:
     assert gateway.process.returncode == 0
 
 
-def test_a_socket_beyond_loopback_asks_for_a_key(tmp_path: Path) -> None:
-    """Who may come in depends on where the handed socket listens, not on `server.host`."""
+def test_a_socket_beyond_loopback_needs_a_key(tmp_path: Path) -> None:
+    """Access depends on the address of the handed socket, not on `server.host`."""
     config = tmp_path / "gateway.toml"
     make = f"socket.create_server(('0.0.0.0', {free_port()})).detach()"
     with Spawned(activated(config, make), config) as gateway:

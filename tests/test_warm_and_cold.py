@@ -1,5 +1,5 @@
-"""What is remembered of a connection changes nothing: warm and cold give the same bytes, to the client and to the
-upstream; and nothing of one client's head is ever another's."""
+"""Memory of a connection changes no bytes: warm and cold give the same, to the client and to the
+upstream; and no part of one client's head is used for another."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -27,7 +27,7 @@ def settings(*accounts: str, **fields: Any) -> Config:
     fields.setdefault("auth", Auth(mode="all_except_health", keys=KEYS))
     fields.setdefault("limits", {"linger_timeout": 0.001})
     fields.setdefault("server", {"allowed_origins": (ORIGIN,), "allowed_hosts": ("gw.example",)})
-    # Of the same prompt, a cache tells the second time that it was there.
+    # A cache reports the second request with the same prompt as a hit.
     fields.setdefault("cache", Cache(trace=False))
     return config(upstream(URL, *(accounts or ("a@x",)), models={"m": "glm"}), models={"n": "m"}, **fields)
 
@@ -42,7 +42,7 @@ SESSION = "X-Claude-Code-Session-Id: s-1"
 
 @dataclass(frozen=True)
 class Request:
-    """A client's request; the lines of its head but for the key and the length."""
+    """A client's request; the lines of its head without the key and the length."""
 
     start: str
     lines: Sequence[str] = CLIENT
@@ -98,12 +98,9 @@ def script_for(target: str, body: Any) -> Script:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a request."""
-
     response: bytes
     """The client's bytes, without dates; the gateway's own ids are all the same."""
     requests: tuple[bytes, ...]
-    """What upstreams got."""
     line: str
     """The log line, without times and ids."""
 
@@ -170,7 +167,7 @@ WAYS = [
     after_another_key,
     after_other_heads,
 ]
-"""What happens before; gives the connection that the request is sent over."""
+"""Earlier traffic; returns the connection that the request is sent over."""
 
 
 def whole(raw: bytes) -> list[bytes]:
@@ -246,11 +243,11 @@ async def test_a_field_of_one_client_is_never_anothers(
 
 @pytest.mark.parametrize("same", [True, False], ids=["one connection", "two connections"])
 @pytest.mark.parametrize("field", ["X-Api-Key: {}", "Authorization: Bearer {}", "X-Goog-Api-Key: {}"])
-async def test_each_request_is_of_the_key_that_it_holds(field: str, same: bool) -> None:
+async def test_each_request_is_logged_with_its_own_key(field: str, same: bool) -> None:
     async with in_memory(settings()) as stage:
         client = stage.connect()
         for key, status, name in [
-            *(("sk-laptop", 200, "laptop"), ("sk-phone", 200, "phone"), ("sk-nobody", 401, "-")),
+            *(("sk-laptop", 200, "laptop"), ("sk-phone", 200, "phone"), ("sk-unknown", 401, "-")),
             *(("sk-phone", 200, "phone"), ("sk-laptop", 200, "laptop"), ("sk-lapto", 401, "-")),
         ] * 2:
             client = client if same else stage.connect()
@@ -288,8 +285,8 @@ async def test_a_session_of_one_client_is_never_anothers() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_nothing_follows_from_a_field_that_is_not_judged(kind: str) -> None:
-    """Such a field may differ between heads that lead to the same place, so that none of it goes upstream."""
+def test_varying_fields_are_not_forwarded(kind: str) -> None:
+    """Such a field may differ between heads that match the same template, so that it must not be forwarded."""
     dialect = dialect_of(kind, AccessLog(print))
     without = dialect.forwarded([])
     assert dialect.forwarded([(name, b"1") for name in sorted(NOT_JUDGED)]) == without
@@ -322,7 +319,7 @@ async def test_paths_and_queries_are_kept_apart() -> None:
     ],
     ids=["host", "origin", "key"],
 )
-async def test_a_reload_counts_for_clients_that_were_let_in(request_: Request, change: Any) -> None:
+async def test_a_reload_applies_to_warm_connections(request_: Request, change: Any) -> None:
     async with in_memory(settings()) as stage:
         client = stage.connect()
         for _ in range(2):
@@ -336,7 +333,7 @@ async def test_a_reload_counts_for_clients_that_were_let_in(request_: Request, c
         assert await outcome(stage, client, request_.raw()) == before
 
 
-async def test_draining_counts_for_connections_that_are_warm() -> None:
+async def test_draining_applies_to_warm_connections() -> None:
     async with in_memory(settings()) as stage:
         client = stage.connect()
         for _ in range(2):
@@ -347,7 +344,7 @@ async def test_draining_counts_for_connections_that_are_warm() -> None:
         assert what.requests == ()
 
 
-async def test_every_account_authenticates_with_its_own() -> None:
+async def test_every_account_authenticates_with_its_own_key() -> None:
     """Conversations are spread over all of them, and all of their requests have one head."""
     async with in_memory(settings("one@x", "two@x", "three@x")) as stage:
         client, served = stage.connect(), set()

@@ -47,7 +47,7 @@ def printed() -> tuple[AccessLog, LogWriter]:
 
 
 class Process:
-    """A worker's process: what it was told, and what the parent hears of it."""
+    """A worker's process: the orders it got, and its messages to the parent."""
 
     def __init__(self, worker: Worker, pid: int, config: Config) -> None:
         self.worker = worker
@@ -76,7 +76,7 @@ class Process:
         self.theirs.close()
 
     def handle_orders(self) -> list[int]:
-        """What it was told since the last look."""
+        """Return the orders since the last call."""
         self.theirs.setblocking(False)
         try:
             return list(self.theirs.recv(64))
@@ -172,7 +172,7 @@ class World:
         return look
 
     def alive(self, count: int) -> Callable[[], object]:
-        """So many processes were started so far."""
+        """The number of processes that were started."""
 
         def look() -> None:
             assert len(self.processes) == count
@@ -191,18 +191,18 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
 
 @pytest.fixture(autouse=True)
 def signals() -> Iterator[None]:
-    """Whatever a test does, the signals are what they were."""
+    """Signal handlers are restored after each test."""
     before = {number: signal.getsignal(number) for number in workers.SIGNALS}
     yield
     assert {number: signal.getsignal(number) for number in workers.SIGNALS} == before
 
 
-def test_the_others_start_when_the_first_serves(world: World) -> None:
+def test_other_workers_start_when_the_first_serves(world: World) -> None:
     code = world.run(
         world.alive(1),
         world.ready(0),
         world.alive(3),
-        lambda: world.states == [] or pytest.fail("told too early"),
+        lambda: world.states == [] or pytest.fail("notified too early"),
         world.ready(1, 2),
         raised(TERM),
         world.handle_orders([TERM], [TERM], [TERM]),
@@ -226,12 +226,14 @@ def test_the_others_start_when_the_first_serves(world: World) -> None:
         (0, 1, ["error: worker 100 ended with exit code 0"]),
     ],
 )
-def test_a_first_that_cannot_serve_is_the_end(world: World, ended: int, code: int, lines: list[str]) -> None:
+def test_a_first_worker_that_cannot_serve_ends_the_supervisor(
+    world: World, ended: int, code: int, lines: list[str]
+) -> None:
     assert world.run(world.dies(0, ended)) == code
     assert (len(world.processes), world.lines, world.states) == (1, lines, [])
 
 
-def test_a_worker_that_lived_long_is_replaced_at_once(world: World) -> None:
+def test_a_long_running_worker_is_replaced_at_once(world: World) -> None:
     world.run(
         world.ready(0),
         world.ready(1, 2),
@@ -246,7 +248,7 @@ def test_a_worker_that_lived_long_is_replaced_at_once(world: World) -> None:
     assert world.states == ["ready", "stopping"]
 
 
-def test_workers_that_die_young_are_replaced_ever_more_slowly(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_crashing_workers_are_replaced_with_backoff(monkeypatch: pytest.MonkeyPatch) -> None:
     world = World(monkeypatch, 1)
     pauses = [0.5, 1, 2, 4, 8, 10, 10]
     steps: list[Callable[[], object]] = [world.ready(0)]
@@ -280,7 +282,7 @@ def test_a_later_start_that_fails_does_not_end_the_others(world: World) -> None:
     assert world.lines == ["error: worker 101 ended with exit code 2; the next one starts in 0.5 s"]
 
 
-def test_a_reload_reaches_all_and_is_told_when_all_have_done_it(world: World) -> None:
+def test_reload_is_notified_when_all_workers_have_done_it(world: World) -> None:
     new = Config(server=Server(workers=5))
     world.run(
         world.ready(0),
@@ -289,7 +291,7 @@ def test_a_reload_reaches_all_and_is_told_when_all_have_done_it(world: World) ->
         raised(HUP),
         world.handle_orders([HUP], [HUP], [HUP]),
         world.ready(0, 1),
-        lambda: world.states == ["ready", "reloading"] or pytest.fail("told too early"),
+        lambda: world.states == ["ready", "reloading"] or pytest.fail("notified too early"),
         world.ready(2),
         lambda: setattr(world, "config", None),
         raised(HUP),
@@ -323,7 +325,7 @@ def test_a_certificate_that_no_worker_can_use_is_not_kept_for_later_ones(
     assert world.processes[-1].config is CONFIGURED
 
 
-def test_it_is_told_when_all_serve_at_once(world: World) -> None:
+def test_ready_is_notified_when_all_workers_serve(world: World) -> None:
     """One that served and died does not count."""
     world.run(
         world.ready(0),
@@ -331,15 +333,15 @@ def test_it_is_told_when_all_serve_at_once(world: World) -> None:
         world.dies(1, 1),
         world.ready(2),
         world.later(0.5),
-        lambda: world.states == [] or pytest.fail("told too early"),
+        lambda: world.states == [] or pytest.fail("notified too early"),
         world.ready(3),
-        lambda: world.states == ["ready"] or pytest.fail("not told"),
+        lambda: world.states == ["ready"] or pytest.fail("not notified"),
         raised(TERM),
         world.all_die,
     )
 
 
-def test_what_a_worker_tells_reaches_the_others(world: World) -> None:
+def test_news_of_a_worker_reach_the_others(world: World) -> None:
     pairs = [socket.socketpair() for _ in range(2)]
     for pid, (ours, _) in enumerate(pairs):
         world.supervisor._hub.join(ours, pid)
@@ -348,7 +350,7 @@ def test_what_a_worker_tells_reaches_the_others(world: World) -> None:
     world.run(
         world.ready(0),
         lambda: one.send(sent),
-        lambda: other.recv(1000).endswith(sent) or pytest.fail("not told"),
+        lambda: other.recv(1000).endswith(sent) or pytest.fail("not received"),
         raised(TERM),
         world.all_die,
     )
@@ -358,7 +360,7 @@ def test_what_a_worker_tells_reaches_the_others(world: World) -> None:
         theirs.close()
 
 
-def test_what_an_operator_wanted_ends_with_a_reload_that_succeeds(world: World) -> None:
+def test_operator_actions_end_with_a_successful_reload(world: World) -> None:
     kept: list[int] = []
 
     def look() -> None:
@@ -383,7 +385,7 @@ def test_what_an_operator_wanted_ends_with_a_reload_that_succeeds(world: World) 
     assert kept == [1, 1, 0]
 
 
-def test_a_second_signal_hurries(world: World) -> None:
+def test_a_second_signal_is_passed_to_the_workers(world: World) -> None:
     world.run(
         world.ready(0),
         raised(INT),
@@ -415,7 +417,7 @@ def test_a_stop_before_the_first_serves(world: World) -> None:
     assert len(world.processes) == 1
 
 
-def test_other_signals_are_not_the_supervisors(world: World) -> None:
+def test_other_signals_are_ignored_by_the_supervisor(world: World) -> None:
     before = signal.signal(signal.SIGUSR1, lambda *_: None)
     try:
         world.run(world.ready(0), raised(signal.SIGUSR1), raised(TERM), world.all_die)
@@ -456,12 +458,12 @@ def child(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 @contextmanager
 def as_child() -> Iterator[None]:
-    """What a child does to the signals is undone."""
+    """The child's signal handlers are restored."""
     with workers.catch_signals(), pytest.raises(Exit):
         yield
 
 
-def test_a_worker_lets_go_of_what_is_the_others(monkeypatch: pytest.MonkeyPatch, child: list[int]) -> None:
+def test_a_worker_closes_inherited_descriptors(monkeypatch: pytest.MonkeyPatch, child: list[int]) -> None:
     shared, mine, others = socket.socket(), socket.socket(), socket.socket()
     places = [
         Worker([shared, mine], first=False),
@@ -496,7 +498,7 @@ def test_a_worker_lets_go_of_what_is_the_others(monkeypatch: pytest.MonkeyPatch,
         sock.close()
 
 
-def test_a_worker_that_fails_says_where(
+def test_a_failing_worker_logs_the_place(
     monkeypatch: pytest.MonkeyPatch, child: list[int], capsys: pytest.CaptureFixture[str]
 ) -> None:
     supervisor = Supervisor(CONFIGURED, lambda: CONFIGURED, printed, [])
@@ -554,7 +556,7 @@ async def test_orders_are_signals() -> None:
 
 @pytest.mark.parametrize("unread", [False, True])
 async def test_a_worker_without_its_parent_stops(unread: bool) -> None:
-    """Also if the parent never read what it was told: the link is then not closed but broken."""
+    """Also if the parent never read the worker's state: the channel is then reset, not closed."""
     ours, theirs = socket.socketpair()
     stopped = asyncio.Event()
     end = workers.handle_orders(theirs, {TERM: stopped.set})
@@ -566,7 +568,7 @@ async def test_a_worker_without_its_parent_stops(unread: bool) -> None:
     theirs.close()
 
 
-def test_what_a_worker_says() -> None:
+def test_reported_states_of_a_worker() -> None:
     ours, theirs = socket.socketpair()
     for state in ("ready", "reloading", "stopping"):
         workers.report_state(theirs, state)
@@ -586,7 +588,7 @@ def test_a_system_without_fork(monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
 
 
 @pytest.mark.parametrize("given", [False, True])
-def test_who_gets_which_sockets(monkeypatch: pytest.MonkeyPatch, given: bool) -> None:
+def test_sockets_of_each_worker(monkeypatch: pytest.MonkeyPatch, given: bool) -> None:
     made: list[Supervisor] = []
 
     def run(self: Supervisor) -> int:
@@ -648,7 +650,7 @@ def in_flight(port: int, upstream: socket.socket) -> Iterator[None]:
         client.sendall(head.encode() + body)
         method = b""
         while method != b"POST":
-            # Before it come those that ask for the list of models.
+            # Requests for the list of models come before it.
             connection = accepted.enter_context(upstream.accept()[0])
             method = connection.recv(4)
         yield
@@ -691,7 +693,7 @@ def test_a_drain_waits_and_a_second_signal_does_not(tmp_path: Path) -> None:
     assert gateway.process.returncode == 0
 
 
-def test_nobody_is_left_when_the_parent_is_killed(tmp_path: Path) -> None:
+def test_workers_stop_when_the_parent_is_killed(tmp_path: Path) -> None:
     with spawned(tmp_path, "--workers", "2") as gateway:
         eventually(lambda: len(children(gateway.process.pid)) == 2)
         pids = children(gateway.process.pid)
@@ -700,7 +702,7 @@ def test_nobody_is_left_when_the_parent_is_killed(tmp_path: Path) -> None:
         eventually(lambda: not any(running(pid) for pid in pids))
 
 
-def test_a_certificate_that_cannot_be_used_is_said_once(tmp_path: Path) -> None:
+def test_an_invalid_certificate_is_logged_once(tmp_path: Path) -> None:
     ca = trustme.CA()
     one, other = ca.issue_cert("localhost"), ca.issue_cert("localhost")
     (tmp_path / "c.pem").write_bytes(one.cert_chain_pems[0].bytes())
@@ -716,7 +718,7 @@ def test_a_certificate_that_cannot_be_used_is_said_once(tmp_path: Path) -> None:
     assert "cannot be used together" in run.stderr
 
 
-def test_workers_serve_tls_and_have_ids_of_their_own(tmp_path: Path) -> None:
+def test_workers_serve_tls_and_have_their_own_ids(tmp_path: Path) -> None:
     ca = trustme.CA()
     issued = ca.issue_cert("localhost")
     (tmp_path / "c.pem").write_bytes(issued.cert_chain_pems[0].bytes())

@@ -1,4 +1,4 @@
-"""The peers by name. One module each; those of DEFAULT run unless others are asked for."""
+"""The peers by name. One module each; those of DEFAULT run unless others are named."""
 
 from bench.peers import (
     claude_code_router,

@@ -1,6 +1,6 @@
-"""What a peer is: a declaration that one small module per peer fills in.
+"""A peer: a declaration that one small module per peer fills in.
 
-A peer says how it is installed, how it is started, how its config looks, and which rows it can do. A
+A peer declares how it is installed, how it is started, what its config contains, and which rows it can do. A
 row it cannot do has a reason, which the report shows in place of a number.
 """
 
@@ -62,9 +62,9 @@ class Peer:
     """File name -> text, written into the site's directory before the start."""
     ready: str = "/healthz"
     path: str = "/v1/messages"
-    """Takes the place of /v1/messages in what a client asks for."""
+    """Replaces /v1/messages in clients' requests."""
     model: Callable[[str], str] = client_model
-    """Wire model -> the name a client asks this peer for."""
+    """Wire model -> the model name in a client's request to this peer."""
     headers: Callable[[Site], tuple[tuple[str, str], ...]] = lambda site: ()
     """Fields a client of this peer sends besides its own; they replace those of the same name."""
     environ: Callable[[Site], Mapping[str, str]] = no_files

@@ -115,6 +115,6 @@ TWO_WORKERS = Peer(
 TWO_APART = replace(
     TWO_WORKERS,
     name="gateway-2-apart",
-    about="the same, and they tell each other nothing",
+    about="the same, and they share nothing",
     files=lambda site: {"gateway.toml": render(site) + APART},
 )

@@ -136,6 +136,6 @@ def test_dechunked_stops_where_framing_breaks() -> None:
     assert dechunked(b"") == b""
 
 
-def test_a_job_survives_its_way_to_the_load_process() -> None:
+def test_job_round_trip() -> None:
     job = Job(kind="burst", port=1, requests=[b"\x00\xff"], connections=2, seconds=0.5, events=3)
     assert Job.read(job.dump()) == job

@@ -1,4 +1,4 @@
-"""Peers are declarations: their configs render, and what they cannot do has a reason."""
+"""Peers are declarations: their configs render, and each row that they cannot do has a reason."""
 
 import json
 import tomllib
@@ -37,7 +37,7 @@ def test_a_row_is_done_or_has_a_reason(peer: Peer) -> None:
 
 
 @pytest.mark.parametrize("name", ["gateway", "gateway-2"])
-def test_the_gateways_config_is_one_that_it_takes(name: str) -> None:
+def test_the_gateway_accepts_its_config(name: str) -> None:
     text = PEERS[name].files(SITE)["gateway.toml"]
     config = parse(text, {})
     relayed, gemini, openai = config.upstreams

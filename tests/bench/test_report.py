@@ -28,13 +28,13 @@ SMALL = (
 )
 
 
-def test_results_survive_their_lines() -> None:
+def test_results_round_trip() -> None:
     made = results(*SMALL)
     lines = [json.dumps({"type": "run", **made.environment}), *(m.dump() for m in made.measurements)]
     assert Results.read(lines) == made
 
 
-def test_a_line_of_another_kind_is_refused() -> None:
+def test_an_unknown_line_is_refused() -> None:
     with pytest.raises(ValueError, match="not a line of results"):
         Results.read(['{"type": "other"}'])
 

@@ -23,7 +23,7 @@ def test_agent_body_has_its_size_and_a_history_in_turns() -> None:
     assert len(roles) > 50
 
 
-def test_every_tool_result_has_a_call_of_its_own() -> None:
+def test_every_tool_result_has_its_own_call() -> None:
     messages = requests.agent().body["messages"]
     blocks = [
         block for message in messages if isinstance(message["content"], list) for block in message["content"]
@@ -34,7 +34,7 @@ def test_every_tool_result_has_a_call_of_its_own() -> None:
     assert len(set(calls)) == len(calls)
 
 
-def test_body_for_asks_for_what_it_is_told() -> None:
+def test_body_for_has_the_given_model_and_events() -> None:
     body = json.loads(requests.body_for(requests.small(), "claude-bench-burst", stream=True, events=500))
     assert (body["model"], body["stream"], body["max_tokens"]) == ("claude-bench-burst", True, 500)
     assert "stream" not in json.loads(requests.body_for(requests.agent(), "m", stream=False))

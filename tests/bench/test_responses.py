@@ -1,4 +1,4 @@
-"""The upstream's prepared responses say what they are meant to say."""
+"""The upstream's prepared responses have their documented content."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""What must hold of a real llama.cpp server behind the gateway. Argument: the gateway's base URL."""
+"""Checks of a real llama.cpp server behind the gateway. Argument: the gateway's base URL."""
 
 import json
 import sys
@@ -17,7 +17,7 @@ def get(path: str) -> Any:
 
 
 def post(model: str, content: object, **fields: Any) -> tuple[int, str]:
-    """Ask once; returns (status, body)."""
+    """Send one prompt; return (status, body)."""
     document = {"model": model, "max_tokens": 8, "messages": [{"role": "user", "content": content}], **fields}
     request = urllib.request.Request(
         BASE_URL + "/v1/messages", json.dumps(document).encode(), {"content-type": "application/json"}
@@ -50,7 +50,7 @@ def check_text(model: str) -> None:
 
 
 def check_limit(model: str) -> None:
-    """At the limit it says so, also where the server calls that a proper end."""
+    """At the limit the stop reason names it, also where the server calls that a normal end."""
     _, body = post(model, "Count from one to a hundred, one number a line.", max_tokens=16)
     message = json.loads(body)
     at_limit = message["usage"]["output_tokens"] >= 16
@@ -66,7 +66,7 @@ def check_overflow(model: str) -> None:
 
 
 def check_picture(model: str) -> None:
-    """The server refuses it; it becomes a note, and the conversation goes on."""
+    """The server refuses an image; it becomes a note, and the conversation continues."""
     source = {"type": "base64", "media_type": "image/png", "data": PNG}
     status, body = post(model, [{"type": "text", "text": "What is it?"}, {"type": "image", "source": source}])
     assert status == 200, body

@@ -1,6 +1,6 @@
 """The strict OpenAI-compatible host as a process, playing a model that leads a client through an agent's work.
 
-Argument: a preset. Prints the base URL; at SIGTERM what it refused, and how far the client came.
+Argument: a preset. Prints the base URL; at SIGTERM its refusals, and how far the client came.
 """
 
 import asyncio
@@ -53,7 +53,7 @@ STEPS: tuple[Reply, ...] = (
     Reply(calls=(call(6, "Bash", command="echo three > ran3", description="third"),)),
     Reply(reasoning="Enough. ", text="All steps are done."),
 )
-"""What the model says, turn by turn; before the last turn the prompt is too long once."""
+"""The model's replies, turn by turn; before the last turn the prompt is too long once."""
 
 
 class AgentHost(Host):

@@ -1,4 +1,4 @@
-"""Writes dot.png, dot.gif and page.pdf into a directory: the smallest files that a client takes for what they are."""
+"""Writes dot.png, dot.gif and page.pdf into a directory: the smallest files that a client accepts as such."""
 
 import struct
 import sys

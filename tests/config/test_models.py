@@ -84,7 +84,7 @@ def test_warnings(models: str, upstreams: str, warnings: list[str]) -> None:
         (f'[models]\na = "zai/"\n{ZAI}', "models.a: names no model behind the slash"),
     ],
 )
-def test_what_is_no_model(text: str, problem: str) -> None:
+def test_invalid_model_entries(text: str, problem: str) -> None:
     with pytest.raises(ConfigError) as raised:
         parse(text, {})
     assert raised.value.problems == [problem]

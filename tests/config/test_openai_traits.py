@@ -78,7 +78,7 @@ def test_each_trait_is_known_everywhere() -> None:
 
 
 @pytest.mark.parametrize("preset", PRESETS)
-def test_presets_hold_what_the_parsers_take(preset: str) -> None:
+def test_presets_are_accepted_by_the_parsers(preset: str) -> None:
     for key, value in PRESETS[preset].traits.items():
         written = (
             [list(item) if isinstance(item, tuple) else item for item in value]

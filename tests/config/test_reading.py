@@ -35,7 +35,7 @@ def reading() -> Reading:
     return Reading({}, Path("/etc/gateway"))
 
 
-def test_a_table_gives_what_is_good_and_notes_the_rest(reading: Reading) -> None:
+def test_a_table_returns_valid_entries_and_notes_mistakes(reading: Reading) -> None:
     table = {"port": 1, "prot": 2, "size": "x", "zzz": 3}
     assert read_table(reading, "server", table, {"port": number, "size": number}) == {"port": 1}
     assert reading.problems == [
@@ -58,7 +58,7 @@ def test_a_table_with_free_keys_keeps_their_order(reading: Reading) -> None:
     assert reading.problems == ['models."a b": has a blank', "models.c: must be a number"]
 
 
-def test_an_array_notes_the_index_of_what_is_wrong(reading: Reading) -> None:
+def test_an_array_notes_the_index_of_a_mistake(reading: Reading) -> None:
     assert array_of(number)(reading, "list", [1, "x", 2]) == (1, 2)
     assert reading.problems == ["list[1]: must be a number"]
     with pytest.raises(Mistake, match="must be an array, not a string"):

@@ -32,7 +32,7 @@ def test_it_works_once_its_variable_is_set() -> None:
     assert config._replace(upstreams=()) == Config()
 
 
-def test_what_is_commented_out_loads_and_shows_the_defaults(tmp_path: Path) -> None:
+def test_commented_keys_load_and_have_the_defaults(tmp_path: Path) -> None:
     for name, title in (("cert.pem", "CERTIFICATE"), ("ca.pem", "CERTIFICATE"), ("key.pem", "PRIVATE KEY")):
         (tmp_path / name).write_text(f"-----BEGIN {title}-----\nAAAA\n-----END {title}-----\n")
     (tmp_path / "google.json").write_text('{"client_id":"c","client_secret":"s","refresh_token":"r"}')

@@ -14,6 +14,6 @@ def test_serving_is_done_in_running(monkeypatch: pytest.MonkeyPatch) -> None:
     assert demo.serve(1234) == 1235
 
 
-def test_importing_it_brings_nothing_along() -> None:
+def test_importing_demo_imports_no_server() -> None:
     code = "import sys, gateway.demo; sys.exit('gateway.demo.running' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False, timeout=30).returncode == 0

@@ -20,7 +20,7 @@ from tests.support.client import Client, Response, ask, fetch
 
 @pytest.fixture
 def responses(monkeypatch: pytest.MonkeyPatch) -> list[Response]:
-    """What a demo responds that ends by itself after one request."""
+    """The response of a demo that ends by itself after one request."""
     responses = []
 
     async def post_once(gateway: Gateway, reload: object) -> None:
@@ -89,10 +89,10 @@ def test_the_greeting_can_be_pasted() -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_it(number: signal.Signals) -> None:
+def test_a_signal_stops_the_demo(number: signal.Signals) -> None:
     command = [sys.executable, "-m", "gateway", "demo", "--port", "0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        # One that says nothing would be waited for for ever.
+        # A server that never responds would be waited for for ever.
         patience = Timer(10.0, process.kill)
         patience.start()
         assert process.stdout is not None

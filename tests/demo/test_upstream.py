@@ -83,7 +83,7 @@ async def test_an_internal_error_closes_the_connection(port: int, monkeypatch: p
         await post(port, ask())
 
 
-async def test_the_first_account_is_rate_limited_now_and_then(port: int) -> None:
+async def test_the_first_account_is_sometimes_rate_limited(port: int) -> None:
     async def post_with(key: str) -> Response:
         return await fetch(port, "POST", "/v1/messages", ask(), [("x-api-key", key)])
 

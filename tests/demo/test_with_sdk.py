@@ -12,7 +12,7 @@ from tests.support.loops import settle
 from tests.support.running import Running, running
 
 MODEL = "claude-demo"
-"""Served as any name is; and one that no SDK will ever warn about."""
+"""Served like any name; no SDK has a deprecation warning for it."""
 
 BASH: Any = {
     "name": "Bash",
@@ -99,7 +99,7 @@ async def test_a_tool_round(client: AsyncAnthropic, streamed: bool) -> None:
     assert response.stop_reason == "end_turn"
 
 
-async def test_thinking_goes_there_and_back(client: AsyncAnthropic, gateway: Running) -> None:
+async def test_thinking_round_trip(client: AsyncAnthropic, gateway: Running) -> None:
     first = await create(client, user("Hello"), thinking=THINKING)
     thought = first.content[0]
 
@@ -160,6 +160,6 @@ async def test_the_second_account_takes_over_and_the_log_shows_it(
     assert "second@demo.example 200 ok attempts=2" in lines[-1]
 
 
-async def test_an_upstream_400_reaches_the_client_in_its_words(client: AsyncAnthropic) -> None:
+async def test_an_upstream_400_reaches_the_client_unchanged(client: AsyncAnthropic) -> None:
     with pytest.raises(BadRequestError, match="max_tokens: Input should be greater than or equal to 1"):
         await create(client, user("Hello"), max_tokens=0)

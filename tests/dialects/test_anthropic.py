@@ -101,7 +101,7 @@ def test_which_fields_go_upstream(name: bytes, passes: bool) -> None:
     assert ((name, b"theirs") in DIALECT.forwarded([(name, b"theirs")])) is passes
 
 
-def test_what_is_added_where_it_is_absent() -> None:
+def test_headers_added_if_absent() -> None:
     assert DIALECT.forwarded([]) == [
         (b"anthropic-version", b"2023-06-01"),
         (b"user-agent", f"messages-gateway/{__version__}".encode()),
@@ -229,7 +229,7 @@ def test_betas_that_were_refused_are_left_out(detail: str, betas: list[bytes]) -
 
 
 @pytest.mark.parametrize("cure", [Cure("without_thinking"), Cure("betas", "other"), Cure("betas")])
-def test_a_cure_of_what_was_not_sent_changes_nothing(cure: Cure) -> None:
+def test_a_cure_of_an_absent_field_changes_nothing(cure: Cure) -> None:
     outgoing = encode(incoming(), cures=(cure,))
     assert (outgoing.headers, outgoing.body, outgoing.cured) == (None, BODY, {})
 

@@ -68,7 +68,7 @@ def test_a_stream_that_stops(kind: str) -> None:
         after = [offset for offset in spread if delivered(offset) >= CONTENT and offset < len(WIRE)]
         break_at(after, script, check_wire)
         return
-    # Who gets no head cools a whole upstream down.
+    # A response without a head cools a whole upstream down.
     break_at(range(len(SSE_HEAD)), script, check_wire, alone=True)
     break_at([offset for offset in spread if offset >= len(SSE_HEAD)], script, check_wire)
 
@@ -134,7 +134,7 @@ def spoils(offset: int, garbage: bytes) -> bool:
 
 
 @pytest.mark.parametrize("garbage", GARBAGE)
-def test_a_chunk_that_is_none(garbage: bytes) -> None:
+def test_an_invalid_chunk(garbage: bytes) -> None:
     """Behind each chunk, in its size line, and in place of the CRLF behind its data."""
     begins = [len(b"".join(PIECES[:count])) for count in range(1, len(PIECES))]
     places = {at for begin in begins for at in range(begin - 2, begin + 2) if at >= len(SSE_HEAD)}

@@ -152,7 +152,7 @@ def test_a_thread_stays_with_the_account_that_gave_the_response_before(mode: str
                 body = orjson.dumps(more)
                 assert (await stage.running.post(body)).status == 200
                 assert account_of(stage.requests[1][1]) == first
-                # What came before is not known here, so that nothing is repaired.
+                # Earlier turns are not known here, so that nothing is repaired.
                 assert stage.requests[1][1].body == body
 
     run(scenario())

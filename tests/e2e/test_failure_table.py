@@ -88,7 +88,7 @@ OUTCOMES: dict[str, Script] = {
     "event 401": stream_response([message_start(), event("ping"), error_event("authentication_error")]),
     "event 400": stream_response([error_event("invalid_request_error")]),
 }  # fmt: skip
-"""What an upstream may do instead of responding well."""
+"""The ways in which an upstream may fail."""
 
 TABLE = """
 outcome        | one account            | both accounts     | then the second | fallback, too | cool-downs in a row

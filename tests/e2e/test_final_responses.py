@@ -1,4 +1,4 @@
-"""What the client gets when attempts end: whose words, which status, and when to come back."""
+"""The error that a client gets when attempts end: its message, its status, and its Retry-After."""
 
 import asyncio
 from typing import Any

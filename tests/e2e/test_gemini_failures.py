@@ -396,7 +396,7 @@ def test_a_refused_field_is_left_out_and_stays_out(mode: str) -> None:
         ),
     ],
 )
-def test_what_cannot_be_translated(fields: dict[str, Any], words: str) -> None:
+def test_untranslatable_requests(fields: dict[str, Any], words: str) -> None:
     async def scenario() -> None:
         async with staged(good, "a@x", made=gemini) as stage:
             document = {

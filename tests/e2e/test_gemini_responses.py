@@ -1,4 +1,4 @@
-"""What a Gemini upstream responds, through the whole gateway: good ends, bad ends, and none made up."""
+"""Responses of a Gemini upstream, through the whole gateway: good ends, bad ends, and no invented ones."""
 
 from typing import Any
 

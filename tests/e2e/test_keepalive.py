@@ -48,7 +48,7 @@ def settings(*accounts: Any, url: str, ping_after: float = 15.0) -> Any:
 
 
 async def receive_stream(g: Running, version: str = "1.1") -> list[tuple[int, bytes]]:
-    """What a client reads off its connection until that closes, and after how many seconds."""
+    """Return what a client reads from its connection until that closes, each with its time in seconds."""
     body = orjson.dumps(ask(stream=True))
     client = await g.connect()
     head = f"POST /v1/messages HTTP/{version}\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {len(body)}"
@@ -168,7 +168,7 @@ def test_pings(script: list[Step], expected: str, version: str) -> None:
             up.script(script)
             pieces = await receive_stream(g, version)
             if version == "1.1":
-                # Who gets no chunks can be pinged inside one of the upstream's.
+                # A client without chunked framing can be pinged inside one of the upstream's chunks.
                 assert story(pieces) == expected
             assert payload_of(pieces).replace(b":\n\n", b"") == PAYLOAD
             assert " 200 ok " in g.lines[-1]

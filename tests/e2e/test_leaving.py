@@ -248,7 +248,7 @@ def test_leaving_while_connecting(how: str, leave: Leave) -> None:
 
 
 def test_back_pressure_of_a_client_that_reads_nothing() -> None:
-    """What waits in the gateway is bounded, and all of it arrives once the client reads on."""
+    """The gateway's buffers are bounded, and all bytes arrive once the client reads on."""
 
     async def scenario() -> None:
         async with ScriptedUpstream() as up, running(config(upstream(up.url, "a@x"))) as g:

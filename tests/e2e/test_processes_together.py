@@ -1,4 +1,4 @@
-"""What one process of several learns, the others act on: two gateways and a hub in this process, and real workers."""
+"""Several processes act on each other's news: two gateways and a hub in this process, and real workers."""
 
 import asyncio
 import os

@@ -98,7 +98,7 @@ def assert_good(seen: dict[str, Any]) -> None:
     for tools in (seen["tools"], seen["streamed_tools"]):
         assert tools["stop_reason"] == "tool_use"
         assert tools["input"]["command"] == "echo hi"
-        assert "hi from the shell" in tools["answer"]
+        assert "hi from the shell" in tools["text"]
     assert seen["counted"] > 0
     assert set(seen["models"]) <= set(MODELS)
     assert len(seen["models"]) > 2, "the second page was fetched"

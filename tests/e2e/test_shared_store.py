@@ -42,7 +42,6 @@ def soon(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def section(store: StoreServer, **fields: Any) -> Sharing:
-    """What gateways of one test share, sealed."""
     secret = Secret("a secret of 16 or more")
     return Sharing(url=Secret(store.url), prefix=f"e2e-{next(numbers)}:", secret=secret, **fields)
 
@@ -223,7 +222,7 @@ async def test_kill_9_of_the_store_fails_no_request(own_store: StoreServer) -> N
         done.set()
         await asyncio.gather(*tasks)
         assert set(statuses) == {200}
-        # What the empty store was filled with is enough for one that comes later.
+        # The entries of the refilled store are enough for a gateway that starts later.
         async with gateways(made[0].gateway.runtime.config, 1) as (late,):
             up.requests.clear()
             for number in range(10):

@@ -1,4 +1,4 @@
-"""Who may come in: hosts, origins and keys, as tables, and over sockets what a refused client gets."""
+"""Access: hosts, origins and keys, as tables, and over sockets the responses to refused clients."""
 
 from collections.abc import Callable, Sequence
 from functools import partial

@@ -160,7 +160,7 @@ async def test_explanation_for_every_preset(preset: str) -> None:
         check(report, await sent(g, *request), orjson.loads(g.lines[-1]))
 
 
-# What becomes of a request whose accounts are not all well.
+# Requests whose accounts are partly closed.
 
 
 async def explain(g: InMemory, **fields: Any) -> Any:
@@ -303,7 +303,7 @@ async def test_warmups_with_reasons(document: Any, intercept: Intercept, interce
         assert (request is None) is intercepted
 
 
-# Whose conversation it is.
+# The conversation of a request.
 
 
 @pytest.mark.parametrize(

@@ -193,7 +193,7 @@ class Others(Sharing):
         own = self.provided[kind]()
         other: Any = orjson.loads(own)
         other["process"] += " too"
-        # What one itself provides may be among them.
+        # The process's own part may be among them.
         parts: Any = 7 if self.crash else [orjson.dumps(other), b"junk", own]
         reply(parts)
 

@@ -153,7 +153,7 @@ async def test_unknown_model(id: str) -> None:
         assert response.message == f"model: {id} is not served here; GET /v1/models shows what is"
 
 
-async def test_exact_names_and_what_upstreams_list() -> None:
+async def test_exact_names_and_listed_models() -> None:
     listing = {
         "data": [
             {"id": "glm-4.7", "display_name": "GLM 4.7"},

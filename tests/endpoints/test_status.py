@@ -32,7 +32,7 @@ def from_afar(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def statuses(g: Running, **headers: str) -> tuple[int, int, int]:
-    """What the page, the document and an action respond with."""
+    """Return the statuses of the page, the document and an action."""
     return (
         (await g.get("/status", **headers)).status,
         (await g.get("/status.json", **headers)).status,

@@ -18,7 +18,7 @@ FRAMING = ("content-length", "transfer-encoding", "connection")
 
 @dataclass
 class Response:
-    """What the sound gateway responds, to be spoilt."""
+    """Responses of the sound gateway, to be spoilt."""
 
     status: int
     headers: Headers
@@ -34,7 +34,7 @@ async def as_it_is(request: Received, response: Response) -> Response:
 
 @dataclass
 class Fault:
-    """What is wrong with a gateway."""
+    """The fault of a gateway."""
 
     request: Callable[[Received], Received] = field(default=lambda request: request)
     response: Spoil = as_it_is
@@ -69,7 +69,7 @@ def changing(change: Callable[[bytes], bytes]) -> Fault:
 
 
 def responding(status: int, body: bytes = b"", when: str = "", **headers: str) -> Fault:
-    """Requests for targets with these words get a response of its own."""
+    """Requests for targets with these words get a separate response."""
 
     async def spoil(request: Received, response: Response) -> Response:
         if when not in f"{request.method} {request.target}":
@@ -100,7 +100,7 @@ REWRITES_ERRORS = Fault(response=_rewritten)
 
 
 class BrokenGateway:
-    """Listens on a port of its own, in front of a gateway."""
+    """Listens on its own port, in front of a gateway."""
 
     def __init__(self, gateway: GatewayAddress, fault: Fault) -> None:
         self._gateway = gateway

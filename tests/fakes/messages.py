@@ -44,7 +44,7 @@ class Sleep:
 
 Step = bytes | Close | Reset | Stall | Sleep | Until
 Script = Iterable[Step]
-"""A generator also learns, by being asked for more, that the peer is still there."""
+"""A generator that is resumed knows that the peer is still there."""
 
 
 @dataclass
@@ -75,7 +75,7 @@ class Received:
 def json_response(
     status: int, document: object, headers: Iterable[tuple[str, str]] = (), *, close: bool = False
 ) -> list[Step]:
-    """A JSON answer with Content-Length."""
+    """Return a JSON response with Content-Length."""
     body = document if isinstance(document, bytes) else orjson.dumps(document)
     lines = [f"HTTP/1.1 {status} X", "content-type: application/json", f"content-length: {len(body)}"]
     lines += [f"{name}: {value}" for name, value in headers]
@@ -201,7 +201,7 @@ class ScriptedUpstream:
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def stop(self) -> None:
-        await settle(10)  # a server that is closed would leave open what it has just accepted
+        await settle(10)  # a server that is closed would leave open a connection it has just accepted
         self._server.close()
         for task in list(self._tasks):
             task.cancel()
@@ -213,7 +213,7 @@ class ScriptedUpstream:
         return f"http://127.0.0.1:{self.port}"
 
     def script(self, *scripts: Script) -> None:
-        """What comes next."""
+        """Replace the scripts for the next requests."""
         self.scripts = deque(scripts)
 
     def _next(self, request: Received) -> Script:

@@ -1,4 +1,4 @@
-"""How a contract is fuzzed: a few examples, always the same, in the suite; new ones for as long as `make fuzz` says."""
+"""How a contract is fuzzed: a few fixed examples in the suite; new ones for as long as `make fuzz` runs."""
 
 import asyncio
 import os
@@ -20,7 +20,7 @@ EXAMPLES = 1000
 
 
 def fuzz(contract: Callable[..., None], *strategies: st.SearchStrategy[Any]) -> None:
-    """Hold a contract to examples of the strategies: as many as other tests are, or as fit into SECONDS."""
+    """Hold a contract to examples of the strategies: as many as in other tests, or as fit into SECONDS."""
     ends = time.monotonic() + SECONDS
     chosen = settings(derandomize=not SECONDS, suppress_health_check=list(HealthCheck))
     if SECONDS:

@@ -1,5 +1,5 @@
-"""A configuration file, whatever its text: it is refused with mistakes in words, or it is one that `gateway check`
-shows and a gateway is built from. No secret is in the words, in what is shown, or in a repr."""
+"""A configuration file with any text: it is refused with messages, or it is one that `gateway check`
+shows and a gateway is built from. No secret is in a message, in the shown text, or in a repr."""
 
 from gateway.app import Gateway
 from gateway.config import Config, ConfigError, parse

@@ -1,4 +1,4 @@
-"""An event stream, whatever its bytes and however they are cut into reads: the decoder gives the events that the
+"""An event stream with any bytes, cut into any reads: the decoder gives the events that the
 standard's own words give for the whole text."""
 
 from gateway.messages.sse import Event, EventDecoder

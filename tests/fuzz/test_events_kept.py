@@ -1,4 +1,4 @@
-"""What the decoder of an event stream must keep, the unfinished event's data and line, never exceeds its limit.
+"""The memory of the event decoder, for the incomplete event's data and line, never exceeds its limit.
 ValueError alone is raised, and only for an event or a line above the limit; without one the events are those of the
 standard."""
 
@@ -13,7 +13,7 @@ LIMIT = 24
 
 
 def unfinished(sent: bytes) -> int:
-    """Bytes that cannot be let go of yet: the data of the event that is not complete, and its last line."""
+    """Bytes that cannot be released yet: the data of the incomplete event, and its last line."""
     *lines, last = re.sub(rb"\r\n?", b"\n", sent).rpartition(b"\n\n")[2].split(b"\n")
     return len(last) + sum(len(line) - len(b"data: ") for line in lines if line.startswith(b"data: "))
 

@@ -1,4 +1,4 @@
-"""An upstream's streamed response, whatever its bytes: no exception, and the attempt hears one end. What the client got
+"""An upstream's streamed response with any bytes: no exception, and the attempt gets one end. What the client got
 by then is nothing, or a response that h11 reads: whole if it ended well, and else with an error among its events, or
 cut so that it is not taken for whole."""
 

@@ -1,5 +1,5 @@
-"""What each cure makes of any request that was read can be sent, and is cured of nothing more. The request itself stays
-what it was, and keeps its model, its tools' schemas and the number of its messages, but for those that are emptied."""
+"""The result of each cure of any valid request can be sent, and needs no further cure. The request itself stays
+unchanged, and keeps its model, its tools' schemas and the number of its messages, except those that are emptied."""
 
 import json
 from typing import Any

@@ -60,7 +60,7 @@ def test_histories_for_gemini() -> None:
 
 
 def ignore(warning: str) -> None:
-    """Say nothing."""
+    """Discard a warning."""
 
 
 def schema_contract(seed: int, form: Form) -> None:

@@ -1,4 +1,4 @@
-"""A model's name that is put in place of the one that was asked for changes the model's value, and no other."""
+"""A replaced model name changes the value of `model`, and no other."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""A client's body, whatever its bytes: it is refused with a 400 in words, or read as Python's own JSON reader reads
+"""A client's body with any bytes: it is refused with a 400 and a message, or read as Python's own JSON reader reads
 it. Then nothing that looks at the request raises or changes it."""
 
 import json

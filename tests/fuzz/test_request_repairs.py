@@ -1,5 +1,5 @@
-"""What the repairs make of any history that was read, with its thinking or without, can be sent, is read again as it
-was sent, and needs no repair. The history itself stays what it was."""
+"""The repaired form of any valid history, with its thinking or without, can be sent, is read again as it
+was sent, and needs no repair. The history itself stays unchanged."""
 
 import json
 

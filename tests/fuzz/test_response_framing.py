@@ -19,7 +19,7 @@ def test_h11_reads_the_same() -> None:
     fuzz_in_loop(contract, RESPONSES, CUTS, METHODS)
 
 
-async def test_what_is_whole_is_taken_and_what_is_cut_is_not() -> None:
+async def test_whole_responses_are_accepted_and_cut_ones_are_not() -> None:
     """Else it would do to refuse everything."""
     assert (await responded([GOOD]))[0] == by_h11(GOOD, "GET")[0] == (200, b"hello")
     assert (await responded([GOOD[:-1]]))[0] is by_h11(GOOD[:-1], "GET")[0] is None

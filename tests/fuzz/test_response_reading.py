@@ -1,5 +1,5 @@
-"""An upstream's response, whatever its bytes: no exception, and its receiver hears one end, good or bad, with nothing
-behind it. The end and the payload are the same however the bytes were cut, and for who wants the framing, too."""
+"""An upstream's response with any bytes: no exception, and its receiver gets one end, good or bad, with nothing
+after it. The end and the payload are the same for any cuts, and for a receiver that wants the framing, too."""
 
 from tests.fuzz.fuzz import fuzz_in_loop
 from tests.support.driven import responded

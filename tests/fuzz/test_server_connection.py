@@ -1,5 +1,5 @@
-"""A client's connection, whatever its bytes and however they are cut into reads: each request that was accepted gets
-one response, in order; a refusal is the last thing said, and there the connection ends. Nothing raises or is left."""
+"""A client's connection with any bytes, cut into any reads: each request that was accepted gets
+one response, in order; after a refusal nothing is sent, and the connection ends. Nothing raises or is left."""
 
 from tests.fuzz.fuzz import fuzz_in_loop
 from tests.support.driven import visit

@@ -1,4 +1,4 @@
-"""A response that is made here of an upstream's bytes, whatever they are, has the grammar of events: one start, blocks
+"""A response that is translated from an upstream's bytes of any kind has the grammar of events: one start, blocks
 one after the other, and one end. It ends as a message only if the upstream's response ended well."""
 
 import orjson

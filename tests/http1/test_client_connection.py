@@ -258,7 +258,7 @@ async def test_response_head_size_limit(size: int, note: str) -> None:
 # Sending.
 
 
-async def test_what_goes_out() -> None:
+async def test_bytes_that_are_sent() -> None:
     talk = Talk()
     assert repr(talk.connection) == "<ClientConnection [http://up, ACTIVE, Request Count: 1]>"
     await talk.upstream(FIVE + b"hello")

@@ -58,8 +58,6 @@ class Echoing:
 
 
 class Responses:
-    """What came back on a connection."""
-
     def __init__(self, raw: bytes) -> None:
         self.statuses: list[int] = []
         self.continues = 0

@@ -43,7 +43,7 @@ class Loop(asyncio.SelectorEventLoop):
 
 
 Story = list[tuple[str, float, list[float], int]]
-"""What is done, when, the timers armed since the beginning, and how often the deadline went off."""
+"""The action, its time, the timers armed since the beginning, and how often the deadline went off."""
 
 STORIES: dict[str, Story] = {
     "it goes off once": [

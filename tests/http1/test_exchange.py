@@ -143,7 +143,7 @@ LENGTH = b"content-length: 5"
         (broken_at_once, "GET", "1.1", True, head(CHUNKED, KEPT), False),
     ],
 )
-async def test_what_goes_out(
+async def test_bytes_that_are_sent(
     how: Callable[[Exchange], None], method: str, version: str, persistent: bool, sent: bytes, stays: bool
 ) -> None:
     line = Line(persistent)

@@ -160,7 +160,7 @@ Reading = tuple[object, object, Headers, str]
 
 
 def h11_reading(raw: bytes) -> Reading | None:
-    """What h11 alone reads; None for a head that it refuses."""
+    """Return the head as h11 alone reads it; None for a head that it refuses."""
     connection = h11.Connection(h11.CLIENT if is_response(raw) else h11.SERVER, 100_000)
     if is_response(raw):
         connection.send(h11.Request(method="GET", target="/", headers=[(b"host", b"a")]))

@@ -78,7 +78,6 @@ async def exchange_of(desk: Desk) -> Exchange:
 
 
 async def ended(client: Client) -> bytes:
-    """What still came until the end."""
     async with asyncio.timeout(5):
         try:
             return await client.reader.read()
@@ -263,7 +262,7 @@ async def test_aborting() -> None:
     assert desk.notes[-1] == "end /later gone"
 
 
-# What only real sockets show.
+# Tests that need real sockets.
 
 
 def reset(client: Client) -> None:
@@ -328,7 +327,7 @@ async def test_write_timeout_spares_slow_readers(tls: Tls, secure: bool) -> None
     async with serving(desk, limits, tls.server if secure else None) as (server, port):
         with await asyncio.to_thread(small_socket, port, tls.client if secure else None) as ours:
             ours.sendall(GET)
-            # What the client reads in that time is far less than what lets a kernel accept more bytes.
+            # The bytes read in that time are far fewer than those after which a kernel accepts more.
             for _ in range(12):
                 await asyncio.sleep(0.03)
                 assert await asyncio.to_thread(ours.recv, 2**15)

@@ -39,7 +39,7 @@ class Visit:
 
     @property
     def state(self) -> str:
-        """What the connection shows of itself."""
+        """Return the state in the connection's `repr`."""
         return re.sub(r"<ServerConnection \[(.*)\]>", r"\1", repr(self.connection))
 
 
@@ -222,7 +222,7 @@ TRANSCRIPTS: dict[str, tuple[Transcript, str]] = {
     "TLS where plain HTTP is spoken": ([(b"\x16\x03\x01\x02\x00\x01\x00\x01", SPEAKS_TLS)], "LINGER"),
     "TLS with what looks like a head's end": ([(b"\x16\x03\x01\x02\r\n\r\n", SPEAKS_TLS)], "LINGER"),
     "HTTP/2 gets no response": ([(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"")], "HEAD"),
-    # What cannot become a head is not waited for.
+    # Bytes that cannot become a head are refused at once.
     "HTTP/2 in two reads": ([(b"PRI * HTTP/2.0\r", b""), (b"\n", b"")], "HEAD"),
     "a blank before anything": ([(b" ", BLANK)], "LINGER"),
     "one empty line and half another": ([(b"\r\n", b""), (b"\r", BLANK)], "LINGER"),
@@ -617,7 +617,7 @@ async def test_a_body_that_is_refused_while_pieces_wait(body: bytes, message: by
     assert (visit.state, visit.wire.reading) == ("LINGER", True)
 
 
-def test_a_body_falls_silent_when_its_pieces_are_read() -> None:
+def test_body_timeout_starts_after_the_last_piece() -> None:
     async def visit() -> float:
         visit = Visit()
         visit.feed(SMALL_CHUNKS[:-5])

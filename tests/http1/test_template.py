@@ -42,7 +42,7 @@ from tests.http1.heads import (
 
 
 class Shared:
-    """What the connections of a server share."""
+    """State shared by the connections of a server."""
 
     template: HeadTemplate[RequestFacts] | None = None
 
@@ -141,7 +141,7 @@ def test_another_constant_line_is_another_template(line: bytes) -> None:
     assert_warm_equals_cold(head(*REQUEST), head(*other))
 
 
-# What makes no difference.
+# Lines that do not matter.
 
 
 def is_refusal(read: object) -> bool:
@@ -285,7 +285,7 @@ def test_connections_that_were_made_before_any_head_came_share_its_template() ->
         ),
         *(b"Content-Length:5", b"Content-Length: 5 ", b"X-Token:", b"X-Note:Bearer s3cret"),
         b"X-Long: " + b"x" * MAX_HEAD,
-        # What decides about the message, and would be a hole.
+        # Lines that decide about the message, and would vary.
         *(b"Connection: keep-alive, key=s3cret", b"Connection: Bearer s3cret"),
     ],
 )

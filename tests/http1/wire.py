@@ -19,13 +19,12 @@ class Desk:
 
     def __init__(self) -> None:
         self.notes: list[str] = []
-        """What happened, in order."""
         self.received: list[tuple[str, str, bytes]] = []
         """Method, target and body of each complete request."""
         self.later: list[Exchange] = []
         self.refusal = b"no"
         self.fails = ""
-        """What raises once it has been noted: accept, serve, writable or end."""
+        """The callbacks that raise after they were recorded: accept, serve, writable or end."""
         self.respond: Callable[[Exchange, bytes], None] = lambda exchange, body: exchange.respond(200, body)
 
     def note(self, what: str, more: str = "") -> None:

@@ -1,4 +1,4 @@
-"""What the package's tests share: requests of real clients, a short way to write a history, strategies for odd ones."""
+"""Shared by the package's tests: requests of real clients, a short way to write a history, strategies for odd ones."""
 
 import json
 from pathlib import Path

@@ -418,7 +418,7 @@ CASES: list[tuple[str, str, dict[str, Any], dict[str, Any] | None]] = [
 
 
 @pytest.mark.parametrize(("name", "detail", "before", "after"), CASES)
-def test_what_a_cure_makes_of_a_request(
+def test_effects_of_cures(
     name: str, detail: str, before: dict[str, Any], after: dict[str, Any] | None
 ) -> None:
     check(name, detail, before, after)

@@ -281,7 +281,7 @@ def test_documents_differ_where_the_path_leads(before: Any, after: Any) -> None:
     path = first_difference(before, after)
     assert (path is None) is (json.dumps(before, sort_keys=True) == json.dumps(after, sort_keys=True))
     for step in (path or "").split(".") if path else ():
-        # What leads there has the same type in both; the last step may be missing in one.
+        # The parents have the same type in both; the last step may be missing in one.
         assert type(before) is type(after)
         if isinstance(before, dict):
             before, after = before.get(step), after.get(step)

@@ -88,7 +88,7 @@ HISTORIES: list[tuple[list[dict[str, Any]], set[str]]] = [
 
 
 @pytest.mark.parametrize(("messages", "due"), HISTORIES)
-def test_what_a_history_needs(messages: list[dict[str, Any]], due: set[str]) -> None:
+def test_repairs_that_a_history_needs(messages: list[dict[str, Any]], due: set[str]) -> None:
     assert needed_repairs({"messages": messages}) == due
 
 
@@ -109,7 +109,7 @@ def test_what_a_history_needs(messages: list[dict[str, Any]], due: set[str]) -> 
         (MARK, {"cache_control"}),
     ],
 )
-def test_what_the_fields_need(fields: dict[str, Any], due: set[str]) -> None:
+def test_repairs_that_fields_need(fields: dict[str, Any], due: set[str]) -> None:
     assert needed_repairs({"messages": [], **fields}) == due
 
 
@@ -241,7 +241,7 @@ def test_repairs_that_are_not_named_would_change_nothing(
 
 
 @given(ordinary(), st.sampled_from(["", "gemini:"]))
-def test_each_repair_alone_finds_only_what_was_seen(document: dict[str, Any], own_mark: str) -> None:
+def test_repairs_that_are_not_needed_change_nothing_alone(document: dict[str, Any], own_mark: str) -> None:
     due = needed_repairs(document, own_mark)
     for name in ALL - due:
         assert repaired_by_all(document, frozenset({name}), own_mark) == (document, ())

@@ -131,7 +131,7 @@ def conversations(draw: st.DrawFn) -> tuple[list[dict[str, Any]], list[int]]:
 
 
 @given(conversations(), st.sampled_from([USUAL, EVERY]))
-def test_what_an_upstream_has_seen_of_a_conversation_stays_the_same(
+def test_earlier_turns_stay_the_same_after_repairs(
     conversation: tuple[list[dict[str, Any]], list[int]], names: frozenset[str]
 ) -> None:
     messages, lengths = conversation

@@ -1,4 +1,4 @@
-"""What a small request costs in this package when it needs nothing: counted, so it is the same on every machine."""
+"""The calls of a small request without repairs in this package: counted, so they are the same on every machine."""
 
 from typing import Any
 

@@ -336,7 +336,7 @@ def test_repr_shows_the_state() -> None:
         (lambda w: w.finish("end_turn", {}), False),
     ],
 )
-def test_content_is_what_a_client_would_miss(call: Calls, expected: bool) -> None:
+def test_has_content(call: Calls, expected: bool) -> None:
     w = writer()
     call(w)
     assert w.has_content is expected
@@ -349,7 +349,7 @@ def test_input_without_a_call_is_a_mistake_of_the_caller() -> None:
         w.tool_input("{}")
 
 
-def test_what_orjson_cannot_write_is_written() -> None:
+def test_values_that_orjson_refuses_are_written() -> None:
     w = writer()
     w.text("\ud83d")
     w.block({"type": "tool_use", "id": "t1", "name": "Read", "input": {"n": 2**70}})
@@ -360,7 +360,7 @@ def test_what_orjson_cannot_write_is_written() -> None:
     assert events[5]["delta"]["partial_json"] == '{"n":1180591620717411303424}'
 
 
-def test_a_take_gives_what_came_since_the_last() -> None:
+def test_take_returns_bytes_since_the_last_take() -> None:
     w = writer()
     w.ping()
     assert w.take() == PING

@@ -90,7 +90,7 @@ def text(text: Any) -> dict[str, Any]:
 
 
 def tokens(content: Any) -> int:
-    """What content adds to a request."""
+    """Return the tokens that content adds to a request."""
     return estimate(request(content)) - estimate(request(""))
 
 

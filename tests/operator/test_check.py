@@ -103,7 +103,7 @@ def test_models_that_no_upstream_serves() -> None:
     ]
 
 
-def test_who_serves_a_model_in_which_order() -> None:
+def test_upstreams_of_a_model_in_order() -> None:
     config = Config(models={"haiku": "second/small", "any": "exact"}, upstreams=(SECOND, FIRST))
     assert describe_model(config, "claude-opus-5") == (
         True,

@@ -57,7 +57,7 @@ def hostile() -> ArgumentParser:
 
 
 def completed(shell: str, text: str, directory: Path, *lines: str) -> list[str]:
-    """What a shell in this directory, with this script, shows for each line and two tabs."""
+    """Return the completions that a shell in this directory, with this script, shows for each line and two tabs."""
     (directory / "script").write_text(text)
     if shell == "fish":
         return [_complete_in_fish(line, directory) for line in lines]

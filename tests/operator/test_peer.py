@@ -34,7 +34,7 @@ async def test_address_and_key_from_the_configuration() -> None:
         assert "canary-key" not in repr(peer)
 
 
-async def test_a_certificate_of_its_own_is_trusted(tmp_path: Path) -> None:
+async def test_the_configured_certificate_is_trusted(tmp_path: Path) -> None:
     tls = certificate(tmp_path, "127.0.0.1")
     async with running(config(server={"tls": tls})) as g:
         peer = peer_for(g.gateway.runtime.config, g.gateway.runtime.base_url)

@@ -45,7 +45,7 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def started(capfd: pytest.CaptureFixture[str], script: str, *options: str) -> tuple[int, str]:
-    """What a shell's script behind the gateway ends with and prints."""
+    """Run a shell script behind the gateway; return its exit code and output."""
     code = cli.main(["run", *(options or ("--demo",)), "--", "/bin/sh", "-c", script])
     out, err = capfd.readouterr()
     assert err == ""
@@ -335,8 +335,6 @@ for line in lines():
 
 
 class Screen:
-    """What a terminal shows, and the keys that are pressed."""
-
     def __init__(self, descriptor: int) -> None:
         self.descriptor = descriptor
         self.shown = ""

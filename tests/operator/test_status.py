@@ -105,7 +105,7 @@ async def test_disable_enable_and_clear(capsys: pytest.CaptureFixture[str]) -> N
             assert await run(g, command, place) == 0
             assert capsys.readouterr().out == f"{expected}\n"
         assert [one.disabled for one in g.gateway.runtime.scheduler.snapshot(0.0)] == [True, False]
-        # What an operator has turned off needs no operator.
+        # A disabled account does not count as a fault.
         assert await run(g, "status") == 0
         assert " disabled " in capsys.readouterr().out
         assert await run(g, "clear", "gone") == 1

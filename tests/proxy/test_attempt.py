@@ -65,7 +65,7 @@ async def test_a_token_that_was_refreshed_is_in_the_next_head() -> None:
 
 
 @pytest.mark.parametrize("stream", [False, True])
-async def test_a_request_id_where_the_upstream_gives_none(stream: bool) -> None:
+async def test_request_id_without_the_upstreams(stream: bool) -> None:
     head = SSE_HEAD.replace(b"request-id: req_upstream\r\n", b"")
     async with in_memory(config(upstream(URL))) as stage:
         script: Script = [head + chunked(text_events())] if stream else json_response(200, message())
@@ -167,7 +167,7 @@ async def test_an_unknown_content_encoding() -> None:
         assert stage.requests[0].wire.is_closing()
 
 
-# What came of it.
+# Outcomes.
 
 
 @pytest.mark.parametrize(

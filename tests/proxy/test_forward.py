@@ -331,7 +331,7 @@ async def test_token_count_is_estimated_without_a_free_account() -> None:
 
 
 def pinged(*scripts: Script, accounts: str = "a", target: str = "/v1/messages") -> tuple[Response, str]:
-    """What a streaming client gets that is pinged after each silent second, and the request's line."""
+    """Return the bytes that a streaming client gets, pinged after each silent second, and the request's log line."""
 
     async def scenario() -> tuple[Response, str]:
         settings = one(*(f"{name}@x" for name in accounts), stream=Stream(ping_after=1.0))
@@ -418,7 +418,7 @@ def test_a_count_is_not_pinged() -> None:
     assert (response.status, response.document) == (200, {"input_tokens": 1})
 
 
-# What cannot be encoded.
+# Requests that cannot be encoded.
 
 
 def refuse(*_: object, **__: object) -> Any:

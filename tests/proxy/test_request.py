@@ -363,7 +363,7 @@ async def test_a_refusal_is_no_crash() -> None:
     assert (line["status"], line["outcome"], line["error"]) == (404, "refused", "not here")
 
 
-# What follows from its head.
+# Facts from its head.
 
 
 @pytest.mark.parametrize("session", ["", "session-1"])

@@ -79,7 +79,7 @@ KEPT: list[tuple[list[bytes], bytes]] = [
     # A name may hold a percent sign, and this one is a secret's.
     ([b"anthropic-%b-token: %d"], b"anthropic-%b-token: %d\r\nrequest-id: req_ours\r\n"),
     # None of these heads has a template.
-    # What Connection names is of this hop.
+    # Fields named in Connection concern this hop only.
     ([b"Connection: close, Anthropic-Hop", b"anthropic-hop: 1"], b"request-id: req_ours\r\n"),
     ([b"request-id:x"], b"request-id: x\r\n"),
     ([b"retry-after: 1 "], b"retry-after: 1\r\nrequest-id: req_ours\r\n"),
@@ -155,7 +155,7 @@ def test_a_masked_account(account: str, shown: str) -> None:
         ("none", b""),
     ],
 )
-def test_who_served_a_request(expose: Any, expected: bytes) -> None:
+def test_headers_that_name_the_account(expose: Any, expected: bytes) -> None:
     assert routing_lines(Server(expose=expose), "work@example.com", "glm-4.7") == expected
     assert routing_lines(Server(expose=expose), "", "glm-4.7") == b""
     assert (shown_account(Server(expose=expose), "a@x") == "") is (expose == "none")

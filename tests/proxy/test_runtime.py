@@ -1,4 +1,4 @@
-"""What a configuration builds: estimates that are corrected, and a `repr` without secrets."""
+"""The runtime of a configuration: estimates that are corrected, and a `repr` without secrets."""
 
 import orjson
 import pytest
@@ -74,7 +74,7 @@ def test_the_models_that_are_watched_are_bounded(runtime: Runtime) -> None:
     assert f"m{3 * Correction.MAX_MODELS - 1}" in runtime.estimated
 
 
-def test_who_serves_a_model(runtime: Runtime) -> None:
+def test_targets_of_a_model(runtime: Runtime) -> None:
     (target,) = runtime.targets("m")
     assert (target.upstream, target.account, target.wire_model) == ("up", "a@x", "m")
     assert target.lines == b"x-account-email: a@x\r\nx-mapped-model: m\r\n"

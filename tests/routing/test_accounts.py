@@ -1,4 +1,4 @@
-"""What stands in a target's way, and how much of it is remembered."""
+"""The conditions that close a target, and bounds on their memory."""
 
 from gateway.routing.accounts import MAX_MODELS
 from gateway.routing.circuit_breaker import PROBE_PATIENCE

@@ -55,7 +55,7 @@ def test_the_configuration_states_cures_and_turns_some_off() -> None:
     assert memory.remembered(0.0)[0] == Remembered("a", "", Cure("user_id"), float("inf"))
 
 
-def test_a_reload_keeps_what_was_learnt() -> None:
+def test_a_reload_keeps_cures() -> None:
     old, new = CureMemory(), CureMemory()
     new.adopt(old)
     assert not new.active

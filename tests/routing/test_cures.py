@@ -161,7 +161,7 @@ OF_MODELS: list[tuple[dict[str, Any], str, str, str]] = [
 
 
 @pytest.mark.parametrize(("sent", "message", "name", "detail"), OF_MODELS)
-def test_a_refusal_of_what_another_model_takes(
+def test_a_refusal_of_a_parameter_of_another_model(
     sent: dict[str, Any], message: str, name: str, detail: str
 ) -> None:
     failure = refused(400, message)

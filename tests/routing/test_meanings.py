@@ -1,4 +1,4 @@
-"""What a failure is about: by its kind and status, with hints, and in which order signals speak."""
+"""The meaning of a failure: by its kind and status, with hints, and the order of signals."""
 
 import orjson
 import pytest

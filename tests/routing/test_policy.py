@@ -1,4 +1,4 @@
-"""What follows each meaning: the table, row by row."""
+"""The consequences of each meaning: the table, row by row."""
 
 import pytest
 

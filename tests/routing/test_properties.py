@@ -79,7 +79,7 @@ def free(scheduler: Scheduler, targets: dict[str, Target], sent: Sent) -> set[st
 
 @given(failure=failures, document=st.sampled_from(DOCUMENTS), twice=st.booleans())
 @example(Failure(kind=FailureKind.CONNECT), DOCUMENTS[0], True)
-def test_a_failure_changes_the_health_of_what_its_meaning_names_only(
+def test_a_failure_changes_only_what_its_meaning_names(
     failure: Failure, document: dict[str, Any], twice: bool
 ) -> None:
     scheduler = Scheduler(cast("A B / C"))

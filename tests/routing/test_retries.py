@@ -1,4 +1,4 @@
-"""What follows a failure, by transcripts: what happened, and what came next."""
+"""Decisions after a failure, as transcripts: outcomes, and the next step."""
 
 import pytest
 

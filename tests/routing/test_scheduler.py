@@ -179,7 +179,7 @@ def test_which_targets_a_failure_cools_down(outcomes: str, expected: tuple[bool,
     assert tuple(shut(scheduler, target) > 0.0 for target in everyone) == expected
 
 
-def test_a_success_ends_what_it_shows_to_be_over() -> None:
+def test_which_cool_downs_a_success_ends() -> None:
     scheduler, cast_ = made("A")
     target = cast_["A"]
     other, third = (scheduler.targets([Candidate("a", name, 0)])[0] for name in ("other", "third"))
@@ -315,7 +315,7 @@ def test_a_disabled_account_is_an_error_for_the_operator() -> None:
 
 
 def adopted(old: Scheduler, names: str) -> tuple[Scheduler, dict[str, Target]]:
-    """What a reload makes of `old`."""
+    """Return a scheduler that takes over from `old` as at a reload, and its targets."""
     upstreams = cast(names)
     new = Scheduler(upstreams)
     new.adopt(old)

@@ -1,4 +1,4 @@
-"""What a request uses, as far as a refusal may be about it."""
+"""The features of a request that a refusal may be about."""
 
 from typing import Any
 

@@ -119,7 +119,7 @@ SPEAKS: list[tuple[int, Any, str]] = [
 
 
 @pytest.mark.parametrize(("status", "error", "rule"), SPEAKS)
-def test_what_a_failure_is_about(status: int, error: Any, rule: str) -> None:
+def test_meaning_of_error_messages(status: int, error: Any, rule: str) -> None:
     assert meaning_of(refused(status, error), WALL, wire_model=MODEL).rule.name == rule
 
 

@@ -167,7 +167,7 @@ class Request:
 
     @property
     def retries(self) -> Retries:
-        """What follows a failure, made when it is first needed."""
+        """The request's retries, made when they are first needed."""
         if self._retries is None:
             self._retries = Retries(
                 self.scheduler, self.targets, self.conversation, self.retry, self.random, self.sent

@@ -33,7 +33,7 @@ def test_arbitrary_bytes_are_ignored(data: bytes, behind_mark: bool) -> None:
     assert sealed().unwrap(data) is None
 
 
-def test_a_message_cut_short_is_none() -> None:
+def test_a_truncated_message_is_refused() -> None:
     message = Envelopes(ME, None).wrap([b"one", b"two"])
     whole = {len(Envelopes(ME, None).wrap([b"one"])), len(Envelopes(ME, None).wrap([]))}
     for size in set(range(len(message))) - whole:

@@ -297,7 +297,7 @@ async def test_unread_news_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
             assert not peer.outbox._news
 
 
-async def test_a_worker_that_stood_still_learns_what_it_has_missed(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_stuck_worker_gets_missed_news(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(frames, "ROOM", 100_000)
     async with office(1) as made:
         ours, theirs = socket.socketpair()
@@ -398,7 +398,7 @@ async def test_a_frame_without_an_end_ends_the_connection() -> None:
 
 
 @pytest.mark.parametrize("unread", [False, True])
-async def test_a_worker_whose_parent_is_gone_goes_on_alone(unread: bool) -> None:
+async def test_a_worker_without_its_parent_continues_alone(unread: bool) -> None:
     mine, theirs = socket.socketpair()
     sharing = Sharing(theirs)
     if not unread:

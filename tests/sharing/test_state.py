@@ -127,7 +127,7 @@ def test_a_failed_probe_is_shared() -> None:
     assert here.shut("A") == there.shut("A") == 3600.0
 
 
-def test_a_probe_of_what_is_not_shut_here_changes_nothing() -> None:
+def test_a_remote_probe_without_a_cool_down_changes_nothing() -> None:
     together, here, there = team("A")
     here.fails("A", "429 retry-after=9")
     here.news.clear()
@@ -260,7 +260,7 @@ def test_remote_bindings_are_bounded() -> None:
     assert [len(each) for each in kept] == [MAX_CONVERSATIONS] * 2
 
 
-# What else there is to know.
+# Other facts.
 
 
 def test_a_signature_given_here_is_known_there() -> None:

@@ -42,7 +42,7 @@ def soon(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Known(SharedState):
-    """What a process knows, as far as a transport is concerned: the later end wins."""
+    """The facts of a process, as far as a transport is concerned: the later end wins."""
 
     def __init__(self) -> None:
         super().__init__(time.monotonic, time.time)
@@ -398,7 +398,7 @@ async def test_an_internal_error_is_logged_and_does_not_end_the_sharing(store_se
 # How stores are set up.
 
 
-async def test_a_user_who_may_do_only_what_is_needed(own_store: StoreServer) -> None:
+async def test_minimal_store_permissions(own_store: StoreServer) -> None:
     """No CLIENT, no HELLO, no SELECT: and a password with every character that a URL cannot hold."""
     own_store.start()
     where = section(f"redis://gateway:{AS_WRITTEN}@127.0.0.1:{own_store.port}")

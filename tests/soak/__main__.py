@@ -33,7 +33,7 @@ MINUTES = 3.0
 MAX_MINUTES = 60.0
 MAX_REQUESTS = 1_000_000
 CLIENTS = 32
-"""Most of their time passes in waits that the scenarios are about, a tenth of a second a request: so many make 240
+"""Most of their time passes in the scenarios' waits, a tenth of a second a request: 32 of them make 240
 requests a second, with which neither they nor the gateway are busy."""
 SAMPLE_SECONDS = 1.0
 WARM_SHARE = 0.25
@@ -84,7 +84,7 @@ def descriptors(child: Child) -> int:
 
 
 async def run(arguments: argparse.Namespace) -> Soak:
-    """Run one soak from start to end: the gateway is a process of its own, upstream and clients are in this one."""
+    """Run one soak from start to end: the gateway is a separate process, upstream and clients are in this one."""
     directory = Path(tempfile.mkdtemp(prefix="soak-"))
     soak = Soak(seed=arguments.seed, warm_share=WARM_SHARE)
     upstream = Upstream()
@@ -122,7 +122,7 @@ async def run(arguments: argparse.Namespace) -> Soak:
 
 
 def bounds(minutes: float | None, requests: int | None) -> tuple[float, int]:
-    """How long and how many at most. What is not said does not bound; but something does."""
+    """Bounds on time and number of requests. A bound that is not given does not apply, but there is always one."""
     if minutes is None:
         minutes = MINUTES if requests is None else MAX_MINUTES
     if requests is None:
@@ -133,9 +133,9 @@ def bounds(minutes: float | None, requests: int | None) -> tuple[float, int]:
 def main() -> int:
     """Parse, run, print."""
     parser = argparse.ArgumentParser(prog="python -m tests.soak", description="Soak the gateway.")
-    parser.add_argument("--minutes", type=float, help=f"{MINUTES:g} if nothing is said")
+    parser.add_argument("--minutes", type=float, help=f"{MINUTES:g} if neither is given")
     parser.add_argument(
-        "--requests", type=int, help="stop after so many; with --minutes, at what comes first"
+        "--requests", type=int, help="stop after this number; with --minutes, at the first of both"
     )
     parser.add_argument("--clients", type=int, default=CLIENTS)
     parser.add_argument("--seed", type=int, default=1)

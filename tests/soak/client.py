@@ -26,7 +26,7 @@ class Outcome:
 
 
 class BadResponse(Exception):
-    """The response broke a rule of HTTP or of the event grammar; the text says which."""
+    """The response broke a rule of HTTP or of the event grammar; the text names it."""
 
 
 class SlowClient(Client):
@@ -52,7 +52,7 @@ class SoakClient:
         self._client = None
 
     async def perform(self, scenario: Scenario, number: int) -> Outcome:
-        """Perform one scenario; never raises for what the gateway does. `number` makes it a conversation of its own."""
+        """Perform one scenario; never raises for the gateway's faults. `number` makes it a separate conversation."""
         try:
             async with asyncio.timeout(RESPONSE_SECONDS):
                 return await self._perform(scenario, number)

@@ -1,4 +1,4 @@
-"""What a soak saw, as Markdown."""
+"""The report of a soak, as Markdown."""
 
 import re
 from collections import Counter
@@ -13,7 +13,7 @@ ALLOWED = {scenario.name: scenario.outcomes for scenario in SCENARIOS}
 MAX_EXAMPLES = 20
 MB = 1_000_000
 EDGE_SAMPLES = 5
-"""The median of so many samples stands for a begin or an end."""
+"""The median of this many samples stands for a begin or an end."""
 FAULT = re.compile(r"^Traceback \(most recent call last\)|^[0-9T:.-]+Z error: ", re.MULTILINE)
 
 
@@ -47,7 +47,7 @@ class Soak:
     log_lines: int = 0
 
     def note(self, scenario: Scenario, outcome: Outcome) -> None:
-        """Count one outcome; what its scenario doesn't name is unexplained."""
+        """Count one outcome; one that its scenario doesn't name is unexplained."""
         self.outcomes[scenario.name, outcome.word] += 1
         if outcome.word not in scenario.outcomes:
             self.unexplained += 1
@@ -96,7 +96,7 @@ def markdown(soak: Soak) -> str:
         f"- unexplained: {soak.unexplained}",
         f"- gateway: {'died' if soak.died else 'alive at the end'}, {soak.log_lines:,} log lines, "
         f"{soak.faults} tracebacks and errors",
-        f"- upstream: {soak.reached:,} requests, {soak.overstayed} streams that nobody read went on to their end",
+        f"- upstream: {soak.reached:,} requests, {soak.overstayed} unread streams continued to their end",
         "",
         "## Outcomes by kind",
         "",

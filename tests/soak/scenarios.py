@@ -1,4 +1,4 @@
-"""What the soak's clients do, which outcomes explain themselves, and the configuration for it: tables.
+"""The scenarios of the soak's clients, their expected outcomes, and the configuration: tables.
 
 An outcome is a short word: `json`, `stream` (whole, grammar right), `stream, then error` (an error
 event as its last), `status NNN`, `left` (the client went away on purpose). Anything that a scenario
@@ -39,7 +39,7 @@ class Scenario:
     """Content-Length of a body that is never sent."""
 
     def payload(self, number: int) -> bytes | dict[str, Any]:
-        """Return the request's body. `number` makes it a conversation of its own."""
+        """Return the request's body. `number` makes it a separate conversation."""
         if self.raw is not None or self.method != "POST":
             return self.raw or b""
         return ask(f"nonce-{number} " + "x" * self.body, model=self.model, stream=self.stream)
@@ -47,7 +47,7 @@ class Scenario:
 
 _SERVER_TROUBLE = ("status 500", "status 502", "status 503", "status 529")
 _BROKEN = ("stream, then error", "status 502")
-"""A status when content and fault were read at once: then nothing had gone to the client yet."""
+"""A status when content and fault were read at once: then the client had got nothing yet."""
 
 SCENARIOS = (
     Scenario(name="json", model="soak-json", outcomes=("json",), weight=20),
@@ -116,14 +116,14 @@ SCENARIOS = (
         name="broken json", raw=b'{"model": "soak-json", "messages": [', outcomes=("status 400",), weight=2
     ),
     Scenario(name="wrong key", model="soak-json", key="wrong", outcomes=("status 401",), weight=2),
-    Scenario(name="unknown model", model="nobody-serves-this", outcomes=("status 404",), weight=2),
+    Scenario(name="unknown model", model="not-served", outcomes=("status 404",), weight=2),
     Scenario(name="unknown path", path="/v1/nothing", model="soak-json", outcomes=("status 404",), weight=2),
     Scenario(name="too large", declared=200_000_000, outcomes=("status 413",), weight=1),
 )
 
 GOOD = ("json", "stream", "slow", "large", "endless", "rotate", "broken", "cut", "error-event", "bad-chunk")
 ALONE = ("limited", "failing", "failing-once", "overloaded", "reset", "error-first", "empty", "refused")
-"""Behaviours that make an upstream or account cool down: each has an upstream of its own, so that the
+"""Behaviours that make an upstream or account cool down: each has its own upstream, so that the
 others' traffic goes on."""
 GEMINI = ("stream", "slow", "cut", "limited", "endless")
 

@@ -67,7 +67,7 @@ def test_bad_complete_responses(status: int, body: bytes, complete: bool) -> Non
         client.judge(response(status, body, complete=complete))
 
 
-def test_the_soaks_config_is_one_that_the_gateway_takes() -> None:
+def test_the_gateway_accepts_the_soaks_config() -> None:
     parsed = parse(config(40002), {})
     assert {upstream.kind for upstream in parsed.upstreams} == {"anthropic", "gemini"}
     assert all(len(upstream.accounts) == ACCOUNTS for upstream in parsed.upstreams)
@@ -107,7 +107,7 @@ def soaked() -> report.Soak:
     return soak
 
 
-def test_a_soak_without_surprises_is_well() -> None:
+def test_a_soak_without_surprises_passes() -> None:
     soak = soaked()
     soak.log("line\nline\n")
     assert soak.well
@@ -128,7 +128,7 @@ def test_an_outcome_that_its_scenario_does_not_name_is_unexplained() -> None:
 @pytest.mark.parametrize(
     "line", ["Traceback (most recent call last):", "2026-01-31T08:05:00.250Z error: req_1: internal error: x"]
 )
-def test_a_fault_in_the_log_is_not_well(line: str) -> None:
+def test_a_fault_in_the_log_fails(line: str) -> None:
     soak = soaked()
     soak.log('2026-01-31T08:05:00.250Z req_1 - GET / 404 refused error="no"\n')
     assert soak.well

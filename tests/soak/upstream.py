@@ -1,4 +1,4 @@
-"""What the soak's upstream does for each behaviour that a wire model names, most of them bad: a table of scripts."""
+"""The soak's upstream for each behaviour that a wire model names, most of them bad: a table of scripts."""
 
 import re
 import time
@@ -36,7 +36,7 @@ class Upstream:
     def __init__(self) -> None:
         self.played: Counter[str] = Counter()
         self.overstayed = 0
-        """Streams that went on to their end although nobody can have read them."""
+        """Streams that continued to their end although no client can have read them."""
         self._seen: set[bytes] = set()
 
     def serving(self) -> ScriptedUpstream:

@@ -17,7 +17,7 @@ def test_nothing_but_the_time_is_no_change() -> None:
     assert find_changes(EMPTY, {**EMPTY, "time": 1, "uptime": 1}) is None
 
 
-def test_a_change_holds_what_differs() -> None:
+def test_a_change_has_the_differences() -> None:
     one, two = {"request_id": "1", "status": 200}, {"request_id": "2", "status": 200}
     old = {**EMPTY, "requests": [one]}
     new = {**EMPTY, "requests": [two, one], "time": 2, "ready": False}

@@ -1,5 +1,5 @@
-"""A client that works as coding agents do: it keeps its history, runs the tools that it is told to run, and goes on
-until there are only words."""
+"""A client that works as coding agents do: it keeps its history, runs the tools that are called, and sends requests
+until a message has only text."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -39,19 +39,19 @@ class Agent:
         self.responses: list[Response] = []
 
     async def turn(self, prompt: str) -> str:
-        """Ask, and give results as long as tools are called; the last words."""
+        """Send a prompt, and results as long as tools are called; return the last text."""
         message = await self.send(prompt)
         while message["stop_reason"] == "tool_use":
             message = await self.give_results()
         return words(message)
 
     async def send(self, prompt: str) -> dict[str, Any]:
-        """Say something; the next message."""
+        """Send a prompt; return the next message."""
         self.messages.append({"role": "user", "content": prompt})
         return await self._go_on()
 
     async def give_results(self) -> dict[str, Any]:
-        """Answer every call of the last message; the next message."""
+        """Send a result for every call of the last message; return the next message."""
         calls = [block for block in self.messages[-1]["content"] if block["type"] == "tool_use"]
         assert calls
         results = [

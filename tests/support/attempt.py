@@ -1,4 +1,4 @@
-"""What stands around the reader of an upstream's response: a client on a wire, an attempt that notes what it is told,
+"""The surroundings of a reader of an upstream's response: a client on a wire, an attempt that records its calls,
 and an upstream connection that is fed by hand."""
 
 import asyncio
@@ -29,7 +29,7 @@ from tests.support.wire import Wire
 
 
 class OneRequest:
-    """A client's connection, and the request that it sent; nobody responds to it but the test."""
+    """A client's connection, and the request that it sent; only the test responds to it."""
 
     request: ClientRequest
 
@@ -42,7 +42,6 @@ class OneRequest:
         coding: str = "",
     ) -> None:
         self.lines: list[str] = []
-        """What was logged."""
         log = AccessLog(self.lines.append, "json", "debug")
         self.runtime = Gateway(config(upstream("http://up.example")), log, environ={}).runtime
         self.wire = Wire()
@@ -80,7 +79,7 @@ class OneRequest:
 
     @property
     def body(self) -> bytes:
-        """What came behind the head."""
+        """The bytes after the head."""
         return self.sent.partition(b"\r\n\r\n")[2]
 
     @property
@@ -108,7 +107,7 @@ def head_of(*fields: bytes, status: int = 200) -> ResponseHead:
 
 
 class Recorder:
-    """An attempt that notes what its reader tells it, in one line a call."""
+    """An attempt that records the calls of its reader, one line each."""
 
     about: UpstreamHead
 
@@ -119,7 +118,7 @@ class Recorder:
         self.failures: list[Failure] = []
         self.takes_empty = False
         self.beginning = b""
-        """What was there of the response when it was committed."""
+        """The part of the response that had arrived at the commit."""
         there = self.client.runtime.upstreams["up"]
         self.upstream = UpstreamClient(
             there.upstream, there.pool, dialect or AnthropicDialect(), there.credentials

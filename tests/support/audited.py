@@ -1,9 +1,9 @@
-"""`python -m tests.support.audited`: a gateway that a hostile client asks for everything, and what it did meanwhile.
+"""`python -m tests.support.audited`: a gateway that gets hostile requests of every kind, and its side effects.
 
-An audit hook hears of each process, file, name and connection that Python code turns to. It can never be taken away
-again, so that this is a process of its own. It prints JSON: `responses` (how many), `asked` (paths at the upstreams),
-`deeds` (those apart that belong to the asking itself: connections of client and gateway, modules that are read), and
-`control`, what was heard of a process that is started at the end.
+An audit hook is called for each process, file, name and connection of Python code. It can never be removed, so this
+is a separate process. It prints JSON: `responses` (how many), `paths` (at the upstreams), `deeds` (without those of
+the requests themselves: connections of client and gateway, modules that are read), and `control`, the events of a
+process that is started at the end.
 """
 
 import asyncio
@@ -35,10 +35,10 @@ DEEDS = (
     *("urllib.", "http.", "ftplib.", "smtplib.", "webbrowser."),
 )
 HARMLESS = {"os.listdir", "os.scandir", "fcntl.ioctl"}
-"""Python looks for modules; `backlog` asks about a socket."""
+"""Python searches for modules; `backlog` queries a socket."""
 
 OWN_STATE = {"/proc/self/stat", "/proc/self/statm", "/proc/stat"}
-"""What `/metrics` tells of the process itself, whatever is asked of it."""
+"""Files that `/metrics` reads about the process itself, for any request."""
 
 
 def document(temptation: str, model: str, *, stream: bool) -> dict[str, Any]:
@@ -105,7 +105,7 @@ def tempting(request: Received) -> Script:
 
 
 def control() -> None:
-    """What the hook must hear of."""
+    """The event that the hook must report."""
     os.system("true")
 
 

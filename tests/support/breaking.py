@@ -129,7 +129,7 @@ def delivered(offset: int) -> int:
 
 
 def near(edges: Iterable[int], length: int) -> set[int]:
-    """Offsets of so many bytes that are no more than two bytes from one of these."""
+    """Return the offsets in `count` bytes that are at most two bytes from one of these."""
     return {at for edge in edges for at in range(edge - 2, edge + 3) if 0 <= at <= length}
 
 
@@ -145,7 +145,7 @@ EDGES = near((at for at in range(len(WIRE) + 1) if delivered(at) in STOPS), len(
 
 
 def events_of(body: bytes) -> list[Event]:
-    """What a client makes of `body`, pings aside: our decoder and the official SDK's must agree."""
+    """Return the events that a client reads in `body`, without pings: our decoder and the official SDK's must agree."""
     ours = [event for event in EventDecoder().feed(body) if event.name != "ping"]
     theirs = [
         Event(event.event or "", event.data.encode())
@@ -171,7 +171,7 @@ class Breaking:
         self._script = script
         self._good = good
         self.accounts: dict[int, list[str]] = {}
-        """By offset, who was asked."""
+        """By offset, the accounts that were tried."""
 
     def __call__(self, request: Received) -> Script:
         offset = int(request.body.partition(b"<")[2].partition(b">")[0])
@@ -181,7 +181,7 @@ class Breaking:
 
 
 Check = Callable[[int, Response, list[str]], None]
-"""Judges one response by the offset, what the client got, and which accounts were asked."""
+"""Checks one response: the offset, what the client got, and which accounts were tried."""
 
 
 async def _break_at(
@@ -212,7 +212,7 @@ async def _break_at(
         two = upstream(up.url, "a@x", "b@x", **fields)
         async with running(config(two, stream=Stream(ping_after=1000.0))) as g:
             await asyncio.gather(*(work(g) for _ in range(workers)))
-            # Who broke off inside a response is asked again at once, and who gave none has responded well since.
+            # An account that broke off inside a response is retried at once; the others have responded well since.
             assert cooling(g) == {}
 
 

@@ -1,4 +1,4 @@
-"""A real browser: Debian's chromium, driven by Playwright from a thread with a loop of its own, so that one browser
+"""A real browser: Debian's chromium, driven by Playwright from a thread with its own loop, so that one browser
 serves tests that each have their own loop."""
 
 import asyncio
@@ -18,14 +18,14 @@ SWITCHES = (
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
     *("--disable-component-update", "--disable-sync"),
 )
-"""A browser that speaks to nobody but the page's own server."""
+"""Options of a browser that connects to the page's own server only."""
 
 PATIENCE = 5000.0
-"""Milliseconds for whatever is waited for."""
+"""Milliseconds for anything that is waited for."""
 
 
 class Launched(Protocol):
-    """What is used of Playwright's browser."""
+    """The used part of Playwright's browser."""
 
     async def new_context(self, **options: Any) -> Any:
         """Open a window without anything of another."""
@@ -35,7 +35,7 @@ class Launched(Protocol):
 
 
 class Page:
-    """A page, and what it has said and asked for."""
+    """A page, its console and its requests."""
 
     def __init__(self, browser: "Browser", page: Any) -> None:
         self._browser = browser
@@ -83,7 +83,7 @@ class Browser:
 
     @asynccontextmanager
     async def page(self, url: str, **options: Any) -> AsyncIterator[Page]:
-        """A page of a window of its own. `options` are the window's."""
+        """A page in its own window. `options` are the window's."""
 
         async def open_page() -> tuple[Any, Page]:
             context = await self.launched.new_context(**options)

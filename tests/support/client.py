@@ -20,7 +20,7 @@ class Response:
     headers: list[tuple[str, str]]
     body: bytes
     complete: bool
-    """Its body ended as its framing said."""
+    """Its body ended as its framing requires."""
 
     def header(self, name: str) -> str | None:
         for known, value in self.headers:
@@ -98,7 +98,7 @@ class Client:
         self.writer.write(("\r\n".join(lines) + "\r\n\r\n").encode() + body)
 
     async def receive(self) -> bytes:
-        """Read what has come, nothing at the end."""
+        """Read what has arrived; empty at the end."""
         return await self.reader.read(2**16)
 
     async def response(self, method: str = "GET") -> Response:
@@ -145,7 +145,7 @@ async def fetch(
     body: bytes | dict[str, Any] = b"",
     headers: Iterable[tuple[str, str]] = (),
 ) -> Response:
-    """One request on a connection of its own."""
+    """Send one request on its own connection."""
     async with await Client.connect(port) as client:
         return await client.request(method, target, body, headers)
 

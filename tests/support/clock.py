@@ -1,6 +1,6 @@
 """A loop whose clock jumps: nothing to do until a timer is due means that it is due now.
 
-Waits of any length take no time, and are told apart exactly, since work takes no time either. Sockets stay real:
+Waits of any length take no time, and differ exactly, since work takes no time either. Sockets stay real:
 before each jump the loop makes sure that no bytes are under way between them.
 """
 
@@ -11,7 +11,7 @@ from collections.abc import Coroutine
 from typing import Any, TypeVar
 
 ECHOES = 3
-"""Bytes that are sent behind all others before a jump: a handshake takes as many packets, each sent for the last."""
+"""Bytes that are sent after all others before a jump: a handshake takes as many packets, each sent for the last."""
 
 GRACE = 0.001
 """Seconds of real time for what an echo does not stand behind: packets that were sent on another core."""

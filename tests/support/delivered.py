@@ -1,4 +1,4 @@
-"""What came of an upstream's response that was fed by hand, read for read: from its connection to the client's."""
+"""The outcome of an upstream's response that is fed read by read: from its connection to the client's."""
 
 import asyncio
 from typing import TYPE_CHECKING, cast
@@ -20,7 +20,7 @@ _ENDS = ("done", "broke", "failed", "ended early")
 
 
 async def delivered(reads: list[bytes], kind: str, *, stream: bool) -> tuple[str, bytes]:
-    """How the attempt ended, and what was written to the client until then."""
+    """The end of an attempt, and the bytes written to the client until then."""
     dialect = dialect_of(kind, AccessLog(print))
     attempt = Recorder(dialect, stream=stream)
     at = upstream("http://up.example", kind=kind)

@@ -1,4 +1,4 @@
-"""What came of bytes that were fed by hand, read for read. At the end nothing may be left of the connections."""
+"""The outcome of bytes that are fed read by read. At the end nothing may be left of the connections."""
 
 import asyncio
 import re
@@ -74,7 +74,7 @@ _RESPONSE = re.compile(
 
 @dataclass(frozen=True)
 class Visit:
-    """What came of a client's bytes, before the client left."""
+    """The outcome of a client's bytes, before the client left."""
 
     sent: bytes
     """All that was written, without Date."""
@@ -88,7 +88,7 @@ class Visit:
     """The gateway ended the connection."""
 
     def statuses(self) -> list[int]:
-        """Return those of what was said, which must be nothing but whole responses."""
+        """Return the statuses of what was sent, which must be whole responses only."""
         found: list[int] = []
         sent = self.sent.replace(b"HTTP/1.1 100 Continue\r\n\r\n", b"")
         while sent:
@@ -157,7 +157,7 @@ class _Taker:
 
 
 async def responded(reads: list[bytes], method: str = "GET", *, decode: bool = True) -> tuple[Response, bool]:
-    """What is made of an upstream's response, and whether its connection was kept; then the upstream closes."""
+    """Return what was read from an upstream's response, and if its connection was kept; then the upstream closes."""
     taker, wire = _Taker(method, decode), Wire()
     connection = ClientConnection("there", Limits())
     wire.join(connection)
@@ -185,7 +185,7 @@ def request_of(raw: bytes) -> MessagesRequest | None:
 
 
 def refused_in_words(error: RequestError) -> None:
-    """A refusal is a 400 that says why, and can be said."""
+    """Assert that a refusal is a 400 with a message that can be encoded."""
     assert error.status == 400
     assert error.message
     error_body(error.status, error.message, "req_1")

@@ -1,4 +1,4 @@
-"""A function that fails in place of another, with a text that nobody but the test may read."""
+"""A function that fails in place of another, with a text that only the test may read."""
 
 from typing import Any
 
@@ -6,5 +6,5 @@ SECRET = "canary: the secret text of a request"
 
 
 def explode(*_: object, **__: object) -> Any:
-    """Raise KeyError, whatever it is called with."""
+    """Raise KeyError for any arguments."""
     raise KeyError(SECRET)

@@ -1,4 +1,4 @@
-"""Gateways before a Gemini upstream, for tests of the whole way, and what scripted upstreams say."""
+"""Gateways before a Gemini upstream, for end-to-end tests, and responses of scripted upstreams."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -34,7 +34,7 @@ def before(
     return config(gemini(up.url, *accounts, models=models, options=options or {}), *others, **fields)
 
 
-# What scripted upstreams say.
+# Responses of scripted upstreams.
 
 
 STREAM_HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
@@ -61,7 +61,7 @@ def detail(kind: str, **fields: object) -> dict[str, object]:
     return {"@type": f"type.googleapis.com/google.rpc.{kind}", **fields}
 
 
-# What a client gets.
+# Responses to clients.
 
 
 def message_of(response: Response) -> dict[str, Any]:

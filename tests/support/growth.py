@@ -1,15 +1,15 @@
 """How the work of a function grows with its input: counted, not timed, so that it is the same on every machine.
 
-A `Row` names a function, and makes an input of any size for it. What is counted of a run:
+A `Row` names a function, and makes an input of any size for it. Three things are counted:
 
 - `steps`: the lines of Python that ran, and for each call of a method in C that may look through all of its object
   (`find`, `index`, `insert`, ...) the length of that object in units of 64 elements. Loops, recursion and searches
   show here; so do comparisons, where the input's strings are `Counted`.
-- `bytes`: what was allocated, summed over the run, from each call and each turn of a loop to the next: copies that are
+- `bytes`: the memory allocated over the run, from each call and each turn of a loop to the next: copies that are
   made again and again show here, also where they are thrown away at once.
 - `peak`: the most that was allocated at one time.
 
-What a regular expression or a parser written in C does inside of one call shows in none of them. A row whose function
+Work inside one call of a regular expression or of a parser written in C shows in none of them. A row whose function
 does its work there says so (`in_c`): then the processor's time is compared as well, between sizes so far apart that
 linear and quadratic growth cannot be confused.
 
@@ -33,7 +33,7 @@ SLACK = 500
 that, since a dictionary that grows is for a moment there twice."""
 
 LITTLE = 128
-"""Bytes between two readings that do not count: there are no more of those than there are steps."""
+"""Bytes between two readings that do not count: there are at most as many of those as there are steps."""
 
 FAR = 8
 """How much larger the input is where time is compared, and three times that is the most that it may take."""
@@ -80,7 +80,7 @@ def grows(row: Row) -> list[str]:
     once, twice = (_steps(row.function, row.make(times * row.size)) for times in (1, 2))
     counts = [("steps", SLACK, once, twice)]
     much = _memory(row.function, row.make(2 * row.size))
-    if max(much) > 4 * SLACK:  # else it is little enough, whatever half of the input takes
+    if max(much) > 4 * SLACK:  # below, the growth is negligible
         half = _memory(row.function, row.make(row.size))
         counts += [("bytes", 4 * SLACK, half[0], much[0]), ("peak", 16 * SLACK, half[1], much[1])]
     found = [
@@ -114,7 +114,7 @@ def _steps(function: Callable[[Any], object], value: object) -> int:
             looked_at = argument.__self__
             steps += len(looked_at) // 64 if isinstance(looked_at, (str, bytes, bytearray, list)) else 0
 
-    # What measures the coverage of tests may trace as well.
+    # Coverage measurement may trace as well.
     before = sys.gettrace()
     sys.settrace(line)
     sys.setprofile(call)

@@ -1,7 +1,7 @@
-"""A gateway without sockets: its clients and its upstreams are wires that the test holds in its hands.
+"""A gateway without sockets: its clients and its upstreams are wires that the test controls.
 
-The gateway is a whole one, but for what dials: connections to upstreams are made here. Its requests are played like a
-transcript: what reached an upstream stands in `asked`, and `play` gives the upstream's words to each in turn.
+The gateway is a whole one, except for dialling: connections to upstreams are made here. Its requests are played like
+a transcript: `requests` has those that reached an upstream, and `play` sends the upstream's script to each in turn.
 """
 
 import asyncio
@@ -52,11 +52,11 @@ class UpstreamRequest(Received):
 
 
 class WireClient(Client):
-    """A client on a wire. What it says is read in the same call."""
+    """A client on a wire. Bytes that it sends are read in the same call."""
 
     def __init__(self, wire: Wire) -> None:
         self.wire = wire
-        # Of a stream it has only what is used: `write`, `close`, and `read` in `receive`.
+        # Only the used methods of a stream: `write`, `close`, and `read` in `receive`.
         super().__init__(cast(asyncio.StreamReader, self), cast(asyncio.StreamWriter, self))
 
     def write(self, data: bytes) -> None:
@@ -76,7 +76,7 @@ class WireClient(Client):
 
 
 class InMemory:
-    """What `in_memory` gives."""
+    """A gateway whose clients and upstreams are wires."""
 
     def __init__(
         self,
@@ -86,7 +86,6 @@ class InMemory:
         format: Literal["text", "json"] = "text",
     ) -> None:
         self.lines: list[str] = []
-        """What was logged."""
         self.requests: list[UpstreamRequest] = []
         """Every request that reached an upstream, in order."""
         self.wires: list[tuple[Origin, Wire]] = []
@@ -133,7 +132,7 @@ class InMemory:
         return WireClient(wire)
 
     async def turn(self) -> None:
-        """Let what is due happen, and note which requests reached an upstream."""
+        """Run what is due, and record which requests reached an upstream."""
         await settle()
         for origin, wire in self.wires:
             self._note(wire.written(), wire, origin)
@@ -143,7 +142,7 @@ class InMemory:
             self.requests.append(UpstreamRequest(raw, wire, origin))
 
     async def play(self, *scripts: Script) -> None:
-        """To the latest request that reached an upstream, say this; and so on, a script for each request."""
+        """Send this script to the latest request that reached an upstream; and so on, a script for each request."""
         await self.turn()
         for script in scripts:
             known = len(self.requests)
@@ -169,7 +168,7 @@ class InMemory:
     async def post(
         self, body: bytes | dict[str, Any], *scripts: Script, target: str = "/v1/messages", **headers: str
     ) -> Response:
-        """One request on a connection of its own, and a script for each of its attempts."""
+        """Send one request on its own connection, with a script for each of its attempts."""
         client = self.connect()
         pairs = [(name.replace("_", "-"), value) for name, value in headers.items()]
         client.send("POST", target, body, pairs)

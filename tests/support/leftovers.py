@@ -1,4 +1,4 @@
-"""What of a gateway is still in the loop when it should be gone: tasks, timers, connections.
+"""Objects of a gateway that are still in the loop when they should be gone: tasks, timers, connections.
 
 Looks into the standard loop's own tables; of another loop it sees only the tasks.
 """
@@ -9,7 +9,7 @@ from typing import Any
 
 
 def leftovers() -> list[str]:
-    """One line for each. What belongs to the test, and connections and timers of libraries, are not told."""
+    """Return one line for each, without those of the test itself, and connections and timers of libraries."""
     loop: Any = asyncio.get_running_loop()
     tasks = [task for task in asyncio.all_tasks() if not _of_the_test(task)]
     timers = [timer for timer in getattr(loop, "_scheduled", ()) if _of_the_gateway(timer._callback)]
@@ -25,7 +25,7 @@ def _of_the_test(task: asyncio.Task[Any]) -> bool:
 
 
 def _of_the_gateway(thing: Any) -> bool:
-    """A class of the gateway, or a callback that calls it; a timer's that was cancelled is None."""
+    """Return a class of the gateway, or a callback that calls it; a cancelled timer's is None."""
     while isinstance(thing, partial):
         thing = thing.func
     owner = type(getattr(thing, "__self__", None))
@@ -33,6 +33,6 @@ def _of_the_gateway(thing: Any) -> bool:
 
 
 def _protocol(transport: Any) -> object:
-    """Who is at a transport that has not been closed yet; behind TLS, too."""
+    """Return the protocol of a transport that has not been closed yet; behind TLS, too."""
     protocol = transport.get_protocol() if transport._sock is not None else None
     return getattr(protocol, "_app_protocol", protocol)

@@ -31,7 +31,7 @@ def on_each_loop(story: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..
 
 
 async def settle(turns: int = 5) -> None:
-    """Let the loop do what is due."""
+    """Let the loop run what is due."""
     for _ in range(turns):
         await asyncio.sleep(0)
 

@@ -1,4 +1,4 @@
-"""What others read in the same bytes: h11 in a response, the standard's own words in an event stream."""
+"""Reference readers of the same bytes: h11 for a response, the standard's own words for an event stream."""
 
 import re
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 OF_EVERY_TEST = {"event_loop_policy"}
-"""Fixtures that a plug-in gives to each test, also to one that asks for none."""
+"""Fixtures that a plug-in gives to each test, even without its request."""
 
 
 def in_one_test(items: Iterable[pytest.Item]) -> Iterator[pytest.Item]:
@@ -24,7 +24,7 @@ def in_one_test(items: Iterable[pytest.Item]) -> Iterator[pytest.Item]:
 
 
 def _table(item: Any) -> tuple[pytest.Collector, str] | None:
-    """Return the table that a test is a row of; None where it is none, or needs something of its own."""
+    """Return the table that a test is a row of; None if it is not, or needs a separate run."""
     if not isinstance(item, pytest.Function) or not hasattr(item, "callspec"):
         return None
     marks = {mark.name for mark in item.own_markers} - {"parametrize", "asyncio"}
@@ -33,7 +33,7 @@ def _table(item: Any) -> tuple[pytest.Collector, str] | None:
 
 
 def _run(test: Any, row: dict[str, Any]) -> None:
-    """Run a test with a row's values; a coroutine in a loop of its own, in debug mode."""
+    """Run a test with a row's values; a coroutine in its own loop, in debug mode."""
     if iscoroutinefunction(test):
         with asyncio.Runner(debug=True) as runner:
             runner.run(test(**row))
@@ -42,7 +42,7 @@ def _run(test: Any, row: dict[str, Any]) -> None:
 
 
 class Rows(pytest.Item):
-    """All rows of a table. Each is tried, and each that fails is told as a test would be."""
+    """All rows of a table. Each is tried, and each failure is reported like a test's."""
 
     def __init__(self, *, rows: list[Any], **fields: Any) -> None:
         super().__init__(**fields)

@@ -67,7 +67,6 @@ class Running:
     def __init__(self, gateway: Gateway, lines: list[str]) -> None:
         self.gateway = gateway
         self.lines = lines
-        """What it logged."""
 
     @property
     def port(self) -> int:
@@ -86,7 +85,7 @@ class Running:
     async def post(
         self, body: bytes | dict[str, Any], target: str = "/v1/messages", **headers: str
     ) -> Response:
-        """POST on a connection of its own; header names with `_` for `-`."""
+        """POST on a separate connection; header names with `_` for `-`."""
         pairs = [(name.replace("_", "-"), value) for name, value in headers.items()]
         return await fetch(self.port, "POST", target, body, pairs)
 
@@ -109,7 +108,7 @@ async def running(
 ) -> AsyncIterator[Running]:
     """A gateway that serves `config`; at the end nothing of it may be left. It logs in `format`, at `level`.
 
-    The upstreams' model lists are not asked for unless `listing` is set, so that scripts stay short.
+    The upstreams' model lists are not requested unless `listing` is set, so that scripts stay short.
     """
     lines: list[str] = []
     gateway = Gateway(config, AccessLog(lines.append, format, level), environ={}, sharing=sharing)
@@ -129,5 +128,5 @@ async def running(
         for account in gateway.runtime.scheduler.snapshot(0.0):
             assert account.in_flight == 0, account
         left = leftovers()
-        # While another gateway runs in this loop, what is there may be its.
+        # While another gateway runs in this loop, leftovers may belong to it.
         assert _gateways or not left, left

@@ -1,4 +1,4 @@
-"""What Prometheus reads out of a page of metrics: by the parsers of its own client, in both formats."""
+"""A page of metrics as Prometheus reads it: by its own client's parsers, in both formats."""
 
 from collections.abc import Mapping
 

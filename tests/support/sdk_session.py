@@ -1,6 +1,6 @@
 """One session of the official SDK against a base URL; run as a process, any version of it can be tried.
 
-`python sdk_session.py BASE_URL KEY` prints one JSON object of what the SDK made of the answers.
+`python sdk_session.py BASE_URL KEY` prints one JSON object with what the SDK read from the responses.
 """
 
 import json
@@ -47,7 +47,7 @@ def clients(base_url: str, key: str, ca_file: str | None) -> tuple[Anthropic, An
 
 
 def tool_loop(client: Anthropic, *, streamed: bool) -> dict[str, Any]:
-    """Ask for a command, give its result, take the answer."""
+    """Prompt for a command, give its result, return the text."""
     request: Any = {"model": MODEL, "max_tokens": 2000, "tools": [TOOL]}
     messages = [user("run echo hi")]
 
@@ -61,11 +61,10 @@ def tool_loop(client: Anthropic, *, streamed: bool) -> dict[str, Any]:
     call = next(block for block in first.content if block.type == "tool_use")
     messages.append({"role": "assistant", "content": first.content})
     messages.append(user([{"type": "tool_result", "tool_use_id": call.id, "content": "hi from the shell"}]))
-    return {"stop_reason": first.stop_reason, "input": call.input, "answer": words(turn())}
+    return {"stop_reason": first.stop_reason, "input": call.input, "text": words(turn())}
 
 
 def error_of(call: Any) -> dict[str, Any]:
-    """What a failing call raised."""
     try:
         call()
     except anthropic.APIStatusError as error:

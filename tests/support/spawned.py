@@ -1,4 +1,4 @@
-"""`gateway serve` as a process of its own."""
+"""`gateway serve` as a separate process."""
 
 import http.client
 import os
@@ -34,7 +34,7 @@ def free_port(host: str = "127.0.0.1") -> int:
 
 
 def get(port: int, path: str) -> int:
-    """The status of a GET on a connection of its own."""
+    """Return the status of a GET on a separate connection."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
     try:
         connection.request("GET", path)
@@ -92,7 +92,7 @@ class Spawned:
             self._printed.append(line)
             if words in line:
                 return line
-        raise AssertionError(f"nobody said {words!r}: {self._printed}")
+        raise AssertionError(f"no line has {words!r}: {self._printed}")
 
     def wait(self) -> str:
         """Its whole stderr, once it has ended."""
@@ -106,7 +106,7 @@ class Spawned:
 
 
 def limited(ulimit: str) -> list[str]:
-    """What to put before a command so that it runs with other limits: options of the shell's `ulimit`."""
+    """Return a command's prefix that runs it with other limits: options of the shell's `ulimit`."""
     return ["/bin/sh", "-c", f'ulimit {ulimit} && exec "$@"', "sh"]
 
 

@@ -1,4 +1,4 @@
-"""A gateway on stage: upstreams that fail as they are told, and a transcript of who was asked when.
+"""A gateway on stage: scripted upstreams, and a transcript of which accounts were tried when.
 
 `a 0.5 b = 500` reads: account a, half a second, account b, and the client got a 500; `!` behind the status stands for
 `x-should-retry: false`. Made for the clock that jumps, see `clock`.
@@ -27,7 +27,7 @@ Responder = Callable[[Received], Script]
 
 
 def good(request: Received) -> Script:
-    """A good answer to whatever was asked."""
+    """Return a good response to any request."""
     document: Any = request.document
     if request.target.partition("?")[0].endswith("/count_tokens"):
         return json_response(200, {"input_tokens": 12})
@@ -45,7 +45,7 @@ def account_of(request: Received) -> str:
 
 
 class Stage:
-    """What `staged` gives."""
+    """A running gateway with its scripted upstreams."""
 
     def __init__(self, running: Running, requests: list[tuple[float, Received]]) -> None:
         self.running = running
@@ -69,12 +69,11 @@ class Stage:
         return transcript(self.requests, began, self.now, response)
 
     def cooling(self) -> dict[str, float]:
-        """See below."""
         return cooling(self.running)
 
 
 def cooling(running: Running) -> dict[str, float]:
-    """What cools down, and for how many seconds in all: `up`, `up/a` or `up/a m`."""
+    """Return the cool-downs and their whole lengths in seconds: `up`, `up/a` or `up/a m`."""
     found: dict[str, float] = {}
     for account in running.gateway.runtime.scheduler.snapshot(0.0):
         name = f"{account.upstream}/{account.account.partition('@')[0]}"
@@ -85,7 +84,7 @@ def cooling(running: Running) -> dict[str, float]:
 
 
 def transcript(requests: list[tuple[float, Received]], began: float, ended: float, response: Response) -> str:
-    """See above. Gaps that nobody waited for are left out."""
+    """Return the transcript of a request. Gaps of no time are left out."""
     words = []
     last = began
     for at, what in [*((at, account_of(request)) for at, request in requests), (ended, "=")]:
@@ -106,7 +105,7 @@ async def staged(
     **fields: Any,
 ) -> AsyncIterator[Stage]:
     """A gateway with upstream `up` and these accounts; `spare`: and a fallback with account c. All respond by
-    `respond`, and are `made` of a URL and accounts. Waits have no jitter, and nobody is pinged."""
+    `respond`, and are `made` of a URL and accounts. Waits have no jitter, and there are no pings."""
     fields.setdefault("stream", Stream(ping_after=10_000.0))
     requests: list[tuple[float, Received]] = []
 

@@ -55,7 +55,7 @@ class StoreServer:
                 return
 
     async def execute(self, *command: str | bytes | int) -> Any:
-        """Send one command, on a connection of its own, and return the reply."""
+        """Send one command, on a separate connection, and return the reply."""
         # Not above: each test run reads this module.
         from redis.asyncio import Redis
 
@@ -63,7 +63,7 @@ class StoreServer:
             return await client.execute_command(*command)  # type: ignore[no-untyped-call]
 
     def kill(self) -> None:
-        """End it as `kill -9` does; what it kept is gone."""
+        """End it as `kill -9` does; its data is lost."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()

@@ -1,4 +1,4 @@
-"""Strategies for what a peer may send: what is right, with some of it replaced, and cut anywhere.
+"""Strategies for what a peer may send: valid bytes, with some of them replaced, and cut anywhere.
 
 It is drawn from what clients and upstreams really send, so that most of it is nearly right. No contract in here.
 """
@@ -20,7 +20,7 @@ CUTS = st.lists(st.integers(0, 600), max_size=5)
 
 
 def cut(data: bytes, cuts: list[int]) -> list[bytes]:
-    """The reads; none of them is empty."""
+    """The reads; each has at least a byte."""
     ends = [0, *sorted(at for at in set(cuts) if 0 < at < len(data)), len(data)]
     return [data[start:end] for start, end in pairwise(ends) if start < end]
 
@@ -31,7 +31,7 @@ def singly(data: bytes) -> list[bytes]:
 
 
 def edited(data: st.SearchStrategy[bytes], junk: list[bytes]) -> st.SearchStrategy[bytes]:
-    """Bytes of the strategy, as they are or with some replaced, by junk of the kind that matters, or by any."""
+    """Bytes of the strategy, unchanged or with some replaced, by junk of the kind that matters, or by any."""
     edit = st.tuples(st.integers(0, 10_000), st.integers(0, 8), st.sampled_from(junk) | st.binary(max_size=3))
     return data | st.builds(_apply, data, st.lists(edit, min_size=1, max_size=3))
 
@@ -43,7 +43,7 @@ def _apply(data: bytes, edits: list[tuple[int, int, bytes]]) -> bytes:
     return data
 
 
-# What a client sends on a connection: requests of the conformance table.
+# Clients' bytes: requests of the conformance table.
 
 REQUESTS = edited(
     st.lists(st.sampled_from([case.sent for case in CASES if len(case.sent) < 500]), max_size=4).map(
@@ -52,7 +52,7 @@ REQUESTS = edited(
     [b"\r\n", b"\n", b"\r", b"\r\n\r\n", b" ", b":", b"0", b"5", b"\x00", b"\x16", b";", b"close"],
 )
 
-# What an upstream responds.
+# Upstreams' responses.
 
 _STARTS = [
     *[b"HTTP/1.1 200 OK\r\n"] * 2,
@@ -81,7 +81,7 @@ RESPONSES = edited(
     [b"\r\n", b"\n", b"\r", b" ", b":", b";", b"0", b"5", b"f", b"\x00", b"100", b"204", b"304", b"close"],
 )
 
-# Event streams, and what is in them.
+# Event streams, and their payload.
 
 _LINES = [
     *(b"data: a", b"data:b", b"data:  c ", b"data", b"data: " + b"d" * 30, b"", b""),

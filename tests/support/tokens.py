@@ -14,7 +14,7 @@ class Tokens:
         self._credential = Credential("bearer", Secret(value)) if value else None
         self._waiters: dict[object, Waiter] = {}
         self.refused_values: list[str] = []
-        """What upstreams refused."""
+        """Tokens that upstreams refused."""
 
     @property
     def known(self) -> Credential | None:

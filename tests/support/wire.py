@@ -1,6 +1,6 @@
-"""A connection that the test holds in its hands. No test in here.
+"""A connection that the test controls. No test in here.
 
-`Wire` is a transport whose other end is the test. Nothing comes or goes by itself, and it is as strict as the
+`Wire` is a transport whose other end is the test. Nothing happens unless the test does it, and it is as strict as the
 stricter of the two loops: what one of them forgives and the other raises for, it raises for.
 """
 
@@ -11,19 +11,19 @@ _DATE = re.compile(rb"date: [A-Z][a-z]{2}, [0-9]{2} [A-Z][a-z]{2} [0-9]{4} [0-9:
 
 
 class Wire(asyncio.Transport):
-    """What a protocol sees of its connection; the peer is the test."""
+    """A connection's transport; the peer is the test."""
 
     def __init__(self, *, half_close: bool = True, peer: object = ("192.0.2.1", 1234)) -> None:
         super().__init__({"peername": peer})
         self.state = "OPEN"
         """OPEN, CLOSING (what waits still goes out), ABORTED, LOST."""
         self.ended = False
-        """No more will be written: the peer was told so."""
+        """No more will be written: the peer got the end."""
         self.reading = True
         self.waiting = 0
         """Bytes that the peer has not taken."""
         self.takes = True
-        """The peer takes at once what is written."""
+        """The peer takes written bytes at once."""
         self.written_at = 0.0
         """Loop time of the last write."""
         self.gone = asyncio.Event()
@@ -41,27 +41,27 @@ class Wire(asyncio.Transport):
     # The test's side.
 
     def join(self, protocol: asyncio.Protocol) -> bytes:
-        """Connect; what the protocol says at once."""
+        """Connect; return what the protocol writes at once."""
         self.protocol = protocol
         protocol.connection_made(self)
         return self.written()
 
     def feed(self, data: bytes) -> bytes:
-        """The peer sends this; what is written in the same call."""
+        """Deliver bytes of the peer; return what is written in the same call."""
         if self.state == "OPEN":
             self._arrived.append(data)
             self._deliver()
         return self.written()
 
     def written(self) -> bytes:
-        """What was written since the last look, without Date."""
+        """Return what was written since the last call, without Date."""
         written = b"".join(self._written)
         self._written.clear()
         return _DATE.sub(b"", written)
 
     @property
     def unread(self) -> int:
-        """Bytes that arrived and that the protocol does not want yet."""
+        """Bytes that arrived and that the protocol does not read yet."""
         return sum(map(len, self._arrived))
 
     def take(self, count: int) -> None:

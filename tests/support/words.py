@@ -17,7 +17,7 @@ USAGE = {"input_tokens": 11, "output_tokens": 7}
 
 
 class Words:
-    """Each line is a word of text, but for `STOP`, `FAIL` and `START`."""
+    """Each line is a word of text, except `STOP`, `FAIL` and `START`."""
 
     def __init__(self, writer: StreamWriter) -> None:
         self.complete = False

@@ -18,7 +18,7 @@ UNKNOWN: Counts = (None, None, None, None)
 
 
 def noted(*usages: object) -> Counts:
-    """What a record knows after these usages: input, output, read, creation."""
+    """Return a record's counts after these usages: input, output, read, creation."""
     record = Record(time=0.0)
     for usage in usages:
         record.take_usage(usage)

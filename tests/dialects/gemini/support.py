@@ -1,4 +1,4 @@
-"""What the tests of this room share: an upstream, ways to encode and decode, and the response's grammar."""
+"""Shared by the tests of this package: an upstream, ways to encode and decode, and the response's grammar."""
 
 import random
 from collections.abc import Collection, Iterable, Mapping

@@ -446,7 +446,7 @@ class TestSignatures:
     def test_thinking_that_gemini_did_not_sign_is_left_out(self) -> None:
         assert self.signatures({**THINKING, "signature": "gemini:"}, call("1")) == [BYPASS]
 
-    def test_siblings_of_a_signed_call_need_none(self) -> None:
+    def test_siblings_of_a_signed_call_need_no_signature(self) -> None:
         store = Signatures()
         store.remember_call("2", "dHdv")
         assert self.signatures(call("1"), call("2"), call("3"), store=store) == [None, "dHdv", None]
@@ -474,7 +474,7 @@ class TestSignatures:
         blocks = (THINKING, text("signed"), call("1"), call("2"))
         assert self.signatures(*blocks, store=store, without=True) == [None, BYPASS, BYPASS]
 
-    def test_what_was_refused_is_forgotten_and_what_is_learnt_later_is_not(self) -> None:
+    def test_refused_signatures_are_forgotten_and_later_ones_kept(self) -> None:
         store = Signatures()
         store.remember_call("1", "b25l")
         store.remember_text("signed", "dGV4dA==")
@@ -690,7 +690,7 @@ def a_session(rng: Random) -> list[dict[str, Any]]:
 
 
 @given(st.integers(0, 2**64))
-def test_what_was_sent_stays_the_same_in_later_turns(seed: int) -> None:
+def test_sent_turns_stay_the_same_in_later_requests(seed: int) -> None:
     """Caches of prompts go by what requests begin with."""
     rng = Random(seed)
     messages = a_session(rng)

@@ -119,7 +119,7 @@ def test_request(document: dict[str, Any], expected: dict[str, Any], repairs: fr
     validate_request(found)
 
 
-def test_max_tokens_are_lowered_to_what_the_model_can_write() -> None:
+def test_max_tokens_are_lowered_to_the_models_limit() -> None:
     def sent(given: Any, model: str = MODEL, **options: Any) -> tuple[Any, bool]:
         outgoing = encoded({**HI, "max_tokens": given}, upstream(**options), model=model)
         settings = orjson.loads(outgoing.body)["generationConfig"]
@@ -284,7 +284,7 @@ FIXTURES = sorted((Path(__file__).parents[3] / "fixtures").glob("*.json"))
 
 @pytest.mark.parametrize("path", FIXTURES, ids=lambda path: path.stem)
 @pytest.mark.parametrize("schema", ["json", "openapi"])
-def test_what_real_clients_send(path: Path, schema: str) -> None:
+def test_requests_of_real_clients(path: Path, schema: str) -> None:
     by = dialect()
     for request in orjson.loads(path.read_bytes()):
         if isinstance(request["body"], dict) and "messages" in request["body"]:

@@ -504,7 +504,7 @@ class TestEnds:
             assert not response.writer.has_content
             assert message(response.end())["content"] == []
 
-    def test_thoughts_alone_are_empty_as_long_as_none_was_sent(self) -> None:
+    def test_thoughts_alone_are_empty_before_any_was_sent(self) -> None:
         stream = sse(chunk(think("hm")), chunk(finish="STOP"))
         Translated(streams=True).feed(stream).decoder.end()
         response = Translated(streams=False).feed(stream)

@@ -1,4 +1,4 @@
-"""What the tests of this package share: an upstream, ways to encode and to decode."""
+"""Shared by the tests of this package: an upstream, ways to encode and to decode."""
 
 import json
 import random

@@ -288,7 +288,7 @@ def test_an_invalid_call_is_a_failure(chunks: list[Any], words: str) -> None:
 
 
 @pytest.mark.parametrize("finish", ["length", "max_tokens", "stop"])
-def test_a_call_cut_by_the_limit_is_stopped_with_what_came(finish: str) -> None:
+def test_a_call_cut_by_the_limit_keeps_the_received_part(finish: str) -> None:
     """Also where the host reports a normal end, and only the token count shows the limit."""
     usage = {"prompt_tokens": 1, "completion_tokens": 64}
     events = decoded(

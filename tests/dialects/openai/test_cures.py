@@ -110,9 +110,7 @@ def refused(status: int, reply: Any) -> Failure:
 
 
 @pytest.mark.parametrize(("status", "reply", "cure"), [pytest.param(*row[1:], id=row[0]) for row in REFUSALS])
-def test_each_refusal_has_its_cure_and_a_second_one_has_it_no_more(
-    status: int, reply: Any, cure: Cure
-) -> None:
+def test_each_refusal_has_a_cure_that_is_used_once(status: int, reply: Any, cure: Cure) -> None:
     made = dialect()
     forced = {"tool_choice": {"type": "tool", "name": "Read"}} if cure.name == "tool_choice" else {}
     sent = encoded({**FULL, **forced}, upstream(**HOST), by=made)
@@ -160,7 +158,7 @@ def test_refusals_without_a_cure(status: int, reply: Any) -> None:
     assert cure_from(dialect(), failure, encoded(FULL, upstream(**HOST))) is None
 
 
-def test_a_cure_that_is_turned_off_or_was_applied_is_none() -> None:
+def test_no_cure_if_turned_off_or_already_applied() -> None:
     made, reply = dialect(), refused(404, "No endpoints found that support image input")
     sent = encoded(FULL, upstream(**HOST), by=made)
     assert cure_from(made, reply, sent, [], "images") is None

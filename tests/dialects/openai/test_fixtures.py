@@ -1,4 +1,4 @@
-"""What real clients send, under every preset; what a real server responds."""
+"""Requests of real clients, under every preset; responses of a real server."""
 
 import json
 from collections.abc import Iterator

@@ -238,10 +238,10 @@ def test_reasoning_after_a_call_is_remembered_under_its_id() -> None:
         assert elsewhere["messages"][1].keys() == {"role", "content", "tool_calls"}
 
 
-# What hosts demand.
+# Requirements of hosts.
 
 
-def test_reasoning_that_is_required_is_a_blank_where_there_is_none() -> None:
+def test_required_reasoning_is_blank_without_any() -> None:
     assert sent_back([text("x")], echo="reasoning_content", echo_required=True)["reasoning_content"] == " "
     assert sent_back([text("x")], echo_required=True)["reasoning_content"] == " "
     assert sent_back([text("x")], echo="details", echo_required=True)["reasoning_details"] == [
@@ -250,7 +250,7 @@ def test_reasoning_that_is_required_is_a_blank_where_there_is_none() -> None:
     assert sent_back([text("x")], echo="details").keys() == {"role", "content"}
 
 
-def test_hosts_without_a_place_for_it_get_none() -> None:
+def test_no_reasoning_for_hosts_without_a_field() -> None:
     found = sent_back(
         [thinking("Hm", text_signature("reasoning")), text("x")], echo="none", echo_required=True
     )

@@ -212,7 +212,7 @@ def test_an_error_inside_a_200_is_judged_like_the_status_it_names(
         assert words in failure.message
 
 
-def test_a_line_of_text_that_begins_like_an_error_is_none() -> None:
+def test_a_line_of_text_that_begins_like_an_error_is_text() -> None:
     data = sse(*HELLO, FINISH) + b"errors\n\nerr"
     for pieces in ([data], [bytes([byte]) for byte in data]):
         assert message(Response().feed(*pieces).end())["content"] == TEXT

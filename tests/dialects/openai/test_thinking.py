@@ -1,4 +1,4 @@
-"""What `thinking` and effort become, style by style."""
+"""Translation of `thinking` and effort, style by style."""
 
 from typing import Any
 

@@ -2,7 +2,7 @@
 
     python -m tests.fakes.gemini [--vertex] [--model M] [--config FILE]
 
-Says where it listens once it does. On SIGTERM or SIGINT it says how many requests it had and what it refused; the exit
+Prints its address once it listens. On SIGTERM or SIGINT it prints the number of requests and its refusals; the exit
 code is 1 if it refused anything but for a rate limit.
 """
 

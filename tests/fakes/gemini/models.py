@@ -1,4 +1,4 @@
-"""What each model can do, as Google documents it: names here are written out, no family is guessed."""
+"""Features of each model, as Google documents them: names here are written out, no family is guessed."""
 
 from dataclasses import dataclass
 
@@ -35,7 +35,7 @@ ABILITIES = {
 }
 
 LISTED = ("gemini-3.8-flash", "gemini-3.1-pro-preview", "gemini-2.5-pro")
-"""What the model list shows."""
+"""Models in the model list."""
 
 INPUT_LIMIT = 1_048_576
 

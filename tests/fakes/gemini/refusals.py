@@ -1,4 +1,4 @@
-"""What the fake refuses with, in Google's words."""
+"""Refusals of the fake, in Google's words."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -13,7 +13,7 @@ CODES = {
 
 
 class Refusal(Exception):
-    """A refusal: the code of google.rpc, what is said, and the details with retry hints."""
+    """A refusal: the code of google.rpc, the message, and the details with retry hints."""
 
     def __init__(self, message: str, *details: Mapping[str, Any], code: str = "INVALID_ARGUMENT") -> None:
         super().__init__(message)

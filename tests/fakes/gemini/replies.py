@@ -1,6 +1,6 @@
-"""What the fake says: a request -> the events of a response. Pure: the same request, the same words.
+"""Replies of the fake: a request -> the events of a response. Pure: the same request, the same words.
 
-It echoes what was asked; "run ..." and "read ..." lead to a call of a tool that can do that, and a tool's result to
+It echoes the prompt; "run ..." and "read ..." lead to a call of a tool that can do that, and a tool's result to
 words about it. A media part is named by its type, so that a test sees that it came.
 """
 
@@ -30,7 +30,7 @@ RESULT = 1000
 
 
 def count_tokens(request: dict[str, Any]) -> int:
-    """About as many as a tokenizer would find."""
+    """About as many tokens as a tokenizer would count."""
     counted = {key: request[key] for key in ("systemInstruction", "contents", "tools") if key in request}
     return len(orjson.dumps(counted)) // 4
 
@@ -107,7 +107,7 @@ def _intent(request: dict[str, Any]) -> tuple[str, str, dict[str, Any] | None]:
 
 
 def _last_turn(contents: list[dict[str, Any]]) -> tuple[list[Part], list[dict[str, Any]]]:
-    """What was said since the model's last words, and the calls in those."""
+    """Return the parts since the model's last words, and the calls in those."""
     words: list[Part] = []
     for content in reversed(contents):
         if content["role"] == "model":

@@ -1,4 +1,4 @@
-"""What Google refuses beyond shape, in its words; Vertex AI refuses more than the Gemini API.
+"""Google's rules beyond shape, with its error messages; Vertex AI refuses more than the Gemini API.
 
 Turns need not alternate: both endpoints take two contents of a user's in a row.
 """
@@ -16,7 +16,7 @@ Content = dict[str, Any]
 Part = dict[str, Any]
 
 MIXED = "Requests ending with a model turn are not supported."
-"""What Vertex AI says of a history that ends with the model, and of function responses beside other parts."""
+"""Vertex AI's errors for a history that ends with the model, and for function responses beside other parts."""
 
 IN_RESPONSES = {"image/png", "image/jpeg", "image/webp", "application/pdf", "text/plain"}
 MEDIA = re.compile(r"image/(png|jpeg|webp|heic|heif)|application/pdf|text/plain|(audio|video)/[\w.-]+")
@@ -103,7 +103,7 @@ def check_signatures(contents: list[Content], *, known: bool) -> None:
         for position, content in enumerate(contents)
         if content["role"] == "user" and not any("functionResponse" in part for part in content["parts"])
     ]
-    # What was said behind function responses belongs to their turn.
+    # Parts after function responses belong to their turn.
     start = next((p for p in reversed(turns) if p == 0 or contents[p - 1]["role"] == "model"), 0)
     for position, content in enumerate(contents):
         calls = [part for part in content["parts"] if "functionCall" in part]
@@ -123,7 +123,7 @@ def check_signatures(contents: list[Content], *, known: bool) -> None:
 
 
 def _signatures_for(part: Part, calls: list[Part]) -> list[str]:
-    """What may stand on a part: a thought may bring the signature of the call that it led to."""
+    """Return the signatures that a part may have: a thought may have that of the call that it led to."""
     if "functionCall" in part:
         return [signed(part["functionCall"])]
     if part.get("thought") is True:

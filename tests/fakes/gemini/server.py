@@ -1,7 +1,7 @@
 """The strict fake behind a real socket: every request is checked, refused as Google would, or served.
 
 It knows the paths of the Gemini API, of Vertex AI and of Code Assist, two accounts, and limits the first of them
-now and then in the words of the endpoint that was asked.
+now and then in the words of the requested endpoint.
 """
 
 import asyncio
@@ -48,7 +48,7 @@ class UpstreamRequest:
 
     @property
     def request(self) -> Any:
-        """The generateContent request, out of whatever it came in."""
+        """The generateContent request, out of its envelope."""
         return self.document.get("request", self.document.get("generateContentRequest", self.document))
 
     @property
@@ -62,7 +62,7 @@ class UpstreamRequest:
 
 
 class GeminiUpstream:
-    """The fake. What it was asked stands in `asked`; it also remembers what it refused."""
+    """The fake. It keeps its `requests`, with what it refused."""
 
     def __init__(self) -> None:
         self.url = ""
@@ -73,7 +73,7 @@ class GeminiUpstream:
 
     @property
     def refused(self) -> list[tuple[str, str]]:
-        """(target, words) of each request that was refused, but for rate limits."""
+        """(target, words) of each refused request, without rate limits."""
         return [(post.target, post.refusal) for post in self.requests if post.status not in (200, 429)]
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -163,7 +163,7 @@ class GeminiUpstream:
 
 
 def check_envelope(post: UpstreamRequest) -> None:
-    """Raise Refusal for a document whose outer fields are not those of the method that was asked."""
+    """Raise Refusal for a document whose outer fields are not those of the requested method."""
     document = dict(post.document)
     if document.pop("request", None) is not None:
         fine = not document or document.keys() == {"model", "project"}
@@ -225,7 +225,7 @@ async def gemini_upstream(port: int = 0) -> AsyncIterator[GeminiUpstream]:
     try:
         yield up
     finally:
-        await settle(10)  # a server that is closed would leave open what it has just accepted
+        await settle(10)  # a server that is closed would leave open a connection it has just accepted
         server.close()
         for task in list(tasks):
             task.cancel()
@@ -236,7 +236,7 @@ async def gemini_upstream(port: int = 0) -> AsyncIterator[GeminiUpstream]:
 
 @asynccontextmanager
 async def strict_upstream() -> AsyncIterator[GeminiUpstream]:
-    """The same; at the end nothing may have been refused but for rate limits."""
+    """The same; at the end only rate limits may have been refused."""
     async with gemini_upstream() as up:
         yield up
     assert not up.refused

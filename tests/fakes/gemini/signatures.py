@@ -1,4 +1,4 @@
-"""Signatures that prove themselves: who knows a call can tell whether it was signed here."""
+"""Signatures that prove themselves: a call and its signature show whether it was signed here."""
 
 from base64 import b64encode
 from collections.abc import Mapping

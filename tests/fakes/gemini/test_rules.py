@@ -51,7 +51,7 @@ JSON = {"responseMimeType": "application/json", "responseJsonSchema": {"type": "
 TOOL = tool({"type": "object", "properties": {"a": {}}}, form="parametersJsonSchema")
 
 REFUSED: list[tuple[str, str, bool, dict[str, Any]]] = [
-    # what Google says; model; on Vertex AI; body
+    # Google's message; model; on Vertex AI; body
     ("contents is not specified", NEW, API, {"contents": None}),
     ("begin with a user turn", NEW, API, {"contents": [model(HI), user(HI)]}),
     ("must include at least one parts", NEW, API, {"contents": [user()]}),
@@ -160,7 +160,7 @@ REFUSED: list[tuple[str, str, bool, dict[str, Any]]] = [
     REFUSED,
     ids=[f"{index}: {case[0]}" for index, case in enumerate(REFUSED)],
 )
-def test_what_is_refused(words: str, name: str, vertex: bool, body: dict[str, Any]) -> None:
+def test_refused_requests(words: str, name: str, vertex: bool, body: dict[str, Any]) -> None:
     with pytest.raises(Refusal) as caught:
         check_request({"contents": [user(HI)], **body}, name, vertex=vertex, known_signatures=True)
     assert words in caught.value.message
@@ -201,5 +201,5 @@ TAKEN: list[tuple[str, bool, dict[str, Any]]] = [
 
 
 @pytest.mark.parametrize(("name", "vertex", "body"), TAKEN)
-def test_what_is_taken(name: str, vertex: bool, body: dict[str, Any]) -> None:
+def test_accepted_requests(name: str, vertex: bool, body: dict[str, Any]) -> None:
     check_request({"contents": [user(HI)], **body}, name, vertex=vertex, known_signatures=True)

@@ -17,7 +17,7 @@ from tests.fakes.openai.manners import MANNERS, Reply, responses_stream, streame
 from tests.fakes.openai.rules import Refusal, header_of, refusal_of
 
 TURNS = 10
-"""After so many turns with calls the model says that it is done."""
+"""Turns with calls after which the model ends its task."""
 
 
 def traits_of(preset: str, **own: Any) -> Traits:
@@ -45,7 +45,7 @@ class Host:
         self.requests: list[UpstreamRequest] = []
         self.refusals: list[Refusal] = []
         self.scripted: deque[Refusal | bytes | Reply] = deque()
-        """What comes next, instead of what the host would say."""
+        """Responses that replace the host's own, in order."""
 
     def respond(
         self, method: str, target: str, headers: dict[str, str], raw: bytes
@@ -81,7 +81,7 @@ class Host:
         return 200, "text/event-stream", streamed(self._manner(reply))
 
     def play(self, body: dict[str, Any]) -> Reply:
-        """Return what the agent's model says to this history."""
+        """Return the agent's model's reply to this history."""
         messages = body.get("messages", body.get("input", []))
         turn = sum(
             1 for m in messages if m.get("role") == "assistant" and (m.get("tool_calls") or "input" in body)

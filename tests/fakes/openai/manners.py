@@ -1,4 +1,4 @@
-"""One reply in every manner in which hosts say it: as a stream of theirs, or whole."""
+"""One reply in every form that hosts use: as their stream, or whole."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ USAGE = {"prompt_tokens": 100, "completion_tokens": 20, "total_tokens": 120}
 
 @dataclass(frozen=True, kw_only=True)
 class Reply:
-    """What a host means to say."""
+    """The content of a host's reply."""
 
     reasoning: str = ""
     text: str = ""

@@ -1,5 +1,5 @@
-# ruff: noqa: E501 - words of vendors are quoted as they are
-"""What a strict host refuses, in its vendor's words: a table of checks, each for one trait of the host."""
+# ruff: noqa: E501 - messages of vendors are quoted in full
+"""Refusals of a strict host, in its vendor's words: a table of checks, each for one trait of the host."""
 
 from collections.abc import Callable, Mapping
 from itertools import pairwise

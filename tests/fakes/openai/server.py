@@ -35,7 +35,7 @@ async def serving(host: Host) -> AsyncIterator[str]:
     try:
         yield f"http://127.0.0.1:{port}/v1"
     finally:
-        await settle(10)  # a server that is closed would leave open what it has just accepted
+        await settle(10)  # a server that is closed would leave open a connection it has just accepted
         server.close()
         for task in [*tasks]:
             task.cancel()

@@ -119,14 +119,14 @@ def _difference(read: Any, given: Any, path: str = "") -> str:
 
 
 def validate_history(messages: list[dict[str, Any]], *, alternate: bool = False) -> None:
-    """Hold messages to the rules for their order: each call answered once, at once, in its order; one system
+    """Hold messages to the rules for their order: one result for each call, at once, in its order; one system
     prompt, at the beginning; nothing empty."""
     open_calls: list[str] = []
     seen: set[str] = set()
     for index, message in enumerate(messages):
         role, content = message["role"], message.get("content")
         if role == "tool":
-            assert open_calls, "a tool message that answers nothing"
+            assert open_calls, "a tool message without a call"
             assert message["tool_call_id"] == open_calls.pop(0), "results in another order than the calls"
             assert content, "an empty tool message"
             continue

@@ -70,7 +70,7 @@ async def test_something_sound_in_front_changes_nothing() -> None:
 
 
 @pytest.mark.usefixtures("small")
-async def test_from_outside_what_needs_an_upstream_is_skipped() -> None:
+async def test_checks_that_need_an_upstream_are_skipped_from_outside() -> None:
     async with run_stage(Config()) as stage:
         rows = await examine_from_outside(stage.target, stage.key)
     states = {row.name: row.finding.state for row in rows}

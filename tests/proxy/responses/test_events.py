@@ -1,4 +1,4 @@
-"""What is read from the events of a relayed stream: content, stop reasons, errors, its end, and usage."""
+"""Reading the events of a relayed stream: content, stop reasons, errors, its end, and usage."""
 
 import orjson
 import pytest

@@ -63,7 +63,7 @@ class Stage:
 
     @property
     def reader(self) -> Reader:
-        """Who takes the body at present."""
+        """The reader that takes the body at present."""
         assert self.attempt.reader is not None
         return self.attempt.reader
 
@@ -76,14 +76,14 @@ class Stage:
 
     @property
     def payload(self) -> bytes:
-        """What the client got, without its framing."""
+        """The body that the client got, without its framing."""
         if b"transfer-encoding: chunked" not in self.client.sent:
             return self.client.body
         return b"".join(bytes(piece) for piece in Framing("chunked").payload(self.client.body))
 
     @property
     def events(self) -> list[Event]:
-        """What a client makes of it."""
+        """The client's view of the body."""
         return [each for each in EventDecoder().feed(self.payload) if each.name != "ping"]
 
 
@@ -246,7 +246,7 @@ async def test_an_event_too_long_to_parse_is_passed_on() -> None:
         event("new_kind"),
     ],
 )
-async def test_what_a_client_would_lose_is_content(first: bytes) -> None:
+async def test_events_with_content(first: bytes) -> None:
     stage = raw()
     stage.feed(*chunks(START, first))
     assert stage.calls == [COMMIT]

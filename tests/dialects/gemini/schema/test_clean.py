@@ -298,7 +298,7 @@ def test_doubling_references_are_bounded(keyword: str, form: Form) -> None:
 
 @pytest.mark.parametrize("name", SCHEMAS)
 def test_the_budget_is_charged_as_the_schema_grows(name: str) -> None:
-    """What a loop inside C goes over is charged too: that loop shows in no profile."""
+    """Items of a loop inside C are charged too: that loop shows in no profile."""
 
     def units(n: int) -> int:
         budget = Budget(MAX_WORK)
