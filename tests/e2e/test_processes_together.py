@@ -18,9 +18,9 @@ from tests.fakes.gemini.server import strict_upstream
 from tests.fakes.messages import Received, Script, ScriptedUpstream, error_response, json_response, message
 from tests.sharing.office import office
 from tests.support.agent import Agent
-from tests.support.client import fetch
+from tests.support.client import Client, Response, fetch
 from tests.support.gemini import MODEL, before
-from tests.support.running import Running, account, config, running, upstream
+from tests.support.running import Running, account, all_told, config, running, upstream
 from tests.support.spawned import spawned
 from tests.test_workers import children, eventually
 
@@ -29,8 +29,6 @@ REQUEST: dict[str, Any] = {
     "max_tokens": 100,
     "messages": [{"role": "user", "content": "hi"}],
 }
-TOLD = 0.05
-"""Seconds after which all processes know."""
 
 
 def talk(number: int) -> dict[str, Any]:
@@ -80,7 +78,7 @@ async def test_a_limit_met_here_is_kept_there_within_a_moment_and_so_is_where_th
         limited.add(f"key-of-{homes[0]}")
         assert (await here.post(talk(0))).status == 200
         went_to = keys(up)[-1]
-        await asyncio.sleep(TOLD)
+        await all_told(here, there)
         limited.clear()
         del up.requests[:]
         assert (await there.post(talk(0))).status == 200
@@ -111,7 +109,7 @@ async def test_a_tool_round_of_gemini_goes_on_elsewhere_with_its_signature() -> 
     ):
         agent = Agent(here, MODEL)
         await agent.ask("run ls -l")
-        await asyncio.sleep(TOLD)
+        await all_told(here, there)
         agent.gateway = there
         await agent.give_results()
         (signature,) = up.asked[-1].signatures
@@ -130,7 +128,7 @@ async def test_a_cure_learnt_here_is_applied_there() -> None:
     asked = {**REQUEST, "context_management": {"edits": []}}
     async with ScriptedUpstream(respond=respond) as up, two(config(upstream(up.url, "a"))) as (here, there):
         assert (await here.post(asked)).status == 200
-        await asyncio.sleep(TOLD)
+        await all_told(here, there)
         assert (await there.post(asked)).status == 200
         assert len(up.requests) == 3
         assert [line.partition(" repairs=")[2] for line in there.lines if "repairs=" in line] == [
@@ -149,7 +147,7 @@ async def test_a_reload_goes_on_sharing_and_divides_limits() -> None:
             (target,) = there.gateway.runtime.targets("m")
             assert target.state.limit == 4
             assert (await here.post(REQUEST)).status == 503
-            await asyncio.sleep(TOLD)
+            await all_told(here, there)
             assert (await there.post(REQUEST)).status == 503
             assert len(up.requests) == 1
 
@@ -169,6 +167,14 @@ async def ask(port: int, number: int) -> int:
     return (await fetch(port, "POST", "/v1/messages", orjson.dumps(talk(number)))).status
 
 
+async def status_of_all(port: int, count: int) -> dict[str, Any]:
+    """What so many workers tell of themselves, once all have: whoever does has heard what was told before."""
+    while True:
+        found: dict[str, Any] = (await fetch(port, "GET", "/status.json")).document
+        if found["processes"] == count and not found["silent"]:
+            return found
+
+
 async def test_workers_tell_each_other_and_who_comes_later(tmp_path: Path) -> None:
     def respond(request: Received) -> Script:
         if request.key == "key-of-a":
@@ -184,32 +190,32 @@ async def test_workers_tell_each_other_and_who_comes_later(tmp_path: Path) -> No
             while not met:
                 assert await ask(port, met) == 200
                 met = keys(up).count("a")
-            await asyncio.sleep(TOLD)
+            while (told := (await status_of_all(port, 4))["sharing"])["received"] < 3 * told["published"]:
+                pass
             assert [await ask(port, number) for number in range(100)] == [200] * 100
             assert keys(up).count("a") == 1
             # All are replaced, one stands still, and the others know all the same.
             before = children(parent)
             for pid in before:
                 os.kill(pid, signal.SIGKILL)
-            await asyncio.to_thread(
-                eventually, lambda: len(children(parent)) == 4 and not children(parent) & before
-            )
+            await asyncio.to_thread(eventually, lambda: len(children(parent) - before) == 4)
+            await status_of_all(port, 4)
             assert [await ask(port, number) for number in range(20)] == [200] * 20
-            # Who answers has spoken, and can be missed.
-            while (await fetch(port, "GET", "/status.json")).document["processes"] < 4:
-                assert await ask(port, 0) == 200
             stopped = min(children(parent))
             os.kill(stopped, signal.SIGSTOP)
             asked = [asyncio.create_task(ask(port, number)) for number in range(20)]
-            done, _ = await asyncio.wait(asked, timeout=1.0)
-            assert done
+            await asyncio.wait(asked, return_when=asyncio.FIRST_COMPLETED)
             # Some of those who look in are let in by the one that stands still.
-            looks = [asyncio.create_task(fetch(port, "GET", "/status.json")) for _ in range(20)]
-            looked, _ = await asyncio.wait(looks, return_when=asyncio.FIRST_COMPLETED)
+            looks: set[asyncio.Task[Response]] = set()
+            shown: set[tuple[int, ...]] = set()
+            while (3, stopped) not in shown:
+                looks |= {asyncio.create_task(fetch(port, "GET", "/status.json")) for _ in range(4)}
+                looked, looks = await asyncio.wait(looks, return_when=asyncio.FIRST_COMPLETED)
+                documents = [look.result().document for look in looked]
+                shown |= {(each["processes"], *each["silent"]) for each in documents}
+            assert all(stopped in silent for _, *silent in shown)
             os.kill(stopped, signal.SIGCONT)
             await asyncio.gather(*looks)
-            shown = [look.result().document for look in looked]
-            assert {(each["processes"], *each["silent"]) for each in shown} == {(3, stopped)}
             assert [await each for each in asked] == [200] * 20
             assert keys(up).count("a") == 1
             gateway.signal("TERM")
@@ -231,17 +237,25 @@ async def test_any_of_them_tells_of_all_and_what_is_asked_of_one_is_done_by_all(
             port = gateway.port
             assert [await ask(port, number) for number in range(8)] == [200] * 8
             for _ in range(6):
-                scraped = (await fetch(port, "GET", "/metrics")).body.decode()
-                counted = re.findall(
-                    r'^gateway_requests_total\{route="/v1/messages",.*\} (\S+)$', scraped, re.M
-                )
-                assert sum(map(float, counted)) == 8
-                found = (await fetch(port, "GET", "/status.json")).document
-                assert (found["processes"], len(found["requests"])) == (2, 8)
+                counted = 0.0
+                while counted < 8:
+                    # Who does not reply in time is left out.
+                    scraped = (await fetch(port, "GET", "/metrics")).body.decode()
+                    found = re.findall(
+                        r'^gateway_requests_total\{route="/v1/messages",.*\} (\S+)$', scraped, re.M
+                    )
+                    counted = sum(map(float, found))
+                assert counted == 8
+                assert len((await status_of_all(port, 2))["requests"]) == 8
             asked = {"upstream": "up", "account": "a"}
-            done = await fetch(port, "POST", "/status/disable", asked, [("x-gateway-action", "disable")])
-            assert done.status == 200
-            await asyncio.sleep(TOLD)
+            async with await Client.connect(port) as client:
+                done = await client.request(
+                    "POST", "/status/disable", asked, [("x-gateway-action", "disable")]
+                )
+                assert done.status == 200
+                # The one that was asked to has told the other before it asks it for its part.
+                while (await client.request("GET", "/status.json")).document["silent"]:
+                    pass
             del up.requests[:]
             assert [await ask(port, number) for number in range(20)] == [200] * 20
             assert "a" not in keys(up)

@@ -117,9 +117,7 @@ def test_what_is_ignored_stays_ignored(capfd: pytest.CaptureFixture[str]) -> Non
 
 def test_without_a_terminal_a_stopped_client_stops_nobody(capfd: pytest.CaptureFixture[str]) -> None:
     # The gateway passes SIGCONT on; it is sent again in case the first one came before the stop.
-    script = (
-        "while sleep 0.05 && kill -0 $$; do kill -CONT $PPID; done 2>/dev/null & kill -STOP $$; echo on"
-    )
+    script = "while sleep 0.05 && kill -0 $$; do kill -CONT $PPID; done 2>/dev/null & kill -STOP $$; echo on"
     assert started(capfd, script) == (0, "on\n")
 
 

@@ -11,7 +11,7 @@ from gateway.sharing.peers import Sharing
 from gateway.telemetry.access_log import AccessLog
 from tests.support.client import Client, Response, fetch
 from tests.support.leftovers import leftovers
-from tests.support.loops import settle
+from tests.support.loops import eventually, settle
 
 FAST = Limits(
     header_timeout=5.0,
@@ -96,6 +96,14 @@ class Running:
 
     async def connect(self) -> Client:
         return await Client.connect(self.port)
+
+
+async def all_told(*gateways: Running) -> None:
+    """Wait until each of these, which share with nobody else, has heard what the others have told."""
+    sharings = [each.gateway.runtime.sharing for each in gateways]
+    states = [sharing.state for sharing in sharings if sharing is not None]
+    told = sum(state.published for state in states)
+    await eventually(lambda: all(state.received >= told - state.published for state in states))
 
 
 @asynccontextmanager

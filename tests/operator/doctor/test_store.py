@@ -14,8 +14,8 @@ from gateway.operator.doctor.store import look_at_store, remedy_for
 from gateway.sharing.peers import Sharing as Peers
 from gateway.sharing.store import Store
 from gateway.telemetry.access_log import AccessLog
+from tests.support.clock import run
 from tests.support.loops import eventually
-from tests.support.spawned import free_port
 from tests.support.store_server import StoreServer, needs_a_store
 
 COMMANDS = ("subscribe", "publish", "set", "del", "scan", "getrange")
@@ -122,9 +122,12 @@ async def test_a_store_that_hangs(own_store: StoreServer, monkeypatch: pytest.Mo
     assert "firewall" in found.todo
 
 
-async def test_something_that_is_no_store(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_something_that_is_no_store() -> None:
     """And one that says yes to all, and keeps nothing."""
-    monkeypatch.setattr(store, "PATIENCE", 0.4)
+    run(no_store())
+
+
+async def no_store() -> None:
     greeting = b"HTTP/1.1 400 Bad Request\r\n\r\n"
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -139,8 +142,8 @@ async def test_something_that_is_no_store(monkeypatch: pytest.MonkeyPatch) -> No
         }
         return known.get(command, b"$1\r\nx\r\n")
 
-    port = free_port()
-    async with await asyncio.start_server(serve, "127.0.0.1", port):
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
         assert "is it a Valkey or a Redis" in (await look(section(f"redis://127.0.0.1:{port}"))).todo
         greeting = b""
         found = await look(section(f"redis://127.0.0.1:{port}"))
