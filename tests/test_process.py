@@ -32,7 +32,7 @@ from tests.support.client import Client, ask, fetch
 from tests.support.explode import explode
 from tests.support.loops import eventually, settle
 from tests.support.running import config, upstream
-from tests.support.spawned import CONFIG, ROOT, get, spawned
+from tests.support.spawned import CONFIG, PATIENCE, ROOT, get, spawned
 from tests.support.stage import good
 
 
@@ -221,10 +221,6 @@ def test_what_cannot_be_built_is_one_line_and_exit_2(
         assert orjson.loads(err).items() >= {"level": "error", "message": problem}.items()
     else:
         assert err == f"gateway: {problem}\n"
-
-
-PATIENCE = 10.0
-"""Seconds for what takes milliseconds: on a busy machine it takes longer, and a test that fails may be slow."""
 
 
 class Told:

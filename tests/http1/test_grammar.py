@@ -362,12 +362,12 @@ def test_what_passes_is_read_by_h11_as_one_whole_head(
     ],
 )
 def test_no_line_takes_long(line: bytes) -> None:
-    began = time.perf_counter()
+    began = time.thread_time()
     try:
         strict.check_request_head(head(b"GET / HTTP/1.1", line))
     except ProtocolError:
         pass
-    assert time.perf_counter() - began < 0.2
+    assert time.thread_time() - began < 0.2
 
 
 @pytest.mark.parametrize(
