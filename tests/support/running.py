@@ -14,16 +14,16 @@ from tests.support.leftovers import leftovers
 from tests.support.loops import eventually, settle
 
 FAST = Limits(
-    header_timeout=5.0,
-    body_timeout=5.0,
-    keep_alive_timeout=5.0,
-    write_timeout=5.0,
+    header_timeout=20.0,
+    body_timeout=20.0,
+    keep_alive_timeout=20.0,
+    write_timeout=20.0,
     linger_timeout=0.2,
-    connect_timeout=2.0,
+    connect_timeout=5.0,
     first_byte_timeout=5.0,
     first_byte_timeout_complete=5.0,
     idle_timeout=5.0,
-    pool_idle_timeout=5.0,
+    pool_idle_timeout=20.0,
 )
 """Short enough that a hanging test ends soon; tests of a timeout make theirs shorter still."""
 
