@@ -349,7 +349,9 @@ def test_a_client_owns_the_terminal(elsewhere: Path) -> None:
     process, descriptor = pty.fork()
     if not process:
         os.chdir(ROOT)
-        os.execve("/bin/sh", ["/bin/sh", "-c", script], {**os.environ, "PYTHONPATH": str(ROOT)})
+        # Nothing else of this environment: where no bytecode may be kept, each start would compile everything.
+        environ = {"PATH": os.environ["PATH"], "HOME": str(elsewhere), "PYTHONPATH": str(ROOT)}
+        os.execve("/bin/sh", ["/bin/sh", "-c", script], environ)
     screen = Screen(descriptor)
     try:
         screen.until("< ready True >")
