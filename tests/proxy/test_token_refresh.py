@@ -16,6 +16,7 @@ from tests.fakes.messages import Close, Reset, Script, ScriptedUpstream, Sleep, 
 from tests.support.explode import explode
 from tests.support.loops import eventually, settle
 from tests.support.running import FAST
+from tests.support.spawned import unused_port
 from tests.support.wire import Wire
 
 Result = Credential | RefreshError
@@ -300,9 +301,9 @@ async def test_why_there_is_no_token(
 
 
 async def test_a_token_endpoint_that_is_not_there(clock: Clock) -> None:
-    async with ScriptedUpstream() as gone:
-        url = gone.url
-    error = await fetched(refresher_of(pool_to(url), url))
+    with unused_port() as port:
+        url = f"http://127.0.0.1:{port}"
+        error = await fetched(refresher_of(pool_to(url), url))
     assert isinstance(error, RefreshError)
     assert error.status == 503
     assert f"no connection to {url}" in str(error)
