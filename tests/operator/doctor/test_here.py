@@ -33,6 +33,7 @@ accounts = [{ name = "one", api_key = "${file:key}" }]
 def file(tmp_path: Path) -> Path:
     path = tmp_path / "gateway.toml"
     path.write_text(TEXT)
+    path.chmod(0o644)
     (tmp_path / "key").write_text("canary")
     (tmp_path / "key").chmod(0o640)
     return path
