@@ -252,7 +252,7 @@ async def test_aborting() -> None:
         client.writer.write(LATER)
         await asked(desk)
         server.abort()
-        assert await server.wait_closed(5)
+        assert await server.wait_closed(PATIENCE)
         assert await ended(client) in (b"", b"reset")
     assert desk.notes[-1] == "end /later gone"
 

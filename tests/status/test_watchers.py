@@ -148,7 +148,7 @@ async def test_whoever_reads_slowly_gets_the_whole_once_it_has_caught_up() -> No
 async def test_a_drain_ends_it_at_once() -> None:
     async with running(config(upstream("http://127.0.0.1:1", "a@x.org"))) as g, watching(g) as one:
         await one.until(1)
-        assert await g.gateway.stop(2.0)
+        assert await g.gateway.stop(PATIENCE)
         assert (await asyncio.wait_for(one.client.reader.read(), PATIENCE)).endswith(b"0\r\n\r\n")
 
 
