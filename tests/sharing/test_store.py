@@ -37,8 +37,9 @@ numbers = itertools.count()
 
 @pytest.fixture(autouse=True)
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Connect again sooner than gateways do, so that no test waits for that."""
+    """Connect again sooner than gateways do, so that no test waits for that; and a slow machine is no trouble."""
     monkeypatch.setattr(module, "FIRST_PAUSE", 0.02)
+    monkeypatch.setattr(module, "TIMEOUT", PATIENCE)
 
 
 class Known(SharedState):

@@ -8,18 +8,26 @@ from typing import Any
 import pytest
 
 from gateway.config import Config, Secret, Sharing
+from gateway.operator.doctor import store
 from gateway.operator.doctor.findings import Finding
 from gateway.operator.doctor.store import look_at_store, remedy_for
 from gateway.sharing.peers import Sharing as Peers
 from gateway.sharing.store import Store
 from gateway.telemetry.access_log import AccessLog
 from tests.support.clock import run
-from tests.support.loops import eventually
+from tests.support.loops import PATIENCE, eventually
 from tests.support.store_server import StoreServer, needs_a_store
 
 COMMANDS = ("subscribe", "publish", "set", "del", "scan", "getrange")
 
 numbers = itertools.count()
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No store is given up because this machine is slow."""
+    monkeypatch.setattr(store, "PATIENCE", PATIENCE)
+    monkeypatch.setattr("gateway.sharing.store.TIMEOUT", PATIENCE)
 
 
 def section(url: str, **fields: Any) -> Sharing:
@@ -120,7 +128,7 @@ async def hanging(own_store: StoreServer) -> None:
     own_store.hang()
     found = await look(section(own_store.url))
     own_store.wake()
-    assert found.saw == f"127.0.0.1:{own_store.port}: no response within 2 s"
+    assert found.saw == f"127.0.0.1:{own_store.port}: no response within {PATIENCE:g} s"
     assert "firewall" in found.todo
 
 
