@@ -57,7 +57,7 @@ def store_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StoreServ
     server = StoreServer(tmp_path_factory.mktemp("store"))
     server.start()
     yield server
-    server.kill()
+    server.close()
 
 
 @pytest.fixture
@@ -65,4 +65,4 @@ def own_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StoreServer]
     """The test's own store, to be killed or stopped; it is not started yet."""
     server = StoreServer(tmp_path_factory.mktemp("store"))
     yield server
-    server.kill()
+    server.close()

@@ -26,7 +26,7 @@ from tests.fakes.messages import Received, Script, ScriptedUpstream, Stall, json
 from tests.support.client import Client, Response, ask, fetch
 from tests.support.clock import run
 from tests.support.explode import explode
-from tests.support.loops import eventually, settle
+from tests.support.loops import PATIENCE, eventually, settle
 from tests.support.running import Running, account, config, running, upstream
 
 QUIET = AccessLog(lambda line: None)
@@ -431,7 +431,7 @@ async def test_stop_lets_a_request_end() -> None:
                 b"POST /v1/messages HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n"
             )
             await eventually(lambda: "BODY" in repr(g.gateway.server.connections))
-            stopping = asyncio.create_task(g.gateway.stop(5.0))
+            stopping = asyncio.create_task(g.gateway.stop(PATIENCE))
             assert await idle.reader.read() == b""
             client.writer.write(orjson.dumps(ask()).ljust(100))
             response = await client.response()

@@ -29,9 +29,9 @@ from tests.fakes.messages import (
     text_events,
 )
 from tests.support.client import Client, ask
-from tests.support.loops import eventually
+from tests.support.loops import PATIENCE, eventually
 from tests.support.running import config, running, upstream
-from tests.support.spawned import ROOT, free_port
+from tests.support.spawned import ROOT, unused_port
 
 DEPLOY = ROOT / "fixtures" / "deploy"
 
@@ -245,7 +245,7 @@ async def test_streaming_and_failover_behind_a_balancer(tmp_path: Path, name: st
     async with ScriptedUpstream() as up, AsyncExitStack() as stack:
         staying = await stack.enter_async_context(running(config(upstream(up.url))))
         leaving = await stack.enter_async_context(running(config(upstream(up.url))))
-        port = free_port()
+        port = stack.enter_context(unused_port())
         file = placed(name, tmp_path, port, [staying.port, leaving.port])
         stack.enter_context(started(command(file)))
         await eventually(lambda: listens(port))
@@ -253,7 +253,7 @@ async def test_streaming_and_failover_behind_a_balancer(tmp_path: Path, name: st
         up.script([SSE_HEAD + chunked(events[:4], end=False), Until(go_on), chunked(events[4:])])
         async with await Client.connect(port, tls=tls) as client:
             client.send("POST", "/v1/messages", ask("x" * 2_000_000, stream=True))
-            async with asyncio.timeout(5.0):
+            async with asyncio.timeout(PATIENCE):
                 while b"Hello" not in (came := await client.receive()):
                     assert came
                 go_on.set()

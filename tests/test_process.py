@@ -32,7 +32,7 @@ from tests.support.client import Client, ask, fetch
 from tests.support.explode import explode
 from tests.support.loops import eventually, settle
 from tests.support.running import config, upstream
-from tests.support.spawned import CONFIG, ROOT, get, spawned
+from tests.support.spawned import CONFIG, PATIENCE, ROOT, get, spawned
 from tests.support.stage import good
 
 
@@ -219,12 +219,8 @@ def test_build_errors_are_one_line_and_exit_2(
         assert err == f"gateway: {problem}\n"
 
 
-PATIENCE = 10.0
-"""Seconds for what takes milliseconds: on a busy machine it takes longer, and a test that fails may be slow."""
-
-
 class Notifications:
-    """Records the states of a process."""
+    """Hears how a process fares."""
 
     def __init__(self) -> None:
         self.states: list[str] = []

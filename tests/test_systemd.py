@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from gateway import systemd
-from tests.support.spawned import CONFIG, ROOT, Spawned, free_port, get, spawned
+from tests.support.spawned import CONFIG, PATIENCE, ROOT, Spawned, get, spawned
 
 ME = os.getpid()
 
@@ -102,7 +102,7 @@ def manager(tmp_path: Path) -> Iterator[socket.socket]:
     """The service manager's end of `$NOTIFY_SOCKET`."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
         sock.bind(str(tmp_path / "notify"))
-        sock.settimeout(10)
+        sock.settimeout(PATIENCE)
         yield sock
 
 
@@ -179,11 +179,10 @@ def activated(config: Path, make: str, *arguments: str) -> list[str]:
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_socket_activation(tmp_path: Path, workers: str) -> None:
     config = tmp_path / "gateway.toml"
-    port = free_port()
-    make = f"socket.create_server(('127.0.0.1', {port})).detach()"
+    make = "socket.create_server(('127.0.0.1', 0)).detach()"
     with Spawned(activated(config, make, "--workers", workers, "--port", "1"), config) as gateway:
-        assert gateway.port == port
-        assert get(port, "/v1/models") == 200
+        assert gateway.port > 1
+        assert get(gateway.port, "/v1/models") == 200
         gateway.signal("TERM")
         gateway.wait()
     assert gateway.process.returncode == 0
@@ -192,7 +191,7 @@ def test_socket_activation(tmp_path: Path, workers: str) -> None:
 def test_a_socket_beyond_loopback_needs_a_key(tmp_path: Path) -> None:
     """Access depends on the address of the handed socket, not on `server.host`."""
     config = tmp_path / "gateway.toml"
-    make = f"socket.create_server(('0.0.0.0', {free_port()})).detach()"
+    make = "socket.create_server(('0.0.0.0', 0)).detach()"
     with Spawned(activated(config, make), config) as gateway:
         assert get(gateway.port, "/v1/models") == 401
         gateway.signal("HUP")
@@ -202,6 +201,6 @@ def test_a_socket_beyond_loopback_needs_a_key(tmp_path: Path) -> None:
 
 def test_a_wrong_handover_is_one_line(tmp_path: Path) -> None:
     command = activated(tmp_path / "gateway.toml", "os.open('/dev/null', os.O_RDONLY)")
-    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=30)
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=PATIENCE)
     assert run.returncode == 2
     assert run.stderr == "gateway: systemd: descriptor 3 is not a socket: Socket operation on non-socket\n"

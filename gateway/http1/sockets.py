@@ -43,8 +43,9 @@ def bind_sockets(host: str, port: int, count: int) -> list[tuple[socket.socket, 
             column = [one] * count
             if BALANCED:
                 address = one.getsockname()
-                one.close()
                 column = [opened.enter_context(_bind(family, address, shared=True)) for _ in range(count)]
+                # Not before, so that no other process gets the port in between.
+                one.close()
             columns.append(column)
         opened.pop_all()
     return list(zip(*columns, strict=True))

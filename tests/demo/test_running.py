@@ -16,6 +16,7 @@ from gateway.app import Gateway
 from gateway.demo import running
 from gateway.demo.upstream import ACCOUNTS, DemoUpstream
 from tests.support.client import Client, Response, ask, fetch
+from tests.support.spawned import PATIENCE
 
 
 @pytest.fixture
@@ -69,7 +70,7 @@ async def test_a_listener_counts_posts_and_closes_its_connections() -> None:
         await fetch(port, "GET", "/v1/models")
         await fetch(port, "POST", "/v1/messages", ask())
 
-    async with timeout(2.0):
+    async with timeout(PATIENCE):
         assert await waiting.reader.read() == b""
     with pytest.raises(ConnectionError):
         await Client.connect(port)
@@ -93,7 +94,7 @@ def test_a_signal_stops_the_demo(number: signal.Signals) -> None:
     command = [sys.executable, "-m", "gateway", "demo", "--port", "0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         # A server that never responds would be waited for for ever.
-        patience = Timer(10.0, process.kill)
+        patience = Timer(PATIENCE, process.kill)
         patience.start()
         assert process.stdout is not None
         paste = "".join(lines_until(process.stdout, "Ctrl-C"))

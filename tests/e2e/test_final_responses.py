@@ -21,6 +21,7 @@ from tests.fakes.messages import (
 from tests.support.client import ask
 from tests.support.clock import run
 from tests.support.running import config, running, upstream
+from tests.support.spawned import unused_port
 from tests.support.stage import account_of, failing, good, staged
 
 RETRY = Retry()
@@ -186,9 +187,11 @@ def test_error_messages_of_the_gateway(script: Script, status: int, type: str, w
 
 def test_connection_refused() -> None:
     async def scenario() -> None:
-        async with ScriptedUpstream() as gone, ScriptedUpstream(respond=good) as spare:
-            url = gone.url
-            await gone.stop()
+        with unused_port() as port:
+            await at_nobodys(f"http://127.0.0.1:{port}")
+
+    async def at_nobodys(url: str) -> None:
+        async with ScriptedUpstream(respond=good) as spare:
             alone = config(upstream(url, "a@x"), retry=RETRY)
             async with running(alone) as g:
                 response = await g.post(ask())

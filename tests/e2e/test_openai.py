@@ -18,7 +18,7 @@ from tests.fakes.openai.manners import Reply
 from tests.fakes.openai.rules import Refusal
 from tests.fakes.openai.server import serving
 from tests.support.client import Response, ask
-from tests.support.loops import eventually
+from tests.support.loops import PATIENCE, eventually
 from tests.support.running import FAST, Running, running
 
 TOML = """
@@ -38,7 +38,7 @@ api_key = "{key}"
 def config(url: str, preset: str, more: str = "", key: str = "sk-1") -> Config:
     """A configuration as an operator writes it."""
     read = parse(TOML.format(url=url, preset=preset, more=more, key=key), {})
-    return read._replace(server=read.server._replace(port=0, limits=FAST))
+    return read._replace(server=read.server._replace(port=0, limits=FAST._replace(idle_timeout=3 * PATIENCE)))
 
 
 @asynccontextmanager
@@ -256,7 +256,7 @@ async def test_a_body_left_open_after_the_last_event_delays_no_client(stream: bo
         ScriptedUpstream(respond=lambda _: script) as up,
         running(config(f"{up.url}/v1", "deepseek-openai")) as g,
     ):
-        async with asyncio.timeout(0.9):
+        async with asyncio.timeout(PATIENCE):
             assert message_of(await g.post(ask(stream=stream)))["content"][0]["text"] == "Good."
         assert g.lines[-1].count(" 200 ok ") == 1
         ended.set()
@@ -264,4 +264,4 @@ async def test_a_body_left_open_after_the_last_event_delays_no_client(stream: bo
             await g.post(ask(stream=stream))
             assert up.connections == 1
         else:
-            await eventually(lambda: up.open == 0, 3.0)
+            await eventually(lambda: up.open == 0)

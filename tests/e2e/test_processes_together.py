@@ -18,9 +18,9 @@ from tests.fakes.gemini.server import strict_upstream
 from tests.fakes.messages import Received, Script, ScriptedUpstream, error_response, json_response, message
 from tests.sharing.office import office
 from tests.support.agent import Agent
-from tests.support.client import fetch
+from tests.support.client import Client, Response, fetch
 from tests.support.gemini import MODEL, before
-from tests.support.running import Running, account, config, running, upstream
+from tests.support.running import Running, account, all_told, config, running, upstream
 from tests.support.spawned import spawned
 from tests.test_workers import children, eventually
 
@@ -29,8 +29,6 @@ REQUEST: dict[str, Any] = {
     "max_tokens": 100,
     "messages": [{"role": "user", "content": "hi"}],
 }
-SHARED = 0.05
-"""Seconds after which all processes know."""
 
 
 def talk(number: int) -> dict[str, Any]:
@@ -80,7 +78,7 @@ async def test_limits_and_bindings_are_shared_at_once() -> None:
         limited.add(f"key-of-{homes[0]}")
         assert (await here.post(talk(0))).status == 200
         went_to = keys(up)[-1]
-        await asyncio.sleep(SHARED)
+        await all_told(here, there)
         limited.clear()
         del up.requests[:]
         assert (await there.post(talk(0))).status == 200
@@ -111,7 +109,7 @@ async def test_gemini_signatures_are_shared_between_processes() -> None:
     ):
         agent = Agent(here, MODEL)
         await agent.send("run ls -l")
-        await asyncio.sleep(SHARED)
+        await all_told(here, there)
         agent.gateway = there
         await agent.give_results()
         (signature,) = up.requests[-1].signatures
@@ -130,7 +128,7 @@ async def test_cures_are_shared() -> None:
     requests = {**REQUEST, "context_management": {"edits": []}}
     async with ScriptedUpstream(respond=respond) as up, two(config(upstream(up.url, "a"))) as (here, there):
         assert (await here.post(requests)).status == 200
-        await asyncio.sleep(SHARED)
+        await all_told(here, there)
         assert (await there.post(requests)).status == 200
         assert len(up.requests) == 3
         assert [line.partition(" repairs=")[2] for line in there.lines if "repairs=" in line] == [
@@ -149,7 +147,7 @@ async def test_sharing_continues_after_a_reload_and_divides_limits() -> None:
             (target,) = there.gateway.runtime.targets("m")
             assert target.state.limit == 4
             assert (await here.post(REQUEST)).status == 503
-            await asyncio.sleep(SHARED)
+            await all_told(here, there)
             assert (await there.post(REQUEST)).status == 503
             assert len(up.requests) == 1
 
@@ -169,6 +167,14 @@ async def post(port: int, number: int) -> int:
     return (await fetch(port, "POST", "/v1/messages", orjson.dumps(talk(number)))).status
 
 
+async def status_of_all(port: int, count: int) -> dict[str, Any]:
+    """Return the status of `count` workers, once all have replied; each has then received all earlier news."""
+    while True:
+        found: dict[str, Any] = (await fetch(port, "GET", "/status.json")).document
+        if found["processes"] == count and not found["silent"]:
+            return found
+
+
 async def test_workers_share_news_with_each_other_and_with_late_ones(tmp_path: Path) -> None:
     def respond(request: Received) -> Script:
         if request.key == "key-of-a":
@@ -184,32 +190,32 @@ async def test_workers_share_news_with_each_other_and_with_late_ones(tmp_path: P
             while not met:
                 assert await post(port, met) == 200
                 met = keys(up).count("a")
-            await asyncio.sleep(SHARED)
+            while (counts := (await status_of_all(port, 4))["sharing"])["received"] < 3 * counts["published"]:
+                pass
             assert [await post(port, number) for number in range(100)] == [200] * 100
             assert keys(up).count("a") == 1
             # All are replaced, one stands still, and the others know all the same.
             before = children(parent)
             for pid in before:
                 os.kill(pid, signal.SIGKILL)
-            await asyncio.to_thread(
-                eventually, lambda: len(children(parent)) == 4 and not children(parent) & before
-            )
+            await asyncio.to_thread(eventually, lambda: len(children(parent) - before) == 4)
+            await status_of_all(port, 4)
             assert [await post(port, number) for number in range(20)] == [200] * 20
-            # A worker that replies is a member, and can be missed.
-            while (await fetch(port, "GET", "/status.json")).document["processes"] < 4:
-                assert await post(port, 0) == 200
             stopped = min(children(parent))
             os.kill(stopped, signal.SIGSTOP)
             requests = [asyncio.create_task(post(port, number)) for number in range(20)]
-            done, _ = await asyncio.wait(requests, timeout=1.0)
-            assert done
+            await asyncio.wait(requests, return_when=asyncio.FIRST_COMPLETED)
             # Some of those who look in are let in by the one that stands still.
-            looks = [asyncio.create_task(fetch(port, "GET", "/status.json")) for _ in range(20)]
-            looked, _ = await asyncio.wait(looks, return_when=asyncio.FIRST_COMPLETED)
+            looks: set[asyncio.Task[Response]] = set()
+            shown: set[tuple[int, ...]] = set()
+            while (3, stopped) not in shown:
+                looks |= {asyncio.create_task(fetch(port, "GET", "/status.json")) for _ in range(4)}
+                looked, looks = await asyncio.wait(looks, return_when=asyncio.FIRST_COMPLETED)
+                documents = [look.result().document for look in looked]
+                shown |= {(each["processes"], *each["silent"]) for each in documents}
+            assert all(stopped in silent for _, *silent in shown)
             os.kill(stopped, signal.SIGCONT)
             await asyncio.gather(*looks)
-            shown = [look.result().document for look in looked]
-            assert {(each["processes"], *each["silent"]) for each in shown} == {(3, stopped)}
             assert [await each for each in requests] == [200] * 20
             assert keys(up).count("a") == 1
             gateway.signal("TERM")
@@ -231,17 +237,25 @@ async def test_every_worker_reports_and_acts_for_all(tmp_path: Path) -> None:
             port = gateway.port
             assert [await post(port, number) for number in range(8)] == [200] * 8
             for _ in range(6):
-                scraped = (await fetch(port, "GET", "/metrics")).body.decode()
-                counted = re.findall(
-                    r'^gateway_requests_total\{route="/v1/messages",.*\} (\S+)$', scraped, re.M
-                )
-                assert sum(map(float, counted)) == 8
-                found = (await fetch(port, "GET", "/status.json")).document
-                assert (found["processes"], len(found["requests"])) == (2, 8)
+                counted = 0.0
+                while counted < 8:
+                    # A worker that does not reply in time is left out.
+                    scraped = (await fetch(port, "GET", "/metrics")).body.decode()
+                    found = re.findall(
+                        r'^gateway_requests_total\{route="/v1/messages",.*\} (\S+)$', scraped, re.M
+                    )
+                    counted = sum(map(float, found))
+                assert counted == 8
+                assert len((await status_of_all(port, 2))["requests"]) == 8
             requests = {"upstream": "up", "account": "a"}
-            done = await fetch(port, "POST", "/status/disable", requests, [("x-gateway-action", "disable")])
-            assert done.status == 200
-            await asyncio.sleep(SHARED)
+            async with await Client.connect(port) as client:
+                done = await client.request(
+                    "POST", "/status/disable", requests, [("x-gateway-action", "disable")]
+                )
+                assert done.status == 200
+                # The worker that disables it sends the news before it requests the other's part.
+                while (await client.request("GET", "/status.json")).document["silent"]:
+                    pass
             del up.requests[:]
             assert [await post(port, number) for number in range(20)] == [200] * 20
             assert "a" not in keys(up)

@@ -31,6 +31,7 @@ from tests.fakes.messages import (
 from tests.support.client import Response, ask
 from tests.support.clock import run
 from tests.support.running import config, running, upstream
+from tests.support.spawned import unused_port
 from tests.support.stage import Stage, account_of, failing, good, staged
 
 # Cures: refused once, right the second time, applied from the start for an hour.
@@ -612,8 +613,8 @@ def test_a_silent_upstream_is_not_retried(mode: str, spare: bool, expected: str)
 
 def test_a_local_server_that_starts_is_tried_within_two_seconds() -> None:
     async def scenario() -> None:
-        async with ScriptedUpstream(respond=good) as up:
-            await up.stop()
+        with unused_port() as port:
+            up = ScriptedUpstream(respond=good, port=port)
             async with running(config(upstream(up.url, "a@x"), retry=Retry())) as g:
                 loop = asyncio.get_running_loop()
                 for _ in range(5):
@@ -626,6 +627,7 @@ def test_a_local_server_that_starts_is_tried_within_two_seconds() -> None:
                 await up.start()
                 assert (await asking).status == 200
                 assert loop.time() - began <= 3.0
+                await up.stop()
 
     run(scenario())
 

@@ -12,7 +12,7 @@ from gateway.http1.server import Server
 from gateway.http1.server_connection import ServerConnection
 from tests.http1.conformance import CASES, LIMITS, PROBE, Case, Group, Outcome, Received
 
-PATIENCE = 10.0
+PATIENCE = 30.0
 """Seconds for one case: below the server's own deadlines for a head, far above what a case takes."""
 
 AT_ONCE = 40

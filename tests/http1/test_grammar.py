@@ -360,12 +360,12 @@ def test_accepted_heads_are_one_head_for_h11(raw: bytes, edits: list[tuple[int, 
     ],
 )
 def test_patterns_take_linear_time(line: bytes) -> None:
-    began = time.perf_counter()
+    began = time.thread_time()
     try:
         strict.check_request_head(head(b"GET / HTTP/1.1", line))
     except ProtocolError:
         pass
-    assert time.perf_counter() - began < 0.2
+    assert time.thread_time() - began < 0.2
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from gateway.http1.pool import MAX_DIALLING, Pool
 from gateway.http1.upstream_request import ConnectError
 from tests.http1.wire import Sink
 from tests.support.clock import run
-from tests.support.loops import eventually, on_each_loop, settle
+from tests.support.loops import PATIENCE, eventually, on_each_loop, settle
 from tests.support.wire import Wire
 
 ORIGIN = Origin("http", "one.test", 80)
@@ -628,7 +628,7 @@ def send_request(pool: Pool) -> Sink:
 async def request(pool: Pool) -> list[str]:
     """Send a request, and wait for the response."""
     sink = send_request(pool)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         await sink.over.wait()
     return sink.notes
 

@@ -7,24 +7,28 @@ import struct
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 
 import pytest
 import trustme
 
+from gateway.http1 import server_connection
 from gateway.http1.client_connection import ClientConnection
+from gateway.http1.deadline import Deadline
 from gateway.http1.dial import Origin
 from gateway.http1.exchange import Application, Exchange, RequestHandler
 from gateway.http1.heads import ResponseHead
 from gateway.http1.limits import Limits
 from gateway.http1.pool import Pool
 from gateway.http1.server import Server
+from gateway.http1.unsent import unsent_bytes
 from gateway.http1.upstream_request import BodyReceiver, UpstreamError
 from tests.fakes.messages import ScriptedUpstream, chunked
 from tests.http1.wire import Desk, Sink
 from tests.support.client import Client
+from tests.support.loops import PATIENCE, on_each_loop, settle
 from tests.support.loops import eventually as happens
-from tests.support.loops import on_each_loop, settle
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 LATER = b"GET /later HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -62,7 +66,7 @@ async def serving(
     finally:
         server.close()
         server.abort()
-        assert await server.wait_closed(5)
+        assert await server.wait_closed(PATIENCE)
         await settle()
 
 
@@ -78,7 +82,8 @@ async def exchange_of(desk: Desk) -> Exchange:
 
 
 async def ended(client: Client) -> bytes:
-    async with asyncio.timeout(5):
+    """What still came until the end."""
+    async with asyncio.timeout(PATIENCE):
         try:
             return await client.reader.read()
         except ConnectionError:
@@ -215,7 +220,7 @@ async def test_draining() -> None:
         desk.later[0].respond(200, b"done")
         response = await busy.response()
         assert (response.body, response.header("connection")) == (b"done", "close")
-        assert await server.wait_closed(5)
+        assert await server.wait_closed(PATIENCE)
         for client in (idle, busy, waiting, late):
             client.close()
 
@@ -228,11 +233,11 @@ async def test_waiting_until_all_are_gone() -> None:
         await until(server, 2)
         assert not await server.wait_closed(0.01)
         first.close()
-        waits = [asyncio.create_task(server.wait_closed(patience)) for patience in (5.0, None)]
+        waits = [asyncio.create_task(server.wait_closed(patience)) for patience in (PATIENCE, None)]
         await until(server, 1)
         assert not any(wait.done() for wait in waits)
         second.close()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             assert await asyncio.gather(*waits) == [True, True]
         async with await Client.connect(port):
             await until(server, 1)
@@ -257,7 +262,7 @@ async def test_aborting() -> None:
         client.writer.write(LATER)
         await exchange_of(desk)
         server.abort()
-        assert await server.wait_closed(5)
+        assert await server.wait_closed(PATIENCE)
         assert await ended(client) in (b"", b"reset")
     assert desk.notes[-1] == "end /later gone"
 
@@ -300,7 +305,7 @@ async def test_a_client_that_leaves(tls: Tls, secure: bool, how: str) -> None:
 @on_each_loop
 async def test_a_refused_body_still_gets_its_413() -> None:
     """The client writes the whole body before it reads. Closing at once would reset the response."""
-    limits = Limits()._replace(max_body=1000, linger_timeout=5)
+    limits = Limits()._replace(max_body=1000, linger_timeout=3 * PATIENCE)
     async with serving(Desk(), limits) as (server, port), await Client.connect(port) as client:
         client.writer.write(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4000000\r\n\r\n")
         for _ in range(40):
@@ -319,20 +324,43 @@ MUCH = b"x" * 16 * 1024 * 1024
 
 @pytest.mark.parametrize("secure", [False, True])
 @on_each_loop
-async def test_write_timeout_spares_slow_readers(tls: Tls, secure: bool) -> None:
+async def test_write_timeout_spares_slow_readers(
+    tls: Tls, secure: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     desk = Desk()
     desk.respond = lambda exchange, body: exchange.respond(200, MUCH)
-    # Over TLS the standard loop takes any response at once, so that such a connection is closed as idle first.
-    limits = Limits()._replace(write_timeout=0.15, keep_alive_timeout=0.15)
-    async with serving(desk, limits, tls.server if secure else None) as (server, port):
+    monkeypatch.setattr(server_connection, "Deadline", ByHand)
+    async with serving(desk, None, tls.server if secure else None) as (server, port):
         with await asyncio.to_thread(small_socket, port, tls.client if secure else None) as ours:
             ours.sendall(GET)
-            # The bytes read in that time are far fewer than those after which a kernel accepts more.
-            for _ in range(12):
-                await asyncio.sleep(0.03)
-                assert await asyncio.to_thread(ours.recv, 2**15)
-            assert len(server.connections) == 1
-            await until(server, 0)
+            assert await asyncio.to_thread(ours.recv, 2**15)
+            (connection,) = server.connections
+            deadline = connection._deadline
+            assert isinstance(deadline, ByHand)
+            # The bytes read in that time are far fewer than those after which a kernel accepts more. Over TLS the
+            # standard loop takes any response at once, so that such a connection is closed as idle first.
+            for _ in range(5):
+                before = unsent_bytes(connection.transport)
+                while unsent_bytes(connection.transport) >= before:
+                    assert await asyncio.to_thread(ours.recv, 2**15)
+                deadline.expire()
+                assert server.connections == {connection}
+            async with asyncio.timeout(PATIENCE):
+                while server.connections:
+                    deadline.expire()
+                    await asyncio.sleep(0.01)
+
+
+class ByHand(Deadline):
+    """Expire when the test decides."""
+
+    def arm(self, when: float) -> None:
+        self.armed = when
+
+    def expire(self) -> None:
+        if self.when != inf:
+            self.when = 0.0
+            self._fire()
 
 
 def small_socket(port: int, context: ssl.SSLContext | None) -> socket.socket:

@@ -21,7 +21,7 @@ from tests.support.client import ask
 from tests.support.explode import explode
 from tests.support.in_memory import in_memory
 from tests.support.running import config, running, upstream
-from tests.support.spawned import free_port
+from tests.support.spawned import unused_port
 
 FIXTURES = Path(__file__).parents[2] / "fixtures"
 
@@ -260,7 +260,8 @@ async def test_explain_with_a_running_gateway(capsys: pytest.CaptureFixture[str]
 
 
 def test_no_gateway_at_the_address(capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["explain", "request.json", "--url", f"http://127.0.0.1:{free_port()}"]) == 1
+    with unused_port() as port:
+        assert cli.main(["explain", "request.json", "--url", f"http://127.0.0.1:{port}"]) == 1
     assert "does not respond: Connection refused" in capsys.readouterr().err
 
 

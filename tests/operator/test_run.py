@@ -24,11 +24,8 @@ from gateway.listening import StartError
 from gateway.operator import child, run, run_log
 from tests.fakes.messages import ScriptedUpstream, json_response
 from tests.support.running import config, running, upstream
-from tests.support.spawned import CONFIG, ROOT
-from tests.test_workers import children
-
-PATIENCE = 20.0
-"""Seconds for what a terminal should show."""
+from tests.support.spawned import CONFIG, PATIENCE, ROOT
+from tests.test_workers import children, eventually
 
 VARIABLES = ("ANTHROPIC_BASE_URL", "ANTHROPIC_AUTH_TOKEN", "ANTHROPIC_API_KEY", "ENABLE_TOOL_SEARCH")
 
@@ -98,7 +95,7 @@ def test_the_exit_code_is_the_clients(capfd: pytest.CaptureFixture[str], script:
 @pytest.mark.parametrize("name", ["TERM", "HUP", "QUIT", "INT", "USR1"])
 def test_signals_are_passed_on(capfd: pytest.CaptureFixture[str], name: str) -> None:
     script = (
-        f"trap 'echo got it; exit 9' {name}; kill -{name} $PPID; for i in $(seq 500); do sleep 0.01; done"
+        f"trap 'echo got it; exit 9' {name}; kill -{name} $PPID; for i in $(seq 5000); do sleep 0.01; done"
     )
     # As in a separate process: ignored signals would stay ignored.
     before = signal.signal(signal.Signals[f"SIG{name}"], signal.SIG_DFL)
@@ -134,15 +131,14 @@ def test_a_second_signal_ends_the_draining(
         '{"x-api-key": os.environ["ANTHROPIC_AUTH_TOKEN"]}))\n'
         "answer.read(1)\n"
         "if os.fork(): os._exit(4)\n"
-        "time.sleep(0.2)\n"
+        # Until the gateway has told, on the same stderr, that it waits.
+        "while not os.fstat(2).st_size: time.sleep(0.01)\n"
         f"os.kill({os.getpid()}, signal.SIGTERM)\n"
         "try: answer.read()\n"
         "except Exception: pass'"
     )
     monkeypatch.setattr(run, "QUIET", 0.05)
-    began = time.monotonic()
     assert cli.main(["run", "--demo", "/bin/sh", "-c", f"exec {script}"]) == 4
-    assert time.monotonic() - began < 3.0
     assert capfd.readouterr().err.startswith("gateway: stopping: requests under way may take 30 s more")
     assert "stopped: requests under way were cut off" in log_of(elsewhere / "home")
 
@@ -245,7 +241,8 @@ def test_a_gateway_that_fails_ends_its_client(
     assert errors[0].startswith("gateway: the gateway failed: ")
     assert "listening on" in errors[-1]
     assert "canary" not in str(errors)
-    assert children(os.getpid()) <= before
+    # One that was killed may take a moment to be gone.
+    eventually(lambda: children(os.getpid()) <= before)
 
 
 def test_what_the_loop_reports_is_logged_not_shown(
@@ -320,7 +317,7 @@ def lines():
             yield sys.stdin.readline()
 def alive():
     request = urllib.request.Request(os.environ["ANTHROPIC_BASE_URL"] + "/healthz")
-    return urllib.request.urlopen(request, timeout=5).status
+    return urllib.request.urlopen(request, timeout=20).status
 signal.signal(signal.SIGINT, lambda *_: say("interrupted", alive()))
 signal.signal(signal.SIGWINCH, lambda *_: say("size", *os.get_terminal_size(1)))
 say("ready", os.tcgetpgrp(0) == os.getpgrp())
@@ -363,7 +360,9 @@ def test_a_client_owns_the_terminal(elsewhere: Path) -> None:
     process, descriptor = pty.fork()
     if not process:
         os.chdir(ROOT)
-        os.execve("/bin/sh", ["/bin/sh", "-c", script], {**os.environ, "PYTHONPATH": str(ROOT)})
+        # Nothing else of this environment: where no bytecode may be kept, each start would compile everything.
+        environ = {"PATH": os.environ["PATH"], "HOME": str(elsewhere), "PYTHONPATH": str(ROOT)}
+        os.execve("/bin/sh", ["/bin/sh", "-c", script], environ)
     screen = Screen(descriptor)
     try:
         screen.until("< ready True >")

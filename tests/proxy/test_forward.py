@@ -126,7 +126,7 @@ async def test_every_field_of_the_log_line() -> None:
         line = orjson.loads(stage.lines[-1])
     # Times have three decimals.
     assert began - 0.001 <= line.pop("time") <= time.time() + 0.001
-    assert 0.0 <= line.pop("first_byte") <= line.pop("duration") < 5.0
+    assert 0.0 <= line.pop("first_byte") <= line.pop("duration") < 60.0
     assert line.pop("bytes_out") > len(response.body)
     assert line == {
         "request_id": response.header("request-id"),

@@ -223,7 +223,7 @@ async def test_the_line_is_written_after_the_bytes_and_holds_the_usage() -> None
     line = await line_of(client)
     counts = [line[f"{name}_tokens"] for name in ("input", "output", "cache_read", "cache_creation")]
     assert counts == [5, 7, 1, None]
-    assert 0.002 <= line["duration"] < 1.0
+    assert 0.002 <= line["duration"] < 60.0
 
 
 async def test_every_observer_gets_the_record() -> None:

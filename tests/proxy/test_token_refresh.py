@@ -16,6 +16,7 @@ from tests.fakes.messages import Close, Reset, Script, ScriptedUpstream, Sleep, 
 from tests.support.explode import explode
 from tests.support.loops import eventually, settle
 from tests.support.running import FAST
+from tests.support.spawned import unused_port
 from tests.support.wire import Wire
 
 Result = Credential | RefreshError
@@ -294,9 +295,9 @@ async def test_token_refresh_errors(
 
 
 async def test_token_endpoint_connect_error(clock: Clock) -> None:
-    async with ScriptedUpstream() as gone:
-        url = gone.url
-    error = await fetched(refresher_of(pool_to(url), url))
+    with unused_port() as port:
+        url = f"http://127.0.0.1:{port}"
+        error = await fetched(refresher_of(pool_to(url), url))
     assert isinstance(error, RefreshError)
     assert error.status == 503
     assert f"no connection to {url}" in str(error)

@@ -55,9 +55,9 @@ def test_a_pattern_matches_whatever_fills_its_gaps(parts: list[str], fill: list[
 
 def test_pathological_patterns_are_fast() -> None:
     table = ModelTable({"*a" * 200 + "*b": "found"})
-    begun = time.perf_counter()
+    begun = time.thread_time()
     assert table.target("a" * 100_000) is None
-    assert time.perf_counter() - begun < 0.5
+    assert time.thread_time() - begun < 0.5
 
 
 PRECEDENCE = [

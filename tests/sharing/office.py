@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 
 from gateway.sharing.hub import Hub
 from gateway.sharing.peers import Sharing
+from tests.support.loops import PATIENCE
 
 
 class Office:
@@ -26,7 +27,7 @@ class Office:
         self.workers.append(sharing)
         return sharing
 
-    async def turn(self, until: Callable[[], object], patience: float = 5.0) -> None:
+    async def turn(self, until: Callable[[], object], patience: float = PATIENCE) -> None:
         """Have hub and workers do what they have to, until something is so."""
         deadline = time.monotonic() + patience
         while not until():
@@ -45,7 +46,7 @@ class Office:
             self.pass_on()
             await asyncio.sleep(0.001)
 
-    async def gathered(self, sharing: Sharing, kind: str, within: float = 5.0) -> list[bytes]:
+    async def gathered(self, sharing: Sharing, kind: str, within: float = PATIENCE) -> list[bytes]:
         replies: list[list[bytes]] = []
         sharing.gather(kind, replies.append, within)
         await self.turn(lambda: replies)

@@ -1,7 +1,5 @@
 """How one process's news change the state of another."""
 
-import sys
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -25,6 +23,7 @@ from gateway.sharing.state import MAX_DETAIL
 from tests.routing.test_scheduler import made
 from tests.routing.transcript import candidates, cast
 from tests.sharing.team import WALL, Team, team
+from tests.support.calls import calls
 
 
 @pytest.mark.parametrize(
@@ -559,22 +558,6 @@ def test_a_lease_goes_to_the_first_of_ranking_and_retry(
         assert (first, again) == (lease.target, lease.target)
 
 
-def calls(function: Callable[[], object]) -> int:
-    """How many functions, in Python and C, a function calls."""
-    count = 0
-
-    def note(frame: object, event: str, argument: object) -> None:
-        nonlocal count
-        count += event in ("call", "c_call")
-
-    sys.setprofile(note)
-    try:
-        function()
-    finally:
-        sys.setprofile(None)
-    return count
-
-
 def test_a_warm_request_costs_no_call_more_where_there_are_others() -> None:
     _, here, _ = team("A B C")
     alone, targets = made("A B C")
@@ -585,9 +568,9 @@ def test_a_warm_request_costs_no_call_more_where_there_are_others() -> None:
         lease.succeeded(now)
         lease.release()
 
-    def warm(scheduler: Scheduler, among: tuple[Target, ...], now: float) -> int:
+    def warm(scheduler: Scheduler, among: tuple[Target, ...], now: float) -> tuple[int, int]:
         serve(scheduler, among, now)
-        return calls(lambda: serve(scheduler, among, now))
+        return calls(serve, scheduler, among, now)
 
     shared = warm(here.scheduler, tuple(here.targets.values())[:1], here.now())
     assert shared == warm(alone, tuple(targets.values())[:1], 0.0)

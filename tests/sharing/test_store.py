@@ -21,8 +21,8 @@ from gateway.sharing.peers import Sharing as Peers
 from gateway.sharing.state import SharedState
 from gateway.sharing.store import Store, open_store
 from gateway.telemetry.access_log import AccessLog
-from tests.support.loops import eventually
-from tests.support.spawned import free_port
+from tests.support.loops import PATIENCE, eventually
+from tests.support.spawned import unused_port
 from tests.support.store_server import StoreServer, needs_a_store
 
 pytestmark = needs_a_store
@@ -37,8 +37,9 @@ numbers = itertools.count()
 
 @pytest.fixture(autouse=True)
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Connect again sooner than gateways do, so that no test waits for that."""
+    """Connect again sooner than gateways do, so that no test waits for that; and a slow machine is no trouble."""
     monkeypatch.setattr(module, "FIRST_PAUSE", 0.02)
+    monkeypatch.setattr(module, "TIMEOUT", PATIENCE)
 
 
 class Known(SharedState):
@@ -117,9 +118,7 @@ async def test_news_reach_other_processes_and_late_ones(
     news = cooling(words="too many requests")
     async with sharing(where, 3) as (first, second, third):
         first.publish(news)
-        began = time.perf_counter()
         await eventually(lambda: second.known.knows(news) and third.known.knows(news))
-        assert time.perf_counter() - began < 1.0
         await eventually(lambda: first.store.sent == 1)
         # A process does not get its own news back.
         assert (first.store.received, first.store.refused) == (0, 0)
@@ -268,8 +267,10 @@ async def test_a_silent_process_is_no_longer_a_member(
     monkeypatch.setattr(module, "SILENCE", 0.5)
     where = section(store_server.url)
     async with sharing(where, 1) as (process,):
-        await store_server.execute("PUBLISH", f"{where.prefix}news", Envelopes(b"s" * 16, None).wrap([]))
-        await eventually(lambda: process.known.processes == 2)
+        other = Envelopes(b"s" * 16, None).wrap([])
+        # Said again, since this process does not listen while it connects again, as it does after a pause.
+        while process.known.processes < 2:
+            await store_server.execute("PUBLISH", f"{where.prefix}news", other)
         await eventually(lambda: process.known.processes == 1)
 
 
@@ -317,26 +318,27 @@ async def test_kill_9_and_an_empty_store_that_is_filled_again(own_store: StoreSe
 async def test_a_hanging_store_blocks_nothing(
     own_store: StoreServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "TIMEOUT", 0.2)
     own_store.start()
     where = section(own_store.url)
     async with sharing(where, 2) as (first, second):
         own_store.hang()
+        monkeypatch.setattr(module, "TIMEOUT", 0.2)
         began = time.perf_counter()
         for number in range(1000):
             first.publish(cooling(f"account-{number}"))
-        assert time.perf_counter() - began < 0.5
+        # Had any of them waited, they would take a thousand times as long as the store is waited for.
+        assert time.perf_counter() - began < PATIENCE
         await eventually(lambda: first.store.up is False)
         assert first.logged[1].endswith("until it is back: no response in time")
         own_store.wake()
         await eventually(lambda: len(second.known.news) == 1000)
         # And it holds up no end.
+        monkeypatch.setattr(module, "TIMEOUT", 10 * PATIENCE)
         own_store.hang()
         second.publish(cooling())
-        began = time.perf_counter()
-        await second.store.stop()
-        await first.store.stop()
-        assert time.perf_counter() - began < 4 * module.GOODBYE + 0.2
+        async with asyncio.timeout(PATIENCE):
+            await second.store.stop()
+            await first.store.stop()
         own_store.wake()
 
 
@@ -461,7 +463,7 @@ async def test_a_cluster_that_has_other_keys_still_carries_news(
             await eventually(lambda: len(first.logged) == 2)
             assert "keeps no news" in first.logged[0]
     finally:
-        server.kill()
+        server.close()
 
 
 async def test_a_store_that_becomes_a_replica_is_disconnected(own_store: StoreServer) -> None:
@@ -500,10 +502,10 @@ async def test_over_tls(tmp_path: Path) -> None:
     certificate = authority.issue_cert("127.0.0.1")
     certificate.private_key_and_cert_chain_pem.write_to_path(tmp_path / "server.pem")
     pem = str(tmp_path / "server.pem")
-    port = free_port()
     options = ("--tls-cert-file", pem, "--tls-key-file", pem, "--tls-auth-clients", "no")
-    server = StoreServer(tmp_path, "--tls-port", str(port), *options)
-    server.start()
+    with unused_port() as port:
+        server = StoreServer(tmp_path, "--tls-port", str(port), *options)
+        server.start()
     url = f"rediss://127.0.0.1:{port}/0"
     try:
         async with sharing(section(url, ca_file=tmp_path / "ca.pem"), 2) as (first, second):
@@ -513,7 +515,7 @@ async def test_over_tls(tmp_path: Path) -> None:
             await eventually(lambda: wary.store.up is False)
             assert "certificate verify failed" in wary.logged[0]
     finally:
-        server.kill()
+        server.close()
 
 
 async def test_calls_of_a_thousand_news(own_store: StoreServer) -> None:

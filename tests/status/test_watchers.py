@@ -15,7 +15,7 @@ from gateway.status.changes import apply_change
 from tests.fakes.messages import ScriptedUpstream, error_response, json_response, message
 from tests.support.client import Client, ask
 from tests.support.leftovers import leftovers
-from tests.support.loops import eventually, settle
+from tests.support.loops import PATIENCE, eventually, settle
 from tests.support.running import Running, config, running, upstream
 
 
@@ -50,7 +50,7 @@ class Watching:
 
     async def until(self, count: int) -> Event:
         while len(self.events) < count:
-            await asyncio.wait_for(self.read(), 5.0)
+            await asyncio.wait_for(self.read(), PATIENCE)
         return self.events[count - 1]
 
     @property
@@ -67,7 +67,7 @@ class Watching:
 async def watching(g: Running) -> AsyncIterator[Watching]:
     async with await g.connect() as client:
         client.send("GET", "/status/events")
-        yield Watching(client, await asyncio.wait_for(client.reader.readuntil(b"\r\n\r\n"), 5.0))
+        yield Watching(client, await asyncio.wait_for(client.reader.readuntil(b"\r\n\r\n"), PATIENCE))
 
 
 async def test_watchers_get_changes() -> None:
@@ -148,8 +148,8 @@ async def test_a_slow_watcher_gets_the_whole_document_later() -> None:
 async def test_shutdown_ends_watchers_at_once() -> None:
     async with running(config(upstream("http://127.0.0.1:1", "a@x.org"))) as g, watching(g) as one:
         await one.until(1)
-        assert await g.gateway.stop(2.0)
-        assert (await asyncio.wait_for(one.client.reader.read(), 2.0)).endswith(b"0\r\n\r\n")
+        assert await g.gateway.stop(PATIENCE)
+        assert (await asyncio.wait_for(one.client.reader.read(), PATIENCE)).endswith(b"0\r\n\r\n")
 
 
 async def test_a_reload_is_seen() -> None:
@@ -170,7 +170,7 @@ async def test_a_reload_that_changes_access_ends_the_stream(change: dict[str, An
     async with running(settings) as g, watching(g) as one:
         await one.until(1)
         g.gateway.reload(settings._replace(**change))
-        await asyncio.wait_for(one.client.reader.readuntil(b"0\r\n\r\n"), 2.0)
+        await asyncio.wait_for(one.client.reader.readuntil(b"0\r\n\r\n"), PATIENCE)
         assert not leftovers_of_watchers()
 
 

@@ -20,7 +20,7 @@ SWITCHES = (
 )
 """Options of a browser that connects to the page's own server only."""
 
-PATIENCE = 5000.0
+PATIENCE = 30_000.0
 """Milliseconds for anything that is waited for."""
 
 
@@ -110,7 +110,7 @@ def browsing() -> Iterator[Browser]:
     thread.start()
 
     def wait(coroutine: Coroutine[Any, Any, T]) -> T:
-        return asyncio.run_coroutine_threadsafe(coroutine, loop).result(30)
+        return asyncio.run_coroutine_threadsafe(coroutine, loop).result(60)
 
     browser = Browser(loop)
     driver = wait(api.async_playwright().start())

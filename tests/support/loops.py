@@ -8,6 +8,9 @@ from typing import Any
 
 import pytest
 
+PATIENCE = 20.0
+"""Seconds for what takes milliseconds: a busy machine may stop a process for a while at any place."""
+
 LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {"asyncio": asyncio.new_event_loop}
 
 with suppress(ImportError):
@@ -36,7 +39,7 @@ async def settle(turns: int = 5) -> None:
         await asyncio.sleep(0)
 
 
-async def eventually(condition: Callable[[], object], within: float = 5.0) -> None:
+async def eventually(condition: Callable[[], object], within: float = PATIENCE) -> None:
     """Wait until it is so; fails after `within` seconds of the loop's time."""
     loop = asyncio.get_running_loop()
     deadline = loop.time() + within

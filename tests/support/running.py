@@ -11,19 +11,19 @@ from gateway.sharing.peers import Sharing
 from gateway.telemetry.access_log import AccessLog
 from tests.support.client import Client, Response, fetch
 from tests.support.leftovers import leftovers
-from tests.support.loops import settle
+from tests.support.loops import eventually, settle
 
 FAST = Limits(
-    header_timeout=5.0,
-    body_timeout=5.0,
-    keep_alive_timeout=5.0,
-    write_timeout=5.0,
+    header_timeout=20.0,
+    body_timeout=20.0,
+    keep_alive_timeout=20.0,
+    write_timeout=20.0,
     linger_timeout=0.2,
-    connect_timeout=2.0,
+    connect_timeout=5.0,
     first_byte_timeout=5.0,
     first_byte_timeout_complete=5.0,
     idle_timeout=5.0,
-    pool_idle_timeout=5.0,
+    pool_idle_timeout=20.0,
 )
 """Short enough that a hanging test ends soon; tests of a timeout make theirs shorter still."""
 
@@ -95,6 +95,14 @@ class Running:
 
     async def connect(self) -> Client:
         return await Client.connect(self.port)
+
+
+async def all_told(*gateways: Running) -> None:
+    """Wait until each of these, which share with nobody else, has heard what the others have told."""
+    sharings = [each.gateway.runtime.sharing for each in gateways]
+    states = [sharing.state for sharing in sharings if sharing is not None]
+    told = sum(state.published for state in states)
+    await eventually(lambda: all(state.received >= told - state.published for state in states))
 
 
 @asynccontextmanager

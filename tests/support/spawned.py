@@ -23,14 +23,18 @@ models = { "*" = "wire" }
 accounts = [{ name = "one", api_key = "k" }]
 """
 
-PATIENCE = 20.0
+PATIENCE = 60.0
 """Seconds for anything that a process should do; then it is killed, and reading from it ends."""
 
 
-def free_port(host: str = "127.0.0.1") -> int:
-    with socket.create_server((host, 0)) as sock:
-        port: int = sock.getsockname()[1]
-        return port
+@contextmanager
+def unused_port() -> Iterator[int]:
+    """A port at which nobody listens. Meanwhile no other process is given it; a server that asks for it by its number,
+    and sets SO_REUSEADDR as servers do, may listen there."""
+    with socket.socket() as holder:
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        holder.bind(("127.0.0.1", 0))
+        yield holder.getsockname()[1]
 
 
 def get(port: int, path: str) -> int:

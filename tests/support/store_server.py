@@ -6,12 +6,13 @@ import signal
 import socket
 import subprocess
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.support.spawned import free_port
+from tests.support.spawned import PATIENCE, unused_port
 
 PROGRAM = shutil.which("valkey-server") or shutil.which("redis-server")
 
@@ -20,15 +21,13 @@ needs_a_store = pytest.mark.skipif(
     reason="neither valkey-server nor redis-server is installed: apt-get install redis-server",
 )
 
-PATIENCE = 10.0
-"""Seconds for the server to start."""
-
 
 class StoreServer:
-    """A server's process, which may be killed, stopped and started again in the same place."""
+    """A server's process, which may be killed, stopped and started again in the same place, until `close`."""
 
     def __init__(self, directory: Path, *options: str) -> None:
-        self.port = free_port()
+        self._place = ExitStack()
+        self.port = self._place.enter_context(unused_port())
         self.path = directory / "store.sock"
         self._command = [
             *(PROGRAM or "", "--bind", "127.0.0.1", "--port", str(self.port), "--unixsocket", str(self.path)),
@@ -68,6 +67,11 @@ class StoreServer:
             self._process.kill()
             self._process.wait()
             self._process = None
+
+    def close(self) -> None:
+        """End it for ever."""
+        self.kill()
+        self._place.close()
 
     def hang(self) -> None:
         """Stop it: its connections stay, and nothing comes back."""

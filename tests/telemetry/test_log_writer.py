@@ -16,9 +16,7 @@ import pytest
 from gateway.telemetry import log_writer
 from gateway.telemetry.log_writer import ATOMIC_WRITE, MAX_WAITING, LogWriter, pieces, write_whole
 from tests.support.calls import calls
-
-PATIENCE = 10.0
-"""Seconds for what takes milliseconds on a quiet machine."""
+from tests.support.loops import PATIENCE
 
 
 def dropped(count: int) -> str:

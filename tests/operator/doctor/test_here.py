@@ -15,7 +15,9 @@ from gateway.http1.limits import Limits
 from gateway.operator.doctor import here
 from gateway.operator.doctor.findings import Fault, Finding
 from gateway.operator.doctor.here import HERE, Here
+from tests.support.loops import PATIENCE
 from tests.support.running import config, running
+from tests.support.spawned import unused_port
 
 CHECKS = {check.name: check.run for check in HERE}
 
@@ -31,6 +33,7 @@ accounts = [{ name = "one", api_key = "${file:key}" }]
 def file(tmp_path: Path) -> Path:
     path = tmp_path / "gateway.toml"
     path.write_text(TEXT)
+    path.chmod(0o644)
     (tmp_path / "key").write_text("canary")
     (tmp_path / "key").chmod(0o640)
     return path
@@ -111,9 +114,8 @@ def test_too_few_descriptors(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_port_that_is_free_and_one_that_is_not(busy: int) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as sock:
-        free = sock.getsockname()[1]
-    assert look("port", on(free)) == f"127.0.0.1 port {free} is free"
+    with unused_port() as free:
+        assert look("port", on(free)) == f"127.0.0.1 port {free} is free"
     with pytest.raises(Fault) as raised:
         look("port", on(busy))
     assert raised.value.finding.saw == f"127.0.0.1 port {busy}: Address already in use"
@@ -142,7 +144,8 @@ def test_a_privileged_port(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "choose a higher server.port" in raised.value.finding.todo
 
 
-async def test_a_gateway_that_runs_already_is_no_fault() -> None:
+async def test_a_gateway_that_runs_already_is_no_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(here, "LISTENER_PATIENCE", PATIENCE)
     async with running(config()) as g:
         import asyncio
 

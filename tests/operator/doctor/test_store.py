@@ -14,13 +14,20 @@ from gateway.operator.doctor.store import look_at_store, remedy_for
 from gateway.sharing.peers import Sharing as Peers
 from gateway.sharing.store import Store
 from gateway.telemetry.access_log import AccessLog
-from tests.support.loops import eventually
-from tests.support.spawned import free_port
+from tests.support.clock import run
+from tests.support.loops import PATIENCE, eventually
 from tests.support.store_server import StoreServer, needs_a_store
 
 COMMANDS = ("subscribe", "publish", "set", "del", "scan", "getrange")
 
 numbers = itertools.count()
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No store is given up because this machine is slow."""
+    monkeypatch.setattr(store, "PATIENCE", PATIENCE)
+    monkeypatch.setattr("gateway.sharing.store.TIMEOUT", PATIENCE)
 
 
 def section(url: str, **fields: Any) -> Sharing:
@@ -111,20 +118,26 @@ async def test_stores_that_cannot_be_used(own_store: StoreServer) -> None:
 
 
 @needs_a_store
-async def test_a_store_that_hangs(own_store: StoreServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store, "PATIENCE", 0.2)
+def test_a_store_that_hangs(own_store: StoreServer) -> None:
+    run(hanging(own_store))
+
+
+async def hanging(own_store: StoreServer) -> None:
     own_store.start()
     assert "where the port speaks TLS" in (await look(section(f"rediss://127.0.0.1:{own_store.port}"))).todo
     own_store.hang()
     found = await look(section(own_store.url))
     own_store.wake()
-    assert found.saw == f"127.0.0.1:{own_store.port}: no response within 0.2 s"
+    assert found.saw == f"127.0.0.1:{own_store.port}: no response within {PATIENCE:g} s"
     assert "firewall" in found.todo
 
 
-async def test_a_server_that_is_no_store(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_that_is_no_store() -> None:
     """A server that accepts every command, and stores nothing."""
-    monkeypatch.setattr(store, "PATIENCE", 0.4)
+    run(no_store())
+
+
+async def no_store() -> None:
     greeting = b"HTTP/1.1 400 Bad Request\r\n\r\n"
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -139,8 +152,8 @@ async def test_a_server_that_is_no_store(monkeypatch: pytest.MonkeyPatch) -> Non
         }
         return known.get(command, b"$1\r\nx\r\n")
 
-    port = free_port()
-    async with await asyncio.start_server(serve, "127.0.0.1", port):
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
         assert "is it a Valkey or a Redis" in (await look(section(f"redis://127.0.0.1:{port}"))).todo
         greeting = b""
         found = await look(section(f"redis://127.0.0.1:{port}"))
