@@ -77,8 +77,8 @@ def test_systemd_accepts_the_units(tmp_path: Path) -> None:
 
 
 def test_readme_names_each_file() -> None:
-    told = (ROOT / "README.md").read_text() + (ROOT / "compose.yaml").read_text()
-    assert [file.name for file in DEPLOY.iterdir() if file.name not in told] == []
+    mentioned = (ROOT / "README.md").read_text() + (ROOT / "compose.yaml").read_text()
+    assert [file.name for file in DEPLOY.iterdir() if file.name not in mentioned] == []
 
 
 # The image.

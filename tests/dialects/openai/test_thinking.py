@@ -50,7 +50,7 @@ def test_styles(style: str) -> None:
     assert [thinking_fields(document, traits) for document in (ADAPTIVE, BUDGET, EFFORT, OFF)] == STYLED[
         style
     ]
-    # MiniMax thinks in any case, and writes it into the text unless it is told to split the two.
+    # MiniMax thinks in any case, and writes it into the text unless a parameter splits the two.
     unasked = {"reasoning_split": True} if style == "minimax" else {}
     assert thinking_fields({}, traits) == unasked
     assert thinking_fields({"thinking": {"type": "novel"}, "output_config": "x"}, traits) == unasked

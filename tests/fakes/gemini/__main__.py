@@ -3,7 +3,7 @@
     python -m tests.fakes.gemini [--vertex] [--model M] [--config FILE]
 
 Prints its address once it listens. On SIGTERM or SIGINT it prints the number of requests and its refusals; the exit
-code is 1 if it refused anything but for a rate limit.
+code is 1 if it refused anything other than a rate limit.
 """
 
 import asyncio
