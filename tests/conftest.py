@@ -2,9 +2,10 @@
 
 import gc
 import os
+import signal
 import traceback
 from asyncio import constants
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 import pytest
 from _pytest.runner import runtestprotocol
@@ -49,6 +50,30 @@ def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> 
         if report.when == "call" or not report.passed:
             item.ihook.pytest_runtest_logreport(report=report)
     return True
+
+
+def signal_state() -> tuple[object, ...]:
+    """Return the signals that are blocked, and the handlers of those that the gateway uses."""
+    used = (
+        signal.SIGHUP,
+        signal.SIGINT,
+        signal.SIGQUIT,
+        signal.SIGTERM,
+        signal.SIGUSR1,
+        signal.SIGUSR2,
+        signal.SIGCONT,
+    )
+    return signal.pthread_sigmask(signal.SIG_BLOCK, []), *map(signal.getsignal, used)
+
+
+SIGNALS = signal_state()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown() -> Generator[None]:
+    """Fail a test that leaves the process's signals changed: a later one, which sends some, would fail in its place."""
+    yield
+    assert signal_state() == SIGNALS
 
 
 @pytest.fixture(scope="session")

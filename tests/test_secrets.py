@@ -15,7 +15,7 @@ from typing import Any, Literal
 import orjson
 import pytest
 
-from gateway import cli
+from gateway import cli, signals
 from gateway.app import Gateway
 from gateway.config import Account, Auth, Config, ConfigError, Retry, Secret, load
 from gateway.dialects.anthropic import AnthropicDialect
@@ -499,9 +499,14 @@ def settings_in(tmp_path: Path, text: str) -> Path:
 
 @pytest.mark.parametrize("change", SPOILED, ids=range(len(SPOILED)))
 async def test_a_broken_configuration(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str], change: tuple[str, str]
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    change: tuple[str, str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """At the start, for `check`, and at a reload."""
+    # As if the process ended.
+    monkeypatch.setattr(signals, "hold", lambda: None)
     assert change[0] in CONFIG
     path = settings_in(tmp_path, CONFIG.replace(*change))
     for command in ("check", "serve"):
