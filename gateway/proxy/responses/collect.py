@@ -40,8 +40,6 @@ class Collection:
 
     def body_received(self, raw: bytes, payload: bytes, ended: bool) -> None:
         """Collect bytes; respond at the message's end."""
-        if self._sink.request.exchange.ended:
-            return
         try:
             self._collect(payload, ended)
         except StreamFailure as failure:
@@ -92,8 +90,6 @@ class Collection:
 
     def failed(self, error: UpstreamError) -> None:
         """Report that the body broke off, unless the response was complete."""
-        if self._sink.request.exchange.ended:
-            return
         if self._decoder.complete:
             try:
                 self._collect(b"", ended=True)

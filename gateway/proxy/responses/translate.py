@@ -48,8 +48,6 @@ class Translation:
 
     def body_received(self, raw: bytes, payload: bytes, ended: bool) -> None:
         """Translate bytes."""
-        if self._exchange.ended:
-            return
         try:
             self._decoder.feed(payload)
             if ended:
@@ -87,8 +85,6 @@ class Translation:
 
     def failed(self, error: UpstreamError) -> None:
         """Report that the body broke off, unless the response was complete."""
-        if self._exchange.ended:
-            return
         if self._decoder.complete:
             try:
                 end_decoding(self._decoder, self._sink)
