@@ -64,7 +64,7 @@ async def _connect(family: int, address: Any) -> socket.socket:
     sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         sock.setblocking(False)
-        await asyncio.get_running_loop().sock_connect(sock, address)
+        await asyncio.get_running_loop().sock_connect(sock, (host_for_lookup(address[0]), *address[1:]))
     except BaseException:
         sock.close()
         raise

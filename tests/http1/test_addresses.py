@@ -2,6 +2,8 @@
 
 import asyncio
 import socket
+import subprocess
+import sys
 
 import pytest
 
@@ -9,6 +11,7 @@ from gateway.http1 import addresses
 from gateway.http1.addresses import connected_socket
 from tests.support.clock import run
 from tests.support.loops import settle
+from tests.support.spawned import ROOT
 
 V4, V6 = socket.AF_INET, socket.AF_INET6
 
@@ -93,3 +96,17 @@ def test_a_cancelled_one_leaves_no_socket(monkeypatch: pytest.MonkeyPatch) -> No
         assert network.opened[0].fileno() < 0
 
     run(story())
+
+
+def test_the_codec_for_international_names_is_not_loaded() -> None:
+    """It takes half a megabyte, and the socket module loads it for any host that is a text."""
+    code = (
+        "import asyncio, sys, uvloop; from gateway.http1.addresses import connected_socket\n"
+        "async def dial():\n"
+        "    for host in ('127.0.0.1', 'localhost'): (await connected_socket(host, int(sys.argv[1]))).close()\n"
+        "uvloop.run(dial()); print('encodings.idna' in sys.modules)"
+    )
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        command = [sys.executable, "-c", code, str(server.getsockname()[1])]
+        done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout == "False\n"
