@@ -9,6 +9,8 @@ from contextlib import suppress
 from itertools import zip_longest
 from typing import Any
 
+from gateway.http1.sockets import probe_when_silent
+
 NEXT_AFTER = 0.25
 """Seconds that an address gets before the next one is tried, too (RFC 8305, 5)."""
 
@@ -63,6 +65,7 @@ async def _connect(family: int, address: Any) -> socket.socket:
     # With the protocol's number the loop turns off Nagle's delays.
     sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
+        probe_when_silent(sock)
         sock.setblocking(False)
         await asyncio.get_running_loop().sock_connect(sock, (host_for_lookup(address[0]), *address[1:]))
     except BaseException:

@@ -8,7 +8,6 @@ failure.
 import asyncio
 import select
 from collections.abc import Callable
-from contextlib import suppress
 from enum import Enum
 from typing import Protocol, cast
 
@@ -18,7 +17,6 @@ from gateway.http1.framing import Framing
 from gateway.http1.grammar import ProtocolError
 from gateway.http1.heads import ResponseFacts, ResponseHead, parse_response_head
 from gateway.http1.limits import Limits
-from gateway.http1.sockets import probe_when_silent
 from gateway.http1.template import HeadTemplate
 from gateway.http1.upstream_request import BodyReceiver, RestReader, UpstreamError, UpstreamRequest
 
@@ -92,7 +90,7 @@ class ClientConnection(asyncio.Protocol):
         """The framing of the present body; None for one that came whole with its head."""
         self.template: HeadTemplate[ResponseFacts] | None = None
         """The template of the last head, or one to start with."""
-        self.waiting: Callable[[int], object] = _no_events
+        self.waiting: Callable[[int], object] | None = None
         """Called with 0, returns events if bytes or an end have arrived that the loop has not read yet."""
         self._deadline = Deadline(self.loop, self._expired)
 
@@ -159,20 +157,20 @@ class ClientConnection(asyncio.Protocol):
             self._deadline.set(seconds)
             self.hand_over(RestReader(self._deadline))
 
+    def watch(self) -> Callable[[int], object]:
+        """Create `waiting`, which only a connection that is used again needs."""
+        self.waiting = _no_events
+        connection = self.transport.get_extra_info("socket")
+        if connection is not None and hasattr(select, "poll"):
+            poll = select.poll()
+            poll.register(connection.fileno(), select.POLLIN)
+            self.waiting = poll.poll
+        return self.waiting
+
     # The transport calls these.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
-        connection = transport.get_extra_info("socket")
-        if connection is None:
-            return
-        with suppress(OSError):
-            # The peer may have closed it meanwhile.
-            probe_when_silent(connection)
-        if hasattr(select, "poll"):
-            poll = select.poll()
-            poll.register(connection.fileno(), select.POLLIN)
-            self.waiting = poll.poll
 
     def data_received(self, data: bytes) -> None:
         if self._reader is not None:

@@ -61,7 +61,8 @@ class Pool:
             connection = idle.pop()
             if connection.transport.is_closing():
                 continue
-            if connection.waiting(0):
+            waiting = connection.waiting or connection.watch()
+            if waiting(0):
                 connection.abort()
                 continue
             self._active.add(connection)
