@@ -732,6 +732,7 @@ TIMES: dict[str, tuple[list[Step], float, str]] = {
     "idle": ([(100, FIVE + b"hello")], 160, "end 'hello'"),
     "not needed": ([(100, FIVE + b"h"), (0, linger)], 101, "body 'h'"),
     "not needed, and trickles": ([(100, FIVE), (0, linger), *3 * [(0.4, b"h")]], 101, "head 200"),
+    "not needed, and ends": ([(100, FIVE), (0, linger), (0.4, b"hello")], 160.4, "idle"),
     "not needed, while paused": ([(100, FIVE), (0, pause), (0, linger)], 101, "head 200"),
 }
 
